@@ -110,8 +110,11 @@ add column if not exists told_as text[],
 add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
-add column if not exists upload_seconds numeric;
+add column if not exists upload_seconds numeric,
+add column if not exists given_up text;
 
+comment on column public.messages.given_up is
+'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
 'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
 comment on column public.messages.told_as is

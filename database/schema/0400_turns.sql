@@ -219,10 +219,25 @@ begin
 end
 $$;
 
--- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
--- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
--- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
--- again, goes on with the rest, or is done. The session is locked.
+-- Which parts of the turn p_turn_id are given up, and why (see give_up_part); null: none is.
+create or replace function hybridflow.given_up_of(p_turn_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select left(string_agg(
+        format('part %s (%s) is given up: %s', m.part + 1, m.kind, m.given_up), '; ' order by m.part
+    ), 2000)
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null and m.send_state = 'failed' and m.given_up is not null
+$$;
+
+-- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
+-- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
+-- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
+-- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
+-- done. The session is locked.
 create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
 returns void
 language plpgsql
@@ -231,21 +246,38 @@ as $$
 declare
     v_turn public.turns;
     v_sent integer;
+    v_given_up integer;
+    v_is_over boolean;
 begin
     select * into v_turn from public.turns
     where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
     if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
         return;
     end if;
-    select count(*) into v_sent from public.messages as m
-    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
-    if jsonb_array_length(v_turn.reply) <= v_sent then
+    select
+        count(*) filter (where m.send_state = 'sent'),
+        count(*) filter (where m.send_state = 'failed' and m.given_up is not null)
+    into v_sent, v_given_up
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null;
+    v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
+    if v_is_over and v_given_up = 0 then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_is_over and v_sent > 0 then
+        update public.turns
+        set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
+        where id = p_turn_id;
         perform hybridflow.close_turn(p_turn_id, 'sent', null);
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
             perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
         end if;
+    elsif v_is_over then
+        update public.turns
+        set error_kind = 'permanent', error = hybridflow.given_up_of(p_turn_id)
+        where id = p_turn_id;
+        perform hybridflow.close_turn(p_turn_id, 'dead', v_turn.reason);
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
@@ -268,7 +300,8 @@ as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', hybridflow.cut(m.body), 'identity', m.identity,
         'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
-        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
+        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds,
+        'given_up', m.given_up is not null
     ) order by m.part), '[]')
     from public.messages as m
     where m.turn_id = p_turn_id and m.part is not null
@@ -1481,7 +1514,7 @@ as $$
 $$;
 
 -- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
--- doubt (see begin_flow_send). Where that one failed, its flow has been told so.
+-- doubt (see begin_flow_send). Where that one failed, or it is given up itself, its flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -1491,7 +1524,8 @@ as $$
     select exists (
         select from public.messages as m
         inner join public.messages as b on b.turn_id = m.turn_id and b.part = m.part - 1
-        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.sends = 0 and b.send_state = 'sent'
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.given_up is null and m.sends = 0
+            and b.send_state = 'sent'
     )
 $$;
 

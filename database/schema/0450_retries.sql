@@ -37,7 +37,8 @@ as $$
 $$;
 
 -- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
--- begun.
+-- begun. Where all that it has are parts that were given up, its texts are tried again; with anything else
+-- among them it is made again, for there may be another media by now.
 create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
 returns void
 language plpgsql
@@ -56,9 +57,16 @@ begin
             lease_until = v_now, stop_reason = null
         where id = p_turn.id;
         perform hybridflow.after_settlement(p_turn.id, null);
-    else
-        perform hybridflow.requeue_turn(p_turn, p_due_at, null);
+        return;
+    elsif exists (
+        select from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null and m.given_up is not null and m.kind <> 'text'
+    ) then
+        perform hybridflow.discard_reply(p_turn.id);
     end if;
+    update public.messages set given_up = null
+    where turn_id = p_turn.id and part is not null and given_up is not null;
+    perform hybridflow.requeue_turn(p_turn, p_due_at, null);
 end
 $$;
 

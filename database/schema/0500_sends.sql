@@ -271,7 +271,7 @@ begin
         set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
             told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
             send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1,
-            upload_seconds = excluded.upload_seconds
+            upload_seconds = excluded.upload_seconds, given_up = null
     returning * into v_message;
     return v_message;
 end
@@ -598,9 +598,10 @@ begin
 end
 $$;
 
--- fail_send({tenant_id | turn_id, message_id, chosen_id?, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
--- also where it has begun again meanwhile, with another chosen_id.
+-- fail_send({tenant_id | turn_id, message_id, chosen_id?, given_up?, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. A part of a turn is `given_up`,
+-- and why, where it would never take it: see give_up_part. Returns {ok}; again: the same, also where it has
+-- begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -614,6 +615,11 @@ begin
     v_message := hybridflow.send_of(p);
     if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
         return '{"ok": true}';
+    end if;
+    if p ->> 'given_up' is not null and v_message.part is not null and v_message.wa_id is null
+        and v_message.send_state in ('sending', 'unknown')
+    then
+        perform hybridflow.give_up(v_message, p ->> 'given_up');
     end if;
     perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
     return '{"ok": true}';

@@ -252,6 +252,7 @@ begin
         or v_row.since = (
             select (n.facts ->> 'since')::timestamptz from public.notices as n
             where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
+                and n.facts ? 'since'  -- else it tells of a part that was given up
             order by n.id desc limit 1
         )
         or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))

@@ -32,6 +32,7 @@ as $$
             p_message.id, p_message.session_id, p_message.turn_id, p_message.wa_id, p_message.from_me,
             p_message.sender, p_message.kind as message_kind, p_message.expects_reply, p_message.part,
             p_message.send_state, p_message.sends, p_message.status, p_message.error_code, p_message.undelivered_turns,
+            p_message.given_up,
             p_message.sent_at, p_message.created_at, p_message.deleted_at
     ) as m
 $$;

@@ -124,7 +124,8 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
     if turn["undelivered"]:
         said.append(f"WhatsApp did not deliver {turn['undelivered']} of them.")
     if turn["incomplete"]:
-        said.append(f"Not all of the reply was said: {why or 'a part did not leave'}.")
+        lost = turn["error"] if turn["error_kind"] == "given_up" else None
+        said.append(f"Not all of the reply was said: {why or lost or 'a part did not leave'}.")
     elif why is not None:
         said.append(_sentence(why))
     return said

@@ -100,6 +100,8 @@ def send_state(facts: Facts) -> str:
         case "sent":
             status = _STATUS.get(facts.get("status") or "", "was taken by Evolution")
             return f"it {status}"
+        case "failed" if facts.get("given_up"):
+            return f"it is given up: {facts['given_up']}"
         case "failed" if facts.get("was_doubted"):
             return "it was looked up, and had not left"
         case "failed":
@@ -197,6 +199,9 @@ def _attempt_ended(facts: Facts) -> str:
 
 def _send(facts: Facts) -> str:
     times = facts.get("sends")
+    if times == 0 and facts.get("given_up"):
+        kind = facts.get("message_kind", "text")
+        return f"{part_of(facts)} ({kind}) never left: {send_state(facts)}"
     if times == 0:
         return f"{part_of(facts)} was not begun: what came before it was in doubt"
     times = times or 1

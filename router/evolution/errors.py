@@ -35,6 +35,10 @@ from router.whatsapp.depth import too_deep
 _GRAPH_TRANSIENT = frozenset(
     {1, 2, 4, 80007, 130429, 131000, 131016, 131048, 131056, 131057, 133004}
 )
+# Those of what the message is (a parameter, its type, its media), not of who writes to whom.
+_GRAPH_OF_MESSAGE = frozenset({100, 131008, 131009, 131051, 131053})
+# What Evolution, or a proxy before it, refuses of what is posted: too large, not of this kind.
+_OF_MESSAGE = frozenset({413, 415, 422})
 # The line to WhatsApp is down: Baileys says so before it writes anything.
 _CLOSED = ("connection closed", "connection lost", "not connected", "stream errored")
 # An error that was thrown while Evolution worked, by its name: no refusal.
@@ -79,7 +83,11 @@ class NotOnWhatsApp(EvolutionRefused):
     """Nobody has WhatsApp at this number."""
 
 
-class MediaRefused(EvolutionRefused):
+class MessageRefused(EvolutionRefused):
+    """This message is refused for what it is, however often it is tried; another one may pass."""
+
+
+class MediaRefused(MessageRefused):
     """The media of a send cannot be used: its URL does not give it, or it is not what it claims."""
 
 
@@ -93,6 +101,10 @@ class EvolutionAway(EvolutionError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MediaAway(EvolutionAway):
+    """The media of a send cannot be had now, or be handed on; a message without it may pass."""
 
 
 class AnswerTooLarge(EvolutionAway):
@@ -131,7 +143,8 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     if status == 400:
         return _judge_bad_request(said, is_send=is_send)
     if status < 500 and status != 408:
-        return EvolutionRefused(said)
+        is_of_message = is_send and status in _OF_MESSAGE
+        return MessageRefused(said) if is_of_message else EvolutionRefused(said)
     return SendInDoubt(said) if is_send else EvolutionAway(said)
 
 
@@ -156,12 +169,15 @@ def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
     if any(word in said.lower() for word in _CLOSED):
         return EvolutionAway(said)
     if _NO_QUOTE in said:
-        return EvolutionRefused(f"the quoted message has no key: {said}")
+        no_quote = f"the quoted message has no key: {said}"
+        return MessageRefused(no_quote) if is_send else EvolutionRefused(no_quote)
     if any(word in said.lower() for word in _WHATSAPP_REFUSES):
         return EvolutionRefused(said)
     if _THROWN.search(said):
         return SendInDoubt(said) if is_send else EvolutionAway(said)
-    return NotOnWhatsApp(said) if _NOBODY in said else EvolutionRefused(said)
+    if _NOBODY in said:
+        return NotOnWhatsApp(said)
+    return MessageRefused(said) if is_send else EvolutionRefused(said)
 
 
 def _judge_media(status: int, said: str) -> EvolutionError | None:
@@ -174,10 +190,10 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
         answered = int(found[1])
         text = f"the media's URL answered with an error: {said}"
         if answered in _MEDIA_TRANSIENT or answered >= 500:
-            return EvolutionAway(text)
+            return MediaAway(text)
         return MediaRefused(text)
     if status == 500 and any(words in said for words in _MEDIA_AWAY):
-        return EvolutionAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
+        return MediaAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
     return None
 
 
@@ -191,7 +207,9 @@ def _judge_sent(body: Any, said: str) -> EvolutionError | None:
     code = body.get("code")
     if isinstance(code, int):
         text = f"Meta's Graph API refused ({code}): {said}"
-        return EvolutionAway(text) if code in _GRAPH_TRANSIENT else EvolutionRefused(text)
+        if code in _GRAPH_TRANSIENT:
+            return EvolutionAway(text)
+        return MessageRefused(text) if code in _GRAPH_OF_MESSAGE else EvolutionRefused(text)
     return SendInDoubt("it answered without the message's id")
 
 

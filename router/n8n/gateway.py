@@ -25,10 +25,11 @@ from router.http.part import part
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
-from router.n8n.media import emptied, filled
+from router.n8n.media import emptied, filled, refusal
 from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
+from router.outbound.media import NoMedia
 from router.replies.texts import texts_of
 from router.safety.guard import ReplyRefused, Speaker
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
@@ -38,6 +39,7 @@ from router.sharing.at_once import TooManyAtOnce
 from router.sharing.shares import TENANT, Shares
 from router.state.calls.flows import LookAtTurn, RestOfSend, TurnOfFlow, look_at_turn
 from router.state.calls.model import Refusal
+from router.state.calls.sends import GiveUpPart, give_up_part
 from router.state.database import Database, Json
 from router.state.entrances import acts_for
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
@@ -211,12 +213,36 @@ class _FlowRequest:
         """
         until = monotonic() + asked.delay
         tenant_id = self.turn.tenant_id
-        ready = [
-            await filled(asked, each, self._services.media, tenant_id, self._beside, keep)
-            for each in messages
-        ]
+        ready = []
+        for each in messages:
+            try:
+                media = await filled(
+                    asked, each, self._services.media, tenant_id, self._beside, keep
+                )
+            except NoMedia as error:
+                if not error.is_away:
+                    await self._give_up(each, f"{asked.media}: {error}")
+                raise refusal(asked, error) from error
+            ready.append(media)
         await asyncio.sleep(max(0.0, until - monotonic()))
         return tuple(ready)
+
+    async def _give_up(self, message: Outgoing, why: str) -> None:
+        """Have it known that the turn has something that can never be sent. Raises Refused."""
+        asked = GiveUpPart(
+            **self.token.held,
+            kind=message.kind,
+            body=message.text,
+            identity=message.identity,
+            text="\n\n".join(texts_of(message.body)),
+            error=why,
+        )
+        try:
+            answer = await give_up_part(self._services.database, asked)
+        except DatabaseAway as error:
+            raise Refused(503, str(error), "database_away") from error
+        if isinstance(answer, Refusal):
+            raise conflict(answer.refused)
 
     def _is_begun(self, message: Outgoing) -> bool:
         """Whether the flow has sent the same before, and it did not certainly fail."""

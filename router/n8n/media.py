@@ -27,8 +27,9 @@ async def filled(
     beside: Beside,
     keep: Callable[[int], None],
 ) -> Outgoing:
-    """Return the message with its media's bytes in it. Raises Refused, and what `keep` raises.
+    """Return the message with its media's bytes in it.
 
+    Raises NoMedia where there is none at its URL, Refused, and what `keep` raises.
     It stays the same message: one whose media is at a URL goes by that. `keep` counts what is
     held of it, as that comes: in base64, in the message and in the request that carries it.
     """
@@ -38,10 +39,7 @@ async def filled(
     if not is_address(given):
         keep(2 * len(given))
         return await beside(lambda: _with_content(asked, message, _decoded(name, given)))
-    try:
-        content = await source.fetch(given, tenant_id, lambda number: keep(_kept_of(number)))
-    except NoMedia as error:
-        raise _refusal(name, error) from error
+    content = await source.fetch(given, tenant_id, lambda number: keep(_kept_of(number)))
     return await beside(lambda: _with_content(asked, message, content))
 
 
@@ -71,7 +69,9 @@ def _decoded(name: str, given: str) -> bytes:
         raise Refused(400, why, name) from error
 
 
-def _refusal(name: str, error: NoMedia) -> Refused:
+def refusal(asked: Asked, error: NoMedia) -> Refused:
+    """Return what the flow is told where there is no media at its URL."""
+    name = str(asked.media)
     if error.is_away:
         return Refused(503, f"{name}: {error}", "media_away")
     return Refused(400, f"{name}: {error}", name)

@@ -39,7 +39,7 @@ class FlowTenant(_Part):
     )
     llm_url: str = Field(
         default="",
-        description="Where that provider is asked: Anthropic's Messages, OpenAI's Chat Completions",
+        description="Where that provider is asked. Show no key there: a payload can be forged",
     )
 
 

@@ -35,7 +35,7 @@ class NoticeRecipients(_Part):
 
 
 class NoticeSession(_Part):
-    """The conversation that was handed over."""
+    """The conversation that was handed over, or whose reply lacks a part."""
 
     session_id: int
     number: str | None = Field(description="The contact's phone number, or the JID that hides it")
@@ -63,7 +63,9 @@ class Notice(_Part):
     happened_at: datetime
     tenant: NoticeTenant
     notify: NoticeRecipients
-    session: NoticeSession | None = Field(description="Of a handoff")
+    session: NoticeSession | None = Field(
+        description="Of a handoff, or of a reply of which a part could not be sent"
+    )
 
 
 class NoticePayload(Notice):
@@ -77,7 +79,7 @@ class NoticePayload(Notice):
 def build_notice(notice: ClaimedNotice) -> Notice:
     """Return what the tenant's webhook is told."""
     session = None
-    if notice.kind == "handoff" and notice.session_id is not None:
+    if notice.session_id is not None:
         session = NoticeSession(
             session_id=notice.session_id,
             number=number_shown(notice.facts.jid),

@@ -15,6 +15,10 @@ _LOST = {
 }
 _QR = "{name} waits for its QR code to be scanned. Until the phone is linked nobody is answered."
 
+_GIVEN_UP = (
+    "{name} could not send a part of a reply to {who}: {reason}. What else the reply says is sent"
+    " all the same. If it matters, send it by hand."
+)
 _UNDELIVERED = "WhatsApp did not deliver {failed} of {name}. {cure}"
 
 
@@ -28,7 +32,7 @@ def number_shown(jid: str | None) -> str | None:
 def reason_of(notice: ClaimedNotice) -> str | None:
     """Return why: as the AI said it, or the connection's state with Baileys' code, or how many."""
     facts = notice.facts
-    if notice.kind == "undelivered":
+    if notice.kind == "undelivered" and facts.replies is not None:
         return f"{facts.replies} replies in a row were not delivered"
     if notice.kind == "handoff" or facts.state is None:
         return facts.reason
@@ -49,13 +53,22 @@ def say(notice: ClaimedNotice) -> str:
 
 def _undelivered(notice: ClaimedNotice) -> str:
     facts = notice.facts
+    if facts.replies is None:
+        who = _who(facts)
+        return _GIVEN_UP.format(
+            name=notice.instance_name, who=who, reason=(facts.reason or "it is lost").rstrip(".")
+        )
     failed = describe_failures(facts.replies or 1, facts.contacts or 1)
     return _UNDELIVERED.format(failed=failed, name=notice.instance_name, cure=CURE)
 
 
 def _handoff(facts: NoticeFacts) -> str:
-    phone = facts.jid if facts.jid and kind_of(facts.jid) is JidKind.PHONE else None
-    who = facts.contact_name or "A customer"
-    number = f" ({number_shown(phone)})" if phone else ""
-    said = f"{who}{number} needs a person: {facts.reason or 'the AI asked for one'}"
+    said = f"{_who(facts)} needs a person: {facts.reason or 'the AI asked for one'}"
+    said = said[:1].upper() + said[1:] if facts.contact_name is None else said
     return f"{said}\n\n{facts.summary}" if facts.summary else said
+
+
+def _who(facts: NoticeFacts) -> str:
+    phone = facts.jid if facts.jid and kind_of(facts.jid) is JidKind.PHONE else None
+    number = f" ({number_shown(phone)})" if phone else ""
+    return f"{facts.contact_name or 'a customer'}{number}"

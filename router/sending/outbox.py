@@ -14,7 +14,12 @@ from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
 from router.errors import DatabaseAway, StateError
-from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
+from router.evolution.errors import (
+    EvolutionAway,
+    EvolutionError,
+    MessageRefused,
+    SendInDoubt,
+)
 from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends, SentMessage
 from router.logs.events import Action, log_event
@@ -38,6 +43,7 @@ from router.state.calls.sends import (
 )
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, TenantLine
+from router.whatsapp.clean import clean
 from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
@@ -226,6 +232,7 @@ class Outbox:
             tenant_id=begun.tenant_id,
             message_id=begun.message_id,
             chosen_id=begun.chosen_id,
+            given_up=clean(str(error)) if isinstance(error, MessageRefused) else None,
             policy=self._terms.policy,
         )
         await self._note(fail_send, asked)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from router.errors import DatabaseAway
-from router.evolution.errors import EvolutionError
+from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
 from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, Prompt
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
@@ -33,6 +33,7 @@ from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import HandOff, hand_off
 from router.state.calls.model import Refusal
+from router.state.calls.sends import GiveUpPart, give_up_part
 from router.state.calls.turns import (
     BeginAnew,
     FailTurn,
@@ -113,6 +114,7 @@ class TurnAttempt:
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
         self._is_by_flow = False
+        self._is_dead = False
         self._stopped = False
         self._began = workshop.reach.now()
         self._claimed_at = turn.now
@@ -158,11 +160,7 @@ class TurnAttempt:
                 return
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
-            await self._fail(
-                failed.cause,
-                "away" if failed.is_away else "permanent",
-                Action.EVOLUTION_SEND_FAILED,
-            )
+            await self._fail(failed.cause, _kind_of_send(failed), Action.EVOLUTION_SEND_FAILED)
         except LlmError as error:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
 
@@ -306,10 +304,12 @@ class TurnAttempt:
         await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
-        done = {part.part for part in self._turn.parts if part.send_state == "sent"}
-        for number, body in enumerate(parts):
+        done = {part.part for part in self._turn.parts if part.is_over}
+        number = -1
+        while (number := number + 1) < len(parts):
             if number in done:
                 continue
+            body = parts[number]
             if self._stopped:
                 await self._save_reply()
                 await self._release()
@@ -319,6 +319,13 @@ class TurnAttempt:
                 return
             if not await self._say(number, body):
                 return
+            parts = self._turn.reply or parts  # it grows where a caption stands for its media
+        if self._is_dead:
+            self._log(
+                Action.TURN_DEAD, "nothing of the reply can be delivered; it can be retried",
+                level=logging.ERROR,
+            )  # fmt: skip
+            return
         self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
 
     async def _hand_off(self, called: Mapping[str, Any]) -> None:
@@ -334,7 +341,10 @@ class TurnAttempt:
         self._shop.wake_notices()
 
     async def _say(self, part: int, body: Part) -> bool:
-        """Send one part. False: nobody knows whether it left, and the turn is put aside."""
+        """Send one part, or give it up where it can never be had.
+
+        False: nobody knows whether it left, and the turn is put aside.
+        """
         message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
         speaker = reply_part(self._turn, part, self._line, self._unsaved)
         try:
@@ -342,7 +352,10 @@ class TurnAttempt:
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
-        except (SendFailed, LlmError):
+        except SendFailed as failed:
+            if self._is_lost(failed):
+                await self._give_up(part, message, failed.cause)
+                return True
             with suppress(SendStopped):  # what follows is refused as well
                 await self._save_reply()  # the fence may not have been asked
             raise
@@ -350,6 +363,37 @@ class TurnAttempt:
             self._sending = False
         self._unsaved = None
         return not isinstance(sent, InDoubt)
+
+    def _is_lost(self, failed: SendFailed) -> bool:
+        """Whether this message can never be had, and another one may pass.
+
+        A media that is away is waited for as long as the turn has attempts.
+        """
+        is_last = self._turn.attempt >= self._shop.rules.max_attempts
+        cause = failed.cause
+        return isinstance(cause, MessageRefused) or (is_last and isinstance(cause, MediaAway))
+
+    async def _give_up(self, part: int, message: Outgoing, why: Exception) -> None:
+        """Have the state give up a part: what follows it is next. Raises SendStopped."""
+        await self._save_reply()
+        asked = GiveUpPart(
+            **self._turn.held,
+            part=part,
+            kind=message.kind,
+            body=message.text,
+            identity=message.identity,
+            error=clean(str(why)),
+        )
+        answer = await give_up_part(self._shop.database, asked)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._turn = self._turn.model_copy(update={"reply": answer.reply})
+        self._is_dead = answer.turn_state == "dead"
+        self._log(
+            Action.EVOLUTION_SEND_FAILED, f"part {part + 1} ({message.kind}) is given up: {why}",
+            level=logging.WARNING, turn_state=answer.turn_state,
+        )  # fmt: skip
+        self._shop.wake_notices()
 
     async def _go_on_without_reply(self) -> None:
         """Go on where parts have begun and no reply is written down.
@@ -371,7 +415,7 @@ class TurnAttempt:
         What else the flow would have said is not known, and from the start it would repeat itself.
         """
         for part in self._turn.parts:
-            if part.send_state != "failed":
+            if part.send_state != "failed" or part.is_over:
                 continue
             if not is_plain_text(part.kind, part.body, part.told_as):
                 self._log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
@@ -429,6 +473,12 @@ class TurnAttempt:
 
 def _outgoing(part: Mapping[str, Any]) -> Outgoing:
     return Outgoing.of(part["path"], part["body"])
+
+
+def _kind_of_send(failed: SendFailed) -> Kind:
+    if isinstance(failed.cause, MediaAway):
+        return "transient"  # it is the media's own trouble: others are sent meanwhile
+    return "away" if failed.is_away else "permanent"
 
 
 def _is_free(error: Exception) -> bool:

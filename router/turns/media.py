@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from router.evolution.errors import MediaAway, MediaRefused
 from router.http.bodies import Bodies, TooMuch
-from router.llm.provider import LlmFailed
 from router.outbound.media import MediaSource, NoMedia, is_address
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
@@ -26,8 +26,9 @@ class PartMedia:
     async def filled(self, message: Outgoing, tenant_id: int) -> AsyncIterator[Outgoing]:
         """Give the message with its media's bytes in it, for the block.
 
-        It stays the same message: one whose media is at an address goes by that. Raises LlmFailed
-        where there is nothing at that address, and SendFailed where too much is held already.
+        It stays the same message: one whose media is at an address goes by that. Raises SendFailed:
+        MediaRefused where nothing there can be sent, ever; MediaAway where it may be later; NoPlace
+        where too much is held already.
         """
         name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
         if name is None or not is_address(address := str(message.body[name])):
@@ -39,7 +40,9 @@ class PartMedia:
                     address.strip(), tenant_id, lambda number: keep(number * 8 // 3 + 8)
                 )
             except NoMedia as error:
-                raise LlmFailed(f"the flow's answer: {name}: {error}") from error
+                text = f"the {name} of the flow's answer: {error}"
+                why = MediaAway(text) if error.is_away else MediaRefused(text)
+                raise SendFailed(why) from error
             except TooMuch as error:
                 raise SendFailed(NoPlace(str(error))) from error
             body = {**message.body, name: base64.b64encode(content).decode()}

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scripts.n8n.llm_addresses import with_llm_addresses
 from scripts.n8n.secret_texts import is_secret, looks_secret, texts
 
 ROUTER_ADDRESS = "Router address"
@@ -45,7 +46,7 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     kept = {name: workflow[name] for name in _KEPT if name in workflow}
     kept["nodes"] = [_node(node) for node in sorted(workflow["nodes"], key=_place)]
     kept["pinData"] = _examples(workflow)
-    addressed = with_router_url(kept, DEFAULT_ROUTER_URL)
+    addressed = with_llm_addresses(with_router_url(kept, DEFAULT_ROUTER_URL))
     full = {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
     return {name: _as_in_javascript(v) for name, v in full.items()}
 

@@ -18,6 +18,7 @@ from scripts.n8n.credentials import EXAMPLE
 from scripts.n8n.faults import CheckedWorkflow, Fault, Rule
 from scripts.n8n.flow_rules import FLOW_RULES
 from scripts.n8n.graph import Graph, kind_of
+from scripts.n8n.llm_addresses import is_told_where
 from scripts.n8n.shape import shape_fault
 
 _ENVIRONMENT = re.compile(r"\$env\b|\$vars\b|\bprocess\.env\b")
@@ -129,6 +130,16 @@ def _address_can_be_set(workflow: CheckedWorkflow) -> Iterator[Fault]:
             yield workflow.fault(node["name"], f"nothing sets router_url. {cure}")
 
 
+def _keys_go_where_the_deployment_says(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    for node in workflow.content["nodes"]:
+        if (provider := is_told_where(node)) is not None:
+            yield workflow.fault(
+                node["name"],
+                "it shows an LLM's key to whatever address its data names."
+                f" Write {provider.own_url} there: import puts {provider.variable} in its place.",
+            )
+
+
 _RULES: tuple[Rule, ...] = (
     _nodes_are_known,
     _credentials_are_named,
@@ -137,5 +148,6 @@ _RULES: tuple[Rule, ...] = (
     _is_explained,
     _crash_is_heard,
     _address_can_be_set,
+    _keys_go_where_the_deployment_says,
     *FLOW_RULES,
 )

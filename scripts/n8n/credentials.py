@@ -9,14 +9,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from router.configuration.settings import Settings
+from scripts.n8n.llm_addresses import BASES, hosts_of
 
 EXAMPLE = "credentials.example.json"
 
-# The providers' own URLs: n8n wants one, where the configuration may leave it out.
-_DEFAULTS = {
-    "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
-    "OPENAI_BASE_URL": "https://api.openai.com/v1",
-}
 _NOT_SET = "not-set"
 _VARIABLE = re.compile(r"^<([A-Z0-9_]+)>$")
 
@@ -29,14 +25,15 @@ def read_example(folder: Path) -> list[dict[str, Any]]:
 
 def fill_in(example: list[dict[str, Any]], variables: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what `n8n import:credentials` takes; a variable that is not set stays unusable."""
-    return [
-        {**credential, "data": _filled(credential["data"], variables)} for credential in example
-    ]
+    # n8n wants the providers' URLs, where the configuration may leave them out.
+    bases = {name: variables.get(name) or base for name, base in BASES.items()}
+    values = {**variables, **bases, **hosts_of(bases)}
+    return [{**credential, "data": _filled(credential["data"], values)} for credential in example]
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
     """Return the values of the configuration that credentials are made of."""
-    names = ("N8N_API_KEY", "CRON_SECRET", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", *_DEFAULTS)
+    names = ("N8N_API_KEY", "CRON_SECRET", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", *BASES)
     found = {name: getattr(settings, name.lower()) for name in names}
     return {name: _shown(value) for name, value in found.items() if value is not None}
 
@@ -46,9 +43,7 @@ def _filled(data: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, 
     for name, text in data.items():
         named = _VARIABLE.match(text)
         variable = named.group(1) if named else None
-        values[name] = (
-            variables.get(variable) or _DEFAULTS.get(variable, _NOT_SET) if variable else text
-        )
+        values[name] = (variables.get(variable) or _NOT_SET) if variable else text
     return values
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from scripts.n8n.canonical import canonical, file_name, to_text, with_router_url
 from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.installation import Installation
+from scripts.n8n.llm_addresses import with_llm_addresses
 from scripts.n8n.server import SUPERVISOR, N8nHome, process_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,10 @@ async def import_all(
         (file,) = _write_all(Path(name), secrets)
         await _n8n(installation, home, "import:credentials", f"--input={file}")
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
-        addressed = {f"{w['id']}.json": with_router_url(w, router_url) for w in workflows}
+        addressed = {
+            f"{w['id']}.json": with_llm_addresses(with_router_url(w, router_url), variables)
+            for w in workflows
+        }
         _write_all(Path(name), {file: json.dumps(w) for file, w in addressed.items()})
         await _n8n(installation, home, "import:workflow", "--separate", f"--input={name}")
     await _each(installation, home, "publish:workflow", sorted(ids_of(folder) - set(drafts)))

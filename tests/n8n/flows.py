@@ -63,6 +63,18 @@ class _Flow:
         parameters = {"respondWith": "json", "responseBody": answer, "options": {}}
         return self.add("n8n-nodes-base.respondToWebhook", 1.4, parameters)
 
+    def shows_key(self) -> "_Flow":
+        """Ask an LLM wherever the payload says, with the deployment's key."""
+        parameters = {
+            "method": "POST",
+            "url": "={{ $json.body.tenant.llm_url }}",
+            "authentication": "predefinedCredentialType",
+            "nodeCredentialType": "anthropicApi",
+            "options": {},
+        }
+        named = {"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}}
+        return self.add("n8n-nodes-base.httpRequest", 4.2, parameters, credentials=named)
+
     def done(self) -> "_Flow":
         return self.posts("done", "{}")
 
@@ -99,6 +111,7 @@ def _flows() -> list[_Flow]:
         _Flow("answer-human")
         .begins("responseNode")
         .responds('{ "handoff": { "reason": "quer falar", "say": "Já chamo!" } }'),
+        _Flow("answer-leak").begins("responseNode").shows_key().responds("={{ $json }}"),
         _Flow("answer-last").begins("lastNode").add("n8n-nodes-base.noOp", 1, {}),
         _Flow("stranger").begins().says("para você", "5511900000000").done(),
     ]

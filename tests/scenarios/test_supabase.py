@@ -50,7 +50,7 @@ async def test_an_error_with_such_texts_is_recorded_all_the_same(stage: Stage):
     stage.shop.fail("sendText", wrong_answer(400, refusal), times=None)
     await stage.maria.writes("oi")
     (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["error"]) == ("dead", "EvolutionRefused: 400: no")
+    assert (turn["state"], turn["error"]) == ("dead", "part 1 (text) is given up: 400: no")
 
 
 async def test_an_operator_who_sends_them_is_told_so(stage: Stage):

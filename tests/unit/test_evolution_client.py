@@ -16,6 +16,7 @@ from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
     EvolutionRefused,
+    MediaAway,
     MediaRefused,
     NotOnWhatsApp,
     SendInDoubt,
@@ -99,7 +100,7 @@ async def test_the_cloud_channel_needs_no_status(client: WholeEvolution, shop: B
         (failures.TAKEN_THEN_META_AWAY, SendInDoubt, 1),
         (failures.TAKEN_THEN_NOT_STORED, SendInDoubt, 1),
         (failures.MEDIA_NOT_FOUND, MediaRefused, 0),
-        (failures.UPLOAD_REFUSED, EvolutionAway, 0),
+        (failures.UPLOAD_REFUSED, MediaAway, 0),
     ],
 )
 async def test_a_failed_send_says_whether_it_may_be_on_the_phone(

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from router.evolution.errors import MediaAway, MediaRefused
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
-from router.llm.provider import LlmFailed
 from router.outbound.media import MediaSource
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
@@ -51,11 +51,17 @@ async def test_what_has_no_address_stays_as_it_is(message: Outgoing):
         assert ready is message
 
 
-@pytest.mark.parametrize("status", [404, 302, 503])
-async def test_where_nothing_is_to_be_had_the_attempt_fails(status: int):
-    with pytest.raises(LlmFailed, match="media: "):
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [(404, MediaRefused), (410, MediaRefused), (302, MediaRefused), (503, MediaAway)],
+)
+async def test_where_nothing_is_to_be_had_it_says_whether_it_may_be_later(
+    status: int, cause: type[Exception]
+):
+    with pytest.raises(SendFailed, match="the media of the flow's answer: ") as raised:
         async with media(lambda _: httpx.Response(status)).filled(PICTURE, 1):
             raise AssertionError("there is nothing to send")
+    assert type(raised.value.cause) is cause
 
 
 async def test_what_has_no_room_in_memory_is_sent_later():

@@ -126,6 +126,7 @@ begin
                 ('put_aside', 'iii', array['p_turn_id', 'p_until', 'p_outcome']::text[], array['bigint', 'timestamptz', 'text']::text[], 0, false, 'void'),
                 ('stop_turn', 'ii', array['p_turn_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('take_up', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'void'),
+                ('given_up_of', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('after_settlement', 'ii', array['p_turn_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('turn_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('characters_of', 'iii', array['p_body', 'p_quoted', 'p_media']::text[], array['text', 'jsonb', 'jsonb']::text[], 0, false, 'integer'),
@@ -191,6 +192,9 @@ begin
                 ('late_until', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('doubt_context', 'i', array['p_send']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
+                ('notice_given_up', 'ii', array['p_message', 'p_why']::text[], array['public.messages', 'text']::text[], 0, false, 'void'),
+                ('give_up', 'ii', array['p_message', 'p_why']::text[], array['public.messages', 'text']::text[], 0, false, 'void'),
+                ('never_begun', 'iii', array['p_session', 'p_part', 'p']::text[], array['public.sessions', 'integer', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
                 ('sentences_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
@@ -1057,8 +1061,11 @@ add column if not exists told_as text[],
 add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
-add column if not exists upload_seconds numeric;
+add column if not exists upload_seconds numeric,
+add column if not exists given_up text;
 
+comment on column public.messages.given_up is
+'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
 'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
 comment on column public.messages.told_as is
@@ -2601,10 +2608,25 @@ begin
 end
 $$;
 
--- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
--- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
--- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
--- again, goes on with the rest, or is done. The session is locked.
+-- Which parts of the turn p_turn_id are given up, and why (see give_up_part); null: none is.
+create or replace function hybridflow.given_up_of(p_turn_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select left(string_agg(
+        format('part %s (%s) is given up: %s', m.part + 1, m.kind, m.given_up), '; ' order by m.part
+    ), 2000)
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null and m.send_state = 'failed' and m.given_up is not null
+$$;
+
+-- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
+-- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
+-- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
+-- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
+-- done. The session is locked.
 create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
 returns void
 language plpgsql
@@ -2613,21 +2635,38 @@ as $$
 declare
     v_turn public.turns;
     v_sent integer;
+    v_given_up integer;
+    v_is_over boolean;
 begin
     select * into v_turn from public.turns
     where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
     if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
         return;
     end if;
-    select count(*) into v_sent from public.messages as m
-    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
-    if jsonb_array_length(v_turn.reply) <= v_sent then
+    select
+        count(*) filter (where m.send_state = 'sent'),
+        count(*) filter (where m.send_state = 'failed' and m.given_up is not null)
+    into v_sent, v_given_up
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null;
+    v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
+    if v_is_over and v_given_up = 0 then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_is_over and v_sent > 0 then
+        update public.turns
+        set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
+        where id = p_turn_id;
         perform hybridflow.close_turn(p_turn_id, 'sent', null);
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
             perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
         end if;
+    elsif v_is_over then
+        update public.turns
+        set error_kind = 'permanent', error = hybridflow.given_up_of(p_turn_id)
+        where id = p_turn_id;
+        perform hybridflow.close_turn(p_turn_id, 'dead', v_turn.reason);
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
@@ -2650,7 +2689,8 @@ as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', hybridflow.cut(m.body), 'identity', m.identity,
         'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
-        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
+        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds,
+        'given_up', m.given_up is not null
     ) order by m.part), '[]')
     from public.messages as m
     where m.turn_id = p_turn_id and m.part is not null
@@ -3863,7 +3903,7 @@ as $$
 $$;
 
 -- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
--- doubt (see begin_flow_send). Where that one failed, its flow has been told so.
+-- doubt (see begin_flow_send). Where that one failed, or it is given up itself, its flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -3873,7 +3913,8 @@ as $$
     select exists (
         select from public.messages as m
         inner join public.messages as b on b.turn_id = m.turn_id and b.part = m.part - 1
-        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.sends = 0 and b.send_state = 'sent'
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.given_up is null and m.sends = 0
+            and b.send_state = 'sent'
     )
 $$;
 
@@ -3977,7 +4018,8 @@ as $$
 $$;
 
 -- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
--- begun.
+-- begun. Where all that it has are parts that were given up, its texts are tried again; with anything else
+-- among them it is made again, for there may be another media by now.
 create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
 returns void
 language plpgsql
@@ -3996,9 +4038,16 @@ begin
             lease_until = v_now, stop_reason = null
         where id = p_turn.id;
         perform hybridflow.after_settlement(p_turn.id, null);
-    else
-        perform hybridflow.requeue_turn(p_turn, p_due_at, null);
+        return;
+    elsif exists (
+        select from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null and m.given_up is not null and m.kind <> 'text'
+    ) then
+        perform hybridflow.discard_reply(p_turn.id);
     end if;
+    update public.messages set given_up = null
+    where turn_id = p_turn.id and part is not null and given_up is not null;
+    perform hybridflow.requeue_turn(p_turn, p_due_at, null);
 end
 $$;
 
@@ -4448,7 +4497,7 @@ begin
         set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
             told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
             send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1,
-            upload_seconds = excluded.upload_seconds
+            upload_seconds = excluded.upload_seconds, given_up = null
     returning * into v_message;
     return v_message;
 end
@@ -4775,9 +4824,10 @@ begin
 end
 $$;
 
--- fail_send({tenant_id | turn_id, message_id, chosen_id?, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
--- also where it has begun again meanwhile, with another chosen_id.
+-- fail_send({tenant_id | turn_id, message_id, chosen_id?, given_up?, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. A part of a turn is `given_up`,
+-- and why, where it would never take it: see give_up_part. Returns {ok}; again: the same, also where it has
+-- begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4791,6 +4841,11 @@ begin
     v_message := hybridflow.send_of(p);
     if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
         return '{"ok": true}';
+    end if;
+    if p ->> 'given_up' is not null and v_message.part is not null and v_message.wa_id is null
+        and v_message.send_state in ('sending', 'unknown')
+    then
+        perform hybridflow.give_up(v_message, p ->> 'given_up');
     end if;
     perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
     return '{"ok": true}';
@@ -5083,6 +5138,163 @@ begin
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
         'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- ==================== 0520_given_up.sql
+
+-- HybridFlow: parts of a reply that can never be had: given up by name, so that what follows them is said.
+--
+-- A media whose address answers 404, is too large or of no use, or what Evolution refuses for good: tried
+-- again it would fail again, and hold up for ever what stands behind it.
+
+-- The people of the business are told that a part of a reply is given up; of many they are told once an hour.
+-- Not while they wait to be told of replies that WhatsApp does not deliver, which is worse.
+create or replace function hybridflow.notice_given_up(p_message public.messages, p_why text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    if exists (
+        select from (
+            select o.* from public.notices as o
+            where o.tenant_id = p_message.tenant_id and o.kind = 'undelivered'
+            order by o.id desc limit 10
+        ) as n
+        where n.waiting or (not n.facts ? 'since' and n.created_at > hybridflow.clock() - interval '1 hour')
+    ) or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_message.tenant_id, 0))
+    then
+        return;
+    end if;
+    select * into v_session from public.sessions where id = p_message.session_id;
+    perform hybridflow.make_notice(
+        p_message.tenant_id, 'undelivered', v_session.id, jsonb_build_object(
+            'reason', left(format('part %s (%s): %s', p_message.part + 1, p_message.kind, p_why), 500),
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'contact_name', v_session.contact_name
+        ),
+        hybridflow.clock()
+    );
+end
+$$;
+
+-- The part is given up, and p_why is kept. Where it has a caption, that is said in its place: it is the next
+-- part of the reply, before whatever follows. Callers see to its send_state. The session is locked.
+create or replace function hybridflow.give_up(p_message public.messages, p_why text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_reply jsonb;
+    v_caption text;
+begin
+    update public.messages set given_up = left(p_why, 1000) where id = p_message.id;
+    select t.reply into v_reply from public.turns as t where t.id = p_message.turn_id for update;
+    if v_reply is null then
+        return;  -- a flow's, which is told so, and knows best what to say instead
+    end if;
+    v_caption := nullif(btrim(v_reply -> p_message.part -> 'body' ->> 'caption'), '');
+    if v_caption is not null and v_reply -> (p_message.part + 1) is distinct from to_jsonb(v_caption)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_message.turn_id and m.part > p_message.part
+        )
+    then
+        update public.turns
+        set reply = jsonb_insert(v_reply, array[p_message.part::text], to_jsonb(v_caption), true)
+        where id = p_message.turn_id;
+    end if;
+    perform hybridflow.notice_given_up(p_message, p_why);
+end
+$$;
+
+-- What a part of a turn that is not begun would be, as one that certainly did not leave.
+create or replace function hybridflow.never_begun(p_session public.sessions, p_part integer, p jsonb)
+returns public.messages
+language sql
+volatile
+set search_path = ''
+as $$
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, sent_at, send_state,
+        send_began_at, sends
+    )
+    values (
+        p_session.tenant_id, p_session.id, (p ->> 'turn_id')::bigint, p_part, true, 'ai', p ->> 'kind',
+        hybridflow.cut(p ->> 'body'), p ->> 'identity', date_trunc('second', hybridflow.clock()), 'failed',
+        hybridflow.clock(), 0
+    )
+    returning *
+$$;
+
+-- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
+-- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
+-- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
+-- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence is
+-- passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
+-- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
+-- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
+create or replace function public.give_up_part(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_message public.messages;
+    v_part integer := (p ->> 'part')::integer;
+begin
+    perform hybridflow.require_keys('give_up_part', p, '{turn_id,token,kind,body,error}');
+    v_held := hybridflow.hold_turn(p);
+    v_turn := v_held.turn;  -- null where the token is not its own
+    select * into v_message from public.messages as m
+    where m.turn_id = v_turn.id and m.part is not null
+        and case when v_part is null then m.identity = p ->> 'identity' else m.part = v_part end
+    order by m.part limit 1;
+    if v_message.given_up is null or v_message.send_state <> 'failed' then
+        v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+        if v_held.refused is not null then
+            return v_held.refused;
+        elsif v_stopped is not null then
+            perform hybridflow.stop_turn(v_turn.id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif v_part is null and v_turn.reply is not null then
+            return '{"refused": "has_answered"}';
+        elsif v_message.send_state = 'sent' then
+            return '{"refused": "already_sent"}';
+        elsif v_message.send_state = 'unknown' or (v_message.send_state = 'sending' and v_part is null) then
+            return '{"refused": "in_doubt"}';
+        end if;
+        if v_message.id is null then
+            v_part := coalesce(v_part, hybridflow.next_part(v_turn.id));
+            if v_part >= 500 then
+                return '{"refused": "too_many_sends"}';
+            end if;
+            if p ->> 'part' is null then
+                -- It was judged, and asked for again it may be there: then it is said without another look.
+                update public.turns
+                set said_so_far = concat_ws(
+                    E'\n\n', nullif(hybridflow.said_so_far(v_turn), ''),
+                    nullif(coalesce(p ->> 'text', p ->> 'body'), '')
+                )
+                where id = v_turn.id;
+            end if;
+            v_message := hybridflow.never_begun(v_held.session, v_part, p);
+        end if;
+        perform hybridflow.give_up(v_message, p ->> 'error');
+        update public.messages set send_state = 'failed', late_until = null, check_at = null
+        where id = v_message.id;
+        perform hybridflow.after_settlement(v_turn.id, null);
+    end if;
+    return (
+        select jsonb_build_object('ok', true, 'turn_state', t.state, 'reply', t.reply)
+        from public.turns as t where t.id = v_turn.id
     );
 end
 $$;
@@ -6981,6 +7193,7 @@ begin
         or v_row.since = (
             select (n.facts ->> 'since')::timestamptz from public.notices as n
             where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
+                and n.facts ? 'since'  -- else it tells of a part that was given up
             order by n.id desc limit 1
         )
         or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))
@@ -12050,7 +12263,8 @@ add column if not exists told_as text[],
 add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
-add column if not exists upload_seconds numeric;
+add column if not exists upload_seconds numeric,
+add column if not exists given_up text;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -12155,13 +12369,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, upload_seconds, archived_at
+            undelivered_turns, upload_seconds, given_up, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, g.upload_seconds, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, g.given_up, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -13417,6 +13631,7 @@ as $$
             p_message.id, p_message.session_id, p_message.turn_id, p_message.wa_id, p_message.from_me,
             p_message.sender, p_message.kind as message_kind, p_message.expects_reply, p_message.part,
             p_message.send_state, p_message.sends, p_message.status, p_message.error_code, p_message.undelivered_turns,
+            p_message.given_up,
             p_message.sent_at, p_message.created_at, p_message.deleted_at
     ) as m
 $$;
@@ -13854,7 +14069,7 @@ select hybridflow.apply_grants(
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
-        'look_at_turn', 'begin_flow_send', 'fail_send',
+        'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',

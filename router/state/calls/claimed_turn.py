@@ -78,6 +78,13 @@ class TurnPart(Answer):
     upload_seconds: float | None = None
     told_as: Items[str] | None = None
     chosen_id: str | None = None
+    given_up: bool = False
+    """It can never be had: it is passed over."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be done for it any more."""
+        return self.send_state == "sent" or (self.send_state == "failed" and self.given_up)
 
 
 class ClaimedTurn(Answer):

@@ -26,7 +26,8 @@ NoticeKind: TypeAlias = Literal["handoff", "connection_lost", "qr_waiting", "und
 class NoticeFacts(Answer):
     """What happened: of a handoff who and why, of the connection its state and Baileys' code.
 
-    Of replies that WhatsApp did not deliver: how many in a row, to how many contacts.
+    Of replies that WhatsApp did not deliver: how many in a row, to how many contacts; of a part
+    that was given up why, and whom it was for.
     """
 
     reason: str | None = None

@@ -66,6 +66,9 @@ class Message(Answer):
     deleted_at: Time | None
     part: int | None = Field(description="Which part of a turn's reply, from 0")
     send_state: Literal["sending", "sent", "unknown", "failed"] | None
+    given_up: str | None = Field(
+        default=None, description="Why this part of a reply can never be had; what follows is said"
+    )
     created_at: Time
 
 

@@ -1,6 +1,6 @@
 """What is sent: the fence, and what is known of it afterwards. database/schema/0500_sends.sql."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from router.state.calls.model import (
     Answer,
@@ -16,6 +16,7 @@ from router.state.calls.model import (
     call,
     call_or_refused,
 )
+from router.state.calls.reading import TurnState
 from router.state.calls.turns import MadeReply
 from router.state.database import Database
 
@@ -136,15 +137,42 @@ async def finish_send(database: Database, asked: FinishSend) -> SendFinished:
 
 
 class FailSend(OfSend):
-    """It certainly did not leave."""
+    """It certainly did not leave; `given_up`: why it never will, where it is a part of a turn."""
 
     chosen_id: str | None = None
+    given_up: Text | None = None
     policy: Values | None = None
 
 
 async def fail_send(database: Database, asked: FailSend) -> Done:
     """Record that a message of ours certainly did not leave."""
     return await call(database, "fail_send", asked, Done)
+
+
+class GiveUpPart(Asked):
+    """A part of a reply that can never be had, and why; one of a flow's sends has no `part`."""
+
+    turn_id: int
+    token: str
+    part: int | None = None
+    kind: str
+    body: Text
+    identity: str | None = None
+    text: Text | None = None
+    error: Text
+
+
+class PartGivenUp(Answer):
+    """What has become of the turn, and the reply to go on with: a caption stands in its place."""
+
+    ok: bool
+    turn_state: TurnState
+    reply: Items[str | dict[str, Any]] | None
+
+
+async def give_up_part(database: Database, asked: GiveUpPart) -> PartGivenUp | Refusal:
+    """Give up a part of a reply, so that what follows it is said."""
+    return await call_or_refused(database, "give_up_part", asked, PartGivenUp, Refusal)
 
 
 class DoubtSend(OfSend):

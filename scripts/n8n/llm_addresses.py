@@ -1,0 +1,78 @@
+"""Where a node of a workflow shows a key of an LLM: where the deployment says, and nowhere else.
+
+A URL that comes from the payload could be anybody's: whoever forges one would be shown the key. So
+it stands in the node. In the files it is the provider's own; import writes the deployment's there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An LLM's API: the variable that names another base than its own, and where it is asked."""
+
+    variable: str
+    own_base: str
+    path: str
+
+    @property
+    def own_url(self) -> str:
+        """Return where it is asked, if the deployment says nothing else."""
+        return self.own_base + self.path
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    "anthropicApi": Provider("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1/messages"),
+    "openAiApi": Provider("OPENAI_BASE_URL", "https://api.openai.com/v1", "/chat/completions"),
+}
+"""By the kind of their credential in n8n."""
+BASES: Mapping[str, str] = {each.variable: each.own_base for each in PROVIDERS.values()}
+
+
+def hosts_of(bases: Mapping[str, str]) -> dict[str, str]:
+    """Return the hosts that the credentials may be shown to, by the names in the example's file."""
+    return {
+        each.variable.replace("_BASE_URL", "_HOST"): urlsplit(
+            bases.get(each.variable) or each.own_base
+        ).hostname
+        or "nowhere.invalid"
+        for each in PROVIDERS.values()
+    }
+
+
+def with_llm_addresses(
+    workflow: Mapping[str, Any], bases: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the workflow whose requests to an LLM go to the `bases`, or to the providers' own."""
+    nodes = [_addressed(node, bases or {}) for node in workflow["nodes"]]
+    return {**workflow, "nodes": nodes}
+
+
+def is_told_where(node: Mapping[str, Any]) -> Provider | None:
+    """Return the provider whose key the node shows where an expression says, if it does."""
+    provider = _provider(node)
+    given = node.get("parameters") or {}
+    options = given.get("options")
+    told = (given.get("url"), options.get("baseURL") if isinstance(options, dict) else None)
+    return provider if any("{{" in str(url) for url in told) else None
+
+
+def _addressed(node: Mapping[str, Any], bases: Mapping[str, str]) -> dict[str, Any]:
+    given, provider = node.get("parameters") or {}, _provider(node)
+    url = given.get("url")
+    if provider is None or not isinstance(url, str) or "{{" in url:
+        return dict(node)
+    if not url.endswith(provider.path):
+        return dict(node)
+    base = (bases.get(provider.variable) or provider.own_base).rstrip("/")
+    return {**node, "parameters": {**given, "url": base + provider.path}}
+
+
+def _provider(node: Mapping[str, Any]) -> Provider | None:
+    """Return whose key it shows; a node may name the kind and have no credential yet."""
+    kinds = [*(node.get("credentials") or {})]
+    kinds.append(str((node.get("parameters") or {}).get("nodeCredentialType")))
+    return next((PROVIDERS[kind] for kind in kinds if kind in PROVIDERS), None)
