@@ -44,6 +44,7 @@ def make_handler(
         probe_seconds=settings.n8n_probe_seconds,
         contract=settings.n8n_contract,
         attempt_lease=settings.turn_lease_seconds,
+        flow_failures=settings.n8n_flow_failures,
     )
     return N8nHandler(http, database, rules, fallback)
 
