@@ -4,7 +4,7 @@ import logging
 from time import monotonic
 from typing import Literal
 
-from router.errors import StateError
+from router.errors import DatabaseFault, StateError
 from router.logs.events import Action, log_event
 from router.n8n.breakers import FlowBreakers
 from router.state.calls.flows import (
@@ -55,7 +55,7 @@ class FailingFlows:
         )  # fmt: skip
         try:
             await tell_flow_works(self._database, TellFlowWorks(tenant_id=tenant_id))
-        except StateError as error:
+        except (StateError, DatabaseFault) as error:  # the turn goes on all the same
             log_event(_log, Action.NOTICE_FAILED, f"not told that a flow works again: {error}")
 
     async def turn_failed(self, turn_id: int, why: str) -> bool:
@@ -106,7 +106,7 @@ class FailingFlows:
         )
         try:
             await tell_flow_failing(self._database, asked)
-        except StateError as error:
+        except (StateError, DatabaseFault) as error:  # the turn goes on all the same
             self._told.pop(tenant_id, None)  # with the next failure
             log_event(_log, Action.NOTICE_FAILED, f"nobody is told of a failing flow: {error}")
         return True
