@@ -10624,10 +10624,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: with `closed` a turn that its token has ended is told of, too; `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every
--- text of it, and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm,
--- and contact_wrote what the turn answers, where the AI is told notes; for reasons see turn_refusal. For the
--- router only: it has the key.
+-- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
+-- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -13908,7 +13909,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '3e0c950c118f1372b6316a2ad819cb98023c1c37b78e66fa53e6f2126f65424c')
+    ('20261126145950', 'v0_3_0', '0bfcf56f59f3c2d763514206baaf14ed336646c4d5128f37a0cba2971bd20796')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -10592,10 +10592,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: with `closed` a turn that its token has ended is told of, too; `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every
--- text of it, and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm,
--- and contact_wrote what the turn answers, where the AI is told notes; for reasons see turn_refusal. For the
--- router only: it has the key.
+-- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
+-- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
