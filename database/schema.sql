@@ -3304,9 +3304,10 @@ $$;
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
 -- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
 -- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
+-- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
+-- claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -10805,7 +10806,7 @@ end
 $$;
 
 -- find_media({turn_id, token, wa_id})
--- Whether a flow may be given the media of a message: one of its turn's own session, which nobody has deleted.
+-- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
 -- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
 -- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
 -- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
@@ -10880,8 +10881,8 @@ $$;
 -- hand_off({turn_id, token, reason, summary?})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
 -- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same answer,
--- with `already`.
+-- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
+-- answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -13909,7 +13910,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '0bfcf56f59f3c2d763514206baaf14ed336646c4d5128f37a0cba2971bd20796')
+    ('20261126145950', 'v0_3_0', '0ce9071dfa7faf038ecf8ebec53f87a057ca3d46e53d426fd1faf76e0fa4314a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

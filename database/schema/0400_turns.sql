@@ -892,9 +892,10 @@ $$;
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
 -- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
 -- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
+-- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
+-- claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql

@@ -373,7 +373,7 @@ end
 $$;
 
 -- find_media({turn_id, token, wa_id})
--- Whether a flow may be given the media of a message: one of its turn's own session, which nobody has deleted.
+-- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
 -- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
 -- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
 -- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
@@ -448,8 +448,8 @@ $$;
 -- hand_off({turn_id, token, reason, summary?})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
 -- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same answer,
--- with `already`.
+-- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
+-- answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql

@@ -3272,9 +3272,10 @@ $$;
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
 -- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
 -- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
+-- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
+-- claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -10773,7 +10774,7 @@ end
 $$;
 
 -- find_media({turn_id, token, wa_id})
--- Whether a flow may be given the media of a message: one of its turn's own session, which nobody has deleted.
+-- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
 -- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
 -- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
 -- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
@@ -10848,8 +10849,8 @@ $$;
 -- hand_off({turn_id, token, reason, summary?})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
 -- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same answer,
--- with `already`.
+-- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
+-- answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
