@@ -22,7 +22,7 @@ _MEANWHILE = {
     "fallback": "the Python handler answers its turns",
     "queue": "its turns wait (N8N_FALLBACK=queue)",
 }
-_NAMED = 20  # flows that are named to whoever asks for the health
+_NAMED = 20  # flows that are named at most
 
 
 class FailingFlows:
