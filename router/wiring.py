@@ -26,6 +26,7 @@ from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.opening import make_trial
+from router.n8n.received_media import ReceivedMedia
 from router.outbound.media import MediaSource
 from router.running.stopping import end_tasks
 from router.sharing.at_once import AtOnce
@@ -137,10 +138,13 @@ def _for_flows(
         guard=workers.guard,
         presence=workers.presence,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
+        received=ReceivedMedia(
+            outside.entrances.turns, outside.evolution, settings.max_media_bytes
+        ),
         media_bodies=Bodies(media_limits(settings), callers),
         keys=InstanceKeys.of(settings),
         hashes=workers.hashes,
-        silent=workers.n8n.silent,
+        failing=workers.n8n.failing,
         places=Shares(max(1, settings.max_concurrent_requests // 2)),
         at_once=AtOnce(FLOW_AT_ONCE),
         bench=Bench(),

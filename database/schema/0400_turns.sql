@@ -490,9 +490,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first.
+-- does not: its outcome must be found out first. Returns their ids.
 create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
-returns void
+returns bigint[]
 language plpgsql
 set search_path = ''
 as $$
@@ -511,6 +511,7 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    return v_ids;
 end
 $$;
 
@@ -922,10 +923,12 @@ $$;
 -- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
 -- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see turn_context) has
--- the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
+-- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
+-- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
+-- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
+-- claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -945,6 +948,7 @@ declare
     v_ids bigint[];
     v_locked integer;
     v_old bigint[];
+    v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
@@ -959,7 +963,7 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -1041,6 +1045,12 @@ begin
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
             )), '[]')
             from public.turns as t where t.id = any(v_old)
+        ),
+        'exhausted', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+            )), '[]')
+            from public.turns as t where t.id = any(v_buried)
         ),
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
@@ -1535,8 +1545,8 @@ $$;
 -- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
 -- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
 -- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
--- the phone. Returns {ok, already?, in_doubt?, silent?} or {refused: reason}: 'not_sent', there was something
--- to say, and nothing of it has left.
+-- the phone; `incomplete`: a part of it is not. Returns {ok, already?, in_doubt?, silent?, incomplete?} or
+-- {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1547,6 +1557,7 @@ declare
     v_held record;
     v_unanswered constant boolean := coalesce((p ->> 'unanswered')::boolean, false);
     v_has_spoken boolean;
+    v_told jsonb := '{}';
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
@@ -1578,12 +1589,13 @@ begin
             return '{"refused": "not_sent"}';
         end if;
         update public.turns set incomplete = true where id = (v_held.turn).id;
+        v_told := '{"incomplete": true}';
     end if;
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
         p ->> 'reason'
     );
-    return jsonb_build_object('ok', true, 'silent', not v_has_spoken);
+    return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
 $$;

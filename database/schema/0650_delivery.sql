@@ -27,10 +27,12 @@ comment on column public.turns.undelivered is 'How many parts of its reply Whats
 
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
-check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered'));
+check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing'));
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
+create index if not exists notices_flow_failing
+on public.notices (tenant_id, id desc) where kind = 'flow_failing';
 
 -- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
 -- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the

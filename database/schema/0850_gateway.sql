@@ -188,14 +188,15 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null
 $$;
 
--- look_at_turn({turn_id, token})
+-- look_at_turn({turn_id, token, closed?})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
--- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part}
--- or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every
--- text of it, and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm,
--- and contact_wrote what the turn answers, where the AI is told notes; for reasons see turn_refusal. For the
--- router only: it has the key.
+-- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
+-- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
+-- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -205,16 +206,18 @@ as $$
 declare
     v_turn public.turns;
     v_refused jsonb;
+    v_is_closed boolean;
     v_result jsonb;
 begin
     perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refused := hybridflow.turn_refusal(v_turn, p);
-    if v_refused is not null then
+    v_is_closed := v_turn.state = 'sent' and coalesce(v_refused ->> 'refused' = 'superseded', false);
+    if v_refused is not null and not (v_is_closed and coalesce((p ->> 'closed')::boolean, false)) then
         return v_refused;
     end if;
     select jsonb_build_object(
-        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'is_closed', v_is_closed, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
         'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
@@ -231,7 +234,9 @@ begin
         ),
         'sends', (
             select coalesce(jsonb_agg(
-                jsonb_build_object('identity', m.identity, 'body', m.body, 'send_state', m.send_state)
+                jsonb_build_object(
+                    'identity', m.identity, 'body', m.body, 'send_state', m.send_state, 'wa_id', m.wa_id
+                )
                 order by m.part
             ), '[]')
             from public.messages as m
@@ -367,6 +372,56 @@ begin
 end
 $$;
 
+-- find_media({turn_id, token, wa_id})
+-- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
+-- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
+-- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
+-- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
+create or replace function public.find_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_message public.messages;
+    v_last public.audit_log;
+begin
+    perform hybridflow.require_keys('find_media', p, '{turn_id,token,wa_id}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select * into v_message from public.messages as m
+    where m.wa_id = p ->> 'wa_id' and m.tenant_id = v_turn.tenant_id and m.session_id = v_turn.session_id
+        and m.deleted_at is null
+    order by m.id limit 1;
+    if v_message.id is null then
+        return '{"refused": "elsewhere"}';
+    elsif jsonb_typeof(v_message.media) is distinct from 'object' then
+        return '{"refused": "no_media"}';
+    end if;
+    select * into v_last from public.audit_log as a
+    where a.tenant_id = v_turn.tenant_id
+    order by a.id desc limit 1;
+    if v_last.action is distinct from 'find_media' or v_last.turn_id is distinct from v_turn.id
+        or v_last.detail ->> 'message_id' is distinct from v_message.id::text
+    then
+        perform hybridflow.record_audit(
+            '{"kind": "ai", "name": "n8n"}', 'find_media', v_turn.tenant_id,
+            jsonb_build_object('session_id', v_turn.session_id, 'turn_id', v_turn.id),
+            jsonb_build_object('message_id', v_message.id)
+        );
+    end if;
+    return jsonb_build_object('ok', true, 'bytes', case
+        when v_message.media ->> 'bytes' ~ '^[0-9]{1,15}$' then (v_message.media ->> 'bytes')::bigint
+    end);
+end
+$$;
+
 -- extend_turn({turn_id, token, seconds})
 -- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
 create or replace function public.extend_turn(p jsonb)
@@ -392,8 +447,9 @@ $$;
 
 -- hand_off({turn_id, token, reason, summary?})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. Returns {ok, session_id, already?} or {refused: reason}. Again by the
--- same token: the same answer, with `already`.
+-- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
+-- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
+-- answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -401,6 +457,7 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_replied boolean := false;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
     v_held := hybridflow.hold_turn(p);
@@ -414,11 +471,12 @@ begin
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
+        v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
         update public.turns set incomplete = true
         where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
-    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;

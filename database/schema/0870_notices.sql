@@ -135,6 +135,81 @@ begin
 end
 $$;
 
+-- Whether a flow in n8n has answered a turn of the tenant since p_since, to its end.
+create or replace function hybridflow.flow_has_worked(p_tenant_id bigint, p_since timestamptz)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    return exists (
+        select from public.turns as t
+        where t.tenant_id = p_tenant_id and t.finished_at is not null and t.finished_at > p_since
+            and t.handler = 'n8n' and t.state = 'sent'
+            and coalesce(t.reason, '') not in ('flow_failed', 'flow_settled')
+    );
+end
+$$;
+
+-- tell_flow_failing({tenant_id, flow, failures, goes_on})
+-- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
+-- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
+-- 'queue'. Returns {ok, already?}.
+create or replace function public.tell_flow_failing(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant public.tenants;
+    v_last public.notices;
+begin
+    perform hybridflow.require_keys('tell_flow_failing', p, '{tenant_id,flow,failures,goes_on}');
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    select * into v_last from public.notices as n
+    where n.tenant_id = v_tenant.id and n.kind = 'flow_failing' and n.reason is distinct from 'recovered'
+        and n.reason is distinct from 'replaced'
+    order by n.id desc limit 1;
+    if v_tenant.id is null or not v_tenant.is_active
+        or (
+            v_last.facts ->> 'flow' = left(p ->> 'flow', 500)
+            and (
+                v_last.created_at > v_now - interval '1 hour'
+                or not hybridflow.flow_has_worked(v_tenant.id, v_last.created_at)
+            )
+        )
+        or not pg_try_advisory_xact_lock(hashtextextended('flow_failing:' || v_tenant.id, 0))
+    then
+        return '{"ok": true, "already": true}';  -- or it is being told at this moment by another router
+    end if;
+    perform hybridflow.make_notice(
+        v_tenant.id, 'flow_failing', null, jsonb_build_object(
+            'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
+        ),
+        v_now
+    );
+    return '{"ok": true}';
+end
+$$;
+
+-- tell_flow_works({tenant_id})
+-- A flow of the tenant that failed works again: what nobody has been told yet is not told. Returns {ok}.
+create or replace function public.tell_flow_works(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('tell_flow_works', p, '{tenant_id}');
+    perform hybridflow.drop_notices((p ->> 'tenant_id')::bigint, array['flow_failing'], 'recovered');
+    return '{"ok": true}';
+end
+$$;
+
 -- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
 -- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
 -- replies may still reach the staff.
@@ -153,7 +228,7 @@ as $$
         )),
         'facts', p_notice.facts, 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered') and p_notice.number_told_at is null
+            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
                 then t.notify_number
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,

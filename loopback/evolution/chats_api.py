@@ -1,6 +1,8 @@
 """The REST API's calls about chats: presence, read marks, stored messages, media."""
 
 import asyncio
+import mimetypes
+from base64 import b64decode, b64encode
 
 from starlette.responses import JSONResponse, Response
 
@@ -9,6 +11,21 @@ from loopback.evolution.chats import Json
 from loopback.evolution.contents import ONE_PIXEL
 from loopback.evolution.instance import Instance
 
+_UNREADABLE = "TypeError: Cannot read properties of undefined"
+_TWO_TRIES = 5.0
+_ENDINGS = {
+    "audio/ogg": ".oga",
+    "audio/mpeg": ".mpga",
+    "image/jpeg": ".jpeg",
+    "image/webp": ".webp",
+}
+# Not what holds a view-once voice note, viewOnceMessageV2Extension.
+_WRAPPERS = (
+    "ephemeralMessage",
+    "documentWithCaptionMessage",
+    "viewOnceMessage",
+    "viewOnceMessageV2",
+)
 _PRESENCES = ("unavailable", "available", "composing", "recording", "paused")
 _NOT_AVAILABLE = {
     "EVOLUTION": "Method not available on Evolution Channel",
@@ -51,23 +68,53 @@ class ChatsApi:
             return JSONResponse(shop.store.find(body))
 
     async def media(self, shop: Instance, body: Json) -> Response:
-        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, whatever it was.
+        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, unless it is told.
 
-        On WHATSAPP-BUSINESS nothing is looked up: what was sent along is handed back.
+        Of the key only the id counts. On WHATSAPP-BUSINESS nothing is looked up: what was sent
+        along is handed back. Media that is gone at WhatsApp is refused after two tries, 5 s.
         """
+        message = body.get("message")
+        if not isinstance(message, dict):
+            raise refused(f"{_UNREADABLE} (reading 'key')")
         if shop.channel == "WHATSAPP-BUSINESS":
-            return _handed_back(body.get("message", {}))
-        stored = shop.store.get(str(body.get("message", {}).get("key", {}).get("id")))
+            return _handed_back(message)
+        if not isinstance(key := message.get("key"), dict):
+            raise refused(f"{_UNREADABLE} (reading 'ephemeralMessage')")
+        stored = shop.store.get(str(key.get("id")))
         if stored is None:
             raise refused("Message not found")
-        kind, content = next(iter((stored.data["message"] or {"": None}).items()))
+        kind, content = _unwrapped(stored.data["message"])
         if not isinstance(content, dict) or "mimetype" not in content:
             raise refused("The message is not of the media type")
-        size = {"fileLength": content.get("fileLength"), "height": None, "width": None}
-        answer = {"mediaType": kind, "fileName": content.get("fileName") or f"{stored.wa_id}.bin"}
-        answer |= {"size": size, "caption": content.get("caption"), "buffer": None}
-        answer |= {"mimetype": content["mimetype"], "base64": ONE_PIXEL}
+        raw = shop.received.get(stored.wa_id, b64decode(ONE_PIXEL))
+        if raw is None:
+            await asyncio.sleep(_TWO_TRIES * self.delay_scale)
+            path = content.get("directPath", "/v/0000000000000000.enc")
+            raise refused(f"Error: Failed to fetch stream from https://mmg.whatsapp.net{path}")
+        mimetype = str(content["mimetype"])
+        name = content.get("fileName") or f"{stored.wa_id}{_ending(mimetype)}"
+        if body.get("convertToMp4") and kind == "audioMessage":
+            mimetype = "audio/mp4"
+        size = {
+            each: content[each] for each in ("fileLength", "height", "width") if each in content
+        }
+        answer = {"mediaType": kind, "fileName": name, "size": size, "mimetype": mimetype}
+        answer |= {"caption": content["caption"]} if content.get("caption") else {}
+        answer |= {"base64": b64encode(raw).decode(), "buffer": None}
         return JSONResponse(answer, status_code=201)
+
+
+def _unwrapped(message: Json | None) -> tuple[str, object]:
+    """Return the kind and the content of a message, out of what it may be wrapped in."""
+    kind, content = next(iter((message or {"": None}).items()))
+    while kind in _WRAPPERS and isinstance(content, dict) and content.get("message"):
+        kind, content = next(iter(content["message"].items()))
+    return kind, content
+
+
+def _ending(mimetype: str) -> str:
+    plain = mimetype.partition(";")[0]
+    return _ENDINGS.get(plain) or mimetypes.guess_extension(plain) or ".bin"
 
 
 def _handed_back(record: Json) -> Response:

@@ -98,6 +98,9 @@ class Instance:
         """The way to WhatsApp, which may be slow."""
         self.media_at: dict[str, bytes | int] = {}
         """What stands at the URLs of media: bytes, or an error's status. Else something does."""
+        self.received: dict[str, bytes | None] = {}
+        """Media of messages that came, by the message's id: its bytes, None where they are gone at
+        WhatsApp. Of all others it is one pixel."""
         self.refuses_uploads = False
         """Whether Meta refuses media that is given in base64 (WHATSAPP-BUSINESS)."""
         self.access_token = "EAAloopback0access0token"  # noqa: S105 - a made-up one

@@ -139,6 +139,11 @@ class Settings(Variables):
             )
 
     def _n8n_gaps(self) -> Iterator[str]:
+        if self.n8n_enabled and self.n8n_flow_failures >= self.turn_max_attempts:
+            yield (
+                f"N8N_FLOW_FAILURES ({self.n8n_flow_failures}) is not below TURN_MAX_ATTEMPTS"
+                f" ({self.turn_max_attempts}): a lone turn is dead before its flow is given up"
+            )
         if self.n8n_enabled and self.n8n_public_api_key is None:
             yield (
                 "N8N_PUBLIC_API_KEY is not set: when a contact is erased, what n8n saved of its"

@@ -179,6 +179,7 @@ class Variables(BaseSettings):
     n8n_answer_seconds: Annotated[float, Field(ge=1, le=95)] = 90
     n8n_lease_seconds: _Seconds = 90
     n8n_probe_seconds: _Seconds = 15
+    n8n_flow_failures: Annotated[int, Field(ge=1, le=1000)] = 5
     n8n_router_url: _Url | None = None
     n8n_public_api_key: _Secret | None = None
     n8n_public_api_url: _Url | None = None

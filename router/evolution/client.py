@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from router.evolution.errors import DEEPEST, AnswerTooLarge, EvolutionAway
-from router.evolution.exchange import Exchange, Instance, object_in, read_answer
+from router.evolution.errors import DEEPEST, AnswerTooLarge, EvolutionAway, EvolutionRefused
+from router.evolution.exchange import LONGEST_WORD, Exchange, Instance, object_in, read_answer
 from router.outbound.answers import MOST_VALUES, read_beside_the_loop, weigh
 from router.outbound.bounds import LONGEST_ANSWER
 from router.sharing.at_once import InTurn, TooManyAtOnce
@@ -32,6 +32,10 @@ _READABLE = 10_000  # levels of an answer: of a list, only the record that is to
 _MOST_MEDIA = 16_000_000  # bytes, as MAX_MEDIA_BYTES where nothing is set
 _MOST_TOGETHER = 50_000  # values of several records; one alone may have as many as any answer
 _RECORD_WAIT = 60.0  # seconds for a place among those that are read alone
+_MEDIA_WAIT = 30.0  # seconds for a place among the media that are fetched
+_MEDIA_VALUES = 2000  # of an answer that holds a media: all but its base64 is a few
+_MEDIA = "chat/getBase64FromMediaMessage"
+_OF_A_MEDIA = ("mediaType", "fileName", "caption", "size", "mimetype")
 _IN_FRONT = 4096  # bytes
 _KEY = re.compile(rb'"key"\s*:\s*\{[^{}]*?"id"\s*:\s*"(?P<id>[\w.:=+/-]{1,200})"')
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
@@ -51,6 +55,14 @@ class MessagePage:
     pages: int
     total: int
     weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMedia:
+    """A message's media, as Evolution gives it: in base64, with what is known of it."""
+
+    base64: str = field(repr=False)
+    told: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ class EvolutionClient(Exchange):
         # A record that is asked for alone may hold a media, in base64.
         self._longest_record = LONGEST_ANSWER + most_media * 4 // 3
         self._records = InTurn(1)  # so that no tenant's fill the memory
+        self._media = InTurn(1)
 
     async def find_messages(
         self,
@@ -138,6 +151,27 @@ class EvolutionClient(Exchange):
         except AnswerTooLarge as error:
             error.weight = error.weight or longest
             raise
+
+    async def media(
+        self, instance: Instance, wa_id: str, most: int, *, to_mp4: bool = False
+    ) -> StoredMedia:
+        """Return the media of a stored message; one of more than `most` bytes is AnswerTooLarge.
+
+        `to_mp4` turns a voice note into that. What Evolution throws is no sign that it is away: the
+        media is gone, or this channel keeps none.
+        """
+        asked = {"message": {"key": {"id": wa_id}}, "convertToMp4": to_mp4}
+        longest = LONGEST_WORD + (most + 2) // 3 * 4
+        try:
+            async with self._media.taken(instance.name, _MEDIA_WAIT):
+                answer = await self._fetch(instance, "POST", _MEDIA, asked, longest=longest)
+        except TooManyAtOnce as error:
+            raise EvolutionAway("other media of it are being fetched") from error
+        except EvolutionAway as error:
+            if str(error).startswith("400: "):
+                raise EvolutionRefused(f"Evolution cannot give this media: {error}") from error
+            raise
+        return await read_beside_the_loop(answer, partial(_media_of, answer, most))
 
     async def connection_state(self, instance: Instance) -> str:
         """Return `open`, `connecting` or `close`."""
@@ -209,6 +243,17 @@ def _page_of(answer: bytes, size: int) -> MessagePage:
         total=as_number(found.get("total")) or 0,
         weight=weight,
     )
+
+
+def _media_of(answer: bytes, most: int) -> StoredMedia:
+    body = object_in(read_answer(answer, most=_MEDIA_VALUES))
+    given = body.get("base64")
+    if not isinstance(given, str) or not given:
+        raise EvolutionRefused("Evolution cannot give this media: its answer has none")
+    if len(given) * 3 // 4 > most + 2:
+        raise AnswerTooLarge(f"its media has more than {most} bytes")
+    told = {name: body[name] for name in _OF_A_MEDIA if name in body}
+    return StoredMedia(given, told)
 
 
 def _id_in(answer: bytes) -> str | None:

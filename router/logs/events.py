@@ -49,6 +49,9 @@ class Action(StrEnum):
     QRCODE_UPDATED = "qrcode_updated"
     GAP_REPAIRED = "gap_repaired"  # what no webhook brought was fetched
     GAP_REPAIR_FAILED = "gap_repair_failed"
+    # Flows in n8n
+    FLOW_FAILING = "flow_failing"  # so often in a row that turns do not go to it any more
+    FLOW_WORKS = "flow_works"  # again: turns go to it
     # The people of the business
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead

@@ -1,8 +1,9 @@
-"""When turns go elsewhere than to n8n: for all tenants, or for one whose flows fall silent. Pure.
+"""When turns go elsewhere than to n8n: for all tenants, or for one flow that fails. Pure.
 
-That n8n itself is away is told by its webhook, and holds for all. A lease that ran out is of one
-tenant's flow: it may be n8n that died, or the flow alone. It counts for its tenant, and shows that
-n8n is away only where several tenants' flows fall silent and nobody's reports in between.
+That n8n itself is away is told by its webhook, and holds for all. That a flow fails, or lets its
+lease run out, counts for the tenant whose turn it was. Where the flows of several tenants fall
+silent and nobody's reports in between, n8n is away; where one flow fails for several tenants and
+for nobody it works in between, it is that flow that fails, for all who share it.
 """
 
 from collections import OrderedDict
@@ -53,19 +54,86 @@ class Breaker:
 
 
 @dataclass(slots=True)
-class SilentFlows:
-    """Whose flows took a turn and let it lie: a breaker for each tenant that has such."""
+class FlowBreaker:
+    """Opens after `limit` failures of a flow in a row.
+
+    While it is open, one turn in each `pause` tries the flow; a turn that it has answered closes
+    it.
+    """
+
+    limit: int
+    pause: float
+    failures: int = 0
+    try_at: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether turns go elsewhere."""
+        return self.failures >= self.limit
+
+    def takes(self, now: float) -> bool:
+        """Whether a turn may go to the flow now; where it is the one that tries it, no other."""
+        if self.is_open and now < self.try_at:
+            return False
+        self.try_at = now + self.pause
+        return True
+
+    def failed(self, now: float) -> None:
+        """The flow has failed, or was silent until its lease was over."""
+        self.failures += 1
+        self.try_at = now + self.pause
+
+
+@dataclass(slots=True)
+class _OfTenant:
+    """What is known against the flow that a tenant's turns go to."""
+
+    flow: str
+    breaker: FlowBreaker
+
+
+@dataclass(slots=True)
+class FlowBreakers:
+    """Which flows fail: a breaker for each tenant's, and one for each that fails for several.
+
+    `limit` failures in a row open one, and after `all.pause` it is tried again. A flow is named by
+    its webhook's path.
+    """
 
     all: Breaker
     """Opened where several tenants' flows are silent."""
-    _of_tenants: dict[int, Breaker] = field(default_factory=dict)
+    limit: int = 5
+    _of_tenants: dict[int, _OfTenant] = field(default_factory=dict)
+    _of_all: dict[str, FlowBreaker] = field(default_factory=dict)
+    _against: dict[str, set[int]] = field(default_factory=dict)  # of a flow, since it last worked
     _silent: set[int] = field(default_factory=set)
     _by_themselves: set[int] = field(default_factory=set)
-    _given: OrderedDict[int, int] = field(default_factory=OrderedDict)  # turns, with their tenants
+    _given: OrderedDict[int, tuple[int, str]] = field(default_factory=OrderedDict)
 
-    def of(self, tenant_id: int) -> Breaker | None:
-        """Return the tenant's breaker, or None: nothing is known against its flows."""
-        return self._of_tenants.get(tenant_id)
+    def takes(self, tenant_id: int, flow: str, now: float) -> bool:
+        """Whether a turn of the tenant may go to its flow now."""
+        if (shared := self._of_all.get(flow)) is not None:
+            return shared.takes(now)
+        own = self._of(tenant_id, flow)
+        return own is None or own.takes(now)
+
+    def is_open(self, tenant_id: int, flow: str) -> bool:
+        """Whether the flow has failed so often in a row, for the tenant or for several."""
+        own = self._of(tenant_id, flow)
+        return flow in self._of_all or (own is not None and own.is_open)
+
+    def failures(self, tenant_id: int, flow: str) -> int:
+        """How often in a row the flow has failed for the tenant."""
+        own = self._of(tenant_id, flow)
+        return 0 if own is None else own.failures
+
+    def failing(self) -> dict[str, int]:
+        """Return the flows whose breakers are open, and of how many tenants."""
+        found: dict[str, int] = {}
+        for each in self._of_tenants.values():
+            if each.breaker.is_open:
+                found[each.flow] = found.get(each.flow, 0) + 1
+        return found
 
     def began_itself(self, tenant_id: int) -> None:
         """The tenant's flow only said that it has begun: its turns' leases are its own."""
@@ -79,32 +147,54 @@ class SilentFlows:
         """Whether the tenant's flow was last seen to begin, and to send by itself."""
         return tenant_id in self._by_themselves
 
-    def gave(self, turn_id: int, tenant_id: int) -> None:
-        """A flow of the tenant has the turn."""
-        self._given[turn_id] = tenant_id
+    def gave(self, turn_id: int, tenant_id: int, flow: str) -> None:
+        """The flow has a turn of the tenant."""
+        self._given[turn_id] = (tenant_id, flow)
         self._given.move_to_end(turn_id)
         if len(self._given) > _MOST_TURNS:
             self._given.popitem(last=False)
 
-    def lapsed(self, turn_id: int, tenant_id: int, now: float) -> None:
+    def given(self, turn_id: int) -> tuple[int, str] | None:
+        """Return whose turn it is and which flow has it; None: another router gave it."""
+        return self._given.get(turn_id)
+
+    def lapsed(self, turn_id: int, tenant_id: int, flow: str, now: float) -> None:
         """The lease of the tenant's flow ran out, and nothing had been heard of it."""
         self._given.pop(turn_id, None)
-        own = self._of_tenants.setdefault(tenant_id, Breaker(self.all.limit, self.all.pause))
-        own.failed(now)
+        self._count(tenant_id, flow, now)
         self._silent.add(tenant_id)
         if len(self._silent) >= _TENANTS:
             self._silent.clear()
             self.all.opens(now)
 
-    def failed(self, tenant_id: int, now: float) -> None:
-        """A flow of the tenant has failed: n8n is there, and says so."""
-        own = self._of_tenants.setdefault(tenant_id, Breaker(self.all.limit, self.all.pause))
-        own.failed(now)
+    def failed(self, tenant_id: int, flow: str, now: float) -> None:
+        """The flow has failed for the tenant: n8n is there, and says so."""
+        self._silent.clear()
+        self._count(tenant_id, flow, now)
+        if self.is_open(tenant_id, flow):
+            self._against.setdefault(flow, set()).add(tenant_id)
+        if flow in self._of_all or len(self._against.get(flow, ())) >= _TENANTS:
+            self._of_all.setdefault(flow, FlowBreaker(1, self.all.pause)).failed(now)
+
+    def heard_of(self) -> None:
+        """A flow has reported, whichever: n8n runs flows."""
         self._silent.clear()
 
-    def heard_of(self, turn_id: int) -> None:
-        """The turn's flow has reported: n8n runs flows, and this tenant's."""
+    def worked(self, tenant_id: int, flow: str) -> None:
+        """The flow has answered a turn of the tenant, or has done what it had to."""
         self._silent.clear()
-        tenant_id = self._given.get(turn_id)
-        if tenant_id is not None:
-            self._of_tenants.pop(tenant_id, None)
+        self._of_all.pop(flow, None)
+        self._against.pop(flow, None)
+        if self._of(tenant_id, flow) is not None:
+            del self._of_tenants[tenant_id]
+
+    def _of(self, tenant_id: int, flow: str) -> FlowBreaker | None:
+        known = self._of_tenants.get(tenant_id)
+        return None if known is None or known.flow != flow else known.breaker
+
+    def _count(self, tenant_id: int, flow: str, now: float) -> None:
+        own = self._of(tenant_id, flow)
+        if own is None:
+            own = FlowBreaker(self.limit, self.all.pause)
+            self._of_tenants[tenant_id] = _OfTenant(flow, own)
+        own.failed(now)

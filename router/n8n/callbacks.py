@@ -13,16 +13,17 @@ from typing import Annotated, Literal, TypedDict, TypeVar
 
 from fastapi import Header, Path
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from router.configuration.settings import Settings
 from router.gate.refusals import said_of
 from router.http.part import part
-from router.llm.reasoning import without_reasoning
+from router.llm.provider import LlmMisconfigured
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
+from router.n8n.finishing import Done, Written, finish, log_dead, log_replied, patience
+from router.n8n.flow_errors import failure_of
 from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
     BeginFlow,
@@ -36,14 +37,7 @@ from router.state.calls.flows import (
 )
 from router.state.calls.flows import hand_off as hand_turn_off
 from router.state.calls.model import Answer, Held, Refusal
-from router.state.calls.turns import (
-    FailTurn,
-    FinishTurn,
-    TurnFailed,
-    TurnFinished,
-    fail_turn,
-    finish_turn,
-)
+from router.state.calls.turns import FailTurn, TurnFailed, TurnFinished, fail_turn
 from router.state.database import Database
 from router.state.flow_tokens import TurnToken, read_token
 
@@ -83,12 +77,10 @@ _AWAY: Mapping[str, Literal["llm", "evolution"]] = {
     "llm_down": "llm",
     "llm_rate_limited": "llm",
 }
+_OF_THE_FLOW = frozenset({"flow_error", "transient", "permanent"})
 _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
 """The beginning of what is told of an LLM that refused this one request, and is not down."""
 
-# What a model wrote, without what it thought aloud: people will read it.
-_Written = Annotated[str, AfterValidator(without_reasoning)]
-_NOT_SENT = "flow_error: the flow is done, and nothing of what it sent has left"
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
@@ -108,16 +100,6 @@ class Crash(BaseModel):
     node: str | None = Field(default=None, max_length=500)
 
 
-class Done(BaseModel):
-    """The flow has said all it had to say, even nothing; and what it cost, where it knows."""
-
-    reason: _Written | None = Field(default=None, max_length=200)
-    provider: str | None = Field(default=None, max_length=100)
-    model: str | None = Field(default=None, max_length=200)
-    tokens_in: int | None = Field(default=None, ge=0, le=100_000_000)
-    tokens_out: int | None = Field(default=None, ge=0, le=100_000_000)
-
-
 class Failure(BaseModel):
     """The flow could not answer."""
 
@@ -129,8 +111,8 @@ class Failure(BaseModel):
 class Handoff(BaseModel):
     """The AI asks for a human."""
 
-    reason: _Written = Field(default=_WANTS_HUMAN, max_length=500)
-    summary: _Written | None = Field(default=None, max_length=2000)
+    reason: Written = Field(default=_WANTS_HUMAN, max_length=500)
+    summary: Written | None = Field(default=None, max_length=2000)
 
 
 class Extension(BaseModel):
@@ -146,7 +128,7 @@ async def began(services: TheServices, turn_id: int, token: _Token, body: Began)
     async def ask(database: Database, held: Held) -> Answer:
         return await begin_flow(database, BeginFlow(**held, execution_id=body.execution_id))
 
-    return _answered(services, await _call(services, turn_id, token, ask), turn_id)
+    return _answered(services, await _call(services, turn_id, token, ask))
 
 
 @router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
@@ -165,7 +147,7 @@ async def crash(
         execution_id=execution_id,
         kind="transient",
         error=scrubbed(f"flow_error{where}: {told.error}"),
-        **_patience(settings),
+        **patience(settings),
     )
     answer = await fail_execution(database, asked)
     turn_id, state = (None, None) if isinstance(answer, Refusal) else (answer.turn_id, answer.state)
@@ -173,8 +155,10 @@ async def crash(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
         turn_id=turn_id, turn_state=state,
     )  # fmt: skip
-    _log_dead(turn_id, answer)
-    return _answered(services, answer, turn_id)
+    log_dead(turn_id, answer)
+    if turn_id is not None:
+        await services.failing.turn_failed(turn_id, asked.error)
+    return _answered(services, answer)
 
 
 @router.post("/turns/{turn_id}/done", summary="Close a turn")
@@ -184,21 +168,10 @@ async def done(
     """Close the turn, also when nothing needed saying."""
     told = body or Done()
 
-    async def ask(database: Database, held: Held) -> TurnFinished | Refusal:
-        finished = await finish_turn(database, FinishTurn(**held, **dict(told)))
-        if isinstance(finished, Refusal) and finished.refused == "not_sent":
-            failed = FailTurn(
-                **held, kind="transient", error=_NOT_SENT, **_patience(services.settings)
-            )
-            _log_dead(turn_id, await fail_turn(database, failed))
-        return finished
+    async def ask(_: Database, held: Held) -> TurnFinished | Refusal:
+        return await finish(services, turn_id, held, told)
 
-    answer = await _call(services, turn_id, token, ask)
-    if not isinstance(answer, Refusal):
-        _log_done(turn_id, answer)
-    elif answer.refused == "not_sent":
-        services.wake()
-    return _answered(services, answer, turn_id)
+    return _answered(services, await _call(services, turn_id, token, ask))
 
 
 @router.post("/turns/{turn_id}/fail", summary="Report that a turn failed")
@@ -209,14 +182,17 @@ async def fail(
     failure = body or Failure()
     settings = services.settings
     judged = _judged(failure)
+    told = scrubbed(f"{failure.kind}: {failure.error}")
+    if _of_a_key(failure) and services.failing.gives_up(turn_id):
+        judged = {"kind": "transient", "away": None}  # another handler makes it, with its own key
 
     async def ask(database: Database, held: Held) -> TurnFailed | Refusal:
         asked = FailTurn(
             **held,
             **judged,
-            error=scrubbed(f"{failure.kind}: {failure.error}"),
+            error=told,
             retry_after=failure.retry_after,
-            **_patience(settings),
+            **patience(settings),
         )
         return await fail_turn(database, asked)
 
@@ -226,8 +202,10 @@ async def fail(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
         level=logging.WARNING, turn_id=turn_id, turn_state=state,
     )  # fmt: skip
-    _log_dead(turn_id, answer)
-    return _answered(services, answer, turn_id)
+    log_dead(turn_id, answer)
+    if not isinstance(answer, Refusal) and (failure.kind in _OF_THE_FLOW or _of_a_key(failure)):
+        await services.failing.turn_failed(turn_id, told)
+    return _answered(services, answer)
 
 
 @router.post("/turns/{turn_id}/handoff", summary="Call a human")
@@ -248,8 +226,11 @@ async def hand_off(
             _log, Action.PAUSED, "paused: the AI asked for a human",
             turn_id=turn_id, session_id=answer.session_id, source="ai",
         )  # fmt: skip
+        if answer.replied:
+            log_replied(turn_id)
         services.wake_notices()
-    return _answered(services, answer, turn_id)
+        await services.failing.turn_worked(turn_id)
+    return _answered(services, answer)
 
 
 @router.post("/turns/{turn_id}/extend", summary="Ask for more time")
@@ -262,7 +243,7 @@ async def extend(
     async def ask(database: Database, held: Held) -> Answer:
         return await extend_turn(database, ExtendTurn(**held, seconds=seconds))
 
-    return _answered(services, await _call(services, turn_id, token, ask), turn_id)
+    return _answered(services, await _call(services, turn_id, token, ask))
 
 
 async def _call(
@@ -278,38 +259,9 @@ async def _call(
     return await ask(services.database, TurnToken(turn_id, shown.secret).held)
 
 
-def _log_done(turn_id: int, finished: TurnFinished) -> None:
-    """Log how a turn ended that its flow has closed: with a reply, or with nothing said."""
-    if finished.in_doubt:
-        log_event(_log, Action.SEND_IN_DOUBT, "done, but for a send in doubt", turn_id=turn_id)
-    elif finished.silent:
-        log_event(
-            _log, Action.TURN_CANCELLED, "nothing is said: the flow is silent",
-            turn_id=turn_id, reason="silence",
-        )  # fmt: skip
-    elif not finished.already:
-        log_event(
-            _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
-        )
-
-
-def _log_dead(turn_id: int | None, failed: TurnFailed | Refusal) -> None:
-    if not isinstance(failed, Refusal) and failed.state == "dead":
-        log_event(
-            _log, Action.TURN_DEAD, "the turn is dead; it can be retried",
-            level=logging.ERROR, turn_id=turn_id,
-        )  # fmt: skip
-
-
 class _Judged(TypedDict):
     kind: Literal["transient", "permanent", "away"]
     away: Literal["llm", "evolution"] | None
-
-
-class _Patience(TypedDict):
-    answer_within_minutes: float
-    max_attempts: int
-    base_seconds: float
 
 
 def _judged(failure: Failure) -> _Judged:
@@ -325,19 +277,17 @@ def _judged(failure: Failure) -> _Judged:
     return {"kind": "away", "away": away}
 
 
-def _patience(settings: Settings) -> _Patience:
-    return {
-        "answer_within_minutes": settings.answer_within_minutes,
-        "max_attempts": settings.turn_max_attempts,
-        "base_seconds": settings.retry_base_seconds,
-    }
+def _of_a_key(failure: Failure) -> bool:
+    """Whether the LLM takes neither the key nor the model of the flow's credential."""
+    if failure.kind != "llm_refused":
+        return False
+    return isinstance(failure_of(failure.error, where=failure.kind), LlmMisconfigured)
 
 
-def _answered(services: FlowServices, answer: Answer, turn_id: int | None) -> JSONResponse:
+def _answered(services: FlowServices, answer: Answer) -> JSONResponse:
     if isinstance(answer, Refusal):
         return _error(409, answer.refused, f"nothing was done: {said_of(answer.refused)}")
-    if turn_id is not None:
-        services.silent.heard_of(turn_id)
+    services.failing.breakers.heard_of()
     services.wake()
     return JSONResponse(answer.as_told())
 

@@ -9,7 +9,8 @@ from fastapi import Depends
 from router.configuration.settings import Settings
 from router.http.bodies import Bodies
 from router.http.services import given
-from router.n8n.breakers import SilentFlows
+from router.n8n.failing_flows import FailingFlows
+from router.n8n.received_media import ReceivedMedia
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
 from router.safety.guard import ReplyGuard
@@ -32,10 +33,11 @@ class FlowServices:
     guard: ReplyGuard
     presence: Presence
     media: MediaSource
+    received: ReceivedMedia
     media_bodies: Bodies
     keys: InstanceKeys
     hashes: ContactHashes
-    silent: SilentFlows
+    failing: FailingFlows
     places: Shares
     at_once: AtOnce
     bench: Bench

@@ -16,8 +16,9 @@ from router.gate.refusals import Refused, conflict, said_of
 from router.http.errors import error_response
 from router.http.part import part
 from router.n8n.answers import as_evolution
-from router.n8n.callbacks import Began, Done, Extension, Failure, Handoff
+from router.n8n.callbacks import Began, Extension, Failure, Handoff
 from router.n8n.dependencies import FlowServices, TheServices
+from router.n8n.finishing import Done
 from router.n8n.requests import understood, written_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.sending.outcomes import Sent

@@ -15,19 +15,22 @@ from typing import TypeAlias, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
-from router.gate.refusals import Refused, conflict
+from router.gate.refusals import Refused, conflict, said_of
 from router.http.bodies import TooMuch
 from router.http.part import part
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
+from router.n8n.finishing import Done, finish
 from router.n8n.media import emptied, filled, refusal
 from router.n8n.notice_routes import send_notice
-from router.n8n.requests import body_of, understood, written_of
+from router.n8n.received_media import GET_MEDIA_PATH
+from router.n8n.requests import body_of, read_body, understood, written_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.outbound.media import NoMedia
 from router.replies.texts import texts_of
@@ -113,10 +116,10 @@ def _place(places: Shares, tenant: Hashable) -> Iterator[None]:
         place.give_back()
 
 
-async def _looked_at(database: Database, token: TurnToken) -> TurnOfFlow:
-    """Return what the token may act on. Raises Refused."""
+async def _looked_at(database: Database, token: TurnToken, *, closed: bool = False) -> TurnOfFlow:
+    """Return what the token may act on; `closed`: or what it has ended. Raises Refused."""
     try:
-        turn = await look_at_turn(database, LookAtTurn(**token.held))
+        turn = await look_at_turn(database, LookAtTurn(**token.held, closed=closed or None))
     except DatabaseAway as error:
         raise Refused(503, str(error), "database_away") from error
     if isinstance(turn, Refusal):
@@ -140,7 +143,7 @@ class _FlowRequest:
         token = read_token(request.headers.get("apikey", ""))
         if token is None:
             raise Refused(401, "the header apikey must be the turn's token", "token")
-        turn = await _looked_at(services.database, token)
+        turn = await _looked_at(services.database, token, closed=True)
         if turn.instance_name != instance:
             raise Refused(
                 403,
@@ -161,7 +164,12 @@ class _FlowRequest:
 
     async def carry_out(self, path: str, written: bytes) -> JSONResponse:
         """Do what the path says. Raises Refused."""
+        if path == GET_MEDIA_PATH:
+            return await self._give_media(written)
         asked, messages = await self._understood(path, written)
+        done = _done_of(asked)
+        if self.turn.is_closed:
+            return self._repeated(asked, messages)
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
         await self._check(messages, self._services.guard.check)
@@ -170,9 +178,37 @@ class _FlowRequest:
                 messages = tuple(emptied(asked, message) for message in messages)
             else:
                 messages = await self._prepare(asked, messages, keep)
-            for place in range(len(messages)):
-                sent = await self._send_first(messages[place:])
+            try:
+                for place in range(len(messages)):
+                    sent = await self._send_first(messages[place:])
+            except Refused as refused:
+                if done is not None and refused.reason == "in_doubt":
+                    await self._end(done)  # when that is found out
+                raise
+        if done is not None and (refusal := await self._end(done)) is not None:
+            why = f"it is sent, but the turn does not end with it: {said_of(refusal)}"
+            raise Refused(409, why, refusal)
         return as_evolution(sent, messages[-1])
+
+    async def _end(self, done: Done) -> str | None:
+        """End the turn, which has said all. Returns why it cannot end. Raises Refused."""
+        try:
+            ended = await finish(self._services, self.token.turn_id, self.token.held, done)
+        except DatabaseAway as error:
+            why = f"it is sent, but the turn has not ended yet: send the same again ({error})"
+            raise Refused(503, why, "database_away") from error
+        self._services.failing.breakers.heard_of()
+        self._services.wake()
+        return ended.refused if isinstance(ended, Refusal) else None
+
+    def _repeated(self, asked: Asked, messages: tuple[Outgoing, ...]) -> JSONResponse:
+        """Answer the send once more that has ended the turn. Raises Refused: it is another."""
+        last = messages[-1] if messages and asked.done is not None else None
+        for sent in self.turn.sends:
+            if last and sent.identity == last.identity and sent.send_state == "sent":
+                before = Sent(sent.wa_id or "", self.turn.jid, sent.body, None)
+                return as_evolution(before, emptied(asked, last))
+        raise conflict("superseded")
 
     @contextmanager
     def _keeping(self) -> Iterator[Callable[[int], None]]:
@@ -275,6 +311,19 @@ class _FlowRequest:
             self._services.wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
 
+    async def _give_media(self, written: bytes) -> JSONResponse:
+        """Give the flow what came in the conversation; nothing of that reaches the contact."""
+        if self.turn.is_closed:
+            raise conflict("superseded")
+        if self.turn.is_paused:
+            raise conflict("paused")
+        if len(written) > _SHORT:
+            raise Refused(400, "message: it is asked for by its key alone", "message")
+        with self._keeping() as keep:
+            return await self._services.received.give(
+                self.token, self._instance(), read_body(written), keep
+            )
+
     async def _show_presence(self, asked: Asked) -> JSONResponse:
         if self.turn.is_paused:
             raise conflict("paused")
@@ -338,3 +387,15 @@ class _FlowRequest:
             return self._line.instance()
         except EvolutionError as error:
             raise Refused(401, str(error), "key") from error
+
+
+def _done_of(asked: Asked) -> Done | None:
+    """Return what is said of the turn's end; None: it does not end. Raises Refused."""
+    if asked.done is None:
+        return None
+    try:
+        return Done.model_validate(asked.done)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        name = ".".join(("done", *map(str, first["loc"])))
+        raise Refused(400, f"{name}: {first['msg']}", "done") from error

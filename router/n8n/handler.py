@@ -33,8 +33,9 @@ from router.n8n.answering import (
     says_something,
     understand,
 )
-from router.n8n.breakers import Breaker, SilentFlows
+from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.execution_ids import is_execution_id
+from router.n8n.failing_flows import FailingFlows
 from router.n8n.payload import Contract, FlowTerms, TurnPayload, build_payload
 from router.n8n.reply import Answered, Reading
 from router.outbound.answers import beginning, read_json
@@ -65,7 +66,8 @@ _Made: TypeAlias = Reply | Silence | HandedOver
 class FlowRules:
     """Where n8n is, what its flows are told, and whether turns wait for it while it is away.
 
-    `probe_seconds` pass between looks whether it is back. `contract` holds for tenants that have
+    `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
+    failed `flow_failures` times in a row. `contract` holds for tenants that have
     none of their own; `attempt_lease` is renewed while a flow is waited for.
     """
 
@@ -76,6 +78,7 @@ class FlowRules:
     probe_seconds: float
     contract: Contract = "answer"
     attempt_lease: float = 30
+    flow_failures: int = 5
 
     @property
     def webhook_url(self) -> str:
@@ -102,7 +105,10 @@ class N8nHandler:
         self._rules = rules
         self._fallback = fallback
         self.breaker = Breaker(pause=rules.probe_seconds)
-        self.silent = SilentFlows(self.breaker)
+        self.breakers = FlowBreakers(self.breaker, rules.flow_failures)
+        self.failing = FailingFlows(
+            database, self.breakers, "queue" if rules.wait_for_n8n else "fallback"
+        )
         self._has_warned = False
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
@@ -115,10 +121,10 @@ class N8nHandler:
             return await self._fallback.make(turn, prompt)
         # Of a flow that answers, the lease is this router's own, or another's.
         tenant_id = turn.tenant.tenant_id
-        sends = self._contract(turn) == "gateway" or self.silent.begins_itself(tenant_id)
+        sends = self._contract(turn) == "gateway" or self.breakers.begins_itself(tenant_id)
         lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
-            self.silent.lapsed(turn.turn_id, tenant_id, monotonic())
+            await self.failing.lapsed(turn.turn_id, tenant_id, _flow_of(turn))
         if self._rules.wait_for_n8n:
             return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
@@ -129,7 +135,10 @@ class N8nHandler:
     async def _queue(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
         if (made := await self._made(turn, prompt)) is not None:
             return made
-        raise LlmAway("n8n is away", retry_after=self.breaker.pause, is_free=True)
+        why = "n8n is away"
+        if self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn)):
+            why = f"the flow {_flow_of(turn)} fails again and again: its turns wait for it"
+        raise LlmAway(why, retry_after=self.breaker.pause, is_free=True)
 
     async def _made(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
         """Return what n8n makes of the turn; None: it does not take it."""
@@ -162,25 +171,23 @@ class N8nHandler:
 
         It is asked for the flow that is wanted: not every deployment has the one of this project.
         """
-        return await self._is_closed(self.breaker, flow, "n8n is back: it handles the turns again")
+        if self.breaker.wants_probe(monotonic()):
+            if await self.is_alive(flow):
+                self.breaker.seen()
+                log_event(_log, Action.STARTED, "n8n is back: it handles the turns again")
+            else:
+                self.breaker.failed(monotonic())
+        return not self.breaker.is_open
+
+    def fails(self) -> str | None:
+        """Return which flows fail again and again; None: none."""
+        return self.failing.told_to_anybody()
 
     async def _takes(self, turn: ClaimedTurn) -> bool:
-        """Whether the turn goes to n8n now; one tenant's silent flows keep no other's from it."""
-        flow = turn.tenant.n8n_flow
-        if not await self.is_available(flow):
+        """Whether the turn goes to n8n now; a flow that fails keeps no other from it."""
+        if not await self.is_available(turn.tenant.n8n_flow):
             return False
-        own = self.silent.of(turn.tenant.tenant_id)
-        said = f"n8n is tried again for tenant {turn.tenant.tenant_id}, whose flows were silent"
-        return own is None or await self._is_closed(own, flow, said)
-
-    async def _is_closed(self, breaker: Breaker, flow: str | None, said: str) -> bool:
-        if breaker.wants_probe(monotonic()):
-            if await self.is_alive(flow):
-                breaker.seen()
-                log_event(_log, Action.STARTED, said)
-            else:
-                breaker.failed(monotonic())
-        return not breaker.is_open
+        return self.breakers.takes(turn.tenant.tenant_id, _flow_of(turn), monotonic())
 
     async def _answered(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
         """Have the flow answer; None: n8n certainly has not begun one. Raises LlmError."""
@@ -189,23 +196,25 @@ class N8nHandler:
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
-        self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
+        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
         try:
             said = await self._said(turn, payload)
         except NotTaken as not_taken:
-            self._not_taken(turn, not_taken)
+            await self._not_taken(turn, not_taken)
             return None
         except N8nDied:
             self.breaker.failed(monotonic())
             raise
         except LlmError as error:
-            self._failed(turn, error)
+            self.breaker.worked()
+            if await self._failed(turn, error) and isinstance(error, LlmMisconfigured):
+                raise LlmFailed(str(error)) from error  # another handler makes it, with its own key
             raise
         self.breaker.worked()
         if not isinstance(said, Answered):
             return await self._begun(turn, said.execution_id)
-        self.silent.heard_of(turn.turn_id)
-        self.silent.answered(turn.tenant.tenant_id)
+        self.breakers.answered(turn.tenant.tenant_id)
+        await self.failing.worked(turn.tenant.tenant_id, _flow_of(turn))
         await self._note_execution(turn, said.execution_id)
         if said.silence is not None:
             return Silence(said.silence, said.cost)
@@ -237,30 +246,34 @@ class N8nHandler:
         answer = await ask_flow(self._http, url, payload.model_dump_json(), self._headers, seconds)
         return await understand(answer, turn, seconds)
 
-    def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
+    async def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
         """Note what n8n does not take: its tenant's own flow says nothing of n8n."""
         if why.of == "n8n" or (why.of == "flow" and turn.tenant.n8n_flow is None):
             self._refused(str(why))
             return
         self.breaker.worked()
         if why.of == "flow":
-            self.silent.failed(turn.tenant.tenant_id, monotonic())
+            await self.failing.failed(turn.tenant.tenant_id, _flow_of(turn), str(why))
         log_event(
-            _log, Action.AI_FAILED, f"the flow {turn.tenant.n8n_flow or TURN_WEBHOOK}: {why}",
+            _log, Action.AI_FAILED, f"the flow {_flow_of(turn)}: {why}",
             level=logging.WARNING, turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id,
         )  # fmt: skip
 
-    def _failed(self, turn: ClaimedTurn, error: LlmError) -> None:
-        """Note that a flow has failed: n8n is there. What an LLM lacks is not the flow's."""
-        self.breaker.worked()
+    async def _failed(self, turn: ClaimedTurn, error: LlmError) -> bool:
+        """Note that a flow has failed, and return whether the next turn goes elsewhere.
+
+        What an LLM lacks is not the flow's fault, and no sign that it works either.
+        """
         if isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom):
-            self.silent.heard_of(turn.turn_id)
-        else:
-            self.silent.failed(turn.tenant.tenant_id, monotonic())
+            self.breakers.heard_of()
+            return False
+        tenant_id = turn.tenant.tenant_id
+        is_open = await self.failing.failed(tenant_id, _flow_of(turn), str(error))
+        return is_open and not self._rules.wait_for_n8n
 
     async def _begun(self, turn: ClaimedTurn, execution: object) -> HandedOver:
         """Leave the turn to a flow that answers as those do that send by themselves."""
-        self.silent.began_itself(turn.tenant.tenant_id)
+        self.breakers.began_itself(turn.tenant.tenant_id)
         if not self._has_warned:
             self._has_warned = True
             log_event(
@@ -287,7 +300,7 @@ class N8nHandler:
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
-        self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
+        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
         try:
             answer = await self._http.post(
                 self._rules.url_of(turn.tenant.n8n_flow),
@@ -307,21 +320,30 @@ class N8nHandler:
         if answer.is_success:
             self.breaker.worked()
             if await says_something(answer, turn):
-                raise LlmFailed(_ANSWERS_AND_SENDS)
+                raise await self._own_fault(turn, _ANSWERS_AND_SENDS)
             await self._note_execution(turn, _execution_in(answer))
             return True
         said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
+            if answer.status_code == _FLOW_DIED:
+                self.breaker.worked()
+                raise await self._own_fault(turn, said)
             self.breaker.failed(monotonic())
-            raise LlmFailed(said) if answer.status_code == _FLOW_DIED else LlmAway(said)
+            raise LlmAway(said)
         if answer.status_code in _OF_THE_REQUEST:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False
         if not is_not_begun(answer):
-            raise LlmFailed(said)  # the flow's own word: it may have sent before
-        self._not_taken(turn, NotTaken(said, "flow"))
+            raise await self._own_fault(turn, said)  # its own word: it may have sent before
+        await self._not_taken(turn, NotTaken(said, "flow"))
         return False
+
+    async def _own_fault(self, turn: ClaimedTurn, said: str) -> LlmFailed:
+        """Count what a flow by the gateway contract has answered with, and return the failure."""
+        failed = LlmFailed(said)
+        await self._failed(turn, failed)
+        return failed
 
     async def _note_execution(self, turn: ClaimedTurn, execution: object) -> None:
         """Write down which execution has the turn, where the flow says so."""
@@ -344,6 +366,11 @@ class N8nHandler:
         self.breaker.failed(monotonic())
         log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
         return False
+
+
+def _flow_of(turn: ClaimedTurn) -> str:
+    """Return the flow that the turn goes to: its webhook's path."""
+    return turn.tenant.n8n_flow or TURN_WEBHOOK
 
 
 def _execution_in(answer: httpx.Response) -> object:

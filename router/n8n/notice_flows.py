@@ -19,6 +19,7 @@ _WEBHOOKS: dict[NoticeKind, str] = {
     "connection_lost": "hybridflow-connection",
     "qr_waiting": "hybridflow-connection",
     "undelivered": "hybridflow-connection",
+    "flow_failing": "hybridflow-connection",
 }
 
 

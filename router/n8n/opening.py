@@ -58,6 +58,7 @@ def _rules(settings: Settings) -> FlowRules:
         probe_seconds=settings.n8n_probe_seconds,
         contract=settings.n8n_contract,
         attempt_lease=settings.turn_lease_seconds,
+        flow_failures=settings.n8n_flow_failures,
     )
 
 

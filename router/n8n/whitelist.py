@@ -196,12 +196,14 @@ class Asked:
     """A request as it may be carried out: where it goes is not in `body`, nor is when.
 
     `delay` is in seconds. `media` is the field of the body that carries a media, if any does.
+    `done`: the turn ends with it, and what that says.
     """
 
     path: str
     body: Mapping[str, Any] = field(repr=False)
     delay: float = 0
     media: str | None = None
+    done: Mapping[str, Any] | None = None
 
 
 def is_known(path: str) -> bool:
@@ -212,6 +214,7 @@ def is_known(path: str) -> bool:
 def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -> Asked:
     """Return what is asked for `contact`, its JIDs. Raises BadField and NotTheContacts."""
     route = _ROUTES[path]
+    done, body = _done_of(path, body)
     _require_short({name: value for name, value in body.items() if name != route.media})
     found = read_fields(route.fields, body)
     for name in route.required:
@@ -233,7 +236,21 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
     media = route.media if route.media in found else None
     if path == _MEDIA_PATH:
         _name(found)
-    return Asked(path, found, float(delay) / 1000, media)  # type: ignore[arg-type]
+    return Asked(path, found, float(delay) / 1000, media, done)  # type: ignore[arg-type]
+
+
+def _done_of(
+    path: str, body: Mapping[str, Any]
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
+    """Return what a send says of its turn's end, None: nothing; and the rest. Raises BadField."""
+    if not (said := body.get("done")):
+        return None, {name: value for name, value in body.items() if name != "done"}
+    if path == PRESENCE_PATH:
+        raise BadField("done", "a turn ends with something that is said, or by its urls.done")
+    if said is not True and not isinstance(said, dict):
+        raise BadField("done", "it must be true, or an object as urls.done takes")
+    rest = {name: value for name, value in body.items() if name != "done"}
+    return ({} if said is True else said), rest
 
 
 def _require_short(body: Mapping[str, Any]) -> None:

@@ -57,7 +57,8 @@ class Notice(_Part):
     kind: NoticeKind
     text: str = Field(description="The whole notice, to be sent as it is")
     reason: str | None = Field(
-        description="Why a human is wanted; the state of the connection; how many replies failed"
+        description="Why a human is wanted; the state of the connection; how many replies failed;"
+        " which flow did"
     )
     summary: str | None = Field(description="The AI's summary of the conversation")
     happened_at: datetime

@@ -19,6 +19,14 @@ _GIVEN_UP = (
     "{name} could not send a part of a reply to {who}: {reason}. What else the reply says is sent"
     " all the same. If it matters, send it by hand."
 )
+_FAILING = (
+    "The flow {flow} of {name} in n8n has failed {failures} times in a row. {meanwhile} Its last"
+    " executions in n8n say why."
+)
+_MEANWHILE = {
+    "fallback": "Until it works again, HybridFlow's own AI answers.",
+    "queue": "Until it works again, nobody is answered.",
+}
 _UNDELIVERED = "WhatsApp did not deliver {failed} of {name}. {cure}"
 
 
@@ -30,10 +38,12 @@ def number_shown(jid: str | None) -> str | None:
 
 
 def reason_of(notice: ClaimedNotice) -> str | None:
-    """Return why: as the AI said it, or the connection's state with Baileys' code, or how many."""
+    """Return why: as the AI said it, the connection's state with Baileys' code, or how many."""
     facts = notice.facts
     if notice.kind == "undelivered" and facts.replies is not None:
         return f"{facts.replies} replies in a row were not delivered"
+    if notice.kind == "flow_failing":
+        return f"the flow {facts.flow} has failed {facts.failures} times in a row"
     if notice.kind == "handoff" or facts.state is None:
         return facts.reason
     return facts.state if facts.code is None else f"{facts.state} ({facts.code})"
@@ -48,6 +58,8 @@ def say(notice: ClaimedNotice) -> str:
         return text.format(name=notice.instance_name)
     if notice.kind == "undelivered":
         return _undelivered(notice)
+    if notice.kind == "flow_failing":
+        return _failing(notice)
     return _handoff(notice.facts)
 
 
@@ -60,6 +72,16 @@ def _undelivered(notice: ClaimedNotice) -> str:
         )
     failed = describe_failures(facts.replies or 1, facts.contacts or 1)
     return _UNDELIVERED.format(failed=failed, name=notice.instance_name, cure=CURE)
+
+
+def _failing(notice: ClaimedNotice) -> str:
+    facts = notice.facts
+    return _FAILING.format(
+        flow=facts.flow,
+        name=notice.instance_name,
+        failures=facts.failures,
+        meanwhile=_MEANWHILE.get(facts.state or "", _MEANWHILE["fallback"]),
+    )
 
 
 def _handoff(facts: NoticeFacts) -> str:

@@ -326,7 +326,7 @@ class TurnAttempt:
                 level=logging.ERROR,
             )  # fmt: skip
             return
-        self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
+        self._log_replied()
 
     async def _hand_off(self, called: Mapping[str, Any]) -> None:
         """Call a human, after all that was to be said. Raises SendStopped."""
@@ -338,6 +338,8 @@ class TurnAttempt:
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
         self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
+        if answer.replied:
+            self._log_replied()
         self._shop.wake_notices()
 
     async def _say(self, part: int, body: Part) -> bool:
@@ -422,7 +424,13 @@ class TurnAttempt:
             elif not await self._say(part.part, part.body):
                 return
         asked = FinishTurn(**self._turn.held, reason="flow_settled")
-        await finish_turn(self._shop.database, asked)
+        answer = await finish_turn(self._shop.database, asked)
+        if isinstance(answer, Refusal) or answer.in_doubt:
+            return
+        if answer.incomplete:
+            self._log(Action.TURN_CANCELLED, "a part of it is not sent", reason="incomplete")
+        else:
+            self._log_replied()
 
     async def _fail(
         self,
@@ -448,6 +456,9 @@ class TurnAttempt:
         )
         if state == "dead":
             self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
+
+    def _log_replied(self) -> None:
+        self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully")
 
     async def _release(self) -> None:
         try:

@@ -115,6 +115,11 @@ class Dispatcher:
                 _log, Action.TURN_DEAD, "too old to be answered; it can be retried",
                 level=logging.WARNING, **ended.model_dump(),
             )  # fmt: skip
+        for ended in claimed.exhausted:
+            log_event(
+                _log, Action.TURN_DEAD, "its last attempt fell silent; it can be retried",
+                level=logging.ERROR, **ended.model_dump(),
+            )  # fmt: skip
         for turn in claimed.turns:
             self._claims.begin(f"turn {turn.name}", partial(self._begin, turn))
         due_in = seconds_until(claimed.next_due_at, claimed.now)

@@ -52,9 +52,13 @@ class Settling:
         ):
             state = await self._tell(turn, part, finding, verdict.check_after)
             if finding.outcome == "unknown":
+                _log_closed(turn, state)
                 return None
             turn = _with_part(turn, part, "sent" if finding.outcome == "sent" else "failed")
-        return turn if state == "sending" else None
+        if state == "sending":
+            return turn
+        _log_closed(turn, state)
+        return None
 
     async def _look(
         self,
@@ -109,6 +113,24 @@ class Settling:
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
         return answer.turn_state or "gone"
+
+
+def _log_closed(turn: ClaimedTurn, state: str) -> None:
+    """Log how a turn has ended with its last doubt, where that closed it."""
+    who = {"turn_id": turn.turn_id, "tenant_id": turn.tenant.tenant_id}
+    if state == "dead":
+        log_event(
+            _log, Action.TURN_DEAD, "nobody knows how a send ended; the turn can be retried",
+            level=logging.ERROR, **who,
+        )  # fmt: skip
+    elif state == "sent":
+        sent = sum(part.send_state == "sent" for part in turn.parts)
+        if sent < len(turn.reply or turn.parts):
+            log_event(
+                _log, Action.TURN_CANCELLED, "a part of it is not sent", reason="incomplete", **who
+            )
+        else:
+            log_event(_log, Action.AI_REPLIED, "AI reply pipeline completed successfully", **who)
 
 
 def _doubt(part: TurnPart) -> Doubt:

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "SUPABASE_URL/auth/v1": _ANOTHERS,
     "agent/hybridflow-turn": _ANOTHERS,
     "gateway/hybridflow-turn": _ANOTHERS,
+    "chat/getBase64FromMediaMessage": _ANOTHERS,
     "chat/sendPresence": _ANOTHERS,
     "message/sendText": _ANOTHERS,
 }

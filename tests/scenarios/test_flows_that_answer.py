@@ -151,15 +151,18 @@ async def test_what_is_no_answer_is_tried_again_and_never_silence(
 
 
 async def test_a_flow_that_always_fails_leaves_its_turns_to_the_fallback(
-    stage: Stage, n8n: AnsweringN8n
+    database_url: str, evolution, llm, n8n: AnsweringN8n
 ):
-    n8n.says(Response(b'{"message": "Error in workflow"}', status_code=500))
-    stage.llm.answers("Da reserva!")
-    await stage.maria.writes("tem bolo?")
-    (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["handler"]) == ("sent", "fallback")
-    assert len(n8n.received) == 3
-    assert stage.maria.replies == ["Da reserva!"]
+    few = {"RETRY_BASE_SECONDS": "0.05", "N8N_FLOW_FAILURES": "3"}
+    async with playing(database_url, evolution, llm, n8n, **few) as stage:
+        n8n.says(Response(b'{"message": "Error in workflow"}', status_code=500))
+        stage.llm.answers("Da reserva!")
+        await stage.maria.writes("tem bolo?")
+        (turn,) = await stage.turns_end()
+        assert (turn["state"], turn["handler"]) == ("sent", "fallback")
+        turns = [each for each in n8n.received if each.path.endswith("turn")]  # and notices
+        assert len(turns) == 3
+        assert stage.maria.replies == ["Da reserva!"]
 
 
 async def test_a_refused_key_is_told_and_not_tried_again(stage: Stage, n8n: AnsweringN8n):

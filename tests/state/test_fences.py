@@ -18,6 +18,7 @@ OF_THE_TURN: dict[str, Json] = {
     "forward_turn": {"lease_seconds": 45},
     "begin_flow": {"execution_id": "7"},
     "extend_turn": {"seconds": 45},
+    "find_media": {"wa_id": "A1"},
     "hand_off": {"reason": "a refund"},
     "refuse_reply": {"rule": "leak", "detail": "a key"},
     "fail_turn": {"kind": "transient", "error": "no", "max_attempts": 5, "base_seconds": 2},

@@ -30,7 +30,8 @@ async def test_done_where_something_did_not_leave_is_incomplete(talk: Conversati
     turn = await flow_of(talk)
     await talk.finish(turn, await says(talk, turn, "Oi"), "3EB01")
     await failed(talk, turn, await says(talk, turn, "Tchau"))
-    assert await talk.database.call("finish_turn", held(turn)) == {"ok": True, "silent": False}
+    told = {"ok": True, "silent": False, "incomplete": True}
+    assert await talk.database.call("finish_turn", held(turn)) == told
     (closed,) = await talk.turns()
     assert (closed["state"], closed["incomplete"]) == ("sent", True)
 

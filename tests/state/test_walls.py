@@ -171,6 +171,8 @@ ASKED: list[tuple[str, Json]] = [
     ("finish_turn", {}),
     ("fail_turn", {"kind": "transient", "error": "x", "max_attempts": 5, "base_seconds": 1}),
     ("extend_turn", {"seconds": 60}),
+    ("find_media", {"wa_id": "A1"}),
+    ("look_at_turn", {"closed": True}),
     ("hand_off", {"reason": "x"}),
     ("refuse_reply", {"rule": "x"}),
     ("release_turn", {}),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from router.gate.refusals import Refused
-from router.n8n.callbacks import Done, Handoff
+from router.n8n.callbacks import Handoff
+from router.n8n.finishing import Done
 from router.n8n.requests import understood
 from router.replies.texts import texts_of
 from tests.fixtures.sends import PNG

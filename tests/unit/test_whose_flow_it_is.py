@@ -23,9 +23,7 @@ async def test_a_flow_that_begins_by_itself_and_falls_silent_is_counted():
         reply = await office.make(turn().model_copy(update={**LAPSED, "attempt": attempt}))
     assert isinstance(reply, Reply)
     assert reply.handler == "fallback"
-    silent = office.handler.silent.of(turn().tenant.tenant_id)
-    assert silent is not None
-    assert silent.failures == 2
+    assert office.handler.breakers.failures(turn().tenant.tenant_id, "hybridflow-turn") == 2
 
 
 async def test_what_answers_again_has_no_lapses():
@@ -36,7 +34,7 @@ async def test_what_answers_again_has_no_lapses():
     reply = await office.make(turn().model_copy(update={**LAPSED, "attempt": 5}))
     assert isinstance(reply, Reply)
     assert reply.handler == "n8n"
-    assert office.handler.silent.of(turn().tenant.tenant_id) is None
+    assert not office.handler.breakers.failures(turn().tenant.tenant_id, "hybridflow-turn")
 
 
 @pytest.mark.parametrize(

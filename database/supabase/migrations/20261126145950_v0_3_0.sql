@@ -136,7 +136,7 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
-                ('bury_exhausted', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'void'),
+                ('bury_exhausted', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'bigint[]'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
@@ -345,6 +345,7 @@ begin
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('flow_has_worked', 'ii', array['p_tenant_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
                 ('notice_context', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'jsonb'),
                 ('notice_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
                 ('next_to_tell', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
@@ -794,7 +795,7 @@ create table if not exists public.notices (
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
     kind text not null constraint notices_kind_check
-    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered')),
+    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing')),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -2879,9 +2880,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first.
+-- does not: its outcome must be found out first. Returns their ids.
 create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
-returns void
+returns bigint[]
 language plpgsql
 set search_path = ''
 as $$
@@ -2900,6 +2901,7 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    return v_ids;
 end
 $$;
 
@@ -3311,10 +3313,12 @@ $$;
 -- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
 -- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see turn_context) has
--- the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
+-- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
+-- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
+-- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
+-- claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -3334,6 +3338,7 @@ declare
     v_ids bigint[];
     v_locked integer;
     v_old bigint[];
+    v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
@@ -3348,7 +3353,7 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -3430,6 +3435,12 @@ begin
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
             )), '[]')
             from public.turns as t where t.id = any(v_old)
+        ),
+        'exhausted', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+            )), '[]')
+            from public.turns as t where t.id = any(v_buried)
         ),
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
@@ -3924,8 +3935,8 @@ $$;
 -- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
 -- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
 -- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
--- the phone. Returns {ok, already?, in_doubt?, silent?} or {refused: reason}: 'not_sent', there was something
--- to say, and nothing of it has left.
+-- the phone; `incomplete`: a part of it is not. Returns {ok, already?, in_doubt?, silent?, incomplete?} or
+-- {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3936,6 +3947,7 @@ declare
     v_held record;
     v_unanswered constant boolean := coalesce((p ->> 'unanswered')::boolean, false);
     v_has_spoken boolean;
+    v_told jsonb := '{}';
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
@@ -3967,13 +3979,14 @@ begin
             return '{"refused": "not_sent"}';
         end if;
         update public.turns set incomplete = true where id = (v_held.turn).id;
+        v_told := '{"incomplete": true}';
     end if;
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
         p ->> 'reason'
     );
-    return jsonb_build_object('ok', true, 'silent', not v_has_spoken);
+    return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
 $$;
 
@@ -6968,10 +6981,12 @@ comment on column public.turns.undelivered is 'How many parts of its reply Whats
 
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
-check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered'));
+check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing'));
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
+create index if not exists notices_flow_failing
+on public.notices (tenant_id, id desc) where kind = 'flow_failing';
 
 -- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
 -- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
@@ -10839,14 +10854,15 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null
 $$;
 
--- look_at_turn({turn_id, token})
+-- look_at_turn({turn_id, token, closed?})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
--- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part}
--- or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every
--- text of it, and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm,
--- and contact_wrote what the turn answers, where the AI is told notes; for reasons see turn_refusal. For the
--- router only: it has the key.
+-- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
+-- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
+-- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -10856,16 +10872,18 @@ as $$
 declare
     v_turn public.turns;
     v_refused jsonb;
+    v_is_closed boolean;
     v_result jsonb;
 begin
     perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refused := hybridflow.turn_refusal(v_turn, p);
-    if v_refused is not null then
+    v_is_closed := v_turn.state = 'sent' and coalesce(v_refused ->> 'refused' = 'superseded', false);
+    if v_refused is not null and not (v_is_closed and coalesce((p ->> 'closed')::boolean, false)) then
         return v_refused;
     end if;
     select jsonb_build_object(
-        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'is_closed', v_is_closed, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
         'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
@@ -10882,7 +10900,9 @@ begin
         ),
         'sends', (
             select coalesce(jsonb_agg(
-                jsonb_build_object('identity', m.identity, 'body', m.body, 'send_state', m.send_state)
+                jsonb_build_object(
+                    'identity', m.identity, 'body', m.body, 'send_state', m.send_state, 'wa_id', m.wa_id
+                )
                 order by m.part
             ), '[]')
             from public.messages as m
@@ -11018,6 +11038,56 @@ begin
 end
 $$;
 
+-- find_media({turn_id, token, wa_id})
+-- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
+-- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
+-- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
+-- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
+create or replace function public.find_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_message public.messages;
+    v_last public.audit_log;
+begin
+    perform hybridflow.require_keys('find_media', p, '{turn_id,token,wa_id}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select * into v_message from public.messages as m
+    where m.wa_id = p ->> 'wa_id' and m.tenant_id = v_turn.tenant_id and m.session_id = v_turn.session_id
+        and m.deleted_at is null
+    order by m.id limit 1;
+    if v_message.id is null then
+        return '{"refused": "elsewhere"}';
+    elsif jsonb_typeof(v_message.media) is distinct from 'object' then
+        return '{"refused": "no_media"}';
+    end if;
+    select * into v_last from public.audit_log as a
+    where a.tenant_id = v_turn.tenant_id
+    order by a.id desc limit 1;
+    if v_last.action is distinct from 'find_media' or v_last.turn_id is distinct from v_turn.id
+        or v_last.detail ->> 'message_id' is distinct from v_message.id::text
+    then
+        perform hybridflow.record_audit(
+            '{"kind": "ai", "name": "n8n"}', 'find_media', v_turn.tenant_id,
+            jsonb_build_object('session_id', v_turn.session_id, 'turn_id', v_turn.id),
+            jsonb_build_object('message_id', v_message.id)
+        );
+    end if;
+    return jsonb_build_object('ok', true, 'bytes', case
+        when v_message.media ->> 'bytes' ~ '^[0-9]{1,15}$' then (v_message.media ->> 'bytes')::bigint
+    end);
+end
+$$;
+
 -- extend_turn({turn_id, token, seconds})
 -- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
 create or replace function public.extend_turn(p jsonb)
@@ -11043,8 +11113,9 @@ $$;
 
 -- hand_off({turn_id, token, reason, summary?})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. Returns {ok, session_id, already?} or {refused: reason}. Again by the
--- same token: the same answer, with `already`.
+-- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
+-- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
+-- answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -11052,6 +11123,7 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_replied boolean := false;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
     v_held := hybridflow.hold_turn(p);
@@ -11065,12 +11137,13 @@ begin
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
+        v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
         update public.turns set incomplete = true
         where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
-    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
 
@@ -11486,6 +11559,81 @@ begin
 end
 $$;
 
+-- Whether a flow in n8n has answered a turn of the tenant since p_since, to its end.
+create or replace function hybridflow.flow_has_worked(p_tenant_id bigint, p_since timestamptz)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    return exists (
+        select from public.turns as t
+        where t.tenant_id = p_tenant_id and t.finished_at is not null and t.finished_at > p_since
+            and t.handler = 'n8n' and t.state = 'sent'
+            and coalesce(t.reason, '') not in ('flow_failed', 'flow_settled')
+    );
+end
+$$;
+
+-- tell_flow_failing({tenant_id, flow, failures, goes_on})
+-- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
+-- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
+-- 'queue'. Returns {ok, already?}.
+create or replace function public.tell_flow_failing(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant public.tenants;
+    v_last public.notices;
+begin
+    perform hybridflow.require_keys('tell_flow_failing', p, '{tenant_id,flow,failures,goes_on}');
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    select * into v_last from public.notices as n
+    where n.tenant_id = v_tenant.id and n.kind = 'flow_failing' and n.reason is distinct from 'recovered'
+        and n.reason is distinct from 'replaced'
+    order by n.id desc limit 1;
+    if v_tenant.id is null or not v_tenant.is_active
+        or (
+            v_last.facts ->> 'flow' = left(p ->> 'flow', 500)
+            and (
+                v_last.created_at > v_now - interval '1 hour'
+                or not hybridflow.flow_has_worked(v_tenant.id, v_last.created_at)
+            )
+        )
+        or not pg_try_advisory_xact_lock(hashtextextended('flow_failing:' || v_tenant.id, 0))
+    then
+        return '{"ok": true, "already": true}';  -- or it is being told at this moment by another router
+    end if;
+    perform hybridflow.make_notice(
+        v_tenant.id, 'flow_failing', null, jsonb_build_object(
+            'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
+        ),
+        v_now
+    );
+    return '{"ok": true}';
+end
+$$;
+
+-- tell_flow_works({tenant_id})
+-- A flow of the tenant that failed works again: what nobody has been told yet is not told. Returns {ok}.
+create or replace function public.tell_flow_works(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('tell_flow_works', p, '{tenant_id}');
+    perform hybridflow.drop_notices((p ->> 'tenant_id')::bigint, array['flow_failing'], 'recovered');
+    return '{"ok": true}';
+end
+$$;
+
 -- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
 -- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
 -- replies may still reach the staff.
@@ -11504,7 +11652,7 @@ as $$
         )),
         'facts', p_notice.facts, 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered') and p_notice.number_told_at is null
+            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
                 then t.notify_number
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
@@ -14076,7 +14224,7 @@ select hybridflow.apply_grants(
         'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
-        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'find_media', 'tell_flow_failing', 'tell_flow_works', 'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',

@@ -12,6 +12,7 @@ from router.state.calls.model import (
     Refusal,
     StoredInstance,
     Text,
+    call,
     call_or_refused,
 )
 from router.state.calls.sends import BegunSend, Sending, SendRefused
@@ -73,10 +74,11 @@ async def fail_execution(database: Database, asked: FailExecution) -> ExecutionF
 
 
 class LookAtTurn(Asked):
-    """An attempt."""
+    """An attempt; `closed`: one whose turn has ended may be looked at, too."""
 
     turn_id: int
     token: str
+    closed: bool | None = None
 
 
 class FlowsSend(Answer):
@@ -85,6 +87,7 @@ class FlowsSend(Answer):
     identity: str | None
     body: str
     send_state: str | None
+    wa_id: str | None = None
 
 
 class TurnOfFlow(StoredInstance):
@@ -104,6 +107,7 @@ class TurnOfFlow(StoredInstance):
     sends: Items[FlowsSend]
     said_so_far: str
     next_part: int
+    is_closed: bool = False
 
 
 async def look_at_turn(database: Database, asked: LookAtTurn) -> TurnOfFlow | Refusal:
@@ -143,6 +147,25 @@ async def begin_flow_send(database: Database, asked: BeginFlowSend) -> BegunFlow
     return await call_or_refused(database, "begin_flow_send", asked, BegunFlowSend, SendRefused)
 
 
+class FindMedia(Asked):
+    """An attempt, and the message whose media its flow asks for."""
+
+    turn_id: int
+    token: str
+    wa_id: Text
+
+
+class MediaFound(Done):
+    """The flow may be given it. `bytes`: how large WhatsApp says that it is."""
+
+    bytes: int | None
+
+
+async def find_media(database: Database, asked: FindMedia) -> MediaFound | Refusal:
+    """Say whether a flow may be given a message's media."""
+    return await call_or_refused(database, "find_media", asked, MediaFound, Refusal)
+
+
 class ExtendTurn(Asked):
     """An attempt that needs so many seconds from now."""
 
@@ -162,6 +185,37 @@ async def extend_turn(database: Database, asked: ExtendTurn) -> TurnExtended | R
     return await call_or_refused(database, "extend_turn", asked, TurnExtended, Refusal)
 
 
+class TellFlowFailing(Asked):
+    """A flow that has failed so many times in a row, and what its turns do meanwhile."""
+
+    tenant_id: int
+    flow: Text
+    failures: int
+    goes_on: Literal["fallback", "queue"]
+
+
+class FlowFailingTold(Done):
+    """The people of the business are told; `already` before."""
+
+    already: bool | None = None
+
+
+async def tell_flow_failing(database: Database, asked: TellFlowFailing) -> FlowFailingTold:
+    """Tell the people of a business that a flow of theirs fails."""
+    return await call(database, "tell_flow_failing", asked, FlowFailingTold)
+
+
+class TellFlowWorks(Asked):
+    """Whose flow works again."""
+
+    tenant_id: int
+
+
+async def tell_flow_works(database: Database, asked: TellFlowWorks) -> Done:
+    """Take back what nobody has been told yet."""
+    return await call(database, "tell_flow_works", asked, Done)
+
+
 class HandOff(Asked):
     """An attempt at which the AI asks for a human, and why."""
 
@@ -172,10 +226,14 @@ class HandOff(Asked):
 
 
 class HandedOff(Done):
-    """The session that a human has now; `already` before."""
+    """The session that a human has now; `already` before.
+
+    `replied`: what it had to say is on the phone, all of it.
+    """
 
     session_id: int
     already: bool | None = None
+    replied: bool | None = None
 
 
 async def hand_off(database: Database, asked: HandOff) -> HandedOff | Refusal:

@@ -20,14 +20,17 @@ from router.state.calls.sends import Sending, SendRefused
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken
 
-NoticeKind: TypeAlias = Literal["handoff", "connection_lost", "qr_waiting", "undelivered"]
+NoticeKind: TypeAlias = Literal[
+    "handoff", "connection_lost", "qr_waiting", "undelivered", "flow_failing"
+]
 
 
 class NoticeFacts(Answer):
     """What happened: of a handoff who and why, of the connection its state and Baileys' code.
 
     Of replies that WhatsApp did not deliver: how many in a row, to how many contacts; of a part
-    that was given up why, and whom it was for.
+    that was given up why, and whom it was for. Of a flow in n8n that fails: its webhook's path, how
+    often in a row, and (`state`) what its turns do.
     """
 
     reason: str | None = None
@@ -38,6 +41,8 @@ class NoticeFacts(Answer):
     code: str | None = None
     replies: int | None = None
     contacts: int | None = None
+    flow: str | None = None
+    failures: int | None = None
 
 
 class ClaimedNotice(Answer):

@@ -97,6 +97,7 @@ class Turn(Answer):
     tokens_in: int | None
     tokens_out: int | None
     correlation_id: str | None
+    execution_id: str | None = Field(description="n8n's execution that worked on it last")
     created_at: Time
     claimed_at: Time | None
     finished_at: Time | None

@@ -48,8 +48,8 @@ class UnreadableTurn(Answer):
     error: str
 
 
-class TooOld(Answer):
-    """A turn that ended, for what it answers is too old."""
+class EndedTurn(Answer):
+    """A turn that ended at the claim."""
 
     turn_id: int
     tenant_id: int
@@ -64,7 +64,8 @@ class ClaimedTurns(Answer):
 
     turns: Annotated[tuple[ClaimedOrNot, ...], each_by_itself(ClaimedTurn, "turn_id")]
     unreadable: Items[UnreadableTurn] = ()
-    too_old: Items[TooOld]
+    too_old: Items[EndedTurn]
+    exhausted: Items[EndedTurn] = ()
     now: Moment
     after_tenant: int
     more: bool
@@ -199,12 +200,13 @@ class FinishTurn(Asked):
 class TurnFinished(Done):
     """It is closed: `already` before; or it stays open, for a send is `in_doubt`.
 
-    `silent`: nothing of it is on the phone.
+    `silent`: nothing of it is on the phone. `incomplete`: a part of it is not.
     """
 
     already: bool | None = None
     in_doubt: bool | None = None
     silent: bool | None = None
+    incomplete: bool | None = None
 
 
 async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | Refusal:

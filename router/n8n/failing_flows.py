@@ -1,0 +1,116 @@
+"""How flows end: counted for their breakers, and told once where one fails again and again."""
+
+import logging
+from time import monotonic
+from typing import Literal
+
+from router.errors import DatabaseFault, StateError
+from router.logs.events import Action, log_event
+from router.n8n.breakers import FlowBreakers
+from router.state.calls.flows import (
+    TellFlowFailing,
+    TellFlowWorks,
+    tell_flow_failing,
+    tell_flow_works,
+)
+from router.state.database import Database
+
+_log = logging.getLogger(__name__)
+GoesOn = Literal["fallback", "queue"]
+"""What a flow's turns do while its breaker is open: the Python handler makes them, or they wait."""
+_MEANWHILE = {
+    "fallback": "the Python handler answers its turns",
+    "queue": "its turns wait (N8N_FALLBACK=queue)",
+}
+_NAMED = 20  # flows that are named at most
+
+
+class FailingFlows:
+    """Knows which flows fail, and tells the people of the business and the log once."""
+
+    def __init__(self, database: Database, breakers: FlowBreakers, goes_on: GoesOn) -> None:
+        self._database = database
+        self.breakers = breakers
+        self._goes_on: GoesOn = goes_on
+        self._told: dict[int, str] = {}  # tenants, and of which of their flows
+
+    async def failed(self, tenant_id: int, flow: str, why: str) -> bool:
+        """Count a failure. Returns whether the flow's breaker is open."""
+        self.breakers.failed(tenant_id, flow, monotonic())
+        return await self._look(tenant_id, flow, why)
+
+    async def lapsed(self, turn_id: int, tenant_id: int, flow: str) -> None:
+        """Count a turn that the flow let lie until its lease was over."""
+        self.breakers.lapsed(turn_id, tenant_id, flow, monotonic())
+        await self._look(tenant_id, flow, "it fell silent")
+
+    async def worked(self, tenant_id: int, flow: str) -> None:
+        """The flow has answered a turn of the tenant, or has done all that it had to do."""
+        self.breakers.worked(tenant_id, flow)
+        if self._told.pop(tenant_id, None) is None:
+            return
+        log_event(
+            _log, Action.FLOW_WORKS, f"the flow {flow} works again: turns go to it",
+            tenant_id=tenant_id, flow=flow,
+        )  # fmt: skip
+        try:
+            await tell_flow_works(self._database, TellFlowWorks(tenant_id=tenant_id))
+        except (StateError, DatabaseFault) as error:  # the turn goes on all the same
+            log_event(_log, Action.NOTICE_FAILED, f"not told that a flow works again: {error}")
+
+    async def turn_failed(self, turn_id: int, why: str) -> bool:
+        """Count the failure of a turn's flow. Returns whether its breaker is open.
+
+        A turn that another router gave away is that router's to count.
+        """
+        if (given := self.breakers.given(turn_id)) is None:
+            return False
+        return await self.failed(*given, why)
+
+    def gives_up(self, turn_id: int) -> bool:
+        """Whether the turn goes to another handler if its flow fails once more."""
+        if self._goes_on == "queue" or (given := self.breakers.given(turn_id)) is None:
+            return False
+        return self.breakers.failures(*given) + 1 >= self.breakers.limit
+
+    async def turn_worked(self, turn_id: int) -> None:
+        """The turn's flow has done all that it had to do."""
+        if (given := self.breakers.given(turn_id)) is not None:
+            await self.worked(*given)
+
+    def told_to_anybody(self) -> str | None:
+        """Return which flows fail, by their webhooks' paths; None: none."""
+        failing = self.breakers.failing()
+        if not failing:
+            return None
+        named = [_of_tenants(flow, count) for flow, count in sorted(failing.items())[:_NAMED]]
+        more = len(failing) - len(named)
+        listed = ", ".join(named) + (f" and {more} more" if more > 0 else "")
+        return f"flows that fail again and again: {listed}; {_MEANWHILE[self._goes_on]}"
+
+    async def _look(self, tenant_id: int, flow: str, why: str) -> bool:
+        """Tell of the flow if its breaker is open for the tenant, once."""
+        failures = self.breakers.failures(tenant_id, flow)
+        if failures < self.breakers.limit:
+            return self.breakers.is_open(tenant_id, flow)
+        if self._told.get(tenant_id) == flow:
+            return True
+        self._told[tenant_id] = flow
+        log_event(
+            _log, Action.FLOW_FAILING,
+            f"the flow {flow} has failed {failures} times in a row: {_MEANWHILE[self._goes_on]}",
+            level=logging.ERROR, tenant_id=tenant_id, flow=flow, error=why,
+        )  # fmt: skip
+        asked = TellFlowFailing(
+            tenant_id=tenant_id, flow=flow, failures=failures, goes_on=self._goes_on
+        )
+        try:
+            await tell_flow_failing(self._database, asked)
+        except (StateError, DatabaseFault) as error:  # the turn goes on all the same
+            self._told.pop(tenant_id, None)  # with the next failure
+            log_event(_log, Action.NOTICE_FAILED, f"nobody is told of a failing flow: {error}")
+        return True
+
+
+def _of_tenants(flow: str, count: int) -> str:
+    return f"{flow} (of 1 tenant)" if count == 1 else f"{flow} (of {count} tenants)"

@@ -1,0 +1,101 @@
+"""Ends a turn that its flow says is done: by the callback, or with the last of its sends."""
+
+import logging
+from typing import Annotated, TypedDict
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from router.configuration.settings import Settings
+from router.llm.reasoning import without_reasoning
+from router.logs.events import Action, log_event
+from router.n8n.dependencies import FlowServices
+from router.state.calls.model import Held, Refusal
+from router.state.calls.turns import (
+    FailTurn,
+    FinishTurn,
+    TurnFailed,
+    TurnFinished,
+    fail_turn,
+    finish_turn,
+)
+
+_log = logging.getLogger(__name__)
+_NOT_SENT = "flow_error: the flow is done, and nothing of what it sent has left"
+
+Written = Annotated[str, AfterValidator(without_reasoning)]
+"""What a model wrote, without what it thought aloud: people will read it."""
+
+
+class Done(BaseModel):
+    """The flow has said all it had to say, even nothing; and what it cost, where it knows."""
+
+    reason: Written | None = Field(default=None, max_length=200)
+    provider: str | None = Field(default=None, max_length=100)
+    model: str | None = Field(default=None, max_length=200)
+    tokens_in: int | None = Field(default=None, ge=0, le=100_000_000)
+    tokens_out: int | None = Field(default=None, ge=0, le=100_000_000)
+
+
+class Patience(TypedDict):
+    """How a failed attempt is followed by another."""
+
+    answer_within_minutes: float
+    max_attempts: int
+    base_seconds: float
+
+
+async def finish(
+    services: FlowServices, turn_id: int, held: Held, told: Done
+) -> TurnFinished | Refusal:
+    """Close the turn. Where nothing of what its flow sent has left, the attempt has failed."""
+    database = services.database
+    finished = await finish_turn(database, FinishTurn(**held, **dict(told)))
+    if not isinstance(finished, Refusal):
+        _log_done(turn_id, finished)
+        await services.failing.turn_worked(turn_id)
+    elif finished.refused == "not_sent":
+        failed = FailTurn(**held, kind="transient", error=_NOT_SENT, **patience(services.settings))
+        log_dead(turn_id, await fail_turn(database, failed))
+        services.wake()
+    return finished
+
+
+def patience(settings: Settings) -> Patience:
+    """Return how a failed attempt is followed by another."""
+    return {
+        "answer_within_minutes": settings.answer_within_minutes,
+        "max_attempts": settings.turn_max_attempts,
+        "base_seconds": settings.retry_base_seconds,
+    }
+
+
+def log_replied(turn_id: int) -> None:
+    """Log that all of a turn's reply is on the phone."""
+    log_event(_log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id)
+
+
+def log_dead(turn_id: int | None, failed: TurnFailed | Refusal) -> None:
+    """Log where a failure was a turn's last."""
+    if not isinstance(failed, Refusal) and failed.state == "dead":
+        log_event(
+            _log, Action.TURN_DEAD, "the turn is dead; it can be retried",
+            level=logging.ERROR, turn_id=turn_id,
+        )  # fmt: skip
+
+
+def _log_done(turn_id: int, finished: TurnFinished) -> None:
+    """Log how a turn ended that its flow has closed: with a reply, or with nothing said."""
+    if finished.in_doubt:
+        log_event(_log, Action.SEND_IN_DOUBT, "done, but for a send in doubt", turn_id=turn_id)
+    elif finished.incomplete:
+        log_event(
+            _log, Action.TURN_CANCELLED, "done, and a part of what was to be said is not sent",
+            turn_id=turn_id, reason="incomplete",
+        )  # fmt: skip
+    elif finished.silent:
+        log_event(
+            _log, Action.TURN_CANCELLED, "nothing is said: the flow is silent",
+            turn_id=turn_id, reason="silence",
+        )  # fmt: skip
+    elif not finished.already:
+        log_replied(turn_id)

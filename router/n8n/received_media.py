@@ -1,0 +1,114 @@
+"""What a flow hears and sees: the media of a message of its turn's conversation, from Evolution.
+
+Evolution gives an instance's key the media of any message of that instance. Here the state says
+whether the message is of this turn's own session, and notes that it was asked for.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
+from router.evolution.exchange import Instance
+from router.gate.refusals import Refused, conflict
+from router.n8n.fields import FLAG, NAME, BadField, Field, Fields, object_of, read_fields, refused
+from router.state.calls.flows import FindMedia, find_media
+from router.state.calls.model import Refusal
+from router.state.database import Database, Json
+from router.state.flow_tokens import TurnToken
+from router.whatsapp.clean import as_object, as_text
+
+GET_MEDIA_PATH = "chat/getBase64FromMediaMessage"
+_TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, and in ours
+_SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
+_BY_ITS_ID = "a message is asked for by its id: what Evolution kept of it is not for a flow to say"
+_KEY: Fields = {"id": NAME, "remoteJid": NAME, "fromMe": FLAG}
+_FIELDS: Fields = {
+    "message": Field(
+        object_of(
+            {
+                "key": Field(object_of(_KEY, "id"), dict),
+                "message": Field(refused(_BY_ITS_ID), (dict, list, str, int, float)),
+            },
+            "key",
+        ),
+        dict,
+    ),
+    "convertToMp4": FLAG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AskedMedia:
+    """Whose media is asked for: a message's id; `to_mp4` where a voice note is to become that."""
+
+    wa_id: str
+    to_mp4: bool
+
+
+def read_asked(body: Mapping[str, Any]) -> AskedMedia:
+    """Return what is asked for. Raises Refused."""
+    try:
+        found = read_fields(_FIELDS, body)
+    except BadField as error:
+        raise Refused(400, str(error), error.name) from error
+    key = as_object(as_object(found.get("message")).get("key"))
+    if not (wa_id := as_text(key.get("id"))):
+        raise Refused(400, 'it must have {"message": {"key": {"id": …}}}', "message")
+    return AskedMedia(wa_id, bool(found.get("convertToMp4")))
+
+
+class ReceivedMedia:
+    """Gives flows media that came; none of more than `most` bytes."""
+
+    def __init__(self, database: Database, evolution: EvolutionClient, most: int) -> None:
+        self._database = database
+        self._evolution = evolution
+        self._most = most
+
+    async def give(
+        self,
+        token: TurnToken,
+        instance: Instance,
+        body: Json,
+        keep: Callable[[int], None],
+    ) -> JSONResponse:
+        """Answer as Evolution does: 201 with the media in base64. Raises Refused.
+
+        `keep` counts what is held of it, before it is fetched, and may raise what ends it.
+        """
+        asked = read_asked(body)
+        found = await find_media(self._database, FindMedia(**token.held, wa_id=asked.wa_id))
+        if isinstance(found, Refusal):
+            raise _refusal(found.refused)
+        most = self._most
+        if found.bytes:
+            if found.bytes > most:
+                raise self._too_large()
+            if not asked.to_mp4:  # which makes another one of it
+                most = min(most, found.bytes + _SLACK)
+        keep(_TIMES_IN_MEMORY * most)
+        try:
+            media = await self._evolution.media(instance, asked.wa_id, most, to_mp4=asked.to_mp4)
+        except AnswerTooLarge as error:
+            raise self._too_large() from error
+        except EvolutionAway as error:
+            raise Refused(503, str(error), "evolution_away") from error
+        except EvolutionError as error:
+            raise Refused(400, str(error), "no_media") from error
+        return JSONResponse({**media.told, "base64": media.base64, "buffer": None}, status_code=201)
+
+    def _too_large(self) -> Refused:
+        why = f"the media has more than {self._most} bytes (MAX_MEDIA_BYTES)"
+        return Refused(413, why, "too_large")
+
+
+def _refusal(reason: str) -> Refused:
+    if reason == "elsewhere":
+        return Refused(403, "there is no such message in this turn's conversation", "message")
+    if reason == "no_media":
+        return Refused(400, "this message has no media", "no_media")
+    return conflict(reason)
