@@ -81,8 +81,9 @@ test-flows: .venv/dev.done
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))
 
-check: lint types
-	$(MAKE) --no-print-directory --jobs=2 check-unit check-state
+# The state tests take one core, the rest the other.
+check: .venv/dev.done
+	$(MAKE) --no-print-directory --jobs=2 check-state lint types check-unit
 
 check-unit: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit
@@ -106,7 +107,7 @@ lint: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m scripts.build_schema --check
-	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar database/schema database/supabase/optional
+	$(BIN)/python -m tests.changed_sql database/schema database/supabase/optional
 
 types: .venv/dev.done
 	$(BIN)/mypy
@@ -133,4 +134,4 @@ bench: .venv/dev.done
 	$(BIN)/python -m benchmarks.ingest
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
+	rm -rf .venv .mypy_cache .ruff_cache .sqlfluff_cache .pytest_cache .hypothesis .coverage* htmlcov

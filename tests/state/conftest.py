@@ -2,30 +2,84 @@
 
 What asks for `database` or `talk` runs twice: over PostgreSQL's own protocol and over PostgREST's
 double. What is marked `both` runs once more, over the real PostgREST.
+
+All share one event loop, since they share connections, and one database, which is put back behind
+each: see `tests.state.kept`. One marked `own_database` gets a new one.
 """
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from router.state.direct import DirectDatabase
+from tests.postgres import Databases
 from tests.real_postgrest.choice import DIRECT, DOUBLE, program_for
 from tests.state.conversation import Conversation
-from tests.state.transports import RestDatabase, over_postgresql, over_postgrest
+from tests.state.kept import Kept, Shelf
+from tests.state.transports import RestDatabase, over_postgrest
 from tests.supabase import TestProject
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in one event loop."""
+    for item in items:
+        if _HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """Run their fixtures in it, too (pytest-asyncio reads this where a fixture says nothing)."""
+    made = fixturedef.func
+    if inspect.iscoroutinefunction(made) or inspect.isasyncgenfunction(made):
+        made.__dict__["_loop_scope"] = "session"
+    return (yield)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shelf(databases: Databases, template_url: str) -> AsyncIterator[Shelf]:
+    shelf = Shelf(databases, template_url)
+    yield shelf
+    await shelf.clear()
+
+
+@pytest.fixture
+async def kept_database(request: pytest.FixtureRequest, shelf: Shelf) -> AsyncIterator[Kept]:
+    if request.node.get_closest_marker("own_database") is not None:
+        kept = await shelf.make()
+        yield kept
+        await shelf.throw_away(kept)
+    else:
+        kept = await shelf.take()
+        yield kept
+        await shelf.give_back(kept)
+
+
+@pytest.fixture
+def database_url(kept_database: Kept) -> str:
+    """The address of a database with the schema, and nothing in it."""
+    return kept_database.dsn
 
 
 @pytest.fixture(params=[DIRECT, pytest.param(DOUBLE, marks=pytest.mark.twice)])
 async def database(
-    request: pytest.FixtureRequest, database_url: str
+    request: pytest.FixtureRequest, kept_database: Kept
 ) -> AsyncIterator[DirectDatabase | RestDatabase]:
     if request.param == DIRECT:
-        async with over_postgresql(database_url) as database:
-            yield database
+        yield kept_database.direct()
         return
     program = program_for(request.param)
-    with TestProject(database_url, program) as project:
-        async with over_postgrest(project, database_url) as database:
+    if program is None:
+        yield await kept_database.rest()
+        return
+    with TestProject(kept_database.dsn, program) as project:
+        async with over_postgrest(project, kept_database.dsn) as database:
             yield database
 
 

@@ -9,6 +9,8 @@ from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversatio
 from tests.state.transports import over_postgresql
 from tests.state.work import many_messages, many_turns, rows_read
 
+pytestmark = pytest.mark.own_database
+
 ENOUGH = 20_000
 """Rows that one call may look at; a session's newest 2,000 messages are looked at a few times."""
 

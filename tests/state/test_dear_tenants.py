@@ -15,6 +15,8 @@ from tests.state.test_callers import BOSS, call, key_for
 from tests.state.test_walls import NEIGHBOURS, SPELLINGS
 from tests.state.work import rows_read
 
+pytestmark = pytest.mark.own_database
+
 
 @pytest.fixture
 async def talk(database_url: str) -> AsyncIterator[Conversation]:

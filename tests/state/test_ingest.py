@@ -279,6 +279,7 @@ async def test_the_last_event_is_the_last_that_a_webhook_brought(talk: Conversat
     assert await last("pharmacy") is None
 
 
+@pytest.mark.own_database
 async def test_the_last_event_is_found_by_its_index(talk: Conversation):
     """However many events other tenants have."""
     await talk.sql("set enable_seqscan = off")

@@ -325,6 +325,7 @@ async def test_what_is_too_old_to_be_kept_leads_to_nobody(talk: Conversation):
     assert (decision["decision"], decision.get("session_id")) == ("too_old", None)
 
 
+@pytest.mark.own_database
 async def test_old_messages_of_a_busy_conversation_are_not_looked_at_more_than_once(
     database_url: str,
 ):

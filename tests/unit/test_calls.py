@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
@@ -184,7 +185,10 @@ def test_nobody_else_names_a_function(path: Path):
 @pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=module_of)
 def test_only_doors_and_what_carries_their_calls_call_the_database(path: Path):
     """Who carries calls is a `Database` itself: it is called, and calls another."""
-    tree = ast.parse(path.read_text())
+    source = path.read_text()
+    if path.parent == CALLS or not re.search(r"\bcall\b", source):
+        return  # what is called so is named so
+    tree = ast.parse(source)
     carried = {
         inside
         for node in ast.walk(tree)
@@ -192,7 +196,7 @@ def test_only_doors_and_what_carries_their_calls_call_the_database(path: Path):
         for inside in ast.walk(node)
     }
     for node in ast.walk(tree):
-        if path.parent == CALLS or node in carried or not isinstance(node, ast.Call):
+        if node in carried or not isinstance(node, ast.Call):
             continue
         is_call = isinstance(node.func, ast.Attribute) and node.func.attr == "call"
         assert not is_call, f"{path}:{node.lineno}: go by a door"

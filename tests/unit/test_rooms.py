@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,17 @@ def room_of(module: str) -> str:
     return "errors" if not parts else "/".join(parts)
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """What a file imports and which texts stand in it: it is read once for all tests."""
+    looked_for = (ast.Import, ast.ImportFrom, ast.Constant)
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return tuple(node for node in nodes if isinstance(node, looked_for))
+
+
 def imported(path: Path) -> Iterator[tuple[str, int]]:
     """The modules of the project that a file imports, wherever in it, and in which line."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for name in node.names:
                 yield name.name, node.lineno
@@ -81,7 +90,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 def names_imported_from(module: str, path: Path) -> Iterator[tuple[str, int]]:
     """What a file imports from a module; the module's own name, where it imports all of it."""
     parent, _, own = module.rpartition(".")
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from ((own, node.lineno) for name in node.names if name.name == module)
         elif isinstance(node, ast.ImportFrom) and node.module == module:
@@ -152,7 +161,7 @@ def test_only_the_ingester_calls_ingest_events():
 
 
 def texts(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value, node.lineno
 
