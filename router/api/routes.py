@@ -26,6 +26,7 @@ from router.api import (
     sessions,
     sign_in,
     stories,
+    stream,
     tenants,
     turns,
     webhook_secrets,
@@ -35,7 +36,7 @@ ROUTES = tuple(
     route
     for router in (
         tenants.router, webhook_secrets.router, members.router, sessions.router, keeping.router,
-        pauses.router, people.router, turns.router, stories.router, instances.router,
+        pauses.router, people.router, turns.router, stories.router, stream.router, instances.router,
         api_keys.router, audit.router, sign_in.router, sign_in.out, cron.router,
     )
     for route in router.routes

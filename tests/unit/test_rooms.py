@@ -33,6 +33,7 @@ ORDER = (
     "turns",
     "notices",
     "n8n",
+    "feed",
     "api",
     "console",
     "routes",
