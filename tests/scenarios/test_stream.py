@@ -1,7 +1,7 @@
 """The stream of changes, over real HTTP: opened, followed, resumed, and ended."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.state.conversation import Conversation
 BOSS = {"X-API-Key": API_KEY}
 OWN = {"Sec-Fetch-Site": "same-origin"}
 SEALS = {"SECRETS_KEY": "a-sealing-key-for-the-tests-0123456789"}
+PATH = "/api/stream?tenant_id=1"
 PATIENCE = 20
 
 
@@ -55,15 +56,18 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream(
-    client: httpx.AsyncClient, tenant_id: int = 1, **headers: str
-) -> AsyncIterator[Stream]:
-    path = f"/api/stream?tenant_id={tenant_id}"
-    async with client.stream("GET", path, headers=headers) as answer:
+async def stream(client: httpx.AsyncClient, headers: Mapping[str, str]) -> AsyncIterator[Stream]:
+    async with client.stream("GET", PATH, headers=headers) as answer:
         assert answer.status_code == 200, await answer.aread()
         opened = Stream(answer)
         assert await opened.event() == ("ready", {})
         yield opened
+
+
+async def opens(client: httpx.AsyncClient) -> bool:
+    """Whether one more may be open now."""
+    async with client.stream("GET", PATH, headers=BOSS) as answer:
+        return answer.status_code == 200
 
 
 @pytest.fixture
@@ -93,7 +97,7 @@ async def made_key(client: httpx.AsyncClient, *tenant_ids: int) -> dict[str, Any
 async def test_what_happens_comes_by_its_ids_and_in_no_words(
     client: httpx.AsyncClient, talk: Conversation
 ):
-    async with stream(client, **BOSS) as open_one:
+    async with stream(client, BOSS) as open_one:
         headers = open_one.answer.headers
         assert headers["content-type"].startswith("text/event-stream")
         assert headers["x-accel-buffering"] == "no"
@@ -109,18 +113,18 @@ async def test_what_happens_comes_by_its_ids_and_in_no_words(
 
 
 async def test_who_comes_back_misses_nothing(client: httpx.AsyncClient, talk: Conversation):
-    async with stream(client, **BOSS) as open_one:
+    async with stream(client, BOSS) as open_one:
         last = open_one.last_id
     assert last is not None
     decision = await talk.maria_writes("oi")
-    async with stream(client, **BOSS, **{"Last-Event-ID": last}) as again:
+    async with stream(client, {**BOSS, "Last-Event-ID": last}) as again:
         assert (await again.until("session"))["session_id"] == decision["session_id"]
         assert again.last_id != last
 
 
 @pytest.mark.parametrize("last", ["1/1:2:", "nonsense"])
 async def test_who_comes_back_too_late_is_told_to_read_anew(client: httpx.AsyncClient, last: str):
-    async with stream(client, **BOSS, **{"Last-Event-ID": last}) as again:
+    async with stream(client, {**BOSS, "Last-Event-ID": last}) as again:
         assert await again.event() == ("reset", {})
 
 
@@ -144,9 +148,9 @@ async def test_nobody_opens_it_without_a_right(client: httpx.AsyncClient, talk: 
 async def test_a_revoked_key_and_a_lost_tenant_end_it(client: httpx.AsyncClient):
     first, second = await made_key(client, 1), await made_key(client, 1)
     async with (
-        stream(client, **{"X-API-Key": first["key"]}) as one,
-        stream(client, **{"X-API-Key": second["key"]}) as other,
-        stream(client, **BOSS) as bosss,
+        stream(client, {"X-API-Key": first["key"]}) as one,
+        stream(client, {"X-API-Key": second["key"]}) as other,
+        stream(client, BOSS) as bosss,
     ):
         await client.post(f"/api/api-keys/{first['id']}/revoke", headers=BOSS)
         assert await one.until("end") == {"reason": "not_allowed"}
@@ -162,7 +166,7 @@ async def test_a_browser_opens_it_with_its_cookie_and_signing_out_ends_it(
 ):
     signed_in = await client.post("/api/session", headers={**BOSS, **OWN})
     assert signed_in.status_code == 200
-    async with stream(client, **OWN) as open_one:
+    async with stream(client, OWN) as open_one:
         await talk.maria_writes("oi")
         await open_one.until("session")
         assert (await client.delete("/api/session", headers=OWN)).status_code == 204
@@ -206,19 +210,20 @@ async def test_open_streams_take_no_place_of_calls_and_have_bounds_of_their_own(
     async with (
         running_router(few) as url,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client,
-        stream(client, **BOSS),
-        stream(client, **BOSS),
-        stream(client, **BOSS),
+        stream(client, BOSS),
+        stream(client, BOSS),
+        stream(client, BOSS),
     ):
         for _ in range(3):
             assert (await client.get("/api/tenants", headers=BOSS)).status_code == 200
         # Five may be open, and one tenant's leave room for another's.
-        async with stream(client, **BOSS):
+        async with stream(client, BOSS):
             refused = await client.get("/api/stream?tenant_id=1", headers=BOSS)
             assert refused.status_code == 429
             assert refused.json()["error"]["code"] == "too_many_at_once"
-        async with stream(client, **BOSS):
-            pass  # who leaves makes room
+        async with asyncio.timeout(PATIENCE):  # who leaves makes room, as soon as it is seen
+            while not await opens(client):
+                await asyncio.sleep(0.05)
 
 
 async def test_a_change_in_one_router_is_told_by_another(database_url: str, talk: Conversation):
@@ -227,7 +232,7 @@ async def test_a_change_in_one_router_is_told_by_another(database_url: str, talk
         running_router(env) as here,
         running_router(env) as there,
         httpx.AsyncClient(base_url=there, timeout=PATIENCE) as client,
-        stream(client, **BOSS) as open_one,
+        stream(client, BOSS) as open_one,
     ):
         await talk.maria_writes("oi")
         await open_one.until("session")
@@ -242,7 +247,7 @@ async def test_a_database_that_comes_back_is_read_on(
     client: httpx.AsyncClient, talk: Conversation, database_url: str
 ):
     """Its connections were cut: nothing that happened meanwhile is missed."""
-    async with stream(client, **BOSS) as open_one:
+    async with stream(client, BOSS) as open_one:
         connection = await asyncpg.connect(database_url)
         await connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
