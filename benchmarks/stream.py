@@ -30,6 +30,7 @@ from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 
 _OF_A_KEY = 100  # streams that one key may have open
+_OPENING = 20  # at once
 _QUIET = 3.0  # seconds without any event, after which nothing more is waited for
 _TENANT = (
     "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
@@ -149,14 +150,18 @@ def _sessions_in(event: bytes) -> tuple[int, ...]:
 
 async def _follow(url: str, followers: int, rate: int, seconds: int) -> Seen:
     watch, ready = Watch(), asyncio.Semaphore(0)
-    streams = [asyncio.create_task(_stream(url, each, watch, ready)) for each in range(followers)]
-    for _ in range(followers):
+    streams = []
+    for each in range(followers):
+        streams.append(asyncio.create_task(_stream(url, each, watch, ready)))
+        if each >= _OPENING:
+            await ready.acquire()
+    for _ in range(min(followers, _OPENING)):
         await ready.acquire()
     began, used = time.perf_counter(), time.process_time()
     await _post(url, rate, seconds, watch)
     wanted = len(watch.posted) * followers
-    while watch.seen < wanted and time.perf_counter() - max(watch.last_at, began) < _QUIET:
-        await asyncio.sleep(0.05)  # noqa: ASYNC110 - what ends it is that nothing comes
+    while watch.seen < wanted and time.perf_counter() - max(watch.last_at, began) < _QUIET:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
     lasted, spent_here = time.perf_counter() - began, time.process_time() - used
     cut = sum(each.done() for each in streams)
     for each in streams:

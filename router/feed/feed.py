@@ -34,7 +34,7 @@ _AFTER_A_FAULT = 2.0
 _BETWEEN_BEATS = 15.0
 _BETWEEN_SAYING_SO = 10.0  # that somebody looks here
 _BELIEVED = 25.0  # seconds that somebody looks elsewhere, once that was heard
-_JOINING = 5.0  # seconds until a follower's first look must have been made
+_JOINING = 15.0  # seconds until a follower's first look must have been made
 
 
 class FeedAway(DatabaseAway):

@@ -35,6 +35,8 @@ OF_THE_BUSINESS = {
     "erased_contacts": "tenant_id contact_hash erased_at",
     "erased_messages": "tenant_id wa_id_hash erased_at",
     "executions_to_erase": "execution_id tenant_id asked_at next_at error",
+    # What changed in the last ten minutes, by ids that lead to nobody once they are erased.
+    "changes": "txid at tenant_id session_id turn_id kind sign_in",
 }
 """What is in no contact's export: it is about the business, its people, or who was erased."""
 
