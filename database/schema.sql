@@ -12659,7 +12659,7 @@ end
 $$;
 
 -- may_follow({followers: [{caller, tenant_id}]})
--- Whether these callers (see 0830) may still look at these tenants. Returns {refused: [{place, reason}]}: of
+-- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
 -- those who may not, their place in the list, from 0, and why.
 create or replace function public.may_follow(p jsonb)
 returns jsonb
@@ -12668,24 +12668,24 @@ set search_path = ''
 as $$
 declare
     v_follower record;
-    v_refused jsonb := '[]';
+    v_ended jsonb := '[]';
 begin
     perform hybridflow.require_keys('may_follow', p, '{followers}');
+    perform hybridflow.require_keys_of_each('may_follow', p, 'followers', '{caller,tenant_id}');
     for v_follower in
-        select f.value as asks, f.ordinality - 1 as place
-        from jsonb_array_elements(p -> 'followers') with ordinality as f
+        select f.caller, f.tenant_id, row_number() over () - 1 as place
+        from jsonb_to_recordset(p -> 'followers') as f (caller jsonb, tenant_id bigint)
     loop
         begin
             perform hybridflow.require_role(
-                hybridflow.known_caller(v_follower.asks -> 'caller'),
-                (v_follower.asks ->> 'tenant_id')::bigint, 'viewer'
+                hybridflow.known_caller(v_follower.caller), v_follower.tenant_id, 'viewer'
             );
         exception
             when sqlstate 'PT401' or sqlstate 'PT403' or sqlstate 'PT404' then
-                v_refused := v_refused || jsonb_build_object('place', v_follower.place, 'reason', sqlerrm);
+                v_ended := v_ended || jsonb_build_object('place', v_follower.place, 'reason', sqlerrm);
         end;
     end loop;
-    return jsonb_build_object('refused', v_refused);
+    return jsonb_build_object('ended', v_ended);
 end
 $$;
 
@@ -14196,7 +14196,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '5514e4b167b69f2cd0620cdb8052f978aa3d62930e564c637469d46c8829805b')
+    ('20261126145950', 'v0_3_0', 'c02600a4e53b68f2f7b4bb4c5c4bf905234a6cf212cf92134cfe1fb282848007')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -67,8 +67,8 @@ class Rights:
                 for alike in those
             )
         )
-        for refused in (await may_follow(self._database, asked)).refused:
-            for each in those[refused.place]:
+        for ended in (await may_follow(self._database, asked)).ended:
+            for each in those[ended.place]:
                 each.end("not_allowed")
 
     def _end_what_is_over(self) -> None:

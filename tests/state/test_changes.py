@@ -283,10 +283,10 @@ async def test_who_has_lost_its_right_is_named_and_the_others_are_not(talk: Conv
         {"caller": BOSS, "tenant_id": 1},
     ]
     asked = {"followers": followers}
-    assert (await talk.database.call("may_follow", asked)) == {"refused": []}
+    assert (await talk.database.call("may_follow", asked)) == {"ended": []}
     await call(talk, BOSS, "revoke_api_key", api_key_id=viewer["id"])
     await call(talk, BOSS, "remove_member", tenant_id=1, user_id=ANA["user_id"])
-    refused = (await talk.database.call("may_follow", asked))["refused"]
+    refused = (await talk.database.call("may_follow", asked))["ended"]
     assert [each["place"] for each in refused] == [0, 2]
     assert "was revoked" in refused[0]["reason"]
     assert followers[0]["caller"]["key_hash"] not in str(refused)

@@ -12627,7 +12627,7 @@ end
 $$;
 
 -- may_follow({followers: [{caller, tenant_id}]})
--- Whether these callers (see 0830) may still look at these tenants. Returns {refused: [{place, reason}]}: of
+-- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
 -- those who may not, their place in the list, from 0, and why.
 create or replace function public.may_follow(p jsonb)
 returns jsonb
@@ -12636,24 +12636,24 @@ set search_path = ''
 as $$
 declare
     v_follower record;
-    v_refused jsonb := '[]';
+    v_ended jsonb := '[]';
 begin
     perform hybridflow.require_keys('may_follow', p, '{followers}');
+    perform hybridflow.require_keys_of_each('may_follow', p, 'followers', '{caller,tenant_id}');
     for v_follower in
-        select f.value as asks, f.ordinality - 1 as place
-        from jsonb_array_elements(p -> 'followers') with ordinality as f
+        select f.caller, f.tenant_id, row_number() over () - 1 as place
+        from jsonb_to_recordset(p -> 'followers') as f (caller jsonb, tenant_id bigint)
     loop
         begin
             perform hybridflow.require_role(
-                hybridflow.known_caller(v_follower.asks -> 'caller'),
-                (v_follower.asks ->> 'tenant_id')::bigint, 'viewer'
+                hybridflow.known_caller(v_follower.caller), v_follower.tenant_id, 'viewer'
             );
         exception
             when sqlstate 'PT401' or sqlstate 'PT403' or sqlstate 'PT404' then
-                v_refused := v_refused || jsonb_build_object('place', v_follower.place, 'reason', sqlerrm);
+                v_ended := v_ended || jsonb_build_object('place', v_follower.place, 'reason', sqlerrm);
         end;
     end loop;
-    return jsonb_build_object('refused', v_refused);
+    return jsonb_build_object('ended', v_ended);
 end
 $$;
 

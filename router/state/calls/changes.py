@@ -55,7 +55,7 @@ class MayFollow(Asked):
     followers: tuple[Mapping[str, object], ...]
 
 
-class Refused(Answer):
+class Ended(Answer):
     """One that may not look any more: its place in the list, and why."""
 
     place: int
@@ -65,7 +65,7 @@ class Refused(Answer):
 class MayNot(Answer):
     """Those who may not look any more."""
 
-    refused: Items[Refused]
+    ended: Items[Ended]
 
 
 async def may_follow(database: Database, asked: MayFollow) -> MayNot:
