@@ -131,7 +131,7 @@ async def test_an_answer_that_never_comes_ends_at_the_clients_time_out(
 ) -> None:
     llm.fail(llm.never_answers())
     with pytest.raises(anthropic.APITimeoutError):
-        await ask(client, timeout=0.3)
+        await ask(client, timeout=httpx.Timeout(10, read=0.3))
     [asked] = await llm.asked()
     assert asked.status is None
 

@@ -28,9 +28,9 @@ async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
         yield api
 
 
-async def send(api: httpx.AsyncClient, text: str = "olá", **options: float) -> httpx.Response:
+async def send(api: httpx.AsyncClient, text: str = "olá", patience: float = 20) -> httpx.Response:
     body = {"number": "5511988880001", "text": text}
-    timeout = options.get("timeout", 20)
+    timeout = httpx.Timeout(20, read=patience)
     return await api.post("/message/sendText/shop", json=body, timeout=timeout)
 
 
@@ -42,7 +42,7 @@ async def test_a_call_that_is_never_answered_takes_nothing(
 ) -> None:
     shop.fail("sendText", failures.NEVER_ANSWERED)
     with pytest.raises(httpx.ReadTimeout):
-        await send(api, timeout=0.2)
+        await send(api, patience=0.2)
     await shop.called("sendText")
     assert (await send(api, "de novo")).status_code == 201
     assert maria.replies == ["de novo"]
@@ -53,7 +53,7 @@ async def test_a_message_may_be_on_the_phone_although_no_answer_came(
 ) -> None:
     shop.fail("sendText", failures.TAKEN_NEVER_ANSWERED)
     with pytest.raises(httpx.ReadTimeout):
-        await send(api, timeout=0.2)
+        await send(api, patience=0.2)
     assert await maria.answered() == ["olá"]
     assert shop.calls("sendText")[0].status is None
 
@@ -190,7 +190,7 @@ async def test_a_held_send_takes_effect_although_the_client_has_given_up(
 ) -> None:
     gate = shop.hold("sendText")
     with pytest.raises(httpx.ReadTimeout):
-        await send(api, timeout=0.2)
+        await send(api, patience=0.2)
     await gate.reached()
     assert maria.replies == []
     shop.heal()

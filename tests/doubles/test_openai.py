@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -105,7 +106,7 @@ async def test_an_answer_that_never_comes_ends_at_the_clients_time_out(
 ) -> None:
     llm.fail(llm.never_answers())
     with pytest.raises(openai.APITimeoutError):
-        await chat(client, timeout=0.3)
+        await chat(client, timeout=httpx.Timeout(10, read=0.3))
     [asked] = await llm.asked()
     assert asked.status is None
 

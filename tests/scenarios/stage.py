@@ -21,6 +21,8 @@ EVENTS = (
 )
 
 # Tests that hold whoever makes the replies: the Python fallback, and the workflows in a real n8n.
+# Before the first thing that Maria says in what the LLM is asked.
+NAMED = "[the customer's name on WhatsApp: Maria]\n"
 BOTH_HANDLERS = pytest.mark.parametrize(
     "handler", ["fallback", pytest.param("n8n", marks=pytest.mark.n8n)], indirect=True
 )

@@ -65,12 +65,17 @@ async def test_every_key_opens_in_either_form(office: Office, headers: dict[str,
         assert (await caller.get("/api/tenants", headers=headers)).status_code == 200
 
 
+NEEDS_NO_KEY = ("/api/session", "delete")  # a sign-out takes away the caller's own cookie only
+
+
 async def test_no_call_of_the_api_works_without_a_key(office: Office):
     routes = office.app.openapi()["paths"]
     assert len(routes) >= 15
     async with httpx.AsyncClient(transport=office.api._transport, base_url="http://r") as stranger:
         for path, methods in routes.items():
             for method in methods:
+                if (path, method) == NEEDS_NO_KEY:
+                    continue
                 url = path.replace("{name}", "shop").replace("{number}", "5511955550001")
                 for part in ("tenant_id", "session_id", "turn_id"):
                     url = url.replace(f"{{{part}}}", "1")

@@ -1,7 +1,7 @@
 """T1 to T12: what HybridFlow does where Evolution's own bots fail. Each is a conversation."""
 
 from loopback.evolution import contents
-from tests.scenarios.stage import BOTH_HANDLERS, Stage
+from tests.scenarios.stage import BOTH_HANDLERS, NAMED, Stage
 
 pytestmark = BOTH_HANDLERS
 
@@ -100,7 +100,7 @@ async def test_t7_three_quick_messages_get_one_reply(stage: Stage):
     await stage.turns_end()
     assert len(stage.maria.replies) == 1
     (request,) = stage.llm.requests
-    assert request.body["messages"][-1]["content"] == "oi\ntem bolo?\nde cenoura?"
+    assert request.body["messages"][-1]["content"] == f"{NAMED}oi\ntem bolo?\nde cenoura?"
 
 
 async def test_t8_two_quick_messages_during_a_reply_get_one_more_in_order(stage: Stage):
@@ -151,7 +151,7 @@ async def test_t11_a_status_post_and_a_newsletter_are_ignored(stage: Stage):
 async def test_t12_a_sticker_reaches_the_llm_as_what_it_is(stage: Stage):
     await stage.maria.sends(contents.sticker())
     await stage.maria.answered()
-    assert stage.llm.requests[-1].body["messages"][-1]["content"] == "[sticker]"
+    assert stage.llm.requests[-1].body["messages"][-1]["content"] == f"{NAMED}[sticker]"
 
 
 async def test_t12_a_tenant_may_leave_stickers_unanswered(stage: Stage):

@@ -3,7 +3,7 @@
 import pytest
 
 from loopback.evolution import contents, failures
-from tests.scenarios.stage import BOTH_HANDLERS, Stage
+from tests.scenarios.stage import BOTH_HANDLERS, NAMED, Stage
 
 pytestmark = BOTH_HANDLERS
 
@@ -50,7 +50,9 @@ async def test_an_edit_changes_what_is_answered_and_a_deletion_takes_it_away(sta
     await stage.maria.deletes(second)
     await stage.maria.answered()
     (request,) = stage.llm.requests
-    assert request.body["messages"][-1]["content"] == "tem bolo de cenoura?\n[deleted message]"
+    assert (
+        request.body["messages"][-1]["content"] == f"{NAMED}tem bolo de cenoura?\n[deleted message]"
+    )
 
 
 async def test_a_person_known_by_lid_and_phone_is_one_session(stage: Stage):

@@ -13,6 +13,14 @@ async def talk(talk: Conversation) -> Conversation:
     return talk
 
 
+@pytest.fixture
+def exact(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies between two messages is the same, however slow the test is."""
+    begun = talk.now()
+    monkeypatch.setattr(talk, "now", lambda: begun + talk.offset)
+
+
+@pytest.mark.usefixtures("exact")
 async def test_it_may_follow_any_message_of_the_contact_not_only_the_newest(talk: Conversation):
     await talk.maria_writes("oi", ago=3)
     await talk.maria_writes("tem bolo?", ago=1)
@@ -20,6 +28,7 @@ async def test_it_may_follow_any_message_of_the_contact_not_only_the_newest(talk
     assert answered(await talk.claim_one()) == ["oi", "tem bolo?"]
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("seconds", [0, 1, 3])
 async def test_it_may_be_told_before_the_message_that_it_answers(talk: Conversation, seconds: int):
     now = 10
@@ -30,6 +39,7 @@ async def test_it_may_be_told_before_the_message_that_it_answers(talk: Conversat
     assert answered(await talk.claim_one()) == ["oi"]
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("after", [-1, 4, 600])
 async def test_a_message_of_another_moment_makes_no_greeting_of_it(talk: Conversation, after: int):
     await talk.owner_writes("deixa comigo", ago=700)
@@ -37,6 +47,7 @@ async def test_a_message_of_another_moment_makes_no_greeting_of_it(talk: Convers
     assert (await talk.session())["is_paused"]
 
 
+@pytest.mark.usefixtures("exact")
 async def test_a_human_who_writes_beside_the_greeting_keeps_the_conversation(talk: Conversation):
     await talk.owner_writes(GREETING, ago=20)
     await talk.owner_writes("oi Maria, é a Ana", ago=5)
@@ -46,6 +57,7 @@ async def test_a_human_who_writes_beside_the_greeting_keeps_the_conversation(tal
     assert session["last_human_at"] is not None
 
 
+@pytest.mark.usefixtures("exact")
 async def test_what_the_greeting_had_stopped_goes_on(talk: Conversation):
     await talk.maria_writes("oi", ago=30)
     await talk.owner_writes(GREETING, ago=10)

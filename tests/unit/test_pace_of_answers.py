@@ -175,7 +175,7 @@ async def test_what_repeats_its_request_is_not_paced() -> None:
 async def test_who_has_to_wait_for_longer_than_there_is_time_has_no_answer() -> None:
     async with (
         server(saying(b"Content-Encoding: gzip", BOMB)) as url,
-        client_over(CheckedTransport(HERE, pace=_Noted(3600)), 0.2) as http,
+        client_over(CheckedTransport(HERE, pace=_Noted(3600)), 2) as http,
     ):
         with pytest.raises(httpx.ReadTimeout):
             await http.get(url, extensions=for_tenant("shop"))

@@ -33,7 +33,7 @@ export type Words = {
   };
   turn_attempts: {
     handler: "n8n" | "fallback" | null;
-    outcome: "sent" | "cancelled" | "dead" | "failed" | "away" | "in_doubt" | "refused" | "budget" | "unreadable" | "released" | "begun_anew" | "restarted" | "merged" | "lapsed";
+    outcome: "sent" | "cancelled" | "dead" | "failed" | "away" | "in_doubt" | "refused" | "budget" | "unreadable" | "released" | "begun_anew" | "restarted" | "merged" | "lapsed" | "cut_off";
   };
   turns: {
     state: "pending" | "running" | "sending" | "sent" | "cancelled" | "dead";

@@ -251,14 +251,16 @@ function Dare({ shown }) {
   return html`<p class="dare ok">
     <${Icon} name="check" />
     <span>
-      <b>${t("try.held")}</b> ${silence(shown)} ${" "}
-      <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
-        ${t("try.resume")}
-      </button>
-      ${shown.pause_ends_at &&
-      html`<button class="btn quiet" type="button" onClick=${() => call("POST", "/try/pass-time").catch(() => null)}>
-        ${t("try.pass_time")}
-      </button>`}
+      <b>${t("try.held")}</b> ${silence(shown)}
+      <span class="choices">
+        <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
+          ${t("try.resume")}
+        </button>
+        ${shown.pause_ends_at &&
+        html`<button class="btn quiet" type="button" onClick=${() => call("POST", "/try/pass-time").catch(() => null)}>
+          ${t("try.pass_time")}
+        </button>`}
+      </span>
     </span>
   </p>`;
 }

@@ -18,7 +18,8 @@ from router.state.history import read_lock
 from router.state.migrations import LOCK_FILE, MIGRATIONS
 from scripts.build_schema import newest_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+_PLUGIN = Path(__file__).with_name("newer_schema.py")
 FOLDER = ROOT / ".hybridflow" / "releases"
 # These look at a release's own files and catalogue, which a later one may change.
 _OF_FILES = (
@@ -58,8 +59,13 @@ def _checked_out(commit: str) -> Path:
 
 def _run(folder: Path) -> int:
     ignored = [f"--ignore=tests/state/test_{name}.py" for name in _OF_FILES]
-    command = [sys.executable, "-m", "pytest", "tests/state", "-m", "not twice", *ignored]
-    environment = os.environ | {"SCHEMA_UNDER_TEST": str(MIGRATIONS)}
+    plugin = ["-p", _PLUGIN.stem]
+    chosen = ["tests/state", "-m", "not twice", *ignored]
+    command = [sys.executable, "-m", "pytest", *plugin, *chosen]
+    environment = os.environ | {
+        "SCHEMA_UNDER_TEST": str(MIGRATIONS),
+        "PYTHONPATH": os.pathsep.join([str(folder), str(_PLUGIN.parent)]),
+    }
     return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
