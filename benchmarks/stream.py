@@ -151,9 +151,9 @@ def _sessions_in(event: bytes) -> tuple[int, ...]:
 async def _follow(url: str, followers: int, rate: int, seconds: int) -> Seen:
     watch, ready = Watch(), asyncio.Semaphore(0)
     streams = []
-    for each in range(followers):
-        streams.append(asyncio.create_task(_stream(url, each, watch, ready)))
-        if each >= _OPENING:
+    for number in range(followers):
+        streams.append(asyncio.create_task(_stream(url, number, watch, ready)))
+        if number >= _OPENING:
             await ready.acquire()
     for _ in range(min(followers, _OPENING)):
         await ready.acquire()
