@@ -295,8 +295,10 @@ begin
                 ('turn_json', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('message_json', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
                 ('short_message_json', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
-                ('session_called', 'ii', array['p_tenant_id', 'p_contact']::text[], array['bigint', 'text']::text[], 0, false, 'bigint'),
+                ('sessions_called', 'ii', array['p_tenant_id', 'p_contact']::text[], array['bigint', 'text']::text[], 0, false, 'bigint[]'),
                 ('digits_of', 'i', array['p_contact']::text[], array['text']::text[], 0, false, 'text'),
+                ('beginnings_typed', 'i', array['p_digits']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('ends_typed', 'i', array['p_digits']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('sessions_numbered', 'ii', array['p_tenant_id', 'p_digits']::text[], array['bigint', 'text']::text[], 0, false, 'bigint[]'),
                 ('message_matches', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('picks_messages', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'boolean'),
@@ -5169,7 +5171,8 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words.
+-- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold is
+-- none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -5182,7 +5185,10 @@ as $$
             select btrim(regexp_replace(
                 regexp_replace(p, '[0-9]+', '0', 'g'), '[^[:alnum:]]+', ' ', 'g'
             )) as words
-            from regexp_split_to_table(lower(left(p_text, 1000)), '[.!?…\n]+') as p
+            from regexp_split_to_table(
+                regexp_replace(lower(left(p_text, 1000)), '^\s*\*[^*\n]{1,80}\*:?\s*$', '', 'gn'),
+                '[.!?…\n]+'
+            ) as p
         ) as s
         where s.words like '% % %'
     )
@@ -7413,10 +7419,11 @@ begin
 end
 $$;
 
--- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
--- null: it is something to look for.
-create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
-returns bigint
+-- The sessions that `contact` names exactly, as a JID or a whole phone number in any spelling; of one contact
+-- there may be two, which nobody has known to be one. {0} for a JID that nobody has; null: it is something to
+-- look for.
+create or replace function hybridflow.sessions_called(p_tenant_id bigint, p_contact text)
+returns bigint[]
 language plpgsql
 stable
 set search_path = ''
@@ -7427,11 +7434,15 @@ declare
         when v_contact like '%@%' then v_contact
         else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
     end;
-    v_id bigint;
+    v_ids bigint[] := array(
+        select distinct i.session_id from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(hybridflow.spellings_typed(v_jid))
+    );
 begin
-    select i.session_id into v_id from public.session_identities as i
-    where i.tenant_id = p_tenant_id and i.jid = v_jid;
-    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
+    return case
+        when v_ids <> '{}' then v_ids
+        when v_contact like '%@%' then '{0}'
+    end;
 end
 $$;
 
@@ -7445,8 +7456,38 @@ as $$
     select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
 $$;
 
--- The sessions of contacts whose number begins or ends with these digits, found by indexes; none, where there
--- are more than 200 of them, or no digits.
+-- How a number may begin that somebody typed the beginning of, and how one may end, as typed first: people
+-- leave digits out, or put them in, where WhatsApp does neither (see spellings_typed).
+create or replace function hybridflow.beginnings_typed(p_digits text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_digits, case
+        when p_digits ~ '^55[1-9]{2}9[6-9]' then left(p_digits, 4) || substr(p_digits, 6)
+        when p_digits ~ '^55[1-9]{2}[6-9]' then left(p_digits, 4) || '9' || substr(p_digits, 5)
+        when p_digits ~ '^(521|549)[0-9]' then left(p_digits, 2) || substr(p_digits, 4)
+        when p_digits ~ '^52[0-9]' then '521' || substr(p_digits, 3)
+        when p_digits ~ '^54[0-9]' then '549' || substr(p_digits, 3)
+    end], null)
+$$;
+
+create or replace function hybridflow.ends_typed(p_digits text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_digits, case
+        when p_digits ~ '^9[6-9][0-9]{7}$' then substr(p_digits, 2)
+        when p_digits ~ '^[1-9]{2}9[6-9][0-9]{7}$' then left(p_digits, 2) || substr(p_digits, 4)
+        when p_digits ~ '^[1-9]{2}[6-9][0-9]{7}$' then left(p_digits, 2) || '9' || substr(p_digits, 3)
+    end], null)
+$$;
+
+-- The sessions of contacts whose number begins or ends with these digits, in any spelling, found by indexes;
+-- none, where there are more than 200 of them, or no digits.
 create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
 returns bigint[]
 language plpgsql
@@ -7455,7 +7496,6 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_reversed text := reverse(p_digits);
     v_ids bigint[];
 begin
     if p_digits is null then
@@ -7463,19 +7503,23 @@ begin
     end if;
     select array_agg(h.session_id) into v_ids
     from (
-        (
+        select b.session_id
+        from unnest(hybridflow.beginnings_typed(p_digits)) as t (digits)
+        cross join lateral (
             select i.session_id from public.session_identities as i
-            where i.tenant_id = p_tenant_id and i.jid ~>=~ p_digits and i.jid ~<~ (p_digits || '~')
+            where i.tenant_id = p_tenant_id and i.jid ~>=~ t.digits and i.jid ~<~ (t.digits || '~')
             limit 201
-        )
+        ) as b
         union
-        (
+        select e.session_id
+        from unnest(hybridflow.ends_typed(p_digits)) as t (digits)
+        cross join lateral (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant_id
-                and reverse(split_part(i.jid, '@', 1)) ~>=~ v_reversed
-                and reverse(split_part(i.jid, '@', 1)) ~<~ (v_reversed || '~')
+                and reverse(split_part(i.jid, '@', 1)) ~>=~ reverse(t.digits)
+                and reverse(split_part(i.jid, '@', 1)) ~<~ (reverse(t.digits) || '~')
             limit 201
-        )
+        ) as e
     ) as h;
     return case when cardinality(v_ids) <= 200 then v_ids else '{}' end;
 end
@@ -7483,7 +7527,7 @@ $$;
 
 -- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
 -- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
--- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
+-- message (a pause came first) last. `contact` is a JID or number (see sessions_called), the beginning or end
 -- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
 -- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
@@ -7497,10 +7541,10 @@ declare
     v_since timestamptz := (p ->> 'active_since')::timestamptz;
     v_contact text := lower(btrim(p ->> 'contact'));
     v_digits text := hybridflow.digits_of(v_contact);
-    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_called bigint[] := hybridflow.sessions_called(v_tenant_id, p ->> 'contact');
     v_known bigint[] := case
         when v_called is null then nullif(hybridflow.sessions_numbered(v_tenant_id, v_digits), '{}')
-        else array[v_called]
+        else v_called
     end;
     v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);
@@ -14196,7 +14240,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c02600a4e53b68f2f7b4bb4c5c4bf905234a6cf212cf92134cfe1fb282848007')
+    ('20261126145950', 'v0_3_0', 'cb0d260ffcd91003954205fa027e2343d02ccfc971d7a94e129771532ece0d8a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

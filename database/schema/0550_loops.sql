@@ -37,7 +37,8 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words.
+-- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold is
+-- none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -50,7 +51,10 @@ as $$
             select btrim(regexp_replace(
                 regexp_replace(p, '[0-9]+', '0', 'g'), '[^[:alnum:]]+', ' ', 'g'
             )) as words
-            from regexp_split_to_table(lower(left(p_text, 1000)), '[.!?…\n]+') as p
+            from regexp_split_to_table(
+                regexp_replace(lower(left(p_text, 1000)), '^\s*\*[^*\n]{1,80}\*:?\s*$', '', 'gn'),
+                '[.!?…\n]+'
+            ) as p
         ) as s
         where s.words like '% % %'
     )

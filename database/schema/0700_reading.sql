@@ -220,10 +220,11 @@ begin
 end
 $$;
 
--- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
--- null: it is something to look for.
-create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
-returns bigint
+-- The sessions that `contact` names exactly, as a JID or a whole phone number in any spelling; of one contact
+-- there may be two, which nobody has known to be one. {0} for a JID that nobody has; null: it is something to
+-- look for.
+create or replace function hybridflow.sessions_called(p_tenant_id bigint, p_contact text)
+returns bigint[]
 language plpgsql
 stable
 set search_path = ''
@@ -234,11 +235,15 @@ declare
         when v_contact like '%@%' then v_contact
         else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
     end;
-    v_id bigint;
+    v_ids bigint[] := array(
+        select distinct i.session_id from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(hybridflow.spellings_typed(v_jid))
+    );
 begin
-    select i.session_id into v_id from public.session_identities as i
-    where i.tenant_id = p_tenant_id and i.jid = v_jid;
-    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
+    return case
+        when v_ids <> '{}' then v_ids
+        when v_contact like '%@%' then '{0}'
+    end;
 end
 $$;
 
@@ -252,8 +257,38 @@ as $$
     select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
 $$;
 
--- The sessions of contacts whose number begins or ends with these digits, found by indexes; none, where there
--- are more than 200 of them, or no digits.
+-- How a number may begin that somebody typed the beginning of, and how one may end, as typed first: people
+-- leave digits out, or put them in, where WhatsApp does neither (see spellings_typed).
+create or replace function hybridflow.beginnings_typed(p_digits text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_digits, case
+        when p_digits ~ '^55[1-9]{2}9[6-9]' then left(p_digits, 4) || substr(p_digits, 6)
+        when p_digits ~ '^55[1-9]{2}[6-9]' then left(p_digits, 4) || '9' || substr(p_digits, 5)
+        when p_digits ~ '^(521|549)[0-9]' then left(p_digits, 2) || substr(p_digits, 4)
+        when p_digits ~ '^52[0-9]' then '521' || substr(p_digits, 3)
+        when p_digits ~ '^54[0-9]' then '549' || substr(p_digits, 3)
+    end], null)
+$$;
+
+create or replace function hybridflow.ends_typed(p_digits text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_digits, case
+        when p_digits ~ '^9[6-9][0-9]{7}$' then substr(p_digits, 2)
+        when p_digits ~ '^[1-9]{2}9[6-9][0-9]{7}$' then left(p_digits, 2) || substr(p_digits, 4)
+        when p_digits ~ '^[1-9]{2}[6-9][0-9]{7}$' then left(p_digits, 2) || '9' || substr(p_digits, 3)
+    end], null)
+$$;
+
+-- The sessions of contacts whose number begins or ends with these digits, in any spelling, found by indexes;
+-- none, where there are more than 200 of them, or no digits.
 create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
 returns bigint[]
 language plpgsql
@@ -262,7 +297,6 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_reversed text := reverse(p_digits);
     v_ids bigint[];
 begin
     if p_digits is null then
@@ -270,19 +304,23 @@ begin
     end if;
     select array_agg(h.session_id) into v_ids
     from (
-        (
+        select b.session_id
+        from unnest(hybridflow.beginnings_typed(p_digits)) as t (digits)
+        cross join lateral (
             select i.session_id from public.session_identities as i
-            where i.tenant_id = p_tenant_id and i.jid ~>=~ p_digits and i.jid ~<~ (p_digits || '~')
+            where i.tenant_id = p_tenant_id and i.jid ~>=~ t.digits and i.jid ~<~ (t.digits || '~')
             limit 201
-        )
+        ) as b
         union
-        (
+        select e.session_id
+        from unnest(hybridflow.ends_typed(p_digits)) as t (digits)
+        cross join lateral (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant_id
-                and reverse(split_part(i.jid, '@', 1)) ~>=~ v_reversed
-                and reverse(split_part(i.jid, '@', 1)) ~<~ (v_reversed || '~')
+                and reverse(split_part(i.jid, '@', 1)) ~>=~ reverse(t.digits)
+                and reverse(split_part(i.jid, '@', 1)) ~<~ (reverse(t.digits) || '~')
             limit 201
-        )
+        ) as e
     ) as h;
     return case when cardinality(v_ids) <= 200 then v_ids else '{}' end;
 end
@@ -290,7 +328,7 @@ $$;
 
 -- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
 -- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
--- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
+-- message (a pause came first) last. `contact` is a JID or number (see sessions_called), the beginning or end
 -- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
 -- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
@@ -304,10 +342,10 @@ declare
     v_since timestamptz := (p ->> 'active_since')::timestamptz;
     v_contact text := lower(btrim(p ->> 'contact'));
     v_digits text := hybridflow.digits_of(v_contact);
-    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_called bigint[] := hybridflow.sessions_called(v_tenant_id, p ->> 'contact');
     v_known bigint[] := case
         when v_called is null then nullif(hybridflow.sessions_numbered(v_tenant_id, v_digits), '{}')
-        else array[v_called]
+        else v_called
     end;
     v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);

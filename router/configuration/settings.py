@@ -64,14 +64,14 @@ class Settings(Variables):
     def making_seconds(self) -> float:
         """How long an attempt may take to make a reply: every try of every provider, and waits.
 
-        One of the tries may be two questions, the second with more room.
+        One of the tries may be two questions, the second with more room; so may a flow's.
         """
         providers = 1 if self.llm_fallback_provider is None else 2
         asked = (self.llm_attempts + 1) * self.llm_timeout
         tries = asked + (self.llm_attempts - 1) * LONGEST_RETRY_AFTER
         seconds = providers * tries
-        if self.n8n_enabled and self.n8n_answer_seconds > seconds:
-            seconds = self.n8n_answer_seconds
+        if self.n8n_enabled:
+            seconds = max(seconds, 2 * self.n8n_answer_seconds)
         return seconds + self.moderation_timeout + _MAKING_MARGIN
 
     def warnings(self) -> tuple[str, ...]:

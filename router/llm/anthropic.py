@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from router.llm.provider import LlmRefused, LlmReply, Prompt, model_told, tokens_told
+from router.llm.endings import ending_of
+from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, model_told, tokens_told
 from router.llm.sdk import SdkProvider
 
 if TYPE_CHECKING:
@@ -38,15 +39,18 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
         )
 
     def _read(self, answer: Message) -> LlmReply:
-        if answer.stop_reason == "refusal":
+        ending = ending_of(answer.stop_reason)
+        if ending == "refused":
             raise LlmRefused("the model declined to answer")
+        if ending == "broken":
+            raise LlmAway("anthropic broke off its answer with an error")
         return LlmReply(
             text="".join(block.text for block in answer.content if block.type == "text"),
             provider=self.name,
             model=model_told(answer.model),
             tokens_in=tokens_told(answer.usage.input_tokens),
             tokens_out=tokens_told(answer.usage.output_tokens),
-            truncated=answer.stop_reason in ("max_tokens", "model_context_window_exceeded"),
+            truncated=ending == "cut_off",
         )
 
     def _reason(self, body: object) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import SecretStr
 
+from router.llm.endings import ending_of
 from router.llm.limits import LimitNames, limit_name, other_name
 from router.llm.provider import (
     LlmAway,
@@ -77,12 +78,12 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
         if not answer.choices:
             raise LlmAway("openai answered without a choice")
         choice = answer.choices[0]
-        if choice.message.refusal:
+        if choice.message.refusal or _declines(choice.message.content):
             raise LlmRefused("the model declined to answer")
-        finish: str = choice.finish_reason  # some servers have more words than OpenAI
-        if finish == "error" or getattr(choice, "error", None):
+        ending = ending_of(choice.finish_reason)
+        if ending == "broken" or getattr(choice, "error", None):
             raise LlmAway("openai broke off its answer with an error")
-        if choice.finish_reason == "content_filter":
+        if ending == "refused":
             raise LlmRefused("stopped by the content filter")
         usage = answer.usage
         return LlmReply(
@@ -91,7 +92,7 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
             model=model_told(answer.model),
             tokens_in=tokens_told(getattr(usage, "prompt_tokens", None)),
             tokens_out=tokens_told(getattr(usage, "completion_tokens", None)),
-            truncated=choice.finish_reason == "length",
+            truncated=ending == "cut_off",
         )
 
     def _reason(self, body: object) -> str:
@@ -110,6 +111,12 @@ async def _asked(
         messages=[{"role": "system", "content": prompt.system}, *turns],
         extra_body=limit,
     )
+
+
+def _declines(content: object) -> bool:
+    """Whether one of the chunks says that the model will not answer."""
+    chunks = content if isinstance(content, list) else []
+    return any(isinstance(chunk, dict) and chunk.get("type") == "refusal" for chunk in chunks)
 
 
 def _text(content: object) -> str:

@@ -182,19 +182,20 @@ async def _asked_with_more_room(
 
     Raises LlmOutOfRoom where that does not help, and so would be paid for again and again.
     """
-    room = min(_MORE_ROOM * max_tokens, _MOST_ROOM)
-    if room <= max_tokens:
-        raise _out_of_room(provider, max_tokens)
+    room = more_room(max_tokens)
+    if room is None:
+        raise out_of_room(provider.name, max_tokens)
     try:
         reply = await _said(provider, prompt, model, room)
     except LlmMisconfigured as error:  # so many tokens are more than the model gives
-        raise _out_of_room(provider, max_tokens) from error
+        raise out_of_room(provider.name, max_tokens) from error
     except LlmAway as error:
         if error.is_free:
             raise
-        raise _out_of_room(provider, max_tokens) from error  # or than it makes in the time it has
+        # or than it makes in the time it has
+        raise out_of_room(provider.name, max_tokens) from error
     if reply.truncated and not reply.text:
-        raise _out_of_room(provider, room)
+        raise out_of_room(provider.name, room)
     return replace(
         reply,
         tokens_in=min(reply.tokens_in + before.tokens_in, _MOST_TOKENS),
@@ -202,9 +203,16 @@ async def _asked_with_more_room(
     )
 
 
-def _out_of_room(provider: LlmProvider, limit: int) -> LlmOutOfRoom:
+def more_room(max_tokens: int) -> int | None:
+    """Return how many tokens a model may have that used up so many; None: no more than those."""
+    room = min(_MORE_ROOM * max_tokens, _MOST_ROOM)
+    return room if room > max_tokens else None
+
+
+def out_of_room(whose: str, limit: int) -> LlmOutOfRoom:
+    """Return the error that says what to change; `whose` model it is begins its words."""
     return LlmOutOfRoom(
-        f"{provider.name} used up {limit} tokens, presumably by reasoning, and said nothing: raise"
+        f"{whose} used up {limit} tokens, presumably by reasoning, and said nothing: raise"
         " LLM_MAX_TOKENS (or the tenant's llm_max_tokens), or use a model that reasons less"
     )
 
@@ -264,13 +272,19 @@ _STATUS_OF = {
     "context_length_exceeded": 400,
     "insufficient_quota": 402,
     "invalid_api_key": 401,
+    "invalid_argument": 400,
     "model_not_found": 404,
     "not_found_error": 404,
     "overloaded_error": 529,
+    "permission_denied": 403,
     "permission_error": 403,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "request_too_large": 413,
+    "resource_exhausted": 429,
+    "unauthenticated": 401,
+    "unsupported_parameter": 400,
+    "unsupported_value": 400,
 }  # what the providers call their own errors
 
 
@@ -279,11 +293,11 @@ def judge_told(provider: str, error: object, hidden: SecretStr) -> LlmError:
 
     It is judged by its code, as some proxies put the status there; without one it may pass.
     """
-    fields = error if isinstance(error, dict) else {}
+    fields = error if isinstance(error, dict) else {"message": error}
     message = hide(hidden, str(fields.get("message") or "no reason given"))
     for name in ("code", "status", "type"):
         code = fields.get(name)
-        status = _STATUS_OF.get(code) if isinstance(code, str) else code
+        status = _STATUS_OF.get(code.lower()) if isinstance(code, str) else code
         if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
             status = int(code)
         if isinstance(status, int) and 400 <= status < 600:

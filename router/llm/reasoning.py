@@ -5,18 +5,22 @@ its own way. A closing tag without an opening one ends a thought that began with
 opening one stood in the prompt); an opening tag that is never closed begins one that was cut off.
 So nothing between two such tags is ever shown, however they are nested. A tag that closes itself
 holds no thought, and goes by itself. Words after the tag's name make it a text: a card may read
-<Thinking of you>.
+<Thinking of you>. So does a tag that is alone in a piece of code: it is spoken of.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 
 _NAME = (
-    r"(?:[a-z_]{1,20}:)?"  # <seed:think>
-    r"(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|inner[_ ]monologue)"
+    r"(?:(?:[a-z_]{1,20}:|[a-z]{1,20}_|ant)?"  # <seed:think>, <longcat_think>, <antThinking>
+    r"(?:think|thinking|thoughts?|reasoning)(?:[_-](?:process|steps|content|block|mode|trace))?"
+    r"|(?:[a-z_]{1,20}:)?(?:reflection|scratchpad|analysis)"
+    r"|(?:inner|internal)[_ -](?:monologue|thoughts?)|chain[_ -]of[_ -]thoughts?|cot)"
 )
 # Also full-width, with HTML's entities, or with Markdown's backslash: WhatsApp shows each as a tag.
-_LESS = r"(?:[<\uff1c\u25c1]|&lt;|\\<)\s{0,3}"
-_MORE = r"\s{0,3}(?:[>\uff1e\u25b7]|&gt;|\\>)"
+_LESS = r"(?:[<\uff1c\u25c1]|&lt;|&#0?60;|\\<)\s{0,3}"
+_MORE = r"\s{0,3}(?:[>\uff1e\u25b7]|&gt;|&#0?62;|\\>)"
+_SLASH = r"\\?[/\uff0f]"  # JSON may write it with a backslash
 _ATTRIBUTES = r"(?:\s[^<>=]{0,100}=[^<>]{0,200}?)?"
 _THOUGHT = r"(?:think|thinking|thoughts?|reasoning)"
 _OPENING = "|".join((
@@ -27,28 +31,34 @@ _OPENING = "|".join((
     r"<\|channel>\s{0,9}thought\b",  # Gemma
 ))  # fmt: skip
 _CLOSING = "|".join((
-    rf"{_LESS}[/\uff0f]\s{{0,3}}{_NAME}{_MORE}",
+    rf"{_LESS}{_SLASH}\s{{0,3}}{_NAME}{_MORE}",
     r"(?-i:\[/(?:THINK|THINKING|REASONING)\])",
     rf"<\|(?:/|end_(?:of_)?){_THOUGHT}\|>",
     r"<\|channel\|>\s{0,9}final\b(?:\s{0,9}<\|message\|>)?",
     r"<channel\|>",
+    r"(?-i:\[BEGIN FINAL RESPONSE\])",  # Apriel
     r"\Aanalysis(?=[\sA-Z]).{0,60000}?assistantfinal",  # gpt-oss, its control words left out
 ))  # fmt: skip
-_EMPTY = rf"{_LESS}{_NAME}{_ATTRIBUTES}\s{{0,3}}[/\uff0f]{_MORE}"
+_EMPTY = rf"{_LESS}{_NAME}{_ATTRIBUTES}\s{{0,3}}{_SLASH}{_MORE}"
+# Alone in a piece of code a tag is spoken of: no model begins or ends its thoughts so.
+_SPOKEN_OF = rf"(?<!`)(?P<ticks>`{{1,3}})(?:{_OPENING}|{_CLOSING}|{_EMPTY})(?P=ticks)(?!`)"
 _TAG = re.compile(
-    rf"(?P<empty>{_EMPTY})|(?P<closing>{_CLOSING})|(?P<opening>{_OPENING})",
+    rf"(?P<spoken>{_SPOKEN_OF})|(?P<empty>{_EMPTY})|(?P<closing>{_CLOSING})"
+    rf"|(?P<opening>{_OPENING})",
     re.IGNORECASE | re.DOTALL,
 )
 # What stands around the answer itself, and is no part of it.
 _AROUND = re.compile(
-    r"<\|(?:return|end|im_end|eot_id|eom_id|(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>",
+    r"<\|(?:return|end|im_end|eot_id|eom_id|(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>"
+    r"|\[END FINAL RESPONSE\]",
     re.IGNORECASE,
 )
 _WRAPPED = re.compile(r"\s*<(answer|response|final)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
 _DETAILS = re.compile(
     r"<details\s[^<>]{0,200}reasoning[^<>]{0,200}>.*?(?:</details>|\Z)", re.IGNORECASE | re.DOTALL
 )
-_SIGNS = re.compile(r"[<\uff1c\u25c1\[]|&lt;|\Aanalysis", re.IGNORECASE)
+_SIGNS = re.compile(r"[<\uff1c\u25c1\[]|&lt;|&#0?60;|\Aanalysis", re.IGNORECASE)
+_BETWEEN = "\x00"  # no text that was cleaned has it
 
 
 def without_reasoning(text: str) -> str:
@@ -64,31 +74,72 @@ def without_reasoning(text: str) -> str:
     return shown.strip()
 
 
+def begins_in_thought(text: str) -> bool:
+    """Whether a text begins with a thought that no tag opens: the first one closes it."""
+    first = next(_tags(text), None)
+    return first is not None and first["closing"] is not None
+
+
+def has_tags(text: str) -> bool:
+    """Whether there is any tag of a thought in it."""
+    return next(_tags(text), None) is not None
+
+
+def _tags(text: str) -> Iterator[re.Match[str]]:
+    found = _TAG.finditer(text)
+    return (tag for tag in found if tag["spoken"] is None and tag["empty"] is None)
+
+
+def without_reasoning_in(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return likewise what each of several texts says that are said one after the other.
+
+    A thought may begin in one and end in another: a flow cuts a model's text at its empty lines.
+    """
+    plain = [text.replace(_BETWEEN, "") for text in texts]
+    spans = _shown(_BETWEEN.join(plain))
+    said: list[str] = []
+    begin = 0
+    for text in plain:
+        end = begin + len(text)
+        inside = [(max(a, begin) - begin, min(b, end) - begin) for a, b in spans]
+        pieces = [text[a:b] for a, b in inside if a < b]
+        said.append(without_reasoning(text if pieces == [text] else _joined(pieces)))
+        begin = end + len(_BETWEEN)
+    return tuple(said)
+
+
 def _said(text: str) -> str:
-    pieces: list[str] = []
+    return _joined([text[begin:end] for begin, end in _shown(text)])
+
+
+def _shown(text: str) -> list[tuple[int, int]]:
+    """Return from where to where a text is no thought."""
+    spans: list[tuple[int, int]] = []
     thinks = False
     deeper = before = at = 0
     for tag in _TAG.finditer(text):
+        if tag["spoken"] is not None:
+            continue
         if not thinks:
-            pieces.append(text[at : tag.start()])
+            spans.append((at, tag.start()))
         if tag["empty"] is not None:
             pass
         elif tag["opening"] is not None:
             if thinks:
                 deeper += 1
             else:
-                thinks, before, deeper = True, len(pieces), 0
+                thinks, before, deeper = True, len(spans), 0
         elif thinks:
             thinks = False
         elif deeper:  # a thought within a thought: the outer one went on
             deeper -= 1
-            del pieces[before:]
+            del spans[before:]
         else:
-            pieces.clear()
+            spans.clear()
         at = tag.end()
     if not thinks:
-        pieces.append(text[at:])
-    return _joined(pieces)
+        spans.append((at, len(text)))
+    return spans
 
 
 def _joined(pieces: list[str]) -> str:

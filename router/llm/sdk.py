@@ -18,6 +18,7 @@ from router.llm.provider import (
     judge_status,
     judge_told,
 )
+from router.llm.thinkers import Thinkers
 
 
 class _Client(Protocol):
@@ -55,6 +56,7 @@ class SdkProvider(ABC, Generic[C]):
         self._timeout = timeout
         self._shares = shared is not None
         self._loading = shared or InThread(self._load)
+        self._thinkers = Thinkers()
 
     @property
     def has_key(self) -> bool:
@@ -63,13 +65,15 @@ class SdkProvider(ABC, Generic[C]):
 
     def with_key(self, key: SecretStr) -> Self:
         """See LlmProvider."""
-        return type(self)(
+        provider = type(self)(
             key,
             base_url=self._base_url,
             model=self._model,
             timeout=self._timeout,
             shared=self._loading,
         )
+        provider._thinkers = self._thinkers  # noqa: SLF001 - the same server's
+        return provider
 
     async def load(self) -> None:
         """See LlmProvider."""
@@ -79,8 +83,9 @@ class SdkProvider(ABC, Generic[C]):
         """See LlmProvider."""
         client = await self._connected()
         sdk = import_module(self.name)  # the thread has loaded it
+        model = model or self._model
         try:
-            answer = await self._ask(client, prompt, model or self._model, max_tokens)
+            answer = await self._ask(client, prompt, model, max_tokens)
         except sdk.APIStatusError as error:
             raise judge_status(
                 self.name,
@@ -99,7 +104,7 @@ class SdkProvider(ABC, Generic[C]):
         if told:
             raise judge_told(self.name, told, self._api_key)
         try:
-            return self._read(answer)
+            return self._thinkers.heard(model, self._read(answer))
         except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
             raise LlmAway(
                 f"{self.name}: its answer is no {self.answer_is}; is its URL right?"

@@ -6,11 +6,11 @@ What is not here is refused by its name: what is asked for is done, or told that
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router.llm.reasoning import without_reasoning
+from router.llm.reasoning import without_reasoning, without_reasoning_in
 from router.n8n.technical import why_technical
 from router.n8n.wrappings import BadAnswer
 from router.outbound.media import is_address, name_in
@@ -71,7 +71,7 @@ def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
     if len(messages) > MOST_MESSAGES:
         raise BadAnswer(f"messages: {len(messages)} are too many, {MOST_MESSAGES} are allowed")
     parts: list[Part] = []
-    for number, message in enumerate(messages):
+    for number, message in _thought_out(messages):
         parts += _message(message, f"messages[{number}]", about)
     if len(parts) > MOST_PARTS:
         raise BadAnswer(f"messages: they are {len(parts)} parts, {MOST_PARTS} are allowed")
@@ -82,6 +82,26 @@ def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
             " give the addresses of what is large"
         )
     return tuple(parts)
+
+
+def _thought_out(messages: list[Any]) -> Iterator[tuple[int, object]]:
+    """Yield the messages, each with its number, but not those that a thought goes through."""
+    texts = [_text_of(message) for message in messages]
+    written = [number for number, text in enumerate(texts) if text is not None]
+    shown = without_reasoning_in([clean(texts[number] or "") for number in written])
+    said = dict(zip(written, shown, strict=True))
+    says_nothing = not any(text.strip() for text in shown)
+    for number, message in enumerate(messages):
+        text = said.get(number)
+        if text is None or says_nothing or not (texts[number] or "").strip():
+            yield number, message
+        elif text.strip():
+            yield number, {**message, "text": text} if isinstance(message, dict) else text
+
+
+def _text_of(message: object) -> str | None:
+    text = message.get("text") if isinstance(message, dict) else message
+    return text if isinstance(text, str) else None
 
 
 def text_parts(text: object, where: str) -> tuple[str, ...]:

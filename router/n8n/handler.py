@@ -12,7 +12,18 @@ from typing import TypeAlias, TypedDict
 import httpx
 from pydantic import SecretStr
 
-from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused, Prompt
+from router.llm.provider import (
+    LlmAway,
+    LlmEmpty,
+    LlmError,
+    LlmFailed,
+    LlmMisconfigured,
+    LlmOutOfRoom,
+    LlmRefused,
+    Prompt,
+    more_room,
+    out_of_room,
+)
 from router.logs.events import Action, log_event
 from router.n8n.answering import (
     N8nDied,
@@ -24,8 +35,8 @@ from router.n8n.answering import (
 )
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
-from router.n8n.payload import Contract, FlowTerms, build_payload
-from router.n8n.reply import Answered
+from router.n8n.payload import Contract, FlowTerms, TurnPayload, build_payload
+from router.n8n.reply import Answered, Reading
 from router.outbound.answers import beginning, read_json
 from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
 from router.sending.outcomes import SendStopped
@@ -43,6 +54,7 @@ _ANSWERS_AND_SENDS = (
     "the flow has answered with what is to be said, and its contract is gateway, by which it sends"
     " by itself: set n8n_contract of its tenant, or N8N_CONTRACT, to answer"
 )
+_FLOWS_MODEL = "the flow's model"
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
 
 
@@ -172,19 +184,14 @@ class N8nHandler:
 
     async def _answered(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
         """Have the flow answer; None: n8n certainly has not begun one. Raises LlmError."""
-        terms = self._rules.terms
-        payload = build_payload(turn, prompt, terms, "answer")
+        payload = build_payload(turn, prompt, self._rules.terms, "answer")
         asked = ForwardTurn(**turn.held, lease_seconds=self._rules.attempt_lease)
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
         self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
-        url = self._rules.url_of(turn.tenant.n8n_flow)
         try:
-            answer = await ask_flow(
-                self._http, url, payload.model_dump_json(), self._headers, terms.answer
-            )
-            said = await understand(answer, turn, terms.answer)
+            said = await self._said(turn, payload)
         except NotTaken as not_taken:
             self._not_taken(turn, not_taken)
             return None
@@ -204,6 +211,32 @@ class N8nHandler:
             return Silence(said.silence, said.cost)
         return Reply(parts=said.parts, handler="n8n", **_told(said))
 
+    async def _said(self, turn: ClaimedTurn, payload: TurnPayload) -> Reading:
+        """Return what the flow says; once more with more room where that was all that it lacked.
+
+        Raises NotTaken and LlmError.
+        """
+        limit = payload.tenant.llm_max_tokens
+        try:
+            return await self._ask(turn, payload)
+        except LlmOutOfRoom as error:
+            room = more_room(limit)
+            if room is None:
+                raise out_of_room(_FLOWS_MODEL, limit) from error
+        tenant = payload.tenant.model_copy(update={"llm_max_tokens": room})
+        try:
+            return await self._ask(turn, payload.model_copy(update={"tenant": tenant}))
+        except LlmOutOfRoom as error:
+            raise out_of_room(_FLOWS_MODEL, room) from error
+        except (LlmMisconfigured, LlmFailed) as error:
+            # So many tokens are more than the model gives, or than it makes in the time it has.
+            raise out_of_room(_FLOWS_MODEL, limit) from error
+
+    async def _ask(self, turn: ClaimedTurn, payload: TurnPayload) -> Reading:
+        url, seconds = self._rules.url_of(turn.tenant.n8n_flow), self._rules.terms.answer
+        answer = await ask_flow(self._http, url, payload.model_dump_json(), self._headers, seconds)
+        return await understand(answer, turn, seconds)
+
     def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
         """Note what n8n does not take: its tenant's own flow says nothing of n8n."""
         if why.of == "n8n" or (why.of == "flow" and turn.tenant.n8n_flow is None):
@@ -220,7 +253,7 @@ class N8nHandler:
     def _failed(self, turn: ClaimedTurn, error: LlmError) -> None:
         """Note that a flow has failed: n8n is there. What an LLM lacks is not the flow's."""
         self.breaker.worked()
-        if isinstance(error, LlmAway | LlmEmpty | LlmRefused):
+        if isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom):
             self.silent.heard_of(turn.turn_id)
         else:
             self.silent.failed(turn.tenant.tenant_id, monotonic())

@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from router.llm.provider import LlmFailed, LlmRefused
+from router.llm.endings import ending_of
+from router.llm.provider import LlmAway, LlmFailed, LlmOutOfRoom, LlmRefused
 from router.llm.reasoning import without_reasoning
+from router.n8n.flow_errors import failure_of
 from router.whatsapp.clean import clean
 from router.whatsapp.splitting import finish_truncated
 
@@ -143,7 +145,9 @@ def _of_contract(said: dict[str, Any], depth: int) -> Said:
 
 def _of_llm(said: dict[str, Any], depth: int) -> Said | None:
     """What an LLM's API answers, passed on as it is; None: it is something else."""
-    content, choices = said.get("content"), said.get("choices")
+    content, choices, output = said.get("content"), said.get("choices"), said.get("output")
+    if said.get("error") and any(isinstance(each, list) for each in (content, choices, output)):
+        raise failure_of(said["error"], where="the LLM broke off its answer")
     if isinstance(choices, list):
         choice = choices[0] if choices and isinstance(choices[0], dict) else {}
         return _with_cost(_of_choice(choice, depth), said, "openai")
@@ -153,31 +157,33 @@ def _of_llm(said: dict[str, Any], depth: int) -> Said | None:
         return _with_cost(_of_blocks(content, said.get("stop_reason"), depth), said, "anthropic")
     if isinstance(content, list) and said.get("type") == "message":
         return _with_cost(_of_blocks(content, said.get("stop_reason"), depth), said, "anthropic")
-    output = said.get("output")
-    if isinstance(output, list) and any(_is_message(each) for each in output):
+    state = said.get("incomplete_details")
+    cut = state.get("reason") if isinstance(state, dict) else None
+    if isinstance(output, list) and (cut or any(_is_message(each) for each in output)):
         blocks = [
             block
             for each in output
             if _is_message(each)
             for block in (each["content"] if isinstance(each["content"], list) else [])
         ]
-        state = said.get("incomplete_details")
-        cut = state.get("reason") if isinstance(state, dict) else None
         return _with_cost(_of_blocks(blocks, cut, depth), said, "openai")
     return None
 
 
 def _of_choice(choice: dict[str, Any], depth: int) -> Said:
+    if error := choice.get("error"):
+        raise failure_of(error, where="the LLM broke off its answer")
+    stop = choice.get("finish_reason") or choice.get("done_reason")
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         raise LlmRefused("the model declines to answer this conversation")
     content = message.get("content")
     if isinstance(content, list):
-        return _of_blocks(content, choice.get("finish_reason"), depth)
+        return _of_blocks(content, stop, depth)
     if isinstance(content, dict):
         return _unwrapped(content, depth + 1)
-    return _ended(content if isinstance(content, str) else "", choice.get("finish_reason"), depth)
+    return _ended(content if isinstance(content, str) else "", stop, depth)
 
 
 def _of_blocks(blocks: list[Any], stop: object, depth: int) -> Said:
@@ -188,11 +194,14 @@ def _of_blocks(blocks: list[Any], stop: object, depth: int) -> Said:
 
 def _ended(text: str, stop: object, depth: int) -> Said:
     """What a model wrote, and how it came to its end."""
-    if stop in ("refusal", "content_filter"):
+    ending = ending_of(stop)
+    if ending == "refused":
         raise LlmRefused("the model declines to answer this conversation")
+    if ending == "broken":
+        raise LlmAway(f"the LLM broke off its answer: {stop}")
     if stop in ("tool_use", "tool_calls", "pause_turn"):
         raise LlmFailed("the model asks for a tool, and the flow has answered with that")
-    if stop in ("max_tokens", "length", "max_output_tokens"):
+    if ending == "cut_off":
         return _of_cut_off(text, depth)
     return _of_text(text, depth + 1)
 
@@ -201,7 +210,7 @@ def _of_cut_off(text: str, depth: int) -> Said:
     """What a model wrote until its limit came: of JSON the rest is missing, and it is no reply."""
     text = without_reasoning(clean(text))
     if not text.strip():
-        return {"text": ""}
+        raise LlmOutOfRoom("the model used up its tokens, and said nothing")
     inside = text[fence.end() :] if (fence := _FENCE_BEGINS.match(text)) else text
     if not _LIKE_JSON_CUT_OFF.match(inside):
         return {"text": finish_truncated(text)}

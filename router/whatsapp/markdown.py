@@ -22,8 +22,18 @@ Rule: TypeAlias = Callable[[StateInline, bool], bool]
 # Where words are not parted by spaces, a mark stands between two letters, and neither is cut.
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _SCHEME = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}\Z")
-_REST_OF_ADDRESS = re.compile(r"://[^\s<>\[\]\\`\"]{1,4000}")
+# Chinese and Japanese write on after an address without a space; their signs stand in none.
+_OF_ADDRESS = r"[^\s<>\[\]\\`\"\u3000-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]"
+_REST_OF_ADDRESS = re.compile(rf"://{_OF_ADDRESS}{{1,4000}}")
+_MARK_AFTER_ADDRESS = re.compile(r"[.,;:!?)'](?:\*\*|__)(?=\S)")
 _AFTER_ADDRESS = "*_~.,;:!?)'"  # at its end, where they belong to what stands around it
+# Without a scheme: a name, and a path so far as there is no mark in it.
+_BARE_NAME = re.compile(
+    r"(?<![\w.@/-])(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?::[0-9]{1,5})?/[^\s<>\[\]`\"*]*\Z"
+)
+_BARE_MARKS = "_~&"  # a star is rather a mark of Markdown's
+_REST_OF_BARE = re.compile(rf"{_OF_ADDRESS}{{1,4000}}")
+_LONGEST_BARE = 300  # characters of a path before its first mark
 _MARKS = {"strong_open": "*", "strong_close": "*", "s_open": "~", "s_close": "~"}
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _LONGEST = 50_000  # characters
@@ -49,6 +59,7 @@ def _parser() -> MarkdownIt:
         ["table", "strikethrough"]
     )
     parser.inline.ruler.before("text", "address", _address)
+    parser.inline.ruler.before("text", "bare", _bare_address)
     parser.inline.ruler.at("emphasis", _emphasis)
     parser.inline.ruler.at("link", _unless_absurd(link))
     parser.inline.ruler.at("image", _unless_absurd(image))
@@ -104,8 +115,35 @@ def _address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the li
     found = _REST_OF_ADDRESS.match(state.src, state.pos, state.posMax)
     if found is None or _SCHEME.search(state.src[max(0, state.pos - 22) : state.pos]) is None:
         return False
-    address = found[0].rstrip(_AFTER_ADDRESS)
-    if len(address) <= len("://"):
+    return _as_text(state, _end_of_address(found[0], ""), len("://"), silent=silent)
+
+
+def _bare_address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
+    """Take likewise the rest of an address that has no scheme: `instagram.com/__loja__`."""
+    if state.src[state.pos] not in _BARE_MARKS:
+        return False
+    before = state.src[max(0, state.pos - _LONGEST_BARE) : state.pos]
+    name = _BARE_NAME.search(before)
+    found = _REST_OF_BARE.match(state.src, state.pos, state.posMax)
+    if name is None or found is None:
+        return False
+    return _as_text(state, _end_of_address(found[0], name[0]), 0, silent=silent)
+
+
+def _end_of_address(rest: str, before: str) -> str:
+    """Return the rest of an address without what follows it: what closes a bracket, say."""
+    if mark := _MARK_AFTER_ADDRESS.search(rest):
+        rest = rest[: mark.start()]
+    opened = before.count("(") - before.count(")")
+    for place, sign in enumerate(rest):
+        opened += (sign == "(") - (sign == ")")
+        if opened < 0:
+            return rest[:place].rstrip(_AFTER_ADDRESS)
+    return rest.rstrip(_AFTER_ADDRESS.replace("_", "") if before else _AFTER_ADDRESS)
+
+
+def _as_text(state: StateInline, address: str, least: int, *, silent: bool) -> bool:
+    if len(address) <= least:
         return False
     if not silent:
         state.append_pending(address)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from loopback.waiting import Gate
-from tests.routers import WEBHOOK_SECRET
+from tests.routers import API_KEY, WEBHOOK_SECRET
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
 CASES = {
@@ -111,6 +111,19 @@ class Player:
             bool,
         )
 
+    async def _states(self, told: bool) -> None:
+        if not told:
+            self._stage.shop.tells_states = ()
+
+    async def _undelivered(self, _: object) -> None:
+        (sent,) = await self._stage.until(
+            "select wa_id from messages where sender = 'ai' and send_state = 'sent'"
+            " order by id desc limit 1",
+            lambda rows: bool(rows) and rows[0]["wa_id"] is not None,
+        )
+        said = {"keyId": sent["wa_id"], "remoteJid": MARIA, "fromMe": True, "status": "ERROR"}
+        await self._post("messages.update", said)
+
     async def _resumes(self, _: object) -> None:
         await self._stage.until("select id from sessions where is_paused", bool)
         await self._stage.time_passes(minutes=1)
@@ -151,7 +164,29 @@ async def seen(stage: Stage, what: str, value: Any) -> Any:
             return stage.maria.replies
         case "reply_has":
             return value if value in stage.maria.replies[-1] else stage.maria.replies
-        case "told":
-            told = stage.llm.requests[-1].text
-            return value if value in told else told
+        case "told" | "told_all" | "not_told":
+            return told(stage.llm.requests[-1].text, what, value)
+        case "warns":
+            return await warned(stage, value)
     raise AssertionError(f"no case expects {what}")
+
+
+def told(text: str, what: str, value: Any) -> Any:
+    """What the LLM was shown: the value where it is as it should be."""
+    match what:
+        case "told":
+            is_so = value in text
+        case "told_all":
+            is_so = all(each in text for each in value)
+        case _:
+            is_so = value not in text
+    return value if is_so else text
+
+
+async def warned(stage: Stage, value: str) -> Any:
+    """What the check of the instance warns of."""
+    checked = f"/api/instances/{stage.shop.name}/test-webhook"
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        answer = await client.get(checked, headers={"X-API-Key": API_KEY})
+    warnings: list[str] = answer.json()["warnings"]
+    return value if any(value in warning for warning in warnings) else warnings

@@ -13,7 +13,10 @@ from loopback.evolution import Evolution
 from loopback.faults import wrong_answer
 from loopback.openai import OpenAI
 from loopback.replies import Reply
-from tests.scenarios.stage import Stage, performance
+from tests.n8n_server import TestN8n
+from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
+
+pytestmark = BOTH_HANDLERS
 
 
 @pytest.fixture
@@ -24,12 +27,24 @@ def openai() -> Iterator[OpenAI]:
 
 @pytest.fixture
 async def stage(
-    database_url: str, evolution: Evolution, llm: Anthropic, openai: OpenAI
+    database_url: str,
+    evolution: Evolution,
+    llm: Anthropic,
+    openai: OpenAI,
+    handler: TestN8n | None,
 ) -> AsyncIterator[Stage]:
-    keys = {"OPENAI_API_KEY": "sk-for-the-loopback", "OPENAI_BASE_URL": openai.base_url}
-    async with performance(database_url, evolution, llm, **keys, LLM_PROVIDER="openai") as stage:
+    settings = {"OPENAI_API_KEY": "sk-for-the-loopback", "LLM_PROVIDER": "openai"}
+    settings |= {"OPENAI_BASE_URL": openai.base_url}
+    if handler:
+        handler.openai.leads_to(openai.url)
+        settings |= handler.configuration()
+    async with performance(database_url, evolution, llm, **settings) as stage:
         await stage.change(llm_provider="openai", llm_model="vendor/model")
         yield stage
+        if handler:
+            openai.heal()
+            await handler.falls_silent()
+            handler.openai.leads_to(None)
 
 
 async def test_a_limit_that_is_used_up_before_a_word_is_raised_once_and_then_named(

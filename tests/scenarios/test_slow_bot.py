@@ -1,9 +1,10 @@
 """A courier's bot that answers each reply after half a minute, and never twice the same."""
 
-from tests.scenarios.stage import Stage
+from tests.scenarios.stage import BOTH_HANDLERS, Stage
 from tests.state.test_slow_bots import WORDS
 
 
+@BOTH_HANDLERS
 async def test_it_is_paused_and_told_and_not_answered_for_ever(stage: Stage):
     await stage.change(notify_number="5511955559999")
     for number in range(40):

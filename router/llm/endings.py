@@ -1,0 +1,35 @@
+"""How a model's text came to its end, in the words that servers of either protocol have for it."""
+
+from typing import Literal, TypeAlias
+
+Ending: TypeAlias = Literal["whole", "cut_off", "broken", "refused"]
+
+_CUT_OFF = frozenset({
+    "length",
+    "max_output_tokens",
+    "max_tokens",
+    "model_context_window_exceeded",
+    "model_length",  # Mistral
+})  # fmt: skip
+_BROKEN = frozenset({
+    "abort",  # vLLM
+    "aborted",
+    "canceled",
+    "cancelled",
+    "error",  # OpenRouter, Mistral
+    "failed",
+    "insufficient_system_resource",  # DeepSeek
+    "network_error",  # Zhipu
+    "timeout",
+})  # fmt: skip
+_REFUSED = frozenset({"content_filter", "refusal", "safety", "sensitive"})
+
+
+def ending_of(stop: object) -> Ending:
+    """Return what a stop or finish reason means; one that nobody knows ends a whole text."""
+    word = stop.lower() if isinstance(stop, str) else ""
+    if word in _CUT_OFF:
+        return "cut_off"
+    if word in _BROKEN:
+        return "broken"
+    return "refused" if word in _REFUSED else "whole"
