@@ -188,8 +188,21 @@ class Walk:
         await self._call("executions to erase", "claim_executions_to_erase", {"limit": 10})
         await self._call("the guards are read", "webhook_guards", {})
         await self._call("the health is asked", "check_database", {})
+        await self._what_is_followed()
         await self._call("pauses end", "auto_resume", {"policy": _POLICY})
         await self._call("a batch is pruned", "prune", {"batch": 100})
+
+    async def _what_is_followed(self) -> None:
+        """As a router does four times a second, and one who comes back to it."""
+        tenant = {"tenant_id": 1}
+        position = (await self._ask("changes are followed", "follow_tenant", tenant))["position"]
+        await self._ingest("a known contact writes", self._message(self._known(), "e depois?"))
+        since = {"since": position}
+        await self._ask("changes are followed", "follow_tenant", tenant | since)
+        await self._call("changes are read", "read_changes", {"tenant_ids": [1]} | since)
+        followers = {"followers": [{"caller": _BOSS} | tenant]}
+        await self._call("rights are looked at", "may_follow", followers)
+        await self._call("old changes are deleted", "forget_changes", {})
 
     async def _ask(self, path: str, function: str, argument: Json) -> Json:
         asked = {"caller": _BOSS, "function": function, "argument": argument}

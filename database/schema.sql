@@ -73,6 +73,7 @@ begin
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
+        ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
     ) as o (name, columns)
@@ -403,6 +404,17 @@ begin
                 ('note_guard', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('guard_json', 'ii', array['p_tenant', 'p_now']::text[], array['public.tenants', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
+                ('changes_kept', '', array[]::text[], array[]::text[], 0, false, 'interval'),
+                ('changes_told', '', array[]::text[], array[]::text[], 0, false, 'interval'),
+                ('message_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('turn_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('note_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('notice_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
+                ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
+                ('changes_since', 'iii', array['p_since', 'p_tenant_ids', 'p_most']::text[], array['pg_snapshot', 'bigint[]', 'integer']::text[], 0, false, 'jsonb'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -469,7 +481,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -6441,6 +6453,13 @@ begin
         coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
     )
     returning id into v_id;
+    -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
+    -- webhook twice as much.
+    with told as (
+        insert into public.changes (tenant_id, session_id, turn_id, kind)
+        values (p_session.tenant_id, p_session.id, p_turn_id, 'message')
+    )
+
     update public.sessions
     set last_message_at = greatest(last_message_at, p_at),
         last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end
@@ -9750,6 +9769,7 @@ as $$
     ('list_turns', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
+    ('follow_tenant', 'viewer', false, '{}'),
     ('find_turn', 'deployment', false, '{}'),
     ('pause_session', 'operator', true, '{until,indefinite}'),
     ('resume_session', 'operator', true, '{}'),
@@ -12880,6 +12900,419 @@ begin
 end
 $$;
 
+-- ==================== 0894_changes.sql
+
+-- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
+--
+-- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Nobody
+-- reads it twice and nobody misses it: who reads shows the snapshot of its last look, and is given what that
+-- could not see and this one can. (By an ascending id it would miss what commits late: of two transactions
+-- the one with the lower id may be seen second.) Rows are kept for ten minutes. Whose snapshot is older than
+-- nine is told that something may have been missed, and reads everything anew.
+--
+-- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
+-- So an export has nothing of it, and an erasure leaves it to run out.
+
+create table if not exists public.changes (
+    txid xid8 not null default pg_current_xact_id(),
+    at timestamptz not null default clock_timestamp(),
+    tenant_id bigint,
+    session_id bigint,
+    turn_id bigint,
+    kind text not null,
+    sign_in text
+);
+
+comment on table public.changes is
+'What changed in the last minutes, as ids and kinds: what /api/stream tells. It runs out by itself.';
+comment on column public.changes.txid is 'The transaction that changed it: seen by snapshots that see that.';
+comment on column public.changes.sign_in is
+'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
+
+create index if not exists changes_by_transaction on public.changes (txid);
+alter table public.changes enable row level security;
+
+-- How long a change is kept, and how long one can be gone for and miss nothing.
+create or replace function hybridflow.changes_kept()
+returns interval
+language sql
+immutable
+set search_path = ''
+as $$
+    select interval '10 minutes'
+$$;
+
+create or replace function hybridflow.changes_told()
+returns interval
+language sql
+immutable
+set search_path = ''
+as $$
+    select interval '9 minutes'
+$$;
+
+-- Each table has a function of its own for its triggers; what one is called with is the kind.
+create or replace function hybridflow.message_changed()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.turn_id, 'message');
+    return null;
+end
+$$;
+
+create or replace function hybridflow.turn_changed()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.id, 'turn');
+    return null;
+end
+$$;
+
+create or replace function hybridflow.session_changed()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if tg_op = 'DELETE' then
+        insert into public.changes (tenant_id, session_id, kind) values (old.tenant_id, old.id, 'gone');
+    else
+        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
+    end if;
+    return null;
+end
+$$;
+
+create or replace function hybridflow.note_changed()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, kind)
+    values (coalesce(new.tenant_id, old.tenant_id), coalesce(new.session_id, old.session_id), 'note');
+    return null;
+end
+$$;
+
+create or replace function hybridflow.notice_changed()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.session_id, 'notice');
+    return null;
+end
+$$;
+
+create or replace function hybridflow.tenant_changed()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, kind) values (new.id, 'tenant');
+    return null;
+end
+$$;
+
+-- A trigger costs nothing where its columns are not named in the statement, and little where they stay as
+-- they were. What is moved in bulk, as a merge moves messages, has a line for the session, none for each row.
+-- Messages that come in are told of by insert_message, which has a statement less to pay for.
+create or replace trigger messages_begun
+after insert on public.messages
+for each row when (new.wa_id is null) execute function hybridflow.message_changed();
+
+create or replace trigger messages_changed
+after update of body, deleted_at, status, send_state, sender on public.messages
+for each row when (
+    old.body is distinct from new.body or old.deleted_at is distinct from new.deleted_at
+    or old.status is distinct from new.status or old.send_state is distinct from new.send_state
+    or old.sender is distinct from new.sender
+)
+execute function hybridflow.message_changed();
+
+-- A turn that begins says nothing that its message, or the end of its pause, does not say.
+create or replace trigger turns_changed
+after update of state on public.turns
+for each row when (old.state is distinct from new.state)
+execute function hybridflow.turn_changed();
+
+create or replace trigger sessions_begun
+after insert on public.sessions
+for each row execute function hybridflow.session_changed('session');
+
+create or replace trigger sessions_changed
+after update of contact_name, phone_jid, lid, merged_at, labels, owner on public.sessions
+for each row when (
+    old.contact_name is distinct from new.contact_name or old.phone_jid is distinct from new.phone_jid
+    or old.lid is distinct from new.lid or old.merged_at is distinct from new.merged_at
+    or old.labels is distinct from new.labels or old.owner is distinct from new.owner
+)
+execute function hybridflow.session_changed('session');
+
+create or replace trigger sessions_paused
+after update of is_paused, pause_source, pause_reason, paused_until, pause_indefinite on public.sessions
+for each row when (
+    old.is_paused is distinct from new.is_paused or old.pause_source is distinct from new.pause_source
+    or old.pause_reason is distinct from new.pause_reason
+    or old.paused_until is distinct from new.paused_until
+    or old.pause_indefinite is distinct from new.pause_indefinite
+)
+execute function hybridflow.session_changed('pause');
+
+create or replace trigger sessions_gone
+after delete on public.sessions
+for each row execute function hybridflow.session_changed('gone');
+
+create or replace trigger notes_changed
+after insert or delete on public.session_notes
+for each row execute function hybridflow.note_changed();
+
+create or replace trigger notices_begun
+after insert on public.notices
+for each row execute function hybridflow.notice_changed();
+
+create or replace trigger notices_changed
+after update of state on public.notices
+for each row when (old.state is distinct from new.state)
+execute function hybridflow.notice_changed();
+
+create or replace trigger tenants_changed
+after update of updated_at, connection_state, qr_code on public.tenants
+for each row when (
+    old.updated_at is distinct from new.updated_at or old.qr_code is distinct from new.qr_code
+    or old.connection_state is distinct from new.connection_state
+)
+execute function hybridflow.tenant_changed();
+
+-- The position that stands for what is seen right now: when that was, and the snapshot.
+create or replace function hybridflow.position_now()
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select trunc(extract(epoch from clock_timestamp())) || '/' || pg_current_snapshot()
+$$;
+
+-- The snapshot of a position; null where it is none, or too old to know what came after it.
+create or replace function hybridflow.snapshot_of(p_position text)
+returns pg_snapshot
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_snapshot pg_snapshot;
+begin
+    if length(p_position) > 8000 or p_position !~ '^[0-9]{1,12}/[0-9]{1,19}:[0-9]{1,19}:[0-9,]*$' then
+        return null;
+    end if;
+    v_snapshot := split_part(p_position, '/', 2)::pg_snapshot;
+    if to_timestamp(split_part(p_position, '/', 1)::double precision)
+            < clock_timestamp() - hybridflow.changes_told()
+        or pg_snapshot_xmax(v_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+    then
+        return null;
+    end if;
+    return v_snapshot;
+exception
+    when data_exception then
+        return null;
+end
+$$;
+
+-- What p_since could not see of these tenants and is seen now, each once and in the order in which it came;
+-- null where that is more than p_most: then all is read anew. Stable, so that all is of one snapshot.
+create or replace function hybridflow.changes_since(
+    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now pg_snapshot := pg_current_snapshot();
+    v_changes jsonb;
+    v_looked bigint;
+begin
+    select
+        count(*),
+        coalesce(jsonb_agg(jsonb_build_object(
+            'tenant_id', c.tenant_id, 'session_id', c.session_id, 'turn_id', c.turn_id, 'kind', c.kind,
+            'sign_in', c.sign_in
+        ) order by c.at) filter (where c.is_first), '[]')
+    into v_looked, v_changes
+    from (
+        select
+            w.*,
+            row_number() over (
+                partition by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in order by w.at
+            ) = 1 as is_first
+        from (
+            select c.at, c.tenant_id, c.session_id, c.turn_id, c.kind, c.sign_in
+            from public.changes as c
+            where c.txid >= pg_snapshot_xmin(p_since)
+                and not pg_visible_in_snapshot(c.txid, p_since)
+                and pg_visible_in_snapshot(c.txid, v_now)  -- not what another cluster's dump brought
+                and (c.tenant_id = any(p_tenant_ids) or c.tenant_id is null)
+            limit p_most + 1
+        ) as w
+    ) as c;
+    return case when v_looked <= p_most then v_changes end;
+end
+$$;
+
+-- read_changes({tenant_ids: [id], since?})
+-- What changed in these tenants since the position `since`, which an earlier answer gave; without it nothing.
+-- Returns {position, lost, changes: [{tenant_id, session_id, turn_id, kind, sign_in}]}: each change once, in
+-- the order in which they came; position is for the next look. lost: `since` is none of ours, older than
+-- what is kept, or more has changed since than is told (5000): there may be changes that nobody is told of.
+create or replace function public.read_changes(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
+    v_changes jsonb;
+begin
+    perform hybridflow.require_keys('read_changes', p, '{tenant_ids}');
+    v_changes := hybridflow.changes_since(
+        v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000
+    );
+    return jsonb_build_object(
+        'position', hybridflow.position_now(),
+        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
+        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+    );
+end
+$$;
+
+-- follow_tenant({tenant_id, since?})
+-- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
+-- turn_id, kind, sign_in}]}; of changes 1000 at most.
+create or replace function public.follow_tenant(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
+    v_changes jsonb;
+begin
+    perform hybridflow.require_keys('follow_tenant', p, '{tenant_id}');
+    perform hybridflow.tenant_of(p - 'instance_name');
+    v_changes := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000);
+    return jsonb_build_object(
+        'position', hybridflow.position_now(),
+        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
+        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+    );
+end
+$$;
+
+-- may_follow({followers: [{caller, tenant_id}]})
+-- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
+-- those who may not, their place in the list, from 0, and why.
+create or replace function public.may_follow(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_follower record;
+    v_ended jsonb := '[]';
+begin
+    perform hybridflow.require_keys('may_follow', p, '{followers}');
+    perform hybridflow.require_keys_of_each('may_follow', p, 'followers', '{caller,tenant_id}');
+    for v_follower in
+        select f.caller, f.tenant_id, row_number() over () - 1 as place
+        from jsonb_to_recordset(p -> 'followers') as f (caller jsonb, tenant_id bigint)
+    loop
+        begin
+            perform hybridflow.require_role(
+                hybridflow.known_caller(v_follower.caller), v_follower.tenant_id, 'viewer'
+            );
+        exception
+            when sqlstate 'PT401' or sqlstate 'PT403' or sqlstate 'PT404' then
+                v_ended := v_ended || jsonb_build_object('place', v_follower.place, 'reason', sqlerrm);
+        end;
+    end loop;
+    return jsonb_build_object('ended', v_ended);
+end
+$$;
+
+-- end_sign_in({sign_in})
+-- A browser signed out; sign_in is a hash of what it had. Every router that tells changes hears of it.
+-- Returns {ok}.
+create or replace function public.end_sign_in(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('end_sign_in', p, '{sign_in}');
+    insert into public.changes (kind, sign_in) values ('signed_out', left(p ->> 'sign_in', 100));
+    return '{"ok": true}';
+end
+$$;
+
+-- call_followers({says, by})
+-- Says a word to routers that listen: `changed`, something may have, or `follows`, somebody looks at it here;
+-- `by` is who says it, for it hears itself, too. Returns {ok}.
+create or replace function public.call_followers(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('call_followers', p, '{says,by}');
+    perform pg_notify('hybridflow_changes', concat_ws(' ', p ->> 'says', left(p ->> 'by', 100)));
+    return '{"ok": true}';
+end
+$$;
+
+-- forget_changes({})
+-- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
+-- `more`, call it again.
+create or replace function public.forget_changes(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_forgotten bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit 10000
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_forgotten = row_count;
+    return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
+end
+$$;
+
 -- ==================== 0895_people.sql
 
 -- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
@@ -14240,7 +14673,7 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns',
+        'executions_to_erase', 'dry_turns', 'changes',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
     ],
     array[
@@ -14267,7 +14700,8 @@ select hybridflow.apply_grants(
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
+        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';
@@ -14332,7 +14766,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'cd4005eb547b6120f5c33aeea81290ee6c32f9e723d64aa423bb205a7b6d1d73')
+    ('20261126145950', 'v0_3_0', '40aa20755a46978e993e19fed22968f3b35436ce497091d092378762b0a52393')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

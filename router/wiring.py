@@ -13,6 +13,7 @@ from router.api.dependencies import ApiServices
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
+from router.feed.opening import Streams
 from router.gate.opening import cookies, media_limits, sign_ins, webhook_limits
 from router.gate.services import GateServices
 from router.gate.user_tokens import UserTokens, token_rules
@@ -54,13 +55,14 @@ class Services:
     intake: IntakeServices
     api: ApiServices
     console: ConsoleServices
+    streams: Streams
     flows: FlowServices | None
 
     @property
     def parts(self) -> tuple[object, ...]:
         """All of them, for `router.http.services.provide`."""
-        parts = (self.gate, self.health, self.intake, self.api, self.console, self.flows)
-        return tuple(part for part in parts if part is not None)
+        parts = (self.gate, self.health, self.intake, self.api, self.console, self.streams)
+        return parts if self.flows is None else (*parts, self.flows)
 
 
 async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = None) -> Services:
@@ -122,6 +124,7 @@ def _services(
             policy=policy(settings),
             wake=workers.dispatcher.wake,
         ),
+        streams=workers.streams,
         flows=_for_flows(settings, outside, workers, callers),
     )
 

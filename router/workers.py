@@ -13,6 +13,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.evolution.sends import EvolutionSends
+from router.feed.opening import Streams, make_streams
 from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
@@ -84,6 +85,7 @@ class Workers:
     intake: Intake
     eraser: ExecutionEraser
     lost: LostServers
+    streams: Streams
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
@@ -140,6 +142,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         intake=intake,
         eraser=make_eraser(settings, entrances.upkeep, http),
         lost=LostServers(entrances.upkeep, settings),
+        streams=make_streams(settings, entrances),
     )
 
 
@@ -150,17 +153,19 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
     dispatcher, notifier = workers.dispatcher, workers.notifier
     # No turn is claimed before the SDK is there: it would wait for that within its lease.
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
-    database = outside.entrances.turns.database
+    database, streams = outside.entrances.turns.database, workers.streams
     return [
         loading,
         serves,
         asyncio.create_task(workers.lost.warn(), name="lost servers"),
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
+        asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
-                Listening(database, dispatcher.help),
+                Listening(database, dispatcher.help, streams.feed.hear),
+                *(streams.feed, streams.rights),
                 *(dispatcher.heartbeat, workers.sending.settler, workers.eraser),
             )
         ),
@@ -170,6 +175,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
 async def stop(workers: Workers) -> None:
     """Let what is under way end, all at once, and begin nothing more."""
     stops: Mapping[str, Callable[[], Awaitable[None]]] = {
+        "streams": workers.streams.stop,
         "what flows in": workers.intake.ingester.drain,
         "gap repair": workers.intake.repairs.stop,
         "LIDs": workers.intake.pairs.stop,

@@ -19,7 +19,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
@@ -28,7 +27,7 @@ from router.configuration.settings import ConfigurationError, load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs.setup import configure_logging
-from router.serving.server import server_config
+from router.serving.server import Server, server_config
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.server import N8nDidNotStart
@@ -137,7 +136,7 @@ def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[s
 async def _router(configuration: Mapping[str, str], listener: socket.socket) -> AsyncIterator[str]:
     settings = load_settings(configuration, env_file=None)
     configure_logging(settings, sys.stderr)
-    server = uvicorn.Server(server_config(create_app(settings), settings))
+    server = Server(server_config(create_app(settings), settings))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if serving.done():

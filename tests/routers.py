@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 
 from loopback.routers import RouterProcess
 from router.app import create_app
 from router.configuration.settings import Settings, load_settings
-from router.serving.server import server_config
+from router.serving.server import Server, server_config
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
 CRON_SECRET = "a-cron-secret-for-the-tests"
@@ -58,7 +57,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
     }
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """A server inside a test leaves the signals to pytest."""
 
     @staticmethod

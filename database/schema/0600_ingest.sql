@@ -681,6 +681,13 @@ begin
         coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
     )
     returning id into v_id;
+    -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
+    -- webhook twice as much.
+    with told as (
+        insert into public.changes (tenant_id, session_id, turn_id, kind)
+        values (p_session.tenant_id, p_session.id, p_turn_id, 'message')
+    )
+
     update public.sessions
     set last_message_at = greatest(last_message_at, p_at),
         last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end

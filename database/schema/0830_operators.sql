@@ -143,6 +143,7 @@ as $$
     ('list_turns', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
+    ('follow_tenant', 'viewer', false, '{}'),
     ('find_turn', 'deployment', false, '{}'),
     ('pause_session', 'operator', true, '{until,indefinite}'),
     ('resume_session', 'operator', true, '{}'),

@@ -46,7 +46,7 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns',
+        'executions_to_erase', 'dry_turns', 'changes',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
     ],
     array[
@@ -73,7 +73,8 @@ select hybridflow.apply_grants(
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
+        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';

@@ -128,10 +128,10 @@ async def authenticate(
     return await identify(shown, services.settings.api_keys, services.user_tokens)
 
 
-_Identity = Annotated[CallerIdentity, Depends(authenticate)]
+Identity = Annotated[CallerIdentity, Depends(authenticate)]
 
 
-async def _entrance(services: _Services, caller: _Identity) -> Entrance:
+async def _entrance(services: _Services, caller: Identity) -> Entrance:
     is_ours = caller.claim["kind"] == "deployment"
     return services.entrances.deployment if is_ours else services.entrances.tenants
 
@@ -139,15 +139,15 @@ async def _entrance(services: _Services, caller: _Identity) -> Entrance:
 _TheEntrance = Annotated[Entrance, Depends(_entrance)]
 
 
-async def _callers_database(entrance: _TheEntrance, caller: _Identity) -> Database:
+async def _callers_database(entrance: _TheEntrance, caller: Identity) -> Database:
     return CallersDatabase(entrance, caller)
 
 
-async def _lists(entrance: _TheEntrance, caller: _Identity) -> Database:
+async def _lists(entrance: _TheEntrance, caller: Identity) -> Database:
     return CallersDatabase(replace(entrance, database=Brief(entrance.database)), caller)
 
 
-async def _name(caller: _Identity) -> str:
+async def _name(caller: Identity) -> str:
     return caller.name
 
 

@@ -26,6 +26,7 @@ from router.api import (
     sessions,
     sign_in,
     stories,
+    stream,
     tenants,
     trying_flows,
     turns,
@@ -36,7 +37,7 @@ ROUTES = tuple(
     route
     for router in (
         tenants.router, webhook_secrets.router, members.router, sessions.router, keeping.router,
-        pauses.router, people.router, turns.router, stories.router, instances.router,
+        pauses.router, people.router, turns.router, stories.router, stream.router, instances.router,
         trying_flows.router, api_keys.router, audit.router, sign_in.router, sign_in.out,
         cron.router,
     )

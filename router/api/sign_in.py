@@ -1,8 +1,10 @@
 """Who am I, and signing in and out in a browser: a key becomes a cookie that no script can read."""
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import Depends, Header, Response, Security
+from fastapi import Depends, Header, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from router.api.dependencies import (
@@ -12,9 +14,13 @@ from router.api.dependencies import (
     key_shown,
 )
 from router.api.keyed import keyed
-from router.errors import Conflict
+from router.errors import Conflict, StateError
+from router.feed.opening import Streams
+from router.gate.cookies import sign_in_of
+from router.gate.sign_ins import SignIn
 from router.http.part import part
 from router.http.services import given
+from router.state.calls import changes
 from router.state.calls.who_am_i import AskWhoIAm, KnownCaller, who_am_i
 
 router = keyed("access")
@@ -22,6 +28,8 @@ out = part("access", prefix="/api")
 """Signing out needs no key and no database: the cookie is gone whatever else is."""
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
+_Streams = Annotated[Streams, Depends(given(Streams))]
+_PATIENCE = 2.0  # seconds that the database has to hear of it
 _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openssl rand -hex 32)"
 
 
@@ -54,7 +62,21 @@ async def create_sign_in(
 
 
 @out.delete("/session", status_code=204, summary="Sign out: have the cookie forgotten")
-async def end_sign_in(services: _Services, response: Response) -> None:
-    """Nothing else ends: not the key, and no other browser's sign-in."""
+async def end_sign_in(
+    services: _Services, streams: _Streams, request: Request, response: Response
+) -> None:
+    """Nothing else ends but what the browser follows: not the key, and no other's sign-in."""
+    sign_in = sign_in_of(request.scope)
+    if sign_in is not None:
+        streams.feed.sign_out(sign_in.mark)
+        await _tell_other_routers(services, sign_in)
     for cookie in services.cookies.read:
         response.headers.append("Set-Cookie", cookie.dropped)
+
+
+async def _tell_other_routers(services: ApiServices, sign_in: SignIn) -> None:
+    """Have streams of this browser end there, too; without a database they end with the sign-in."""
+    with suppress(TimeoutError, StateError):
+        async with asyncio.timeout(_PATIENCE):
+            asked = changes.EndSignIn(sign_in=sign_in.mark)
+            await changes.end_sign_in(services.entrances.look_ups, asked)

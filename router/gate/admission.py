@@ -39,6 +39,8 @@ from router.state.entrances import on_behalf_of
 
 _FLOW = "flow"
 SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
+STREAM = "/api/stream"
+"""What stays open, and has places of its own: it takes none of those for calls, and no body."""
 _TENANTS = "/api/tenants/"
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
@@ -144,12 +146,14 @@ class Admission:
             self._count_junk(block)
             return None
         self._count_call(caller.name, _tenant_of(scope))
+        is_stream = scope["path"] == STREAM
+        place = Own.CRON if caller.name == CRON else caller.holder
         return Admitted(
             caller.name,
             self._memory.calls,
             caller.holder,
-            self._limits.max_bytes,
-            Own.CRON if caller.name == CRON else caller.holder,
+            0 if is_stream else self._limits.max_bytes,
+            None if is_stream else place,
             caller.is_ours,
         )
 

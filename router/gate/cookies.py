@@ -11,13 +11,20 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.gate.sign_ins import Cookie, Cookies, SignIns
+from router.gate.sign_ins import Cookie, Cookies, SignIn, SignIns
 from router.http.errors import error_response
 
 _KEYS = (b"x-api-key", b"authorization")
 _READS = ("GET", "HEAD")
 _SESSION = "/api/session"
+_SIGN_IN = "hybridflow.sign_in"
 _FOREIGN = "what changes anything with a sign-in must come from a page of HybridFlow's own"
+
+
+def sign_in_of(scope: Scope) -> SignIn | None:
+    """Return the sign-in that a browser shows with a call; None: it shows none, or a key."""
+    sign_in: SignIn | None = scope.get(_SIGN_IN)
+    return sign_in
 
 
 def is_of_own_page(headers: Mapping[str, str]) -> bool:
@@ -49,15 +56,15 @@ class CookieKeys:
         if scope["method"] not in _READS and not is_own:
             await error_response(403, "foreign_page", _FOREIGN)(scope, receive, send)
             return
-        key = self._sign_ins.key_of(sealed)
-        if key is None:
+        sign_in = self._sign_ins.opened(sealed)
+        if sign_in is None:
             await self._app(scope, receive, _forgetting(send, cookie))
-        elif _is_of_session(scope) or not (
-            is_own or headers.get("sec-fetch-site", "none") == "none"
-        ):
+            return
+        scope = {**scope, _SIGN_IN: sign_in}
+        if _is_of_session(scope) or not (is_own or headers.get("sec-fetch-site", "none") == "none"):
             await self._app(scope, receive, send)
         else:
-            with_key = [*scope["headers"], (b"x-api-key", key.encode("latin-1"))]
+            with_key = [*scope["headers"], (b"x-api-key", sign_in.key.encode("latin-1"))]
             scope = {**scope, "headers": with_key}
             await self._app(scope, receive, _forgetting(send, cookie))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from router.gate.keys import caller_of
-from router.gate.user_tokens import UserTokens
+from router.gate.user_tokens import UserTokens, end_of
 from router.http.errors import Unauthorised
 from router.logs.scrubber import shield_secret
 from router.state.calls.operators import Claim
@@ -27,10 +27,14 @@ _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
-    """A caller: `name` is for the log, `claim` is what SQL's `as_operator` takes as `caller`."""
+    """A caller: `name` is for the log, `claim` is what SQL's `as_operator` takes as `caller`.
+
+    `ends_at` is when a token ends, as seconds since 1970.
+    """
 
     name: str
     claim: Claim
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ async def identify(
         return CallerIdentity(shown[:_SHOWN], {"kind": "key", "key_hash": _hash(shown)})
     if _TOKEN.fullmatch(shown):
         user_id = await tokens.user_of(shown)
-        return CallerIdentity(f"user {user_id}", {"kind": "user", "user_id": str(user_id)})
+        claim: Claim = {"kind": "user", "user_id": str(user_id)}
+        return CallerIdentity(f"user {user_id}", claim, end_of(shown))
     raise Unauthorised("this API key is not known", code=_code(keys))
 
 

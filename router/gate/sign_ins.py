@@ -5,9 +5,10 @@ deployment knows it; a key that is revoked ends all that was signed in with it, 
 at each call like any other.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -68,6 +69,15 @@ FOR_TLS = Cookie(is_https=True)
 WITHOUT_TLS = Cookie(is_https=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What a browser shows: a key, until `ends_at` (seconds since 1970). `mark` stands for it."""
+
+    key: str = field(repr=False)
+    ends_at: float
+    mark: str
+
+
 class SignIns:
     """Makes and reads what a cookie holds."""
 
@@ -87,12 +97,19 @@ class SignIns:
         ends = int((time.time() if now is None else now) + LIFE)
         return self._vault.seal(f"{ends}:{key}", _PLACE)
 
-    def key_of(self, sealed: str, *, now: float | None = None) -> str | None:
-        """Return the key, or None where the sign-in is over, or none of ours."""
+    def opened(self, sealed: str, *, now: float | None = None) -> SignIn | None:
+        """Return the sign-in, or None where it is over, or none of ours."""
         if not self.are_possible or not is_sealed(sealed):
             return None
         try:
             ends, _, key = self._vault.open(sealed, _PLACE).get_secret_value().partition(":")
         except CannotOpen:
             return None
-        return key if int(ends) > (time.time() if now is None else now) else None
+        if int(ends) <= (time.time() if now is None else now):
+            return None
+        return SignIn(key, float(ends), hashlib.sha256(sealed.encode()).hexdigest())
+
+    def key_of(self, sealed: str, *, now: float | None = None) -> str | None:
+        """Return its key, or None as `opened` does."""
+        sign_in = self.opened(sealed, now=now)
+        return None if sign_in is None else sign_in.key

@@ -144,6 +144,12 @@ def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | Non
         raise Unauthorised("the token is not valid: its sub is not a user's id") from None
 
 
+def end_of(token: str) -> float:
+    """Return when a token ends that was verified, as seconds since 1970."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return float(claims["exp"]) + _LEEWAY
+
+
 def _usable(found: object) -> list[jwt.PyJWK]:
     keys = []
     for entry in found if isinstance(found, list) else []:

@@ -122,7 +122,8 @@ class UnexpectedErrors:
 
 
 async def _on_state_error(_: Request, error: Exception) -> JSONResponse:
-    status, code = _STATUS[type(error)]  # type: ignore[index]  # registered for these only
+    # Registered for these and what is one of them, such as DatabaseTooSlow.
+    status, code = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     return error_response(status, code, str(error), _HEADERS.get(status))
 
 

@@ -12,7 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from router.configuration.settings import Settings
+from router.feed.opening import Streams
 from router.http.callers import Callers
+from router.http.services import find
 from router.logs.setup import configure_logging
 from router.running.stopping import REQUESTS_GRACE
 from router.serving.bounds import Bounds, connections_for
@@ -62,6 +64,15 @@ def make_door(settings: Settings) -> Door:
     return Door(bounds, Callers(settings.trusted_proxies))
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, which waits for answers that are being given: streams, that never end, it ends."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End them first."""
+        await find({"app": self.config.app}, Streams).stop()
+        await super().shutdown(sockets)
+
+
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Return how uvicorn is to serve the application."""
     connection = partial(Connection, door=make_door(settings))
@@ -80,7 +91,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> int:
     """Serve until stopped. Returns the exit code."""
     configure_logging(settings)
-    server = uvicorn.Server(server_config(app, settings))
+    server = Server(server_config(app, settings))
     # What is here by now stays: were it looked through again, all would wait 0.1 s each time.
     gc.collect()
     gc.freeze()

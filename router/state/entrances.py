@@ -7,7 +7,7 @@ Of each kind one holder (a tenant) has a part only, and the holder of the fewest
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -43,6 +43,7 @@ class Work(Enum):
     LOOK_UPS = "keys and tokens that are looked up"
     DEPLOYMENT = "calls with a key of the deployment"
     TENANTS = "calls of tenants"
+    FEED = "changes for who looks"
 
 
 SHARES: Mapping[Work, Share] = MappingProxyType(
@@ -54,8 +55,10 @@ SHARES: Mapping[Work, Share] = MappingProxyType(
         Work.LOOK_UPS: Share(kept=1, most=2, of_one=2),
         Work.DEPLOYMENT: Share(kept=1, most=3, of_one=3),
         Work.TENANTS: Share(kept=0, most=3, of_one=2),
+        Work.FEED: Share(kept=0, most=1, of_one=1),
     }
 )
+_CHANGES_NOTHING = (Work.LOOK_UPS, Work.FEED)
 LEAST = 10
 """Connections, with which every kind of work has its share."""
 
@@ -76,6 +79,10 @@ def acts_for() -> str | None:
     return holder if isinstance(holder, str) else None
 
 
+def _nobody_asks() -> None:
+    """Nobody wants to know of calls."""
+
+
 class Places:
     """The connections, as places that calls take."""
 
@@ -87,6 +94,7 @@ class Places:
         self._held: Counter[Work] = Counter()
         self._by_holder: Counter[tuple[Work, Hashable]] = Counter()
         self._waiting: dict[asyncio.Future[None], tuple[Work, Hashable]] = {}
+        self.after_call: Callable[[], None] = _nobody_asks
 
     @asynccontextmanager
     async def taken(self, work: Work) -> AsyncIterator[None]:
@@ -171,7 +179,10 @@ class Entrance:
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """See `Database.call`."""
         async with self.places.taken(self.work):
-            return await self.database.call(function, argument)
+            answer = await self.database.call(function, argument)
+        if self.work not in _CHANGES_NOTHING:
+            self.places.after_call()
+        return answer
 
 
 class Entrances:
@@ -186,6 +197,12 @@ class Entrances:
         self.look_ups = Entrance(database, places, Work.LOOK_UPS)
         self.deployment = Entrance(database, places, Work.DEPLOYMENT)
         self.tenants = Entrance(database, places, Work.TENANTS)
+        self.feed = Entrance(database, places, Work.FEED)
+        self._places = places
+
+    def tell_of_calls(self, called: Callable[[], None]) -> None:
+        """Have this called after each call that may have changed something."""
+        self._places.after_call = called
 
 
 def _scaled(share: Share, count: int) -> Share:

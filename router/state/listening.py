@@ -11,10 +11,12 @@ from collections.abc import Callable
 import asyncpg
 
 from router.logs.events import Action, log_event
+from router.state.address import Address
 from router.state.database import Database
 from router.state.direct import DirectDatabase
 
-CHANNEL = "hybridflow_turns"
+TURNS = "hybridflow_turns"
+CHANGES = "hybridflow_changes"
 _AGAIN = 5.0  # seconds until a connection that was lost is made again
 _CONNECT_TIMEOUT = 5.0
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -22,16 +24,32 @@ _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log = logging.getLogger(__name__)
 
 
+def can_hear(database: Database) -> bool:
+    """Whether routers hear one another over this database."""
+    return _address_of(database) is not None
+
+
+def _address_of(database: Database) -> Address | None:
+    """Return where a connection is made that hears; None: nowhere."""
+    if not isinstance(database, DirectDatabase) or database.address.pools_transactions:
+        return None
+    return database.address
+
+
 class Listening:
     """Hears the calls of other routers on a connection of its own."""
 
-    def __init__(self, database: Database, called: Callable[[], None]) -> None:
-        self._address = database.address if isinstance(database, DirectDatabase) else None
+    def __init__(
+        self, database: Database, called: Callable[[], None], told: Callable[[str], None]
+    ) -> None:
+        """`called` is for turns; `told` is given what is said of changes."""
+        self._address = _address_of(database)
         self._called = called
+        self._told = told
 
     async def run(self) -> None:
         """Hear until it is cancelled; return at once where nothing can be heard."""
-        if self._address is None or self._address.pools_transactions:
+        if self._address is None:
             return
         while True:
             try:
@@ -46,7 +64,8 @@ class Listening:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT)
         try:
             connection.add_termination_listener(lambda _: ended.set())
-            await connection.add_listener(CHANNEL, lambda *_: self._called())
+            await connection.add_listener(TURNS, lambda *_: self._called())
+            await connection.add_listener(CHANGES, lambda *said: self._told(str(said[-1])))
             self._called()  # for what was missed meanwhile
             await ended.wait()
         finally:

@@ -23,7 +23,7 @@ PARTS = {
     *("__init__", "alone", "attacks", "backlog", "bare", "costs", "customers", "filling"),
     *("hot_paths", "http_load", "instant", "outage", "rest", "serving"),
 }
-PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size"}
+PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size", "stream"}
 
 
 def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -128,6 +128,13 @@ def test_growth_answers_after_an_outage_what_is_not_too_old(away: str):
     (row,) = markdown(run("growth", "--parts", "outages", *sizes), "away")
     assert (row["messages"], row["answered"], row["twice"]) == ("14", "12", "0")
     assert row["left"] == "2 too_old"
+
+
+def test_stream_shows_every_change_to_all_who_follow():
+    sizes = ("--followers", "12", "--rate", "10", "--seconds", "2")
+    ((followers, changes, seen, *rest),) = table(run("stream", *sizes), "p99_ms")
+    assert (followers, changes, seen) == ("12", "20", str(12 * 20))
+    assert all(float(cell.rstrip("%")) >= 0 for cell in rest)
 
 
 def test_size_walks_every_path_on_both_databases():

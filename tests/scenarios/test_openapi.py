@@ -65,6 +65,8 @@ def test_the_document_holds_whatever_is_asked(router: RouterProcess, tmp_path: P
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "15"),
             *("--suppress-health-check", "all", "--no-shrink", "--continue-on-failure"),
             *("--warnings", "off", "--no-color"),
+            # It answers for as long as it is open: see test_stream.py.
+            *("--exclude-operation-id", "follow_changes"),
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -37,6 +37,7 @@ VALUES: Mapping[str, object] = {
     "hashes": {MARIA: ["0" * 64]},
     "parts": ["Olá!"],
     "turns": [{"turn_id": 1, "token": NOBODY}],
+    "followers": [{"caller": {"kind": "script", "name": "test"}, "tenant_id": 1}],
     "named": [],
     "events": [],
     "rest": [{"body": "Olá!", "kind": "text", "identity": "text:1"}],

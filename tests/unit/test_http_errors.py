@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from router.errors import (
     Conflict,
     DatabaseAway,
+    DatabaseTooSlow,
     Invalid,
     NotAllowed,
     NotFound,
@@ -25,6 +26,7 @@ from router.http.errors import install_error_handlers
         (NotAllowed, 403, "forbidden", None),
         (UnknownCaller, 401, "unauthorised", ("WWW-Authenticate", "Bearer")),
         (DatabaseAway, 503, "database_away", ("Retry-After", "5")),
+        (DatabaseTooSlow, 503, "database_away", ("Retry-After", "5")),  # one of those
     ],
 )
 async def test_each_error_has_its_status_and_code(

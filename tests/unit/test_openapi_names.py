@@ -14,7 +14,7 @@ from router.configuration.settings import load_settings
 DOCUMENT: dict[str, Any] = create_app(load_settings({}, env_file=None)).openapi()
 VERBS = (
     *("list", "get", "create", "change", "set", "remove", "retire", "revoke", "pause", "resume"),
-    *("export", "erase", "retry", "check", "probe", "end", "prune", "receive"),
+    *("export", "erase", "retry", "check", "probe", "end", "prune", "receive", "follow"),
     "try",
 )
 # What is of no single tenant, or is found by a name of its own.

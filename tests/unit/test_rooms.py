@@ -34,6 +34,7 @@ ORDER = (
     "turns",
     "notices",
     "n8n",
+    "feed",
     "api",
     "console",
     "routes",

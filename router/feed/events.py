@@ -1,0 +1,50 @@
+"""Changes as server-sent events, in bytes that all who look at one tenant get alike. Pure.
+
+What a change says is which session and turn, and of what kind; never a word of anybody's. The last
+event of several that were read together has the position as its id: who comes back with that
+(`Last-Event-ID`) gets all of what came after, and may get some of it twice.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+
+from router.state.calls.changes import Change
+
+RETRY_MS = 1000
+BEAT = b": still here\n\n"
+"""Says nothing, so that nobody on the way takes the connection for a dead one."""
+
+
+def changes_as_events(changes: Sequence[Change], position: str) -> bytes:
+    """Return these changes of one tenant; nothing for none."""
+    if not changes:
+        return b""
+    *before, last = (_event(change) for change in changes)
+    return b"".join([*(each + b"\n" for each in before), last, _id(position)])
+
+
+def ready(position: str) -> bytes:
+    """Say that from here on nothing is missed: what is read now is as new as what comes."""
+    return f"retry: {RETRY_MS}\nevent: ready\ndata: {{}}\n".encode() + _id(position)
+
+
+def reset(position: str) -> bytes:
+    """Say that something may have been missed: all is to be read again."""
+    return b"event: reset\ndata: {}\n" + _id(position)
+
+
+def end(reason: str) -> bytes:
+    """Say why nothing more is told."""
+    return b"event: end\ndata: " + orjson.dumps({"reason": reason}) + b"\n\n"
+
+
+def _event(change: Change) -> bytes:
+    if change.session_id is None:
+        return b"event: tenant\ndata: " + orjson.dumps({"kind": change.kind}) + b"\n"
+    told = {"session_id": change.session_id, "turn_id": change.turn_id, "kind": change.kind}
+    return b"event: session\ndata: " + orjson.dumps(told) + b"\n"
+
+
+def _id(position: str) -> bytes:
+    return f"id: {position}\n\n".encode()

@@ -1,0 +1,205 @@
+"""The one reader of changes of a router, for all who look: it reads once, and tells each.
+
+It reads only while somebody looks. It is woken by what this router itself asks of the state, and by
+other routers where they can be heard (NOTIFY); what neither tells of, and what comes over
+PostgREST, it finds by a look each half second. However much happens, it reads four times a second:
+what came together is told together, so a thousand who look cost a thousand writes at each.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from router.errors import DatabaseAway
+from router.feed import events
+from router.feed.followers import Follower, Look
+from router.running.loops import Loop
+from router.state.calls.changes import (
+    CallFollowers,
+    Change,
+    Changes,
+    ReadChanges,
+    call_followers,
+    read_changes,
+)
+from router.state.database import Database
+
+_APART = 0.25  # seconds between two looks, at least
+_POLL = 0.5  # and at most, while somebody looks
+_IDLE = 60.0
+_AFTER_A_FAULT = 2.0
+_BETWEEN_BEATS = 15.0
+_BETWEEN_SAYING_SO = 10.0  # that somebody looks here
+_BELIEVED = 25.0  # seconds that somebody looks elsewhere, once that was heard
+_JOINING = 15.0  # seconds until a follower's first look must have been made
+
+
+class FeedAway(DatabaseAway):
+    """Changes cannot be told now: they could not be read, or the router stops."""
+
+
+class Feed:
+    """Reads what changes, and tells who looks."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        can_call: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`can_call`: routers hear one another over this database."""
+        self._database = database
+        self._can_call = can_call
+        self._clock = clock
+        self._me = secrets.token_hex(8)
+        self._followers: dict[int, set[Follower]] = {}
+        self._position: str | None = None
+        self._may_have_changed = False
+        self._looked_at = self._said_at = float("-inf")
+        self._beat_at = clock()
+        self._others_until = float("-inf")
+        self._loop = Loop(self.step, pause=_AFTER_A_FAULT, failed="changes could not be read")
+
+    @property
+    def followers(self) -> list[Follower]:
+        """All who look."""
+        return [each for those in self._followers.values() for each in those]
+
+    # --- who looks
+
+    async def join(self, look: Look) -> Follower:
+        """Take in one who looks: all that changes from the end of this call on, it is told.
+
+        Raises FeedAway. Whoever joins leaves.
+        """
+        follower = Follower(look)
+        if self._loop.is_stopping:
+            raise FeedAway("the router stops: try again soon")
+        self._followers.setdefault(look.tenant_id, set()).add(follower)
+        self._loop.wake()
+        try:
+            async with asyncio.timeout(_JOINING):
+                await follower.joined.wait()
+        except BaseException as error:
+            self.leave(follower)
+            if isinstance(error, TimeoutError):
+                raise FeedAway("changes cannot be read now: try again soon") from error
+            raise
+        return follower
+
+    def leave(self, follower: Follower) -> None:
+        """Tell it nothing more."""
+        those = self._followers.get(follower.look.tenant_id)
+        if those is not None:
+            those.discard(follower)
+            if not those:
+                del self._followers[follower.look.tenant_id]
+
+    def sign_out(self, sign_in: str) -> None:
+        """End what a browser looks at that has signed out."""
+        for follower in self.followers:
+            if follower.look.sign_in == sign_in:
+                follower.end("signed_out")
+
+    # --- what wakes it
+
+    def changed(self) -> None:
+        """Something may have changed by this router's own doing."""
+        others = self._clock() < self._others_until
+        if others:
+            self._may_have_changed = True
+        if others or self._followers:
+            self._loop.wake()
+
+    def hear(self, said: str) -> None:
+        """Another router says something, or this one hears itself."""
+        says, _, by = said.partition(" ")
+        if by == self._me:
+            return
+        if says == "follows":
+            self._others_until = self._clock() + _BELIEVED
+        elif self._followers:
+            self._loop.wake()
+
+    # --- the loop
+
+    async def run(self) -> None:
+        """Read and tell until `stop`."""
+        await self._loop.run()
+
+    def stop(self) -> None:
+        """End all streams at once, and read nothing more."""
+        self._loop.stop()
+        for follower in self.followers:
+            follower.end("stopping")
+
+    async def step(self) -> float:
+        """Look once. Returns the seconds until the next look."""
+        if (wait := self._looked_at + _APART - self._clock()) > 0:
+            await asyncio.sleep(wait)
+        self._looked_at = self._clock()
+        if self._may_have_changed:
+            self._may_have_changed = False
+            await self._say("changed")
+        if not self._followers:
+            self._position = None
+            return _IDLE
+        if self._can_call and self._clock() >= self._said_at + _BETWEEN_SAYING_SO:
+            self._said_at = self._clock()
+            await self._say("follows")
+        await self._look()
+        self._beat()
+        return _POLL
+
+    async def _look(self) -> None:
+        here = self.followers
+        known = {each for each in here if each.joined.is_set()}
+        asked = ReadChanges(tenant_ids=tuple(sorted(self._followers)), since=self._position)
+        read = await read_changes(self._database, asked)
+        self._position = read.position
+        if read.lost:
+            self._tell_lost(known, read.position)
+        else:
+            self._tell(known, read)
+        for each in here:
+            each.joined.set()
+
+    def _tell(self, known: set[Follower], read: Changes) -> None:
+        of_tenants: dict[int, list[Change]] = defaultdict(list)
+        for change in read.changes:
+            if change.sign_in is not None:
+                self.sign_out(change.sign_in)
+            elif change.tenant_id is not None:
+                of_tenants[change.tenant_id].append(change)
+        for tenant_id, changes in of_tenants.items():
+            self._tell_each(
+                [each for each in self._followers.get(tenant_id, ()) if each in known],
+                events.changes_as_events(changes, read.position),
+                read.position,
+            )
+
+    def _tell_lost(self, known: set[Follower], position: str) -> None:
+        """Have all read everything anew; and a browser show once more that it is signed in."""
+        for each in known:
+            if each.look.sign_in is None:
+                each.tell(events.reset(position), position)
+            else:
+                each.end("again", events.reset(position))
+
+    def _beat(self) -> None:
+        now = self._clock()
+        if self._position is not None and now >= self._beat_at + _BETWEEN_BEATS:
+            self._beat_at = now
+            self._tell_each(self.followers, events.BEAT, self._position)
+
+    def _tell_each(self, those: Sequence[Follower], piece: bytes, position: str) -> None:
+        for each in those:
+            each.tell(piece, position)
+
+    async def _say(self, word: Literal["changed", "follows"]) -> None:
+        if self._can_call:
+            await call_followers(self._database, CallFollowers(says=word, by=self._me))

@@ -1,0 +1,70 @@
+"""Who looks at a tenant: what is to be told, until it is, the connection ends, or it may not look.
+
+A follower that does not take what it is told keeps nobody waiting and costs little memory: when too
+much waits for it, that is dropped, and it is told to come back and read everything anew.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from router.feed import events
+
+MOST_WAITING = 40
+"""Pieces that may wait for one: of ten seconds, where something happens all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Who looks at which tenant.
+
+    `claim` is the caller as SQL knows it. `ends_at` is when its token or sign-in ends, as seconds
+    since 1970; `sign_in` stands for the sign-in of its browser.
+    """
+
+    tenant_id: int
+    claim: Mapping[str, object]
+    ends_at: float | None = None
+    sign_in: str | None = None
+
+
+class Follower:
+    """One open stream."""
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+        self.joined = asyncio.Event()
+        """Set when the first look at the changes was made that is for this follower, too."""
+        self.is_over = False
+        self._waiting: deque[bytes] = deque()
+        self._woken = asyncio.Event()
+
+    def tell(self, piece: bytes, position: str) -> None:
+        """Have it told; `position` is where that leads to. Never waits."""
+        if self.is_over:
+            return
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append(piece)
+            self._woken.set()
+        else:
+            self._waiting.clear()
+            self.end("too_slow", events.reset(position))
+
+    def end(self, reason: str, before: bytes = b"") -> None:
+        """Tell it what waits, and why nothing more comes."""
+        if not self.is_over:
+            self._waiting.append(before + events.end(reason))
+            self.is_over = True
+            self.joined.set()
+            self._woken.set()
+
+    async def told(self) -> AsyncIterator[bytes]:
+        """Give what is to be told, as it comes, until it is over."""
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+            if self.is_over:
+                return
+            self._woken.clear()
+            await self._woken.wait()

@@ -1,0 +1,29 @@
+"""Changes are kept for minutes: every router deletes what is older, whoever looks."""
+
+from router.running.loops import Loop
+from router.state.calls.changes import forget_changes
+from router.state.database import Database
+
+_APART = 60.0
+_AT_ONCE_MORE = 0.1
+
+
+class Forgetting:
+    """Deletes old changes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loop = Loop(self.step, pause=_APART, failed="old changes could not be deleted")
+
+    async def run(self) -> None:
+        """Delete until `stop`."""
+        await self._loop.run()
+
+    def stop(self) -> None:
+        """Delete no more."""
+        self._loop.stop()
+
+    async def step(self) -> float:
+        """Delete some. Returns the seconds until the next time."""
+        forgotten = await forget_changes(self._database)
+        return _AT_ONCE_MORE if forgotten.more else _APART

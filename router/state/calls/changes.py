@@ -1,0 +1,108 @@
+"""What changed a moment ago, and who may look at it: database/schema/0894_changes.sql."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from router.state.calls.model import Answer, Asked, Done, Items, call
+from router.state.database import Database
+
+
+class Change(Answer):
+    """One change, by ids; `sign_in` where a browser signed out, which is no tenant's."""
+
+    tenant_id: int | None
+    session_id: int | None
+    turn_id: int | None
+    kind: str
+    sign_in: str | None
+
+
+class Changes(Answer):
+    """What changed, up to `position`; `lost`: there may be more that nobody can tell any more."""
+
+    position: str
+    lost: bool
+    changes: Items[Change]
+
+
+class ReadChanges(Asked):
+    """Of which tenants, and since which position; without one, none."""
+
+    tenant_ids: tuple[int, ...]
+    since: str | None = None
+
+
+async def read_changes(database: Database, asked: ReadChanges) -> Changes:
+    """Return what changed in these tenants."""
+    return await call(database, "read_changes", asked, Changes)
+
+
+class FollowTenant(Asked):
+    """Which tenant, and from which position on."""
+
+    tenant_id: int
+    since: str | None = None
+
+
+async def follow_tenant(database: Database, asked: FollowTenant) -> Changes:
+    """Return what changed there, for one who begins to look. Raises NotFound."""
+    return await call(database, "follow_tenant", asked, Changes)
+
+
+class MayFollow(Asked):
+    """Callers, each with a tenant that it looks at: {caller, tenant_id}."""
+
+    followers: tuple[Mapping[str, object], ...]
+
+
+class Ended(Answer):
+    """One that may not look any more: its place in the list, and why."""
+
+    place: int
+    reason: str
+
+
+class MayNot(Answer):
+    """Those who may not look any more."""
+
+    ended: Items[Ended]
+
+
+async def may_follow(database: Database, asked: MayFollow) -> MayNot:
+    """Return who of them may not look at its tenant any more."""
+    return await call(database, "may_follow", asked, MayNot)
+
+
+class EndSignIn(Asked):
+    """A hash of what the browser had."""
+
+    sign_in: str
+
+
+async def end_sign_in(database: Database, asked: EndSignIn) -> Done:
+    """Have all routers hear that a browser signed out."""
+    return await call(database, "end_sign_in", asked, Done)
+
+
+class CallFollowers(Asked):
+    """A word to routers that listen, and who says it."""
+
+    says: Literal["changed", "follows"]
+    by: str
+
+
+async def call_followers(database: Database, asked: CallFollowers) -> Done:
+    """Say it; only those hear it that are connected directly."""
+    return await call(database, "call_followers", asked, Done)
+
+
+class Forgotten(Answer):
+    """How many changes were deleted; with `more`, call it again."""
+
+    forgotten: int
+    more: bool
+
+
+async def forget_changes(database: Database) -> Forgotten:
+    """Delete changes that were kept long enough."""
+    return await call(database, "forget_changes", None, Forgotten)
