@@ -5397,8 +5397,8 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold is
--- none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
+-- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold
+-- is none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -14689,7 +14689,8 @@ select hybridflow.apply_grants(
         'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
-        'find_media', 'tell_flow_failing', 'tell_flow_works', 'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'find_media', 'tell_flow_failing', 'tell_flow_works',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
@@ -14766,7 +14767,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '40aa20755a46978e993e19fed22968f3b35436ce497091d092378762b0a52393')
+    ('20261126145950', 'v0_3_0', '95a3c26a090b2fb9a59781716877120b174dbfbfb954508d860b5d032805d573')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

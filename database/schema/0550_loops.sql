@@ -37,8 +37,8 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold is
--- none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
+-- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold
+-- is none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql

@@ -18,7 +18,7 @@ from router.http.part import part
 from router.n8n.answers import as_evolution
 from router.n8n.callbacks import Began, Extension, Failure, Handoff
 from router.n8n.dependencies import FlowServices, TheServices
-from router.n8n.finishing import Done
+from router.n8n.finishing import Done, done_of
 from router.n8n.requests import understood, written_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.sending.outcomes import Sent
@@ -83,7 +83,9 @@ async def _noted(
         written = await written_of(request)
         asked, messages = await _read(services, path, written)
         said = tuple(_shown(message) for message in messages)
-        note = NoteDryTurn(**token.held, instance_name=instance, said=said)
+        done = done_of(asked)
+        ended = None if done is None else _ended("done", done)
+        note = NoteDryTurn(**token.held, instance_name=instance, said=said, ended=ended)
         noted = await note_dry_turn(services.database, note)
         if isinstance(noted, Refusal):
             raise _refusal(noted.refused)

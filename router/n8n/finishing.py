@@ -3,12 +3,14 @@
 import logging
 from typing import Annotated, TypedDict
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from router.configuration.settings import Settings
+from router.gate.refusals import Refused
 from router.llm.reasoning import without_reasoning
 from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
+from router.n8n.whitelist import Asked
 from router.state.calls.model import Held, Refusal
 from router.state.calls.turns import (
     FailTurn,
@@ -34,6 +36,18 @@ class Done(BaseModel):
     model: str | None = Field(default=None, max_length=200)
     tokens_in: int | None = Field(default=None, ge=0, le=100_000_000)
     tokens_out: int | None = Field(default=None, ge=0, le=100_000_000)
+
+
+def done_of(asked: Asked) -> Done | None:
+    """Return what is said of the turn's end; None: it does not end. Raises Refused."""
+    if asked.done is None:
+        return None
+    try:
+        return Done.model_validate(asked.done)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        name = ".".join(("done", *map(str, first["loc"])))
+        raise Refused(400, f"{name}: {first['msg']}", "done") from error
 
 
 class Patience(TypedDict):

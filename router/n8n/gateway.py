@@ -15,7 +15,6 @@ from typing import TypeAlias, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionAway, EvolutionError
@@ -26,7 +25,7 @@ from router.http.part import part
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
-from router.n8n.finishing import Done, finish
+from router.n8n.finishing import Done, done_of, finish
 from router.n8n.media import emptied, filled, refusal
 from router.n8n.notice_routes import send_notice
 from router.n8n.received_media import GET_MEDIA_PATH
@@ -167,7 +166,7 @@ class _FlowRequest:
         if path == GET_MEDIA_PATH:
             return await self._give_media(written)
         asked, messages = await self._understood(path, written)
-        done = _done_of(asked)
+        done = done_of(asked)
         if self.turn.is_closed:
             return self._repeated(asked, messages)
         if path == PRESENCE_PATH:
@@ -387,15 +386,3 @@ class _FlowRequest:
             return self._line.instance()
         except EvolutionError as error:
             raise Refused(401, str(error), "key") from error
-
-
-def _done_of(asked: Asked) -> Done | None:
-    """Return what is said of the turn's end; None: it does not end. Raises Refused."""
-    if asked.done is None:
-        return None
-    try:
-        return Done.model_validate(asked.done)
-    except ValidationError as error:
-        (first, *_) = error.errors()
-        name = ".".join(("done", *map(str, first["loc"])))
-        raise Refused(400, f"{name}: {first['msg']}", "done") from error

@@ -175,6 +175,21 @@ async def test_a_flow_that_sends_by_itself_goes_to_its_end_and_nothing_leaves(
     assert (await flow.reports("handoff", reason="tarde")).status_code == 409
 
 
+async def test_the_last_send_may_end_it(stage: Stage, n8n: AnsweringN8n):
+    await stage.change(n8n_contract="gateway")
+    n8n.says({"execution_id": "7"})
+    trying = asyncio.create_task(tries(stage, text="oi"))
+    (received,) = await n8n.gets()
+    flow = Flow(received.body)
+    wrong = await flow.calls("message/sendText", {"text": "um", "done": {"tokens_in": "viele"}})
+    assert (wrong.status_code, wrong.json()["response"]["reason"]) == (400, "done")
+    last = {"text": "um", "done": {"tokens_in": 3}}
+    assert (await flow.calls("message/sendText", last)).status_code == 201
+    tried = await trying
+    assert [each["text"] for each in tried["said"]] == ["um"]
+    assert (tried["ok"], tried["usage"]) == (True, {"tokens_in": 3})
+
+
 async def test_what_the_gateway_refuses_is_refused_in_a_test_turn(stage: Stage, n8n: AnsweringN8n):
     await stage.change(n8n_contract="gateway")
     n8n.says({"execution_id": "7"})

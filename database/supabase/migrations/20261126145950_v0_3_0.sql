@@ -5365,8 +5365,8 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold is
--- none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
+-- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold
+-- is none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -14657,7 +14657,8 @@ select hybridflow.apply_grants(
         'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
-        'find_media', 'tell_flow_failing', 'tell_flow_works', 'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'find_media', 'tell_flow_failing', 'tell_flow_works',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
