@@ -12113,8 +12113,8 @@ begin
 end
 $$;
 
--- fail_notice_send({message_id, in_doubt, chosen_id?, policy?})
--- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
+-- fail_notice_send({message_id, in_doubt, chosen_id?, given_up?, policy?})
+-- As doubt_send or fail_send, for routers of 0.1.0, which know no `given_up`. Returns {ok}.
 create or replace function public.fail_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -14767,7 +14767,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '95a3c26a090b2fb9a59781716877120b174dbfbfb954508d860b5d032805d573')
+    ('20261126145950', 'v0_3_0', 'f84d23ab44e4ce54be8e11998e4013ce41d737494a259967cbbf7f88d072cba4')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

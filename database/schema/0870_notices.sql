@@ -637,8 +637,8 @@ begin
 end
 $$;
 
--- fail_notice_send({message_id, in_doubt, chosen_id?, policy?})
--- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
+-- fail_notice_send({message_id, in_doubt, chosen_id?, given_up?, policy?})
+-- As doubt_send or fail_send, for routers of 0.1.0, which know no `given_up`. Returns {ok}.
 create or replace function public.fail_notice_send(p jsonb)
 returns jsonb
 language plpgsql

@@ -26,7 +26,8 @@ async def try_flow(settings: Settings, database: Database, wanted: Trial) -> int
     """
     operator = as_script(database)
     if not wanted.instance_name:
-        wanted = replace(wanted, instance_name=await _only(operator))
+        only = await _only(operator)
+        wanted = replace(wanted, instance_name=only)
     if settings.n8n_webhook_url is None:  # as `make run N8N=1` does
         own = f"http://127.0.0.1:{settings.n8n_port}/webhook"
         settings = settings.model_copy(update={"n8n_webhook_url": own})
