@@ -5290,8 +5290,8 @@ $$;
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
 -- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
 -- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence is
--- passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
+-- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence
+-- is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
 -- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
 -- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
 create or replace function public.give_up_part(p jsonb)
@@ -14767,7 +14767,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'f84d23ab44e4ce54be8e11998e4013ce41d737494a259967cbbf7f88d072cba4')
+    ('20261126145950', 'v0_3_0', '3ef1a7a627ed382043277366fbf6bb996f4bd5bca9fc39b0c9a8d0aebb739ceb')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
