@@ -66,8 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(*, with_n8n: bool) -> int:
     wanted = n8n_variables() if with_n8n else {}
-    kept = keep_secrets(load_settings({**os.environ, **_off(wanted)}), with_n8n=with_n8n)
-    settings = load_settings({**os.environ, **_turned_on(wanted), **kept.values})
+    asked = load_settings({**os.environ, **_off(wanted)})
+    kept = keep_secrets(asked, with_n8n=with_n8n)
+    readable = readable_log(asked, on_terminal=sys.stdout.isatty())
+    variables = {**_turned_on(wanted), **readable, **kept.values}
+    settings = load_settings({**os.environ, **variables})
     if settings.database_url is not None:
         asyncio.run(migrate(settings.database_url.get_secret_value()))
     with ExitStack() as stack:
@@ -75,7 +78,6 @@ def _serve(*, with_n8n: bool) -> int:
         dsn = _place_of_demo(settings, stack, with_n8n=with_n8n)
         stack.enter_context(_beside(settings) if with_n8n else nullcontext())
         if dsn is not None:
-            variables = {**_turned_on(wanted), **kept.values}
             code = _play(settings, kept, dsn, listener, variables)
             if code is not None:
                 return code
@@ -83,6 +85,13 @@ def _serve(*, with_n8n: bool) -> int:
             kept = Kept(kept.values, new=())
         print(banner(settings, kept, with_n8n=with_n8n), flush=True)
         return serve(create_app(settings), settings, listener)
+
+
+def readable_log(settings: Settings, *, on_terminal: bool) -> dict[str, str]:
+    """Return the variable that makes the log text, where a person sees it as it comes."""
+    if "log_format" in settings.model_fields_set or not on_terminal:
+        return {}
+    return {"LOG_FORMAT": "text"}
 
 
 def _place_of_demo(settings: Settings, stack: ExitStack, *, with_n8n: bool) -> str | None:
