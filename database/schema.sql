@@ -14608,7 +14608,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     return jsonb_build_object(
-        'schema_version', 2,
+        'schema_version', 3,
         'serves_from', 1,
         'now', v_now,
         'tenants', (select count(*) from public.tenants),
@@ -14767,7 +14767,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '3ef1a7a627ed382043277366fbf6bb996f4bd5bca9fc39b0c9a8d0aebb739ceb')
+    ('20261126145950', 'v0_3_0', 'a8d61bfe7d50ee904a81a55d4483e24531fcf3f86fdd99b498dd9b849d761c34')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

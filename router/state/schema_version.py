@@ -3,7 +3,7 @@
 from router.state.calls.health import DatabaseChecked
 from router.state.failures import APPLY_SCHEMA
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """What `check_database` says in the schema that this program needs; both are raised together."""
 
 

@@ -12,6 +12,9 @@ from tests import sql_headers
 
 # By file and test of release 0.2.0: why a router of it does not mind.
 CHANGED = {
+    "test_answers.py::test_the_schema_says_the_version_that_the_program_was_written_for": (
+        "the schema is newer, which that release's router tells and bears"
+    ),
     "test_row_security.py::test_what_is_secret_is_shown_to_no_member"
     "_and_anonymous_callers_see_no_table": "members read the notes of their conversations, too",
     "test_row_security.py::test_every_table_with_a_tenant_is_closed_or_has_a_policy": (

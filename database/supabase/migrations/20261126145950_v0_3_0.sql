@@ -14576,7 +14576,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     return jsonb_build_object(
-        'schema_version', 2,
+        'schema_version', 3,
         'serves_from', 1,
         'now', v_now,
         'tenants', (select count(*) from public.tenants),
