@@ -223,6 +223,7 @@ begin
                 ('told_taken', 'i', array['p_is_taken']::text[], array['boolean']::text[], 0, false, 'jsonb'),
                 ('mark_not_sent', 'iii', array['p_message_id', 'p_late_until', 'p_policy']::text[], array['bigint', 'timestamptz', 'jsonb']::text[], 0, false, 'void'),
                 ('late_until', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('doubted_too_often', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
                 ('doubt_context', 'i', array['p_send']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('notice_given_up', 'ii', array['p_message', 'p_why']::text[], array['public.messages', 'text']::text[], 0, false, 'void'),
@@ -3684,9 +3685,9 @@ $$;
 
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
--- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken',
--- its flow has sent something by itself through the gateway, and answers besides.
+-- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
+-- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
+-- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -3703,8 +3704,12 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif (v_held.turn).reply = p -> 'parts' then
-        return jsonb_build_object('ok', true);
+    elsif (v_held.turn).reply = p -> 'parts' or (
+        (v_held.turn).reply is not null and exists (
+            select from public.messages as m where m.turn_id = (v_held.turn).id and m.part is not null
+        )
+    ) then
+        return jsonb_build_object('ok', true);  -- it may have grown meanwhile: see give_up
     elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
         select from public.messages as m
         where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
@@ -4955,12 +4960,28 @@ as $$
     )
 $$;
 
+-- Whether this part of a reply has been sent so often, each time into a doubt after which it was not there,
+-- that it is given up: what stands behind it, and who writes meanwhile, would wait for ever.
+create or replace function hybridflow.doubted_too_often(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select count(*) >= 4
+    from public.messages as m
+    where m.turn_id = p_message.turn_id and m.part is null and m.late_until is not null
+        and m.send_state = 'failed' and m.kind = p_message.kind
+        and m.identity is not distinct from p_message.identity and m.body is not distinct from p_message.body
+$$;
+
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
 -- late_seconds?, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. Returns
--- {turn_state, id_taken?} or {refused: reason}.
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not there
+-- five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
+-- {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4972,6 +4993,7 @@ declare
     v_held record;
     v_message public.messages;
     v_taken boolean := false;
+    v_given_up boolean := false;
 begin
     perform hybridflow.require_keys(
         'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
@@ -4987,6 +5009,14 @@ begin
         return v_held.refused;
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
+    elsif p ->> 'outcome' = 'not_sent' and hybridflow.doubted_too_often(v_message) then
+        perform hybridflow.give_up(v_message, 'five times nobody knew how it ended, and it was not there');
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+        v_given_up := true;
+        if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
+            -- Whoever holds it does not know what is next: a caption may be.
+            perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
+        end if;
     elsif p ->> 'outcome' = 'not_sent' then
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
     elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
@@ -5003,7 +5033,7 @@ begin
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
-    ) || hybridflow.told_taken(v_taken);
+    ) || hybridflow.told_taken(v_taken) || case when v_given_up then '{"given_up": true}' else '{}' end::jsonb;
 end
 $$;
 
@@ -5328,6 +5358,12 @@ begin
         elsif v_message.send_state = 'unknown' or (v_message.send_state = 'sending' and v_part is null) then
             return '{"refused": "in_doubt"}';
         end if;
+        if v_message.late_until is not null then
+            -- It was judged not to have left, after a doubt: its row stays for its late echo.
+            v_part := v_message.part;
+            update public.messages set part = null where id = v_message.id;
+            v_message := null;
+        end if;
         if v_message.id is null then
             v_part := coalesce(v_part, hybridflow.next_part(v_turn.id));
             if v_part >= 500 then
@@ -5345,8 +5381,7 @@ begin
             v_message := hybridflow.never_begun(v_held.session, v_part, p);
         end if;
         perform hybridflow.give_up(v_message, p ->> 'error');
-        update public.messages set send_state = 'failed', late_until = null, check_at = null
-        where id = v_message.id;
+        update public.messages set send_state = 'failed', check_at = null where id = v_message.id;
         perform hybridflow.after_settlement(v_turn.id, null);
     end if;
     return (
@@ -14767,7 +14802,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a8d61bfe7d50ee904a81a55d4483e24531fcf3f86fdd99b498dd9b849d761c34')
+    ('20261126145950', 'v0_3_0', '848db12b8a540e547bee86b85047c66f81994a1c2775149123dff27afa063a07')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

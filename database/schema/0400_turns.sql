@@ -1250,9 +1250,9 @@ $$;
 
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
--- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken',
--- its flow has sent something by itself through the gateway, and answers besides.
+-- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
+-- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
+-- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -1269,8 +1269,12 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif (v_held.turn).reply = p -> 'parts' then
-        return jsonb_build_object('ok', true);
+    elsif (v_held.turn).reply = p -> 'parts' or (
+        (v_held.turn).reply is not null and exists (
+            select from public.messages as m where m.turn_id = (v_held.turn).id and m.part is not null
+        )
+    ) then
+        return jsonb_build_object('ok', true);  -- it may have grown meanwhile: see give_up
     elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
         select from public.messages as m
         where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'

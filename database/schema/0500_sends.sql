@@ -672,12 +672,28 @@ as $$
     )
 $$;
 
+-- Whether this part of a reply has been sent so often, each time into a doubt after which it was not there,
+-- that it is given up: what stands behind it, and who writes meanwhile, would wait for ever.
+create or replace function hybridflow.doubted_too_often(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select count(*) >= 4
+    from public.messages as m
+    where m.turn_id = p_message.turn_id and m.part is null and m.late_until is not null
+        and m.send_state = 'failed' and m.kind = p_message.kind
+        and m.identity is not distinct from p_message.identity and m.body is not distinct from p_message.body
+$$;
+
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
 -- late_seconds?, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. Returns
--- {turn_state, id_taken?} or {refused: reason}.
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not there
+-- five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
+-- {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -689,6 +705,7 @@ declare
     v_held record;
     v_message public.messages;
     v_taken boolean := false;
+    v_given_up boolean := false;
 begin
     perform hybridflow.require_keys(
         'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
@@ -704,6 +721,14 @@ begin
         return v_held.refused;
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
+    elsif p ->> 'outcome' = 'not_sent' and hybridflow.doubted_too_often(v_message) then
+        perform hybridflow.give_up(v_message, 'five times nobody knew how it ended, and it was not there');
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+        v_given_up := true;
+        if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
+            -- Whoever holds it does not know what is next: a caption may be.
+            perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
+        end if;
     elsif p ->> 'outcome' = 'not_sent' then
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
     elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
@@ -720,7 +745,7 @@ begin
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
-    ) || hybridflow.told_taken(v_taken);
+    ) || hybridflow.told_taken(v_taken) || case when v_given_up then '{"given_up": true}' else '{}' end::jsonb;
 end
 $$;
 

@@ -125,6 +125,12 @@ begin
         elsif v_message.send_state = 'unknown' or (v_message.send_state = 'sending' and v_part is null) then
             return '{"refused": "in_doubt"}';
         end if;
+        if v_message.late_until is not null then
+            -- It was judged not to have left, after a doubt: its row stays for its late echo.
+            v_part := v_message.part;
+            update public.messages set part = null where id = v_message.id;
+            v_message := null;
+        end if;
         if v_message.id is null then
             v_part := coalesce(v_part, hybridflow.next_part(v_turn.id));
             if v_part >= 500 then
@@ -142,8 +148,7 @@ begin
             v_message := hybridflow.never_begun(v_held.session, v_part, p);
         end if;
         perform hybridflow.give_up(v_message, p ->> 'error');
-        update public.messages set send_state = 'failed', late_until = null, check_at = null
-        where id = v_message.id;
+        update public.messages set send_state = 'failed', check_at = null where id = v_message.id;
         perform hybridflow.after_settlement(v_turn.id, null);
     end if;
     return (

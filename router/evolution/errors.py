@@ -58,6 +58,7 @@ _MEDIA_AWAY = (
     *("fetch failed", "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "ECONNRESET"),
     *("(reading 'data')", "[object Object]"),
 )
+_WITHOUT_MEDIA = ("sendText", "sendReaction", "sendLocation", "sendContact", "sendPoll")
 _LONGEST_SAID = 2000  # characters of an error that are kept
 _LONGEST_ID = 500  # characters of a message's id; the Cloud API's have some 70
 DEEPEST = 200
@@ -133,7 +134,7 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     if 200 <= status < 300:
         return _judge_sent(body, said)
     if is_send and (judged := _judge_media(status, said)) is not None:
-        return judged
+        return _of_no_media(judged, said) if _has_no_media(response.request) else judged
     if 300 <= status < 400:
         return EvolutionRefused(f"{said}: it points elsewhere, the server's URL is not right")
     if status == 429:
@@ -195,6 +196,15 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
     if status == 500 and any(words in said for words in _MEDIA_AWAY):
         return MediaAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
     return None
+
+
+def _has_no_media(request: httpx.Request) -> bool:
+    return any(f"/message/{method}/" in request.url.path for method in _WITHOUT_MEDIA)
+
+
+def _of_no_media(judged: EvolutionError, said: str) -> EvolutionError:
+    """Return what such words mean of a text: what Evolution itself asks is away, or refuses."""
+    return EvolutionAway(said) if isinstance(judged, EvolutionAway) else EvolutionRefused(said)
 
 
 def _judge_sent(body: Any, said: str) -> EvolutionError | None:

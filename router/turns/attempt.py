@@ -114,7 +114,7 @@ class TurnAttempt:
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
         self._is_by_flow = False
-        self._is_dead = False
+        self._is_dead = self._is_incomplete = False
         self._stopped = False
         self._began = workshop.reach.now()
         self._claimed_at = turn.now
@@ -326,7 +326,7 @@ class TurnAttempt:
                 level=logging.ERROR,
             )  # fmt: skip
             return
-        self._log_replied()
+        self._log_over()
 
     async def _hand_off(self, called: Mapping[str, Any]) -> None:
         """Call a human, after all that was to be said. Raises SendStopped."""
@@ -356,8 +356,7 @@ class TurnAttempt:
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
             if self._is_lost(failed):
-                await self._give_up(part, message, failed.cause)
-                return True
+                return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
                 await self._save_reply()  # the fence may not have been asked
             raise
@@ -375,9 +374,17 @@ class TurnAttempt:
         cause = failed.cause
         return isinstance(cause, MessageRefused) or (is_last and isinstance(cause, MediaAway))
 
-    async def _give_up(self, part: int, message: Outgoing, why: Exception) -> None:
-        """Have the state give up a part: what follows it is next. Raises SendStopped."""
-        await self._save_reply()
+    async def _give_up(self, part: int, message: Outgoing, why: Exception) -> bool:
+        """Have the state give up a part: what follows it is next. Raises SendStopped.
+
+        False: nobody knows whether it left after all, and the turn is put aside.
+        """
+        try:
+            await self._save_reply()
+        except SendStopped as stopped:
+            # Where the turn has ended with this part, give_up_part says how.
+            if stopped.reason == _BOTH:
+                raise
         asked = GiveUpPart(
             **self._turn.held,
             part=part,
@@ -388,14 +395,17 @@ class TurnAttempt:
         )
         answer = await give_up_part(self._shop.database, asked)
         if isinstance(answer, Refusal):
+            if answer.refused in ("already_sent", "in_doubt"):  # a webhook has told of it
+                return answer.refused == "already_sent"
             raise SendStopped(answer.refused)
         self._turn = self._turn.model_copy(update={"reply": answer.reply})
-        self._is_dead = answer.turn_state == "dead"
+        self._is_dead, self._is_incomplete = answer.turn_state == "dead", True
         self._log(
             Action.EVOLUTION_SEND_FAILED, f"part {part + 1} ({message.kind}) is given up: {why}",
             level=logging.WARNING, turn_state=answer.turn_state,
         )  # fmt: skip
         self._shop.wake_notices()
+        return True
 
     async def _go_on_without_reply(self) -> None:
         """Go on where parts have begun and no reply is written down.
@@ -427,10 +437,8 @@ class TurnAttempt:
         answer = await finish_turn(self._shop.database, asked)
         if isinstance(answer, Refusal) or answer.in_doubt:
             return
-        if answer.incomplete:
-            self._log(Action.TURN_CANCELLED, "a part of it is not sent", reason="incomplete")
-        else:
-            self._log_replied()
+        self._is_incomplete = bool(answer.incomplete)
+        self._log_over()
 
     async def _fail(
         self,
@@ -456,6 +464,12 @@ class TurnAttempt:
         )
         if state == "dead":
             self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
+
+    def _log_over(self) -> None:
+        if self._is_incomplete:
+            self._log(Action.TURN_CANCELLED, "a part of it is not sent", reason="incomplete")
+        else:
+            self._log_replied()
 
     def _log_replied(self) -> None:
         self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully")

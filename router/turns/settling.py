@@ -11,7 +11,7 @@ from router.sending.outcomes import ID_TAKEN, SendStopped
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn, TurnPart
 from router.state.calls.model import Refusal
-from router.state.calls.sends import SettleSend, settle_send
+from router.state.calls.sends import SendSettled, SettleSend, settle_send
 from router.state.database import Database, Json
 from router.tenants.instance import TenantLine
 
@@ -50,8 +50,9 @@ class Settling:
             zip(doubtful, verdict.findings, strict=True),
             key=lambda found: found[1].outcome == "unknown",
         ):
-            state = await self._tell(turn, part, finding, verdict.check_after)
-            if finding.outcome == "unknown":
+            told = await self._tell(turn, part, finding, verdict.check_after)
+            state = told.turn_state or "gone"
+            if finding.outcome == "unknown" or told.given_up:
                 _log_closed(turn, state)
                 return None
             turn = _with_part(turn, part, "sent" if finding.outcome == "sent" else "failed")
@@ -90,7 +91,7 @@ class Settling:
 
     async def _tell(
         self, turn: ClaimedTurn, part: TurnPart, finding: Finding, check_after: float
-    ) -> str:
+    ) -> SendSettled:
         asked = SettleSend(
             **turn.held,
             message_id=part.message_id,
@@ -112,7 +113,7 @@ class Settling:
         )  # fmt: skip
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
-        return answer.turn_state or "gone"
+        return answer
 
 
 def _log_closed(turn: ClaimedTurn, state: str) -> None:

@@ -268,3 +268,17 @@ async def test_the_rest_of_a_text_behind_a_refused_piece_is_said(
         (turn,) = await stage.turns_end()
         assert [reply[0] for reply in stage.maria.replies] == ["a", "c"]
         assert (turn["state"], turn["incomplete"]) == ("sent", True)
+
+
+@pytest.mark.parametrize("behind", [[], [{"text": "três"}]], ids=["alone", "before a text"])
+async def test_the_caption_of_a_first_picture_that_evolution_refuses_is_said(
+    stage: Stage, n8n: AnsweringN8n, behind: list[dict[str, str]]
+):
+    picture = {"media": PNG, "file_name": "a.png", "caption": "Bolo de milho"}
+    n8n.says({"messages": [picture, *behind], "usage": {"tokens_in": 7, "tokens_out": 2}})
+    stage.shop.fail("sendMedia", NO_PICTURE)
+    await stage.maria.writes("tem foto?")
+    (turn,) = await stage.turns_end()
+    assert stage.maria.replies == ["Bolo de milho", *(each["text"] for each in behind)]
+    assert (turn["state"], turn["incomplete"], turn["attempt"]) == ("sent", True, 1)
+    assert (turn["tokens_in"], turn["tokens_out"]) == (7, 2)

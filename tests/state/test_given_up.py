@@ -6,6 +6,7 @@ import pytest
 
 from router.state.database import Json
 from tests.state.conversation import Conversation, held
+from tests.state.test_answered import doubt, reclaim, settle
 from tests.state.test_flows_that_answer import answers
 from tests.state.test_said_so_far import flow_of, says, so_far
 
@@ -232,3 +233,44 @@ async def test_a_flow_of_which_nothing_left_is_not_done(talk: Conversation):
     turn = await flow_of(talk)
     await give_up(talk, turn, None)
     assert await talk.database.call("finish_turn", held(turn)) == {"refused": "not_sent"}
+
+
+async def test_the_reply_that_has_grown_is_not_written_down_anew(talk: Conversation):
+    turn = await answering(talk, picture("Bolo"))
+    begun = await talk.begin(turn, "[image]", 0)
+    of = {"tenant_id": 1, "message_id": begun["message_id"], "chosen_id": begun["chosen_id"]}
+    await talk.database.call("fail_send", {**of, "given_up": "400: no"})
+    assert await answers(talk, turn, [picture("Bolo")]) == {"ok": True}
+    assert (await give_up(talk, turn, error="400: no"))["reply"] == [picture("Bolo"), "Bolo"]
+
+
+async def test_what_may_still_show_up_late_keeps_its_own_row(talk: Conversation):
+    turn = await answering(talk, picture("Bolo"), "dois")
+    begun = await talk.begin(turn, "[image]", 0)
+    await doubt(talk, turn, begun)
+    again = await reclaim(talk)
+    await settle(talk, again, begun, "not_sent")
+    await give_up(talk, again)
+    first, second = await talk.sql(
+        "select part, given_up, late_until from messages where from_me order by id"
+    )
+    assert (first["part"], first["given_up"]) == (None, None)
+    assert first["late_until"] is not None
+    assert (second["part"], second["given_up"], second["late_until"]) == (0, WHY, None)
+
+
+async def test_what_is_in_doubt_every_time_is_given_up_in_the_end(talk: Conversation):
+    turn = await answering(talk, picture("Bolo"), "dois")
+    for turn_of_five in range(5):
+        begun = await talk.begin(turn, "[image]", 0)
+        await doubt(talk, turn, begun)
+        turn = await reclaim(talk)
+        told = await settle(talk, turn, begun, "not_sent")
+        assert told.get("given_up", False) is (turn_of_five == 4)
+    assert await talk.turn_states() == ["sending"]
+    again = await reclaim(talk)
+    assert again["reply"] == [picture("Bolo"), "Bolo", "dois"]
+    assert [part["part"] for part in again["parts"] if part["given_up"]] == [0]
+    await send(talk, again, "Bolo", 1)
+    assert (await send(talk, again, "dois", 2))["turn_state"] == "sent"
+    assert (await the_turn(talk))["incomplete"]

@@ -398,3 +398,23 @@ def test_a_lost_answer_leaves_a_send_in_doubt_unless_nothing_can_have_been_writt
     assert type(judge_failure(failure, is_send=True)) is for_a_send
     assert type(judge_failure(failure, is_send=False)) is for_another
     assert KEY not in str(judge_failure(failure, is_send=True))
+
+
+@pytest.mark.parametrize("method", ["sendText", "sendReaction", "sendLocation", "sendContact"])
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("connect ECONNREFUSED 10.0.0.1:6379", EvolutionAway),
+        ("fetch failed", EvolutionAway),
+        ("Request failed with status code 503", EvolutionAway),
+        ("Request failed with status code 401", EvolutionRefused),
+    ],
+)
+def test_what_says_so_of_no_media_is_evolution_itself(
+    method: str, words: str, meaning: type[EvolutionError]
+) -> None:
+    response = answer(500, error(500, words))
+    response.request = httpx.Request("POST", f"http://evolution.example/message/{method}/shop")
+    assert type(judge_answer(response, is_send=True)) is meaning
+    response.request = httpx.Request("POST", "http://evolution.example/message/sendMedia/shop")
+    assert isinstance(judge_answer(response, is_send=True), MediaAway | MediaRefused)

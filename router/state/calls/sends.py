@@ -205,10 +205,14 @@ class SettleSend(Asked):
 
 
 class SendSettled(Answer):
-    """What has become of the turn; `id_taken`: the id is another message's."""
+    """What has become of the turn; `id_taken`: the id is another message's.
+
+    `given_up`: it was in doubt too often, and is passed over by another attempt.
+    """
 
     turn_state: str | None
     id_taken: bool | None = None
+    given_up: bool | None = None
 
 
 async def settle_send(database: Database, asked: SettleSend) -> SendSettled | Refusal:
