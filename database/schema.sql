@@ -169,7 +169,7 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
-                ('bury_exhausted', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'bigint[]'),
+                ('bury_lapsed', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'bigint[]'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
@@ -410,7 +410,6 @@ begin
                 ('message_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('turn_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
-                ('note_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('notice_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
@@ -1108,6 +1107,10 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
+add column if not exists failed_at timestamptz,
+add column if not exists failed_since timestamptz,
+add column if not exists error_code text,
+add column if not exists undelivered_turns bigint[] not null default '{}',
 add column if not exists given_up text;
 
 comment on column public.messages.given_up is
@@ -2926,7 +2929,7 @@ $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
 -- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -3360,7 +3363,7 @@ $$;
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
 -- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
 -- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
 -- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
 -- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
 -- claimed.
@@ -3398,7 +3401,7 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -7044,12 +7047,6 @@ $$;
 -- Cloud channel) comes later, as a delivery state, and states come in any order. A reply of which nothing
 -- arrived, and nothing can any more, counts as not said: its messages are answered again, a few times.
 
-alter table public.messages
-add column if not exists failed_at timestamptz,
-add column if not exists failed_since timestamptz,
-add column if not exists error_code text,
-add column if not exists undelivered_turns bigint[] not null default '{}';
-
 comment on column public.messages.failed_at is
 'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
 comment on column public.messages.failed_since is
@@ -8254,6 +8251,8 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
+    insert into public.changes (tenant_id, session_id, kind)
+    values (v_note.tenant_id, v_note.session_id, 'note');
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -8294,14 +8293,18 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_removed bigint;
+    v_removed public.session_notes;
 begin
     perform hybridflow.require_keys('remove_note', p, '{tenant_id,session_id,note_id}');
     perform hybridflow.require_own(p);
     delete from public.session_notes
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
-    returning id into v_removed;
-    return jsonb_build_object('removed', v_removed is not null);
+    returning * into v_removed;
+    if v_removed.id is not null then
+        insert into public.changes (tenant_id, session_id, kind)
+        values (v_removed.tenant_id, v_removed.session_id, 'note');
+    end if;
+    return jsonb_build_object('removed', v_removed.id is not null);
 end
 $$;
 
@@ -13026,18 +13029,6 @@ begin
 end
 $$;
 
-create or replace function hybridflow.note_changed()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    insert into public.changes (tenant_id, session_id, kind)
-    values (coalesce(new.tenant_id, old.tenant_id), coalesce(new.session_id, old.session_id), 'note');
-    return null;
-end
-$$;
-
 create or replace function hybridflow.notice_changed()
 returns trigger
 language plpgsql
@@ -13108,10 +13099,6 @@ execute function hybridflow.session_changed('pause');
 create or replace trigger sessions_gone
 after delete on public.sessions
 for each row execute function hybridflow.session_changed('gone');
-
-create or replace trigger notes_changed
-after insert or delete on public.session_notes
-for each row execute function hybridflow.note_changed();
 
 create or replace trigger notices_begun
 after insert on public.notices
@@ -14802,7 +14789,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '848db12b8a540e547bee86b85047c66f81994a1c2775149123dff27afa063a07')
+    ('20261126145950', 'v0_3_0', '111937195236ceb7b28fd0c889fd916eb2ddb5662f0d0e42afa692bf9a649a9f')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

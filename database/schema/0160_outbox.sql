@@ -111,6 +111,10 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
+add column if not exists failed_at timestamptz,
+add column if not exists failed_since timestamptz,
+add column if not exists error_code text,
+add column if not exists undelivered_turns bigint[] not null default '{}',
 add column if not exists given_up text;
 
 comment on column public.messages.given_up is

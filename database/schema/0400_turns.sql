@@ -491,7 +491,7 @@ $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
 -- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -925,7 +925,7 @@ $$;
 -- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
 -- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
 -- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_exhausted); after_tenant is for
+-- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
 -- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
 -- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
 -- claimed.
@@ -963,7 +963,7 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));

@@ -4,12 +4,6 @@
 -- Cloud channel) comes later, as a delivery state, and states come in any order. A reply of which nothing
 -- arrived, and nothing can any more, counts as not said: its messages are answered again, a few times.
 
-alter table public.messages
-add column if not exists failed_at timestamptz,
-add column if not exists failed_since timestamptz,
-add column if not exists error_code text,
-add column if not exists undelivered_turns bigint[] not null default '{}';
-
 comment on column public.messages.failed_at is
 'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
 comment on column public.messages.failed_since is

@@ -90,6 +90,8 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
+    insert into public.changes (tenant_id, session_id, kind)
+    values (v_note.tenant_id, v_note.session_id, 'note');
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -130,13 +132,17 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_removed bigint;
+    v_removed public.session_notes;
 begin
     perform hybridflow.require_keys('remove_note', p, '{tenant_id,session_id,note_id}');
     perform hybridflow.require_own(p);
     delete from public.session_notes
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
-    returning id into v_removed;
-    return jsonb_build_object('removed', v_removed is not null);
+    returning * into v_removed;
+    if v_removed.id is not null then
+        insert into public.changes (tenant_id, session_id, kind)
+        values (v_removed.tenant_id, v_removed.session_id, 'note');
+    end if;
+    return jsonb_build_object('removed', v_removed.id is not null);
 end
 $$;

@@ -87,18 +87,6 @@ begin
 end
 $$;
 
-create or replace function hybridflow.note_changed()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    insert into public.changes (tenant_id, session_id, kind)
-    values (coalesce(new.tenant_id, old.tenant_id), coalesce(new.session_id, old.session_id), 'note');
-    return null;
-end
-$$;
-
 create or replace function hybridflow.notice_changed()
 returns trigger
 language plpgsql
@@ -169,10 +157,6 @@ execute function hybridflow.session_changed('pause');
 create or replace trigger sessions_gone
 after delete on public.sessions
 for each row execute function hybridflow.session_changed('gone');
-
-create or replace trigger notes_changed
-after insert or delete on public.session_notes
-for each row execute function hybridflow.note_changed();
 
 create or replace trigger notices_begun
 after insert on public.notices
