@@ -139,7 +139,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "a send begins": ("update messages set send_state = 'sending'", "message"),
     "a turn's state": ("update turns set state = 'cancelled'", "turn"),
     "a note": (
-        "insert into session_notes (tenant_id, session_id, body, author) values (1, 1, 'n', 'a')",
+        """select add_note('{"tenant_id": 1, "session_id": 1, "body": "n"}')""",
         "note",
     ),
     "a notice": (A_NOTICE, "notice"),
@@ -173,7 +173,8 @@ async def test_a_note_and_a_notice_that_go_or_end_are_told(talk: Conversation):
     for what in ("a note", "a notice"):
         await talk.sql(CHANGES[what][0])
     since = (await read(talk))["position"]
-    await talk.sql("delete from session_notes")
+    of = "jsonb_build_object('tenant_id', 1, 'session_id', 1, 'note_id', id)"
+    await talk.sql(f"select remove_note({of}) from session_notes")
     await talk.sql("update notices set state = 'dead'")
     assert kinds(await read(talk, since)) == {("note", 1), ("notice", 1)}
 
