@@ -4982,8 +4982,8 @@ $$;
 -- late_seconds?, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not there
--- five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not
+-- there five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
 -- {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
@@ -14789,7 +14789,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '111937195236ceb7b28fd0c889fd916eb2ddb5662f0d0e42afa692bf9a649a9f')
+    ('20261126145950', 'v0_3_0', 'cdc59d7dc23c9737a070114540ea6ec25b818b2fd0f3d50a2cad6b9e94c15d00')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -691,8 +691,8 @@ $$;
 -- late_seconds?, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not there
--- five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not
+-- there five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
 -- {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
