@@ -28,6 +28,7 @@ from router.n8n.dependencies import FlowServices
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.opening import make_trial
 from router.n8n.received_media import ReceivedMedia
+from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.running.stopping import end_tasks
 from router.sharing.at_once import AtOnce
@@ -114,7 +115,7 @@ def _services(
             wake_eraser=workers.eraser.wake,
             sign_ins=sign_ins(settings),
             cookies=cookies(settings),
-            trial=make_trial(settings, outside.flows),
+            trial=_trial(settings, outside),
         ),
         console=ConsoleServices(
             demo=demo,
@@ -127,6 +128,12 @@ def _services(
         streams=workers.streams,
         flows=_for_flows(settings, outside, workers, callers),
     )
+
+
+def _trial(settings: Settings, outside: Outside) -> FlowTrial:
+    if not settings.n8n_enabled:  # what is configured of it is not used
+        settings = settings.model_copy(update={"n8n_webhook_url": None})
+    return make_trial(settings, outside.trials)
 
 
 def _for_flows(

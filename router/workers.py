@@ -53,6 +53,9 @@ from router.turns.media import PartMedia
 from router.turns.opening import Tools, make_dispatcher
 
 _log = logging.getLogger(__name__)
+_TRIALS = (
+    4  # test turns of all tenants at once; they take no line of a turn that a customer waits for
+)
 _BESIDE_FLOWS = 10  # connections to n8n for probes, beside those that flows hold
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
@@ -64,6 +67,7 @@ class Outside:
     entrances: Entrances
     http: httpx.AsyncClient
     flows: httpx.AsyncClient
+    trials: httpx.AsyncClient
     pools: TenantPools
     places: SendPlaces
     evolution: EvolutionClient
@@ -94,6 +98,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     http = await stack.enter_async_context(open_own_http(settings.send_timeout))
     lines = settings.n8n_max_in_flight + _BESIDE_FLOWS
     flows = await stack.enter_async_context(open_flows_http(settings.n8n_answer_seconds, lines))
+    trials = await stack.enter_async_context(open_flows_http(settings.n8n_answer_seconds, _TRIALS))
     places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
     pools = TenantPools(settings, places.count)
     stack.push_async_callback(pools.close)
@@ -101,7 +106,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     providers = open_providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    return Outside(entrances, http, flows, pools, places, evolution, providers)
+    return Outside(entrances, http, flows, trials, pools, places, evolution, providers)
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:

@@ -4,7 +4,8 @@
 -- an hour after it began at the latest with the next one that begins.
 
 create table if not exists public.dry_turns (
-    id bigint generated always as identity primary key,
+    -- Far from those of turns: a flow may keep what it books by turn_id.
+    id bigint generated always as identity (start with 9000000000000000) primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     token_hash bytea not null,
     began_at timestamptz not null,
@@ -25,8 +26,8 @@ alter table public.dry_turns enable row level security;
 -- A test turn of that tenant, which lasts so many seconds. `flow`: another than the tenant's own is tried,
 -- which only the deployment may name, for it is a path in its n8n. Returns {dry_turn_id, token, now,
 -- tenant}: the tenant as a turn's context has it, without its keys. PT404: no such instance; PT403: a flow
--- that the caller may not name; PT409: the tenant has an LLM key of its own, so that no flow gets its
--- turns, or it has had 60 test turns within an hour.
+-- that the caller may not name; PT409: the tenant is not active, or has an LLM key of its own, so that no
+-- flow gets its turns, or it has had 60 test turns within an hour.
 create or replace function public.begin_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -45,7 +46,9 @@ begin
     elsif p ->> 'flow' is not null then
         perform hybridflow.require_role(p -> 'caller', null, 'admin');
     end if;
-    if v_tenant.llm_api_key is not null then
+    if not v_tenant.is_active then
+        raise exception 'the tenant is not active: nothing is answered for it' using errcode = 'PT409';
+    elsif v_tenant.llm_api_key is not null then
         raise exception 'the tenant has an LLM key of its own: its turns go to no flow' using errcode = 'PT409';
     end if;
     perform pg_advisory_xact_lock(hashtextextended('dry turns:' || v_tenant.id, 0));

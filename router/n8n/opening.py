@@ -4,6 +4,7 @@ import httpx
 from pydantic import SecretStr
 
 from router.configuration.settings import Settings
+from router.n8n.addresses import public_api
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.handler import FlowRules, N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
@@ -77,5 +78,5 @@ def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandl
 def make_eraser(settings: Settings, database: Database, http: httpx.AsyncClient) -> ExecutionEraser:
     """Return the loop that has n8n forget the erased; it is not running."""
     webhooks = settings.n8n_webhook_url or f"http://localhost:{settings.n8n_port}/webhook"
-    url = settings.n8n_public_api_url or f"{webhooks.partition('/webhook')[0]}/api/v1"
+    url = settings.n8n_public_api_url or public_api(webhooks)
     return ExecutionEraser(database, http, ExecutionsApi(url, settings.n8n_public_api_key))

@@ -14,6 +14,7 @@ import httpx
 from pydantic import BaseModel, Field
 
 from router.llm.provider import LlmError
+from router.n8n.addresses import for_editor
 from router.n8n.answering import NotTaken, ask_flow, understand
 from router.n8n.dry_turns import DRY_JID, shown_values
 from router.n8n.handler import KEY_HEADER, FlowRules
@@ -118,7 +119,7 @@ class FlowTrial:
 
     def _url(self, flow: str | None, *, in_editor: bool) -> str:
         url = self._rules.url_of(flow)
-        return url.replace("/webhook", "/webhook-test", 1) if in_editor else url
+        return for_editor(url) if in_editor else url
 
     def _payload(self, turn: ClaimedTurn, dry: BegunDryTurn, contract: Contract) -> TurnPayload:
         terms = self._rules.terms

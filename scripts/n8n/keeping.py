@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from scripts.n8n.server import N8nServer
 
@@ -39,16 +39,18 @@ def kept_alive(
             if not server.has_ended():
                 continue
             waited = pause(waited, time.monotonic() - started)
-            tell(f"n8n has ended, and is started again in {waited:g} s. Its last words:")
-            tell(server.log_end())
-            server.stop()
-            if ending.wait(waited):
-                return
-            started = time.monotonic()
+            with suppress(OSError, ValueError):  # there may be nobody to tell any more
+                tell(f"n8n has ended, and is started again in {waited:g} s. Its last words:")
+                tell(server.log_end())
             try:
+                server.stop()
+                if ending.wait(waited):
+                    return
+                started = time.monotonic()
                 server.start()
             except (OSError, ValueError) as error:
-                tell(f"n8n could not be started: {error}")
+                with suppress(OSError, ValueError):
+                    tell(f"n8n could not be started: {error}")
 
     keeper = threading.Thread(target=keep, name="n8n", daemon=True)
     keeper.start()

@@ -23,6 +23,7 @@ from scripts.n8n.installation import Installation
 DATABASE = "n8n"
 # By its path: where n8n works is not where this project can be imported from.
 SUPERVISOR = (sys.executable, "-P", str(Path(__file__).resolve().with_name("supervisor.py")))
+_LONGEST_END = 20_000  # bytes of the log that are read for its end
 _READY_SECONDS = 180.0
 _STOP_SECONDS = 25.0  # longer than the supervisor's grace
 
@@ -179,8 +180,10 @@ class N8nServer:
         self.stop()
 
     def log_end(self) -> str:
-        """Return the last lines that it wrote."""
-        text = (self.home.folder / "n8n.log").read_text(errors="replace")
+        """Return the last lines that it wrote; of a long log only the end is read."""
+        with (self.home.folder / "n8n.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LONGEST_END))
+            text = log.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-20:])
 
 

@@ -18,7 +18,10 @@ _GRACE_SECONDS = 10.0
 
 def main() -> int:
     """Supervise the command of sys.argv; return its exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one who started us, too
+    # Ctrl-C and a closed terminal reach who started us, too, whose end is then seen.
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     with (
         subprocess.Popen(  # noqa: S603 - the command is the starter's own
             sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True

@@ -1,0 +1,19 @@
+"""Addresses that follow from that of n8n's webhooks (`https://n8n.example/webhook`).
+
+Only the path is looked at: a host may have "webhook" in its name, too.
+"""
+
+from urllib.parse import urlsplit, urlunsplit
+
+
+def for_editor(url: str) -> str:
+    """Return where the editor listens for what is posted to this webhook."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path.replace("/webhook", "/webhook-test", 1)))
+
+
+def public_api(webhooks_url: str) -> str:
+    """Return n8n's public API, beside its webhooks."""
+    parts = urlsplit(webhooks_url)
+    path = parts.path.partition("/webhook")[0]
+    return urlunsplit(parts._replace(path=f"{path}/api/v1", query="", fragment=""))
