@@ -4402,6 +4402,8 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
+        insert into public.changes (tenant_id, session_id, kind)
+        values (p_message.tenant_id, p_message.session_id, 'message');
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -14792,7 +14794,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '9bfbf036156f4d275e8ec3e8bc636af6a9216c88b099aa8a4069d83926eb8922')
+    ('20261126145950', 'v0_3_0', 'fb3584c3c6e8e3b0fed5f89348a280002b933c72397555949f67092eb7b49ff1')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

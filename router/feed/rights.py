@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from router.errors import StateError
 from router.feed.feed import Feed
 from router.feed.followers import Follower
 from router.running.loops import Loop
@@ -52,7 +51,7 @@ class Rights:
             those = list(asked.values())
             for start in range(0, len(those), _AT_ONCE):
                 await self._ask(those[start : start + _AT_ONCE])
-        except StateError:
+        except Exception:
             if self._clock() > self._known_at + _BELIEVED:
                 for each in self._feed.followers:
                     each.end("again")

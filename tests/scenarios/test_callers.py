@@ -108,6 +108,7 @@ async def test_no_path_leads_from_one_tenant_into_another(office: Office):
     own = {
         *(("/api/tenants", "get"), ("/api/api-keys", "get"), ("/api/me", "get")),
         *(("/api/session", "post"), ("/api/session", "delete")),
+        ("/api/stream", "get"),  # has no end: test_stream asks for it
     }
     asked = 0
     for path, methods in office.app.openapi()["paths"].items():

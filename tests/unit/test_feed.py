@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, DatabaseFault
 from router.feed import events
 from router.feed.feed import Feed, FeedAway
 from router.feed.followers import MOST_WAITING, Follower, Look
@@ -28,6 +28,7 @@ class State:
         self.changes: list[Json] = []
         self.refused: list[Json] = []
         self.lost = self.is_away = False
+        self.fault: Exception = DatabaseAway("away")
         self.position = 0
 
     def happens(self, tenant_id: int | None = 1, session_id: int | None = 1, **more: Any) -> None:
@@ -39,7 +40,7 @@ class State:
         self.asked.append({"function": function, **argument})
         await asyncio.sleep(0)
         if self.is_away:
-            raise DatabaseAway("away")
+            raise self.fault
         if function == "may_follow":
             return {"ended": self.refused}
         if function == "call_followers":
@@ -258,15 +259,17 @@ async def test_a_token_that_is_over_ends_what_it_opened():
     assert (over.is_over, not_yet.is_over) == (True, False)
 
 
-async def test_where_nobody_can_say_for_long_who_may_look_nobody_may():
+@pytest.mark.parametrize("fault", [DatabaseAway("away"), DatabaseFault("deadlock"), KeyError("x")])
+async def test_where_nobody_can_say_for_long_who_may_look_nobody_may(fault: Exception):
     feed = feed_of(state := State())
+    state.fault = fault
     (one,) = await joined(feed)
     now = 0.0
     rights = Rights(feed, state, clock=lambda: now)
     state.is_away = True
     for moment, is_over in ((5.0, False), (20.0, False), (21.0, True)):
         now = moment
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(type(fault)):
             await rights.step()
         assert one.is_over is is_over
 
