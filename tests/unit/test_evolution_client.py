@@ -99,8 +99,8 @@ async def test_the_cloud_channel_needs_no_status(client: WholeEvolution, shop: B
         (failures.META_AWAY, SendInDoubt, 0),
         (failures.TAKEN_THEN_META_AWAY, SendInDoubt, 1),
         (failures.TAKEN_THEN_NOT_STORED, SendInDoubt, 1),
-        (failures.MEDIA_NOT_FOUND, MediaRefused, 0),
-        (failures.UPLOAD_REFUSED, MediaAway, 0),
+        (failures.MEDIA_NOT_FOUND, EvolutionRefused, 0),  # a text has none
+        (failures.UPLOAD_REFUSED, EvolutionAway, 0),
     ],
 )
 async def test_a_failed_send_says_whether_it_may_be_on_the_phone(
@@ -116,6 +116,21 @@ async def test_a_failed_send_says_whether_it_may_be_on_the_phone(
     assert type(raised.value) is error
     assert shop.token not in str(raised.value)
     assert len(shop.chat_at(MARIA).transcript) == on_the_phone
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(failures.MEDIA_NOT_FOUND, MediaRefused), (failures.UPLOAD_REFUSED, MediaAway)],
+)
+async def test_what_the_media_lacks_is_told_of_the_media(
+    hasty_client: WholeEvolution, shop: Business, fault: Fault, error: type[EvolutionError]
+) -> None:
+    shop.fail("sendMedia", fault)
+    picture = {"number": MARIA, "mediatype": "image", "media": "https://x.example/a.png"}
+    with pytest.raises(EvolutionError) as raised:
+        await hasty_client.send(at(shop), "message/sendMedia", picture)
+    assert type(raised.value) is error
+    assert shop.chat_at(MARIA).transcript == []
 
 
 async def test_a_429_says_how_long_to_wait(client: WholeEvolution, shop: Business) -> None:
