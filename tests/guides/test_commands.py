@@ -40,6 +40,12 @@ _TRY_BY_CURL = (
     """ -H "X-API-Key: $API_KEY" -H 'Content-Type: application/json'"""
     """ -d '{"text": "Have you got cake?"}'"""
 )
+_MEDIA = "wants a message with a picture: tests/scenarios/test_media_of_flows.py"
+_MEDIA_BY_CURL = (
+    'curl -X POST "$GATEWAY/chat/getBase64FromMediaMessage/my-instance" -H "apikey: $TOKEN"'
+    """ -H 'Content-Type: application/json'"""
+    """ -d '{"message": {"key": {"id": "the wa_id of a message"}}, "convertToMp4": false}'"""
+)
 _DEMO = "tests/scenarios/test_demo.py"
 _TOGETHER = "test_workflows_go_into_n8n_and_come_back_as_the_guide_says, for they need each other"
 _GIT = "is git's own, and wants a repository with a remote"
@@ -85,12 +91,14 @@ ELSEWHERE = {
     "python -m benchmarks.n8n --engine vm": _SMALL,
     "python -m benchmarks.reply": _SMALL,
     "python -m benchmarks.size": _SMALL,
+    "python -m benchmarks.stream": _SMALL,
     "python -m benchmarks.faults": _HARNESS,
     "python -m benchmarks.faults --seed 1 --conversations 10000": _HARNESS,
     "python -m scripts.n8n start": _SERVE,
     "python -m scripts.n8n try": _TRY,
     'python -m scripts.n8n try --tenant my-instance --text "Have you got cake?"': _TRY,
     _TRY_BY_CURL: _TRY,
+    _MEDIA_BY_CURL: _MEDIA,
     "python -m scripts.n8n import": _TOGETHER,
     "python -m scripts.n8n export": _TOGETHER,
     "docker compose ps": _COMPOSE,
