@@ -143,7 +143,7 @@ def test_size_walks_every_path_on_both_databases():
     paths = {" ".join(row[3:]) for row in rows}
     assert {"a known contact writes", "turns are claimed", "a batch is pruned"} <= paths
     calls = Counter({" ".join(row[3:]): int(row[1]) for row in rows})
-    assert calls["a known contact writes"] == 4 * calls["somebody new writes"] == 8
+    assert calls["a known contact writes"] == 5 * calls["somebody new writes"] == 10
 
 
 def test_size_asks_for_room_enough_for_its_walks():

@@ -6,6 +6,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import httpx2
 import pytest
 
 from loopback.anthropic import Anthropic
@@ -131,7 +132,7 @@ async def test_an_answer_that_never_comes_ends_at_the_clients_time_out(
 ) -> None:
     llm.fail(llm.never_answers())
     with pytest.raises(anthropic.APITimeoutError):
-        await ask(client, timeout=httpx.Timeout(10, read=0.3))
+        await ask(client, timeout=httpx2.Timeout(10, read=0.3))
     [asked] = await llm.asked()
     assert asked.status is None
 

@@ -28,7 +28,7 @@ USER = "0198c0de-0000-7000-8000-00000000a11a"
 HASH = "ab" * 32
 OF_A_TURN = {
     "handler_since",
-    *("debounce_until", "execution_id", "execution_told_at", "reserved_on", "reserved_tokens"),
+    *("debounce_until", "execution_told_at", "reserved_on", "reserved_tokens"),
     *("retried_at", "stop_reason", "waits", "waits_for"),
 }
 LEFT_OUT: dict[type[Answer], set[str]] = {
