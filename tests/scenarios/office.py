@@ -12,6 +12,7 @@ from router.api.dependencies import ApiServices
 from router.api.routes import ROUTES as OPERATORS_ROUTES
 from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
+from router.feed.opening import make_streams
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.errors import install_error_handlers
 from router.http.services import provide
@@ -101,6 +102,7 @@ def build_app(services: ApiServices) -> FastAPI:
     """The part of the application that operators use."""
     app = FastAPI()
     provide(app, services)
+    provide(app, make_streams(services.settings, services.entrances))
     install_error_handlers(app)
     app.router.routes.extend(OPERATORS_ROUTES)
     return app
