@@ -285,9 +285,9 @@ $$;
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
 -- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
--- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody knows how it
--- ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is not written
--- down yet: that is done first, whatever the fence says then.
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
