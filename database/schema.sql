@@ -113,6 +113,9 @@ begin
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('delivery_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('stopped_by_newer', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -954,7 +957,10 @@ add column if not exists notes_to_llm boolean not null default false,
 add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
-constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1171,6 +1177,57 @@ as $$
         select from public.messages as m
         where m.id = p_session.away_message_id and (m.send_state = 'failed' or m.status = 'error')
     )
+$$;
+
+-- ==================== 0166_delivery.sql
+
+-- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+
+-- How a tenant's replies are said, for the router.
+create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+$$;
+
+-- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
+-- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
+-- where a human is called at its end: that is not left out. The session is locked.
+create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'new_message'
+    from public.tenants as t
+    where t.id = p_turn.tenant_id and t.new_message_stops
+        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
+        and exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+        )
+$$;
+
+-- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+create or replace function hybridflow.left_unsaid(p_turn public.turns)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(greatest(
+        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
+        - count(*), 0
+    ), 0)
+    from public.messages as m
+    where p_turn.incomplete and p_turn.reply is not null
+        and m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+    having p_turn.incomplete and p_turn.reply is not null
 $$;
 
 -- ==================== 0167_kept_by_people.sql
@@ -3099,7 +3156,7 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -4824,10 +4881,10 @@ $$;
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
--- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
--- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then.
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4857,10 +4914,12 @@ begin
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    v_stopped := coalesce(
+        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
+    );
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', 'paused');
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
     elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
         return jsonb_build_object('refused', 'stale');
     end if;
@@ -8583,7 +8642,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'evo_api_key',
+        'llm_api_key'
     ]::text[]
 $$;
 
@@ -8645,7 +8705,7 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
     ]::text[]
 $$;
 
@@ -8747,6 +8807,8 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -8782,6 +8844,7 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -8895,6 +8958,12 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -14754,7 +14823,8 @@ as $$
     union all
     select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
     union all
-    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    select p_turn.finished_at, 10, 'closed',
+        hybridflow.turn_of_story(p_turn) || jsonb_build_object('unsaid', hybridflow.left_unsaid(p_turn))
     where p_turn.finished_at is not null
 $$;
 
@@ -15086,7 +15156,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'aabc9e828d1e00e88b7914e7ccc9538537b5459a18b08a4a5acf8e816e8c6c7e')
+    ('20261126145950', 'v0_3_0', '92052eddc2fdb2c9b55ec675210ff0f4bdcca01fb590b3694bb5628a06e1577e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

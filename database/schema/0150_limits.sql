@@ -62,7 +62,10 @@ add column if not exists notes_to_llm boolean not null default false,
 add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
-constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
