@@ -22,6 +22,7 @@ from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.prompt import PromptRules, prompt_of_turn
+from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
@@ -303,7 +304,7 @@ class TurnAttempt:
             rules=tenant.reply_rules,
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
-            contact_wrote="\n".join(each.body for each in self._turn.history if each.in_turn),
+            contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
         )
         await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 

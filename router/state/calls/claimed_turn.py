@@ -66,6 +66,11 @@ class TurnMessage(Answer):
     kind: str
     body: str
     media: dict[str, Any] | None = None
+    transcript: str | None = None
+    """What is said in it, as it was heard; empty: nothing is."""
+    description: str | None = None
+    unheard: bool = False
+    """It was to be put into words, and is not, or not yet."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment
