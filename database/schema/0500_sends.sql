@@ -111,8 +111,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end

@@ -76,7 +76,8 @@ select hybridflow.apply_grants(
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
-        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
+        'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';

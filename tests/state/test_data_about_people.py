@@ -38,7 +38,7 @@ OF_THE_BUSINESS = {
     "dry_turns": "id tenant_id token_hash began_at ends_at said ended",
     "executions_to_erase": "execution_id tenant_id asked_at next_at error",
     # What changed in the last ten minutes, by ids that lead to nobody once they are erased.
-    "changes": "txid at tenant_id session_id turn_id kind sign_in",
+    "changes": "txid at tenant_id session_id turn_id kind sign_in router",
 }
 """What is in no contact's export: it is about the business, its people, or who was erased."""
 

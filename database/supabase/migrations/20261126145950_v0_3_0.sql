@@ -396,6 +396,7 @@ begin
                 ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
                 ('changes_kept', '', array[]::text[], array[]::text[], 0, false, 'interval'),
                 ('changes_told', '', array[]::text[], array[]::text[], 0, false, 'interval'),
+                ('tell_change', 'iiii', array['p_kind', 'p_tenant_id', 'p_session_id', 'p_turn_id']::text[], array['text', 'bigint', 'bigint', 'bigint']::text[], 2, false, 'void'),
                 ('message_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('turn_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -403,7 +404,8 @@ begin
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
                 ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
-                ('changes_since', 'iii', array['p_since', 'p_tenant_ids', 'p_most']::text[], array['pg_snapshot', 'bigint[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('changes_since', 'iiii', array['p_since', 'p_tenant_ids', 'p_most', 'p_everybodys']::text[], array['pg_snapshot', 'bigint[]', 'integer', 'boolean']::text[], 0, false, 'jsonb'),
+                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -4747,8 +4749,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -9082,8 +9083,7 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
-    insert into public.changes (tenant_id, session_id, kind)
-    values (v_note.tenant_id, v_note.session_id, 'note');
+    perform hybridflow.tell_change('note', v_note.tenant_id, v_note.session_id);
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -9132,8 +9132,7 @@ begin
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
     returning * into v_removed;
     if v_removed.id is not null then
-        insert into public.changes (tenant_id, session_id, kind)
-        values (v_removed.tenant_id, v_removed.session_id, 'note');
+        perform hybridflow.tell_change('note', v_removed.tenant_id, v_removed.session_id);
     end if;
     return jsonb_build_object('removed', v_removed.id is not null);
 end
@@ -13613,8 +13612,9 @@ $$;
 -- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
 -- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
 -- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
--- that is yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, handoffs,
--- spending, erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+-- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
+-- it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -13651,7 +13651,8 @@ begin
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
@@ -13849,6 +13850,11 @@ comment on column public.changes.txid is 'The transaction that changed it: seen 
 comment on column public.changes.sign_in is
 'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
 
+alter table public.changes add column if not exists router text;
+
+comment on column public.changes.router is
+'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
@@ -13871,6 +13877,20 @@ as $$
     select interval '9 minutes'
 $$;
 
+-- Tells of a change. What changes without a trigger that tells of it calls this.
+create or replace function hybridflow.tell_change(
+    p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (p_tenant_id, p_session_id, p_turn_id, p_kind);
+end
+$$;
+
 -- Each table has a function of its own for its triggers; what one is called with is the kind.
 create or replace function hybridflow.message_changed()
 returns trigger
@@ -13878,8 +13898,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.turn_id, 'message');
+    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
     return null;
 end
 $$;
@@ -13890,8 +13909,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.id, 'turn');
+    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
     return null;
 end
 $$;
@@ -13903,9 +13921,9 @@ set search_path = ''
 as $$
 begin
     if tg_op = 'DELETE' then
-        insert into public.changes (tenant_id, session_id, kind) values (old.tenant_id, old.id, 'gone');
+        perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
+        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
     end if;
     return null;
 end
@@ -13917,7 +13935,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.session_id, 'notice');
+    perform hybridflow.tell_change('notice', new.tenant_id, new.session_id);
     return null;
 end
 $$;
@@ -13928,7 +13946,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, kind) values (new.id, 'tenant');
+    perform hybridflow.tell_change('tenant', new.id);
     return null;
 end
 $$;
@@ -14036,10 +14054,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came;
--- null where that is more than p_most: then all is read anew. Stable, so that all is of one snapshot.
+-- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
+-- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
+-- p_everybodys says so. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
-    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer
+    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
 returns jsonb
 language plpgsql
@@ -14049,41 +14069,56 @@ set enable_seqscan = off
 as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_scanned bigint;
     v_changes jsonb;
-    v_looked bigint;
+    v_lost bigint[];
 begin
-    select
-        count(*),
-        coalesce(jsonb_agg(jsonb_build_object(
-            'tenant_id', c.tenant_id, 'session_id', c.session_id, 'turn_id', c.turn_id, 'kind', c.kind,
-            'sign_in', c.sign_in
-        ) order by c.at) filter (where c.is_first), '[]')
-    into v_looked, v_changes
-    from (
-        select
-            w.*,
-            row_number() over (
-                partition by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in order by w.at
-            ) = 1 as is_first
-        from (
-            select c.at, c.tenant_id, c.session_id, c.turn_id, c.kind, c.sign_in
-            from public.changes as c
-            where c.txid >= pg_snapshot_xmin(p_since)
-                and not pg_visible_in_snapshot(c.txid, p_since)
-                and pg_visible_in_snapshot(c.txid, v_now)  -- not what another cluster's dump brought
-                and (c.tenant_id = any(p_tenant_ids) or c.tenant_id is null)
-            limit p_most + 1
+    with scanned as materialized (
+        select w.* from (
+            select c.* from public.changes as c
+            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+            union all
+            select c.* from public.changes as c where c.txid = any(v_late)
         ) as w
-    ) as c;
-    return case when v_looked <= p_most then v_changes end;
+        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
+            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
+        limit p_most * 10 + 1
+    ),
+
+    once as (
+        select
+            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
+            jsonb_build_object(
+                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
+                'sign_in', s.sign_in, 'router', s.router
+            ) as change
+        from scanned as s
+        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+    )
+
+    select
+        (select count(*) from scanned),
+        coalesce(jsonb_agg(o.change order by o.at)
+            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
+        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
+    into v_scanned, v_changes, v_lost
+    from once as o;
+    return case
+        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        else jsonb_build_object(
+            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+        )
+    end;
 end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave; without it nothing.
--- Returns {position, lost, changes: [{tenant_id, session_id, turn_id, kind, sign_in}]}: each change once, in
--- the order in which they came; position is for the next look. lost: `since` is none of ours, older than
--- what is kept, or more has changed since than is told (5000): there may be changes that nobody is told of.
+-- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
+-- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
+-- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come since
+-- then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -14092,23 +14127,23 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
 begin
     perform hybridflow.require_keys('read_changes', p, '{tenant_ids}');
-    v_changes := hybridflow.changes_since(
-        v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000
-    );
-    return jsonb_build_object(
-        'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
-    );
+    return case
+        when v_since is null then jsonb_build_object(
+            'changes', '[]'::jsonb, 'lost_tenants', '[]'::jsonb, 'lost', p ->> 'since' is not null
+        )
+        else hybridflow.changes_since(
+            v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000,
+            true
+        )
+    end || jsonb_build_object('position', hybridflow.position_now());
 end
 $$;
 
 -- follow_tenant({tenant_id, since?})
 -- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in}]}; of changes 1000 at most.
+-- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -14117,15 +14152,19 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
+    v_read jsonb := '{}';
 begin
     perform hybridflow.require_keys('follow_tenant', p, '{tenant_id}');
     perform hybridflow.tenant_of(p - 'instance_name');
-    v_changes := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000);
+    if v_since is not null then
+        v_read := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000, false);
+    end if;
     return jsonb_build_object(
         'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+        'lost', p ->> 'since' is not null and (
+            v_since is null or (v_read -> 'lost')::boolean or jsonb_array_length(v_read -> 'lost_tenants') > 0
+        ),
+        'changes', coalesce(v_read -> 'changes', '[]')
     );
 end
 $$;
@@ -14191,6 +14230,45 @@ begin
 end
 $$;
 
+-- greet_routers({by})
+-- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
+-- the changes. Returns {ok}.
+create or replace function public.greet_routers(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('greet_routers', p, '{by}');
+    insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
+    return '{"ok": true}';
+end
+$$;
+
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- forget_changes({})
 -- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
 -- `more`, call it again.
@@ -14198,21 +14276,10 @@ create or replace function public.forget_changes(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_forgotten bigint;
+    v_forgotten bigint := hybridflow.prune_changes(10000);
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit 10000
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_forgotten = row_count;
     return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;
@@ -14638,8 +14705,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks
--- export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the
+-- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -14892,8 +14959,8 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its turns
--- (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
+-- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its
+-- turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
 -- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
 -- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
@@ -15515,15 +15582,22 @@ $$;
 
 -- HybridFlow: which schema this is, and how routers call one another.
 
--- call_routers({})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
--- {ok}.
+-- call_routers({by?})
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
+-- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    select jsonb_build_object('ok', pg_notify('hybridflow_turns', '') is not null)
+begin
+    perform pg_notify('hybridflow_turns', '');
+    if p ->> 'by' is not null then
+        insert into public.changes (kind, router) values ('call', left(p ->> 'by', 100));
+    end if;
+    return '{"ok": true}';
+end
 $$;
 
 -- check_database({})
@@ -15640,7 +15714,8 @@ select hybridflow.apply_grants(
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
-        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
+        'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';
