@@ -1231,7 +1231,7 @@ $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
 -- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where a human is called at its end: that is not left out. The session is locked.
+-- where it hands off: that is not left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -1241,7 +1241,7 @@ as $$
     select 'new_message'
     from public.tenants as t
     where t.id = p_turn.tenant_id and t.new_message_stops
-        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
         and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
         and exists (
             select from public.messages as m
@@ -1257,7 +1257,7 @@ stable
 set search_path = ''
 as $$
     select nullif(greatest(
-        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
+        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff' and not r ? 'text', false))
         - count(*), 0
     ), 0)
     from public.messages as m
@@ -15997,7 +15997,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '736ac9fc24bef8aa9404618cfce128b1e590bc2ad7d8b143c810d9bb36e3b947')
+    ('20261126145950', 'v0_3_0', '9f03940f55b31ac51d32d852c0d0add7808302f0eac4d31a5c0174d15e94a5a8')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
