@@ -17,7 +17,7 @@ from router.feed.opening import Streams, make_streams
 from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
-from router.intake.opening import Intake, open_intake
+from router.intake.opening import Intake, Wakes, open_intake
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
 from router.n8n.handler import N8nHandler
@@ -28,6 +28,8 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_flows_http, open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
+from router.relays.opening import make_relayer
+from router.relays.relayer import Relayer
 from router.replies.making import ReplyMaker
 from router.replies.only_for import OnlyFor
 from router.replies.opening import make_fallback, open_providers
@@ -82,6 +84,7 @@ class Workers:
     n8n: N8nHandler | None
     sending: Sending
     notifier: Notifier
+    relayer: Relayer
     guard: ReplyGuard
     courtesy: Courtesy
     presence: Presence
@@ -127,19 +130,20 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
     budget = Budget(database, budgets(settings))
     courtesy = Courtesy(unhurried, settings.typing_seconds)
-    media = PartMedia(
-        MediaSource(pools.media, settings.max_media_bytes),
-        Bodies(media_limits(settings), Callers(settings.trusted_proxies)),
-    )
+    bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
+    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
     tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
     dispatcher = make_dispatcher(settings, database, tools)
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
-    intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
+    relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
+    wakes = Wakes(notifier.wake, relayer.wake)
+    intake = open_intake(settings, entrances, history, dispatcher, wakes, hashes, Rates())
     return Workers(
         hashes=hashes,
         n8n=n8n,
         sending=sending,
         notifier=notifier,
+        relayer=relayer,
         guard=guard,
         courtesy=courtesy,
         presence=Presence(unhurried),
@@ -165,6 +169,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(workers.lost.warn(), name="lost servers"),
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
+        asyncio.create_task(_after((serves,), workers.relayer.run), name="relayer"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
@@ -187,6 +192,7 @@ async def stop(workers: Workers) -> None:
         "courtesy": workers.courtesy.stop,
         "erasing": workers.eraser.stop,
         "notices": workers.notifier.stop,
+        "relays": workers.relayer.stop,
         "turns": workers.dispatcher.stop,
         "doubts": workers.sending.settler.stop,
         "sends": workers.sending.outbox.stop,

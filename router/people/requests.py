@@ -24,6 +24,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "notices": ("notices",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
+    "relays": ("relays",),
     "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }

@@ -33,6 +33,7 @@ ORDER = (
     "intake",
     "turns",
     "notices",
+    "relays",
     "n8n",
     "feed",
     "api",
