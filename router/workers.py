@@ -18,7 +18,7 @@ from router.feed.opening import Hearing, Streams, make_streams
 from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
-from router.intake.opening import Intake, open_intake
+from router.intake.opening import Intake, Wakes, open_intake
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
 from router.n8n.handler import N8nHandler
@@ -29,6 +29,8 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_flows_http, open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
+from router.relays.opening import make_relayer
+from router.relays.relayer import Relayer
 from router.replies.making import ReplyMaker
 from router.replies.only_for import OnlyFor
 from router.replies.opening import make_fallback, open_providers
@@ -88,6 +90,7 @@ class Workers:
     n8n: N8nHandler | None
     sending: Sending
     notifier: Notifier
+    relayer: Relayer
     guard: ReplyGuard
     courtesy: Courtesy
     presence: Presence
@@ -152,7 +155,9 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         understander = make_understander(
             settings, database, came, outside.listener, bodies, dispatcher.wake
         )
-    intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
+    relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
+    wakes = Wakes(notifier.wake, relayer.wake)
+    intake = open_intake(settings, entrances, history, dispatcher, wakes, hashes, Rates())
     if understander is not None:
         intake.reactions.media_came = understander.wake
     return Workers(
@@ -160,6 +165,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         n8n=n8n,
         sending=sending,
         notifier=notifier,
+        relayer=relayer,
         guard=guard,
         courtesy=courtesy,
         presence=Presence(unhurried),
@@ -187,6 +193,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(workers.lost.warn(), name="lost servers"),
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
+        asyncio.create_task(_after((serves,), workers.relayer.run), name="relayer"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
         *(
             asyncio.create_task(_after((serves, loading), each.run), name="understander")
@@ -213,6 +220,7 @@ async def stop(workers: Workers) -> None:
         "courtesy": workers.courtesy.stop,
         "erasing": workers.eraser.stop,
         "notices": workers.notifier.stop,
+        "relays": workers.relayer.stop,
         "turns": workers.dispatcher.stop,
         "doubts": workers.sending.settler.stop,
         "sends": workers.sending.outbox.stop,

@@ -38,8 +38,10 @@ stable
 set search_path = ''
 as $$
     select nullif(greatest(
-        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff' and not r ? 'text', false))
-        - count(*), 0
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
     ), 0)
     from public.messages as m
     where p_turn.incomplete and p_turn.reply is not null

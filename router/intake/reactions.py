@@ -35,11 +35,12 @@ class Reactions:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
         `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` by
-        who puts media into words.
+        who puts media into words; `relayed` is called when the staff answered a notice.
         """
         self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
         self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
+        self.relayed: Callable[[], None] = lambda: None
         self._turns = turns
         self._wake_notices = wake_notices
         self._hashes = hashes
@@ -59,6 +60,8 @@ class Reactions:
                 self._turns.wake()
             case "takeover":
                 self._on_takeover(event, decision)
+            case "staff" if decision.relayed:
+                self.relayed()
             case "loop":
                 self._on_loop(event, decision)
             case "connection_changed":

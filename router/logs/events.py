@@ -56,6 +56,8 @@ class Action(StrEnum):
     # The people of the business
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
+    RELAYED = "relayed"  # what a human said through HybridFlow; `outcome` says what became of it
+    RELAY_FAILED = "relay_failed"  # it was not carried out; it is tried again unless it is over
     # The program
     STARTED = "started"
     STOPPED = "stopped"

@@ -34,6 +34,7 @@ ORDER = (
     "intake",
     "turns",
     "notices",
+    "relays",
     "n8n",
     "feed",
     "api",
