@@ -72,6 +72,7 @@ begin
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
+        ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
@@ -153,6 +154,13 @@ begin
                 ('session_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.sessions'),
                 ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
+                ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
+                ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -402,6 +410,7 @@ begin
                 ('prune_messages', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'jsonb'),
                 ('prune_turns', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_notices', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_handoffs', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_spending', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('prune_erased', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('amount_of', 'ii', array['p_table', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'jsonb'),
@@ -484,7 +493,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -1274,6 +1283,76 @@ as $$
     ) else '[]' end
 $$;
 
+-- ==================== 0168_handoffs.sql
+
+-- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
+--
+-- One is `waiting` until a human of the business takes it, by writing or pausing, here or on the phone
+-- (`taken`), and `done` when the conversation is given back to the AI. One that nobody took ends with its
+-- pause as `expired`.
+
+create table if not exists public.handoffs (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    state text not null default 'waiting' constraint handoffs_state_check
+    check (state in ('waiting', 'taken', 'done', 'expired')),
+    reason text not null constraint handoffs_reason_check check (
+        reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed', 'other')
+    ),
+    why text,
+    summary text,
+    said text,
+    words text not null default 'none' constraint handoffs_words_check
+    check (words in ('none', 'saying', 'said', 'not_said')),
+    created_at timestamptz not null default now(),
+    taken_at timestamptz,
+    taken_by text,
+    taken_name text,
+    taken_message_id bigint references public.messages (id) on delete set null,
+    ended_at timestamptz,
+    step integer not null default 0,
+    step_at timestamptz not null default now(),
+    next_at timestamptz,
+    line_turn_id bigint references public.turns (id) on delete set null
+);
+
+comment on table public.handoffs is
+'The AI wants a human in a conversation: why, since when, and who took it.';
+comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it is pruned.';
+comment on column public.handoffs.why is
+'The reason in the words of who handed off, where it says more than `reason`.';
+comment on column public.handoffs.said is 'What the customer is told of it, by the turn that hands off.';
+comment on column public.handoffs.words is
+'What became of that: nothing is said, it is being said, all of it is said, or a part was not delivered.';
+comment on column public.handoffs.taken_by is
+'What took it, as a pause names its source: owner, who wrote on the phone, or operator, who used the API.';
+comment on column public.handoffs.taken_message_id is 'The message by which it was taken, if it was one.';
+comment on column public.handoffs.step is
+'How often something was done about it that nobody took: people told again (1), the next number told (2), the'
+' customer told (3).';
+comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
+comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.line_turn_id is
+'The turn that tells the customer that nobody has come yet.';
+
+create unique index if not exists handoffs_waiting_once on public.handoffs (session_id)
+where state = 'waiting';
+create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
+create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
+create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
+create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
+where line_turn_id is not null;
+create index if not exists handoffs_by_message on public.handoffs (taken_message_id)
+where taken_message_id is not null;
+create index if not exists handoffs_ended on public.handoffs (tenant_id, ended_at)
+where ended_at is not null;
+create index if not exists handoffs_to_look_at on public.handoffs (next_at)
+where state = 'waiting' and next_at is not null;
+alter table public.handoffs enable row level security;
+
 -- ==================== 0170_attempts.sql
 
 -- HybridFlow: the attempts at turns, each written down once, when it has ended.
@@ -1614,6 +1693,7 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
     select
@@ -1961,6 +2041,7 @@ begin
     if v_over then
         return 'takeover_over';
     end if;
+    perform hybridflow.take_handoff(p_session.id, 'owner', null, p_message_id, p_at);
     perform hybridflow.cancel_turns(p_session.id, 'takeover');
     return 'takeover';
 end
@@ -2240,6 +2321,7 @@ begin
         end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
+    perform hybridflow.untake_handoff(p_message_id);
     return v_goes_on;
 end
 $$;
@@ -2281,7 +2363,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
+-- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
 -- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
 -- asked before, and with neither it stays beside; what a human's message asks for stays always, and
@@ -2319,6 +2401,11 @@ begin
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
+    if p ->> 'source' in ('owner', 'operator') then
+        perform hybridflow.take_handoff(
+            v_session.id, p ->> 'source', p -> 'caller' ->> 'name', null, hybridflow.clock()
+        );
+    end if;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
         'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
@@ -2488,6 +2575,168 @@ begin
         'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done)),
         'more', v_more
     );
+end
+$$;
+
+-- ==================== 0310_handoffs.sql
+
+-- HybridFlow: handoffs: begun, taken by a human, and given back with the conversation.
+--
+-- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
+-- of (see changes) by the function that makes it.
+
+-- Notes that a handoff of the session is otherwise now.
+create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+end
+$$;
+
+-- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
+create or replace function hybridflow.handoff_reason(p_reason text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed') then p_reason
+        else 'other'
+    end
+$$;
+
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
+-- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
+-- does. What the session was about to say is for the caller to cancel.
+create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_called text := coalesce(p ->> 'why', p ->> 'reason');
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai',
+        pause_reason = left(concat_ws(': ', v_called, p ->> 'summary'), 2000),
+        pause_message_id = null, paused_at = v_now,
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        last_human_at = v_now, updated_at = v_now
+    where id = p_session.id;
+    insert into public.handoffs (
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
+        left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+    )
+    on conflict (session_id) where state = 'waiting' do nothing;
+    perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
+    perform hybridflow.notice_handoff(p_session, v_called, p ->> 'summary');
+end
+$$;
+
+-- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
+-- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
+-- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
+create or replace function hybridflow.take_handoff(
+    p_session_id bigint, p_by text, p_name text, p_message_id bigint, p_at timestamptz
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
+        taken_message_id = p_message_id, next_at = null
+    where session_id = p_session_id and state = 'waiting' and p_at >= created_at - interval '10 seconds'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: what it took waits again, and the turn that was
+-- saying so goes on with it. The session is locked.
+create or replace function hybridflow.untake_handoff(p_message_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
+        next_at = h.step_at
+    where h.taken_message_id = p_message_id and h.state = 'taken' and not exists (
+        select from public.handoffs as o where o.session_id = h.session_id and o.state = 'waiting'
+    )
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where id in (v_handoff.turn_id, v_handoff.line_turn_id) and held and stop_reason = 'takeover';
+end
+$$;
+
+-- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
+-- whose pause ran out, has expired. A trigger, for pauses end in several ways.
+create or replace function hybridflow.end_handoffs()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.handoffs
+    set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
+        ended_at = hybridflow.clock(), next_at = null
+    where session_id = new.id and ended_at is null;
+    if found then
+        perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger sessions_end_handoffs
+after update of is_paused on public.sessions
+for each row when (old.is_paused and not new.is_paused)
+execute function hybridflow.end_handoffs();
+
+-- Session p_from is merged into p_into, both locked: its handoffs are the other's now. Of two that wait the
+-- older one does, and the other is done.
+create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.handoffs
+    set state = 'done', ended_at = hybridflow.clock(), next_at = null
+    where id = (
+        select max(h.id) from public.handoffs as h
+        where h.session_id in (p_into, p_from) and h.state = 'waiting'
+        having count(*) > 1
+    );
+    update public.handoffs set session_id = p_into where session_id = p_from;
 end
 $$;
 
@@ -4633,9 +4882,9 @@ $$;
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
 -- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
--- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody knows how it
--- ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is not written
--- down yet: that is done first, whatever the fence says then.
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4742,6 +4991,9 @@ begin
         pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
         updated_at = v_message.send_began_at
     where id = v_session.id;
+    perform hybridflow.take_handoff(
+        v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
+    );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
@@ -9347,7 +9599,7 @@ begin
 end
 $$;
 
--- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_contact({caller?, tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
 -- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
 -- does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
@@ -11303,7 +11555,11 @@ begin
         where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
-    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    perform hybridflow.begin_handoff(
+        v_held.session, (v_held.turn).id,
+        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+    );
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
@@ -12269,16 +12525,10 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.sessions
-    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(),
-        paused_until = case when is_paused then paused_until end,
-        pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
-        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');
-    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+    perform hybridflow.begin_handoff(
+        p_session, null, jsonb_build_object('reason', 'other', 'why', p_reason, 'summary', p_summary)
+    );
 end
 $$;
 
@@ -12523,9 +12773,11 @@ begin
         );
     end if;
     perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.pause_for_human(
-        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
-    );
+    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+    ));
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;
@@ -12758,6 +13010,28 @@ begin
 end
 $$;
 
+-- Deletes up to p_batch handoffs that are over. Returns how many.
+create or replace function hybridflow.prune_handoffs(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select h.id from public.handoffs as h
+            where h.tenant_id = r.tenant_id and h.ended_at < r.cutoff
+            order by h.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.handoffs where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
 create or replace function hybridflow.prune_spending(p_batch integer)
 returns bigint
@@ -12803,11 +13077,11 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
--- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
--- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
--- yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, spending,
--- erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
+-- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
+-- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
+-- that is yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, handoffs,
+-- spending, erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -12842,6 +13116,7 @@ begin
         'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
         'erased_messages', hybridflow.prune_erased(v_batch)
     );
@@ -13764,12 +14039,15 @@ as $$
         'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
         'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
         'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids)),
-        'session_notes', (select count(*) from public.session_notes as n where n.session_id = any(p_session_ids))
+        'session_notes', (
+            select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
     )
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
--- session_notes, events}.
+-- session_notes, handoffs, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -13807,6 +14085,10 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
+        'handoffs', (
+            select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
+            from public.handoffs as h where h.session_id = any(p_session_ids)
+        ),
         'events', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
             from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
@@ -13817,8 +14099,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?,
--- session_notes?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks export_rows
--- for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks
+-- export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -14071,10 +14353,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices, spending or session_notes; the attempts at its turns (turn_attempts: a page goes through
--- `limit` turns); its events by the messages that they were about (events: a page goes through `limit`
--- messages; archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404:
--- not this tenant's. PT422: there is no such list.
+-- turns, notices, spending, session_notes or handoffs; the attempts at its turns (turn_attempts: a page goes
+-- through `limit` turns); its events by the messages that they were about (events: a page goes through
+-- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
+-- PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -14135,6 +14417,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'handoffs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f)
+            ) order by f.id)
+            into v_rows
+            from (
+                select h.* from public.handoffs as h
+                where h.session_id = v_session_id and h.id > v_after_id order by h.id limit v_limit + 1
             ) as f;
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
@@ -14287,7 +14578,7 @@ begin
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
-        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'session_identities'
+        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'
     ]) as t;
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
@@ -14771,7 +15062,7 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -14818,6 +15109,7 @@ from (
     ('messages', ''),
     ('messages_archive', ''),
     ('session_notes', ''),
+    ('handoffs', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
@@ -14864,7 +15156,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '547236a41b92f9063519831cade730c7c55a8b7a643a6c36ffd3171fe798fbbd')
+    ('20261126145950', 'v0_3_0', '92052eddc2fdb2c9b55ec675210ff0f4bdcca01fb590b3694bb5628a06e1577e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

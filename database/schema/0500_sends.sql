@@ -394,6 +394,9 @@ begin
         pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
         updated_at = v_message.send_began_at
     where id = v_session.id;
+    perform hybridflow.take_handoff(
+        v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
+    );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,

@@ -47,7 +47,7 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',

@@ -24,6 +24,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "notices": ("notices",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
+    "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }
 """The lists of an export, and which ones of the state's each is made of."""

@@ -20,6 +20,7 @@ ExportList = Literal[
     "notices",
     "spending",
     "session_notes",
+    "handoffs",
     "events",
     "archived_events",
     "changes",
