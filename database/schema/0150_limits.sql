@@ -65,7 +65,12 @@ add column if not exists n8n_contract text
 constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
 add column if not exists max_bubbles integer not null default 3
 constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
-add column if not exists new_message_stops boolean not null default false;
+add column if not exists new_message_stops boolean not null default false,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

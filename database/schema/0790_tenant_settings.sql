@@ -17,8 +17,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'evo_api_key',
-        'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
+        'thanks_reaction', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -80,7 +80,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
+        'thanks_reaction'
     ]::text[]
 $$;
 
@@ -184,6 +185,8 @@ as $$
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
         when 'tenants_max_bubbles_check'
             then 'max_bubbles must be from 1 to 10'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -220,6 +223,7 @@ begin
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -339,6 +343,11 @@ comment on column public.tenants.max_bubbles is
 comment on column public.tenants.new_message_stops is
 'What is left of a reply in several messages is not said when the customer writes again '
 'meanwhile: the next reply goes into both';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

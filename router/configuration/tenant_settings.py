@@ -477,6 +477,25 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    quote_replies: Annotated[
+        bool,
+        Setting(
+            about="A reply quotes the message that it answers where that is not plain: several are"
+            " answered together, it is old, or something of ours stands below it; and in groups",
+            default=True,
+            followed=True,
+        ),
+    ]
+    thanks_reaction: Annotated[
+        str | None,
+        Setting(
+            about="The emoji that answers a customer who only says thanks, in place of a sentence",
+            otherwise="thanks are answered as any message",
+            must="be an emoji",
+            example="🙏",
+            followed=True,
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

@@ -52,7 +52,7 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles
+from router.turns.saying import Pace, Saying, in_bubbles, outgoing, reaction_to_thanks
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.whatsapp.clean import clean
@@ -171,6 +171,9 @@ class TurnAttempt:
         await self._require_line()
         if not await self._may_answer():
             return None
+        if (reaction := reaction_to_thanks(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=(reaction,), handler="fallback")
+            return (reaction,)
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
@@ -351,7 +354,7 @@ class TurnAttempt:
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
+        message = outgoing(part, body, self._turn)
         speaker = reply_part(self._turn, part, self._line, self._unsaved)
         try:
             await self._stand()
@@ -503,10 +506,6 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
-
-
-def _outgoing(part: Mapping[str, Any]) -> Outgoing:
-    return Outgoing.of(part["path"], part["body"])
 
 
 def _kind_of_send(failed: SendFailed) -> Kind:

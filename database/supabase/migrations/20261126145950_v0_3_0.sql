@@ -928,7 +928,12 @@ add column if not exists n8n_contract text
 constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
 add column if not exists max_bubbles integer not null default 3
 constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
-add column if not exists new_message_stops boolean not null default false;
+add column if not exists new_message_stops boolean not null default false,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1158,7 +1163,10 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction
+    )
 $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
@@ -8610,8 +8618,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'evo_api_key',
-        'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
+        'thanks_reaction', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8673,7 +8681,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
+        'thanks_reaction'
     ]::text[]
 $$;
 
@@ -8777,6 +8786,8 @@ as $$
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
         when 'tenants_max_bubbles_check'
             then 'max_bubbles must be from 1 to 10'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -8813,6 +8824,7 @@ begin
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -8932,6 +8944,11 @@ comment on column public.tenants.max_bubbles is
 comment on column public.tenants.new_message_stops is
 'What is left of a reply in several messages is not said when the customer writes again '
 'meanwhile: the next reply goes into both';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

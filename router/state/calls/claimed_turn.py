@@ -20,6 +20,8 @@ class DeliveryRules(Answer):
     """How a tenant's replies are said."""
 
     max_bubbles: int = 1
+    quote_replies: bool = False
+    thanks_reaction: str | None = None
 
 
 class TurnTenant(StoredInstance):
