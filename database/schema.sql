@@ -965,7 +965,9 @@ add column if not exists quote_replies boolean not null default true,
 add column if not exists thanks_reaction text
 constraint tenants_thanks_reaction_check check (
     length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
-);
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1197,7 +1199,7 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
     )
 $$;
 
@@ -8651,7 +8653,7 @@ as $$
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
-        'thanks_reaction', 'evo_api_key', 'llm_api_key'
+        'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8714,7 +8716,7 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
-        'thanks_reaction'
+        'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -8820,6 +8822,8 @@ as $$
             then 'max_bubbles must be from 1 to 10'
         when 'tenants_thanks_reaction_check'
             then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -8857,7 +8861,7 @@ begin
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -8981,6 +8985,9 @@ comment on column public.tenants.quote_replies is
 'together, it is old, or something of ours stands below it; and in groups';
 comment on column public.tenants.thanks_reaction is
 'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -15173,7 +15180,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '26357e6fc72df3f8eb2e15a6260e573c7231fb93e7b038808b7ac81e9329388b')
+    ('20261126145950', 'v0_3_0', 'e14feacecf0ace6a3ab776b6809eb30e25b3553bbf2076e5cb8a508a0126cf7d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

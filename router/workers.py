@@ -42,6 +42,8 @@ from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
+from router.speech.opening import open_voice
+from router.speech.voice import Voice
 from router.state.entrances import Entrances
 from router.state.listening import Listening
 from router.state.opening import open_database, wait_for_schema
@@ -51,6 +53,7 @@ from router.turns.dispatcher import Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.opening import Tools, make_dispatcher
+from router.turns.voices import Voices
 
 _log = logging.getLogger(__name__)
 _TRIALS = (
@@ -72,6 +75,7 @@ class Outside:
     places: SendPlaces
     evolution: EvolutionClient
     providers: dict[str, LlmProvider]
+    voice: Voice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,10 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     providers = open_providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    return Outside(entrances, http, flows, trials, pools, places, evolution, providers)
+    voice = open_voice(settings)
+    if voice is not None:
+        stack.push_async_callback(voice.close)
+    return Outside(entrances, http, flows, trials, pools, places, evolution, providers, voice)
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
@@ -131,7 +138,10 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         MediaSource(pools.media, settings.max_media_bytes),
         Bodies(media_limits(settings), Callers(settings.trusted_proxies)),
     )
-    tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
+    voices = Voices(outside.voice, courtesy)
+    tools = Tools(
+        sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
+    )
     dispatcher = make_dispatcher(settings, database, tools)
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
@@ -153,7 +163,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
 
 def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
     """Let the loops run, each in a task; whatever is slow keeps none of them up."""
-    loading = asyncio.create_task(_load(settings, outside.providers), name="loading")
+    loading = asyncio.create_task(_load(settings, outside.providers, outside.voice), name="loading")
     serves = asyncio.create_task(_schema_serves(settings, outside.entrances), name="schema")
     dispatcher, notifier = workers.dispatcher, workers.notifier
     # No turn is claimed before the SDK is there: it would wait for that within its lease.
@@ -195,12 +205,16 @@ async def stop(workers: Workers) -> None:
     await asyncio.gather(*(within(step, STOP_SECONDS, name) for name, step in stops.items()))
 
 
-async def _load(settings: Settings, providers: Mapping[str, LlmProvider]) -> None:
+async def _load(
+    settings: Settings, providers: Mapping[str, LlmProvider], voice: Voice | None
+) -> None:
     """Load the SDKs of the providers that have a key, the one that is asked first before others."""
     others = [name for name in providers if name != settings.llm_provider]
     for name in (settings.llm_provider, *others):
         if providers[name].has_key:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
+    if voice is not None:
+        await safely(voice.load, "what reads aloud could not be loaded")
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:

@@ -9,7 +9,7 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
     )
 $$;
 

@@ -18,7 +18,7 @@ as $$
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
-        'thanks_reaction', 'evo_api_key', 'llm_api_key'
+        'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -81,7 +81,7 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
-        'thanks_reaction'
+        'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -187,6 +187,8 @@ as $$
             then 'max_bubbles must be from 1 to 10'
         when 'tenants_thanks_reaction_check'
             then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -224,7 +226,7 @@ begin
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -348,6 +350,9 @@ comment on column public.tenants.quote_replies is
 'together, it is old, or something of ours stands below it; and in groups';
 comment on column public.tenants.thanks_reaction is
 'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

@@ -496,6 +496,15 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    voice_replies: Annotated[
+        Literal["never", "mirror", "always"],
+        Setting(
+            about="Replies are said by voice, where the deployment has one (TTS_API_KEY): never,"
+            " where the customer sent a voice message (mirror), or always",
+            default="never",
+            followed=True,
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

@@ -129,6 +129,12 @@ class Variables(BaseSettings):
     prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
     history_messages: Annotated[int, Field(ge=1, le=500)] = 40
 
+    # The voice that reads replies aloud
+    tts_base_url: _Url | None = None
+    tts_api_key: _Secret | None = None
+    tts_model: str = "gpt-4o-mini-tts"
+    tts_voice: str = "alloy"
+
     # How long data is kept
     events_retention_days: Annotated[int, Field(ge=7, le=3650)] = 7
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None

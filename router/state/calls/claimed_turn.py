@@ -22,6 +22,7 @@ class DeliveryRules(Answer):
     max_bubbles: int = 1
     quote_replies: bool = False
     thanks_reaction: str | None = None
+    voice_replies: Literal["never", "mirror", "always"] = "never"
 
 
 class TurnTenant(StoredInstance):
