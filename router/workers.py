@@ -49,6 +49,8 @@ from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
+from router.speech.opening import open_voice
+from router.speech.voice import Voice
 from router.state.entrances import Entrances
 from router.state.listening import Listening, can_hear
 from router.state.opening import open_database, wait_for_schema
@@ -58,6 +60,7 @@ from router.turns.dispatcher import Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.opening import Tools, make_dispatcher
+from router.turns.voices import Voices
 
 _log = logging.getLogger(__name__)
 _TRIALS = (
@@ -80,6 +83,7 @@ class Outside:
     evolution: EvolutionClient
     providers: dict[str, LlmProvider]
     listener: Listener | None
+    voice: Voice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,12 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     listener = make_listener(settings)
     if listener is not None:
         stack.push_async_callback(listener.close)
-    return Outside(entrances, http, flows, trials, pools, places, evolution, providers, listener)
+    voice = open_voice(settings)
+    if voice is not None:
+        stack.push_async_callback(voice.close)
+    return Outside(
+        entrances, http, flows, trials, pools, places, evolution, providers, listener, voice
+    )
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
@@ -142,7 +151,10 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     courtesy = Courtesy(unhurried, settings.typing_seconds)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
     media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
-    tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
+    voices = Voices(outside.voice, courtesy)
+    tools = Tools(
+        sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
+    )
     name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
     calls_as = None if can_listen else name
     dispatcher = make_dispatcher(settings, database, tools, calls_as)
@@ -240,6 +252,8 @@ async def _load(settings: Settings, outside: Outside) -> None:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
     if outside.listener is not None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
+    if outside.voice is not None:
+        await safely(outside.voice.load, "what reads aloud could not be loaded")
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:

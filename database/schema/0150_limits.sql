@@ -78,7 +78,14 @@ constraint tenants_handoff_words_check check (
     cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
     and array_position(handoff_words, null) is null
 ),
-add column if not exists handoff_on_promise boolean not null default true;
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

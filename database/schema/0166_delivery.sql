@@ -7,7 +7,10 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
 $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so

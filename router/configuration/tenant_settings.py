@@ -538,6 +538,34 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    quote_replies: Annotated[
+        bool,
+        Setting(
+            about="A reply quotes the message that it answers where that is not plain: several are"
+            " answered together, it is old, or something of ours stands below it; and in groups",
+            default=True,
+            followed=True,
+        ),
+    ]
+    thanks_reaction: Annotated[
+        str | None,
+        Setting(
+            about="The emoji that answers a customer who only says thanks, in place of a sentence",
+            otherwise="thanks are answered as any message",
+            must="be an emoji",
+            example="🙏",
+            followed=True,
+        ),
+    ]
+    voice_replies: Annotated[
+        Literal["never", "mirror", "always"],
+        Setting(
+            about="Replies are said by voice, where the deployment has one (TTS_API_KEY): never,"
+            " where the customer sent a voice message (mirror), or always",
+            default="never",
+            followed=True,
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

@@ -49,8 +49,7 @@ class Reactions:
         """React to one committed decision; a repeated event has been reacted to before."""
         if decision.duplicate:
             return
-        if event.get("media") is not None:
-            self.media_came()
+        self._begin_work(event, decision)
         match decision.decision:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))
@@ -60,8 +59,6 @@ class Reactions:
                 self._turns.wake()
             case "takeover":
                 self._on_takeover(event, decision)
-            case "staff" if decision.relayed:
-                self.relayed()
             case "loop":
                 self._on_loop(event, decision)
             case "connection_changed":
@@ -73,6 +70,13 @@ class Reactions:
                     "a QR code waits to be scanned",
                     instance=event["instance"],
                 )
+
+    def _begin_work(self, event: Json, decision: Decision) -> None:
+        """Wake who has something to do with what was recorded, beside the turns."""
+        if event.get("media") is not None:
+            self.media_came()
+        if decision.relayed:
+            self.relayed()
 
     def _on_takeover(self, event: Json, decision: Decision) -> None:
         self._abandon(decision)

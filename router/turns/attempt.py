@@ -54,9 +54,10 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles
+from router.turns.saying import Pace, Saying, in_bubbles, outgoing, reaction_to_thanks
 from router.turns.seats import Seat
 from router.turns.settling import Settling
+from router.turns.voices import Voices, in_messages, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
@@ -173,6 +175,9 @@ class TurnAttempt:
         await self._require_line()
         if not await self._may_answer():
             return None
+        if (reaction := reaction_to_thanks(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=(reaction,), handler="fallback")
+            return (reaction,)
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
@@ -195,8 +200,14 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        parts = in_bubbles(reply.parts, self._turn.tenant.delivery.max_bubbles)
-        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **reply.cost)
+        parts, cost = reply.parts, reply.cost
+        if self._shop.voices.speaks(self._turn):
+            parts = in_messages(parts)
+            if cost.get("tokens_in") is not None:
+                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
+        else:
+            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
+        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **cost)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
@@ -350,20 +361,26 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part) -> bool:
+    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
         """Send one part, or give it up where it can never be had.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = _outgoing(body)
-        speaker = reply_part(self._turn, part, self._line, self._unsaved)
+        message = outgoing(part, body, self._turn)
         try:
             await self._stand()
-            await self._saying.type_first(body)
+            if not in_writing and self._shop.voices.speaks(self._turn):
+                await self._save_reply()  # a voice takes seconds, and may end with the router
+                message = await self._shop.voices.said(self._turn, self._line, body, message)
+            if not message.has_substitute:
+                await self._saying.type_first(body)
+            speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
+            if message.has_substitute and isinstance(failed.cause, MessageRefused):
+                return await self._say(part, body, in_writing=True)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -511,14 +528,6 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
-
-
-def _outgoing(part: Part) -> Outgoing:
-    if isinstance(part, str):
-        return Outgoing.plain(part)
-    if "text" in part:
-        return Outgoing.plain(part["text"])
-    return Outgoing.of(part["path"], part["body"])
 
 
 def _kind_of_send(failed: SendFailed) -> Kind:

@@ -20,6 +20,7 @@ ORDER = (
     "outbound",
     "evolution",
     "llm",
+    "speech",
     "embedded",
     "state",
     "tenants",

@@ -977,7 +977,14 @@ constraint tenants_handoff_words_check check (
     cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
     and array_position(handoff_words, null) is null
 ),
-add column if not exists handoff_on_promise boolean not null default true;
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1213,7 +1220,10 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
 $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
@@ -7482,9 +7492,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, media?, transcript?, quoted?, origin?, status?, telling?,
--- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
--- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, media?, transcript?, quoted?, origin?, status?,
+-- telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?,
+-- reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
@@ -9355,7 +9366,7 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9418,7 +9429,7 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise'
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -9530,6 +9541,10 @@ as $$
             then 'handoff_message must have from 1 to 2000 characters'
         when 'tenants_handoff_words_check'
             then 'handoff_words must be 100 at most, of 5000 characters together'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9569,7 +9584,8 @@ begin
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
         speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9704,6 +9720,14 @@ comment on column public.tenants.handoff_words is
 'A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
 'A reply that promises a human without handing off hands the conversation off';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -15794,8 +15818,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as `sessions`: the
--- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -16048,9 +16072,9 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts at
--- its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
--- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
 -- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb

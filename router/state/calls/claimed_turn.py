@@ -20,6 +20,9 @@ class DeliveryRules(Answer):
     """How a tenant's replies are said."""
 
     max_bubbles: int = 1
+    quote_replies: bool = False
+    thanks_reaction: str | None = None
+    voice_replies: Literal["never", "mirror", "always"] = "never"
 
 
 class TurnTenant(StoredInstance):
