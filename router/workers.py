@@ -41,7 +41,7 @@ from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.senses.hearing import Listener
-from router.senses.opening import make_listener, make_understander
+from router.senses.opening import make_describer, make_listener, make_understander
 from router.senses.understander import Understander
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
@@ -141,10 +141,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     dispatcher = make_dispatcher(settings, database, tools)
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     understander = None
-    if outside.listener is not None:
+    if outside.listener is not None or settings.look_at_media:
         came = EvolutionClient(pools.senses, settings.max_media_bytes)
+        describer = make_describer(settings, outside.providers)
         understander = make_understander(
-            settings, database, came, outside.listener, bodies, dispatcher.wake
+            settings, database, came, outside.listener, describer, bodies, dispatcher.wake
         )
     intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
     if understander is not None:
