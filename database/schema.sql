@@ -1442,6 +1442,12 @@ create table if not exists public.media_jobs (
     waiting boolean generated always as (state = 'pending') stored
 );
 
+alter table public.media_jobs
+add column if not exists pictures jsonb,
+add column if not exists pictures_until timestamptz;
+
+comment on column public.media_jobs.pictures is
+'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
 comment on table public.media_jobs is
 'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
 comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
@@ -1452,6 +1458,8 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
 create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
+where pictures_until is not null;
 alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
@@ -3285,6 +3293,9 @@ as $$
         'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
         'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
         ),
         'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
@@ -8300,6 +8311,12 @@ declare
     v_last bigint;
 begin
     perform hybridflow.require_keys('claim_media_jobs', p, '{limit,lease_seconds,max_attempts}');
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit 20 for update skip locked
+    ));
     v_round := hybridflow.next_to_hear(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -8455,10 +8472,10 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, tokens?})
--- The media is in words: they stand beside the message, and its turn waits no more. An empty transcript:
--- there was nothing to be heard. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until the turn
--- is due.
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok, due_in?}
+-- or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -8475,6 +8492,11 @@ begin
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
     where id = (v_held.message).id and deleted_at is null;
+    if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
+        update public.media_jobs
+        set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
+        where id = (v_held.job).id;
+    end if;
     return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
     )));
@@ -8520,6 +8542,54 @@ begin
         end
     where id = (v_held.job).id;
     return '{"state": "pending"}';
+end
+$$;
+
+-- read_pictures({turn_id, token, most})
+-- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
+-- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
+-- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+create or replace function public.read_pictures(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_most integer := (p ->> 'most')::integer;
+    v_answer jsonb;
+begin
+    perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select jsonb_build_object(
+        'pictures', coalesce(jsonb_agg(jsonb_build_object(
+            'message_id', r.id, 'kind', r.kind, 'jpeg', r.jpeg
+        ) order by r.sent_at, r.id, r.place) filter (where r.nth <= v_most), '[]'),
+        'left_out', count(*) filter (where r.nth > v_most and r.in_turn)
+    )
+    into v_answer
+    from (
+        select
+            m.id, m.kind, m.sent_at, m.in_turn, e.jpeg, e.place,
+            row_number() over (order by m.in_turn desc, m.sent_at desc, m.id desc, e.place) as nth
+        from (
+            select l.id, l.kind, l.sent_at, l.deleted_at, l.turn_id is not distinct from v_turn.id as in_turn
+            from public.messages as l
+            where l.session_id = v_turn.session_id and not l.from_me
+            order by l.sent_at desc, l.id desc limit 100
+        ) as m
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
+        where m.deleted_at is null
+    ) as r;
+    return v_answer;
 end
 $$;
 
@@ -9737,8 +9807,8 @@ comment on column public.tenants.new_message_stops is
 'What is left of a reply in several messages is not said when the customer writes again '
 'meanwhile: the next reply goes into both';
 comment on column public.tenants.understand_media is
-'Voice messages are put into words for the AI, where the deployment can; false: they are '
-'not';
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
 comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
 comment on column public.tenants.speech_language is
@@ -15819,7 +15889,7 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
             from public.messages as m
             inner join public.media_jobs as j on j.message_id = m.id
             where m.session_id = any(p_session_ids)
@@ -16153,7 +16223,8 @@ begin
             ) as f;
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - '{token_hash,waiting}'::text[]
+                'key', jsonb_build_array(f.id),
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
             ) order by f.id)
             into v_rows
             from (
@@ -16861,6 +16932,7 @@ select hybridflow.apply_grants(
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
+        'read_pictures',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
         'settle_relay',
@@ -16946,7 +17018,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '7c8be00944068247d214609c130b7018bbb4c635d1f88eb233e32fc30697e976')
+    ('20261126145950', 'v0_3_0', '87f56064e91fd6018562060367184a9a904b6c8b1527a30e4312484f5ac1800a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -44,7 +44,7 @@ from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.senses.hearing import Listener
-from router.senses.opening import make_listener, make_understander
+from router.senses.opening import make_describer, make_listener, make_understander
 from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
@@ -162,10 +162,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     connections = connections_for(settings.max_connections, open_files())
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     understander = None
-    if outside.listener is not None:
+    if outside.listener is not None or settings.look_at_media:
         came = EvolutionClient(pools.senses, settings.max_media_bytes)
+        describer = make_describer(settings, outside.providers)
         understander = make_understander(
-            settings, database, came, outside.listener, bodies, dispatcher.wake
+            settings, database, came, outside.listener, describer, bodies, dispatcher.wake
         )
     relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
     wakes = Wakes(notifier.wake, relayer.wake)

@@ -351,6 +351,9 @@ as $$
         'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+        ),
         'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (

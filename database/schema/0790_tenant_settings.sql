@@ -358,8 +358,8 @@ comment on column public.tenants.new_message_stops is
 'What is left of a reply in several messages is not said when the customer writes again '
 'meanwhile: the next reply goes into both';
 comment on column public.tenants.understand_media is
-'Voice messages are put into words for the AI, where the deployment can; false: they are '
-'not';
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
 comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
 comment on column public.tenants.speech_language is

@@ -66,6 +66,7 @@ select hybridflow.apply_grants(
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
+        'read_pictures',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
         'settle_relay',

@@ -480,8 +480,8 @@ class TenantSettings(BaseModel):
     understand_media: Annotated[
         bool,
         Setting(
-            about="Voice messages are put into words for the AI, where the deployment can; false:"
-            " they are not",
+            about="The AI hears voice messages and sees pictures and documents, where the"
+            " deployment can; false: it is told that there were some",
             default=True,
         ),
     ]

@@ -130,7 +130,8 @@ class Variables(BaseSettings):
     prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
     history_messages: Annotated[int, Field(ge=1, le=500)] = 40
 
-    # What a contact sends as sound
+    # What a contact sends
+    look_at_media: bool = True
     stt_base_url: _Url | None = None
     stt_api_key: _Secret | None = None
     stt_model: str = "gpt-4o-mini-transcribe"

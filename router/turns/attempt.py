@@ -22,6 +22,7 @@ from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.handoffs import handoff_message, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
+from router.replies.pictures import with_pictures
 from router.replies.prompt import PromptRules, prompt_of_turn
 from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
@@ -181,6 +182,7 @@ class TurnAttempt:
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
+        prompt = await with_pictures(self._shop.database, self._turn, prompt)
         await self._reserve(prompt)
         try:
             async with (

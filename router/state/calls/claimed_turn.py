@@ -77,6 +77,8 @@ class TurnMessage(Answer):
     description: str | None = None
     unheard: bool = False
     """It was to be put into words, and is not, or not yet."""
+    pictured: bool = False
+    """There is something of it that the LLM can be shown: see read_pictures."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment
