@@ -13240,8 +13240,8 @@ $$;
 -- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come since
--- then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one (5000).
+-- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -14869,7 +14869,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'cb490a7a32fb5bc25503ba25c53a9c05f44bc8cc6c5a1a08a759875f520be002')
+    ('20261126145950', 'v0_3_0', 'b0949307fc66c05f9863af9a9e3660d0a773c4b6b49519c7a663c82ba9fda339')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
