@@ -72,6 +72,8 @@ begin
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
+        ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
+        ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
@@ -112,6 +114,9 @@ begin
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('delivery_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('stopped_by_newer', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -150,6 +155,13 @@ begin
                 ('session_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.sessions'),
                 ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
+                ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
+                ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -290,6 +302,14 @@ begin
                 ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
+                ('media_job_context', 'ii', array['p_job', 'p_token']::text[], array['public.media_jobs', 'uuid']::text[], 0, false, 'jsonb'),
+                ('media_job_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
+                ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
@@ -399,6 +419,7 @@ begin
                 ('prune_messages', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'jsonb'),
                 ('prune_turns', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_notices', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_handoffs', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_spending', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('prune_erased', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('amount_of', 'ii', array['p_table', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'jsonb'),
@@ -483,7 +504,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -947,7 +968,15 @@ add column if not exists notes_to_llm boolean not null default false,
 add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
-constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false,
+add column if not exists understand_media boolean not null default true,
+add column if not exists media_wait_seconds numeric
+constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
+add column if not exists speech_language text
+constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$');
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1113,8 +1142,14 @@ add column if not exists failed_at timestamptz,
 add column if not exists failed_since timestamptz,
 add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}',
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
+comment on column public.messages.transcript is
+'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+comment on column public.messages.description is
+'What its media shows or says, in words. Null: nobody has looked.';
 comment on column public.messages.given_up is
 'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
@@ -1164,6 +1199,57 @@ as $$
         select from public.messages as m
         where m.id = p_session.away_message_id and (m.send_state = 'failed' or m.status = 'error')
     )
+$$;
+
+-- ==================== 0166_delivery.sql
+
+-- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+
+-- How a tenant's replies are said, for the router.
+create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+$$;
+
+-- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
+-- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
+-- where a human is called at its end: that is not left out. The session is locked.
+create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'new_message'
+    from public.tenants as t
+    where t.id = p_turn.tenant_id and t.new_message_stops
+        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
+        and exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+        )
+$$;
+
+-- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+create or replace function hybridflow.left_unsaid(p_turn public.turns)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(greatest(
+        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
+        - count(*), 0
+    ), 0)
+    from public.messages as m
+    where p_turn.incomplete and p_turn.reply is not null
+        and m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+    having p_turn.incomplete and p_turn.reply is not null
 $$;
 
 -- ==================== 0167_kept_by_people.sql
@@ -1218,6 +1304,110 @@ as $$
         ) as n
     ) else '[]' end
 $$;
+
+-- ==================== 0168_handoffs.sql
+
+-- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
+--
+-- One is `waiting` until a human of the business takes it, by writing or pausing, here or on the phone
+-- (`taken`), and `done` when the conversation is given back to the AI. One that nobody took ends with its
+-- pause as `expired`.
+
+create table if not exists public.handoffs (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    state text not null default 'waiting' constraint handoffs_state_check
+    check (state in ('waiting', 'taken', 'done', 'expired')),
+    reason text not null constraint handoffs_reason_check check (
+        reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed', 'other')
+    ),
+    why text,
+    summary text,
+    said text,
+    words text not null default 'none' constraint handoffs_words_check
+    check (words in ('none', 'saying', 'said', 'not_said')),
+    created_at timestamptz not null default now(),
+    taken_at timestamptz,
+    taken_by text,
+    taken_name text,
+    taken_message_id bigint references public.messages (id) on delete set null,
+    ended_at timestamptz,
+    step integer not null default 0,
+    step_at timestamptz not null default now(),
+    next_at timestamptz,
+    line_turn_id bigint references public.turns (id) on delete set null
+);
+
+comment on table public.handoffs is
+'The AI wants a human in a conversation: why, since when, and who took it.';
+comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it is pruned.';
+comment on column public.handoffs.why is
+'The reason in the words of who handed off, where it says more than `reason`.';
+comment on column public.handoffs.said is 'What the customer is told of it, by the turn that hands off.';
+comment on column public.handoffs.words is
+'What became of that: nothing is said, it is being said, all of it is said, or a part was not delivered.';
+comment on column public.handoffs.taken_by is
+'What took it, as a pause names its source: owner, who wrote on the phone, or operator, who used the API.';
+comment on column public.handoffs.taken_message_id is 'The message by which it was taken, if it was one.';
+comment on column public.handoffs.step is
+'How often something was done about it that nobody took: people told again (1), the next number told (2), the'
+' customer told (3).';
+comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
+comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.line_turn_id is
+'The turn that tells the customer that nobody has come yet.';
+
+create unique index if not exists handoffs_waiting_once on public.handoffs (session_id)
+where state = 'waiting';
+create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
+create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
+create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
+create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
+where line_turn_id is not null;
+create index if not exists handoffs_by_message on public.handoffs (taken_message_id)
+where taken_message_id is not null;
+create index if not exists handoffs_ended on public.handoffs (tenant_id, ended_at)
+where ended_at is not null;
+create index if not exists handoffs_to_look_at on public.handoffs (next_at)
+where state = 'waiting' and next_at is not null;
+alter table public.handoffs enable row level security;
+
+-- ==================== 0168_media.sql
+
+-- HybridFlow: media that a contact sent, and the work of understanding it: one row for each such message.
+
+create table if not exists public.media_jobs (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    message_id bigint not null references public.messages (id) on delete cascade,
+    state text not null default 'pending' constraint media_jobs_state_check
+    check (state in ('pending', 'done', 'failed')),
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    error text,
+    tokens bigint not null default 0,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    waiting boolean generated always as (state = 'pending') stored
+);
+
+comment on table public.media_jobs is
+'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
+comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
+comment on column public.media_jobs.error is 'Why it failed, or why the last attempt did.';
+comment on column public.media_jobs.tokens is 'What it cost, in tokens, as the budget counts them.';
+comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting.';
+
+create unique index if not exists media_jobs_once on public.media_jobs (message_id);
+create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
 
@@ -1559,6 +1749,7 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
     select
@@ -1906,6 +2097,7 @@ begin
     if v_over then
         return 'takeover_over';
     end if;
+    perform hybridflow.take_handoff(p_session.id, 'owner', null, p_message_id, p_at);
     perform hybridflow.cancel_turns(p_session.id, 'takeover');
     return 'takeover';
 end
@@ -2185,6 +2377,7 @@ begin
         end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
+    perform hybridflow.untake_handoff(p_message_id);
     return v_goes_on;
 end
 $$;
@@ -2226,7 +2419,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
+-- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
 -- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
 -- asked before, and with neither it stays beside; what a human's message asks for stays always, and
@@ -2264,6 +2457,11 @@ begin
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
+    if p ->> 'source' in ('owner', 'operator') then
+        perform hybridflow.take_handoff(
+            v_session.id, p ->> 'source', p -> 'caller' ->> 'name', null, hybridflow.clock()
+        );
+    end if;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
         'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
@@ -2436,6 +2634,168 @@ begin
 end
 $$;
 
+-- ==================== 0310_handoffs.sql
+
+-- HybridFlow: handoffs: begun, taken by a human, and given back with the conversation.
+--
+-- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
+-- of (see changes) by the function that makes it.
+
+-- Notes that a handoff of the session is otherwise now.
+create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+end
+$$;
+
+-- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
+create or replace function hybridflow.handoff_reason(p_reason text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed') then p_reason
+        else 'other'
+    end
+$$;
+
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
+-- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
+-- does. What the session was about to say is for the caller to cancel.
+create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_called text := coalesce(p ->> 'why', p ->> 'reason');
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai',
+        pause_reason = left(concat_ws(': ', v_called, p ->> 'summary'), 2000),
+        pause_message_id = null, paused_at = v_now,
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        last_human_at = v_now, updated_at = v_now
+    where id = p_session.id;
+    insert into public.handoffs (
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
+        left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+    )
+    on conflict (session_id) where state = 'waiting' do nothing;
+    perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
+    perform hybridflow.notice_handoff(p_session, v_called, p ->> 'summary');
+end
+$$;
+
+-- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
+-- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
+-- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
+create or replace function hybridflow.take_handoff(
+    p_session_id bigint, p_by text, p_name text, p_message_id bigint, p_at timestamptz
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
+        taken_message_id = p_message_id, next_at = null
+    where session_id = p_session_id and state = 'waiting' and p_at >= created_at - interval '10 seconds'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: what it took waits again, and the turn that was
+-- saying so goes on with it. The session is locked.
+create or replace function hybridflow.untake_handoff(p_message_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
+        next_at = h.step_at
+    where h.taken_message_id = p_message_id and h.state = 'taken' and not exists (
+        select from public.handoffs as o where o.session_id = h.session_id and o.state = 'waiting'
+    )
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where id in (v_handoff.turn_id, v_handoff.line_turn_id) and held and stop_reason = 'takeover';
+end
+$$;
+
+-- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
+-- whose pause ran out, has expired. A trigger, for pauses end in several ways.
+create or replace function hybridflow.end_handoffs()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.handoffs
+    set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
+        ended_at = hybridflow.clock(), next_at = null
+    where session_id = new.id and ended_at is null;
+    if found then
+        perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger sessions_end_handoffs
+after update of is_paused on public.sessions
+for each row when (old.is_paused and not new.is_paused)
+execute function hybridflow.end_handoffs();
+
+-- Session p_from is merged into p_into, both locked: its handoffs are the other's now. Of two that wait the
+-- older one does, and the other is done.
+create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.handoffs
+    set state = 'done', ended_at = hybridflow.clock(), next_at = null
+    where id = (
+        select max(h.id) from public.handoffs as h
+        where h.session_id in (p_into, p_from) and h.state = 'waiting'
+        having count(*) > 1
+    );
+    update public.handoffs set session_id = p_into where session_id = p_from;
+end
+$$;
+
 -- ==================== 0400_turns.sql
 
 -- HybridFlow: turns, from pending to sent, cancelled or dead.
@@ -2473,6 +2833,9 @@ begin
     set run_after = case
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
+        end,
+        due_when_heard = case
+            when due_when_heard is not null then greatest(due_when_heard, least(v_due, debounce_until))
         end,
         updated_at = p_now
     where session_id = p_session_id and waiting
@@ -2532,8 +2895,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
     v_retried_at timestamptz;
+    v_heard_by timestamptz;
 begin
-    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    select t.id, t.retried_at, case when t.due_when_heard is not null then t.run_after end
+    into v_newer, v_retried_at, v_heard_by
+    from public.turns as t
     where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
         perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
@@ -2544,7 +2910,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        stop_reason = null, run_after = greatest(p_run_after, v_heard_by),
+        due_when_heard = case when v_heard_by is not null then p_run_after end, retried_at = greatest(retried_at, v_retried_at),
         updated_at = v_now
     where id = p_turn.id;
     if p_outcome in ('refused', 'budget') then
@@ -2778,7 +3145,13 @@ as $$
         end,
         'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
         'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
+        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
+        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
+        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
@@ -2786,7 +3159,10 @@ as $$
         ) as characters_after
         from (
             select
-                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                m.*,
+                hybridflow.characters_of(m.body, m.quoted, m.media)
+                + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
+                as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
             from public.messages as m
             where m.session_id = p_turn.session_id
@@ -2852,7 +3228,7 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3466,7 +3842,8 @@ begin
             seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-            worker = p ->> 'worker', waits_for = null, claimed_at = v_now, updated_at = v_now
+            worker = p ->> 'worker', waits_for = null, due_when_heard = null, claimed_at = v_now,
+            updated_at = v_now
         from fresh as f
         where t.id = f.id
         returning t.id, f.token
@@ -4576,10 +4953,10 @@ $$;
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
--- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
--- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then.
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4609,10 +4986,12 @@ begin
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    v_stopped := coalesce(
+        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
+    );
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', 'paused');
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
     elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
         return jsonb_build_object('refused', 'stale');
     end if;
@@ -4684,6 +5063,9 @@ begin
         pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
         updated_at = v_message.send_began_at
     where id = v_session.id;
+    perform hybridflow.take_handoff(
+        v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
+    );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
@@ -6484,14 +6866,15 @@ declare
 begin
     insert into public.messages (
         tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
-        expects_reply, status, sent_at
+        expects_reply, status, sent_at, transcript
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
         p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
         nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
         coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
-        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at,
+        p_event ->> 'transcript'
     )
     returning id into v_id;
     -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
@@ -6725,6 +7108,11 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
+    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+        v_due_in := coalesce(extract(epoch from hybridflow.await_media(
+            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+        ) - v_now), v_due_in);
+    end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
     end if;
@@ -6933,9 +7321,9 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
--- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
--- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, media?, transcript?, quoted?, origin?, status?, telling?,
+-- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
+-- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
@@ -7459,6 +7847,477 @@ begin
 end
 $$;
 
+-- ==================== 0660_media.sql
+
+-- HybridFlow: what a contact sent as a voice message is put into words, beside the turn that answers it.
+--
+-- A job is made in the transaction that records its message. The turn waits for its jobs, up to a bound; what
+-- is not there then is told as not heard, and words that come later are in the history, and answered by no
+-- second turn.
+
+alter table public.turns
+add column if not exists due_when_heard timestamptz;
+comment on column public.turns.due_when_heard is
+'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+
+-- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
+-- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
+-- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
+create or replace function hybridflow.await_media(
+    p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
+)
+returns timestamptz
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_wait interval := hybridflow.seconds(
+        hybridflow.rule(p_tenant.media_wait_seconds, p_policy, 'media_wait_seconds', 20)
+    );
+    v_due timestamptz;
+begin
+    if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
+        or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+    then
+        return null;
+    end if;
+    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    update public.turns
+    set due_when_heard = coalesce(due_when_heard, run_after),
+        run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
+    where id = p_turn_id and waiting
+    returning run_after into v_due;
+    return v_due;
+end
+$$;
+
+-- A turn's media was put into words, or never will be: where nothing more is waited for, it is due as its
+-- debounce says. Returns in how many seconds; null: it waits on, or did not wait. Its session is locked.
+create or replace function hybridflow.heard(p_turn_id bigint)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_due timestamptz;
+begin
+    update public.turns
+    set run_after = greatest(due_when_heard, v_now), due_when_heard = null, updated_at = v_now
+    where id = p_turn_id and waiting and due_when_heard is not null and not exists (
+        select from public.messages as m
+        inner join public.media_jobs as j on j.message_id = m.id
+        where m.turn_id = p_turn_id and not m.from_me and j.waiting
+    )
+    returning run_after into v_due;
+    return extract(epoch from v_due - v_now);
+end
+$$;
+
+-- What is to be worked on, its token included.
+create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
+        'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
+        'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
+        'language', t.speech_language,
+        'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+        'evo_api_key', t.evo_api_key
+    )
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.id = p_job.message_id
+$$;
+
+-- The contexts of jobs that were claimed just now. All at once; where that fails, each by itself: one that
+-- fails is not given out, and when its attempts are used up it fails for that.
+create or replace function hybridflow.media_job_contexts(p_ids bigint[], p_tokens uuid[])
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.media_job_context(j, c.token) order by j.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.media_jobs as j on j.id = c.id;
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select j as job, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.media_jobs as j on j.id = c.id
+        order by j.id
+    loop
+        begin
+            v_contexts := v_contexts || hybridflow.media_job_context(v_claim.job, v_claim.token);
+        exception
+            when others then
+                update public.media_jobs set error = 'what is to be heard could not be read: SQLSTATE ' || sqlstate
+                where id = (v_claim.job).id;
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
+-- The next tenants that have a job that is due and room for it, in rounds: as next_to_tell, which see.
+create or replace function hybridflow.next_to_hear(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select j.tenant_id from public.media_jobs as j
+        where j.waiting and j.next_at <= p_now
+        order by j.next_at limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select j.tenant_id, j.next_at into v_next from public.media_jobs as j
+        where j.waiting and j.tenant_id > last
+        order by j.tenant_id, j.next_at limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select j.tenant_id, j.next_at into v_next from public.media_jobs as j
+            where j.waiting
+            order by j.tenant_id, j.next_at limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.next_at <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The jobs that are due, in their order, some more than p_limit: some may be locked; as claimable_notices.
+create or replace function hybridflow.claimable_media_jobs(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (job_id bigint, place bigint, was_cut boolean)
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.id, r.place, r.was_cut
+    from (
+        select
+            d.id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.own + d.place, w.nth, d.id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, a.nth, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
+            from unnest(p_tenants) with ordinality as a (tenant_id, nth)
+        ) as w
+        cross join lateral (
+            select f.id, row_number() over (order by f.next_at, f.id) as place
+            from (
+                select j.id, j.next_at from public.media_jobs as j
+                where j.tenant_id = w.tenant_id and j.waiting and j.next_at <= p_now
+                order by j.next_at limit least(w.enough, w.room)
+            ) as f
+        ) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- claim_media_jobs({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
+-- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
+-- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
+-- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
+-- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
+-- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
+-- as claim_turns.
+create or replace function public.claim_media_jobs(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
+    v_ids bigint[];
+    v_tokens uuid[];
+    v_claimed bigint[];
+    v_last bigint;
+begin
+    perform hybridflow.require_keys('claim_media_jobs', p, '{limit,lease_seconds,max_attempts}');
+    v_round := hybridflow.next_to_hear(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
+        select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
+        where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
+    ));
+    select coalesce(array_agg(f.job_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_media_jobs(v_round.tenants, v_now, v_limit, p) as f;
+    v_ids := array(
+        select j.id
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.media_jobs as j on j.id = f.id
+        where j.state = 'pending' and j.next_at <= v_now
+        order by f.place limit v_limit for update of j skip locked
+    );
+    update public.media_jobs
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+    where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.media_jobs as j
+        set attempt = j.attempt + 1, token_hash = hybridflow.hash_token(f.token), updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        from fresh as f
+        where j.id = f.id and j.state = 'pending'
+        returning j.id, f.token
+    )
+
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select o.tenant_id from public.media_jobs as o where o.id = any(v_ids))
+    order by n.nth desc limit 1;
+    return jsonb_build_object(
+        'jobs', hybridflow.media_job_contexts(v_claimed, v_tokens),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', cardinality(v_ids) = v_limit or v_more or not v_round.is_whole,
+        'next_due_at', case
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            else (
+                select j.next_at from public.media_jobs as j
+                where j.waiting and j.next_at > v_now
+                order by j.next_at limit 1
+            )
+        end
+    );
+end
+$$;
+
+-- The job p names, with its message and its session, all locked (the session first); `refused` says why who
+-- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
+-- 'superseded' (it is closed).
+create or replace function hybridflow.hold_media_job(
+    p jsonb, out job public.media_jobs, out message public.messages, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    loop
+        perform from public.sessions as s
+        inner join public.messages as m on m.session_id = s.id
+        inner join public.media_jobs as j on j.message_id = m.id
+        where j.id = (p ->> 'job_id')::bigint
+        for update of s;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (
+            select from public.media_jobs as j where j.id = (p ->> 'job_id')::bigint
+        );
+    end loop;
+    select * into job from public.media_jobs where id = (p ->> 'job_id')::bigint for update;
+    if job.id is null or job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        refused := '{"refused": "stale"}';
+        return;
+    elsif job.state <> 'pending' then
+        refused := '{"refused": "superseded"}';
+        return;
+    end if;
+    select * into message from public.messages where id = job.message_id for update;
+end
+$$;
+
+-- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
+-- null: none waited for it alone.
+create or replace function hybridflow.close_media_job(
+    p_job public.media_jobs, p_message public.messages, p_error text, p_tokens bigint
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_day date := (v_now at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+begin
+    update public.media_jobs
+    set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
+        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+    where id = p_job.id;
+    if p_tokens > 0 then
+        v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
+        v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
+        update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
+    end if;
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (p_message.tenant_id, p_message.session_id, p_message.turn_id, 'message');
+    return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- begin_media_job({job_id, token, policy})
+-- Before an attempt asks what costs money. Returns {ok} or {refused: reason}: 'stale', 'superseded', or
+-- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+create or replace function public.begin_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_tenant public.tenants;
+    v_all public.spending;
+    v_own public.spending;
+    v_used_up text;
+begin
+    perform hybridflow.require_keys('begin_media_job', p, '{job_id,token,policy}');
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+    select * into v_all from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (v_held.message).session_id;
+    v_used_up := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 0, 1);
+    if v_used_up is not null then
+        perform hybridflow.close_media_job(
+            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up, 0
+        );
+        return '{"refused": "budget"}';
+    end if;
+    return '{"ok": true}';
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, tokens?})
+-- The media is in words: they stand beside the message, and its turn waits no more. An empty transcript:
+-- there was nothing to be heard. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until the turn
+-- is due.
+create or replace function public.finish_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.messages
+    set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
+    where id = (v_held.message).id and deleted_at is null;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+        v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
+    )));
+end
+$$;
+
+-- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?})
+-- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
+-- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing was
+-- tried, it is due at once and no attempt counts. Returns {state, due_in?} or {refused: reason}; due_in as
+-- of finish_media_job.
+create or replace function public.fail_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
+begin
+    perform hybridflow.require_keys(
+        'fail_media_job', p, '{job_id,token,error,final,max_attempts,base_seconds}'
+    );
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif not v_back
+        and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
+    then
+        return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
+            v_held.job, v_held.message, p ->> 'error', 0
+        )));
+    end if;
+    update public.media_jobs
+    set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
+        attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
+        next_at = case
+            when v_back then v_now
+            else v_now + hybridflow.seconds(
+                hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
+            )
+        end
+    where id = (v_held.job).id;
+    return '{"state": "pending"}';
+end
+$$;
+
 -- ==================== 0700_reading.sql
 
 -- HybridFlow: what operators read.
@@ -7635,7 +8494,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held}'::text[]
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -7661,6 +8520,8 @@ begin
     p_message.body := hybridflow.cut(p_message.body);
     p_message.quoted := hybridflow.cut_fields(p_message.quoted);
     p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.transcript := hybridflow.cut(p_message.transcript);
+    p_message.description := hybridflow.cut(p_message.description);
     p_message.author_name := hybridflow.cut(p_message.author_name, 256);
     return hybridflow.message_json(p_message);
 end
@@ -8330,7 +9191,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
+        'media_wait_seconds', 'speech_language', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8392,7 +9254,7 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
     ]::text[]
 $$;
 
@@ -8494,6 +9356,12 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
+        when 'tenants_media_wait_seconds_check'
+            then 'media_wait_seconds must be from 0 to 120'
+        when 'tenants_speech_language_check'
+            then 'speech_language must be a language''s code of two or three small letters'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -8529,7 +9397,10 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
+        speech_language = p_new.speech_language, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -8642,6 +9513,19 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
+comment on column public.tenants.understand_media is
+'Voice messages are put into words for the AI, where the deployment can; false: they are '
+'not';
+comment on column public.tenants.media_wait_seconds is
+'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.speech_language is
+'The language that its contacts speak, as a hint for voice messages';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -9277,7 +10161,7 @@ begin
 end
 $$;
 
--- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_contact({caller?, tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
 -- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
 -- does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
@@ -11233,7 +12117,11 @@ begin
         where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
-    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    perform hybridflow.begin_handoff(
+        v_held.session, (v_held.turn).id,
+        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+    );
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
@@ -12199,16 +13087,10 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.sessions
-    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(),
-        paused_until = case when is_paused then paused_until end,
-        pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
-        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');
-    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+    perform hybridflow.begin_handoff(
+        p_session, null, jsonb_build_object('reason', 'other', 'why', p_reason, 'summary', p_summary)
+    );
 end
 $$;
 
@@ -12453,9 +13335,11 @@ begin
         );
     end if;
     perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.pause_for_human(
-        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
-    );
+    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+    ));
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;
@@ -12506,7 +13390,9 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -12611,13 +13497,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, upload_seconds, given_up, archived_at
+            undelivered_turns, upload_seconds, given_up, transcript, description, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, g.upload_seconds, g.given_up, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, g.given_up, g.transcript, g.description, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -12688,6 +13574,28 @@ begin
 end
 $$;
 
+-- Deletes up to p_batch handoffs that are over. Returns how many.
+create or replace function hybridflow.prune_handoffs(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select h.id from public.handoffs as h
+            where h.tenant_id = r.tenant_id and h.ended_at < r.cutoff
+            order by h.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.handoffs where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
 create or replace function hybridflow.prune_spending(p_batch integer)
 returns bigint
@@ -12733,12 +13641,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
--- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
--- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
--- yet to be told; and changes after their ten minutes. Returns {events, messages_deleted, messages_archived,
--- turns, notices, spending, erased_messages, changes, more}; with `more`, call it again. PT422: a number is
--- out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
+-- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
+-- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
+-- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
+-- it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -12773,6 +13681,7 @@ begin
         'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
         'erased_messages', hybridflow.prune_erased(v_batch),
         'changes', hybridflow.prune_changes(v_batch)
@@ -13241,7 +14150,8 @@ $$;
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
 -- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
--- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one (5000).
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
+-- (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -13762,12 +14672,15 @@ as $$
         'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
         'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
         'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids)),
-        'session_notes', (select count(*) from public.session_notes as n where n.session_id = any(p_session_ids))
+        'session_notes', (
+            select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
--- session_notes, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
+-- spending, session_notes, handoffs, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -13797,6 +14710,12 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
+        'media_jobs', (
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting}'::text[] order by j.id), '[]')
+            from public.messages as m
+            inner join public.media_jobs as j on j.message_id = m.id
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -13804,6 +14723,10 @@ as $$
         'session_notes', (
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
+        'handoffs', (
+            select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
+            from public.handoffs as h where h.session_id = any(p_session_ids)
         ),
         'events', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
@@ -13814,9 +14737,9 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?,
--- session_notes?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks export_rows
--- for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
+-- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the
+-- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -14068,11 +14991,11 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices, spending or session_notes; the attempts at its turns (turn_attempts: a page goes through
--- `limit` turns); its events by the messages that they were about (events: a page goes through `limit`
--- messages; archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404:
--- not this tenant's. PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
+-- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its
+-- turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
+-- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
+-- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -14116,6 +15039,16 @@ begin
                 select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
                 where n.id > v_after_id order by n.id limit v_limit + 1
             ) as f;
+        when 'media_jobs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - '{token_hash,waiting}'::text[]
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                inner join public.media_jobs as j on j.message_id = m.id
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
+            ) as f;
         when 'spending' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'id'
@@ -14133,6 +15066,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'handoffs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f)
+            ) order by f.id)
+            into v_rows
+            from (
+                select h.* from public.handoffs as h
+                where h.session_id = v_session_id and h.id > v_after_id order by h.id limit v_limit + 1
             ) as f;
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
@@ -14285,7 +15227,7 @@ begin
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
-        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'session_identities'
+        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'
     ]) as t;
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
@@ -14530,7 +15472,8 @@ as $$
     union all
     select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
     union all
-    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    select p_turn.finished_at, 10, 'closed',
+        hybridflow.turn_of_story(p_turn) || jsonb_build_object('unsaid', hybridflow.left_unsaid(p_turn))
     where p_turn.finished_at is not null
 $$;
 
@@ -14775,7 +15718,7 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -14792,6 +15735,7 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
@@ -14823,6 +15767,7 @@ from (
     ('messages', ''),
     ('messages_archive', ''),
     ('session_notes', ''),
+    ('handoffs', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
@@ -14869,7 +15814,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b0949307fc66c05f9863af9a9e3660d0a773c4b6b49519c7a663c82ba9fda339')
+    ('20261126145950', 'v0_3_0', 'ba84147816aa50733b01ae8795bec6c1ed8b78e25f05d4ca7e4216fc9e237465')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

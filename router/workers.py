@@ -41,6 +41,9 @@ from router.safety.opening import make_guard
 from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
+from router.senses.hearing import Listener
+from router.senses.opening import make_listener, make_understander
+from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
@@ -74,6 +77,7 @@ class Outside:
     places: SendPlaces
     evolution: EvolutionClient
     providers: dict[str, LlmProvider]
+    listener: Listener | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Workers:
     eraser: ExecutionEraser
     lost: LostServers
     streams: Streams
+    understander: Understander | None
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
@@ -108,7 +113,10 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     providers = open_providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    return Outside(entrances, http, flows, trials, pools, places, evolution, providers)
+    listener = make_listener(settings)
+    if listener is not None:
+        stack.push_async_callback(listener.close)
+    return Outside(entrances, http, flows, trials, pools, places, evolution, providers, listener)
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
@@ -129,10 +137,8 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
     budget = Budget(database, budgets(settings))
     courtesy = Courtesy(unhurried, settings.typing_seconds)
-    media = PartMedia(
-        MediaSource(pools.media, settings.max_media_bytes),
-        Bodies(media_limits(settings), Callers(settings.trusted_proxies)),
-    )
+    bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
+    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
     tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
     name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
     calls_as = None if can_listen else name
@@ -140,7 +146,15 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     hearing = Hearing(name, can_listen, called=dispatcher.help)
     connections = connections_for(settings.max_connections, open_files())
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
+    understander = None
+    if outside.listener is not None:
+        came = EvolutionClient(pools.senses, settings.max_media_bytes)
+        understander = make_understander(
+            settings, database, came, outside.listener, bodies, dispatcher.wake
+        )
     intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
+    if understander is not None:
+        intake.reactions.media_came = understander.wake
     return Workers(
         hashes=hashes,
         n8n=n8n,
@@ -154,17 +168,19 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         eraser=make_eraser(settings, entrances.upkeep, http),
         lost=LostServers(entrances.upkeep, settings),
         streams=make_streams(entrances, hearing, connections),
+        understander=understander,
     )
 
 
 def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
     """Let the loops run, each in a task; whatever is slow keeps none of them up."""
-    loading = asyncio.create_task(_load(settings, outside.providers), name="loading")
+    loading = asyncio.create_task(_load(settings, outside), name="loading")
     serves = asyncio.create_task(_schema_serves(settings, outside.entrances), name="schema")
     dispatcher, notifier = workers.dispatcher, workers.notifier
     # No turn is claimed before the SDK is there: it would wait for that within its lease.
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database, streams = outside.entrances.turns.database, workers.streams
+    understanding = [] if workers.understander is None else [workers.understander]
     return [
         loading,
         serves,
@@ -172,6 +188,10 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
+        *(
+            asyncio.create_task(_after((serves, loading), each.run), name="understander")
+            for each in understanding
+        ),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
@@ -198,15 +218,20 @@ async def stop(workers: Workers) -> None:
         "sends": workers.sending.outbox.stop,
         "leases": workers.dispatcher.heartbeat.stop,
     }
+    if workers.understander is not None:
+        stops = {**stops, "media": workers.understander.stop}
     await asyncio.gather(*(within(step, STOP_SECONDS, name) for name, step in stops.items()))
 
 
-async def _load(settings: Settings, providers: Mapping[str, LlmProvider]) -> None:
+async def _load(settings: Settings, outside: Outside) -> None:
     """Load the SDKs of the providers that have a key, the one that is asked first before others."""
+    providers = outside.providers
     others = [name for name in providers if name != settings.llm_provider]
     for name in (settings.llm_provider, *others):
         if providers[name].has_key:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
+    if outside.listener is not None:
+        await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:

@@ -293,7 +293,8 @@ $$;
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
 -- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
--- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one (5000).
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
+-- (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql

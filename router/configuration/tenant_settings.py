@@ -457,6 +457,53 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    max_bubbles: Annotated[
+        int,
+        Setting(
+            about="Messages that a reply is sent in at most, divided between paragraphs; 1: one. A"
+            " short reply is one message, and no list, link, price, quote or code is divided",
+            default=3,
+            ge=1,
+            le=10,
+            followed=True,
+        ),
+    ]
+    new_message_stops: Annotated[
+        bool,
+        Setting(
+            about="What is left of a reply in several messages is not said when the customer writes"
+            " again meanwhile: the next reply goes into both",
+            default=False,
+            followed=True,
+        ),
+    ]
+    understand_media: Annotated[
+        bool,
+        Setting(
+            about="Voice messages are put into words for the AI, where the deployment can; false:"
+            " they are not",
+            default=True,
+        ),
+    ]
+    media_wait_seconds: Annotated[
+        float | None,
+        Setting(
+            about="Seconds that an answer waits at most until what a contact sent is in words",
+            ge=0,
+            le=120,
+            variable="media_wait_seconds",
+            deployment="rule",
+        ),
+    ]
+    speech_language: Annotated[
+        str | None,
+        Setting(
+            about="The language that its contacts speak, as a hint for voice messages",
+            otherwise="it is heard from what they say",
+            must="be a language's code of two or three small letters",
+            example="pt",
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

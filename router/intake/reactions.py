@@ -34,8 +34,10 @@ class Reactions:
     ) -> None:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
-        `unknown_lid` is set by Pairs, and called with an instance's name and a LID.
+        `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` by
+        who puts media into words.
         """
+        self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
         self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
         self._turns = turns
@@ -46,6 +48,8 @@ class Reactions:
         """React to one committed decision; a repeated event has been reacted to before."""
         if decision.duplicate:
             return
+        if event.get("media") is not None:
+            self.media_came()
         match decision.decision:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))

@@ -43,6 +43,7 @@ class Action(StrEnum):
     SEND_IN_DOUBT = "send_in_doubt"  # it may be on the phone; evidence is being looked for
     SEND_SETTLED = "send_settled"  # the doubt is over; `outcome` says how
     REPLY_REFUSED = "reply_refused"  # by `rule`; `outcome` says what became of it
+    MEDIA_NOT_UNDERSTOOD = "media_not_understood"  # what a contact sent is not in words; why
     MODERATION_AWAY = "moderation_away"  # the moderation service gave no usable answer
     # The connection to WhatsApp
     CONNECTION_CHANGED = "connection_changed"

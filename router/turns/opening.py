@@ -21,6 +21,7 @@ from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.saying import Pace
 from router.turns.settling import Settling
 
 
@@ -68,6 +69,10 @@ def make_dispatcher(
             max_attempts=settings.turn_max_attempts,
             retry_base=settings.retry_base_seconds,
             answer_within_minutes=settings.answer_within_minutes,
+            pace=Pace(
+                settings.typing_speed if settings.typing_seconds else 0,
+                settings.typing_most_seconds,
+            ),
         ),
     )
     limits = ClaimLimits(

@@ -27,6 +27,7 @@ ORDER = (
     "http",
     "gate",
     "safety",
+    "senses",
     "replies",
     "sending",
     "intake/readers",

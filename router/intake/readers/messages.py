@@ -95,12 +95,14 @@ def _said(
 
 
 def _what_for(reading: Reading) -> JsonObject:
-    """Return what decides whether, and how soon, what says nothing by itself is answered."""
+    """Return what decides whether, how soon and with what words media and acts are answered."""
     told: JsonObject = {}
     if reading.about_ours:
         told["about_ours"] = True
     if reading.pictures:
         told["pictures"] = reading.pictures
+    if reading.transcript:
+        told["transcript"] = cut_text(reading.transcript)
     return told
 
 

@@ -16,6 +16,12 @@ class ReplyRules(Answer):
     moderation_url: str | None = None
 
 
+class DeliveryRules(Answer):
+    """How a tenant's replies are said."""
+
+    max_bubbles: int = 1
+
+
 class TurnTenant(StoredInstance):
     """The tenant's side of a turn; its keys as they are stored."""
 
@@ -32,6 +38,7 @@ class TurnTenant(StoredInstance):
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
     reply_rules: ReplyRules = ReplyRules()
+    delivery: DeliveryRules = DeliveryRules()
 
 
 class TurnSession(Answer):
@@ -59,6 +66,11 @@ class TurnMessage(Answer):
     kind: str
     body: str
     media: dict[str, Any] | None = None
+    transcript: str | None = None
+    """What is said in it, as it was heard; empty: nothing is."""
+    description: str | None = None
+    unheard: bool = False
+    """It was to be put into words, and is not, or not yet."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment
