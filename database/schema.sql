@@ -2714,7 +2714,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 
@@ -8429,8 +8429,9 @@ begin
         v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
         update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
     end if;
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (p_message.tenant_id, p_message.session_id, p_message.turn_id, 'message');
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
     return hybridflow.heard(p_message.turn_id);
 end
 $$;
@@ -8474,8 +8475,8 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -15921,7 +15922,8 @@ $$;
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
 -- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
--- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -16176,8 +16178,8 @@ $$;
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
 -- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
 -- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
--- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
--- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -17018,7 +17020,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '87f56064e91fd6018562060367184a9a904b6c8b1527a30e4312484f5ac1800a')
+    ('20261126145950', 'v0_3_0', '0d0a4637d63d6fa5154feed9adedb3eff069e0cbf13b19cfa8e4afebe8301479')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -362,8 +362,9 @@ begin
         v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
         update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
     end if;
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (p_message.tenant_id, p_message.session_id, p_message.turn_id, 'message');
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
     return hybridflow.heard(p_message.turn_id);
 end
 $$;
@@ -407,8 +408,8 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql

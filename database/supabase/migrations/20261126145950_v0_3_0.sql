@@ -2682,7 +2682,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 
@@ -8397,8 +8397,9 @@ begin
         v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
         update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
     end if;
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (p_message.tenant_id, p_message.session_id, p_message.turn_id, 'message');
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
     return hybridflow.heard(p_message.turn_id);
 end
 $$;
@@ -8442,8 +8443,8 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -15889,7 +15890,8 @@ $$;
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
 -- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
--- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -16144,8 +16146,8 @@ $$;
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
 -- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
 -- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
--- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
--- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
