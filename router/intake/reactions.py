@@ -35,7 +35,7 @@ class Reactions:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
         `unknown_lid` is set by Pairs, and called with an instance's name and a LID. `relayed` is
-        called when the staff answered a notice.
+        called when there may be relays to carry out.
         """
         self.reconnected: Callable[[str], None] = lambda _: None
         self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
@@ -114,5 +114,6 @@ class Reactions:
         if decision.state == "open":
             self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
+            self.relayed()
         if decision.reconnected:
             self.reconnected(event["instance"])
