@@ -10,6 +10,7 @@ from router.llm.provider import (
     Prompt,
     complete_with_fallback,
 )
+from router.replies.hand_over import call_of, handed_over
 from router.replies.llm_keys import LlmKeys, max_tokens_within
 from router.replies.making import Reply
 from router.replies.parts import prepared
@@ -54,7 +55,9 @@ class FallbackHandler:
             attempts=self._rules.llm_attempts,
         )
         text = finish_truncated(answer.text) if answer.truncated else answer.text
-        parts = await prepared(text)
+        said = await prepared(text)
+        call = call_of(answer)
+        parts = said if call is None else await handed_over(call, said)
         if not parts:
             raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
         return Reply(
