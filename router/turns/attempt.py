@@ -19,7 +19,8 @@ from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
-from router.replies.handoffs import handoff_message, with_words
+from router.replies.hand_over import HAND_OVER
+from router.replies.handoffs import asked_for, handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.pictures import with_pictures
@@ -181,8 +182,13 @@ class TurnAttempt:
             return (reaction,)
         await self._seat.sit()
         self._turn = self._as_of_now()
+        if (asked := asked_for(self._turn)) is not None:
+            parts = with_words(asked, self._turn)
+            self._unsaved = MadeReply(parts=parts, handler="fallback")
+            return parts
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
         prompt = await with_pictures(self._shop.database, self._turn, prompt)
+        prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
         try:
             async with (
@@ -191,7 +197,8 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
-                    reply = replace(reply, parts=with_words(reply.parts, self._turn))
+                    parts = kept_promise(reply.parts, self._turn)
+                    reply = replace(reply, parts=with_words(parts, self._turn))
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
