@@ -40,7 +40,7 @@ def banner(
 
 def _of_demo() -> list[str]:
     return [
-        "  Demo: a bakery and its customers' phones, with no account. How to connect yours is there, too."
+        "  Demo: a bakery and its customers' phones, with no account. It says how to connect yours."
     ]
 
 
