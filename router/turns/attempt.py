@@ -20,7 +20,7 @@ from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.hand_over import HAND_OVER
-from router.replies.handoffs import asked_for, handoff_message, kept_promise, with_words
+from router.replies.handoffs import handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.pictures import with_pictures
@@ -56,7 +56,7 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles, outgoing, reaction_to_thanks
+from router.turns.saying import Pace, Saying, in_bubbles, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.turns.voices import Voices, in_messages, tokens_aloud
@@ -177,15 +177,11 @@ class TurnAttempt:
         await self._require_line()
         if not await self._may_answer():
             return None
-        if (reaction := reaction_to_thanks(self._turn)) is not None:
-            self._unsaved = MadeReply(parts=(reaction,), handler="fallback")
-            return (reaction,)
+        if (ready := said_without_a_model(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=ready, handler="fallback")
+            return ready
         await self._seat.sit()
         self._turn = self._as_of_now()
-        if (asked := asked_for(self._turn)) is not None:
-            parts = with_words(asked, self._turn)
-            self._unsaved = MadeReply(parts=parts, handler="fallback")
-            return parts
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
         prompt = await with_pictures(self._shop.database, self._turn, prompt)
         prompt = replace(prompt, tools=(HAND_OVER,))
@@ -209,6 +205,14 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
+        self._unsaved = self._as_said(reply)
+        if reply.provider is not None and reply.handler == "fallback":
+            # What a flow says need not come from the LLM that it names.
+            self._shop.reach.worked(llm_of(self._turn.tenant))
+        return self._unsaved.parts
+
+    def _as_said(self, reply: Reply) -> MadeReply:
+        """Return the reply in the messages that it is said in, by voice or in writing."""
         parts, cost = reply.parts, reply.cost
         if self._shop.voices.speaks(self._turn):
             parts = in_messages(parts)
@@ -216,11 +220,7 @@ class TurnAttempt:
                 cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         else:
             parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
-        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **cost)
-        if reply.provider is not None and reply.handler == "fallback":
-            # What a flow says need not come from the LLM that it names.
-            self._shop.reach.worked(llm_of(self._turn.tenant))
-        return parts
+        return MadeReply(parts=parts, handler=reply.handler, **cost)
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
