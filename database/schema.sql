@@ -8594,10 +8594,11 @@ as $$
 declare
     v_turn public.turns;
     v_refused jsonb;
-    v_most integer := (p ->> 'most')::integer;
+    v_most integer;
     v_answer jsonb;
 begin
     perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    v_most := (p ->> 'most')::integer;
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refused := hybridflow.turn_refusal(v_turn, p);
     if v_refused is not null then
@@ -17054,7 +17055,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'e760b770270968946a5dc091ecfd993ec3aeb8eddc4e97f0179fb7ed7f6e4942')
+    ('20261126145950', 'v0_3_0', '64a0f86f6ed844589d61e630735f19cacf28eb5d44f0ac6ac0e7fb0b9cddc3ed')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
