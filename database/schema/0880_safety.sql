@@ -182,6 +182,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -270,7 +273,10 @@ begin
     end if;
     perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
     perform hybridflow.pause_for_human(
-        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
+        v_held.session, case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end, null
     );
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
