@@ -36,6 +36,8 @@ class Action(StrEnum):
     TURN_RETRY = "turn_retry"  # an attempt failed and another follows
     TURN_RETRIED = "turn_retried"  # an operator gave a dead turn new attempts
     TURN_DEAD = "turn_dead"  # out of attempts, or it can never work
+    FALLBACK_TOLD = "fallback_told"  # a contact who gets no answer was told so
+    UNANSWERED = "unanswered"  # an outage begins: customers get no answer
     AWAY_TOLD = "away_told"  # a contact was told that the business is closed
     AI_REPLIED = "ai_replied"  # every part of the reply is sent
     AI_FAILED = "ai_failed"  # the LLM gave no reply

@@ -46,16 +46,18 @@ async def test_openai_is_asked_for_its_tenants(staged, n8n: TestN8n, llm: Anthro
     assert llm.requests == []
 
 
-@pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_such_model])
-async def test_a_key_that_is_refused_is_told(staged, llm: Anthropic, fault):
-    llm.fail(fault(llm), times=None)
+async def test_a_model_that_is_not_there_is_told(staged, llm: Anthropic):
+    llm.fail(llm.no_such_model(), times=None)
     async with staged(**QUICK) as stage:
         turn = await the_turn(stage)
     assert (turn["state"], turn["error_kind"]) == ("dead", "permanent")
     assert "neither the key nor the model" in turn["error"]
 
 
-@pytest.mark.parametrize("fault", [Anthropic.rate_limited, Anthropic.overloaded])
+@pytest.mark.parametrize(
+    "fault",
+    [Anthropic.rate_limited, Anthropic.overloaded, Anthropic.bad_key, Anthropic.no_credit],
+)
 async def test_a_model_that_is_down_uses_up_no_attempt(staged, llm: Anthropic, fault):
     llm.fail(fault(llm), times=3)
     async with staged(**QUICK) as stage:

@@ -16,7 +16,7 @@ from router.state.calls.model import (
     call_or_refused,
 )
 from router.state.calls.sends import BegunSend, Sending, SendRefused
-from router.state.calls.turns import TurnFailed
+from router.state.calls.turns import Cause, TurnFailed
 from router.state.database import Database
 
 
@@ -60,6 +60,7 @@ class FailExecution(Asked):
     max_attempts: int
     base_seconds: float
     answer_within_minutes: float | None = None
+    cause: Cause | None = None
 
 
 class ExecutionFailed(TurnFailed):
@@ -107,6 +108,7 @@ class TurnOfFlow(StoredInstance):
     sends: Items[FlowsSend]
     said_so_far: str
     next_part: int
+    fallback_message: str | None = None
     is_closed: bool = False
 
 
