@@ -72,6 +72,7 @@ begin
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
+        ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
@@ -139,6 +140,7 @@ begin
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
                 ('take_over', 'iiiiii', array['p_session', 'p_tenant', 'p_policy', 'p_at', 'p_message_id', 'p_reason']::text[], array['public.sessions', 'public.tenants', 'jsonb', 'timestamptz', 'bigint', 'text']::text[], 0, false, 'text'),
                 ('end_pause', 'ii', array['p_session_id', 'p_source']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
@@ -158,6 +160,9 @@ begin
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
+                ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -282,6 +287,8 @@ begin
                 ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
                 ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('answers_a_notice', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'boolean'),
+                ('ingest_note_to_self', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_message', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('ingest_again', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
@@ -397,6 +404,7 @@ begin
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
                 ('flow_has_worked', 'ii', array['p_tenant_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -406,7 +414,24 @@ begin
                 ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('notice_refusal', 'ii', array['p_notice', 'p']::text[], array['public.notices', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hold_notice', 'ioo', array['p', 'notice', 'refused']::text[], array['jsonb', 'public.notices', 'jsonb']::text[], 0, false, null),
+                ('most_relays', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('has_too_many_relays', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
+                ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
+                ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('session_of_notice', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'public.sessions'),
+                ('note_staff_words', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
+                ('relay_context', 'ii', array['p_relay', 'p_token']::text[], array['public.relays', 'uuid']::text[], 0, false, 'jsonb'),
+                ('relay_refusal', 'ii', array['p_relay', 'p']::text[], array['public.relays', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hold_relay', 'iiooo', array['p', 'p_of_staff', 'relay', 'session', 'refused']::text[], array['jsonb', 'boolean', 'public.relays', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('begin_again', 'iii', array['p_session', 'p_message', 'p']::text[], array['public.sessions', 'public.messages', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('relays_about', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'public.relays'),
+                ('exported_relay', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
+                ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
+                ('prune_relays', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('reply_instead', 'iii', array['p_turn_id', 'p_reply', 'p_outcome']::text[], array['bigint', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
@@ -504,7 +529,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -976,7 +1001,22 @@ add column if not exists understand_media boolean not null default true,
 add column if not exists media_wait_seconds numeric
 constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
 add column if not exists speech_language text
-constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$');
+constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$'),
+add column if not exists handoff_message text
+constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
+add column if not exists handoff_words text[] not null default '{}'
+constraint tenants_handoff_words_check check (
+    cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
+    and array_position(handoff_words, null) is null
+),
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1212,12 +1252,15 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
 $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
 -- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where a human is called at its end: that is not left out. The session is locked.
+-- where it hands off: that is not left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -1227,7 +1270,7 @@ as $$
     select 'new_message'
     from public.tenants as t
     where t.id = p_turn.tenant_id and t.new_message_stops
-        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
         and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
         and exists (
             select from public.messages as m
@@ -1243,8 +1286,10 @@ stable
 set search_path = ''
 as $$
     select nullif(greatest(
-        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
-        - count(*), 0
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
     ), 0)
     from public.messages as m
     where p_turn.incomplete and p_turn.reply is not null
@@ -1397,6 +1442,12 @@ create table if not exists public.media_jobs (
     waiting boolean generated always as (state = 'pending') stored
 );
 
+alter table public.media_jobs
+add column if not exists pictures jsonb,
+add column if not exists pictures_until timestamptz;
+
+comment on column public.media_jobs.pictures is
+'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
 comment on table public.media_jobs is
 'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
 comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
@@ -1407,6 +1458,8 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
 create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
+where pictures_until is not null;
 alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
@@ -1749,6 +1802,8 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    update public.relays set session_id = p_into where session_id = p_from;
+    update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
@@ -2033,8 +2088,10 @@ $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
 -- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
-create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+create or replace function hybridflow.cancel_other_turns(
+    p_session_id bigint, p_but bigint, p_reason text
+)
 returns integer
 language plpgsql
 set search_path = ''
@@ -2049,14 +2106,23 @@ begin
             select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
             union all
             select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-        ) and c.state in ('pending', 'running')
+        ) and c.state in ('pending', 'running') and c.id is distinct from p_but
         for update
     ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t
+    where t.state = 'sending' and t.id is distinct from p_but;
     return v_cancelled;
 end
+$$;
+
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language sql
+set search_path = ''
+as $$
+    select hybridflow.cancel_other_turns(p_session_id, null, p_reason)
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
@@ -2701,6 +2767,83 @@ begin
 end
 $$;
 
+-- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
+-- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+create or replace function hybridflow.hand_off_with(
+    p_session public.sessions, p_turn public.turns, p_part integer
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn.id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn.id, 'paused');
+    perform hybridflow.begin_handoff(
+        p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
+            select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
+            from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
+            where w.number > p_part
+        ))
+    );
+end
+$$;
+
+-- How a turn that has said all it can is closed: as a handoff, if it was one.
+create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
+$$;
+
+-- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
+-- stands whether or not: the people of the business are told where the customer was not.
+create or replace function hybridflow.words_are_over()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set words = case when new.state = 'sent' and not exists (
+            select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
+            where w.number >= (
+                select min(f.number)
+                from jsonb_array_elements(new.reply) with ordinality as f (part, number)
+                where f.part -> 'handoff' is not null
+            ) and not exists (
+                select from public.messages as m
+                where m.turn_id = new.id and m.part = w.number - 1 and m.send_state = 'sent'
+            )
+        ) then 'said' else 'not_said' end
+    where h.turn_id = new.id and h.words = 'saying'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return null;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_handoff.words = 'not_said' and v_handoff.state = 'waiting' then
+        perform hybridflow.notice_words_lost(v_handoff);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_words_are_over
+after update of state on public.turns
+for each row when (
+    new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
+    and new.reply @? '$[*].handoff'
+)
+execute function hybridflow.words_are_over();
+
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
 -- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
@@ -3069,12 +3212,12 @@ begin
     where m.turn_id = p_turn_id and m.part is not null;
     v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
     if v_is_over and v_given_up = 0 then
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_is_over and v_sent > 0 then
         update public.turns
         set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
         where id = p_turn_id;
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
@@ -3150,6 +3293,9 @@ as $$
         'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
         'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
         ),
         'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
@@ -3228,7 +3374,9 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t)
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
+            'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3908,18 +4056,28 @@ end
 $$;
 
 -- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may.
+-- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
+declare
+    v_own text;
 begin
-    return coalesce(p_turn.stop_reason, case
-        when p_session.is_paused then 'paused'
+    if p_turn.stop_reason is not null then
+        return p_turn.stop_reason;
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+        select h.state into v_own from public.handoffs as h
+        where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
+        order by h.id desc limit 1;
+    end if;
+    return case
+        when v_own = 'taken' then 'takeover'
+        when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
-    end);
+    end;
 end
 $$;
 
@@ -4068,7 +4226,8 @@ $$;
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
+-- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
+-- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
 -- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
@@ -4956,7 +5115,8 @@ $$;
 -- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
 -- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
 -- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
--- not written down yet: that is done first, whatever the fence says then.
+-- not written down yet: that is done first, whatever the fence says then. With a part that
+-- hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -5005,6 +5165,9 @@ begin
     end if;
 
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
+    end if;
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
         said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
@@ -7081,6 +7244,7 @@ declare
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
+    v_relayed boolean;
 begin
     if v_decision = 'turn_pending' then
         if p_session.awaited_pictures > 0 then
@@ -7115,10 +7279,49 @@ begin
     end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
+    elsif v_decision = 'staff' then
+        v_relayed := nullif(hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy), false);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in, 'relayed', v_relayed
+    ));
+end
+$$;
+
+-- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
+-- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        p_event -> 'quoted' ->> 'wa_id' is not null and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        ),
+        false
+    )
+$$;
+
+-- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
+-- its people are told: see note_staff_words. All else there are notes to oneself.
+create or replace function hybridflow.ingest_note_to_self(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message_id bigint := hybridflow.insert_message(p_session, p_event, 'owner', p_at, null);
+    v_relayed boolean := hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy);
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'staff', 'session_id', p_session.id, 'message_id', v_message_id,
+        'relayed', nullif(v_relayed, false)
     ));
 end
 $$;
@@ -7134,9 +7337,12 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_is_self constant boolean := p_event ->> 'chat' = 'self';
     v_own jsonb;
 begin
-    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
+        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+    then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
@@ -7145,7 +7351,13 @@ begin
             return v_own;
         end if;
     end if;
-    if jsonb_array_length(p_event -> 'jids') = 1 then
+    if v_is_self then
+        if not hybridflow.answers_a_notice(p_tenant, p_event) then
+            return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
+        end if;
+        v_jids := array[hybridflow.known_as(p_tenant.id, p_event -> 'jids' ->> 0)];
+        p_event := p_event || '{"chat": "contact"}';
+    elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
     else
         v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
@@ -7168,6 +7380,8 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+    elsif v_is_self then
+        return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
@@ -7321,13 +7535,15 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, media?, transcript?, quoted?, origin?, status?, telling?,
--- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
--- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, media?, transcript?, quoted?, origin?, status?,
+-- telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?,
+-- reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
--- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
+-- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
+-- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
 -- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
 -- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
 -- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
@@ -8095,6 +8311,12 @@ declare
     v_last bigint;
 begin
     perform hybridflow.require_keys('claim_media_jobs', p, '{limit,lease_seconds,max_attempts}');
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit 20 for update skip locked
+    ));
     v_round := hybridflow.next_to_hear(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -8251,10 +8473,10 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, tokens?})
--- The media is in words: they stand beside the message, and its turn waits no more. An empty transcript:
--- there was nothing to be heard. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until the turn
--- is due.
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -8271,6 +8493,11 @@ begin
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
     where id = (v_held.message).id and deleted_at is null;
+    if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
+        update public.media_jobs
+        set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
+        where id = (v_held.job).id;
+    end if;
     return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
     )));
@@ -8316,6 +8543,54 @@ begin
         end
     where id = (v_held.job).id;
     return '{"state": "pending"}';
+end
+$$;
+
+-- read_pictures({turn_id, token, most})
+-- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
+-- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
+-- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+create or replace function public.read_pictures(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_most integer := (p ->> 'most')::integer;
+    v_answer jsonb;
+begin
+    perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select jsonb_build_object(
+        'pictures', coalesce(jsonb_agg(jsonb_build_object(
+            'message_id', r.id, 'kind', r.kind, 'jpeg', r.jpeg
+        ) order by r.sent_at, r.id, r.place) filter (where r.nth <= v_most), '[]'),
+        'left_out', count(*) filter (where r.nth > v_most and r.in_turn)
+    )
+    into v_answer
+    from (
+        select
+            m.id, m.kind, m.sent_at, m.in_turn, e.jpeg, e.place,
+            row_number() over (order by m.in_turn desc, m.sent_at desc, m.id desc, e.place) as nth
+        from (
+            select l.id, l.kind, l.sent_at, l.deleted_at, l.turn_id is not distinct from v_turn.id as in_turn
+            from public.messages as l
+            where l.session_id = v_turn.session_id and not l.from_me
+            order by l.sent_at desc, l.id desc limit 100
+        ) as m
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
+        where m.deleted_at is null
+    ) as r;
+    return v_answer;
 end
 $$;
 
@@ -9193,7 +9468,8 @@ as $$
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
-        'media_wait_seconds', 'speech_language', 'evo_api_key', 'llm_api_key'
+        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9255,7 +9531,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -9363,6 +9640,14 @@ as $$
             then 'media_wait_seconds must be from 0 to 120'
         when 'tenants_speech_language_check'
             then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_handoff_message_check'
+            then 'handoff_message must have from 1 to 2000 characters'
+        when 'tenants_handoff_words_check'
+            then 'handoff_words must be 100 at most, of 5000 characters together'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9400,8 +9685,10 @@ begin
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
+        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9521,12 +9808,29 @@ comment on column public.tenants.new_message_stops is
 'What is left of a reply in several messages is not said when the customer writes again '
 'meanwhile: the next reply goes into both';
 comment on column public.tenants.understand_media is
-'Voice messages are put into words for the AI, where the deployment can; false: they are '
-'not';
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
 comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.handoff_message is
+'What a customer is told where the AI hands a conversation to a human and has no words of '
+'its own for it';
+comment on column public.tenants.handoff_words is
+'Who writes one of these gets a human, and the AI is not asked; besides the words that '
+'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
+'A single -: no words do that';
+comment on column public.tenants.handoff_on_promise is
+'A reply that promises a human without handing off hands the conversation off';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10702,6 +11006,7 @@ as $$
     ('retry_turn', 'operator', true, '{}'),
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('send_message', 'operator', true, '{}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
@@ -12498,6 +12803,36 @@ as $$
     )
 $$;
 
+-- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    update public.notices set facts = facts || '{"words": "not_said"}'
+    where id = (
+        select max(n.id) from public.notices as n
+        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
+            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+    );
+    if found then
+        return;
+    end if;
+    select * into v_session from public.sessions where id = p_handoff.session_id;
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', v_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'words', 'not_said',
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'contact_name', v_session.contact_name
+        ),
+        hybridflow.clock()
+    );
+end
+$$;
+
 -- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
 -- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
 -- takes it up again as a matter of course. What is over before it was told is not told.
@@ -13069,6 +13404,829 @@ begin
 end
 $$;
 
+-- ==================== 0875_relays.sql
+
+-- HybridFlow: relays: what a human of the business says to a contact through HybridFlow, over the API or by
+-- quoting a notice in WhatsApp, on its way.
+--
+-- A relay is a row: written in the transaction of what it was asked by, and carried out by whichever router
+-- gets to it, so nothing is lost with a router. It is sent once: what is begun is begun again only where it
+-- certainly did not leave. One of the staff (who quoted a notice) ends with one word back to them.
+
+create table if not exists public.relays (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    staff_session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    word_message_id bigint references public.messages (id) on delete set null,
+    source text not null constraint relays_source_check check (source in ('operator', 'staff')),
+    caller text,
+    idempotency_key text,
+    request_hash text,
+    said jsonb,
+    facts jsonb not null default '{}',
+    outcome text constraint relays_outcome_check check (
+        outcome in (
+            'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old', 'deleted'
+        )
+    ),
+    error text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    waiting boolean generated always as (finished_at is null) stored
+);
+
+comment on table public.relays is
+'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+comment on column public.relays.session_id is
+'The conversation that it is for; null: none, or it is erased.';
+comment on column public.relays.staff_session_id is
+'Of one of the staff: where they wrote, and get their word back.';
+comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
+comment on column public.relays.word_message_id is 'The one word back to the staff.';
+comment on column public.relays.caller is
+'Who asked over the API, with the kind: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is
+'By which the same request of the same caller is known.';
+comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+comment on column public.relays.said is
+'What is to be sent, or what the staff wrote; until the relay is over.';
+comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
+comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
+comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+
+create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
+where idempotency_key is not null;
+create index if not exists relays_waiting on public.relays (tenant_id, next_at) where waiting;
+create index if not exists relays_waiting_until on public.relays (next_at) where waiting;
+create index if not exists relays_by_session on public.relays (session_id, id desc)
+where session_id is not null;
+create index if not exists relays_by_staff on public.relays (staff_session_id, id desc)
+where staff_session_id is not null;
+create index if not exists relays_by_message on public.relays (message_id) where message_id is not null;
+create index if not exists relays_by_word on public.relays (word_message_id)
+where word_message_id is not null;
+create index if not exists relays_finished on public.relays (tenant_id, finished_at)
+where finished_at is not null;
+alter table public.relays enable row level security;
+
+-- How many relays of a tenant may be on their way.
+create or replace function hybridflow.most_relays()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 200
+$$;
+
+-- Whether as many relays of the tenant are on their way as may be.
+create or replace function hybridflow.has_too_many_relays(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.most_relays() <= (
+        select count(*) from (
+            select r.id from public.relays as r
+            where r.tenant_id = p_tenant_id and r.waiting limit hybridflow.most_relays()
+        ) as w
+    )
+$$;
+
+-- Whether a relay's message is written down and nothing of it was begun.
+create or replace function hybridflow.is_unbegun(p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.send_state = 'sending' and p_message.check_at = 'infinity', false)
+$$;
+
+-- A relay with its message as the API shows them: {message, state, error}. state: 'waiting' (it is on its
+-- way), 'in_doubt' (it has begun, and nobody knows yet how it ended), 'sent', 'failed'.
+create or replace function hybridflow.relay_json(p_relay public.relays)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select * into v_message from public.messages where id = p_relay.message_id;
+    return jsonb_build_object(
+        'message', case when v_message.id is not null then hybridflow.short_message_json(v_message) end,
+        'state', case
+            when v_message.send_state = 'sent' then 'sent'
+            when p_relay.outcome in ('sent', 'failed', 'in_doubt') then p_relay.outcome
+            when p_relay.outcome is not null then 'failed'
+            when v_message.send_state = 'unknown' then 'in_doubt'
+            else 'waiting'
+        end,
+        'error', p_relay.error
+    );
+end
+$$;
+
+-- Who of the business's people, but p_name, wrote in this pause of the session; what p_name has seen is not
+-- known. p_seen: the last message that they have seen: then whoever wrote after it.
+create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+returns public.messages
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select m.* from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.session_id = p_session.id
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        and case
+            when p_seen is not null then m.id > p_seen
+            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+                and (m.sender, m.author_name) is distinct from ('operator', p_name)
+        end
+    order by m.sent_at desc, m.id desc limit 1
+$$;
+
+-- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
+-- identity?, told_as?: [hash], upload_seconds?, seen_message_id?})
+-- A human of the business writes to a contact over the API: the session is taken over, as by
+-- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
+-- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
+-- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
+-- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
+-- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
+-- it passes; or too much is on its way. PT422: the key was used for another request.
+create or replace function public.send_message(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_caller text := concat_ws(
+        ':', p -> 'caller' ->> 'kind', coalesce(p -> 'caller' ->> 'api_key_id', p -> 'caller' ->> 'name')
+    );
+    v_name text := p -> 'caller' ->> 'name';
+    v_relay public.relays;
+    v_human public.messages;
+    v_begun jsonb;
+begin
+    perform hybridflow.require_keys(
+        'send_message', p, '{tenant_id,session_id,idempotency_key,request_hash,request,body}'
+    );
+    perform pg_advisory_xact_lock(hashtextextended(
+        concat_ws(' ', 'relay', p ->> 'tenant_id', v_caller, p ->> 'idempotency_key'), 0
+    ));
+    select * into v_relay from public.relays
+    where tenant_id = (p ->> 'tenant_id')::bigint and caller = v_caller
+        and idempotency_key = p ->> 'idempotency_key';
+    if v_relay.id is not null then
+        if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
+            raise exception 'the Idempotency-Key was used for another message: take a new one for each'
+                using errcode = 'PT422';
+        end if;
+        return hybridflow.relay_json(v_relay) || jsonb_build_object(
+            'already', true, 'audit', jsonb_build_object('relay_id', v_relay.id, 'already', true)
+        );
+    end if;
+    v_session := hybridflow.session_of(p);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    if v_human.id is not null then
+        raise exception
+            'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
+            v_human.id, v_human.id using errcode = 'PT409';
+    elsif hybridflow.has_too_many_relays(v_session.tenant_id) then
+        raise exception '% messages of the tenant wait to be sent: wait until they are', hybridflow.most_relays()
+            using errcode = 'PT409';
+    end if;
+    v_begun := public.begin_human_send(
+        jsonb_build_object(
+            'tenant_id', v_session.tenant_id, 'session_id', v_session.id, 'author', v_name, 'knowingly', true,
+            'body', p -> 'body', 'kind', p -> 'kind', 'identity', p -> 'identity', 'told_as', p -> 'told_as',
+            'upload_seconds', p -> 'upload_seconds'
+        )
+    );
+    -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
+    update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
+    insert into public.relays (
+        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, next_at
+    )
+    values (
+        v_session.tenant_id, v_session.id, (v_begun ->> 'message_id')::bigint, 'operator', v_caller,
+        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request', v_now
+    )
+    returning * into v_relay;
+    return hybridflow.relay_json(v_relay) || jsonb_build_object('audit', jsonb_build_object(
+        'relay_id', v_relay.id, 'message_id', v_relay.message_id, 'kind', p -> 'kind'
+    ));
+end
+$$;
+
+-- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
+-- known, by its words in their (locked) session.
+create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
+returns public.messages
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_wa_id text := p_event -> 'quoted' ->> 'wa_id';
+    v_text text := p_event -> 'quoted' ->> 'text';
+    v_message public.messages;
+begin
+    select m.* into v_message from hybridflow.messages_called(v_wa_id) as m
+    where m.tenant_id = p_session.tenant_id and m.session_id = p_session.id
+    order by m.from_me desc limit 1;
+    if v_message.id is null then
+        select m.* into v_message from public.messages as m
+        where m.chosen_id = v_wa_id and m.wa_id is null and m.tenant_id = p_session.tenant_id
+            and m.session_id = p_session.id
+        limit 1;
+    end if;
+    if v_message.id is null and v_text is not null then
+        select m.* into v_message from public.messages as m
+        where m.tenant_id = p_session.tenant_id
+            and md5(hybridflow.folded(m.body)) = md5(hybridflow.folded(v_text))
+            and m.wa_id is null and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.session_id = p_session.id
+        order by m.id desc limit 1;
+    end if;
+    return v_message;
+end
+$$;
+
+-- The session that a notice is about: also where that was merged into another meanwhile. Null: none.
+create or replace function hybridflow.session_of_notice(p_notice public.notices)
+returns public.sessions
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    where s.id = coalesce(p_notice.session_id, (
+        select i.session_id from public.session_identities as i
+        where i.tenant_id = p_notice.tenant_id and i.jid = p_notice.facts ->> 'jid'
+    ));
+    return v_session;
+end
+$$;
+
+-- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
+-- and is relayed; a command that quotes nothing is told how it is done, once an hour; all else is for nobody.
+-- Returns whether a relay is on its way.
+create or replace function hybridflow.note_staff_words(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_quotes boolean := p_event -> 'quoted' ->> 'wa_id' is not null;
+    v_kind text := p_event ->> 'kind';
+    v_message public.messages;
+    v_notice public.notices;
+    v_about public.sessions;
+    v_outcome text;
+begin
+    if v_kind in ('reaction', 'poll_vote')
+        or not (v_quotes or coalesce((p_event ->> 'is_command')::boolean, false))
+        or hybridflow.has_too_many_relays(p_tenant.id)
+    then
+        return false;
+    end if;
+    if not v_quotes then
+        if exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'unquoted'
+                and r.created_at > v_now - interval '1 hour'
+        ) then
+            return false;
+        end if;
+        v_outcome := 'unquoted';
+    else
+        v_message := hybridflow.quoted_by_staff(p_session, p_event);
+        if v_message.id is not null and not v_message.from_me then
+            return false;  -- the staff quote themselves
+        end if;
+        select n.* into v_notice from public.notices as n
+        where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
+        v_about := hybridflow.session_of_notice(v_notice);
+        v_outcome := case
+            when v_message.body = '' then 'erased'
+            when v_notice.id is null then 'no_notice'
+            when v_about.id is null then 'no_session'
+            when v_kind not in ('text', 'image', 'video', 'audio', 'ptt', 'document', 'sticker')
+                then 'unsupported'
+            when p_at < v_now - hybridflow.seconds(
+                60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+            ) then 'too_old'
+        end;
+    end if;
+    insert into public.relays (
+        tenant_id, session_id, staff_session_id, source, said, facts, outcome, next_at, created_at
+    )
+    values (
+        p_tenant.id, v_about.id, p_session.id, 'staff',
+        case when v_outcome is null then jsonb_build_object(
+            'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+        ) end,
+        jsonb_strip_nulls(jsonb_build_object(
+            'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
+            'was_ai', not v_about.is_paused
+        )),
+        v_outcome, v_now, v_now
+    );
+    return true;
+end
+$$;
+
+-- A relay with all that is needed to carry it out, its token included.
+create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_message public.messages;
+begin
+    select * into v_tenant from public.tenants where id = p_relay.tenant_id;
+    select * into v_message from public.messages where id = p_relay.message_id;
+    return jsonb_build_object(
+        'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'timezone', v_tenant.timezone, 'session_id', p_relay.session_id,
+        'words', case when p_relay.source = 'staff' then p_relay.said end,
+        'facts', p_relay.facts, 'outcome', p_relay.outcome,
+        'send_state', case
+            when v_message.id is not null and not hybridflow.is_unbegun(v_message) then v_message.send_state
+        end,
+        'error', p_relay.error, 'created_at', p_relay.created_at, 'now', hybridflow.clock()
+    );
+end
+$$;
+
+-- claim_relays({limit, lease_seconds})
+-- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
+-- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
+-- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
+-- instance_name, evo_server_url, evo_api_key, timezone, session_id, words, facts, outcome, send_state,
+-- error, created_at, now}], now, next_due_at}, for the router only. words: what the staff wrote, until it has
+-- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
+create or replace function public.claim_relays(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_ids bigint[];
+    v_relays jsonb;
+begin
+    perform hybridflow.require_keys('claim_relays', p, '{limit,lease_seconds}');
+    select array_agg(d.id) into v_ids
+    from (
+        select f.id
+        from (select distinct w.tenant_id from public.relays as w where w.waiting and w.next_at <= v_now) as t
+        cross join lateral (
+            select r.id, r.next_at from public.relays as r
+            where r.tenant_id = t.tenant_id and r.waiting and r.next_at <= v_now and not exists (
+                select from public.relays as e
+                where e.session_id = r.session_id and e.id < r.id and e.waiting and e.outcome is null
+                    and e.created_at > v_now - interval '10 minutes'
+            )
+            order by r.next_at, r.id limit 4
+        ) as f
+        order by f.next_at, f.id limit (p ->> 'limit')::integer
+    ) as d;
+    with fresh as materialized (
+        select r.id, gen_random_uuid() as token from public.relays as r
+        where r.id = any(v_ids) and r.waiting and r.next_at <= v_now
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.relays as r
+        set attempt = r.attempt + 1, token_hash = hybridflow.hash_token(f.token), lease_until = v_until,
+            next_at = v_until, updated_at = v_now
+        from fresh as f
+        where r.id = f.id
+        returning r.*, f.token
+    )
+
+    select jsonb_agg(hybridflow.relay_context(r, c.token) order by c.id) into v_relays
+    from claimed as c
+    inner join public.relays as r on r.id = c.id;
+    return jsonb_build_object(
+        'relays', coalesce(v_relays, '[]'), 'now', v_now,
+        'next_due_at', (
+            select r.next_at from public.relays as r where r.waiting order by r.next_at limit 1
+        )
+    );
+end
+$$;
+
+-- Why nobody may act on the relay by p.token: {refused: 'unknown_relay'} (it was erased), 'stale' (it was
+-- given out again), 'superseded' (it is over); null where one may.
+create or replace function hybridflow.relay_refusal(p_relay public.relays, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_relay.id is null then
+        return '{"refused": "unknown_relay"}';
+    elsif p_relay.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    elsif p_relay.finished_at is not null then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The relay that p names, locked behind the session that p_of_staff tells, and why who shows p.token may not
+-- act on it.
+create or replace function hybridflow.hold_relay(
+    p jsonb, p_of_staff boolean, out relay public.relays, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    select * into relay from public.relays where id = (p ->> 'relay_id')::bigint;
+    refused := hybridflow.relay_refusal(relay, p);
+    if refused is not null then
+        return;
+    end if;
+    select * into session from public.sessions
+    where id = case when p_of_staff then relay.staff_session_id else relay.session_id end for update;
+    select * into relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
+    refused := hybridflow.relay_refusal(relay, p);
+    v_id := case when p_of_staff then relay.staff_session_id else relay.session_id end;
+    if refused is null and v_id is null then
+        refused := '{"refused": "erased"}';
+    elsif refused is null and session.id is distinct from v_id then
+        refused := '{"refused": "stale"}';  -- merged while we waited: it is tried again
+    end if;
+end
+$$;
+
+-- read_relay({relay_id, token})
+-- Returns {said} or {refused: reason}: what is to be sent, as it was asked for; see relay_refusal.
+create or replace function public.read_relay(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys('read_relay', p, '{relay_id,token}');
+    select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint;
+    return coalesce(hybridflow.relay_refusal(v_relay, p), jsonb_build_object('said', v_relay.said));
+end
+$$;
+
+-- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
+-- that for its late echo. The session is locked.
+create or replace function hybridflow.begin_again(
+    p_session public.sessions, p_message public.messages, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    if p_message.late_until is not null then
+        v_message := hybridflow.begin_message(p_session, null, null, p_message.sender, p);
+        update public.messages set author_name = p_message.author_name where id = v_message.id;
+        return v_message;
+    end if;
+    update public.messages
+    set send_state = 'sending', send_began_at = v_now, sent_at = date_trunc('second', v_now), check_at = null,
+        sends = case when send_state = 'failed' then sends + 1 else sends end,
+        chosen_id = '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18))
+    where id = p_message.id
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
+-- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
+-- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
+-- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
+-- nobody knows how it ended).
+create or replace function public.begin_relay_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_held record;
+    v_relay public.relays;
+    v_session public.sessions;
+    v_message public.messages;
+    v_begun jsonb;
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
+    v_held := hybridflow.hold_relay(p, false);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_relay := v_held.relay;
+    v_session := v_held.session;
+    select * into v_message from public.messages where id = v_relay.message_id;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object(
+            'refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id,
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'body', v_message.body
+        );
+    elsif v_message.send_state in ('sending', 'unknown') and not hybridflow.is_unbegun(v_message) then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    elsif v_message.id is not null then
+        v_message := hybridflow.begin_again(v_session, v_message, p);
+    else
+        v_begun := public.begin_human_send(
+            (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
+                'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,
+                'author', v_relay.said -> 'author', 'reason', 'the staff answered a notice'
+            )
+        );
+        select * into v_message from public.messages where id = (v_begun ->> 'message_id')::bigint;
+        perform hybridflow.record_audit(
+            '{"kind": "owner", "name": "staff"}', 'send_message', v_relay.tenant_id,
+            jsonb_build_object('session_id', v_session.id),
+            jsonb_build_object('relay_id', v_relay.id, 'message_id', v_message.id)
+        );
+    end if;
+    update public.relays
+    set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
+        next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
+    where id = v_relay.id;
+    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- begin_word_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence before the one word back to the staff: at most once, a doubt counts as told. Returns {ok,
+-- message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason,
+-- message_id?}: as begin_relay_send.
+create or replace function public.begin_word_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_held record;
+    v_relay public.relays;
+    v_session public.sessions;
+    v_message public.messages;
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
+    v_held := hybridflow.hold_relay(p, true);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_relay := v_held.relay;
+    v_session := v_held.session;
+    select * into v_message from public.messages where id = v_relay.word_message_id;
+    if v_message.id is null then
+        v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
+    elsif v_message.send_state = 'failed' and v_message.late_until is null then
+        v_message := hybridflow.begin_again(v_session, v_message, p);
+    else
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+    update public.relays
+    set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
+        next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
+    where id = v_relay.id;
+    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- obey_staff({relay_id, token, command, until?, policy})
+-- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
+-- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
+-- days): nothing was done; see relay_refusal, 'erased'.
+create or replace function public.obey_staff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_held record;
+    v_session public.sessions;
+    v_named jsonb;
+    v_outcome text;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
+    v_held := hybridflow.hold_relay(p, false);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_session := v_held.session;
+    v_named := jsonb_build_object(
+        'tenant_id', v_session.tenant_id, 'session_id', v_session.id, 'source', 'operator',
+        'policy', p -> 'policy', 'reason', 'the staff asked for it in WhatsApp'
+    );
+    case p ->> 'command'
+        when 'take' then
+            v_outcome := 'taken';
+            perform public.pause_session(v_named);
+        when 'resume' then
+            v_outcome := 'resumed';
+            v_turn_id := (public.resume_session(v_named) ->> 'turn_id')::bigint;
+        else
+            perform hybridflow.require_keys('obey_staff', p, '{until}');
+            v_outcome := case
+                when v_until <= v_now then 'past'
+                when v_until > v_now + interval '30 days' then 'too_far'
+                else 'until'
+            end;
+            if v_outcome = 'until' then
+                perform public.pause_session(v_named || jsonb_build_object('until', v_until));
+                -- Who says until when means just that: no earlier reason makes it longer.
+                update public.sessions
+                set pause_asked_at = null, pause_written_at = null, pause_indefinite = false
+                where id = v_session.id;
+            end if;
+    end case;
+    update public.relays
+    set outcome = v_outcome, said = null, updated_at = v_now,
+        facts = facts || jsonb_strip_nulls(jsonb_build_object(
+            'was_ai', not v_session.is_paused, 'until', v_until
+        ))
+    where id = (v_held.relay).id
+    returning facts into v_named;
+    if v_outcome in ('taken', 'until', 'resumed') then
+        perform hybridflow.record_audit(
+            '{"kind": "owner", "name": "staff"}',
+            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
+            jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
+        );
+    end if;
+    return jsonb_build_object(
+        'outcome', v_outcome, 'facts', v_named, 'turn_id', v_turn_id, 'was_paused', v_session.is_paused
+    );
+end
+$$;
+
+-- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
+-- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
+-- seconds. Returns {ok} or {refused: reason}: see relay_refusal.
+create or replace function public.settle_relay(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_relay public.relays;
+    v_refused jsonb;
+begin
+    perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
+    v_refused := hybridflow.relay_refusal(v_relay, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    update public.relays
+    set outcome = coalesce(outcome, p ->> 'outcome'),
+        said = case when coalesce(outcome, p ->> 'outcome') is null then said end,
+        error = coalesce(left(p ->> 'error', 2000), case when p ->> 'outcome' = 'sent' then null else error end),
+        lease_until = case when p ->> 'again_in' is null then lease_until end,
+        next_at = coalesce(v_now + hybridflow.seconds((p ->> 'again_in')::numeric), next_at),
+        finished_at = case when (p ->> 'over')::boolean then v_now end, updated_at = v_now
+    where id = v_relay.id;
+    return '{"ok": true}';
+end
+$$;
+
+-- The relays about a contact. Those that one of the staff asked for are about whom they are for.
+create or replace function hybridflow.relays_about(p_session_ids bigint[])
+returns setof public.relays
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select r.* from public.relays as r where r.session_id = any(p_session_ids)
+$$;
+
+-- A relay as an export has it.
+create or replace function hybridflow.exported_relay(p_relay public.relays)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
+$$;
+
+-- Deletes the relays about a contact, and by them, where they are of the staff. Returns how many.
+create or replace function hybridflow.erase_relays(p_session_ids bigint[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    delete from public.relays where id = any(array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Deletes up to p_batch relays that are over. Returns how many.
+create or replace function hybridflow.prune_relays(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select n.id from public.relays as n
+            where n.tenant_id = r.tenant_id and n.finished_at < r.cutoff
+            order by n.finished_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- ==================== 0880_safety.sql
 
 -- HybridFlow: replies that may not be sent, and budgets.
@@ -13095,9 +14253,9 @@ begin
 end
 $$;
 
--- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
-create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+-- The turn, which has said nothing, has p_reply as its reply now, due at once, whichever attempt had it. The
+-- session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.reply_instead(p_turn_id bigint, p_reply jsonb, p_outcome text)
 returns void
 language plpgsql
 set search_path = ''
@@ -13109,9 +14267,18 @@ begin
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
     update public.turns
-    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    set reply = p_reply, handler = 'fallback', debounce_until = hybridflow.clock()
     where id = p_turn_id;
 end
+$$;
+
+-- The same with one text, such as the tenant's fallback message.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.reply_instead(p_turn_id, jsonb_build_array(p_message), p_outcome)
 $$;
 
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
@@ -13299,9 +14466,11 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
--- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
+-- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
+-- and it begins at once. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
@@ -13314,6 +14483,10 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_said boolean;
+    v_handoff jsonb := jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+    );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn(p);
@@ -13335,12 +14508,15 @@ begin
             'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
         );
     end if;
-    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
-    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
-        'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
-    ));
+    if p ->> 'say' is not null and not v_said then
+        perform hybridflow.reply_instead(
+            v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
+        );
+    else
+        perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+        perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+        perform hybridflow.begin_handoff(v_held.session, v_turn.id, v_handoff);
+    end if;
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;
@@ -13642,12 +14818,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
--- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
--- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
--- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
--- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
--- it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
+-- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
+-- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -13683,6 +14859,7 @@ begin
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
+        'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
         'erased_messages', hybridflow.prune_erased(v_batch),
         'changes', hybridflow.prune_changes(v_batch)
@@ -14676,12 +15853,13 @@ as $$
         'session_notes', (
             select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
-        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids)),
+        'relays', (select count(*) from hybridflow.relays_about(p_session_ids))
     )
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, handoffs, events}.
+-- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -14712,7 +15890,7 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
             from public.messages as m
             inner join public.media_jobs as j on j.message_id = m.id
             where m.session_id = any(p_session_ids)
@@ -14724,6 +15902,10 @@ as $$
         'session_notes', (
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
+        'relays', (
+            select coalesce(jsonb_agg(hybridflow.exported_relay(r) order by r.id), '[]')
+            from hybridflow.relays_about(p_session_ids) as r
         ),
         'handoffs', (
             select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
@@ -14739,8 +15921,9 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the
--- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -14993,10 +16176,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its
--- turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
--- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
--- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -15042,7 +16225,8 @@ begin
             ) as f;
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - '{token_hash,waiting}'::text[]
+                'key', jsonb_build_array(f.id),
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
             ) order by f.id)
             into v_rows
             from (
@@ -15067,6 +16251,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'relays' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array((f.relay).id), 'item', hybridflow.exported_relay(f.relay)
+            ) order by (f.relay).id)
+            into v_rows
+            from (
+                select r as relay from hybridflow.relays_about(array[v_session_id]) as r
+                where r.id > v_after_id order by r.id limit v_limit + 1
             ) as f;
         when 'handoffs' then
             select array_agg(jsonb_build_object(
@@ -15225,7 +16418,10 @@ begin
     delete from public.processed_events
     where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
     get diagnostics v_events = row_count;
-    v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
+    v_counts := jsonb_build_object(
+        'events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids),
+        'relays', hybridflow.erase_relays(v_ids)
+    );
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
         'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'
@@ -15719,7 +16915,8 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
+        'relays'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -15737,7 +16934,10 @@ select hybridflow.apply_grants(
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
+        'read_pictures',
         'finish_notice_send', 'fail_notice_send',
+        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
+        'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -15785,6 +16985,11 @@ from (
         '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
         ' url_told_at, handler, error, created_at, finished_at, updated_at)'
     ),
+    (
+        'relays',
+        '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
+        ' created_at, finished_at, updated_at)'
+    ),
     ('spending', '')
 ) as t (name, columns);
 select hybridflow.let_members_read(
@@ -15815,7 +17020,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd8fd54067b0af58dbb79d872253ff8c2c9e72ff9a90e38c51e1851b06933cb26')
+    ('20261126145950', 'v0_3_0', '0d0a4637d63d6fa5154feed9adedb3eff069e0cbf13b19cfa8e4afebe8301479')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

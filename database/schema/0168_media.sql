@@ -18,6 +18,12 @@ create table if not exists public.media_jobs (
     waiting boolean generated always as (state = 'pending') stored
 );
 
+alter table public.media_jobs
+add column if not exists pictures jsonb,
+add column if not exists pictures_until timestamptz;
+
+comment on column public.media_jobs.pictures is
+'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
 comment on table public.media_jobs is
 'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
 comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
@@ -28,4 +34,6 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
 create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
+where pictures_until is not null;
 alter table public.media_jobs enable row level security;

@@ -244,6 +244,12 @@ declare
     v_last bigint;
 begin
     perform hybridflow.require_keys('claim_media_jobs', p, '{limit,lease_seconds,max_attempts}');
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit 20 for update skip locked
+    ));
     v_round := hybridflow.next_to_hear(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -400,10 +406,10 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, tokens?})
--- The media is in words: they stand beside the message, and its turn waits no more. An empty transcript:
--- there was nothing to be heard. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until the turn
--- is due.
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -420,6 +426,11 @@ begin
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
     where id = (v_held.message).id and deleted_at is null;
+    if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
+        update public.media_jobs
+        set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
+        where id = (v_held.job).id;
+    end if;
     return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
     )));
@@ -465,5 +476,53 @@ begin
         end
     where id = (v_held.job).id;
     return '{"state": "pending"}';
+end
+$$;
+
+-- read_pictures({turn_id, token, most})
+-- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
+-- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
+-- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+create or replace function public.read_pictures(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_most integer := (p ->> 'most')::integer;
+    v_answer jsonb;
+begin
+    perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select jsonb_build_object(
+        'pictures', coalesce(jsonb_agg(jsonb_build_object(
+            'message_id', r.id, 'kind', r.kind, 'jpeg', r.jpeg
+        ) order by r.sent_at, r.id, r.place) filter (where r.nth <= v_most), '[]'),
+        'left_out', count(*) filter (where r.nth > v_most and r.in_turn)
+    )
+    into v_answer
+    from (
+        select
+            m.id, m.kind, m.sent_at, m.in_turn, e.jpeg, e.place,
+            row_number() over (order by m.in_turn desc, m.sent_at desc, m.id desc, e.place) as nth
+        from (
+            select l.id, l.kind, l.sent_at, l.deleted_at, l.turn_id is not distinct from v_turn.id as in_turn
+            from public.messages as l
+            where l.session_id = v_turn.session_id and not l.from_me
+            order by l.sent_at desc, l.id desc limit 100
+        ) as m
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
+        where m.deleted_at is null
+    ) as r;
+    return v_answer;
 end
 $$;

@@ -106,11 +106,21 @@ async def _asked(
     client: AsyncOpenAI, prompt: Prompt, model: str, limit: dict[str, int]
 ) -> ChatCompletion:
     turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
+    if prompt.pictures:
+        turns[-1]["content"] = _with_pictures(prompt)
     return await client.chat.completions.create(
         model=model,
         messages=[{"role": "system", "content": prompt.system}, *turns],
         extra_body=limit,
     )
+
+
+def _with_pictures(prompt: Prompt) -> list[Any]:
+    blocks: list[Any] = []
+    for picture in prompt.pictures:
+        url = {"url": f"data:image/jpeg;base64,{picture.jpeg}"}
+        blocks += [{"type": "text", "text": picture.label}, {"type": "image_url", "image_url": url}]
+    return [*blocks, {"type": "text", "text": prompt.messages[-1].text}]
 
 
 def _declines(content: object) -> bool:

@@ -1,7 +1,7 @@
 """What HybridFlow asks of an LLM provider, and what its failures mean."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from pydantic import SecretStr
@@ -36,11 +36,20 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG in base64, and what is said before it."""
+
+    label: str
+    jpeg: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the LLM is told."""
+    """What the LLM is told; `pictures` come before the text of the last message."""
 
     system: str
     messages: tuple[PromptMessage, ...]
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

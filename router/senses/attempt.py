@@ -6,14 +6,17 @@ import binascii
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
 from router.http.bodies import Bodies, TooMuch
 from router.logs.events import Action, bind_correlation, log_event
+from router.senses.decoding import Decoder
 from router.senses.files import sound_of
-from router.senses.hearing import Heard, Listener, NotUnderstood
+from router.senses.hearing import Listener, NotUnderstood
+from router.senses.seeing import Describer, words_of
 from router.state.calls.media_jobs import (
     BeginMediaJob,
     ClaimedMediaJob,
@@ -29,20 +32,35 @@ from router.state.calls.model import Refusal
 from router.state.database import Database
 from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
+from router.tenants.policy import HEARD
 
 _log = logging.getLogger(__name__)
 _TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, its bytes, as sent
 _SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
 
 
+class Understood(TypedDict, total=False):
+    """What is noted of a media: `FinishMediaJob(**held, **understood)`."""
+
+    transcript: str | None
+    description: str | None
+    pictures: tuple[str, ...]
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Senses:
-    """What every attempt works with. `wake_turns` is told in how many seconds a turn is due."""
+    """What every attempt works with. `wake_turns` is told in how many seconds a turn is due.
+
+    `describer` only where the LLM that answers is not shown pictures.
+    """
 
     database: Database
     evolution: EvolutionClient
     keys: InstanceKeys
-    listener: Listener
+    listener: Listener | None
+    decoder: Decoder
+    describer: Describer | None
     bodies: Bodies
     budgets: Mapping[str, int]
     most_bytes: int
@@ -81,24 +99,27 @@ class MediaAttempt:
                 await asyncio.shield(self._give_back())
                 raise
             except StateError as error:
-                self._log_failure(f"what was heard was not recorded: {error}")
+                self._log_failure(f"what was understood was not recorded: {error}")
 
     async def _work(self) -> None:
         if self._stopped:
             await self._give_back()
             return
         try:
-            heard = await self._hear()
+            understood = await self._understand()
         except NotUnderstood as error:
             await self._fail(error)
             return
-        if heard is None:
+        if understood is None:
             return
-        asked = FinishMediaJob(**self._job.held, transcript=heard.words, tokens=heard.tokens)
+        asked = FinishMediaJob(**self._job.held, **understood)
         self._told(await finish_media_job(self._senses.database, asked))
 
-    async def _hear(self) -> Heard | None:
-        """Return what is said; None where somebody else has the job. Raises NotUnderstood."""
+    async def _understand(self) -> Understood | None:
+        """Return what it says and shows; None where that is not to be asked any more.
+
+        Raises NotUnderstood.
+        """
         senses, job = self._senses, self._job
         most = senses.most_bytes
         if job.bytes and job.bytes > most:
@@ -108,18 +129,39 @@ class MediaAttempt:
         try:
             with senses.bodies.keeping_more(str(job.tenant_id)) as keep:
                 keep(_TIMES_IN_MEMORY * most)
-                sound = sound_of(await self._fetch(most))
-                if sound is None:
-                    raise NotUnderstood("its bytes are no sound that is known", final=True)
-                begun = await begin_media_job(
-                    senses.database, BeginMediaJob(**job.held, policy=senses.budgets)
-                )
-                if isinstance(begun, Refusal):
-                    self._log_failure(f"a voice message is not heard: {begun.refused}")
-                    return None
-                return await senses.listener.hear(sound, job.language)
+                content = await self._fetch(most)
+                return await (self._hear if job.kind in HEARD else self._see)(content)
         except TooMuch as error:
             raise NotUnderstood(str(error), final=False) from error
+
+    async def _hear(self, content: bytes) -> Understood | None:
+        if self._senses.listener is None:
+            raise NotUnderstood("nobody listens any more", final=True)
+        sound = sound_of(content)
+        if sound is None:
+            raise NotUnderstood("its bytes are no sound that is known", final=True)
+        if not await self._may_spend():
+            return None
+        heard = await self._senses.listener.hear(sound, self._job.language)
+        return {"transcript": heard.words, "tokens": heard.tokens}
+
+    async def _see(self, content: bytes) -> Understood | None:
+        opened = await self._senses.decoder.open(content)
+        words = words_of(opened)
+        describer = self._senses.describer
+        if describer is None or not opened.pictures:
+            return {"description": words, "pictures": opened.pictures}
+        if not await self._may_spend():
+            return None
+        shown, tokens = await describer.describe(opened.pictures)
+        return {"description": shown if words is None else f"{words}: {shown}", "tokens": tokens}
+
+    async def _may_spend(self) -> bool:
+        asked = BeginMediaJob(**self._job.held, policy=self._senses.budgets)
+        begun = await begin_media_job(self._senses.database, asked)
+        if isinstance(begun, Refusal):
+            self._log_failure(f"not put into words: {begun.refused}")
+        return not isinstance(begun, Refusal)
 
     async def _fetch(self, most: int) -> bytes:
         """Return the media's bytes. Raises NotUnderstood."""
@@ -150,12 +192,12 @@ class MediaAttempt:
         )
         answer = await fail_media_job(self._senses.database, asked)
         self._told(answer)
-        self._log_failure(f"a voice message is not heard: {error}")
+        self._log_failure(f"not put into words: {error}")
 
     async def _give_back(self) -> None:
         asked = FailMediaJob(
             **self._job.held,
-            error="the router was stopped before it was heard",
+            error="the router was stopped before it was understood",
             final=False,
             max_attempts=self._senses.max_attempts,
             base_seconds=0,

@@ -1,12 +1,15 @@
 """Puts together what understands media, from the configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.http.bodies import Bodies
+from router.llm.provider import LlmProvider
 from router.senses.attempt import MediaAttempt, Senses
+from router.senses.decoding import Decoder
 from router.senses.hearing import Listener
+from router.senses.seeing import Describer
 from router.senses.transcriptions import Transcriptions
 from router.senses.understander import JobLimits, Understander
 from router.state.database import Database
@@ -28,11 +31,18 @@ def make_listener(settings: Settings) -> Listener | None:
     )
 
 
+def make_describer(settings: Settings, providers: Mapping[str, LlmProvider]) -> Describer | None:
+    """Return who describes pictures; None where the LLM that answers is shown them itself."""
+    provider = providers[settings.llm_provider]
+    return Describer(provider) if settings.n8n_enabled and provider.has_key else None
+
+
 def make_understander(
     settings: Settings,
     database: Database,
     evolution: EvolutionClient,
-    listener: Listener,
+    listener: Listener | None,
+    describer: Describer | None,
     bodies: Bodies,
     wake_turns: Callable[[float], None],
 ) -> Understander:
@@ -42,6 +52,8 @@ def make_understander(
         evolution=evolution,
         keys=InstanceKeys.of(settings),
         listener=listener,
+        decoder=Decoder(),
+        describer=describer,
         bodies=bodies,
         budgets=budgets(settings),
         most_bytes=settings.max_media_bytes,

@@ -8,7 +8,8 @@ from router.configuration.tenant_settings import SETTINGS
 from router.state.database import Json
 
 HEARD = ("ptt", "audio")
-"""The kinds of messages that are put into words."""
+SEEN = ("image", "sticker", "document")
+"""The kinds of messages that are put into words, or shown to the LLM."""
 
 
 def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
@@ -17,7 +18,10 @@ def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
     return {
         **rules,
         "debounce_cap_seconds": settings.debounce_cap_seconds,
-        "senses": list(HEARD if settings.hears else ()),
+        "senses": [
+            *(HEARD if settings.hears else ()),
+            *(SEEN if settings.look_at_media else ()),
+        ],
     }
 
 

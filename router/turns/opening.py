@@ -23,6 +23,7 @@ from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.saying import Pace
 from router.turns.settling import Settling
+from router.turns.voices import Voices
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Tools:
     courtesy: Courtesy
     lines: Lines
     media: PartMedia
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
@@ -57,6 +59,7 @@ def make_dispatcher(
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         media=tools.media,
+        voices=tools.voices,
         wake_notices=tools.wake_notices,
         rules=AttemptRules(
             prompt=PromptRules(

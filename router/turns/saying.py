@@ -7,7 +7,11 @@ import asyncio
 from dataclasses import dataclass
 
 from router.replies.making import Part
+from router.replies.quoting import quoted_in
+from router.replies.thanks import thanked_with
 from router.sending.courtesy import Courtesy
+from router.sending.outgoing import Outgoing
+from router.sending.paths import REACTION_PATH
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import TenantLine
 from router.whatsapp.bubbles import bubbles_of
@@ -42,6 +46,24 @@ def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
     for part in parts:
         said += bubbles_of(part, most) if isinstance(part, str) else (part,)
     return tuple(said)
+
+
+def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
+    """Return the reaction that is all of the reply, where the tenant has it so; None: words are."""
+    sign = turn.tenant.delivery.thanks_reaction
+    if sign is None or (thanks := thanked_with(turn)) is None:
+        return None
+    key = {"id": thanks, "remoteJid": turn.session.jid, "fromMe": False}
+    return {"path": REACTION_PATH, "body": {"key": key, "reaction": sign}}
+
+
+def outgoing(number: int, part: Part, turn: ClaimedTurn) -> Outgoing:
+    """Return a part as it is sent. Its first text quotes what it answers, as that is by now."""
+    if not isinstance(part, str) and "text" not in part:
+        return Outgoing.of(part["path"], part["body"])
+    text: str = part if isinstance(part, str) else part["text"]
+    quoted = quoted_in(turn) if number == 0 and turn.tenant.delivery.quote_replies else None
+    return Outgoing.plain(text, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
 
 
 class Saying:

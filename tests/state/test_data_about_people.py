@@ -16,6 +16,7 @@ from tests.state.test_people import a_long_story, erase, person
 ABOUT_CONTACTS = (
     *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
     *("notices", "spending", "processed_events", "session_notes", "handoffs", "media_jobs"),
+    "relays",
 )
 """What a contact's export, erasure and retention are about."""
 
@@ -49,7 +50,10 @@ NOT_EXPORTED = {
     "turns": "token_hash beside seen_at waiting held due_when_heard",
     "messages": "send_began_at identity told_as chosen_id late_until check_at upload_seconds",
     "notices": "token_hash waiting",
-    "media_jobs": "token_hash waiting",
+    # What the LLM is shown of what they sent: small copies, gone in a day.
+    "media_jobs": "token_hash waiting pictures",
+    # What is to be sent is in the message; the rest says how it is sent once.
+    "relays": "token_hash waiting request_hash lease_until said idempotency_key",
     "spending": "id",
     # An export lists the JIDs themselves, as `identities`.
     "session_identities": "tenant_id jid session_id created_at",
@@ -66,7 +70,9 @@ HIDDEN_FROM_MEMBERS = {
     "turn_attempts": "worker",
     "notices": "token_hash next_at lease_until waiting",
     "media_jobs": "id tenant_id message_id state next_at attempt token_hash lease_until error"
-    " tokens created_at finished_at updated_at waiting",
+    " tokens created_at finished_at updated_at waiting pictures pictures_until",
+    "relays": "caller idempotency_key request_hash said facts next_at attempt token_hash waiting"
+    " lease_until",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",
 }
 

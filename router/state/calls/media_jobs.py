@@ -6,6 +6,7 @@ from router.state.calls.model import (
     Answer,
     Asked,
     Done,
+    Items,
     Moment,
     NotRead,
     Refusal,
@@ -103,6 +104,7 @@ class FinishMediaJob(Asked):
     token: str
     transcript: Text | None = None
     description: Text | None = None
+    pictures: tuple[str, ...] | None = None
     tokens: int | None = None
 
 
@@ -115,6 +117,34 @@ class MediaJobFinished(Done):
 async def finish_media_job(database: Database, asked: FinishMediaJob) -> MediaJobFinished | Refusal:
     """Put the words beside the message, and let its turn go on."""
     return await call_or_refused(database, "finish_media_job", asked, MediaJobFinished, Refusal)
+
+
+class ReadPictures(Asked):
+    """Which attempt at a turn asks, and how many it can show."""
+
+    turn_id: int
+    token: str
+    most: int
+
+
+class StoredPicture(Answer):
+    """A JPEG in base64, of a message."""
+
+    message_id: int
+    kind: str
+    jpeg: str
+
+
+class PicturesRead(Answer):
+    """What the LLM is to be shown, the oldest first, and how many of the turn's were too many."""
+
+    pictures: Items[StoredPicture]
+    left_out: int
+
+
+async def read_pictures(database: Database, asked: ReadPictures) -> PicturesRead | Refusal:
+    """Return what the LLM is shown for a turn."""
+    return await call_or_refused(database, "read_pictures", asked, PicturesRead, Refusal)
 
 
 class FailMediaJob(Asked):
