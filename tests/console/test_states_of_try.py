@@ -48,6 +48,11 @@ def _shown(turn: int, steps: list[dict[str, Any]], **more: object) -> dict[str, 
     }
 
 
+_PHONE_IS_ABOVE = """() => {
+    const top = (place) => place.getBoundingClientRect().top;
+    const phones = [...document.querySelectorAll(".phone")].filter((each) => each.offsetHeight);
+    return phones.length === 1 && top(phones[0]) < top(document.querySelector(".story"));
+}"""
 _LOOKS_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 _DONE = [(name, "done") for name in ("received", "judged", "waited")]
 STATES: Mapping[str, dict[str, Any]] = {
@@ -123,6 +128,7 @@ async def test_no_state_is_wider_than_a_small_phone_and_hostile_texts_stay_text(
                 await page.locator(f"label[for={phone}]").click()
                 across = await page.evaluate("document.documentElement.scrollWidth")
                 assert (name, phone, across) == (name, phone, NARROW)
+                assert await page.evaluate(_PHONE_IS_ABOVE), (name, phone)
             assert await page.locator("main img, main script").count() == 0
             assert HOSTILE[:40] in await page.inner_text(".phone.shop .bub.own")
         assert await seen.faults() == []
