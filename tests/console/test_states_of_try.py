@@ -11,6 +11,7 @@ from playwright.async_api import Page
 
 from tests.console.conftest import NARROW, WIDE, Opens, Seen
 from tests.console.npm import axe_findings
+from tests.routers import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 HOSTILE = (
@@ -101,6 +102,15 @@ async def test_the_page_asks_again_when_the_stream_says_so_and_not_before(
         await connection.close()
         assert asked == [f"{seen.url}/try/state"]
         assert await seen.faults() == []
+
+
+async def test_what_is_to_be_typed_for_a_real_number_is_what_the_guide_says(opens: Opens):
+    async with opens("/try") as seen:
+        typed = await seen.page.text_content(".connect pre") or ""
+    guide = (ROOT / "README.md").read_text()
+    in_one_line = [" ".join(text.replace("\\\n", " ").split()) for text in (typed, guide)]
+    assert "scripts.tenant connect" in in_one_line[0]
+    assert in_one_line[0] in in_one_line[1]
 
 
 async def test_a_log_goes_on_with_what_is_written_and_stays_where_it_is_read(opens: Opens):
