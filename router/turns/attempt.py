@@ -189,7 +189,13 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
+        self._unsaved = MadeReply(
+            parts=reply.parts,
+            handler=reply.handler,
+            execution_id=reply.execution_id,
+            execution_url=reply.execution_url,
+            **reply.cost,
+        )
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
@@ -446,9 +452,12 @@ class TurnAttempt:
         kind: Kind,
         action: Action,
     ) -> None:
+        execution_id, execution_url = _execution_of(error)
         asked = FailTurn(
             **self._turn.held,
             kind=kind,
+            execution_id=execution_id,
+            execution_url=execution_url,
             away="llm" if isinstance(error, LlmError) else "evolution",
             error=clean(f"{type(error).__name__}: {error}"),
             retry_after=getattr(error, "retry_after", None),
@@ -504,6 +513,15 @@ def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
         return "transient"  # it is the media's own trouble: others are sent meanwhile
     return "away" if failed.is_away else "permanent"
+
+
+def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
+    """Return n8n's execution that failed, and where people see it, if it was one."""
+    while error is not None:
+        if isinstance(error, LlmError) and error.execution is not None:
+            return error.execution
+        error = error.__cause__
+    return None, None
 
 
 def _is_free(error: Exception) -> bool:

@@ -59,10 +59,10 @@ KEPT_UNTIL_ERASED = {
     "session_notes": "people keep them, and take them away",
 }
 HIDDEN_FROM_MEMBERS = {
-    "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"
-    " reserved_tokens reserved_on beside stop_reason waits seen_at execution_told_at retried_at"
-    " waits_for waiting held said_so_far handler_since",
-    "turn_attempts": "worker",
+    "turns": "token_hash execution_id execution_url debounce_until lease_until worker"
+    " correlation_id reserved_tokens reserved_on beside stop_reason waits seen_at"
+    " execution_told_at retried_at waits_for waiting held said_so_far handler_since",
+    "turn_attempts": "worker execution_id execution_url",
     "notices": "token_hash next_at lease_until waiting",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",
 }
