@@ -1522,6 +1522,15 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
+alter table public.turns add column if not exists execution_url text;
+comment on column public.turns.execution_url is
+'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+alter table public.turn_attempts
+add column if not exists execution_id text,
+add column if not exists execution_url text;
+comment on column public.turn_attempts.execution_id is
+'The execution in n8n that worked on it; its turn names the last one alone.';
+
 alter table public.turn_attempts enable row level security;
 
 -- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
@@ -1582,7 +1591,7 @@ begin
     end if;
     insert into public.turn_attempts (
         turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
-        error, provider, model, tokens_in, tokens_out
+        error, provider, model, tokens_in, tokens_out, execution_id, execution_url
     )
     values (
         p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
@@ -1590,7 +1599,8 @@ begin
         p_error_kind, p_error,
         case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
-        v_in, v_out
+        v_in, v_out,
+        case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
         -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
@@ -4318,12 +4328,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named in
+-- its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow has
+-- sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -4352,9 +4364,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -4477,17 +4499,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?, cause?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. `cause` says who is told of it (see endings):
--- `outage` names it where an outage begins with this turn; `handoff`: the session is handed to a human.
--- Returns {state, run_after?, outage?, handoff?} or {refused: reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4496,6 +4520,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -4504,7 +4529,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 
@@ -5214,7 +5248,8 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
+-- execution_url?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
@@ -12108,7 +12143,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -12179,7 +12215,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -12208,6 +12244,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at
@@ -12789,10 +12829,16 @@ set search_path = ''
 as $$
 declare
     v_ids text[] := array(
-        select distinct t.execution_id from public.turns as t
-        where t.session_id = any(p_session_ids) and t.execution_id is not null
-            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        order by t.execution_id
+        select distinct e.execution_id from public.turns as t
+        cross join lateral (
+            select t.execution_id
+            union
+            select a.execution_id from public.turn_attempts as a
+            where a.turn_id = t.id and a.ended > hybridflow.clock() - interval '7 days'
+        ) as e
+        where t.session_id = any(p_session_ids) and e.execution_id is not null
+            and not hybridflow.is_anothers_execution(e.execution_id, p_tenant_id)
+        order by e.execution_id
     );
 begin
     insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
@@ -17027,7 +17073,8 @@ as $$
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
             p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
-            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+            p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
+            p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
 
@@ -17097,7 +17144,8 @@ as $$
         select
             jsonb_build_object(
                 'attempt', p_turn.attempt, 'worker', p_turn.worker,
-                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end,
+                'execution_id', p_turn.execution_id, 'execution_url', p_turn.execution_url
             ),
             p_turn.claimed_at,
             case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
@@ -17588,7 +17636,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b9a82af2681347c0e0f4b2f5c5a86b1c7d46057e9071f9430d3ac69ea4d970c5')
+    ('20261126145950', 'v0_3_0', '3fb3caf65c5fbef534d1ee551803d6886ae494cb1b6552da1631f6533e00353a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -238,7 +238,13 @@ class TurnAttempt:
                 cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         else:
             parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
-        return MadeReply(parts=parts, handler=reply.handler, **cost)
+        return MadeReply(
+            parts=parts,
+            handler=reply.handler,
+            execution_id=reply.execution_id,
+            execution_url=reply.execution_url,
+            **cost,
+        )
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -512,9 +518,12 @@ class TurnAttempt:
         )
         if isinstance(error, LlmError):
             await self._say_fallback(kind, cause, told)
+        execution_id, execution_url = _execution_of(error)
         asked = FailTurn(
             **self._turn.held,
             kind=kind,
+            execution_id=execution_id,
+            execution_url=execution_url,
             away="llm" if isinstance(error, LlmError) else "evolution",
             error=told,
             cause=cause,
@@ -591,6 +600,15 @@ def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
         return "transient"  # it is the media's own trouble: others are sent meanwhile
     return "away" if failed.is_away else "permanent"
+
+
+def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
+    """Return n8n's execution that failed, and where people see it, if it was one."""
+    while error is not None:
+        if isinstance(error, LlmError) and error.execution is not None:
+            return error.execution
+        error = error.__cause__
+    return None, None
 
 
 def _is_free(error: Exception) -> bool:

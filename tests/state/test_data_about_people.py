@@ -67,10 +67,11 @@ KEPT_UNTIL_ERASED = {
     "session_notes": "people keep them, and take them away",
 }
 HIDDEN_FROM_MEMBERS = {
-    "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"
-    " reserved_tokens reserved_on beside stop_reason waits seen_at execution_told_at retried_at"
-    " waits_for waiting held said_so_far handler_since due_when_heard outage_id",
-    "turn_attempts": "worker",
+    "turns": "token_hash execution_id execution_url debounce_until lease_until worker"
+    " correlation_id reserved_tokens reserved_on beside stop_reason waits seen_at"
+    " execution_told_at retried_at waits_for waiting held said_so_far handler_since due_when_heard"
+    " outage_id",
+    "turn_attempts": "worker execution_id execution_url",
     "notices": "token_hash next_at lease_until waiting",
     "media_jobs": "id tenant_id message_id state next_at attempt token_hash lease_until error"
     " tokens created_at finished_at updated_at waiting pictures pictures_until",
