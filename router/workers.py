@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.evolution.sends import EvolutionSends
-from router.feed.opening import Streams, make_streams
+from router.feed.opening import Hearing, Streams, make_streams
 from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
@@ -43,10 +44,11 @@ from router.sending.presence import Presence
 from router.senses.hearing import Listener
 from router.senses.opening import make_describer, make_listener, make_understander
 from router.senses.understander import Understander
+from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
 from router.state.entrances import Entrances
-from router.state.listening import Listening
+from router.state.listening import Listening, can_hear
 from router.state.opening import open_database, wait_for_schema
 from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets
@@ -138,7 +140,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
     media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
     tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
-    dispatcher = make_dispatcher(settings, database, tools)
+    name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
+    calls_as = None if can_listen else name
+    dispatcher = make_dispatcher(settings, database, tools, calls_as)
+    hearing = Hearing(name, can_listen, called=dispatcher.help)
+    connections = connections_for(settings.max_connections, open_files())
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     understander = None
     if outside.listener is not None or settings.look_at_media:
@@ -162,7 +168,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         intake=intake,
         eraser=make_eraser(settings, entrances.upkeep, http),
         lost=LostServers(entrances.upkeep, settings),
-        streams=make_streams(settings, entrances),
+        streams=make_streams(entrances, hearing, connections),
         understander=understander,
     )
 

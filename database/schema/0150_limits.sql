@@ -63,6 +63,9 @@ add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
 constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false,
 add column if not exists understand_media boolean not null default true,
 add column if not exists media_wait_seconds numeric
 constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),

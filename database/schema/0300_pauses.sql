@@ -103,6 +103,7 @@ begin
     if v_over then
         return 'takeover_over';
     end if;
+    perform hybridflow.take_handoff(p_session.id, 'owner', null, p_message_id, p_at);
     perform hybridflow.cancel_turns(p_session.id, 'takeover');
     return 'takeover';
 end
@@ -382,6 +383,7 @@ begin
         end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
+    perform hybridflow.untake_handoff(p_message_id);
     return v_goes_on;
 end
 $$;
@@ -423,7 +425,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
+-- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
 -- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
 -- asked before, and with neither it stays beside; what a human's message asks for stays always, and
@@ -461,6 +463,11 @@ begin
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
+    if p ->> 'source' in ('owner', 'operator') then
+        perform hybridflow.take_handoff(
+            v_session.id, p ->> 'source', p -> 'caller' ->> 'name', null, hybridflow.clock()
+        );
+    end if;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
         'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled

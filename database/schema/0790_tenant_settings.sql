@@ -17,8 +17,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language',
-        'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
+        'media_wait_seconds', 'speech_language', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -80,7 +80,7 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
     ]::text[]
 $$;
 
@@ -182,6 +182,8 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
         when 'tenants_media_wait_seconds_check'
             then 'media_wait_seconds must be from 0 to 120'
         when 'tenants_speech_language_check'
@@ -221,6 +223,7 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
         speech_language = p_new.speech_language, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
@@ -336,6 +339,12 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
 comment on column public.tenants.understand_media is
 'The AI hears voice messages and sees pictures and documents, where the deployment can; '
 'false: it is told that there were some';

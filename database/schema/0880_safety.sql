@@ -15,16 +15,10 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.sessions
-    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(),
-        paused_until = case when is_paused then paused_until end,
-        pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
-        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');
-    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+    perform hybridflow.begin_handoff(
+        p_session, null, jsonb_build_object('reason', 'other', 'why', p_reason, 'summary', p_summary)
+    );
 end
 $$;
 
@@ -269,9 +263,11 @@ begin
         );
     end if;
     perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.pause_for_human(
-        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
-    );
+    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+    ));
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;

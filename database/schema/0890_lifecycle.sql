@@ -226,6 +226,28 @@ begin
 end
 $$;
 
+-- Deletes up to p_batch handoffs that are over. Returns how many.
+create or replace function hybridflow.prune_handoffs(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select h.id from public.handoffs as h
+            where h.tenant_id = r.tenant_id and h.ended_at < r.cutoff
+            order by h.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.handoffs where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
 create or replace function hybridflow.prune_spending(p_batch integer)
 returns bigint
@@ -271,11 +293,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
--- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
--- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
--- yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, spending,
--- erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
+-- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
+-- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
+-- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
+-- it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -310,8 +333,10 @@ begin
         'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',

@@ -10,6 +10,7 @@ from (
     ('messages', ''),
     ('messages_archive', ''),
     ('session_notes', ''),
+    ('handoffs', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'

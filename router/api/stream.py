@@ -19,7 +19,7 @@ from router.gate.identity import CallerIdentity
 from router.http.services import given
 from router.sharing.at_once import TooManyAtOnce
 from router.sharing.shares import TENANT
-from router.state.calls.changes import Changes, FollowTenant, follow_tenant
+from router.state.calls.changes import Followed, FollowTenant, follow_tenant
 
 router = keyed("sessions")
 
@@ -42,7 +42,7 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, follower: Follower, began: Changes, ended: Callable[[], None]) -> None:
+    def __init__(self, follower: Follower, began: Followed, ended: Callable[[], None]) -> None:
         super().__init__(_told(follower, began), headers=_HEADERS)
         self._ended = ended
 
@@ -81,6 +81,8 @@ async def follow_changes(
         ends_at=min((each for each in ends if each is not None), default=None),
         sign_in=None if sign_in is None else sign_in.mark,
     )
+    # Who has no right takes no place, and nothing is looked at for it.
+    await follow_tenant(database, FollowTenant(tenant_id=tenant_id))
     with ExitStack() as stack:
         _take_place(stack, streams, caller, tenant_id)
         follower = await streams.feed.join(look)
@@ -103,12 +105,12 @@ def _take_place(stack: ExitStack, streams: Streams, caller: CallerIdentity, tena
     stack.callback(place.give_back)
 
 
-async def _told(follower: Follower, began: Changes) -> AsyncIterator[bytes]:
+async def _told(follower: Follower, began: Followed) -> AsyncIterator[bytes]:
     """Give what was missed, and then what comes."""
     if began.lost:
         yield events.ready(began.position) + events.reset(began.position)
     else:
-        missed = [change for change in began.changes if change.sign_in is None]
-        yield events.ready(began.position) + events.changes_as_events(missed, began.position)
+        missed = events.changes_as_events(began.changes, began.position)
+        yield events.ready(began.position) + missed
     async for piece in follower.told():
         yield piece

@@ -457,6 +457,26 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    max_bubbles: Annotated[
+        int,
+        Setting(
+            about="Messages that a reply is sent in at most, divided between paragraphs; 1: one. A"
+            " short reply is one message, and no list, link, price, quote or code is divided",
+            default=3,
+            ge=1,
+            le=10,
+            followed=True,
+        ),
+    ]
+    new_message_stops: Annotated[
+        bool,
+        Setting(
+            about="What is left of a reply in several messages is not said when the customer writes"
+            " again meanwhile: the next reply goes into both",
+            default=False,
+            followed=True,
+        ),
+    ]
     understand_media: Annotated[
         bool,
         Setting(

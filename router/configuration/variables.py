@@ -108,6 +108,9 @@ class Variables(BaseSettings):
     send_settle_seconds: _SecondsOrNone = 90
     typing_seconds: Annotated[float, Field(ge=0, le=25)] = Field(1, validate_default=True)
 
+    typing_speed: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 40
+    typing_most_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 8
+
     # The LLM
     llm_provider: Annotated[_Provider, _Lower] = "anthropic"
     llm_fallback_provider: Annotated[_Provider | None, _Lower] = None

@@ -43,7 +43,7 @@ class TenantPools:
         )
         self.lookups = self._client("lookups", settings.send_timeout)
         self.repairs = self._client("gap repairs", _REPAIR_SECONDS, _REPAIR_CONNECTIONS)
-        typing = max(settings.typing_seconds, _LONGEST_TYPING)
+        typing = max(settings.typing_seconds, settings.typing_most_seconds, _LONGEST_TYPING)
         self.courtesy = self._client("courtesy", typing + _COURTESY_SECONDS)
         self.services = self._client("services", settings.send_timeout)
         self.media = self._client("media", MEDIA_SECONDS, pace=Pace(of_media))

@@ -25,6 +25,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "media_jobs": ("media_jobs",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
+    "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }
 """The lists of an export, and which ones of the state's each is made of."""

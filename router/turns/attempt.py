@@ -54,6 +54,7 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.saying import Pace, Saying, in_bubbles
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.whatsapp.clean import clean
@@ -82,6 +83,7 @@ class AttemptRules:
     max_attempts: int
     retry_base: float
     answer_within_minutes: float
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class TurnAttempt:
         self._shop = workshop
         self._seat = seat
         self._line = workshop.keys.line(turn.tenant)
+        self._saying = Saying(turn, self._line, workshop.courtesy, workshop.rules.pace)
         self._sending = False
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
@@ -192,11 +195,12 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
+        parts = in_bubbles(reply.parts, self._turn.tenant.delivery.max_bubbles)
+        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **reply.cost)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
-        return reply.parts
+        return parts
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -354,6 +358,7 @@ class TurnAttempt:
         speaker = reply_part(self._turn, part, self._line, self._unsaved)
         try:
             await self._stand()
+            await self._saying.type_first(body)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
@@ -366,6 +371,7 @@ class TurnAttempt:
         finally:
             self._sending = False
         self._unsaved = None
+        self._saying.said()
         return not isinstance(sent, InDoubt)
 
     def _is_lost(self, failed: SendFailed) -> bool:
@@ -475,7 +481,10 @@ class TurnAttempt:
             self._log_replied()
 
     def _log_replied(self) -> None:
-        self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully")
+        self._log(
+            Action.AI_REPLIED, "AI reply pipeline completed successfully",
+            typed_seconds=round(self._saying.typed, 1),
+        )  # fmt: skip
 
     async def _release(self) -> None:
         try:

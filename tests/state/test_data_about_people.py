@@ -15,7 +15,7 @@ from tests.state.test_people import a_long_story, erase, person
 
 ABOUT_CONTACTS = (
     *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
-    *("notices", "spending", "processed_events", "session_notes", "media_jobs"),
+    *("notices", "spending", "processed_events", "session_notes", "handoffs", "media_jobs"),
 )
 """What a contact's export, erasure and retention are about."""
 
@@ -38,7 +38,7 @@ OF_THE_BUSINESS = {
     "dry_turns": "id tenant_id token_hash began_at ends_at said ended",
     "executions_to_erase": "execution_id tenant_id asked_at next_at error",
     # What changed in the last ten minutes, by ids that lead to nobody once they are erased.
-    "changes": "txid at tenant_id session_id turn_id kind sign_in",
+    "changes": "txid at tenant_id session_id turn_id kind sign_in router",
 }
 """What is in no contact's export: it is about the business, its people, or who was erased."""
 
@@ -201,6 +201,7 @@ async def test_what_is_past_its_retention_goes_from_every_table_about_contacts(t
     await talk.sql("update tenants set on_retention = 'delete'")
     await talk.sql("update turns set state = 'cancelled', finished_at = now()")
     await talk.sql("update notices set state = 'dead', finished_at = now()")
+    await talk.sql("update sessions set is_paused = false, resume_source = 'operator'")
     await talk.travel(days=500)
     while (await talk.database.call("prune", {"retention_days": 30}))["more"]:
         pass

@@ -40,6 +40,7 @@ begin
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
+        ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
@@ -81,6 +82,9 @@ begin
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('delivery_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('stopped_by_newer', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -119,6 +123,13 @@ begin
                 ('session_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.sessions'),
                 ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
+                ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
+                ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -376,6 +387,7 @@ begin
                 ('prune_messages', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'jsonb'),
                 ('prune_turns', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_notices', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_handoffs', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_spending', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('prune_erased', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('amount_of', 'ii', array['p_table', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'jsonb'),
@@ -384,6 +396,7 @@ begin
                 ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
                 ('changes_kept', '', array[]::text[], array[]::text[], 0, false, 'interval'),
                 ('changes_told', '', array[]::text[], array[]::text[], 0, false, 'interval'),
+                ('tell_change', 'iiii', array['p_kind', 'p_tenant_id', 'p_session_id', 'p_turn_id']::text[], array['text', 'bigint', 'bigint', 'bigint']::text[], 2, false, 'void'),
                 ('message_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('turn_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -391,7 +404,8 @@ begin
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
                 ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
-                ('changes_since', 'iii', array['p_since', 'p_tenant_ids', 'p_most']::text[], array['pg_snapshot', 'bigint[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('changes_since', 'iiii', array['p_since', 'p_tenant_ids', 'p_most', 'p_everybodys']::text[], array['pg_snapshot', 'bigint[]', 'integer', 'boolean']::text[], 0, false, 'jsonb'),
+                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -458,7 +472,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -923,6 +937,9 @@ add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
 constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false,
 add column if not exists understand_media boolean not null default true,
 add column if not exists media_wait_seconds numeric
 constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
@@ -1152,6 +1169,57 @@ as $$
     )
 $$;
 
+-- ==================== 0166_delivery.sql
+
+-- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+
+-- How a tenant's replies are said, for the router.
+create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+$$;
+
+-- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
+-- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
+-- where a human is called at its end: that is not left out. The session is locked.
+create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'new_message'
+    from public.tenants as t
+    where t.id = p_turn.tenant_id and t.new_message_stops
+        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
+        and exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+        )
+$$;
+
+-- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+create or replace function hybridflow.left_unsaid(p_turn public.turns)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(greatest(
+        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
+        - count(*), 0
+    ), 0)
+    from public.messages as m
+    where p_turn.incomplete and p_turn.reply is not null
+        and m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+    having p_turn.incomplete and p_turn.reply is not null
+$$;
+
 -- ==================== 0167_kept_by_people.sql
 
 -- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
@@ -1204,6 +1272,76 @@ as $$
         ) as n
     ) else '[]' end
 $$;
+
+-- ==================== 0168_handoffs.sql
+
+-- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
+--
+-- One is `waiting` until a human of the business takes it, by writing or pausing, here or on the phone
+-- (`taken`), and `done` when the conversation is given back to the AI. One that nobody took ends with its
+-- pause as `expired`.
+
+create table if not exists public.handoffs (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    state text not null default 'waiting' constraint handoffs_state_check
+    check (state in ('waiting', 'taken', 'done', 'expired')),
+    reason text not null constraint handoffs_reason_check check (
+        reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed', 'other')
+    ),
+    why text,
+    summary text,
+    said text,
+    words text not null default 'none' constraint handoffs_words_check
+    check (words in ('none', 'saying', 'said', 'not_said')),
+    created_at timestamptz not null default now(),
+    taken_at timestamptz,
+    taken_by text,
+    taken_name text,
+    taken_message_id bigint references public.messages (id) on delete set null,
+    ended_at timestamptz,
+    step integer not null default 0,
+    step_at timestamptz not null default now(),
+    next_at timestamptz,
+    line_turn_id bigint references public.turns (id) on delete set null
+);
+
+comment on table public.handoffs is
+'The AI wants a human in a conversation: why, since when, and who took it.';
+comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it is pruned.';
+comment on column public.handoffs.why is
+'The reason in the words of who handed off, where it says more than `reason`.';
+comment on column public.handoffs.said is 'What the customer is told of it, by the turn that hands off.';
+comment on column public.handoffs.words is
+'What became of that: nothing is said, it is being said, all of it is said, or a part was not delivered.';
+comment on column public.handoffs.taken_by is
+'What took it, as a pause names its source: owner, who wrote on the phone, or operator, who used the API.';
+comment on column public.handoffs.taken_message_id is 'The message by which it was taken, if it was one.';
+comment on column public.handoffs.step is
+'How often something was done about it that nobody took: people told again (1), the next number told (2), the'
+' customer told (3).';
+comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
+comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.line_turn_id is
+'The turn that tells the customer that nobody has come yet.';
+
+create unique index if not exists handoffs_waiting_once on public.handoffs (session_id)
+where state = 'waiting';
+create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
+create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
+create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
+create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
+where line_turn_id is not null;
+create index if not exists handoffs_by_message on public.handoffs (taken_message_id)
+where taken_message_id is not null;
+create index if not exists handoffs_ended on public.handoffs (tenant_id, ended_at)
+where ended_at is not null;
+create index if not exists handoffs_to_look_at on public.handoffs (next_at)
+where state = 'waiting' and next_at is not null;
+alter table public.handoffs enable row level security;
 
 -- ==================== 0168_media.sql
 
@@ -1587,6 +1725,7 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
     select
@@ -1934,6 +2073,7 @@ begin
     if v_over then
         return 'takeover_over';
     end if;
+    perform hybridflow.take_handoff(p_session.id, 'owner', null, p_message_id, p_at);
     perform hybridflow.cancel_turns(p_session.id, 'takeover');
     return 'takeover';
 end
@@ -2213,6 +2353,7 @@ begin
         end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
+    perform hybridflow.untake_handoff(p_message_id);
     return v_goes_on;
 end
 $$;
@@ -2254,7 +2395,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
+-- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
 -- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
 -- asked before, and with neither it stays beside; what a human's message asks for stays always, and
@@ -2292,6 +2433,11 @@ begin
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
+    if p ->> 'source' in ('owner', 'operator') then
+        perform hybridflow.take_handoff(
+            v_session.id, p ->> 'source', p -> 'caller' ->> 'name', null, hybridflow.clock()
+        );
+    end if;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
         'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
@@ -2461,6 +2607,168 @@ begin
         'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done)),
         'more', v_more
     );
+end
+$$;
+
+-- ==================== 0310_handoffs.sql
+
+-- HybridFlow: handoffs: begun, taken by a human, and given back with the conversation.
+--
+-- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
+-- of (see changes) by the function that makes it.
+
+-- Notes that a handoff of the session is otherwise now.
+create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+end
+$$;
+
+-- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
+create or replace function hybridflow.handoff_reason(p_reason text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed') then p_reason
+        else 'other'
+    end
+$$;
+
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
+-- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
+-- does. What the session was about to say is for the caller to cancel.
+create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_called text := coalesce(p ->> 'why', p ->> 'reason');
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai',
+        pause_reason = left(concat_ws(': ', v_called, p ->> 'summary'), 2000),
+        pause_message_id = null, paused_at = v_now,
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        last_human_at = v_now, updated_at = v_now
+    where id = p_session.id;
+    insert into public.handoffs (
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
+        left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+    )
+    on conflict (session_id) where state = 'waiting' do nothing;
+    perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
+    perform hybridflow.notice_handoff(p_session, v_called, p ->> 'summary');
+end
+$$;
+
+-- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
+-- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
+-- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
+create or replace function hybridflow.take_handoff(
+    p_session_id bigint, p_by text, p_name text, p_message_id bigint, p_at timestamptz
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
+        taken_message_id = p_message_id, next_at = null
+    where session_id = p_session_id and state = 'waiting' and p_at >= created_at - interval '10 seconds'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: what it took waits again, and the turn that was
+-- saying so goes on with it. The session is locked.
+create or replace function hybridflow.untake_handoff(p_message_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
+        next_at = h.step_at
+    where h.taken_message_id = p_message_id and h.state = 'taken' and not exists (
+        select from public.handoffs as o where o.session_id = h.session_id and o.state = 'waiting'
+    )
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where id in (v_handoff.turn_id, v_handoff.line_turn_id) and held and stop_reason = 'takeover';
+end
+$$;
+
+-- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
+-- whose pause ran out, has expired. A trigger, for pauses end in several ways.
+create or replace function hybridflow.end_handoffs()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.handoffs
+    set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
+        ended_at = hybridflow.clock(), next_at = null
+    where session_id = new.id and ended_at is null;
+    if found then
+        perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger sessions_end_handoffs
+after update of is_paused on public.sessions
+for each row when (old.is_paused and not new.is_paused)
+execute function hybridflow.end_handoffs();
+
+-- Session p_from is merged into p_into, both locked: its handoffs are the other's now. Of two that wait the
+-- older one does, and the other is done.
+create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.handoffs
+    set state = 'done', ended_at = hybridflow.clock(), next_at = null
+    where id = (
+        select max(h.id) from public.handoffs as h
+        where h.session_id in (p_into, p_from) and h.state = 'waiting'
+        having count(*) > 1
+    );
+    update public.handoffs set session_id = p_into where session_id = p_from;
 end
 $$;
 
@@ -2899,7 +3207,7 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -4452,8 +4760,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -4625,10 +4932,10 @@ $$;
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
--- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
--- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then.
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4658,10 +4965,12 @@ begin
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    v_stopped := coalesce(
+        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
+    );
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', 'paused');
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
     elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
         return jsonb_build_object('refused', 'stale');
     end if;
@@ -4733,6 +5042,9 @@ begin
         pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
         updated_at = v_message.send_began_at
     where id = v_session.id;
+    perform hybridflow.take_handoff(
+        v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
+    );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
@@ -7925,8 +8237,8 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -8841,8 +9153,7 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
-    insert into public.changes (tenant_id, session_id, kind)
-    values (v_note.tenant_id, v_note.session_id, 'note');
+    perform hybridflow.tell_change('note', v_note.tenant_id, v_note.session_id);
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -8891,8 +9202,7 @@ begin
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
     returning * into v_removed;
     if v_removed.id is not null then
-        insert into public.changes (tenant_id, session_id, kind)
-        values (v_removed.tenant_id, v_removed.session_id, 'note');
+        perform hybridflow.tell_change('note', v_removed.tenant_id, v_removed.session_id);
     end if;
     return jsonb_build_object('removed', v_removed.id is not null);
 end
@@ -8919,8 +9229,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language',
-        'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
+        'media_wait_seconds', 'speech_language', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8982,7 +9292,7 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
     ]::text[]
 $$;
 
@@ -9084,6 +9394,8 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
         when 'tenants_media_wait_seconds_check'
             then 'media_wait_seconds must be from 0 to 120'
         when 'tenants_speech_language_check'
@@ -9123,6 +9435,7 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
         speech_language = p_new.speech_language, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
@@ -9238,6 +9551,12 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
 comment on column public.tenants.understand_media is
 'The AI hears voice messages and sees pictures and documents, where the deployment can; '
 'false: it is told that there were some';
@@ -9880,7 +10199,7 @@ begin
 end
 $$;
 
--- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_contact({caller?, tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
 -- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
 -- does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
@@ -11836,7 +12155,11 @@ begin
         where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
-    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    perform hybridflow.begin_handoff(
+        v_held.session, (v_held.turn).id,
+        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+    );
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
@@ -12802,16 +13125,10 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.sessions
-    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(),
-        paused_until = case when is_paused then paused_until end,
-        pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
-        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');
-    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+    perform hybridflow.begin_handoff(
+        p_session, null, jsonb_build_object('reason', 'other', 'why', p_reason, 'summary', p_summary)
+    );
 end
 $$;
 
@@ -13056,9 +13373,11 @@ begin
         );
     end if;
     perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.pause_for_human(
-        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
-    );
+    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+    ));
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;
@@ -13293,6 +13612,28 @@ begin
 end
 $$;
 
+-- Deletes up to p_batch handoffs that are over. Returns how many.
+create or replace function hybridflow.prune_handoffs(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select h.id from public.handoffs as h
+            where h.tenant_id = r.tenant_id and h.ended_at < r.cutoff
+            order by h.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.handoffs where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
 create or replace function hybridflow.prune_spending(p_batch integer)
 returns bigint
@@ -13338,11 +13679,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
--- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
--- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
--- yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, spending,
--- erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
+-- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
+-- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
+-- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
+-- it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -13377,8 +13719,10 @@ begin
         'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
@@ -13576,6 +13920,11 @@ comment on column public.changes.txid is 'The transaction that changed it: seen 
 comment on column public.changes.sign_in is
 'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
 
+alter table public.changes add column if not exists router text;
+
+comment on column public.changes.router is
+'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
@@ -13598,6 +13947,20 @@ as $$
     select interval '9 minutes'
 $$;
 
+-- Tells of a change. What changes without a trigger that tells of it calls this.
+create or replace function hybridflow.tell_change(
+    p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (p_tenant_id, p_session_id, p_turn_id, p_kind);
+end
+$$;
+
 -- Each table has a function of its own for its triggers; what one is called with is the kind.
 create or replace function hybridflow.message_changed()
 returns trigger
@@ -13605,8 +13968,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.turn_id, 'message');
+    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
     return null;
 end
 $$;
@@ -13617,8 +13979,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.id, 'turn');
+    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
     return null;
 end
 $$;
@@ -13630,9 +13991,9 @@ set search_path = ''
 as $$
 begin
     if tg_op = 'DELETE' then
-        insert into public.changes (tenant_id, session_id, kind) values (old.tenant_id, old.id, 'gone');
+        perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
+        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
     end if;
     return null;
 end
@@ -13644,7 +14005,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.session_id, 'notice');
+    perform hybridflow.tell_change('notice', new.tenant_id, new.session_id);
     return null;
 end
 $$;
@@ -13655,7 +14016,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, kind) values (new.id, 'tenant');
+    perform hybridflow.tell_change('tenant', new.id);
     return null;
 end
 $$;
@@ -13763,10 +14124,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came;
--- null where that is more than p_most: then all is read anew. Stable, so that all is of one snapshot.
+-- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
+-- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
+-- p_everybodys says so. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
-    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer
+    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
 returns jsonb
 language plpgsql
@@ -13776,41 +14139,57 @@ set enable_seqscan = off
 as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_scanned bigint;
     v_changes jsonb;
-    v_looked bigint;
+    v_lost bigint[];
 begin
-    select
-        count(*),
-        coalesce(jsonb_agg(jsonb_build_object(
-            'tenant_id', c.tenant_id, 'session_id', c.session_id, 'turn_id', c.turn_id, 'kind', c.kind,
-            'sign_in', c.sign_in
-        ) order by c.at) filter (where c.is_first), '[]')
-    into v_looked, v_changes
-    from (
-        select
-            w.*,
-            row_number() over (
-                partition by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in order by w.at
-            ) = 1 as is_first
-        from (
-            select c.at, c.tenant_id, c.session_id, c.turn_id, c.kind, c.sign_in
-            from public.changes as c
-            where c.txid >= pg_snapshot_xmin(p_since)
-                and not pg_visible_in_snapshot(c.txid, p_since)
-                and pg_visible_in_snapshot(c.txid, v_now)  -- not what another cluster's dump brought
-                and (c.tenant_id = any(p_tenant_ids) or c.tenant_id is null)
-            limit p_most + 1
+    with scanned as materialized (
+        select w.* from (
+            select c.* from public.changes as c
+            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+            union all
+            select c.* from public.changes as c where c.txid = any(v_late)
         ) as w
-    ) as c;
-    return case when v_looked <= p_most then v_changes end;
+        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
+            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
+        limit p_most * 10 + 1
+    ),
+
+    once as (
+        select
+            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
+            jsonb_build_object(
+                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
+                'sign_in', s.sign_in, 'router', s.router
+            ) as change
+        from scanned as s
+        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+    )
+
+    select
+        (select count(*) from scanned),
+        coalesce(jsonb_agg(o.change order by o.at)
+            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
+        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
+    into v_scanned, v_changes, v_lost
+    from once as o;
+    return case
+        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        else jsonb_build_object(
+            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+        )
+    end;
 end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave; without it nothing.
--- Returns {position, lost, changes: [{tenant_id, session_id, turn_id, kind, sign_in}]}: each change once, in
--- the order in which they came; position is for the next look. lost: `since` is none of ours, older than
--- what is kept, or more has changed since than is told (5000): there may be changes that nobody is told of.
+-- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
+-- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
+-- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
+-- (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -13819,23 +14198,23 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
 begin
     perform hybridflow.require_keys('read_changes', p, '{tenant_ids}');
-    v_changes := hybridflow.changes_since(
-        v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000
-    );
-    return jsonb_build_object(
-        'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
-    );
+    return case
+        when v_since is null then jsonb_build_object(
+            'changes', '[]'::jsonb, 'lost_tenants', '[]'::jsonb, 'lost', p ->> 'since' is not null
+        )
+        else hybridflow.changes_since(
+            v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000,
+            true
+        )
+    end || jsonb_build_object('position', hybridflow.position_now());
 end
 $$;
 
 -- follow_tenant({tenant_id, since?})
 -- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in}]}; of changes 1000 at most.
+-- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -13844,15 +14223,19 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
+    v_read jsonb := '{}';
 begin
     perform hybridflow.require_keys('follow_tenant', p, '{tenant_id}');
     perform hybridflow.tenant_of(p - 'instance_name');
-    v_changes := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000);
+    if v_since is not null then
+        v_read := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000, false);
+    end if;
     return jsonb_build_object(
         'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+        'lost', p ->> 'since' is not null and (
+            v_since is null or (v_read -> 'lost')::boolean or jsonb_array_length(v_read -> 'lost_tenants') > 0
+        ),
+        'changes', coalesce(v_read -> 'changes', '[]')
     );
 end
 $$;
@@ -13918,6 +14301,45 @@ begin
 end
 $$;
 
+-- greet_routers({by})
+-- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
+-- the changes. Returns {ok}.
+create or replace function public.greet_routers(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('greet_routers', p, '{by}');
+    insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
+    return '{"ok": true}';
+end
+$$;
+
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- forget_changes({})
 -- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
 -- `more`, call it again.
@@ -13925,21 +14347,10 @@ create or replace function public.forget_changes(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_forgotten bigint;
+    v_forgotten bigint := hybridflow.prune_changes(10000);
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit 10000
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_forgotten = row_count;
     return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;
@@ -14299,12 +14710,15 @@ as $$
         'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
         'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
         'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids)),
-        'session_notes', (select count(*) from public.session_notes as n where n.session_id = any(p_session_ids))
+        'session_notes', (
+            select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
     )
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, events}.
+-- spending, session_notes, handoffs, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -14348,6 +14762,10 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
+        'handoffs', (
+            select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
+            from public.handoffs as h where h.session_id = any(p_session_ids)
+        ),
         'events', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
             from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
@@ -14358,8 +14776,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks
--- export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the
+-- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -14612,8 +15030,8 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending or session_notes; the attempts at its turns
--- (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
+-- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its
+-- turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
 -- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
 -- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
@@ -14687,6 +15105,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'handoffs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f)
+            ) order by f.id)
+            into v_rows
+            from (
+                select h.* from public.handoffs as h
+                where h.session_id = v_session_id and h.id > v_after_id order by h.id limit v_limit + 1
             ) as f;
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
@@ -14839,7 +15266,7 @@ begin
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
-        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'session_identities'
+        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'
     ]) as t;
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
@@ -15084,7 +15511,8 @@ as $$
     union all
     select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
     union all
-    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    select p_turn.finished_at, 10, 'closed',
+        hybridflow.turn_of_story(p_turn) || jsonb_build_object('unsaid', hybridflow.left_unsaid(p_turn))
     where p_turn.finished_at is not null
 $$;
 
@@ -15226,15 +15654,22 @@ $$;
 
 -- HybridFlow: which schema this is, and how routers call one another.
 
--- call_routers({})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
--- {ok}.
+-- call_routers({by?})
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
+-- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    select jsonb_build_object('ok', pg_notify('hybridflow_turns', '') is not null)
+begin
+    perform pg_notify('hybridflow_turns', '');
+    if p ->> 'by' is not null then
+        insert into public.changes (kind, router) values ('call', left(p ->> 'by', 100));
+    end if;
+    return '{"ok": true}';
+end
 $$;
 
 -- check_database({})
@@ -15322,8 +15757,7 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes',
-        'media_jobs'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -15353,7 +15787,8 @@ select hybridflow.apply_grants(
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
-        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
+        'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';
@@ -15372,6 +15807,7 @@ from (
     ('messages', ''),
     ('messages_archive', ''),
     ('session_notes', ''),
+    ('handoffs', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'

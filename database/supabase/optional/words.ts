@@ -7,6 +7,11 @@ export type Words = {
   audit_log: {
     caller_kind: "deployment" | "script" | "key" | "user" | "owner" | "contact" | "ai" | "cron";
   };
+  handoffs: {
+    state: "waiting" | "taken" | "done" | "expired";
+    reason: "asked_for_person" | "not_known" | "not_allowed" | "upset" | "tool_failed" | "other";
+    words: "none" | "saying" | "said" | "not_said";
+  };
   memberships: {
     role: "viewer" | "operator" | "admin";
   };

@@ -16,6 +16,12 @@ class ReplyRules(Answer):
     moderation_url: str | None = None
 
 
+class DeliveryRules(Answer):
+    """How a tenant's replies are said."""
+
+    max_bubbles: int = 1
+
+
 class TurnTenant(StoredInstance):
     """The tenant's side of a turn; its keys as they are stored."""
 
@@ -32,6 +38,7 @@ class TurnTenant(StoredInstance):
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
     reply_rules: ReplyRules = ReplyRules()
+    delivery: DeliveryRules = DeliveryRules()
 
 
 class TurnSession(Answer):

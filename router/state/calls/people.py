@@ -21,6 +21,7 @@ ExportList = Literal[
     "media_jobs",
     "spending",
     "session_notes",
+    "handoffs",
     "events",
     "archived_events",
     "changes",
