@@ -18,6 +18,7 @@ from router.api import (
     api_keys,
     audit,
     cron,
+    files,
     instances,
     keeping,
     members,
@@ -36,7 +37,8 @@ from router.api import (
 ROUTES = tuple(
     route
     for router in (
-        tenants.router, webhook_secrets.router, members.router, sessions.router, keeping.router,
+        tenants.router, files.router, webhook_secrets.router, members.router,
+        sessions.router, keeping.router,
         pauses.router, people.router, turns.router, stories.router, stream.router, instances.router,
         trying_flows.router, api_keys.router, audit.router, sign_in.router, sign_in.out,
         cron.router,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
-from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, Prompt
+from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmFailed, LlmMisconfigured, Prompt
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
@@ -52,10 +52,11 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles, outgoing, reaction_to_thanks
+from router.turns.own_files import OwnFiles
+from router.turns.saying import Pace, Saying, delivered, outgoing, reaction_to_thanks
 from router.turns.seats import Seat
 from router.turns.settling import Settling
-from router.turns.voices import Voices, in_messages, tokens_aloud
+from router.turns.voices import Voices, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    files: OwnFiles
     voices: Voices
     wake_notices: Callable[[], None]
 
@@ -197,13 +199,12 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        parts, cost = reply.parts, reply.cost
-        if self._shop.voices.speaks(self._turn):
-            parts = in_messages(parts)
-            if cost.get("tokens_in") is not None:
-                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
-        else:
-            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
+        by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
+        parts = delivered(reply.parts, self._turn, by_voice=by_voice)
+        if not parts:
+            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+        if by_voice and cost.get("tokens_in") is not None:
+            cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         self._unsaved = MadeReply(parts=parts, handler=reply.handler, **cost)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
@@ -370,6 +371,7 @@ class TurnAttempt:
                 message = await self._shop.voices.said(self._turn, self._line, body, message)
             if not message.has_substitute:
                 await self._saying.type_first(body)
+            message = await self._shop.files.filled(message, self._turn.tenant.tenant_id)
             speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True

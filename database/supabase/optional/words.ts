@@ -35,6 +35,7 @@ export type Words = {
   };
   tenants: {
     llm_provider: "anthropic" | "openai";
+    voice_replies: "never" | "mirror" | "always";
   };
   turn_attempts: {
     handler: "n8n" | "fallback" | null;
