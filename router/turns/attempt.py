@@ -16,6 +16,7 @@ from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
 from router.llm.provider import (
     LlmAway,
+    LlmEmpty,
     LlmError,
     LlmFailed,
     LlmMisconfigured,
@@ -66,10 +67,11 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles, outgoing, said_without_a_model
+from router.turns.own_files import OwnFiles
+from router.turns.saying import Pace, Saying, delivered, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
-from router.turns.voices import Voices, in_messages, tokens_aloud
+from router.turns.voices import Voices, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -116,6 +118,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    files: OwnFiles
     voices: Voices
     wake_notices: Callable[[], None]
 
@@ -230,14 +233,13 @@ class TurnAttempt:
         return self._unsaved.parts
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in, by voice or in writing."""
-        parts, cost = reply.parts, reply.cost
-        if self._shop.voices.speaks(self._turn):
-            parts = in_messages(parts)
-            if cost.get("tokens_in") is not None:
-                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
-        else:
-            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
+        """Return the reply in the messages that it is said in. Raises LlmEmpty."""
+        by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
+        parts = delivered(reply.parts, self._turn, by_voice=by_voice)
+        if not parts:
+            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+        if by_voice and cost.get("tokens_in") is not None:
+            cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         return MadeReply(
             parts=parts,
             handler=reply.handler,
@@ -409,6 +411,7 @@ class TurnAttempt:
                 message = await self._shop.voices.said(self._turn, self._line, body, message)
             if not message.has_substitute:
                 await self._saying.type_first(body)
+            message = await self._shop.files.filled(message, self._turn.tenant.tenant_id)
             speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True

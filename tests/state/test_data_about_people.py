@@ -37,6 +37,9 @@ OF_THE_BUSINESS = {
     "erased_messages": "tenant_id wa_id_hash erased_at",
     # What a flow would have said to a made-up contact, until it was told.
     "dry_turns": "id tenant_id token_hash began_at ends_at said ended",
+    # What the business itself shows to everybody.
+    "tenant_files": "id tenant_id name description kind file_name bytes content created_by"
+    " created_at",
     "executions_to_erase": "execution_id tenant_id asked_at next_at error",
     # What changed in the last ten minutes, by ids that lead to nobody once they are erased.
     # That customers got no answer, for what cause and how long: of no contact.

@@ -43,6 +43,7 @@ begin
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
@@ -89,6 +90,8 @@ begin
                 ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
+                ('files_for_llm', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('file_json', 'i', array['p_file']::text[], array['public.tenant_files']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
@@ -510,7 +513,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -1332,6 +1335,57 @@ as $$
             where w.session_id = p_session_id order by w.id desc limit 20
         ) as n
     ) else '[]' end
+$$;
+
+-- ==================== 0168_files.sql
+
+-- HybridFlow: the business's own files, which the AI may send by name: a menu, a picture, a sticker.
+
+create table if not exists public.tenant_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    name text not null constraint tenant_files_name_check check (name ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
+    description text not null
+    constraint tenant_files_description_check check (length(description) between 1 and 300),
+    kind text not null
+    constraint tenant_files_kind_check check (kind in ('image', 'sticker', 'video', 'audio', 'document')),
+    file_name text not null,
+    bytes integer not null,
+    content bytea not null
+    constraint tenant_files_content_check check (octet_length(content) between 1 and 16000000),
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    unique (tenant_id, name)
+);
+
+comment on table public.tenant_files is
+'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
+comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+alter table public.tenant_files enable row level security;
+
+-- What the AI is told of a tenant's files.
+create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'name', f.name, 'description', f.description, 'kind', f.kind, 'file_name', f.file_name
+    ) order by f.name), '[]')
+    from public.tenant_files as f
+    where f.tenant_id = p_tenant_id
+$$;
+
+-- A file as it is shown: without its content.
+create or replace function hybridflow.file_json(p_file public.tenant_files)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - 'content'
 $$;
 
 -- ==================== 0168_handoffs.sql
@@ -3433,7 +3487,8 @@ as $$
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
-            'fallback_message', t.fallback_message
+            'fallback_message', t.fallback_message,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -9594,6 +9649,108 @@ begin
 end
 $$;
 
+-- ==================== 0725_files.sql
+
+-- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content})
+-- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
+-- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+create or replace function public.set_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_content bytea;
+    v_file public.tenant_files;
+begin
+    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
+    if not found then
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
+    elsif p ->> 'name' !~ '^[a-z0-9][a-z0-9-]{0,39}$' then
+        raise exception 'a name has 1 to 40 small letters, digits and hyphens, such as cake-menu'
+            using errcode = 'PT422';
+    elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
+        raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
+    end if;
+    v_content := decode(p ->> 'content', 'base64');
+    if octet_length(v_content) not between 1 and 16000000 then
+        raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
+    end if;
+    if (
+        select count(*) from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name <> p ->> 'name'
+    ) >= 50 then
+        raise exception 'a tenant may have 50 files: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.tenant_files (
+        tenant_id, name, description, kind, file_name, bytes, content, created_by, created_at
+    )
+    values (
+        (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
+        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+    )
+    on conflict (tenant_id, name) do update
+        set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
+            bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
+            created_at = excluded.created_at
+    returning * into v_file;
+    return jsonb_build_object('file', hybridflow.file_json(v_file));
+end
+$$;
+
+-- list_files({tenant_id})
+-- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+create or replace function public.list_files(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('list_files', p, '{tenant_id}');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.file_json(f) order by f.name), '[]')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- remove_file({tenant_id, name})
+-- Returns {removed}: false where there is no such file.
+create or replace function public.remove_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('remove_file', p, '{tenant_id,name}');
+    delete from public.tenant_files where tenant_id = (p ->> 'tenant_id')::bigint and name = p ->> 'name';
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- read_file({tenant_id, name})
+-- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+create or replace function public.read_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
+    ));
+end
+$$;
+
 -- ==================== 0790_tenant_settings.sql
 
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
@@ -11160,6 +11317,9 @@ as $$
     ('list_notes', 'viewer', false, '{}'),
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -17498,7 +17658,7 @@ select hybridflow.apply_grants(
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays'
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -17530,6 +17690,7 @@ select hybridflow.apply_grants(
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
+        'set_file', 'list_files', 'remove_file', 'read_file',
         'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'
