@@ -79,6 +79,7 @@ ELSEWHERE = {
     "make run": _SERVE,
     "make run N8N=1": _SERVE,
     "make run DEMO=0": _SERVE,
+    "make run N8N=1 DEMO=0": _SERVE,
     "python -m scripts.serve --show-secrets": _SERVE,
     "make demo": _DEMO,
     "make demo N8N=1": _DEMO,
