@@ -19,7 +19,8 @@ from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
-from router.replies.handoffs import handoff_message, with_words
+from router.replies.hand_over import HAND_OVER
+from router.replies.handoffs import handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.pictures import with_pictures
@@ -55,7 +56,7 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles, outgoing, reaction_to_thanks
+from router.turns.saying import Pace, Saying, in_bubbles, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.turns.voices import Voices, in_messages, tokens_aloud
@@ -176,13 +177,14 @@ class TurnAttempt:
         await self._require_line()
         if not await self._may_answer():
             return None
-        if (reaction := reaction_to_thanks(self._turn)) is not None:
-            self._unsaved = MadeReply(parts=(reaction,), handler="fallback")
-            return (reaction,)
+        if (ready := said_without_a_model(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=ready, handler="fallback")
+            return ready
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
         prompt = await with_pictures(self._shop.database, self._turn, prompt)
+        prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
         try:
             async with (
@@ -191,7 +193,8 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
-                    reply = replace(reply, parts=with_words(reply.parts, self._turn))
+                    parts = kept_promise(reply.parts, self._turn)
+                    reply = replace(reply, parts=with_words(parts, self._turn))
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
@@ -202,6 +205,14 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
+        self._unsaved = self._as_said(reply)
+        if reply.provider is not None and reply.handler == "fallback":
+            # What a flow says need not come from the LLM that it names.
+            self._shop.reach.worked(llm_of(self._turn.tenant))
+        return self._unsaved.parts
+
+    def _as_said(self, reply: Reply) -> MadeReply:
+        """Return the reply in the messages that it is said in, by voice or in writing."""
         parts, cost = reply.parts, reply.cost
         if self._shop.voices.speaks(self._turn):
             parts = in_messages(parts)
@@ -209,11 +220,7 @@ class TurnAttempt:
                 cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         else:
             parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
-        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **cost)
-        if reply.provider is not None and reply.handler == "fallback":
-            # What a flow says need not come from the LLM that it names.
-            self._shop.reach.worked(llm_of(self._turn.tenant))
-        return parts
+        return MadeReply(parts=parts, handler=reply.handler, **cost)
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""

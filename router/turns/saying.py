@@ -6,6 +6,7 @@ All of the waiting is done before a fence is asked, so it never widens the gap b
 import asyncio
 from dataclasses import dataclass
 
+from router.replies.handoffs import asked_for, with_words
 from router.replies.making import Part
 from router.replies.quoting import quoted_in
 from router.replies.thanks import thanked_with
@@ -46,6 +47,14 @@ def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
     for part in parts:
         said += bubbles_of(part, most) if isinstance(part, str) else (part,)
     return tuple(said)
+
+
+def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
+    """Return the reply to what needs no model: a bare thanks, or who asks for a human."""
+    if (reaction := reaction_to_thanks(turn)) is not None:
+        return (reaction,)
+    asked = asked_for(turn)
+    return None if asked is None else with_words(asked, turn)
 
 
 def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:

@@ -59,6 +59,7 @@ ELSEWHERE = {
     "make test N8N=0": _MAKE_TEST,
     "make test BROWSER=0": _MAKE_TEST,
     "make check": _MAKE_TEST,
+    "make check-schema": _MAKE_TEST,
     "make coverage": _MAKE_TEST,
     "make picture": "changes pictures: what it plays is tests/console/test_story.py",
     "python -m playwright install chromium": "fetches a browser, which is not to be had here",
