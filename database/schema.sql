@@ -136,6 +136,7 @@ begin
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
                 ('take_over', 'iiiiii', array['p_session', 'p_tenant', 'p_policy', 'p_at', 'p_message_id', 'p_reason']::text[], array['public.sessions', 'public.tenants', 'jsonb', 'timestamptz', 'bigint', 'text']::text[], 0, false, 'text'),
                 ('end_pause', 'ii', array['p_session_id', 'p_source']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
@@ -155,6 +156,9 @@ begin
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
+                ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -389,6 +393,7 @@ begin
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
                 ('flow_has_worked', 'ii', array['p_tenant_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -415,6 +420,7 @@ begin
                 ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
                 ('prune_relays', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('reply_instead', 'iii', array['p_turn_id', 'p_reply', 'p_outcome']::text[], array['bigint', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
@@ -974,7 +980,15 @@ add column if not exists notes_to_llm boolean not null default false,
 add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
-constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists handoff_message text
+constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
+add column if not exists handoff_words text[] not null default '{}'
+constraint tenants_handoff_words_check check (
+    cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
+    and array_position(handoff_words, null) is null
+),
+add column if not exists handoff_on_promise boolean not null default true;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1942,8 +1956,10 @@ $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
 -- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
-create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+create or replace function hybridflow.cancel_other_turns(
+    p_session_id bigint, p_but bigint, p_reason text
+)
 returns integer
 language plpgsql
 set search_path = ''
@@ -1958,14 +1974,23 @@ begin
             select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
             union all
             select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-        ) and c.state in ('pending', 'running')
+        ) and c.state in ('pending', 'running') and c.id is distinct from p_but
         for update
     ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t
+    where t.state = 'sending' and t.id is distinct from p_but;
     return v_cancelled;
 end
+$$;
+
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language sql
+set search_path = ''
+as $$
+    select hybridflow.cancel_other_turns(p_session_id, null, p_reason)
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
@@ -2610,6 +2635,83 @@ begin
 end
 $$;
 
+-- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
+-- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+create or replace function hybridflow.hand_off_with(
+    p_session public.sessions, p_turn public.turns, p_part integer
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn.id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn.id, 'paused');
+    perform hybridflow.begin_handoff(
+        p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
+            select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
+            from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
+            where w.number > p_part
+        ))
+    );
+end
+$$;
+
+-- How a turn that has said all it can is closed: as a handoff, if it was one.
+create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
+$$;
+
+-- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
+-- stands whether or not: the people of the business are told where the customer was not.
+create or replace function hybridflow.words_are_over()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set words = case when new.state = 'sent' and not exists (
+            select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
+            where w.number >= (
+                select min(f.number)
+                from jsonb_array_elements(new.reply) with ordinality as f (part, number)
+                where f.part -> 'handoff' is not null
+            ) and not exists (
+                select from public.messages as m
+                where m.turn_id = new.id and m.part = w.number - 1 and m.send_state = 'sent'
+            )
+        ) then 'said' else 'not_said' end
+    where h.turn_id = new.id and h.words = 'saying'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return null;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_handoff.words = 'not_said' and v_handoff.state = 'waiting' then
+        perform hybridflow.notice_words_lost(v_handoff);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_words_are_over
+after update of state on public.turns
+for each row when (
+    new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
+    and new.reply @? '$[*].handoff'
+)
+execute function hybridflow.words_are_over();
+
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
 -- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
@@ -2971,12 +3073,12 @@ begin
     where m.turn_id = p_turn_id and m.part is not null;
     v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
     if v_is_over and v_given_up = 0 then
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_is_over and v_sent > 0 then
         update public.turns
         set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
         where id = p_turn_id;
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
@@ -3121,7 +3223,8 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed
+            'answer_when_closed', t.answer_when_closed, 'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3800,18 +3903,28 @@ end
 $$;
 
 -- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may.
+-- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
+declare
+    v_own text;
 begin
-    return coalesce(p_turn.stop_reason, case
-        when p_session.is_paused then 'paused'
+    if p_turn.stop_reason is not null then
+        return p_turn.stop_reason;
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+        select h.state into v_own from public.handoffs as h
+        where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
+        order by h.id desc limit 1;
+    end if;
+    return case
+        when v_own = 'taken' then 'takeover'
+        when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
-    end);
+    end;
 end
 $$;
 
@@ -3960,7 +4073,8 @@ $$;
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
+-- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
+-- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
 -- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
@@ -4849,7 +4963,7 @@ $$;
 -- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
 -- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
 -- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then.
+-- says then. With a part that hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4896,6 +5010,9 @@ begin
     end if;
 
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
+    end if;
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
         said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
@@ -8690,7 +8807,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8752,7 +8870,7 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm'
+        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise'
     ]::text[]
 $$;
 
@@ -8854,6 +8972,10 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_handoff_message_check'
+            then 'handoff_message must have from 1 to 2000 characters'
+        when 'tenants_handoff_words_check'
+            then 'handoff_words must be 100 at most, of 5000 characters together'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -8889,7 +9011,9 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
+        handoff_on_promise = p_new.handoff_on_promise, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9002,6 +9126,15 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.handoff_message is
+'What a customer is told where the AI hands a conversation to a human and has no words of '
+'its own for it';
+comment on column public.tenants.handoff_words is
+'Who writes one of these gets a human, and the AI is not asked; besides the words that '
+'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
+'A single -: no words do that';
+comment on column public.tenants.handoff_on_promise is
+'A reply that promises a human without handing off hands the conversation off';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -11974,6 +12107,36 @@ as $$
     )
 $$;
 
+-- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    update public.notices set facts = facts || '{"words": "not_said"}'
+    where id = (
+        select max(n.id) from public.notices as n
+        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
+            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+    );
+    if found then
+        return;
+    end if;
+    select * into v_session from public.sessions where id = p_handoff.session_id;
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', v_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'words', 'not_said',
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'contact_name', v_session.contact_name
+        ),
+        hybridflow.clock()
+    );
+end
+$$;
+
 -- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
 -- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
 -- takes it up again as a matter of course. What is over before it was told is not told.
@@ -13394,9 +13557,9 @@ begin
 end
 $$;
 
--- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
-create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+-- The turn, which has said nothing, has p_reply as its reply now, due at once, whichever attempt had it. The
+-- session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.reply_instead(p_turn_id bigint, p_reply jsonb, p_outcome text)
 returns void
 language plpgsql
 set search_path = ''
@@ -13408,9 +13571,18 @@ begin
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
     update public.turns
-    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    set reply = p_reply, handler = 'fallback', debounce_until = hybridflow.clock()
     where id = p_turn_id;
 end
+$$;
+
+-- The same with one text, such as the tenant's fallback message.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.reply_instead(p_turn_id, jsonb_build_array(p_message), p_outcome)
 $$;
 
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
@@ -13598,9 +13770,11 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
--- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
+-- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
+-- and it begins at once. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
@@ -13613,6 +13787,10 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_said boolean;
+    v_handoff jsonb := jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+    );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn(p);
@@ -13634,12 +13812,15 @@ begin
             'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
         );
     end if;
-    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
-    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
-        'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
-    ));
+    if p ->> 'say' is not null and not v_said then
+        perform hybridflow.reply_instead(
+            v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
+        );
+    else
+        perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+        perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+        perform hybridflow.begin_handoff(v_held.session, v_turn.id, v_handoff);
+    end if;
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;
@@ -16043,7 +16224,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '82292eba19c14a3d599193dc22877251e793847907908abc019e8a421b017ea1')
+    ('20261126145950', 'v0_3_0', '4103f249a0308469e38e3b8c95f9ba6522d15235be8920b477dc86a02eeedbb9')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

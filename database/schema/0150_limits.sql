@@ -62,7 +62,15 @@ add column if not exists notes_to_llm boolean not null default false,
 add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
-constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists handoff_message text
+constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
+add column if not exists handoff_words text[] not null default '{}'
+constraint tenants_handoff_words_check check (
+    cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
+    and array_position(handoff_words, null) is null
+),
+add column if not exists handoff_on_promise boolean not null default true;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

@@ -262,12 +262,12 @@ begin
     where m.turn_id = p_turn_id and m.part is not null;
     v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
     if v_is_over and v_given_up = 0 then
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_is_over and v_sent > 0 then
         update public.turns
         set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
         where id = p_turn_id;
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
@@ -412,7 +412,8 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed
+            'answer_when_closed', t.answer_when_closed, 'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -1091,18 +1092,28 @@ end
 $$;
 
 -- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may.
+-- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
+declare
+    v_own text;
 begin
-    return coalesce(p_turn.stop_reason, case
-        when p_session.is_paused then 'paused'
+    if p_turn.stop_reason is not null then
+        return p_turn.stop_reason;
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+        select h.state into v_own from public.handoffs as h
+        where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
+        order by h.id desc limit 1;
+    end if;
+    return case
+        when v_own = 'taken' then 'takeover'
+        when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
-    end);
+    end;
 end
 $$;
 
@@ -1251,7 +1262,8 @@ $$;
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
+-- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
+-- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
 -- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb

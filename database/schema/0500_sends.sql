@@ -287,7 +287,7 @@ $$;
 -- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
 -- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
 -- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then.
+-- says then. With a part that hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -334,6 +334,9 @@ begin
     end if;
 
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
+    end if;
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
         said_so_far = coalesce(p ->> 'said_so_far', said_so_far),

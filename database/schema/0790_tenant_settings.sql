@@ -17,7 +17,8 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -79,7 +80,7 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm'
+        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise'
     ]::text[]
 $$;
 
@@ -181,6 +182,10 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_handoff_message_check'
+            then 'handoff_message must have from 1 to 2000 characters'
+        when 'tenants_handoff_words_check'
+            then 'handoff_words must be 100 at most, of 5000 characters together'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -216,7 +221,9 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
+        handoff_on_promise = p_new.handoff_on_promise, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -329,6 +336,15 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.handoff_message is
+'What a customer is told where the AI hands a conversation to a human and has no words of '
+'its own for it';
+comment on column public.tenants.handoff_words is
+'Who writes one of these gets a human, and the AI is not asked; besides the words that '
+'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
+'A single -: no words do that';
+comment on column public.tenants.handoff_on_promise is
+'A reply that promises a human without handing off hands the conversation off';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
+from router.replies.handoffs import handoff_message, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.prompt import PromptRules, prompt_of_turn
@@ -179,6 +180,7 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
+                    reply = replace(reply, parts=with_words(reply.parts, self._turn))
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
@@ -300,6 +302,7 @@ class TurnAttempt:
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
             contact_wrote="\n".join(each.body for each in self._turn.history if each.in_turn),
+            handoff_message=handoff_message(self._turn),
         )
         await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
@@ -314,7 +317,7 @@ class TurnAttempt:
                 await self._save_reply()
                 await self._release()
                 return
-            if not isinstance(body, str) and "handoff" in body:
+            if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
             if not await self._say(number, body):
@@ -347,7 +350,7 @@ class TurnAttempt:
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
+        message = _outgoing(body)
         speaker = reply_part(self._turn, part, self._line, self._unsaved)
         try:
             await self._stand()
@@ -362,7 +365,11 @@ class TurnAttempt:
             raise
         finally:
             self._sending = False
+            if not isinstance(body, str) and "handoff" in body:
+                self._shop.wake_notices()
         self._unsaved = None
+        if not isinstance(body, str) and "handoff" in body:
+            self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
 
     def _is_lost(self, failed: SendFailed) -> bool:
@@ -496,7 +503,11 @@ class TurnAttempt:
         )
 
 
-def _outgoing(part: Mapping[str, Any]) -> Outgoing:
+def _outgoing(part: Part) -> Outgoing:
+    if isinstance(part, str):
+        return Outgoing.plain(part)
+    if "text" in part:
+        return Outgoing.plain(part["text"])
     return Outgoing.of(part["path"], part["body"])
 
 

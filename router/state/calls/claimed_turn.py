@@ -31,6 +31,9 @@ class TurnTenant(StoredInstance):
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
+    handoff_message: str | None = None
+    handoff_words: Items[str] = ()
+    handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
 
 
