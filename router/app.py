@@ -82,7 +82,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", "Last-Event-ID"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "X-API-Key", "Last-Event-ID", "Idempotency-Key"),
+        ],
     )
     app.add_middleware(UnexpectedErrors)
     is_https = (settings.public_url or "").startswith("https://")
