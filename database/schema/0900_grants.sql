@@ -69,7 +69,7 @@ select hybridflow.apply_grants(
         'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
         'read_pictures',
         'finish_notice_send', 'fail_notice_send',
-        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
         'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
