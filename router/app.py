@@ -25,6 +25,7 @@ from router.intake.shortcut import WebhooksFirst
 from router.logs.events import Action, log_event
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.stopping import ENDING_SECONDS, within
+from router.running.told_to_stop import before_the_server_stops
 from router.sharing.rates import Rates
 from router.wiring import start
 
@@ -55,7 +56,8 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
         try:
             services = await start(settings, stack, demo)
             provide(app, *services.parts)
-            yield
+            with before_the_server_stops(services.streams.end):
+                yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
         finally:
             await within(stack.aclose, ENDING_SECONDS, "the ending")

@@ -111,8 +111,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -287,7 +286,8 @@ $$;
 -- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
 -- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
 -- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
--- not written down yet: that is done first, whatever the fence says then.
+-- not written down yet: that is done first, whatever the fence says then. With a part that
+-- hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -336,6 +336,9 @@ begin
     end if;
 
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
+    end if;
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
         said_so_far = coalesce(p ->> 'said_so_far', said_so_far),

@@ -477,6 +477,67 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    understand_media: Annotated[
+        bool,
+        Setting(
+            about="The AI hears voice messages and sees pictures and documents, where the"
+            " deployment can; false: it is told that there were some",
+            default=True,
+        ),
+    ]
+    media_wait_seconds: Annotated[
+        float | None,
+        Setting(
+            about="Seconds that an answer waits at most until what a contact sent is in words",
+            ge=0,
+            le=120,
+            variable="media_wait_seconds",
+            deployment="rule",
+        ),
+    ]
+    speech_language: Annotated[
+        str | None,
+        Setting(
+            about="The language that its contacts speak, as a hint for voice messages",
+            otherwise="it is heard from what they say",
+            must="be a language's code of two or three small letters",
+            example="pt",
+        ),
+    ]
+    handoff_message: Annotated[
+        str | None,
+        Setting(
+            about="What a customer is told where the AI hands a conversation to a human and has no"
+            " words of its own for it",
+            otherwise="a sentence in Portuguese, Spanish or English, as the customer writes",
+            must="have from 1 to 2000 characters",
+            example="Vou chamar alguém da equipe, que responde aqui mesmo.",
+            form="text",
+            followed=True,
+        ),
+    ]
+    handoff_words: Annotated[
+        Names,
+        Setting(
+            about="Who writes one of these gets a human, and the AI is not asked; besides the words"
+            " that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma"
+            " pessoa, …). A single -: no words do that",
+            default=(),
+            most=100,
+            must="be 100 at most, of 5000 characters together",
+            example=["gerente", "falar com a Ana"],
+            form="lines",
+            followed=True,
+        ),
+    ]
+    handoff_on_promise: Annotated[
+        bool,
+        Setting(
+            about="A reply that promises a human without handing off hands the conversation off",
+            default=True,
+            followed=True,
+        ),
+    ]
     quote_replies: Annotated[
         bool,
         Setting(

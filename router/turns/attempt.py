@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -19,9 +19,13 @@ from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
+from router.replies.hand_over import HAND_OVER
+from router.replies.handoffs import handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
+from router.replies.pictures import with_pictures
 from router.replies.prompt import PromptRules, prompt_of_turn
+from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
@@ -53,7 +57,7 @@ from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.own_files import OwnFiles
-from router.turns.saying import Pace, Saying, delivered, outgoing, reaction_to_thanks
+from router.turns.saying import Pace, Saying, delivered, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.turns.voices import Voices, tokens_aloud
@@ -175,12 +179,14 @@ class TurnAttempt:
         await self._require_line()
         if not await self._may_answer():
             return None
-        if (reaction := reaction_to_thanks(self._turn)) is not None:
-            self._unsaved = MadeReply(parts=(reaction,), handler="fallback")
-            return (reaction,)
+        if (ready := said_without_a_model(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=ready, handler="fallback")
+            return ready
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
+        prompt = await with_pictures(self._shop.database, self._turn, prompt)
+        prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
         try:
             async with (
@@ -189,6 +195,8 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
+                    parts = kept_promise(reply.parts, self._turn)
+                    reply = replace(reply, parts=with_words(parts, self._turn))
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
@@ -199,17 +207,21 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
+        self._unsaved = self._as_said(reply)
+        if reply.provider is not None and reply.handler == "fallback":
+            # What a flow says need not come from the LLM that it names.
+            self._shop.reach.worked(llm_of(self._turn.tenant))
+        return self._unsaved.parts
+
+    def _as_said(self, reply: Reply) -> MadeReply:
+        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
         by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
         parts = delivered(reply.parts, self._turn, by_voice=by_voice)
         if not parts:
             raise LlmEmpty("the reply is nothing but the name of a file that there is not")
         if by_voice and cost.get("tokens_in") is not None:
             cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
-        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **cost)
-        if reply.provider is not None and reply.handler == "fallback":
-            # What a flow says need not come from the LLM that it names.
-            self._shop.reach.worked(llm_of(self._turn.tenant))
-        return parts
+        return MadeReply(parts=parts, handler=reply.handler, **cost)
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -315,7 +327,8 @@ class TurnAttempt:
             rules=tenant.reply_rules,
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
-            contact_wrote="\n".join(each.body for each in self._turn.history if each.in_turn),
+            contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
+            handoff_message=handoff_message(self._turn),
         )
         await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
@@ -330,7 +343,7 @@ class TurnAttempt:
                 await self._save_reply()
                 await self._release()
                 return
-            if not isinstance(body, str) and "handoff" in body:
+            if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
             if not await self._say(number, body):
@@ -386,8 +399,12 @@ class TurnAttempt:
             raise
         finally:
             self._sending = False
+            if not isinstance(body, str) and "handoff" in body:
+                self._shop.wake_notices()
         self._unsaved = None
         self._saying.said()
+        if not isinstance(body, str) and "handoff" in body:
+            self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
 
     def _is_lost(self, failed: SendFailed) -> bool:

@@ -42,8 +42,10 @@ class Tools:
     wake_notices: Callable[[], None]
 
 
-def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dispatcher:
-    """Return what claims turns, not running."""
+def make_dispatcher(
+    settings: Settings, database: Database, tools: Tools, calls_as: str | None
+) -> Dispatcher:
+    """Return what claims turns, not running; `calls_as`: its name, where it cannot listen."""
     sending = tools.sending
     workshop = Workshop(
         database=database,
@@ -88,5 +90,6 @@ def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dis
         tenant_share=settings.tenant_share,
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
         answer_within_minutes=settings.answer_within_minutes,
+        calls_as=calls_as,
     )
     return Dispatcher(database, limits, lambda turn, seat: TurnAttempt(turn, workshop, seat))

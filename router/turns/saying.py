@@ -6,6 +6,7 @@ All of the waiting is done before a fence is asked, so it never widens the gap b
 import asyncio
 from dataclasses import dataclass
 
+from router.replies.handoffs import asked_for, with_words
 from router.replies.making import Part
 from router.replies.quoting import quoted_in
 from router.replies.thanks import thanked_with
@@ -57,6 +58,14 @@ def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
     return tuple(said)
 
 
+def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
+    """Return the reply to what needs no model: a bare thanks, or who asks for a human."""
+    if (reaction := reaction_to_thanks(turn)) is not None:
+        return (reaction,)
+    asked = asked_for(turn)
+    return None if asked is None else with_words(asked, turn)
+
+
 def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
     """Return the reaction that is all of the reply, where the tenant has it so; None: words are."""
     sign = turn.tenant.delivery.thanks_reaction
@@ -68,10 +77,11 @@ def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
 
 def outgoing(number: int, part: Part, turn: ClaimedTurn) -> Outgoing:
     """Return a part as it is sent. Its first text quotes what it answers, as that is by now."""
-    if not isinstance(part, str):
+    if not isinstance(part, str) and "text" not in part:
         return Outgoing.of(part["path"], part["body"])
+    text: str = part if isinstance(part, str) else part["text"]
     quoted = quoted_in(turn) if number == 0 and turn.tenant.delivery.quote_replies else None
-    return Outgoing.plain(part, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
+    return Outgoing.plain(text, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
 
 
 class Saying:

@@ -28,6 +28,10 @@ export type Words = {
     state: "pending" | "delivered" | "dead";
     handler: "n8n" | "fallback" | null;
   };
+  relays: {
+    source: "operator" | "staff";
+    outcome: "sent" | "failed" | "in_doubt" | "taken" | "resumed" | "until" | "past" | "too_far" | "no_notice" | "no_session" | "erased" | "unsupported" | "no_media" | "unquoted" | "too_old" | "deleted" | null;
+  };
   sessions: {
     chat: "contact" | "group";
     pause_source: "owner" | "operator" | "contact" | "ai" | "cron" | null;

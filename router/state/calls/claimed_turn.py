@@ -49,6 +49,9 @@ class TurnTenant(StoredInstance):
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
+    handoff_message: str | None = None
+    handoff_words: Items[str] = ()
+    handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
     delivery: DeliveryRules = DeliveryRules()
     files: Items[OwnFile] = ()
@@ -79,6 +82,13 @@ class TurnMessage(Answer):
     kind: str
     body: str
     media: dict[str, Any] | None = None
+    transcript: str | None = None
+    """What is said in it, as it was heard; empty: nothing is."""
+    description: str | None = None
+    unheard: bool = False
+    """It was to be put into words, and is not, or not yet."""
+    pictured: bool = False
+    """There is something of it that the LLM can be shown: see read_pictures."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment

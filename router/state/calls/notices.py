@@ -43,6 +43,8 @@ class NoticeFacts(Answer):
     contacts: int | None = None
     flow: str | None = None
     failures: int | None = None
+    words: Literal["not_said"] | None = None
+    """Of a handoff: the customer could not be told of it."""
 
 
 class ClaimedNotice(Answer):
