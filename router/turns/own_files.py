@@ -20,29 +20,43 @@ _MARK = re.compile(
     r"\s*:\s*([^\[\]\n]{0,200}?)\s*\]{1,2}[ \t]*",
     re.IGNORECASE,
 )
-_MOST = 5  # of one reply
 _FIELDS = ("media", "sticker")
 
 
 def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part, ...]:
-    """Return the parts with the files where they are named; no such mark is left in a text."""
+    """Return the parts with the files where they are named; no such mark is left in a text.
+
+    What a human is called with is kept: a file named there comes before it.
+    """
     known = {each.name: each for each in files}
     said: list[Part] = []
-    sent: set[str] = set()
     for part in parts:
-        if not isinstance(part, str):
+        if isinstance(part, str):
+            said += _cut(part, known)
+        elif "text" in part:
+            pieces = _cut(part["text"], known)
+            said += [piece for piece in pieces if not isinstance(piece, str)]
+            text = "\n\n".join(piece for piece in pieces if isinstance(piece, str))
+            rest = {name: value for name, value in part.items() if name != "text"}
+            said.append({**rest, "text": text} if text else rest)
+        else:
             said.append(part)
-            continue
-        last = 0
-        for mark in _MARK.finditer(part):
-            said += _text(part[last : mark.start()])
-            last = mark.end()
-            found = known.get(mark[1].lower())
-            if found is not None and found.name not in sent and len(sent) < _MOST:
-                sent.add(found.name)
-                said.append(_part(found))
-        said += _text(part[last:])
     return tuple(said)
+
+
+def _cut(text: str, known: dict[str, OwnFile]) -> list[Part]:
+    """Cut a text at the files that are named in it; each is sent once.
+
+    `known` are those that are still to be sent.
+    """
+    said: list[Part] = []
+    last = 0
+    for mark in _MARK.finditer(text):
+        said += _text(text[last : mark.start()])
+        last = mark.end()
+        if (found := known.pop(mark[1].lower(), None)) is not None:
+            said.append(_part(found))
+    return [*said, *_text(text[last:])]
 
 
 class OwnFiles:
