@@ -1578,7 +1578,10 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
-alter table public.turns add column if not exists execution_url text;
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
 'Where people see the execution in n8n''s editor; null where its workflow is not known.';
 alter table public.turn_attempts
@@ -7897,10 +7900,6 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.turns add column if not exists undelivered integer not null default 0;
-
-comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
-
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
 check (kind in (
@@ -12989,6 +12988,7 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(
@@ -17853,7 +17853,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '4dc70083cfdae5044761aea408ce9b0276ec4961880171afe513a90a191d6c8e')
+    ('20261126145950', 'v0_3_0', 'a1010ccb3bfa43fe491b3b1cc88c5446e8327e2cb101e30532bffefb51e96820')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

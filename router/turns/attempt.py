@@ -233,7 +233,7 @@ class TurnAttempt:
         return self._unsaved.parts
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in. Raises LlmEmpty."""
+        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
         by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
         parts = delivered(reply.parts, self._turn, by_voice=by_voice)
         if not parts:
