@@ -50,7 +50,7 @@ NOT_EXPORTED = {
     "messages": "send_began_at identity told_as chosen_id late_until check_at upload_seconds",
     "notices": "token_hash waiting",
     # What the LLM is shown of what they sent: small copies, gone in a day.
-    "media_jobs": "token_hash waiting pictures",
+    "media_jobs": "token_hash waiting pictures content",
     "spending": "id",
     # An export lists the JIDs themselves, as `identities`.
     "session_identities": "tenant_id jid session_id created_at",
@@ -67,7 +67,8 @@ HIDDEN_FROM_MEMBERS = {
     "turn_attempts": "worker",
     "notices": "token_hash next_at lease_until waiting",
     "media_jobs": "id tenant_id message_id state next_at attempt token_hash lease_until error"
-    " tokens created_at finished_at updated_at waiting pictures pictures_until",
+    " tokens created_at finished_at updated_at waiting pictures pictures_until"
+    " content",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",
 }
 
