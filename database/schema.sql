@@ -1516,7 +1516,11 @@ create table if not exists public.media_jobs (
 
 alter table public.media_jobs
 add column if not exists pictures jsonb,
-add column if not exists pictures_until timestamptz;
+add column if not exists pictures_until timestamptz,
+add column if not exists content bytea;
+
+comment on column public.media_jobs.content is
+'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
 'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
@@ -7770,10 +7774,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
--- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
--- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
--- at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
@@ -8328,10 +8332,16 @@ declare
 begin
     if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
         or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+        or p_event -> 'media' ->> 'too_large' is not null
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    insert into public.media_jobs (tenant_id, message_id, next_at)
+    values (
+        p_tenant.id, p_message_id,
+        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
+    );
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -8375,7 +8385,7 @@ as $$
         'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
-        'language', t.speech_language,
+        'language', t.speech_language, 'has_content', p_job.content is not null,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -8521,10 +8531,10 @@ $$;
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
 -- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
--- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
--- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
--- as claim_turns.
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
+-- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
+-- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
+-- more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -8565,7 +8575,7 @@ begin
         order by f.place limit v_limit for update of j skip locked
     );
     update public.media_jobs
-    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
@@ -8655,7 +8665,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     if p_tokens > 0 then
         v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
@@ -8666,6 +8676,25 @@ begin
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
     return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- renew_media_job({job_id, token, lease_seconds})
+-- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+create or replace function public.renew_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+begin
+    perform hybridflow.require_keys('renew_media_job', p, '{job_id,token,lease_seconds}');
+    update public.media_jobs
+    set lease_until = v_until, next_at = v_until
+    where id = (p ->> 'job_id')::bigint and state = 'pending'
+        and token_hash = hybridflow.hash_token((p ->> 'token')::uuid) and lease_until is not null;
+    return case when found then '{"ok": true}' else '{"refused": "stale"}' end::jsonb;
 end
 $$;
 
@@ -8781,8 +8810,8 @@ $$;
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
--- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+-- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
+-- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -8825,6 +8854,46 @@ begin
         where m.deleted_at is null
     ) as r;
     return v_answer;
+end
+$$;
+
+-- give_media({tenant_id, message_id, content})
+-- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
+-- done, which is due at once. Returns {ok, taken}.
+create or replace function public.give_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('give_media', p, '{tenant_id,message_id,content}');
+    update public.media_jobs
+    set content = decode(p ->> 'content', 'base64'), next_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where message_id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+        and state = 'pending' and content is null and lease_until is null;
+    return jsonb_build_object('ok', true, 'taken', found);
+end
+$$;
+
+-- read_media({job_id, token})
+-- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- reason}.
+create or replace function public.read_media(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_job public.media_jobs;
+begin
+    perform hybridflow.require_keys('read_media', p, '{job_id,token}');
+    select * into v_job from public.media_jobs where id = (p ->> 'job_id')::bigint;
+    if v_job.id is null or v_job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    end if;
+    return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
 $$;
 
@@ -16726,7 +16795,7 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
             inner join public.media_jobs as j on j.message_id = m.id
             where m.session_id = any(p_session_ids)
@@ -17062,7 +17131,7 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
             ) order by f.id)
             into v_rows
             from (
@@ -17772,8 +17841,9 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
-        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
-        'read_pictures',
+        'claim_media_jobs', 'renew_media_job', 'begin_media_job',
+        'finish_media_job', 'fail_media_job',
+        'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
         'begin_word_send', 'obey_staff', 'settle_relay',
@@ -17861,7 +17931,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '7ca9fbe33c3cbd71649d836ca733d04756d0dafbfc03b635ae769788c0b6ddaa')
+    ('20261126145950', 'v0_3_0', '75d319f9914f69f9e420033f1895e87aef7ea40f68787684adf0331a8e07b7cb')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
