@@ -7,6 +7,7 @@ prefill); several of one role in a row are joined.
 """
 
 import argparse
+import re
 import secrets
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from loopback.faults import Fault, wrong_answer
 from loopback.llm import LlmServer, Malformed, shown_key
+from loopback.pictures import fault_in_pictures
 from loopback.replies import Json, LlmRequest, Reply, tokens
 from loopback.serving import serve
 
@@ -93,6 +95,9 @@ class Anthropic(LlmServer):
             raise Malformed(self.error(400, "anthropic-version: header is required"))
         if fault := _fault_in(body, needs_limit=kind == "message"):
             raise Malformed(self.error(400, fault))
+        is_blind = body["model"] in self.blind_models
+        if fault := fault_in_pictures(body["messages"], is_blind=is_blind):
+            raise Malformed(self.error(400, fault))
         if body["model"] in self.missing_models:
             raise Malformed(self.error(404, f"model: {body['model']}"))
         return LlmRequest(
@@ -144,7 +149,18 @@ def _fault_in(body: Json, *, needs_limit: bool) -> str | None:
         return "messages: at least one message is required"
     if body.get("stream"):
         return "stream: this loopback program answers in one piece only"
-    return _fault_in_messages(body["messages"])
+    return _fault_in_tools(body) or _fault_in_messages(body["messages"])
+
+
+def _fault_in_tools(body: Json) -> str | None:
+    for place, tool in enumerate(body.get("tools") or ()):
+        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", tool.get("name") or ""):
+            return (
+                f"tools.{place}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
+            )
+        if (tool.get("input_schema") or {}).get("type") != "object":
+            return f"tools.{place}.custom.input_schema.type: Field required"
+    return None
 
 
 def _fault_in_messages(messages: list[Json]) -> str | None:

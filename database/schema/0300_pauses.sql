@@ -39,8 +39,10 @@ $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
 -- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
-create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+create or replace function hybridflow.cancel_other_turns(
+    p_session_id bigint, p_but bigint, p_reason text
+)
 returns integer
 language plpgsql
 set search_path = ''
@@ -55,14 +57,23 @@ begin
             select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
             union all
             select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-        ) and c.state in ('pending', 'running')
+        ) and c.state in ('pending', 'running') and c.id is distinct from p_but
         for update
     ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t
+    where t.state = 'sending' and t.id is distinct from p_but;
     return v_cancelled;
 end
+$$;
+
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language sql
+set search_path = ''
+as $$
+    select hybridflow.cancel_other_turns(p_session_id, null, p_reason)
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
@@ -103,6 +114,7 @@ begin
     if v_over then
         return 'takeover_over';
     end if;
+    perform hybridflow.take_handoff(p_session.id, 'owner', null, p_message_id, p_at);
     perform hybridflow.cancel_turns(p_session.id, 'takeover');
     return 'takeover';
 end
@@ -382,6 +394,7 @@ begin
         end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
+    perform hybridflow.untake_handoff(p_message_id);
     return v_goes_on;
 end
 $$;
@@ -423,7 +436,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
+-- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
 -- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
 -- asked before, and with neither it stays beside; what a human's message asks for stays always, and
@@ -461,6 +474,11 @@ begin
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
+    if p ->> 'source' in ('owner', 'operator') then
+        perform hybridflow.take_handoff(
+            v_session.id, p ->> 'source', p -> 'caller' ->> 'name', null, hybridflow.clock()
+        );
+    end if;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
         'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled

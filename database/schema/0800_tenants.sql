@@ -624,7 +624,7 @@ begin
 end
 $$;
 
--- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_contact({caller?, tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
 -- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
 -- does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)

@@ -480,7 +480,11 @@ begin
         where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
-    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    perform hybridflow.begin_handoff(
+        v_held.session, (v_held.turn).id,
+        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+    );
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;

@@ -91,6 +91,36 @@ as $$
     )
 $$;
 
+-- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    update public.notices set facts = facts || '{"words": "not_said"}'
+    where id = (
+        select max(n.id) from public.notices as n
+        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
+            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+    );
+    if found then
+        return;
+    end if;
+    select * into v_session from public.sessions where id = p_handoff.session_id;
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', v_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'words', 'not_said',
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'contact_name', v_session.contact_name
+        ),
+        hybridflow.clock()
+    );
+end
+$$;
+
 -- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
 -- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
 -- takes it up again as a matter of course. What is over before it was told is not told.

@@ -10,6 +10,7 @@ from (
     ('messages', ''),
     ('messages_archive', ''),
     ('session_notes', ''),
+    ('handoffs', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
@@ -25,6 +26,11 @@ from (
         'notices',
         '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
         ' url_told_at, handler, error, created_at, finished_at, updated_at)'
+    ),
+    (
+        'relays',
+        '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
+        ' created_at, finished_at, updated_at)'
     ),
     ('spending', ''),
     ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')

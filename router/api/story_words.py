@@ -12,7 +12,10 @@ DECISIONS = {
     "turn_pending": "it is to be answered",
     "paused": "a human had the conversation (it was paused): recorded, not answered",
     "tenant_inactive": "the tenant was switched off (is_active): recorded, not answered",
-    "staff": "it came from the tenant's notify_number: recorded, never answered by the AI",
+    "staff": "it came from the tenant's notify_number: recorded, never answered by the AI; if it"
+    " quotes a notice, it is for that customer",
+    "note_to_self": "the owner wrote to the business's own number, and quoted no notice: not"
+    " recorded",
     "no_ai": "the conversation has the label no-ai: recorded, not answered",
     "no_reply_needed": "recorded; the AI answers nothing of this kind",
     "too_old": "it was too old when it arrived (ANSWER_WITHIN_MINUTES): recorded, not answered",
@@ -40,6 +43,8 @@ REASONS = {
     "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
     "handoff": "the AI asked for a human",
     "no_ai": "the conversation was given the label no-ai",
+    "new_message": "the contact wrote again, and the tenant stops what is left then"
+    " (new_message_stops)",
     "closed": "the business was closed, and the AI answers nothing then (answer_when_closed)",
     "too_old": "nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)",
     "in_doubt": "a send's outcome could not be found out; it is not sent again by itself",
@@ -231,7 +236,9 @@ def _paused(facts: Facts) -> str:
 
 def _closed(facts: Facts) -> str:
     why = reason_of(facts.get("reason"))
-    half = ", but not every part of the reply left" if facts.get("incomplete") else ""
+    unsaid = facts.get("unsaid")
+    left = f" ({unsaid} left unsaid)" if unsaid else ""
+    half = f", but not every part of the reply left{left}" if facts.get("incomplete") else ""
     return f"the turn was closed as {facts['state']}{half}" + (f": {why}" if why else "")
 
 

@@ -1,8 +1,9 @@
 """What HybridFlow asks of an LLM provider, and what its failures mean."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias
 
 from pydantic import SecretStr
 from tenacity import (
@@ -37,16 +38,49 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG in base64, and what is said before it."""
+
+    label: str
+    jpeg: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What the LLM may call instead of answering; `takes` is a JSON Schema of all its arguments."""
+
+    name: str
+    description: str
+    takes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool; of `given` nothing is checked, and what could not be read is left out."""
+
+    name: str
+    given: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the LLM is told."""
+    """What the LLM is told, and which tools it is offered, where its server knows tools.
+
+    `pictures` come before the text of the last message.
+    """
 
     system: str
     messages: tuple[PromptMessage, ...]
+    pictures: tuple[Picture, ...] = ()
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LlmReply:
-    """What it answered; `truncated` when it ran into the token limit."""
+    """What it answered; `truncated` when it ran into the token limit.
+
+    Where it calls tools, the text may be empty.
+    """
 
     text: str
     provider: str
@@ -54,6 +88,7 @@ class LlmReply:
     tokens_in: int
     tokens_out: int
     truncated: bool
+    calls: tuple[ToolCall, ...] = ()
 
 
 LlmCause: TypeAlias = (
@@ -188,9 +223,9 @@ async def _complete(
     ):
         with attempt:
             reply = await _said(provider, prompt, model, max_tokens)
-            if reply.truncated and not reply.text:
+            if reply.truncated and not reply.text and not reply.calls:
                 reply = await _asked_with_more_room(provider, prompt, model, max_tokens, reply)
-            if not reply.text:
+            if not reply.text and not reply.calls:
                 raise LlmEmpty(f"{provider.name} answered without a word")
     return reply
 

@@ -258,6 +258,8 @@ def _tell(said: Answered, tried: TriedFlow) -> None:
     for each in said.parts:
         if not isinstance(each, str) and "handoff" in each:
             tried.handoff = dict(each["handoff"])
+            if "text" in each:
+                tried.said.append(_part(str(each["text"])))
         else:
             tried.said.append(_part(each))
     tried.silence = said.silence

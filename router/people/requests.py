@@ -22,8 +22,11 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "turns": ("turns",),
     "turn_attempts": ("turn_attempts",),
     "notices": ("notices",),
+    "media_jobs": ("media_jobs",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
+    "relays": ("relays",),
+    "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }
 """The lists of an export, and which ones of the state's each is made of."""

@@ -12,8 +12,9 @@ from router.state.calls.model import Cost
 Part: TypeAlias = str | Mapping[str, Any]
 """One message of a reply, as it is stored with its turn: a text, or what else Evolution is asked.
 
-`{"path": …, "body": {…}}` as a call of it, without the number; or, as the last one, what is done
-when all of it is said: `{"handoff": {"reason": …, "summary": …}}`.
+`{"path": …, "body": {…}}` as a call of it, without the number; or a handoff: `{"handoff":
+{"reason": …, "summary": …}, "text": …}`, whose text is sent as the conversation is handed off (what
+follows is the rest of that text), or without a text, as the last one.
 """
 
 
@@ -50,7 +51,7 @@ class HandedOver:
 
 
 def _texts_in(part: Mapping[str, Any]) -> str:
-    return texts_of(part["body"]) if "body" in part else ""
+    return texts_of(part["body"]) if "body" in part else str(part.get("text", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Speaker:
     people_noted: tuple[str, ...] = ()
     contact_wrote: str = field(default="", repr=False)
     """What the turn answers, where people noted something."""
+    handoff_message: str | None = None
+    """What the customer is told where this becomes a handoff; None: nothing."""
 
 
 class ReplyGuard:
@@ -144,7 +146,13 @@ class ReplyGuard:
         return None if reason is None else Objection("moderation", reason)
 
     async def _refuse(self, speaker: Speaker, objection: Objection, cost: Cost) -> str:
-        asked = RefuseReply(**speaker.held, **cost, rule=objection.rule, detail=objection.detail)
+        asked = RefuseReply(
+            **speaker.held,
+            **cost,
+            rule=objection.rule,
+            detail=objection.detail,
+            say=speaker.handoff_message,
+        )
         answer = await refuse_reply(self._database, asked)
         if isinstance(answer, Refusal):
             return answer.refused

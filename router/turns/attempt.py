@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -27,9 +27,13 @@ from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.causes import cause_of
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
+from router.replies.hand_over import HAND_OVER
+from router.replies.handoffs import handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
+from router.replies.pictures import with_pictures
 from router.replies.prompt import PromptRules, prompt_of_turn
+from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
@@ -62,8 +66,10 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.saying import Pace, Saying, in_bubbles, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
+from router.turns.voices import Voices, in_messages, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -90,6 +96,7 @@ class AttemptRules:
     max_attempts: int
     retry_base: float
     answer_within_minutes: float
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
@@ -120,6 +128,7 @@ class TurnAttempt:
         self._shop = workshop
         self._seat = seat
         self._line = workshop.keys.line(turn.tenant)
+        self._saying = Saying(turn, self._line, workshop.courtesy, workshop.rules.pace)
         self._sending = False
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
@@ -178,17 +187,24 @@ class TurnAttempt:
 
     async def _decline(self, error: LlmRefused) -> None:
         """The model declines: that is as a reply which may not be sent."""
-        await self._say_fallback("permanent", error.cause, str(error))
+        tenant = self._turn.tenant
+        words = tenant.handoff_message or tenant.fallback_message or handoff_message(self._turn)
+        speaker = replace(self._speaker(), handoff_message=words)
         with suppress(ReplyRefused):
-            await self._shop.guard.declined(self._speaker(), str(error))
+            await self._shop.guard.declined(speaker, str(error))
 
     async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
         if not await self._may_answer():
             return None
+        if (ready := said_without_a_model(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=ready, handler="fallback")
+            return ready
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
+        prompt = await with_pictures(self._shop.database, self._turn, prompt)
+        prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
         try:
             async with (
@@ -197,6 +213,8 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
+                    parts = kept_promise(reply.parts, self._turn)
+                    reply = replace(reply, parts=with_words(parts, self._turn))
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
@@ -207,11 +225,22 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
+        self._unsaved = self._as_said(reply)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
-        return reply.parts
+        return self._unsaved.parts
+
+    def _as_said(self, reply: Reply) -> MadeReply:
+        """Return the reply in the messages that it is said in, by voice or in writing."""
+        parts, cost = reply.parts, reply.cost
+        if self._shop.voices.speaks(self._turn):
+            parts = in_messages(parts)
+            if cost.get("tokens_in") is not None:
+                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
+        else:
+            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
+        return MadeReply(parts=parts, handler=reply.handler, **cost)
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -320,7 +349,8 @@ class TurnAttempt:
             rules=tenant.reply_rules,
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
-            contact_wrote="\n".join(each.body for each in self._turn.history if each.in_turn),
+            contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
+            handoff_message=handoff_message(self._turn),
         )
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
@@ -334,7 +364,7 @@ class TurnAttempt:
                 await self._save_reply()
                 await self._release()
                 return
-            if not isinstance(body, str) and "handoff" in body:
+            if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
             if not await self._say(number, body):
@@ -362,19 +392,26 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part) -> bool:
+    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
         """Send one part, or give it up where it can never be had.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
-        speaker = reply_part(self._turn, part, self._line, self._unsaved)
+        message = outgoing(part, body, self._turn)
         try:
             await self._stand()
+            if not in_writing and self._shop.voices.speaks(self._turn):
+                await self._save_reply()  # a voice takes seconds, and may end with the router
+                message = await self._shop.voices.said(self._turn, self._line, body, message)
+            if not message.has_substitute:
+                await self._saying.type_first(body)
+            speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
+            if message.has_substitute and isinstance(failed.cause, MessageRefused):
+                return await self._say(part, body, in_writing=True)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -382,7 +419,12 @@ class TurnAttempt:
             raise
         finally:
             self._sending = False
+            if not isinstance(body, str) and "handoff" in body:
+                self._shop.wake_notices()
         self._unsaved = None
+        self._saying.said()
+        if not isinstance(body, str) and "handoff" in body:
+            self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
 
     def _is_lost(self, failed: SendFailed) -> bool:
@@ -520,7 +562,10 @@ class TurnAttempt:
             self._log_replied()
 
     def _log_replied(self) -> None:
-        self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully")
+        self._log(
+            Action.AI_REPLIED, "AI reply pipeline completed successfully",
+            typed_seconds=round(self._saying.typed, 1),
+        )  # fmt: skip
 
     async def _release(self) -> None:
         try:
@@ -542,10 +587,6 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
-
-
-def _outgoing(part: Mapping[str, Any]) -> Outgoing:
-    return Outgoing.of(part["path"], part["body"])
 
 
 def _kind_of_send(failed: SendFailed) -> Kind:

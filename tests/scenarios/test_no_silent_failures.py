@@ -77,7 +77,7 @@ async def test_what_the_model_declines_is_handed_to_a_human_and_the_customer_tol
     await stage.maria.answered()
     await staff.answered()
     (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["reason"]) == ("cancelled", "reply_refused")
+    assert (turn["state"], turn["reason"]) == ("sent", "handoff")
     assert stage.maria.replies == [SORRY]
     assert staff.replies == ["Maria (5511955550001) needs a person: the AI declines to answer"]
     # By the AI, and not by the owner: the echo of it is ours.

@@ -14,7 +14,7 @@ from tests.state.test_callers import ANA, BOSS, call
 NOBODY = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-000000000000"}
 READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
-    *("turn_attempts", "session_notes", "outages"),
+    *("turn_attempts", "session_notes", "outages", "handoffs", "relays"),
     *("messages_archive", "memberships", "audit_log"),
 )
 SECRET_COLUMNS = {
@@ -69,6 +69,14 @@ async def two_shops(talk: Conversation) -> int:
     await talk.sql(
         "insert into session_notes (tenant_id, session_id, body, author)"
         " select tenant_id, id, 'a note', 'Ana' from sessions"
+    )
+    await talk.sql(
+        "insert into handoffs (tenant_id, session_id, reason) select tenant_id, id, 'upset'"
+        " from sessions"
+    )
+    await talk.sql(
+        "insert into relays (tenant_id, session_id, source, next_at)"
+        " select tenant_id, id, 'operator', now() from sessions"
     )
     await talk.sql("insert into spending (tenant_id, day) select id, current_date from tenants")
     await talk.sql(

@@ -161,7 +161,7 @@ def test_what_is_large_is_given_by_its_address():
     assert "give the addresses" in refused({"messages": [{"audio": large}, {"audio": large}]})
 
 
-def test_a_handoff_comes_last_and_is_said_before():
+def test_a_handoff_comes_last_with_its_words():
     answer = read(
         {
             "text": "Um momento",
@@ -170,8 +170,7 @@ def test_a_handoff_comes_last_and_is_said_before():
     )
     assert answer.parts == (
         "Um momento",
-        "Já chamo",
-        {"handoff": {"reason": "quer falar", "summary": "s"}},
+        {"handoff": {"reason": "quer falar", "summary": "s"}, "text": "Já chamo"},
     )
 
 

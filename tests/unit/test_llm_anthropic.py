@@ -1,6 +1,7 @@
 """Anthropic's official SDK against a loopback server that speaks its protocol."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import SecretStr
 
 from loopback.anthropic import Anthropic
 from loopback.faults import Fault, wrong_answer
-from loopback.replies import Reply, empty, refusal, truncated
+from loopback.replies import Reply, calls_tool, empty, refusal, truncated
 from router.llm.anthropic import AnthropicProvider
 from router.llm.provider import (
     LlmAccountRefused,
@@ -18,7 +19,9 @@ from router.llm.provider import (
     LlmRefused,
     Prompt,
     PromptMessage,
+    Tool,
 )
+from router.replies.hand_over import HAND_OVER
 
 KEY = "sk-ant-made-up-key-000000000001"
 PROMPT = Prompt(
@@ -166,3 +169,14 @@ async def test_a_wrong_key_is_somebodys_to_change(server: Anthropic, key: str) -
 
 async def test_a_provider_that_was_never_asked_can_be_closed(server: Anthropic) -> None:
     await made(server).close()
+
+
+TOOLED = replace(PROMPT, tools=(Tool("hand_over", "Give it to a person.", HAND_OVER.takes),))
+
+
+async def test_a_tool_is_offered_and_its_call_read(server: Anthropic, provider: AnthropicProvider):
+    server.answers(calls_tool("hand_over", saying="Um momento.", reason="upset", say="Já chamo."))
+    reply = await provider.complete(TOOLED, model=None, max_tokens=300)
+    assert reply.text == "Um momento."
+    (call,) = reply.calls
+    assert (call.name, dict(call.given)) == ("hand_over", {"reason": "upset", "say": "Já chamo."})

@@ -7,6 +7,11 @@ export type Words = {
   audit_log: {
     caller_kind: "deployment" | "script" | "key" | "user" | "owner" | "contact" | "ai" | "cron";
   };
+  handoffs: {
+    state: "waiting" | "taken" | "done" | "expired";
+    reason: "asked_for_person" | "not_known" | "not_allowed" | "upset" | "tool_failed" | "other";
+    words: "none" | "saying" | "said" | "not_said";
+  };
   memberships: {
     role: "viewer" | "operator" | "admin";
   };
@@ -23,6 +28,10 @@ export type Words = {
     state: "pending" | "delivered" | "dead";
     handler: "n8n" | "fallback" | null;
   };
+  relays: {
+    source: "operator" | "staff";
+    outcome: "sent" | "failed" | "in_doubt" | "taken" | "resumed" | "until" | "past" | "too_far" | "no_notice" | "no_session" | "erased" | "unsupported" | "no_media" | "unquoted" | "too_old" | "deleted" | null;
+  };
   sessions: {
     chat: "contact" | "group";
     pause_source: "owner" | "operator" | "contact" | "ai" | "cron" | null;
@@ -30,6 +39,7 @@ export type Words = {
   };
   tenants: {
     llm_provider: "anthropic" | "openai";
+    voice_replies: "never" | "mirror" | "always";
   };
   turn_attempts: {
     handler: "n8n" | "fallback" | null;

@@ -67,6 +67,8 @@ class NoticeFacts(Answer):
     flow: str | None = None
     failures: int | None = None
     outages: Items[OutageTold] = ()
+    words: Literal["not_said"] | None = None
+    """Of a handoff: the customer could not be told of it."""
 
 
 class ClaimedNotice(Answer):
