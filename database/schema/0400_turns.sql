@@ -432,6 +432,7 @@ as $$
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
             'answer_when_closed', t.answer_when_closed, 'fallback_message', t.fallback_message,
+            'mark_as_read', t.mark_as_read,
             'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise

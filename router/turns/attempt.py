@@ -355,6 +355,8 @@ class TurnAttempt:
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.is_over}
+        if not self._turn.parts and not self._stopped:
+            self._shop.courtesy.read(self._turn, self._line)
         number = -1
         while (number := number + 1) < len(parts):
             if number in done:
