@@ -1037,7 +1037,8 @@ constraint tenants_thanks_reaction_check check (
     length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
 ),
 add column if not exists voice_replies text not null default 'never'
-constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
+add column if not exists mark_as_read boolean not null default true;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -3528,7 +3529,7 @@ as $$
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
-            'fallback_message', t.fallback_message,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
             'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
@@ -9876,7 +9877,7 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9939,7 +9940,8 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
+        'mark_as_read'
     ]::text[]
 $$;
 
@@ -10095,7 +10097,8 @@ begin
         speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
+        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -10238,6 +10241,9 @@ comment on column public.tenants.thanks_reaction is
 comment on column public.tenants.voice_replies is
 'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
 'customer sent a voice message (mirror), or always';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -12556,11 +12562,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
--- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
--- judgement by that;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
+-- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
+-- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
+-- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -12608,7 +12614,13 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message
+        'fallback_message', t.fallback_message, 'unread', case
+            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+                select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
+            )
+            else '[]'
+        end
     )
     into v_result
     from public.sessions as s
@@ -13174,7 +13186,7 @@ as $$
     ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
-    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, false, true, 'never'),
     ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
@@ -13340,7 +13352,10 @@ set search_path = ''
 as $$
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
-        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
         return jsonb_build_object('outage', p_cause);
@@ -13467,10 +13482,7 @@ begin
     select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
     if v_how.cause is null or (
         p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
-    ) or (v_how.cause = 'model_refused' and exists (
-        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
-        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
-    )) then
+    ) then
         return '{"refused": "not_now"}';
     elsif v_how.is_told then
         v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
@@ -17931,7 +17943,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '75d319f9914f69f9e420033f1895e87aef7ea40f68787684adf0331a8e07b7cb')
+    ('20261126145950', 'v0_3_0', 'cd29681d44938489f466f1f5fad4b0b1442bebca0bfe1feba185e34dc3351345')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

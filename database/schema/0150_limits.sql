@@ -85,7 +85,8 @@ constraint tenants_thanks_reaction_check check (
     length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
 ),
 add column if not exists voice_replies text not null default 'never'
-constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
+add column if not exists mark_as_read boolean not null default true;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

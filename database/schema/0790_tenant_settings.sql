@@ -19,7 +19,7 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -82,7 +82,8 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
+        'mark_as_read'
     ]::text[]
 $$;
 
@@ -238,7 +239,8 @@ begin
         speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
+        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -381,6 +383,9 @@ comment on column public.tenants.thanks_reaction is
 comment on column public.tenants.voice_replies is
 'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
 'customer sent a voice message (mirror), or always';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

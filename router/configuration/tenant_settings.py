@@ -566,6 +566,15 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    mark_as_read: Annotated[
+        bool,
+        Setting(
+            about="What a customer wrote is marked as read when the reply to it is there; false:"
+            " never. What nobody answers stays unread on the phone",
+            default=True,
+            followed=True,
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

@@ -190,9 +190,11 @@ class TurnAttempt:
 
     async def _decline(self, error: LlmRefused) -> None:
         """The model declines: that is as a reply which may not be sent."""
-        await self._say_fallback("permanent", error.cause, str(error))
+        tenant = self._turn.tenant
+        words = tenant.handoff_message or tenant.fallback_message or handoff_message(self._turn)
+        speaker = replace(self._speaker(), handoff_message=words)
         with suppress(ReplyRefused):
-            await self._shop.guard.declined(self._speaker(), str(error))
+            await self._shop.guard.declined(speaker, str(error))
 
     async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
@@ -361,6 +363,8 @@ class TurnAttempt:
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.is_over}
+        if not self._turn.parts and not self._stopped:
+            self._shop.courtesy.read(self._turn, self._line)
         number = -1
         while (number := number + 1) < len(parts):
             if number in done:
