@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from loopback.faults import Fault, wrong_answer
 from loopback.llm import LlmServer, Malformed, shown_key
+from loopback.pictures import fault_in_pictures
 from loopback.replies import Json, LlmRequest, Reply, tokens
 from loopback.serving import serve
 
@@ -85,6 +86,9 @@ class Anthropic(LlmServer):
         if "anthropic-version" not in request.headers:
             raise Malformed(self.error(400, "anthropic-version: header is required"))
         if fault := _fault_in(body, needs_limit=kind == "message"):
+            raise Malformed(self.error(400, fault))
+        is_blind = body["model"] in self.blind_models
+        if fault := fault_in_pictures(body["messages"], is_blind=is_blind):
             raise Malformed(self.error(400, fault))
         if body["model"] in self.missing_models:
             raise Malformed(self.error(404, f"model: {body['model']}"))

@@ -40,6 +40,8 @@ class LlmServer(LoopbackServer, ABC):
         self.requests: list[LlmRequest] = []
         self.missing_models: set[str] = set()
         """Models that the provider does not know."""
+        self.blind_models: set[str] = set()
+        """Models that refuse a request with pictures."""
         self._script: list[str | Reply] = []
         self._answerer: Answerer = greet
         routes = [

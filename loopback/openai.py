@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from loopback.faults import Fault, wrong_answer
 from loopback.llm import LlmServer, Malformed, shown_key
 from loopback.openai_rules import error, fault_in_chat, fault_in_response, turns, unknown_model
+from loopback.pictures import fault_in_pictures
 from loopback.replies import Json, LlmRequest, Reply, tokens, written_arguments
 from loopback.serving import serve
 
@@ -78,6 +79,9 @@ class OpenAI(LlmServer):
         wrong = fault_in_chat(body) if kind == "chat" else fault_in_response(body)
         if wrong is not None:
             raise Malformed(JSONResponse(wrong, status_code=400))
+        is_blind = body["model"] in self.blind_models
+        if kind == "chat" and (seen := fault_in_pictures(body["messages"], is_blind=is_blind)):
+            raise Malformed(JSONResponse(error(seen), status_code=400))
         if body["model"] in self.missing_models:
             raise Malformed(JSONResponse(unknown_model(body["model"]), status_code=404))
         spoken = turns(body["messages"] if kind == "chat" else body["input"])

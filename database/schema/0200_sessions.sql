@@ -197,6 +197,8 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    update public.relays set session_id = p_into where session_id = p_from;
+    update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)

@@ -34,6 +34,9 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
+        due_when_heard = case
+            when due_when_heard is not null then greatest(due_when_heard, least(v_due, debounce_until))
+        end,
         updated_at = p_now
     where session_id = p_session_id and waiting
     returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
@@ -92,8 +95,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
     v_retried_at timestamptz;
+    v_heard_by timestamptz;
 begin
-    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    select t.id, t.retried_at, case when t.due_when_heard is not null then t.run_after end
+    into v_newer, v_retried_at, v_heard_by
+    from public.turns as t
     where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
         perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
@@ -104,7 +110,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        stop_reason = null, run_after = greatest(p_run_after, v_heard_by),
+        due_when_heard = case when v_heard_by is not null then p_run_after end, retried_at = greatest(retried_at, v_retried_at),
         updated_at = v_now
     where id = p_turn.id;
     if p_outcome in ('refused', 'budget') then
@@ -338,7 +345,16 @@ as $$
         end,
         'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
         'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
+        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
+        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
+        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+        ),
+        'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
@@ -346,7 +362,10 @@ as $$
         ) as characters_after
         from (
             select
-                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                m.*,
+                hybridflow.characters_of(m.body, m.quoted, m.media)
+                + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
+                as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
             from public.messages as m
             where m.session_id = p_turn.session_id
@@ -412,7 +431,8 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'handoff_message', t.handoff_message,
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
+            'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
         ),
         'session', jsonb_build_object(
@@ -1027,7 +1047,8 @@ begin
             seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-            worker = p ->> 'worker', waits_for = null, claimed_at = v_now, updated_at = v_now
+            worker = p ->> 'worker', waits_for = null, due_when_heard = null, claimed_at = v_now,
+            updated_at = v_now
         from fresh as f
         where t.id = f.id
         returning t.id, f.token

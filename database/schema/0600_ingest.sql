@@ -671,14 +671,15 @@ declare
 begin
     insert into public.messages (
         tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
-        expects_reply, status, sent_at
+        expects_reply, status, sent_at, transcript
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
         p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
         nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
         coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
-        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at,
+        p_event ->> 'transcript'
     )
     returning id into v_id;
     -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
@@ -885,6 +886,7 @@ declare
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
+    v_relayed boolean;
 begin
     if v_decision = 'turn_pending' then
         if p_session.awaited_pictures > 0 then
@@ -912,12 +914,56 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
+    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+        v_due_in := coalesce(extract(epoch from hybridflow.await_media(
+            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+        ) - v_now), v_due_in);
+    end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
+    elsif v_decision = 'staff' then
+        v_relayed := nullif(hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy), false);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in, 'relayed', v_relayed
+    ));
+end
+$$;
+
+-- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
+-- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        p_event -> 'quoted' ->> 'wa_id' is not null and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        ),
+        false
+    )
+$$;
+
+-- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
+-- its people are told: see note_staff_words. All else there are notes to oneself.
+create or replace function hybridflow.ingest_note_to_self(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message_id bigint := hybridflow.insert_message(p_session, p_event, 'owner', p_at, null);
+    v_relayed boolean := hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy);
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'staff', 'session_id', p_session.id, 'message_id', v_message_id,
+        'relayed', nullif(v_relayed, false)
     ));
 end
 $$;
@@ -933,9 +979,12 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_is_self constant boolean := p_event ->> 'chat' = 'self';
     v_own jsonb;
 begin
-    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
+        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+    then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
@@ -944,7 +993,13 @@ begin
             return v_own;
         end if;
     end if;
-    if jsonb_array_length(p_event -> 'jids') = 1 then
+    if v_is_self then
+        if not hybridflow.answers_a_notice(p_tenant, p_event) then
+            return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
+        end if;
+        v_jids := array[hybridflow.known_as(p_tenant.id, p_event -> 'jids' ->> 0)];
+        p_event := p_event || '{"chat": "contact"}';
+    elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
     else
         v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
@@ -967,6 +1022,8 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+    elsif v_is_self then
+        return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
@@ -1120,13 +1177,15 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
--- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
--- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, media?, transcript?, quoted?, origin?, status?,
+-- telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?,
+-- reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
--- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
+-- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
+-- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
 -- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
 -- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
 -- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant

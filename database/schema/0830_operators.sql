@@ -152,6 +152,7 @@ as $$
     ('retry_turn', 'operator', true, '{}'),
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('send_message', 'operator', true, '{}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),

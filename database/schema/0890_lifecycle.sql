@@ -42,7 +42,9 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -147,13 +149,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, upload_seconds, given_up, archived_at
+            undelivered_turns, upload_seconds, given_up, transcript, description, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, g.upload_seconds, g.given_up, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, g.given_up, g.transcript, g.description, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -291,11 +293,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
--- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
--- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
--- that is yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, handoffs,
--- spending, erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
+-- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
+-- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -331,8 +334,10 @@ begin
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
+        'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',

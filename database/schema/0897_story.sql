@@ -224,7 +224,8 @@ as $$
     union all
     select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
     union all
-    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    select p_turn.finished_at, 10, 'closed',
+        hybridflow.turn_of_story(p_turn) || jsonb_build_object('unsaid', hybridflow.left_unsaid(p_turn))
     where p_turn.finished_at is not null
 $$;
 

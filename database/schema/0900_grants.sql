@@ -47,7 +47,8 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
+        'relays'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -64,7 +65,11 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
+        'read_pictures',
         'finish_notice_send', 'fail_notice_send',
+        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
+        'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -75,7 +80,8 @@ select hybridflow.apply_grants(
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
-        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
+        'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';

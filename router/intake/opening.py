@@ -24,6 +24,15 @@ class Intake:
     ingester: Ingester
     repairs: GapRepairs
     pairs: Pairs
+    reactions: Reactions
+
+
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Who is woken by what comes in, besides turns."""
+
+    notices: Callable[[], None]
+    relays: Callable[[], None]
 
 
 def open_intake(
@@ -31,7 +40,7 @@ def open_intake(
     entrances: Entrances,
     history: EvolutionClient,
     turns: Turns,
-    wake_notices: Callable[[], None],
+    wakes: Wakes,
     hashes: ContactHashes,
     rates: Rates,
 ) -> Intake:
@@ -40,10 +49,11 @@ def open_intake(
     `history` has a pool of its own. What comes in is told to `turns`, from either.
     """
     marks = Marks(hashes, rates, settings.contact_messages_per_minute)
-    reactions = Reactions(turns, wake_notices, hashes)
+    reactions = Reactions(turns, wakes.notices, hashes)
+    reactions.relayed = wakes.relays
     ingester = Ingester(entrances.webhooks, policy(settings), marks, reactions)
     repairs = GapRepairs(entrances.repairs, history, settings, marks, reactions)
     reactions.reconnected = repairs.begin
     pairs = Pairs(entrances.repairs, history, ingester, InstanceKeys.of(settings))
     reactions.unknown_lid = pairs.ask
-    return Intake(ingester, repairs, pairs)
+    return Intake(ingester, repairs, pairs, reactions)

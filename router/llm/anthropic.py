@@ -35,6 +35,8 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
         self, client: AsyncAnthropic, prompt: Prompt, model: str, max_tokens: int
     ) -> Message:
         messages: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
+        if prompt.pictures:
+            messages[-1]["content"] = _with_pictures(prompt)
         tools: list[Any] = [
             {"name": t.name, "description": t.description, "input_schema": dict(t.takes)}
             for t in prompt.tools
@@ -70,6 +72,14 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
 
     def _ask_nobody(self) -> None:
         _ask_nobody()
+
+
+def _with_pictures(prompt: Prompt) -> list[Any]:
+    blocks: list[Any] = []
+    for picture in prompt.pictures:
+        source = {"type": "base64", "media_type": "image/jpeg", "data": picture.jpeg}
+        blocks += [{"type": "text", "text": picture.label}, {"type": "image", "source": source}]
+    return [*blocks, {"type": "text", "text": prompt.messages[-1].text}]
 
 
 def _ask_nobody() -> None:

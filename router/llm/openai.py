@@ -109,6 +109,8 @@ async def _asked(
     client: AsyncOpenAI, prompt: Prompt, model: str, limit: dict[str, int]
 ) -> ChatCompletion:
     turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
+    if prompt.pictures:
+        turns[-1]["content"] = _with_pictures(prompt)
     tools: list[Any] = [
         {
             "type": "function",
@@ -135,6 +137,14 @@ def _calls(message: Any) -> tuple[ToolCall, ...]:
     """Return which tools are called; what is no function's call is passed over."""
     functions = [getattr(call, "function", None) for call in message.tool_calls or ()]
     return tuple(read_call(each.name, each.arguments) for each in functions if each is not None)
+
+
+def _with_pictures(prompt: Prompt) -> list[Any]:
+    blocks: list[Any] = []
+    for picture in prompt.pictures:
+        url = {"url": f"data:image/jpeg;base64,{picture.jpeg}"}
+        blocks += [{"type": "text", "text": picture.label}, {"type": "image_url", "image_url": url}]
+    return [*blocks, {"type": "text", "text": prompt.messages[-1].text}]
 
 
 def _declines(content: object) -> bool:

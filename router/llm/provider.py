@@ -54,11 +54,23 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG in base64, and what is said before it."""
+
+    label: str
+    jpeg: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the LLM is told, and which tools it is offered, where its server knows tools."""
+    """What the LLM is told; `pictures` come before the text of the last message.
+
+    `tools` are offered where its server knows tools.
+    """
 
     system: str
     messages: tuple[PromptMessage, ...]
+    pictures: tuple[Picture, ...] = ()
     tools: tuple[Tool, ...] = ()
 
 

@@ -42,7 +42,9 @@ class Action(StrEnum):
     EVOLUTION_SEND_FAILED = "evolution_send_failed"  # Evolution API certainly sent nothing
     SEND_IN_DOUBT = "send_in_doubt"  # it may be on the phone; evidence is being looked for
     SEND_SETTLED = "send_settled"  # the doubt is over; `outcome` says how
+    VOICE_FAILED = "voice_failed"  # a reply was to be said by voice, and is said in writing
     REPLY_REFUSED = "reply_refused"  # by `rule`; `outcome` says what became of it
+    MEDIA_NOT_UNDERSTOOD = "media_not_understood"  # what a contact sent is not in words; why
     MODERATION_AWAY = "moderation_away"  # the moderation service gave no usable answer
     # The connection to WhatsApp
     CONNECTION_CHANGED = "connection_changed"
@@ -55,6 +57,8 @@ class Action(StrEnum):
     # The people of the business
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
+    RELAYED = "relayed"  # what a human said through HybridFlow; `outcome` says what became of it
+    RELAY_FAILED = "relay_failed"  # it was not carried out; it is tried again unless it is over
     # The program
     STARTED = "started"
     STOPPED = "stopped"

@@ -91,6 +91,11 @@ def _handoff(facts: NoticeFacts) -> str:
 
 
 def _who(facts: NoticeFacts) -> str:
-    phone = facts.jid if facts.jid and kind_of(facts.jid) is JidKind.PHONE else None
+    return who_is(facts.contact_name, facts.jid)
+
+
+def who_is(name: str | None, jid: str | None) -> str:
+    """Return how a customer is called to the people of the business."""
+    phone = jid if jid and kind_of(jid) is JidKind.PHONE else None
     number = f" ({number_shown(phone)})" if phone else ""
-    return f"{facts.contact_name or 'a customer'}{number}"
+    return f"{name or 'a customer'}{number}"

@@ -9,10 +9,17 @@ from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import BeginFlowSend, RestOfSend, begin_flow_send
 from router.state.calls.model import Held, StoredInstance
 from router.state.calls.notices import BeginNoticeSend, begin_notice_send
+from router.state.calls.relays import (
+    BeginRelaySend,
+    ClaimedRelay,
+    begin_relay_send,
+    begin_word_send,
+)
 from router.state.calls.sends import (
     BeginAwaySend,
     BeginHumanSend,
     BeginSend,
+    BegunHumanSend,
     SendRefused,
     begin_away_send,
     begin_human_send,
@@ -172,6 +179,36 @@ def notice(
     return Speaker(fence, tenant)
 
 
+def relayed(relay: ClaimedRelay) -> Speaker:
+    """Return a human of the business, whose words a relay has."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        return _passed(await begin_relay_send(database, _of_relay(relay, sending)))
+
+    return Speaker(fence, f"tenant {relay.tenant_id}")
+
+
+def word_to_staff(relay: ClaimedRelay) -> Speaker:
+    """Return who tells one of the staff what became of their relay."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        return _passed(await begin_word_send(database, _of_relay(relay, sending)))
+
+    return Speaker(fence, f"tenant {relay.tenant_id}")
+
+
+def _of_relay(relay: ClaimedRelay, sending: Sending) -> BeginRelaySend:
+    return BeginRelaySend(
+        **sending.said, relay_id=relay.relay_id, token=relay.token, lease_seconds=sending.lease
+    )
+
+
+def _passed(begun: BegunHumanSend | SendRefused) -> Passed | SendRefused:
+    if isinstance(begun, SendRefused):
+        return begun
+    return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
+
+
 @dataclass(frozen=True, slots=True)
 class Writing:
     """What a human of the business writes through HybridFlow: where, and what they know.
@@ -204,9 +241,6 @@ def human(writing: Writing, database: Database | None = None) -> Speaker:
             author=writing.author,
             reason=writing.reason,
         )
-        begun = await begin_human_send(database, asked)
-        if isinstance(begun, SendRefused):
-            return begun
-        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
+        return _passed(await begin_human_send(database, asked))
 
     return Speaker(fence, f"tenant {writing.tenant_id}", database=database)

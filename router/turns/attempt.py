@@ -23,7 +23,9 @@ from router.replies.hand_over import HAND_OVER
 from router.replies.handoffs import asked_for, handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
+from router.replies.pictures import with_pictures
 from router.replies.prompt import PromptRules, prompt_of_turn
+from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
@@ -54,8 +56,10 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.saying import Pace, Saying, in_bubbles, outgoing, reaction_to_thanks
 from router.turns.seats import Seat
 from router.turns.settling import Settling
+from router.turns.voices import Voices, in_messages, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -82,6 +86,7 @@ class AttemptRules:
     max_attempts: int
     retry_base: float
     answer_within_minutes: float
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
@@ -112,6 +118,7 @@ class TurnAttempt:
         self._shop = workshop
         self._seat = seat
         self._line = workshop.keys.line(turn.tenant)
+        self._saying = Saying(turn, self._line, workshop.courtesy, workshop.rules.pace)
         self._sending = False
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
@@ -170,13 +177,13 @@ class TurnAttempt:
         await self._require_line()
         if not await self._may_answer():
             return None
+        if (ready := self._without_model()) is not None:
+            self._unsaved = MadeReply(parts=ready, handler="fallback")
+            return ready
         await self._seat.sit()
         self._turn = self._as_of_now()
-        if (asked := asked_for(self._turn)) is not None:
-            parts = with_words(asked, self._turn)
-            self._unsaved = MadeReply(parts=parts, handler="fallback")
-            return parts
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
+        prompt = await with_pictures(self._shop.database, self._turn, prompt)
         prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
         try:
@@ -198,11 +205,25 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
+        parts, cost = reply.parts, reply.cost
+        if self._shop.voices.speaks(self._turn):
+            parts = in_messages(parts)
+            if cost.get("tokens_in") is not None:
+                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
+        else:
+            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
+        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **cost)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
-        return reply.parts
+        return parts
+
+    def _without_model(self) -> tuple[Part, ...] | None:
+        """Return the reply for which nobody need be asked, where there is one."""
+        if (reaction := reaction_to_thanks(self._turn)) is not None:
+            return (reaction,)
+        asked = asked_for(self._turn)
+        return None if asked is None else with_words(asked, self._turn)
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -308,7 +329,7 @@ class TurnAttempt:
             rules=tenant.reply_rules,
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
-            contact_wrote="\n".join(each.body for each in self._turn.history if each.in_turn),
+            contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
             handoff_message=handoff_message(self._turn),
         )
         await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
@@ -352,19 +373,26 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part) -> bool:
+    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
         """Send one part, or give it up where it can never be had.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = _outgoing(body)
-        speaker = reply_part(self._turn, part, self._line, self._unsaved)
+        message = outgoing(part, body, self._turn)
         try:
             await self._stand()
+            if not in_writing and self._shop.voices.speaks(self._turn):
+                await self._save_reply()  # a voice takes seconds, and may end with the router
+                message = await self._shop.voices.said(self._turn, self._line, body, message)
+            if not message.has_substitute:
+                await self._saying.type_first(body)
+            speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
+            if message.has_substitute and isinstance(failed.cause, MessageRefused):
+                return await self._say(part, body, in_writing=True)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -375,6 +403,7 @@ class TurnAttempt:
             if not isinstance(body, str) and "handoff" in body:
                 self._shop.wake_notices()
         self._unsaved = None
+        self._saying.said()
         if not isinstance(body, str) and "handoff" in body:
             self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
@@ -486,7 +515,10 @@ class TurnAttempt:
             self._log_replied()
 
     def _log_replied(self) -> None:
-        self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully")
+        self._log(
+            Action.AI_REPLIED, "AI reply pipeline completed successfully",
+            typed_seconds=round(self._saying.typed, 1),
+        )  # fmt: skip
 
     async def _release(self) -> None:
         try:
@@ -508,14 +540,6 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
-
-
-def _outgoing(part: Part) -> Outgoing:
-    if isinstance(part, str):
-        return Outgoing.plain(part)
-    if "text" in part:
-        return Outgoing.plain(part["text"])
-    return Outgoing.of(part["path"], part["body"])
 
 
 def _kind_of_send(failed: SendFailed) -> Kind:

@@ -14,7 +14,7 @@ from tests.state.test_callers import ANA, BOSS, call
 NOBODY = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-000000000000"}
 READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
-    *("turn_attempts", "session_notes", "handoffs"),
+    *("turn_attempts", "session_notes", "handoffs", "relays"),
     *("messages_archive", "memberships", "audit_log"),
 )
 SECRET_COLUMNS = {
@@ -72,6 +72,10 @@ async def two_shops(talk: Conversation) -> int:
     await talk.sql(
         "insert into handoffs (tenant_id, session_id, reason) select tenant_id, id, 'upset'"
         " from sessions"
+    )
+    await talk.sql(
+        "insert into relays (tenant_id, session_id, source, next_at)"
+        " select tenant_id, id, 'operator', now() from sessions"
     )
     await talk.sql("insert into spending (tenant_id, day) select id, current_date from tenants")
     await talk.sql(

@@ -40,7 +40,9 @@ begin
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
+        ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
+        ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
@@ -81,6 +83,9 @@ begin
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('delivery_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('stopped_by_newer', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -250,6 +255,8 @@ begin
                 ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
                 ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('answers_a_notice', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'boolean'),
+                ('ingest_note_to_self', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_message', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('ingest_again', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
@@ -270,6 +277,14 @@ begin
                 ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
+                ('media_job_context', 'ii', array['p_job', 'p_token']::text[], array['public.media_jobs', 'uuid']::text[], 0, false, 'jsonb'),
+                ('media_job_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
+                ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
@@ -367,6 +382,22 @@ begin
                 ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('notice_refusal', 'ii', array['p_notice', 'p']::text[], array['public.notices', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hold_notice', 'ioo', array['p', 'notice', 'refused']::text[], array['jsonb', 'public.notices', 'jsonb']::text[], 0, false, null),
+                ('most_relays', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('has_too_many_relays', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
+                ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
+                ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('session_of_notice', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'public.sessions'),
+                ('note_staff_words', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
+                ('relay_context', 'ii', array['p_relay', 'p_token']::text[], array['public.relays', 'uuid']::text[], 0, false, 'jsonb'),
+                ('relay_refusal', 'ii', array['p_relay', 'p']::text[], array['public.relays', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hold_relay', 'iiooo', array['p', 'p_of_staff', 'relay', 'session', 'refused']::text[], array['jsonb', 'boolean', 'public.relays', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('begin_again', 'iii', array['p_session', 'p_message', 'p']::text[], array['public.sessions', 'public.messages', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('relays_about', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'public.relays'),
+                ('exported_relay', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
+                ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
+                ('prune_relays', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('reply_instead', 'iii', array['p_turn_id', 'p_reply', 'p_outcome']::text[], array['bigint', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
@@ -390,6 +421,7 @@ begin
                 ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
                 ('changes_kept', '', array[]::text[], array[]::text[], 0, false, 'interval'),
                 ('changes_told', '', array[]::text[], array[]::text[], 0, false, 'interval'),
+                ('tell_change', 'iiii', array['p_kind', 'p_tenant_id', 'p_session_id', 'p_turn_id']::text[], array['text', 'bigint', 'bigint', 'bigint']::text[], 2, false, 'void'),
                 ('message_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('turn_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -397,7 +429,8 @@ begin
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
                 ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
-                ('changes_since', 'iii', array['p_since', 'p_tenant_ids', 'p_most']::text[], array['pg_snapshot', 'bigint[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('changes_since', 'iiii', array['p_since', 'p_tenant_ids', 'p_most', 'p_everybodys']::text[], array['pg_snapshot', 'bigint[]', 'integer', 'boolean']::text[], 0, false, 'jsonb'),
+                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -464,7 +497,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -929,6 +962,14 @@ add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
 constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false,
+add column if not exists understand_media boolean not null default true,
+add column if not exists media_wait_seconds numeric
+constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
+add column if not exists speech_language text
+constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$'),
 add column if not exists handoff_message text
 constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
 add column if not exists handoff_words text[] not null default '{}'
@@ -936,7 +977,14 @@ constraint tenants_handoff_words_check check (
     cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
     and array_position(handoff_words, null) is null
 ),
-add column if not exists handoff_on_promise boolean not null default true;
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1102,8 +1150,14 @@ add column if not exists failed_at timestamptz,
 add column if not exists failed_since timestamptz,
 add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}',
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
+comment on column public.messages.transcript is
+'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+comment on column public.messages.description is
+'What its media shows or says, in words. Null: nobody has looked.';
 comment on column public.messages.given_up is
 'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
@@ -1153,6 +1207,62 @@ as $$
         select from public.messages as m
         where m.id = p_session.away_message_id and (m.send_state = 'failed' or m.status = 'error')
     )
+$$;
+
+-- ==================== 0166_delivery.sql
+
+-- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+
+-- How a tenant's replies are said, for the router.
+create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
+$$;
+
+-- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
+-- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
+-- where it hands off: that is not left out. The session is locked.
+create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'new_message'
+    from public.tenants as t
+    where t.id = p_turn.tenant_id and t.new_message_stops
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
+        and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
+        and exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+        )
+$$;
+
+-- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+create or replace function hybridflow.left_unsaid(p_turn public.turns)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(greatest(
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
+    ), 0)
+    from public.messages as m
+    where p_turn.incomplete and p_turn.reply is not null
+        and m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+    having p_turn.incomplete and p_turn.reply is not null
 $$;
 
 -- ==================== 0167_kept_by_people.sql
@@ -1277,6 +1387,48 @@ where ended_at is not null;
 create index if not exists handoffs_to_look_at on public.handoffs (next_at)
 where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
+
+-- ==================== 0168_media.sql
+
+-- HybridFlow: media that a contact sent, and the work of understanding it: one row for each such message.
+
+create table if not exists public.media_jobs (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    message_id bigint not null references public.messages (id) on delete cascade,
+    state text not null default 'pending' constraint media_jobs_state_check
+    check (state in ('pending', 'done', 'failed')),
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    error text,
+    tokens bigint not null default 0,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    waiting boolean generated always as (state = 'pending') stored
+);
+
+alter table public.media_jobs
+add column if not exists pictures jsonb,
+add column if not exists pictures_until timestamptz;
+
+comment on column public.media_jobs.pictures is
+'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
+comment on table public.media_jobs is
+'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
+comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
+comment on column public.media_jobs.error is 'Why it failed, or why the last attempt did.';
+comment on column public.media_jobs.tokens is 'What it cost, in tokens, as the budget counts them.';
+comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting.';
+
+create unique index if not exists media_jobs_once on public.media_jobs (message_id);
+create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
+where pictures_until is not null;
+alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
 
@@ -1618,6 +1770,8 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    update public.relays set session_id = p_into where session_id = p_from;
+    update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
@@ -2528,7 +2682,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 
@@ -2791,6 +2945,9 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
+        due_when_heard = case
+            when due_when_heard is not null then greatest(due_when_heard, least(v_due, debounce_until))
+        end,
         updated_at = p_now
     where session_id = p_session_id and waiting
     returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
@@ -2849,8 +3006,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
     v_retried_at timestamptz;
+    v_heard_by timestamptz;
 begin
-    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    select t.id, t.retried_at, case when t.due_when_heard is not null then t.run_after end
+    into v_newer, v_retried_at, v_heard_by
+    from public.turns as t
     where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
         perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
@@ -2861,7 +3021,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        stop_reason = null, run_after = greatest(p_run_after, v_heard_by),
+        due_when_heard = case when v_heard_by is not null then p_run_after end, retried_at = greatest(retried_at, v_retried_at),
         updated_at = v_now
     where id = p_turn.id;
     if p_outcome in ('refused', 'budget') then
@@ -3095,7 +3256,16 @@ as $$
         end,
         'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
         'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
+        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
+        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
+        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+        ),
+        'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
@@ -3103,7 +3273,10 @@ as $$
         ) as characters_after
         from (
             select
-                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                m.*,
+                hybridflow.characters_of(m.body, m.quoted, m.media)
+                + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
+                as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
             from public.messages as m
             where m.session_id = p_turn.session_id
@@ -3169,7 +3342,8 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'handoff_message', t.handoff_message,
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
+            'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
         ),
         'session', jsonb_build_object(
@@ -3784,7 +3958,8 @@ begin
             seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-            worker = p ->> 'worker', waits_for = null, claimed_at = v_now, updated_at = v_now
+            worker = p ->> 'worker', waits_for = null, due_when_heard = null, claimed_at = v_now,
+            updated_at = v_now
         from fresh as f
         where t.id = f.id
         returning t.id, f.token
@@ -4733,8 +4908,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -4906,10 +5080,11 @@ $$;
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
--- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
--- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then. With a part that hands off the conversation is handed off, in the same step.
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then. With a part that
+-- hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4939,10 +5114,12 @@ begin
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    v_stopped := coalesce(
+        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
+    );
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', 'paused');
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
     elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
         return jsonb_build_object('refused', 'stale');
     end if;
@@ -6820,14 +6997,15 @@ declare
 begin
     insert into public.messages (
         tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
-        expects_reply, status, sent_at
+        expects_reply, status, sent_at, transcript
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
         p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
         nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
         coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
-        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at,
+        p_event ->> 'transcript'
     )
     returning id into v_id;
     -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
@@ -7034,6 +7212,7 @@ declare
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
+    v_relayed boolean;
 begin
     if v_decision = 'turn_pending' then
         if p_session.awaited_pictures > 0 then
@@ -7061,12 +7240,56 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
+    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+        v_due_in := coalesce(extract(epoch from hybridflow.await_media(
+            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+        ) - v_now), v_due_in);
+    end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
+    elsif v_decision = 'staff' then
+        v_relayed := nullif(hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy), false);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in, 'relayed', v_relayed
+    ));
+end
+$$;
+
+-- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
+-- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        p_event -> 'quoted' ->> 'wa_id' is not null and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        ),
+        false
+    )
+$$;
+
+-- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
+-- its people are told: see note_staff_words. All else there are notes to oneself.
+create or replace function hybridflow.ingest_note_to_self(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message_id bigint := hybridflow.insert_message(p_session, p_event, 'owner', p_at, null);
+    v_relayed boolean := hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy);
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'staff', 'session_id', p_session.id, 'message_id', v_message_id,
+        'relayed', nullif(v_relayed, false)
     ));
 end
 $$;
@@ -7082,9 +7305,12 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_is_self constant boolean := p_event ->> 'chat' = 'self';
     v_own jsonb;
 begin
-    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
+        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+    then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
@@ -7093,7 +7319,13 @@ begin
             return v_own;
         end if;
     end if;
-    if jsonb_array_length(p_event -> 'jids') = 1 then
+    if v_is_self then
+        if not hybridflow.answers_a_notice(p_tenant, p_event) then
+            return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
+        end if;
+        v_jids := array[hybridflow.known_as(p_tenant.id, p_event -> 'jids' ->> 0)];
+        p_event := p_event || '{"chat": "contact"}';
+    elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
     else
         v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
@@ -7116,6 +7348,8 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+    elsif v_is_self then
+        return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
@@ -7269,13 +7503,15 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
--- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
--- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, media?, transcript?, quoted?, origin?, status?,
+-- telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?,
+-- reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
--- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
+-- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
+-- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
 -- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
 -- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
 -- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
@@ -7795,6 +8031,537 @@ begin
 end
 $$;
 
+-- ==================== 0660_media.sql
+
+-- HybridFlow: what a contact sent as a voice message is put into words, beside the turn that answers it.
+--
+-- A job is made in the transaction that records its message. The turn waits for its jobs, up to a bound; what
+-- is not there then is told as not heard, and words that come later are in the history, and answered by no
+-- second turn.
+
+alter table public.turns
+add column if not exists due_when_heard timestamptz;
+comment on column public.turns.due_when_heard is
+'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+
+-- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
+-- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
+-- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
+create or replace function hybridflow.await_media(
+    p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
+)
+returns timestamptz
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_wait interval := hybridflow.seconds(
+        hybridflow.rule(p_tenant.media_wait_seconds, p_policy, 'media_wait_seconds', 20)
+    );
+    v_due timestamptz;
+begin
+    if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
+        or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+    then
+        return null;
+    end if;
+    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    update public.turns
+    set due_when_heard = coalesce(due_when_heard, run_after),
+        run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
+    where id = p_turn_id and waiting
+    returning run_after into v_due;
+    return v_due;
+end
+$$;
+
+-- A turn's media was put into words, or never will be: where nothing more is waited for, it is due as its
+-- debounce says. Returns in how many seconds; null: it waits on, or did not wait. Its session is locked.
+create or replace function hybridflow.heard(p_turn_id bigint)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_due timestamptz;
+begin
+    update public.turns
+    set run_after = greatest(due_when_heard, v_now), due_when_heard = null, updated_at = v_now
+    where id = p_turn_id and waiting and due_when_heard is not null and not exists (
+        select from public.messages as m
+        inner join public.media_jobs as j on j.message_id = m.id
+        where m.turn_id = p_turn_id and not m.from_me and j.waiting
+    )
+    returning run_after into v_due;
+    return extract(epoch from v_due - v_now);
+end
+$$;
+
+-- What is to be worked on, its token included.
+create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
+        'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
+        'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
+        'language', t.speech_language,
+        'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+        'evo_api_key', t.evo_api_key
+    )
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.id = p_job.message_id
+$$;
+
+-- The contexts of jobs that were claimed just now. All at once; where that fails, each by itself: one that
+-- fails is not given out, and when its attempts are used up it fails for that.
+create or replace function hybridflow.media_job_contexts(p_ids bigint[], p_tokens uuid[])
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.media_job_context(j, c.token) order by j.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.media_jobs as j on j.id = c.id;
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select j as job, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.media_jobs as j on j.id = c.id
+        order by j.id
+    loop
+        begin
+            v_contexts := v_contexts || hybridflow.media_job_context(v_claim.job, v_claim.token);
+        exception
+            when others then
+                update public.media_jobs set error = 'what is to be heard could not be read: SQLSTATE ' || sqlstate
+                where id = (v_claim.job).id;
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
+-- The next tenants that have a job that is due and room for it, in rounds: as next_to_tell, which see.
+create or replace function hybridflow.next_to_hear(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select j.tenant_id from public.media_jobs as j
+        where j.waiting and j.next_at <= p_now
+        order by j.next_at limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select j.tenant_id, j.next_at into v_next from public.media_jobs as j
+        where j.waiting and j.tenant_id > last
+        order by j.tenant_id, j.next_at limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select j.tenant_id, j.next_at into v_next from public.media_jobs as j
+            where j.waiting
+            order by j.tenant_id, j.next_at limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.next_at <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The jobs that are due, in their order, some more than p_limit: some may be locked; as claimable_notices.
+create or replace function hybridflow.claimable_media_jobs(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (job_id bigint, place bigint, was_cut boolean)
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.id, r.place, r.was_cut
+    from (
+        select
+            d.id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.own + d.place, w.nth, d.id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, a.nth, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
+            from unnest(p_tenants) with ordinality as a (tenant_id, nth)
+        ) as w
+        cross join lateral (
+            select f.id, row_number() over (order by f.next_at, f.id) as place
+            from (
+                select j.id, j.next_at from public.media_jobs as j
+                where j.tenant_id = w.tenant_id and j.waiting and j.next_at <= p_now
+                order by j.next_at limit least(w.enough, w.room)
+            ) as f
+        ) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- claim_media_jobs({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
+-- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
+-- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
+-- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
+-- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
+-- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
+-- as claim_turns.
+create or replace function public.claim_media_jobs(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
+    v_ids bigint[];
+    v_tokens uuid[];
+    v_claimed bigint[];
+    v_last bigint;
+begin
+    perform hybridflow.require_keys('claim_media_jobs', p, '{limit,lease_seconds,max_attempts}');
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit 20 for update skip locked
+    ));
+    v_round := hybridflow.next_to_hear(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
+        select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
+        where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
+    ));
+    select coalesce(array_agg(f.job_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_media_jobs(v_round.tenants, v_now, v_limit, p) as f;
+    v_ids := array(
+        select j.id
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.media_jobs as j on j.id = f.id
+        where j.state = 'pending' and j.next_at <= v_now
+        order by f.place limit v_limit for update of j skip locked
+    );
+    update public.media_jobs
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+    where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.media_jobs as j
+        set attempt = j.attempt + 1, token_hash = hybridflow.hash_token(f.token), updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        from fresh as f
+        where j.id = f.id and j.state = 'pending'
+        returning j.id, f.token
+    )
+
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select o.tenant_id from public.media_jobs as o where o.id = any(v_ids))
+    order by n.nth desc limit 1;
+    return jsonb_build_object(
+        'jobs', hybridflow.media_job_contexts(v_claimed, v_tokens),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', cardinality(v_ids) = v_limit or v_more or not v_round.is_whole,
+        'next_due_at', case
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            else (
+                select j.next_at from public.media_jobs as j
+                where j.waiting and j.next_at > v_now
+                order by j.next_at limit 1
+            )
+        end
+    );
+end
+$$;
+
+-- The job p names, with its message and its session, all locked (the session first); `refused` says why who
+-- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
+-- 'superseded' (it is closed).
+create or replace function hybridflow.hold_media_job(
+    p jsonb, out job public.media_jobs, out message public.messages, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    loop
+        perform from public.sessions as s
+        inner join public.messages as m on m.session_id = s.id
+        inner join public.media_jobs as j on j.message_id = m.id
+        where j.id = (p ->> 'job_id')::bigint
+        for update of s;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (
+            select from public.media_jobs as j where j.id = (p ->> 'job_id')::bigint
+        );
+    end loop;
+    select * into job from public.media_jobs where id = (p ->> 'job_id')::bigint for update;
+    if job.id is null or job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        refused := '{"refused": "stale"}';
+        return;
+    elsif job.state <> 'pending' then
+        refused := '{"refused": "superseded"}';
+        return;
+    end if;
+    select * into message from public.messages where id = job.message_id for update;
+end
+$$;
+
+-- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
+-- null: none waited for it alone.
+create or replace function hybridflow.close_media_job(
+    p_job public.media_jobs, p_message public.messages, p_error text, p_tokens bigint
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_day date := (v_now at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+begin
+    update public.media_jobs
+    set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
+        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+    where id = p_job.id;
+    if p_tokens > 0 then
+        v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
+        v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
+        update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
+    end if;
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
+    return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- begin_media_job({job_id, token, policy})
+-- Before an attempt asks what costs money. Returns {ok} or {refused: reason}: 'stale', 'superseded', or
+-- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+create or replace function public.begin_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_tenant public.tenants;
+    v_all public.spending;
+    v_own public.spending;
+    v_used_up text;
+begin
+    perform hybridflow.require_keys('begin_media_job', p, '{job_id,token,policy}');
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+    select * into v_all from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (v_held.message).session_id;
+    v_used_up := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 0, 1);
+    if v_used_up is not null then
+        perform hybridflow.close_media_job(
+            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up, 0
+        );
+        return '{"refused": "budget"}';
+    end if;
+    return '{"ok": true}';
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
+create or replace function public.finish_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.messages
+    set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
+    where id = (v_held.message).id and deleted_at is null;
+    if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
+        update public.media_jobs
+        set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
+        where id = (v_held.job).id;
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+        v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
+    )));
+end
+$$;
+
+-- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?})
+-- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
+-- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing was
+-- tried, it is due at once and no attempt counts. Returns {state, due_in?} or {refused: reason}; due_in as
+-- of finish_media_job.
+create or replace function public.fail_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
+begin
+    perform hybridflow.require_keys(
+        'fail_media_job', p, '{job_id,token,error,final,max_attempts,base_seconds}'
+    );
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif not v_back
+        and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
+    then
+        return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
+            v_held.job, v_held.message, p ->> 'error', 0
+        )));
+    end if;
+    update public.media_jobs
+    set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
+        attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
+        next_at = case
+            when v_back then v_now
+            else v_now + hybridflow.seconds(
+                hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
+            )
+        end
+    where id = (v_held.job).id;
+    return '{"state": "pending"}';
+end
+$$;
+
+-- read_pictures({turn_id, token, most})
+-- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
+-- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
+-- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+create or replace function public.read_pictures(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_most integer := (p ->> 'most')::integer;
+    v_answer jsonb;
+begin
+    perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select jsonb_build_object(
+        'pictures', coalesce(jsonb_agg(jsonb_build_object(
+            'message_id', r.id, 'kind', r.kind, 'jpeg', r.jpeg
+        ) order by r.sent_at, r.id, r.place) filter (where r.nth <= v_most), '[]'),
+        'left_out', count(*) filter (where r.nth > v_most and r.in_turn)
+    )
+    into v_answer
+    from (
+        select
+            m.id, m.kind, m.sent_at, m.in_turn, e.jpeg, e.place,
+            row_number() over (order by m.in_turn desc, m.sent_at desc, m.id desc, e.place) as nth
+        from (
+            select l.id, l.kind, l.sent_at, l.deleted_at, l.turn_id is not distinct from v_turn.id as in_turn
+            from public.messages as l
+            where l.session_id = v_turn.session_id and not l.from_me
+            order by l.sent_at desc, l.id desc limit 100
+        ) as m
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
+        where m.deleted_at is null
+    ) as r;
+    return v_answer;
+end
+$$;
+
 -- ==================== 0700_reading.sql
 
 -- HybridFlow: what operators read.
@@ -7971,7 +8738,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held}'::text[]
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -7997,6 +8764,8 @@ begin
     p_message.body := hybridflow.cut(p_message.body);
     p_message.quoted := hybridflow.cut_fields(p_message.quoted);
     p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.transcript := hybridflow.cut(p_message.transcript);
+    p_message.description := hybridflow.cut(p_message.description);
     p_message.author_name := hybridflow.cut(p_message.author_name, 256);
     return hybridflow.message_json(p_message);
 end
@@ -8590,8 +9359,7 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
-    insert into public.changes (tenant_id, session_id, kind)
-    values (v_note.tenant_id, v_note.session_id, 'note');
+    perform hybridflow.tell_change('note', v_note.tenant_id, v_note.session_id);
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -8640,8 +9408,7 @@ begin
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
     returning * into v_removed;
     if v_removed.id is not null then
-        insert into public.changes (tenant_id, session_id, kind)
-        values (v_removed.tenant_id, v_removed.session_id, 'note');
+        perform hybridflow.tell_change('note', v_removed.tenant_id, v_removed.session_id);
     end if;
     return jsonb_build_object('removed', v_removed.id is not null);
 end
@@ -8668,8 +9435,9 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
+        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8731,7 +9499,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -8833,10 +9602,20 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
+        when 'tenants_media_wait_seconds_check'
+            then 'media_wait_seconds must be from 0 to 120'
+        when 'tenants_speech_language_check'
+            then 'speech_language must be a language''s code of two or three small letters'
         when 'tenants_handoff_message_check'
             then 'handoff_message must have from 1 to 2000 characters'
         when 'tenants_handoff_words_check'
             then 'handoff_words must be 100 at most, of 5000 characters together'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -8872,9 +9651,12 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
-        handoff_on_promise = p_new.handoff_on_promise, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
+        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
+        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -8987,6 +9769,19 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
+comment on column public.tenants.understand_media is
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
+comment on column public.tenants.media_wait_seconds is
+'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.speech_language is
+'The language that its contacts speak, as a hint for voice messages';
 comment on column public.tenants.handoff_message is
 'What a customer is told where the AI hands a conversation to a human and has no words of '
 'its own for it';
@@ -8996,6 +9791,14 @@ comment on column public.tenants.handoff_words is
 'A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
 'A reply that promises a human without handing off hands the conversation off';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10171,6 +10974,7 @@ as $$
     ('retry_turn', 'operator', true, '{}'),
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('send_message', 'operator', true, '{}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
@@ -12568,6 +13372,829 @@ begin
 end
 $$;
 
+-- ==================== 0875_relays.sql
+
+-- HybridFlow: relays: what a human of the business says to a contact through HybridFlow, over the API or by
+-- quoting a notice in WhatsApp, on its way.
+--
+-- A relay is a row: written in the transaction of what it was asked by, and carried out by whichever router
+-- gets to it, so nothing is lost with a router. It is sent once: what is begun is begun again only where it
+-- certainly did not leave. One of the staff (who quoted a notice) ends with one word back to them.
+
+create table if not exists public.relays (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    staff_session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    word_message_id bigint references public.messages (id) on delete set null,
+    source text not null constraint relays_source_check check (source in ('operator', 'staff')),
+    caller text,
+    idempotency_key text,
+    request_hash text,
+    said jsonb,
+    facts jsonb not null default '{}',
+    outcome text constraint relays_outcome_check check (
+        outcome in (
+            'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old', 'deleted'
+        )
+    ),
+    error text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    waiting boolean generated always as (finished_at is null) stored
+);
+
+comment on table public.relays is
+'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+comment on column public.relays.session_id is
+'The conversation that it is for; null: none, or it is erased.';
+comment on column public.relays.staff_session_id is
+'Of one of the staff: where they wrote, and get their word back.';
+comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
+comment on column public.relays.word_message_id is 'The one word back to the staff.';
+comment on column public.relays.caller is
+'Who asked over the API, with the kind: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is
+'By which the same request of the same caller is known.';
+comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+comment on column public.relays.said is
+'What is to be sent, or what the staff wrote; until the relay is over.';
+comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
+comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
+comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+
+create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
+where idempotency_key is not null;
+create index if not exists relays_waiting on public.relays (tenant_id, next_at) where waiting;
+create index if not exists relays_waiting_until on public.relays (next_at) where waiting;
+create index if not exists relays_by_session on public.relays (session_id, id desc)
+where session_id is not null;
+create index if not exists relays_by_staff on public.relays (staff_session_id, id desc)
+where staff_session_id is not null;
+create index if not exists relays_by_message on public.relays (message_id) where message_id is not null;
+create index if not exists relays_by_word on public.relays (word_message_id)
+where word_message_id is not null;
+create index if not exists relays_finished on public.relays (tenant_id, finished_at)
+where finished_at is not null;
+alter table public.relays enable row level security;
+
+-- How many relays of a tenant may be on their way.
+create or replace function hybridflow.most_relays()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 200
+$$;
+
+-- Whether as many relays of the tenant are on their way as may be.
+create or replace function hybridflow.has_too_many_relays(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.most_relays() <= (
+        select count(*) from (
+            select r.id from public.relays as r
+            where r.tenant_id = p_tenant_id and r.waiting limit hybridflow.most_relays()
+        ) as w
+    )
+$$;
+
+-- Whether a relay's message is written down and nothing of it was begun.
+create or replace function hybridflow.is_unbegun(p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.send_state = 'sending' and p_message.check_at = 'infinity', false)
+$$;
+
+-- A relay with its message as the API shows them: {message, state, error}. state: 'waiting' (it is on its
+-- way), 'in_doubt' (it has begun, and nobody knows yet how it ended), 'sent', 'failed'.
+create or replace function hybridflow.relay_json(p_relay public.relays)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select * into v_message from public.messages where id = p_relay.message_id;
+    return jsonb_build_object(
+        'message', case when v_message.id is not null then hybridflow.short_message_json(v_message) end,
+        'state', case
+            when v_message.send_state = 'sent' then 'sent'
+            when p_relay.outcome in ('sent', 'failed', 'in_doubt') then p_relay.outcome
+            when p_relay.outcome is not null then 'failed'
+            when v_message.send_state = 'unknown' then 'in_doubt'
+            else 'waiting'
+        end,
+        'error', p_relay.error
+    );
+end
+$$;
+
+-- Who of the business's people, but p_name, wrote in this pause of the session; what p_name has seen is not
+-- known. p_seen: the last message that they have seen: then whoever wrote after it.
+create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+returns public.messages
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select m.* from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.session_id = p_session.id
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        and case
+            when p_seen is not null then m.id > p_seen
+            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+                and (m.sender, m.author_name) is distinct from ('operator', p_name)
+        end
+    order by m.sent_at desc, m.id desc limit 1
+$$;
+
+-- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
+-- identity?, told_as?: [hash], upload_seconds?, seen_message_id?})
+-- A human of the business writes to a contact over the API: the session is taken over, as by
+-- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
+-- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
+-- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
+-- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
+-- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
+-- it passes; or too much is on its way. PT422: the key was used for another request.
+create or replace function public.send_message(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_caller text := concat_ws(
+        ':', p -> 'caller' ->> 'kind', coalesce(p -> 'caller' ->> 'api_key_id', p -> 'caller' ->> 'name')
+    );
+    v_name text := p -> 'caller' ->> 'name';
+    v_relay public.relays;
+    v_human public.messages;
+    v_begun jsonb;
+begin
+    perform hybridflow.require_keys(
+        'send_message', p, '{tenant_id,session_id,idempotency_key,request_hash,request,body}'
+    );
+    perform pg_advisory_xact_lock(hashtextextended(
+        concat_ws(' ', 'relay', p ->> 'tenant_id', v_caller, p ->> 'idempotency_key'), 0
+    ));
+    select * into v_relay from public.relays
+    where tenant_id = (p ->> 'tenant_id')::bigint and caller = v_caller
+        and idempotency_key = p ->> 'idempotency_key';
+    if v_relay.id is not null then
+        if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
+            raise exception 'the Idempotency-Key was used for another message: take a new one for each'
+                using errcode = 'PT422';
+        end if;
+        return hybridflow.relay_json(v_relay) || jsonb_build_object(
+            'already', true, 'audit', jsonb_build_object('relay_id', v_relay.id, 'already', true)
+        );
+    end if;
+    v_session := hybridflow.session_of(p);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    if v_human.id is not null then
+        raise exception
+            'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
+            v_human.id, v_human.id using errcode = 'PT409';
+    elsif hybridflow.has_too_many_relays(v_session.tenant_id) then
+        raise exception '% messages of the tenant wait to be sent: wait until they are', hybridflow.most_relays()
+            using errcode = 'PT409';
+    end if;
+    v_begun := public.begin_human_send(
+        jsonb_build_object(
+            'tenant_id', v_session.tenant_id, 'session_id', v_session.id, 'author', v_name, 'knowingly', true,
+            'body', p -> 'body', 'kind', p -> 'kind', 'identity', p -> 'identity', 'told_as', p -> 'told_as',
+            'upload_seconds', p -> 'upload_seconds'
+        )
+    );
+    -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
+    update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
+    insert into public.relays (
+        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, next_at
+    )
+    values (
+        v_session.tenant_id, v_session.id, (v_begun ->> 'message_id')::bigint, 'operator', v_caller,
+        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request', v_now
+    )
+    returning * into v_relay;
+    return hybridflow.relay_json(v_relay) || jsonb_build_object('audit', jsonb_build_object(
+        'relay_id', v_relay.id, 'message_id', v_relay.message_id, 'kind', p -> 'kind'
+    ));
+end
+$$;
+
+-- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
+-- known, by its words in their (locked) session.
+create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
+returns public.messages
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_wa_id text := p_event -> 'quoted' ->> 'wa_id';
+    v_text text := p_event -> 'quoted' ->> 'text';
+    v_message public.messages;
+begin
+    select m.* into v_message from hybridflow.messages_called(v_wa_id) as m
+    where m.tenant_id = p_session.tenant_id and m.session_id = p_session.id
+    order by m.from_me desc limit 1;
+    if v_message.id is null then
+        select m.* into v_message from public.messages as m
+        where m.chosen_id = v_wa_id and m.wa_id is null and m.tenant_id = p_session.tenant_id
+            and m.session_id = p_session.id
+        limit 1;
+    end if;
+    if v_message.id is null and v_text is not null then
+        select m.* into v_message from public.messages as m
+        where m.tenant_id = p_session.tenant_id
+            and md5(hybridflow.folded(m.body)) = md5(hybridflow.folded(v_text))
+            and m.wa_id is null and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.session_id = p_session.id
+        order by m.id desc limit 1;
+    end if;
+    return v_message;
+end
+$$;
+
+-- The session that a notice is about: also where that was merged into another meanwhile. Null: none.
+create or replace function hybridflow.session_of_notice(p_notice public.notices)
+returns public.sessions
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    where s.id = coalesce(p_notice.session_id, (
+        select i.session_id from public.session_identities as i
+        where i.tenant_id = p_notice.tenant_id and i.jid = p_notice.facts ->> 'jid'
+    ));
+    return v_session;
+end
+$$;
+
+-- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
+-- and is relayed; a command that quotes nothing is told how it is done, once an hour; all else is for nobody.
+-- Returns whether a relay is on its way.
+create or replace function hybridflow.note_staff_words(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_quotes boolean := p_event -> 'quoted' ->> 'wa_id' is not null;
+    v_kind text := p_event ->> 'kind';
+    v_message public.messages;
+    v_notice public.notices;
+    v_about public.sessions;
+    v_outcome text;
+begin
+    if v_kind in ('reaction', 'poll_vote')
+        or not (v_quotes or coalesce((p_event ->> 'is_command')::boolean, false))
+        or hybridflow.has_too_many_relays(p_tenant.id)
+    then
+        return false;
+    end if;
+    if not v_quotes then
+        if exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'unquoted'
+                and r.created_at > v_now - interval '1 hour'
+        ) then
+            return false;
+        end if;
+        v_outcome := 'unquoted';
+    else
+        v_message := hybridflow.quoted_by_staff(p_session, p_event);
+        if v_message.id is not null and not v_message.from_me then
+            return false;  -- the staff quote themselves
+        end if;
+        select n.* into v_notice from public.notices as n
+        where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
+        v_about := hybridflow.session_of_notice(v_notice);
+        v_outcome := case
+            when v_message.body = '' then 'erased'
+            when v_notice.id is null then 'no_notice'
+            when v_about.id is null then 'no_session'
+            when v_kind not in ('text', 'image', 'video', 'audio', 'ptt', 'document', 'sticker')
+                then 'unsupported'
+            when p_at < v_now - hybridflow.seconds(
+                60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+            ) then 'too_old'
+        end;
+    end if;
+    insert into public.relays (
+        tenant_id, session_id, staff_session_id, source, said, facts, outcome, next_at, created_at
+    )
+    values (
+        p_tenant.id, v_about.id, p_session.id, 'staff',
+        case when v_outcome is null then jsonb_build_object(
+            'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+        ) end,
+        jsonb_strip_nulls(jsonb_build_object(
+            'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
+            'was_ai', not v_about.is_paused
+        )),
+        v_outcome, v_now, v_now
+    );
+    return true;
+end
+$$;
+
+-- A relay with all that is needed to carry it out, its token included.
+create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_message public.messages;
+begin
+    select * into v_tenant from public.tenants where id = p_relay.tenant_id;
+    select * into v_message from public.messages where id = p_relay.message_id;
+    return jsonb_build_object(
+        'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'timezone', v_tenant.timezone, 'session_id', p_relay.session_id,
+        'words', case when p_relay.source = 'staff' then p_relay.said end,
+        'facts', p_relay.facts, 'outcome', p_relay.outcome,
+        'send_state', case
+            when v_message.id is not null and not hybridflow.is_unbegun(v_message) then v_message.send_state
+        end,
+        'error', p_relay.error, 'created_at', p_relay.created_at, 'now', hybridflow.clock()
+    );
+end
+$$;
+
+-- claim_relays({limit, lease_seconds})
+-- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
+-- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
+-- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
+-- instance_name, evo_server_url, evo_api_key, timezone, session_id, words, facts, outcome, send_state,
+-- error, created_at, now}], now, next_due_at}, for the router only. words: what the staff wrote, until it has
+-- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
+create or replace function public.claim_relays(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_ids bigint[];
+    v_relays jsonb;
+begin
+    perform hybridflow.require_keys('claim_relays', p, '{limit,lease_seconds}');
+    select array_agg(d.id) into v_ids
+    from (
+        select f.id
+        from (select distinct w.tenant_id from public.relays as w where w.waiting and w.next_at <= v_now) as t
+        cross join lateral (
+            select r.id, r.next_at from public.relays as r
+            where r.tenant_id = t.tenant_id and r.waiting and r.next_at <= v_now and not exists (
+                select from public.relays as e
+                where e.session_id = r.session_id and e.id < r.id and e.waiting and e.outcome is null
+                    and e.created_at > v_now - interval '10 minutes'
+            )
+            order by r.next_at, r.id limit 4
+        ) as f
+        order by f.next_at, f.id limit (p ->> 'limit')::integer
+    ) as d;
+    with fresh as materialized (
+        select r.id, gen_random_uuid() as token from public.relays as r
+        where r.id = any(v_ids) and r.waiting and r.next_at <= v_now
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.relays as r
+        set attempt = r.attempt + 1, token_hash = hybridflow.hash_token(f.token), lease_until = v_until,
+            next_at = v_until, updated_at = v_now
+        from fresh as f
+        where r.id = f.id
+        returning r.*, f.token
+    )
+
+    select jsonb_agg(hybridflow.relay_context(r, c.token) order by c.id) into v_relays
+    from claimed as c
+    inner join public.relays as r on r.id = c.id;
+    return jsonb_build_object(
+        'relays', coalesce(v_relays, '[]'), 'now', v_now,
+        'next_due_at', (
+            select r.next_at from public.relays as r where r.waiting order by r.next_at limit 1
+        )
+    );
+end
+$$;
+
+-- Why nobody may act on the relay by p.token: {refused: 'unknown_relay'} (it was erased), 'stale' (it was
+-- given out again), 'superseded' (it is over); null where one may.
+create or replace function hybridflow.relay_refusal(p_relay public.relays, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_relay.id is null then
+        return '{"refused": "unknown_relay"}';
+    elsif p_relay.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    elsif p_relay.finished_at is not null then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The relay that p names, locked behind the session that p_of_staff tells, and why who shows p.token may not
+-- act on it.
+create or replace function hybridflow.hold_relay(
+    p jsonb, p_of_staff boolean, out relay public.relays, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    select * into relay from public.relays where id = (p ->> 'relay_id')::bigint;
+    refused := hybridflow.relay_refusal(relay, p);
+    if refused is not null then
+        return;
+    end if;
+    select * into session from public.sessions
+    where id = case when p_of_staff then relay.staff_session_id else relay.session_id end for update;
+    select * into relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
+    refused := hybridflow.relay_refusal(relay, p);
+    v_id := case when p_of_staff then relay.staff_session_id else relay.session_id end;
+    if refused is null and v_id is null then
+        refused := '{"refused": "erased"}';
+    elsif refused is null and session.id is distinct from v_id then
+        refused := '{"refused": "stale"}';  -- merged while we waited: it is tried again
+    end if;
+end
+$$;
+
+-- read_relay({relay_id, token})
+-- Returns {said} or {refused: reason}: what is to be sent, as it was asked for; see relay_refusal.
+create or replace function public.read_relay(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys('read_relay', p, '{relay_id,token}');
+    select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint;
+    return coalesce(hybridflow.relay_refusal(v_relay, p), jsonb_build_object('said', v_relay.said));
+end
+$$;
+
+-- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
+-- that for its late echo. The session is locked.
+create or replace function hybridflow.begin_again(
+    p_session public.sessions, p_message public.messages, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    if p_message.late_until is not null then
+        v_message := hybridflow.begin_message(p_session, null, null, p_message.sender, p);
+        update public.messages set author_name = p_message.author_name where id = v_message.id;
+        return v_message;
+    end if;
+    update public.messages
+    set send_state = 'sending', send_began_at = v_now, sent_at = date_trunc('second', v_now), check_at = null,
+        sends = case when send_state = 'failed' then sends + 1 else sends end,
+        chosen_id = '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18))
+    where id = p_message.id
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
+-- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
+-- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
+-- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
+-- nobody knows how it ended).
+create or replace function public.begin_relay_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_held record;
+    v_relay public.relays;
+    v_session public.sessions;
+    v_message public.messages;
+    v_begun jsonb;
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
+    v_held := hybridflow.hold_relay(p, false);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_relay := v_held.relay;
+    v_session := v_held.session;
+    select * into v_message from public.messages where id = v_relay.message_id;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object(
+            'refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id,
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'body', v_message.body
+        );
+    elsif v_message.send_state in ('sending', 'unknown') and not hybridflow.is_unbegun(v_message) then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    elsif v_message.id is not null then
+        v_message := hybridflow.begin_again(v_session, v_message, p);
+    else
+        v_begun := public.begin_human_send(
+            (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
+                'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,
+                'author', v_relay.said -> 'author', 'reason', 'the staff answered a notice'
+            )
+        );
+        select * into v_message from public.messages where id = (v_begun ->> 'message_id')::bigint;
+        perform hybridflow.record_audit(
+            '{"kind": "owner", "name": "staff"}', 'send_message', v_relay.tenant_id,
+            jsonb_build_object('session_id', v_session.id),
+            jsonb_build_object('relay_id', v_relay.id, 'message_id', v_message.id)
+        );
+    end if;
+    update public.relays
+    set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
+        next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
+    where id = v_relay.id;
+    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- begin_word_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence before the one word back to the staff: at most once, a doubt counts as told. Returns {ok,
+-- message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason,
+-- message_id?}: as begin_relay_send.
+create or replace function public.begin_word_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_held record;
+    v_relay public.relays;
+    v_session public.sessions;
+    v_message public.messages;
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
+    v_held := hybridflow.hold_relay(p, true);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_relay := v_held.relay;
+    v_session := v_held.session;
+    select * into v_message from public.messages where id = v_relay.word_message_id;
+    if v_message.id is null then
+        v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
+    elsif v_message.send_state = 'failed' and v_message.late_until is null then
+        v_message := hybridflow.begin_again(v_session, v_message, p);
+    else
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+    update public.relays
+    set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
+        next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
+    where id = v_relay.id;
+    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- obey_staff({relay_id, token, command, until?, policy})
+-- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
+-- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
+-- days): nothing was done; see relay_refusal, 'erased'.
+create or replace function public.obey_staff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_held record;
+    v_session public.sessions;
+    v_named jsonb;
+    v_outcome text;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
+    v_held := hybridflow.hold_relay(p, false);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_session := v_held.session;
+    v_named := jsonb_build_object(
+        'tenant_id', v_session.tenant_id, 'session_id', v_session.id, 'source', 'operator',
+        'policy', p -> 'policy', 'reason', 'the staff asked for it in WhatsApp'
+    );
+    case p ->> 'command'
+        when 'take' then
+            v_outcome := 'taken';
+            perform public.pause_session(v_named);
+        when 'resume' then
+            v_outcome := 'resumed';
+            v_turn_id := (public.resume_session(v_named) ->> 'turn_id')::bigint;
+        else
+            perform hybridflow.require_keys('obey_staff', p, '{until}');
+            v_outcome := case
+                when v_until <= v_now then 'past'
+                when v_until > v_now + interval '30 days' then 'too_far'
+                else 'until'
+            end;
+            if v_outcome = 'until' then
+                perform public.pause_session(v_named || jsonb_build_object('until', v_until));
+                -- Who says until when means just that: no earlier reason makes it longer.
+                update public.sessions
+                set pause_asked_at = null, pause_written_at = null, pause_indefinite = false
+                where id = v_session.id;
+            end if;
+    end case;
+    update public.relays
+    set outcome = v_outcome, said = null, updated_at = v_now,
+        facts = facts || jsonb_strip_nulls(jsonb_build_object(
+            'was_ai', not v_session.is_paused, 'until', v_until
+        ))
+    where id = (v_held.relay).id
+    returning facts into v_named;
+    if v_outcome in ('taken', 'until', 'resumed') then
+        perform hybridflow.record_audit(
+            '{"kind": "owner", "name": "staff"}',
+            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
+            jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
+        );
+    end if;
+    return jsonb_build_object(
+        'outcome', v_outcome, 'facts', v_named, 'turn_id', v_turn_id, 'was_paused', v_session.is_paused
+    );
+end
+$$;
+
+-- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
+-- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
+-- seconds. Returns {ok} or {refused: reason}: see relay_refusal.
+create or replace function public.settle_relay(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_relay public.relays;
+    v_refused jsonb;
+begin
+    perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
+    v_refused := hybridflow.relay_refusal(v_relay, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    update public.relays
+    set outcome = coalesce(outcome, p ->> 'outcome'),
+        said = case when coalesce(outcome, p ->> 'outcome') is null then said end,
+        error = coalesce(left(p ->> 'error', 2000), case when p ->> 'outcome' = 'sent' then null else error end),
+        lease_until = case when p ->> 'again_in' is null then lease_until end,
+        next_at = coalesce(v_now + hybridflow.seconds((p ->> 'again_in')::numeric), next_at),
+        finished_at = case when (p ->> 'over')::boolean then v_now end, updated_at = v_now
+    where id = v_relay.id;
+    return '{"ok": true}';
+end
+$$;
+
+-- The relays about a contact. Those that one of the staff asked for are about whom they are for.
+create or replace function hybridflow.relays_about(p_session_ids bigint[])
+returns setof public.relays
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select r.* from public.relays as r where r.session_id = any(p_session_ids)
+$$;
+
+-- A relay as an export has it.
+create or replace function hybridflow.exported_relay(p_relay public.relays)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
+$$;
+
+-- Deletes the relays about a contact, and by them, where they are of the staff. Returns how many.
+create or replace function hybridflow.erase_relays(p_session_ids bigint[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    delete from public.relays where id = any(array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Deletes up to p_batch relays that are over. Returns how many.
+create or replace function hybridflow.prune_relays(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select n.id from public.relays as n
+            where n.tenant_id = r.tenant_id and n.finished_at < r.cutoff
+            order by n.finished_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- ==================== 0880_safety.sql
 
 -- HybridFlow: replies that may not be sent, and budgets.
@@ -12908,7 +14535,9 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -13013,13 +14642,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, upload_seconds, given_up, archived_at
+            undelivered_turns, upload_seconds, given_up, transcript, description, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, g.upload_seconds, g.given_up, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, g.given_up, g.transcript, g.description, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -13157,11 +14786,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
--- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
--- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
--- that is yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, handoffs,
--- spending, erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
+-- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
+-- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -13197,8 +14827,10 @@ begin
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
+        'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
@@ -13396,6 +15028,11 @@ comment on column public.changes.txid is 'The transaction that changed it: seen 
 comment on column public.changes.sign_in is
 'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
 
+alter table public.changes add column if not exists router text;
+
+comment on column public.changes.router is
+'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
@@ -13418,6 +15055,20 @@ as $$
     select interval '9 minutes'
 $$;
 
+-- Tells of a change. What changes without a trigger that tells of it calls this.
+create or replace function hybridflow.tell_change(
+    p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (p_tenant_id, p_session_id, p_turn_id, p_kind);
+end
+$$;
+
 -- Each table has a function of its own for its triggers; what one is called with is the kind.
 create or replace function hybridflow.message_changed()
 returns trigger
@@ -13425,8 +15076,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.turn_id, 'message');
+    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
     return null;
 end
 $$;
@@ -13437,8 +15087,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.id, 'turn');
+    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
     return null;
 end
 $$;
@@ -13450,9 +15099,9 @@ set search_path = ''
 as $$
 begin
     if tg_op = 'DELETE' then
-        insert into public.changes (tenant_id, session_id, kind) values (old.tenant_id, old.id, 'gone');
+        perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
+        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
     end if;
     return null;
 end
@@ -13464,7 +15113,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.session_id, 'notice');
+    perform hybridflow.tell_change('notice', new.tenant_id, new.session_id);
     return null;
 end
 $$;
@@ -13475,7 +15124,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, kind) values (new.id, 'tenant');
+    perform hybridflow.tell_change('tenant', new.id);
     return null;
 end
 $$;
@@ -13583,10 +15232,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came;
--- null where that is more than p_most: then all is read anew. Stable, so that all is of one snapshot.
+-- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
+-- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
+-- p_everybodys says so. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
-    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer
+    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
 returns jsonb
 language plpgsql
@@ -13596,41 +15247,57 @@ set enable_seqscan = off
 as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_scanned bigint;
     v_changes jsonb;
-    v_looked bigint;
+    v_lost bigint[];
 begin
-    select
-        count(*),
-        coalesce(jsonb_agg(jsonb_build_object(
-            'tenant_id', c.tenant_id, 'session_id', c.session_id, 'turn_id', c.turn_id, 'kind', c.kind,
-            'sign_in', c.sign_in
-        ) order by c.at) filter (where c.is_first), '[]')
-    into v_looked, v_changes
-    from (
-        select
-            w.*,
-            row_number() over (
-                partition by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in order by w.at
-            ) = 1 as is_first
-        from (
-            select c.at, c.tenant_id, c.session_id, c.turn_id, c.kind, c.sign_in
-            from public.changes as c
-            where c.txid >= pg_snapshot_xmin(p_since)
-                and not pg_visible_in_snapshot(c.txid, p_since)
-                and pg_visible_in_snapshot(c.txid, v_now)  -- not what another cluster's dump brought
-                and (c.tenant_id = any(p_tenant_ids) or c.tenant_id is null)
-            limit p_most + 1
+    with scanned as materialized (
+        select w.* from (
+            select c.* from public.changes as c
+            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+            union all
+            select c.* from public.changes as c where c.txid = any(v_late)
         ) as w
-    ) as c;
-    return case when v_looked <= p_most then v_changes end;
+        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
+            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
+        limit p_most * 10 + 1
+    ),
+
+    once as (
+        select
+            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
+            jsonb_build_object(
+                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
+                'sign_in', s.sign_in, 'router', s.router
+            ) as change
+        from scanned as s
+        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+    )
+
+    select
+        (select count(*) from scanned),
+        coalesce(jsonb_agg(o.change order by o.at)
+            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
+        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
+    into v_scanned, v_changes, v_lost
+    from once as o;
+    return case
+        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        else jsonb_build_object(
+            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+        )
+    end;
 end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave; without it nothing.
--- Returns {position, lost, changes: [{tenant_id, session_id, turn_id, kind, sign_in}]}: each change once, in
--- the order in which they came; position is for the next look. lost: `since` is none of ours, older than
--- what is kept, or more has changed since than is told (5000): there may be changes that nobody is told of.
+-- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
+-- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
+-- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
+-- (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -13639,23 +15306,23 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
 begin
     perform hybridflow.require_keys('read_changes', p, '{tenant_ids}');
-    v_changes := hybridflow.changes_since(
-        v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000
-    );
-    return jsonb_build_object(
-        'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
-    );
+    return case
+        when v_since is null then jsonb_build_object(
+            'changes', '[]'::jsonb, 'lost_tenants', '[]'::jsonb, 'lost', p ->> 'since' is not null
+        )
+        else hybridflow.changes_since(
+            v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000,
+            true
+        )
+    end || jsonb_build_object('position', hybridflow.position_now());
 end
 $$;
 
 -- follow_tenant({tenant_id, since?})
 -- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in}]}; of changes 1000 at most.
+-- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -13664,15 +15331,19 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
+    v_read jsonb := '{}';
 begin
     perform hybridflow.require_keys('follow_tenant', p, '{tenant_id}');
     perform hybridflow.tenant_of(p - 'instance_name');
-    v_changes := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000);
+    if v_since is not null then
+        v_read := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000, false);
+    end if;
     return jsonb_build_object(
         'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+        'lost', p ->> 'since' is not null and (
+            v_since is null or (v_read -> 'lost')::boolean or jsonb_array_length(v_read -> 'lost_tenants') > 0
+        ),
+        'changes', coalesce(v_read -> 'changes', '[]')
     );
 end
 $$;
@@ -13738,6 +15409,45 @@ begin
 end
 $$;
 
+-- greet_routers({by})
+-- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
+-- the changes. Returns {ok}.
+create or replace function public.greet_routers(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('greet_routers', p, '{by}');
+    insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
+    return '{"ok": true}';
+end
+$$;
+
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- forget_changes({})
 -- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
 -- `more`, call it again.
@@ -13745,21 +15455,10 @@ create or replace function public.forget_changes(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_forgotten bigint;
+    v_forgotten bigint := hybridflow.prune_changes(10000);
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit 10000
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_forgotten = row_count;
     return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;
@@ -14122,12 +15821,13 @@ as $$
         'session_notes', (
             select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
-        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids)),
+        'relays', (select count(*) from hybridflow.relays_about(p_session_ids))
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
--- session_notes, handoffs, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
+-- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -14157,6 +15857,12 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
+        'media_jobs', (
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            from public.messages as m
+            inner join public.media_jobs as j on j.message_id = m.id
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -14164,6 +15870,10 @@ as $$
         'session_notes', (
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
+        'relays', (
+            select coalesce(jsonb_agg(hybridflow.exported_relay(r) order by r.id), '[]')
+            from hybridflow.relays_about(p_session_ids) as r
         ),
         'handoffs', (
             select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
@@ -14178,9 +15888,10 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?,
--- session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks
--- export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -14432,11 +16143,11 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices, spending, session_notes or handoffs; the attempts at its turns (turn_attempts: a page goes
--- through `limit` turns); its events by the messages that they were about (events: a page goes through
--- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
--- PT404: not this tenant's. PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -14480,6 +16191,17 @@ begin
                 select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
                 where n.id > v_after_id order by n.id limit v_limit + 1
             ) as f;
+        when 'media_jobs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                inner join public.media_jobs as j on j.message_id = m.id
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
+            ) as f;
         when 'spending' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'id'
@@ -14497,6 +16219,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'relays' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array((f.relay).id), 'item', hybridflow.exported_relay(f.relay)
+            ) order by (f.relay).id)
+            into v_rows
+            from (
+                select r as relay from hybridflow.relays_about(array[v_session_id]) as r
+                where r.id > v_after_id order by r.id limit v_limit + 1
             ) as f;
         when 'handoffs' then
             select array_agg(jsonb_build_object(
@@ -14655,7 +16386,10 @@ begin
     delete from public.processed_events
     where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
     get diagnostics v_events = row_count;
-    v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
+    v_counts := jsonb_build_object(
+        'events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids),
+        'relays', hybridflow.erase_relays(v_ids)
+    );
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
         'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'
@@ -14903,7 +16637,8 @@ as $$
     union all
     select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
     union all
-    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    select p_turn.finished_at, 10, 'closed',
+        hybridflow.turn_of_story(p_turn) || jsonb_build_object('unsaid', hybridflow.left_unsaid(p_turn))
     where p_turn.finished_at is not null
 $$;
 
@@ -15045,15 +16780,22 @@ $$;
 
 -- HybridFlow: which schema this is, and how routers call one another.
 
--- call_routers({})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
--- {ok}.
+-- call_routers({by?})
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
+-- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    select jsonb_build_object('ok', pg_notify('hybridflow_turns', '') is not null)
+begin
+    perform pg_notify('hybridflow_turns', '');
+    if p ->> 'by' is not null then
+        insert into public.changes (kind, router) values ('call', left(p ->> 'by', 100));
+    end if;
+    return '{"ok": true}';
+end
 $$;
 
 -- check_database({})
@@ -15141,7 +16883,8 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
+        'relays'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -15158,7 +16901,11 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
+        'read_pictures',
         'finish_notice_send', 'fail_notice_send',
+        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
+        'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -15169,7 +16916,8 @@ select hybridflow.apply_grants(
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
-        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
+        'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';
@@ -15204,6 +16952,11 @@ from (
         'notices',
         '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
         ' url_told_at, handler, error, created_at, finished_at, updated_at)'
+    ),
+    (
+        'relays',
+        '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
+        ' created_at, finished_at, updated_at)'
     ),
     ('spending', '')
 ) as t (name, columns);

@@ -19,6 +19,11 @@ def is_from_me(key: Mapping[str, object]) -> bool:
     return value is True or value == "true"
 
 
+def is_with_oneself(envelope: Envelope, key: Mapping[str, object]) -> bool:
+    """Whether the key's chat is the one of the business with its own number."""
+    return envelope.owner is not None and chat_of(key) == envelope.owner
+
+
 def conversation_of(
     envelope: Envelope, key: Mapping[str, object], *, from_me: bool
 ) -> tuple[str, ...] | Ignored:
@@ -27,7 +32,7 @@ def conversation_of(
     No JIDs: the key names no chat, or only the business itself.
     """
     chat = chat_of(key)
-    if chat is None or chat == envelope.owner:
+    if chat is None or is_with_oneself(envelope, key):
         return ()
     unused = _UNUSED.get(kind_of(chat))
     if unused is not None:

@@ -16,6 +16,15 @@ class ReplyRules(Answer):
     moderation_url: str | None = None
 
 
+class DeliveryRules(Answer):
+    """How a tenant's replies are said."""
+
+    max_bubbles: int = 1
+    quote_replies: bool = False
+    thanks_reaction: str | None = None
+    voice_replies: Literal["never", "mirror", "always"] = "never"
+
+
 class TurnTenant(StoredInstance):
     """The tenant's side of a turn; its keys as they are stored."""
 
@@ -35,6 +44,7 @@ class TurnTenant(StoredInstance):
     handoff_words: Items[str] = ()
     handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
+    delivery: DeliveryRules = DeliveryRules()
 
 
 class TurnSession(Answer):
@@ -62,6 +72,13 @@ class TurnMessage(Answer):
     kind: str
     body: str
     media: dict[str, Any] | None = None
+    transcript: str | None = None
+    """What is said in it, as it was heard; empty: nothing is."""
+    description: str | None = None
+    unheard: bool = False
+    """It was to be put into words, and is not, or not yet."""
+    pictured: bool = False
+    """There is something of it that the LLM can be shown: see read_pictures."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment

@@ -69,6 +69,12 @@ class Message(Answer):
     given_up: str | None = Field(
         default=None, description="Why this part of a reply can never be had; what follows is said"
     )
+    transcript: str | None = Field(
+        default=None, description="What is said in a voice message, as it was heard; empty: nothing"
+    )
+    description: str | None = Field(
+        default=None, description="What its media shows or says, in words"
+    )
     created_at: Time
 
 

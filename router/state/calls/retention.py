@@ -23,9 +23,11 @@ class Pruned(Answer):
     messages_archived: int
     turns: int
     notices: int
+    relays: int
     handoffs: int
     spending: int
     erased_messages: int
+    changes: int
     more: bool = Field(description="The time was up before everything was done: call again")
 
 

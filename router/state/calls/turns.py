@@ -214,6 +214,12 @@ async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | R
     return await call_or_refused(database, "finish_turn", asked, TurnFinished, Refusal)
 
 
-async def call_routers(database: Database) -> Done:
+class CallRouters(Asked):
+    """Who calls, where it cannot listen: those that cannot either read it among the changes."""
+
+    by: str | None = None
+
+
+async def call_routers(database: Database, asked: CallRouters) -> Done:
     """Call other routers: this one has no place for what is due."""
-    return await call(database, "call_routers", None, Done)
+    return await call(database, "call_routers", asked, Done)
