@@ -935,17 +935,19 @@ $$;
 -- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select coalesce(
+begin
+    return coalesce(
         p_event -> 'quoted' ->> 'wa_id' is not null and exists (
             select from jsonb_array_elements_text(p_event -> 'jids') as j
-            where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            where j.value = any(hybridflow.staff_jids(p_tenant))
         ),
         false
-    )
+    );
+end
 $$;
 
 -- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
