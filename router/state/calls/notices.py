@@ -66,6 +66,8 @@ class NoticeFacts(Answer):
     contacts: int | None = None
     flow: str | None = None
     failures: int | None = None
+    waited_minutes: float | None = None
+    to_next: bool = False
     words: Literal["not_said"] | None = None
     """Of a handoff: the customer could not be told of it."""
     outages: Items[OutageTold] = ()
