@@ -36,7 +36,7 @@ async def office(database_url: str, auth: SupabaseAuth) -> AsyncIterator[Office]
 async def ask(
     office: Office, shown: str, path: str = "/api/sessions", **more: Any
 ) -> httpx.Response:
-    headers = {"X-API-Key": "", "Authorization": f"Bearer {shown}"}
+    headers = {"X-API-Key": "", "Authorization": f"Bearer {shown}", "Idempotency-Key": "k-1"}
     method = more.pop("method", "GET")
     query = more.pop("query", {"tenant_id": 1})
     return await office.api.request(method, path, headers=headers, params=query, **more)
@@ -108,6 +108,7 @@ async def test_no_path_leads_from_one_tenant_into_another(office: Office):
             "description": "x",
             "content": base64.b64encode(b"%PDF-1.7").decode(),
         },
+        "/api/sessions/{session_id}/messages": {"text": "x"},
     }
     own = {
         *(("/api/tenants", "get"), ("/api/api-keys", "get"), ("/api/me", "get")),
