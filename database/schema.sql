@@ -145,6 +145,8 @@ begin
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('has_waiting_handoff', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('asked_by_human', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('human_pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
@@ -2001,7 +2003,10 @@ begin
         pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
-            case when v_from.is_paused then v_from.pause_written_at end
+            case when v_from.is_paused then v_from.pause_written_at end,
+            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
+            case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
         resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
         resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
@@ -2244,6 +2249,33 @@ stable
 set search_path = ''
 as $$
     select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
+-- asked since, which keeps that as pause_written_at.
+create or replace function hybridflow.asked_by_human(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
+$$;
+
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+create or replace function hybridflow.human_pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_session.is_paused and not p_session.pause_indefinite then greatest(
+        p_session.paused_until,
+        greatest(p_session.pause_written_at, hybridflow.asked_by_human(p_session))
+        + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+    ) end
 $$;
 
 -- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
@@ -2608,11 +2640,14 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
-                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+                and coalesce(v_human.created_at < s.paused_at, true)
+                then case when exists (
+                    select from public.handoffs as h where h.taken_message_id = p_message_id
+                ) then 'ai' else 'operator' end
             else s.pause_source
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,
@@ -2934,7 +2969,11 @@ begin
         pause_message_id = null, paused_at = v_now,
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        pause_asked_at = v_now,
+        -- What a human asked for without saying until when counts as what they wrote then.
+        pause_written_at = case
+            when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
+        end,
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
@@ -3245,7 +3284,9 @@ begin
         v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
     elsif v_tenant.handoff_untaken = 'wait' then
         return '{"did": "waits"}';
-    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+    elsif v_session.pause_indefinite
+        or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
+    then
         -- Somebody paused it besides, and that lasts.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
     else
@@ -18251,7 +18292,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '5bad62b569ff770e173d63bbe859106a17aa13c0194da40d55d4b382ed4461fd')
+    ('20261126145950', 'v0_3_0', 'c7fa8f0530aa20ab595c5b823738bbd1564fad2dafbeddcc3c4e1fa1fe5de7b7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
