@@ -356,6 +356,13 @@ begin
             and (n.lease_until is null or n.lease_until <= v_now)
         order by n.next_at limit 100 for update skip locked
     ));
+    update public.relays set next_at = v_now
+    where id = any(array(
+        select r.id from public.relays as r
+        where r.tenant_id = p_tenant_id and r.waiting and r.next_at > v_now
+            and (r.lease_until is null or r.lease_until <= v_now)
+        order by r.next_at limit 100 for update skip locked
+    ));
 end
 $$;
 
@@ -940,12 +947,36 @@ stable
 set search_path = ''
 as $$
 begin
-    return coalesce(
-        p_event -> 'quoted' ->> 'wa_id' is not null and exists (
-            select from jsonb_array_elements_text(p_event -> 'jids') as j
-            where j.value = any(hybridflow.staff_jids(p_tenant))
-        ),
-        false
+    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+        return false;
+    end if;
+    return exists (
+        select from jsonb_array_elements_text(p_event -> 'jids') as j
+        where j.value = any(hybridflow.staff_jids(p_tenant))
+    );
+end
+$$;
+
+-- Whether the event is of the chat with the business's own number. WhatsApp may tell that under the
+-- business's own LID (own_lid); what tells so of another's chat is believed only where it quotes what was
+-- told in the chat with the own number.
+create or replace function hybridflow.is_to_self(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_event ->> 'chat' = 'self' then
+        return true;
+    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+        return false;
+    end if;
+    return exists (
+        select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+        inner join public.session_identities as i on i.session_id = m.session_id
+        where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -981,7 +1012,7 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
-    v_is_self constant boolean := p_event ->> 'chat' = 'self';
+    v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
@@ -996,10 +1027,10 @@ begin
         end if;
     end if;
     if v_is_self then
-        if not hybridflow.answers_a_notice(p_tenant, p_event) then
+        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
             return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
         end if;
-        v_jids := array[hybridflow.known_as(p_tenant.id, p_event -> 'jids' ->> 0)];
+        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
         p_event := p_event || '{"chat": "contact"}';
     elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
@@ -1179,9 +1210,9 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, media?, transcript?, quoted?, origin?, status?,
--- telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?,
--- reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
+-- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
+-- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
 -- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,

@@ -493,10 +493,11 @@ as $$
 declare
     v_turn public.turns;
     v_refused jsonb;
-    v_most integer := (p ->> 'most')::integer;
+    v_most integer;
     v_answer jsonb;
 begin
     perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    v_most := (p ->> 'most')::integer;
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refused := hybridflow.turn_refusal(v_turn, p);
     if v_refused is not null then

@@ -1,6 +1,6 @@
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
--- deliver their replies.
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -307,9 +307,9 @@ as $$
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
-        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
+            when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
                 then hybridflow.notice_number(p_notice, t)
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
@@ -453,11 +453,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
--- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
+-- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
--- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
+-- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
+-- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
+-- own_max, sitting, own_times) is as of claim_turns. Never waits.
 -- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
@@ -477,8 +479,13 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_kinds text[];
 begin
     perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_kinds := case
+        when p ->> 'kinds' is null then '{handoff,connection_lost,qr_waiting,undelivered}'
+        else array(select jsonb_array_elements_text(p -> 'kinds'))
+    end;
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -490,7 +497,7 @@ begin
         select n.id
         from unnest(v_offered) with ordinality as f (id, place)
         inner join public.notices as n on n.id = f.id
-        where n.state = 'pending' and n.next_at <= v_now
+        where n.state = 'pending' and n.next_at <= v_now and n.kind = any(v_kinds)
         order by f.place limit v_limit for update of n skip locked
     );
     update public.notices
@@ -524,7 +531,8 @@ begin
         'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
         or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
         'next_due_at', case
-            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered))
+                then v_now + case when p ->> 'kinds' is null then interval '5 seconds' else '0' end
             else (
                 select n.next_at from public.notices as n
                 where n.waiting and n.next_at is not null and n.next_at > v_now

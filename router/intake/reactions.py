@@ -35,7 +35,7 @@ class Reactions:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
         `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` by
-        who puts media into words; `relayed` is called when the staff answered a notice.
+        who puts media into words; `relayed` is called when there may be relays to carry out.
         """
         self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
@@ -121,5 +121,6 @@ class Reactions:
         if decision.state == "open":
             self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
+            self.relayed()
         if decision.reconnected:
             self.reconnected(event["instance"])

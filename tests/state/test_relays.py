@@ -459,22 +459,54 @@ async def test_what_comes_hours_late_is_not_sent(talk: Conversation):
 
 
 async def test_the_owner_answers_in_the_chat_with_the_own_number(talk: Conversation):
-    own = "5511955550000@s.whatsapp.net"
-    await told(talk, own)
+    await told(talk, OWN)
     event = talk.message(
-        "Já te ligo", jids=(own,), from_me=True, chat="self", wa_id="AC" + "F" * 30
+        "Já te ligo", jids=(OWN,), from_me=True, chat="self", wa_id="AC" + "F" * 30
     )
     event["quoted"] = {"wa_id": "3EB0NOTICE", "text": None}
     (decided,) = await talk.ingest(event)
     assert (decided["decision"], decided["relayed"]) == ("staff", True)
     assert (await begin(talk, await claim_one(talk)))["ok"]
-    assert not (await talk.session(own))["is_paused"]
+    assert not (await talk.session(OWN))["is_paused"]
+
+
+OWN = "5511955550000@s.whatsapp.net"
+OWN_LID = "201955550000000@lid"
+
+
+async def test_the_own_number_may_be_told_under_its_lid(talk: Conversation):
+    await told(talk, OWN)
+    event = talk.message("Já te ligo", jids=(OWN_LID,), from_me=True, wa_id="AC0000F2")
+    event |= {"quoted": {"wa_id": "3EB0NOTICE", "text": None}, "own_lid": True}
+    (decided,) = await talk.ingest(event)
+    assert (decided["decision"], decided["relayed"]) == ("staff", True)
+
+
+async def test_whose_lid_is_only_said_to_be_the_own_one_is_a_customer(talk: Conversation):
+    await told(talk, OWN)
+    wrote = await talk.maria_writes("oi", jids=("201955550003003@lid",), wa_id="AC0000F3")
+    event = talk.message("Olá!", jids=("201955550003003@lid",), from_me=True, wa_id="AC0000F4")
+    event |= {"quoted": {"wa_id": "AC0000F3", "text": None}, "own_lid": True}
+    (decided,) = await talk.ingest(event)
+    assert (decided["decision"], decided["session_id"]) == ("takeover", wrote["session_id"])
+
+
+async def test_when_the_line_is_back_what_waits_for_it_is_due(talk: Conversation):
+    await talk.maria_writes("oi")
+    await write(talk)
+    relay = await claim_one(talk)
+    await settle(talk, relay, again_in=60, error="the line is closed")
+    assert await claim(talk) == []
+    await talk.ingest(
+        {"instance": "shop", "event": "connection.update", "type": "connection", "key": "c-1",
+         "state": "open"}
+    )  # fmt: skip
+    assert len(await claim(talk)) == 1
 
 
 async def test_a_note_to_oneself_is_nobodys(talk: Conversation):
-    own = "5511955550000@s.whatsapp.net"
     await told(talk)
-    event = talk.message("leite, ovos", jids=(own,), from_me=True, chat="self")
+    event = talk.message("leite, ovos", jids=(OWN,), from_me=True, chat="self")
     event["quoted"] = {"wa_id": "3EB0NOTICE", "text": None}
     (decided,) = await talk.ingest(event)
     assert (decided["outcome"], decided["decision"]) == ("ignored", "note_to_self")

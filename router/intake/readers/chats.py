@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from router.intake.readers.envelope import Envelope, Ignored
-from router.whatsapp.jids import JidKind, chat_of, identities, kind_of
+from router.whatsapp.jids import JidKind, chat_of, identities, kind_of, normalise_jid
 
 _UNUSED = {
     JidKind.STATUS: Ignored("status post"),
@@ -22,6 +22,22 @@ def is_from_me(key: Mapping[str, object]) -> bool:
 def is_with_oneself(envelope: Envelope, key: Mapping[str, object]) -> bool:
     """Whether the key's chat is the one of the business with its own number."""
     return envelope.owner is not None and chat_of(key) == envelope.owner
+
+
+def is_of_own_lid(envelope: Envelope, key: Mapping[str, object]) -> bool:
+    """Whether the key's chat is a LID that is said to be the business's own.
+
+    That alone proves nothing: some versions put the owner's number where the contact's belongs.
+    """
+    other = key.get("remoteJidAlt")
+    chat = chat_of(key)
+    return (
+        chat is not None
+        and kind_of(chat) is JidKind.LID
+        and isinstance(other, str)
+        and envelope.owner is not None
+        and normalise_jid(other) == envelope.owner
+    )
 
 
 def conversation_of(

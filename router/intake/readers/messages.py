@@ -7,7 +7,12 @@ here.
 from collections.abc import Mapping
 
 from router.intake.readers.changes import read_protocol_message
-from router.intake.readers.chats import conversation_of, is_from_me, is_with_oneself
+from router.intake.readers.chats import (
+    conversation_of,
+    is_from_me,
+    is_of_own_lid,
+    is_with_oneself,
+)
 from router.intake.readers.envelope import (
     NOTHING_TO_READ,
     Envelope,
@@ -73,6 +78,8 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
     event["sent_at"] = as_time(data.get("messageTimestamp"))
     if reading is not None:
         event |= _what_for(reading, wa_id, from_me=from_me)
+    if from_me and said["quoted"] and is_of_own_lid(envelope, key):
+        event["own_lid"] = True
     chat = "self" if is_to_self else jids[0]
     return event | _names(data, key, chat, from_me=from_me) | said
 
