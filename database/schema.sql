@@ -74,7 +74,10 @@ begin
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
+        ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
+        ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
@@ -114,11 +117,17 @@ begin
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('delivery_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('stopped_by_newer', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
+                ('files_for_llm', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('file_json', 'i', array['p_file']::text[], array['public.tenant_files']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
+                ('told_fallback_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
                 ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
@@ -306,6 +315,14 @@ begin
                 ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
+                ('media_job_context', 'ii', array['p_job', 'p_token']::text[], array['public.media_jobs', 'uuid']::text[], 0, false, 'jsonb'),
+                ('media_job_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
+                ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
@@ -387,6 +404,16 @@ begin
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
+                ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
+                ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
+                ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
+                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
+                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
+                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
+                ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
@@ -444,6 +471,7 @@ begin
                 ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
                 ('changes_kept', '', array[]::text[], array[]::text[], 0, false, 'interval'),
                 ('changes_told', '', array[]::text[], array[]::text[], 0, false, 'interval'),
+                ('tell_change', 'iiii', array['p_kind', 'p_tenant_id', 'p_session_id', 'p_turn_id']::text[], array['text', 'bigint', 'bigint', 'bigint']::text[], 2, false, 'void'),
                 ('message_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('turn_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -451,7 +479,8 @@ begin
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
                 ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
-                ('changes_since', 'iii', array['p_since', 'p_tenant_ids', 'p_most']::text[], array['pg_snapshot', 'bigint[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('changes_since', 'iiii', array['p_since', 'p_tenant_ids', 'p_most', 'p_everybodys']::text[], array['pg_snapshot', 'bigint[]', 'integer', 'boolean']::text[], 0, false, 'jsonb'),
+                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -518,7 +547,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -876,7 +905,10 @@ create table if not exists public.notices (
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
     kind text not null constraint notices_kind_check
-    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing')),
+    check (kind in (
+        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
+        'answered_again'
+    )),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -983,6 +1015,14 @@ add column if not exists n8n_flow text
 constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
 add column if not exists n8n_contract text
 constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway')),
+add column if not exists max_bubbles integer not null default 3
+constraint tenants_max_bubbles_check check (max_bubbles between 1 and 10),
+add column if not exists new_message_stops boolean not null default false,
+add column if not exists understand_media boolean not null default true,
+add column if not exists media_wait_seconds numeric
+constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
+add column if not exists speech_language text
+constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$'),
 add column if not exists handoff_message text
 constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
 add column if not exists handoff_words text[] not null default '{}'
@@ -990,7 +1030,14 @@ constraint tenants_handoff_words_check check (
     cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
     and array_position(handoff_words, null) is null
 ),
-add column if not exists handoff_on_promise boolean not null default true;
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1156,8 +1203,14 @@ add column if not exists failed_at timestamptz,
 add column if not exists failed_since timestamptz,
 add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}',
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
+comment on column public.messages.transcript is
+'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+comment on column public.messages.description is
+'What its media shows or says, in words. Null: nobody has looked.';
 comment on column public.messages.given_up is
 'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
@@ -1207,6 +1260,62 @@ as $$
         select from public.messages as m
         where m.id = p_session.away_message_id and (m.send_state = 'failed' or m.status = 'error')
     )
+$$;
+
+-- ==================== 0166_delivery.sql
+
+-- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+
+-- How a tenant's replies are said, for the router.
+create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
+$$;
+
+-- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
+-- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
+-- where it hands off: that is not left out. The session is locked.
+create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'new_message'
+    from public.tenants as t
+    where t.id = p_turn.tenant_id and t.new_message_stops
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
+        and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
+        and exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+        )
+$$;
+
+-- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+create or replace function hybridflow.left_unsaid(p_turn public.turns)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(greatest(
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
+    ), 0)
+    from public.messages as m
+    where p_turn.incomplete and p_turn.reply is not null
+        and m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+    having p_turn.incomplete and p_turn.reply is not null
 $$;
 
 -- ==================== 0167_kept_by_people.sql
@@ -1260,6 +1369,57 @@ as $$
             where w.session_id = p_session_id order by w.id desc limit 20
         ) as n
     ) else '[]' end
+$$;
+
+-- ==================== 0168_files.sql
+
+-- HybridFlow: the business's own files, which the AI may send by name: a menu, a picture, a sticker.
+
+create table if not exists public.tenant_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    name text not null constraint tenant_files_name_check check (name ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
+    description text not null
+    constraint tenant_files_description_check check (length(description) between 1 and 300),
+    kind text not null
+    constraint tenant_files_kind_check check (kind in ('image', 'sticker', 'video', 'audio', 'document')),
+    file_name text not null,
+    bytes integer not null,
+    content bytea not null
+    constraint tenant_files_content_check check (octet_length(content) between 1 and 16000000),
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    unique (tenant_id, name)
+);
+
+comment on table public.tenant_files is
+'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
+comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+alter table public.tenant_files enable row level security;
+
+-- What the AI is told of a tenant's files.
+create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'name', f.name, 'description', f.description, 'kind', f.kind, 'file_name', f.file_name
+    ) order by f.name), '[]')
+    from public.tenant_files as f
+    where f.tenant_id = p_tenant_id
+$$;
+
+-- A file as it is shown: without its content.
+create or replace function hybridflow.file_json(p_file public.tenant_files)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - 'content'
 $$;
 
 -- ==================== 0168_handoffs.sql
@@ -1332,6 +1492,48 @@ create index if not exists handoffs_to_look_at on public.handoffs (next_at)
 where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
 
+-- ==================== 0168_media.sql
+
+-- HybridFlow: media that a contact sent, and the work of understanding it: one row for each such message.
+
+create table if not exists public.media_jobs (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    message_id bigint not null references public.messages (id) on delete cascade,
+    state text not null default 'pending' constraint media_jobs_state_check
+    check (state in ('pending', 'done', 'failed')),
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    error text,
+    tokens bigint not null default 0,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    waiting boolean generated always as (state = 'pending') stored
+);
+
+alter table public.media_jobs
+add column if not exists pictures jsonb,
+add column if not exists pictures_until timestamptz;
+
+comment on column public.media_jobs.pictures is
+'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
+comment on table public.media_jobs is
+'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
+comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
+comment on column public.media_jobs.error is 'Why it failed, or why the last attempt did.';
+comment on column public.media_jobs.tokens is 'What it cost, in tokens, as the budget counts them.';
+comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting.';
+
+create unique index if not exists media_jobs_once on public.media_jobs (message_id);
+create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
+where pictures_until is not null;
+alter table public.media_jobs enable row level security;
+
 -- ==================== 0170_attempts.sql
 
 -- HybridFlow: the attempts at turns, each written down once, when it has ended.
@@ -1375,6 +1577,15 @@ comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
 alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
+
+alter table public.turns add column if not exists execution_url text;
+comment on column public.turns.execution_url is
+'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+alter table public.turn_attempts
+add column if not exists execution_id text,
+add column if not exists execution_url text;
+comment on column public.turn_attempts.execution_id is
+'The execution in n8n that worked on it; its turn names the last one alone.';
 
 alter table public.turn_attempts enable row level security;
 
@@ -1436,7 +1647,7 @@ begin
     end if;
     insert into public.turn_attempts (
         turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
-        error, provider, model, tokens_in, tokens_out
+        error, provider, model, tokens_in, tokens_out, execution_id, execution_url
     )
     values (
         p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
@@ -1444,7 +1655,8 @@ begin
         p_error_kind, p_error,
         case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
-        v_in, v_out
+        v_in, v_out,
+        case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
         -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
@@ -1469,6 +1681,59 @@ begin
     from public.turns as t
     where t.id = any(p_turn_ids) and t.held and t.worker is not null;
 end
+$$;
+
+-- ==================== 0172_outages.sql
+
+-- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
+--
+-- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
+-- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+
+create table if not exists public.outages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    cause text not null,
+    about text,
+    began_at timestamptz not null,
+    last_at timestamptz not null,
+    ended_at timestamptz,
+    notice_id bigint,
+    error text
+);
+
+comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on column public.outages.cause is 'See hybridflow.endings.';
+comment on column public.outages.about is
+'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
+comment on column public.outages.last_at is 'When it was last met, to a minute.';
+comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
+comment on column public.outages.error is 'What was said the first time.';
+
+create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
+create index if not exists outages_open_about on public.outages (about, tenant_id)
+where ended_at is null and about is not null;
+create index if not exists outages_by_tenant on public.outages (tenant_id, ended_at);
+alter table public.outages enable row level security;
+
+alter table public.sessions
+add column if not exists fallback_told_at timestamptz,
+add column if not exists fallback_message_id bigint;
+comment on column public.sessions.fallback_told_at is
+'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+
+-- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
+-- WhatsApp did not deliver it.
+create or replace function hybridflow.told_fallback_at(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.fallback_told_at where not exists (
+        select from public.messages as m
+        where m.id = p_session.fallback_message_id and (m.send_state = 'failed' or m.status = 'error')
+    )
 $$;
 
 -- ==================== 0200_sessions.sql
@@ -1634,12 +1899,16 @@ declare
     v_pending bigint;
     v_from_told timestamptz;
     v_into_told timestamptz;
+    v_from_fallback timestamptz;
+    v_into_fallback timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
     -- What did not arrive told nothing: of the two, only one that did counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
+    v_from_fallback := hybridflow.told_fallback_at(v_from);
+    v_into_fallback := hybridflow.told_fallback_at(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -1725,6 +1994,11 @@ begin
         away_message_id = case
             when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
+        end,
+        fallback_told_at = greatest(v_into_fallback, v_from_fallback),
+        fallback_message_id = case
+            when v_from_fallback > coalesce(v_into_fallback, '-infinity') then v_from.fallback_message_id
+            else s.fallback_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
@@ -2584,7 +2858,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 
@@ -2847,6 +3121,9 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
+        due_when_heard = case
+            when due_when_heard is not null then greatest(due_when_heard, least(v_due, debounce_until))
+        end,
         updated_at = p_now
     where session_id = p_session_id and waiting
     returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
@@ -2905,8 +3182,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
     v_retried_at timestamptz;
+    v_heard_by timestamptz;
 begin
-    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    select t.id, t.retried_at, case when t.due_when_heard is not null then t.run_after end
+    into v_newer, v_retried_at, v_heard_by
+    from public.turns as t
     where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
         perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
@@ -2917,7 +3197,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        stop_reason = null, run_after = greatest(p_run_after, v_heard_by),
+        due_when_heard = case when v_heard_by is not null then p_run_after end, retried_at = greatest(retried_at, v_retried_at),
         updated_at = v_now
     where id = p_turn.id;
     if p_outcome in ('refused', 'budget') then
@@ -3151,7 +3432,16 @@ as $$
         end,
         'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
         'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
+        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
+        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
+        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+        ),
+        'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
@@ -3159,7 +3449,10 @@ as $$
         ) as characters_after
         from (
             select
-                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                m.*,
+                hybridflow.characters_of(m.body, m.quoted, m.media)
+                + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
+                as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
             from public.messages as m
             where m.session_id = p_turn.session_id
@@ -3225,8 +3518,11 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'handoff_message', t.handoff_message,
-            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
+            'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3325,6 +3621,10 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(
+        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids);
     return v_ids;
 end
 $$;
@@ -3355,6 +3655,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
+    from public.turns as t where t.id = any(v_ids);
 end
 $$;
 
@@ -3705,10 +4007,12 @@ $$;
 -- them.
 create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_ids bigint[];
+begin
     with old as (
         update public.turns as t
         set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
@@ -3720,7 +4024,14 @@ as $$
         returning t.id
     )
 
-    select coalesce(array_agg(o.id), '{}') from old as o
+    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    -- What met an outage before is of that one.
+    perform hybridflow.note_unanswered(
+        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    return v_ids;
+end
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -3840,7 +4151,8 @@ begin
             seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-            worker = p ->> 'worker', waits_for = null, claimed_at = v_now, updated_at = v_now
+            worker = p ->> 'worker', waits_for = null, due_when_heard = null, claimed_at = v_now,
+            updated_at = v_now
         from fresh as f
         where t.id = f.id
         returning t.id, f.token
@@ -4056,6 +4368,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
+    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -4072,12 +4385,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named in
+-- its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow has
+-- sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -4106,9 +4421,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -4118,6 +4443,7 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
+    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -4154,6 +4480,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
@@ -4175,23 +4502,31 @@ begin
     )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
+        where p ->> 'cause' is not null;
         return jsonb_build_object('state', 'sent');
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
+        -- Of a line that is down another notice tells, until an answer is too late for it.
+        v_began := v_away and p ->> 'cause' <> 'line_away'
+            and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return jsonb_build_object('state', 'pending', 'run_after', v_due)
+        || case when v_began then jsonb_build_object('outage', p ->> 'cause') else '{}' end;
 end
 $$;
 
@@ -4221,16 +4556,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
--- reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4239,6 +4577,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -4247,7 +4586,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 
@@ -4481,7 +4829,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     update public.turns
-    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+    set attempt = 0, waits = 0, waits_for = null, outage_id = null, retried_at = v_now, reason = null, finished_at = null,
         updated_at = v_now
     where id = p_turn.id;
     if hybridflow.is_begun(p_turn.id) then
@@ -4789,8 +5137,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -4958,14 +5305,16 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
+-- execution_url?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
--- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
--- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then. With a part that hands off the conversation is handed off, in the same step.
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then. With a part that
+-- hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4995,10 +5344,12 @@ begin
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    v_stopped := coalesce(
+        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
+    );
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', 'paused');
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
     elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
         return jsonb_build_object('refused', 'stale');
     end if;
@@ -5421,6 +5772,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+        perform hybridflow.note_unanswered(v_held.turn, 'in_doubt', p ->> 'error');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
@@ -6883,14 +7235,15 @@ declare
 begin
     insert into public.messages (
         tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
-        expects_reply, status, sent_at
+        expects_reply, status, sent_at, transcript
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
         p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
         nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
         coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
-        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at,
+        p_event ->> 'transcript'
     )
     returning id into v_id;
     -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
@@ -7125,6 +7478,11 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
+    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+        v_due_in := coalesce(extract(epoch from hybridflow.await_media(
+            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+        ) - v_now), v_due_in);
+    end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
     elsif v_decision = 'staff' then
@@ -7409,9 +7767,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, quoted?, origin?, status?, telling?,
--- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
--- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
+-- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
+-- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
@@ -7544,7 +7903,9 @@ comment on column public.turns.undelivered is 'How many parts of its reply Whats
 
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
-check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing'));
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
@@ -7936,6 +8297,538 @@ begin
 end
 $$;
 
+-- ==================== 0660_media.sql
+
+-- HybridFlow: what a contact sent as a voice message is put into words, beside the turn that answers it.
+--
+-- A job is made in the transaction that records its message. The turn waits for its jobs, up to a bound; what
+-- is not there then is told as not heard, and words that come later are in the history, and answered by no
+-- second turn.
+
+alter table public.turns
+add column if not exists due_when_heard timestamptz;
+comment on column public.turns.due_when_heard is
+'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+
+-- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
+-- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
+-- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
+create or replace function hybridflow.await_media(
+    p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
+)
+returns timestamptz
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_wait interval := hybridflow.seconds(
+        hybridflow.rule(p_tenant.media_wait_seconds, p_policy, 'media_wait_seconds', 20)
+    );
+    v_due timestamptz;
+begin
+    if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
+        or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+    then
+        return null;
+    end if;
+    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    update public.turns
+    set due_when_heard = coalesce(due_when_heard, run_after),
+        run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
+    where id = p_turn_id and waiting
+    returning run_after into v_due;
+    return v_due;
+end
+$$;
+
+-- A turn's media was put into words, or never will be: where nothing more is waited for, it is due as its
+-- debounce says. Returns in how many seconds; null: it waits on, or did not wait. Its session is locked.
+create or replace function hybridflow.heard(p_turn_id bigint)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_due timestamptz;
+begin
+    update public.turns
+    set run_after = greatest(due_when_heard, v_now), due_when_heard = null, updated_at = v_now
+    where id = p_turn_id and waiting and due_when_heard is not null and not exists (
+        select from public.messages as m
+        inner join public.media_jobs as j on j.message_id = m.id
+        where m.turn_id = p_turn_id and not m.from_me and j.waiting
+    )
+    returning run_after into v_due;
+    return extract(epoch from v_due - v_now);
+end
+$$;
+
+-- What is to be worked on, its token included.
+create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
+        'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
+        'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
+        'language', t.speech_language,
+        'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+        'evo_api_key', t.evo_api_key
+    )
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.id = p_job.message_id
+$$;
+
+-- The contexts of jobs that were claimed just now. All at once; where that fails, each by itself: one that
+-- fails is not given out, and when its attempts are used up it fails for that.
+create or replace function hybridflow.media_job_contexts(p_ids bigint[], p_tokens uuid[])
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.media_job_context(j, c.token) order by j.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.media_jobs as j on j.id = c.id;
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select j as job, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.media_jobs as j on j.id = c.id
+        order by j.id
+    loop
+        begin
+            v_contexts := v_contexts || hybridflow.media_job_context(v_claim.job, v_claim.token);
+        exception
+            when others then
+                update public.media_jobs set error = 'what is to be heard could not be read: SQLSTATE ' || sqlstate
+                where id = (v_claim.job).id;
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
+-- The next tenants that have a job that is due and room for it, in rounds: as next_to_tell, which see.
+create or replace function hybridflow.next_to_hear(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select j.tenant_id from public.media_jobs as j
+        where j.waiting and j.next_at <= p_now
+        order by j.next_at limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select j.tenant_id, j.next_at into v_next from public.media_jobs as j
+        where j.waiting and j.tenant_id > last
+        order by j.tenant_id, j.next_at limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select j.tenant_id, j.next_at into v_next from public.media_jobs as j
+            where j.waiting
+            order by j.tenant_id, j.next_at limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.next_at <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The jobs that are due, in their order, some more than p_limit: some may be locked; as claimable_notices.
+create or replace function hybridflow.claimable_media_jobs(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (job_id bigint, place bigint, was_cut boolean)
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.id, r.place, r.was_cut
+    from (
+        select
+            d.id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.own + d.place, w.nth, d.id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, a.nth, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
+            from unnest(p_tenants) with ordinality as a (tenant_id, nth)
+        ) as w
+        cross join lateral (
+            select f.id, row_number() over (order by f.next_at, f.id) as place
+            from (
+                select j.id, j.next_at from public.media_jobs as j
+                where j.tenant_id = w.tenant_id and j.waiting and j.next_at <= p_now
+                order by j.next_at limit least(w.enough, w.room)
+            ) as f
+        ) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- claim_media_jobs({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
+-- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
+-- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
+-- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
+-- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
+-- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
+-- as claim_turns.
+create or replace function public.claim_media_jobs(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
+    v_ids bigint[];
+    v_tokens uuid[];
+    v_claimed bigint[];
+    v_last bigint;
+begin
+    perform hybridflow.require_keys('claim_media_jobs', p, '{limit,lease_seconds,max_attempts}');
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit 20 for update skip locked
+    ));
+    v_round := hybridflow.next_to_hear(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
+        select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
+        where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
+    ));
+    select coalesce(array_agg(f.job_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_media_jobs(v_round.tenants, v_now, v_limit, p) as f;
+    v_ids := array(
+        select j.id
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.media_jobs as j on j.id = f.id
+        where j.state = 'pending' and j.next_at <= v_now
+        order by f.place limit v_limit for update of j skip locked
+    );
+    update public.media_jobs
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+    where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.media_jobs as j
+        set attempt = j.attempt + 1, token_hash = hybridflow.hash_token(f.token), updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        from fresh as f
+        where j.id = f.id and j.state = 'pending'
+        returning j.id, f.token
+    )
+
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select o.tenant_id from public.media_jobs as o where o.id = any(v_ids))
+    order by n.nth desc limit 1;
+    return jsonb_build_object(
+        'jobs', hybridflow.media_job_contexts(v_claimed, v_tokens),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', cardinality(v_ids) = v_limit or v_more or not v_round.is_whole,
+        'next_due_at', case
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            else (
+                select j.next_at from public.media_jobs as j
+                where j.waiting and j.next_at > v_now
+                order by j.next_at limit 1
+            )
+        end
+    );
+end
+$$;
+
+-- The job p names, with its message and its session, all locked (the session first); `refused` says why who
+-- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
+-- 'superseded' (it is closed).
+create or replace function hybridflow.hold_media_job(
+    p jsonb, out job public.media_jobs, out message public.messages, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    loop
+        perform from public.sessions as s
+        inner join public.messages as m on m.session_id = s.id
+        inner join public.media_jobs as j on j.message_id = m.id
+        where j.id = (p ->> 'job_id')::bigint
+        for update of s;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (
+            select from public.media_jobs as j where j.id = (p ->> 'job_id')::bigint
+        );
+    end loop;
+    select * into job from public.media_jobs where id = (p ->> 'job_id')::bigint for update;
+    if job.id is null or job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        refused := '{"refused": "stale"}';
+        return;
+    elsif job.state <> 'pending' then
+        refused := '{"refused": "superseded"}';
+        return;
+    end if;
+    select * into message from public.messages where id = job.message_id for update;
+end
+$$;
+
+-- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
+-- null: none waited for it alone.
+create or replace function hybridflow.close_media_job(
+    p_job public.media_jobs, p_message public.messages, p_error text, p_tokens bigint
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_day date := (v_now at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+begin
+    update public.media_jobs
+    set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
+        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+    where id = p_job.id;
+    if p_tokens > 0 then
+        v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
+        v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
+        update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
+    end if;
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
+    return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- begin_media_job({job_id, token, policy})
+-- Before an attempt asks what costs money. Returns {ok} or {refused: reason}: 'stale', 'superseded', or
+-- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+create or replace function public.begin_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_tenant public.tenants;
+    v_all public.spending;
+    v_own public.spending;
+    v_used_up text;
+begin
+    perform hybridflow.require_keys('begin_media_job', p, '{job_id,token,policy}');
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+    select * into v_all from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (v_held.message).session_id;
+    v_used_up := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 0, 1);
+    if v_used_up is not null then
+        perform hybridflow.close_media_job(
+            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up, 0
+        );
+        return '{"refused": "budget"}';
+    end if;
+    return '{"ok": true}';
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
+create or replace function public.finish_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.messages
+    set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
+    where id = (v_held.message).id and deleted_at is null;
+    if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
+        update public.media_jobs
+        set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
+        where id = (v_held.job).id;
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+        v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
+    )));
+end
+$$;
+
+-- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?})
+-- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
+-- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing was
+-- tried, it is due at once and no attempt counts. Returns {state, due_in?} or {refused: reason}; due_in as
+-- of finish_media_job.
+create or replace function public.fail_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
+begin
+    perform hybridflow.require_keys(
+        'fail_media_job', p, '{job_id,token,error,final,max_attempts,base_seconds}'
+    );
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif not v_back
+        and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
+    then
+        return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
+            v_held.job, v_held.message, p ->> 'error', 0
+        )));
+    end if;
+    update public.media_jobs
+    set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
+        attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
+        next_at = case
+            when v_back then v_now
+            else v_now + hybridflow.seconds(
+                hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
+            )
+        end
+    where id = (v_held.job).id;
+    return '{"state": "pending"}';
+end
+$$;
+
+-- read_pictures({turn_id, token, most})
+-- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
+-- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
+-- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+create or replace function public.read_pictures(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_most integer;
+    v_answer jsonb;
+begin
+    perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    v_most := (p ->> 'most')::integer;
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select jsonb_build_object(
+        'pictures', coalesce(jsonb_agg(jsonb_build_object(
+            'message_id', r.id, 'kind', r.kind, 'jpeg', r.jpeg
+        ) order by r.sent_at, r.id, r.place) filter (where r.nth <= v_most), '[]'),
+        'left_out', count(*) filter (where r.nth > v_most and r.in_turn)
+    )
+    into v_answer
+    from (
+        select
+            m.id, m.kind, m.sent_at, m.in_turn, e.jpeg, e.place,
+            row_number() over (order by m.in_turn desc, m.sent_at desc, m.id desc, e.place) as nth
+        from (
+            select l.id, l.kind, l.sent_at, l.deleted_at, l.turn_id is not distinct from v_turn.id as in_turn
+            from public.messages as l
+            where l.session_id = v_turn.session_id and not l.from_me
+            order by l.sent_at desc, l.id desc limit 100
+        ) as m
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
+        where m.deleted_at is null
+    ) as r;
+    return v_answer;
+end
+$$;
+
 -- ==================== 0700_reading.sql
 
 -- HybridFlow: what operators read.
@@ -8090,7 +8983,8 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id',
+        'fallback_told_at', 'fallback_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -8112,7 +9006,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -8138,6 +9033,8 @@ begin
     p_message.body := hybridflow.cut(p_message.body);
     p_message.quoted := hybridflow.cut_fields(p_message.quoted);
     p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.transcript := hybridflow.cut(p_message.transcript);
+    p_message.description := hybridflow.cut(p_message.description);
     p_message.author_name := hybridflow.cut(p_message.author_name, 256);
     return hybridflow.message_json(p_message);
 end
@@ -8731,8 +9628,7 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
-    insert into public.changes (tenant_id, session_id, kind)
-    values (v_note.tenant_id, v_note.session_id, 'note');
+    perform hybridflow.tell_change('note', v_note.tenant_id, v_note.session_id);
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -8781,10 +9677,111 @@ begin
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
     returning * into v_removed;
     if v_removed.id is not null then
-        insert into public.changes (tenant_id, session_id, kind)
-        values (v_removed.tenant_id, v_removed.session_id, 'note');
+        perform hybridflow.tell_change('note', v_removed.tenant_id, v_removed.session_id);
     end if;
     return jsonb_build_object('removed', v_removed.id is not null);
+end
+$$;
+
+-- ==================== 0725_files.sql
+
+-- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content})
+-- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
+-- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+create or replace function public.set_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_content bytea;
+    v_file public.tenant_files;
+begin
+    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
+    if not found then
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
+    elsif p ->> 'name' !~ '^[a-z0-9][a-z0-9-]{0,39}$' then
+        raise exception 'a name has 1 to 40 small letters, digits and hyphens, such as cake-menu'
+            using errcode = 'PT422';
+    elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
+        raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
+    end if;
+    v_content := decode(p ->> 'content', 'base64');
+    if octet_length(v_content) not between 1 and 16000000 then
+        raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
+    end if;
+    if (
+        select count(*) from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name <> p ->> 'name'
+    ) >= 50 then
+        raise exception 'a tenant may have 50 files: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.tenant_files (
+        tenant_id, name, description, kind, file_name, bytes, content, created_by, created_at
+    )
+    values (
+        (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
+        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+    )
+    on conflict (tenant_id, name) do update
+        set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
+            bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
+            created_at = excluded.created_at
+    returning * into v_file;
+    return jsonb_build_object('file', hybridflow.file_json(v_file));
+end
+$$;
+
+-- list_files({tenant_id})
+-- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+create or replace function public.list_files(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('list_files', p, '{tenant_id}');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.file_json(f) order by f.name), '[]')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- remove_file({tenant_id, name})
+-- Returns {removed}: false where there is no such file.
+create or replace function public.remove_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('remove_file', p, '{tenant_id,name}');
+    delete from public.tenant_files where tenant_id = (p ->> 'tenant_id')::bigint and name = p ->> 'name';
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- read_file({tenant_id, name})
+-- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+create or replace function public.read_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
+    ));
 end
 $$;
 
@@ -8809,8 +9806,9 @@ as $$
         'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'evo_api_key', 'llm_api_key'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
+        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -8872,7 +9870,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'handoff_message', 'handoff_words', 'handoff_on_promise'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -8974,10 +9973,20 @@ as $$
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
             then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
+        when 'tenants_media_wait_seconds_check'
+            then 'media_wait_seconds must be from 0 to 120'
+        when 'tenants_speech_language_check'
+            then 'speech_language must be a language''s code of two or three small letters'
         when 'tenants_handoff_message_check'
             then 'handoff_message must have from 1 to 2000 characters'
         when 'tenants_handoff_words_check'
             then 'handoff_words must be 100 at most, of 5000 characters together'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9013,9 +10022,12 @@ begin
         retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
-        handoff_on_promise = p_new.handoff_on_promise, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
+        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
+        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9128,6 +10140,19 @@ comment on column public.tenants.answer_when_closed is
 'false: while it is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.notes_to_llm is
 'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
+comment on column public.tenants.understand_media is
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
+comment on column public.tenants.media_wait_seconds is
+'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.speech_language is
+'The language that its contacts speak, as a hint for voice messages';
 comment on column public.tenants.handoff_message is
 'What a customer is told where the AI hands a conversation to a human and has no words of '
 'its own for it';
@@ -9137,6 +10162,14 @@ comment on column public.tenants.handoff_words is
 'A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
 'A reply that promises a human without handing off hands the conversation off';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10319,6 +11352,9 @@ as $$
     ('list_notes', 'viewer', false, '{}'),
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -11270,7 +12306,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -11341,7 +12378,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -11370,6 +12407,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at
@@ -11380,9 +12421,10 @@ end
 $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
--- base_seconds, answer_within_minutes?})
+-- base_seconds, answer_within_minutes?, cause?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
+-- worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -11446,8 +12488,9 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
+-- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
+-- judgement by that;
 -- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
 -- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
@@ -11496,7 +12539,8 @@ begin
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         ),
-        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
+        'fallback_message', t.fallback_message
     )
     into v_result
     from public.sessions as s
@@ -11614,6 +12658,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
@@ -11947,10 +12992,16 @@ set search_path = ''
 as $$
 declare
     v_ids text[] := array(
-        select distinct t.execution_id from public.turns as t
-        where t.session_id = any(p_session_ids) and t.execution_id is not null
-            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        order by t.execution_id
+        select distinct e.execution_id from public.turns as t
+        cross join lateral (
+            select t.execution_id
+            union
+            select a.execution_id from public.turn_attempts as a
+            where a.turn_id = t.id and a.ended > hybridflow.clock() - interval '7 days'
+        ) as e
+        where t.session_id = any(p_session_ids) and e.execution_id is not null
+            and not hybridflow.is_anothers_execution(e.execution_id, p_tenant_id)
+        order by e.execution_id
     );
 begin
     insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
@@ -12015,11 +13066,412 @@ begin
 end
 $$;
 
+-- ==================== 0865_outages.sql
+
+-- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+
+alter table public.turns add column if not exists outage_id bigint;
+comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
+
+-- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
+-- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
+-- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
+-- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
+-- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
+-- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+create or replace function hybridflow.endings()
+returns table (
+    cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
+    hands_off boolean, told_deployment text
+)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('account_empty', 'llm', null::interval, interval '0', true, true, false, 'own_key'),
+    ('account_refused', 'llm', null, interval '0', true, true, false, 'own_key'),
+    ('llm_away', 'llm', null, interval '5 minutes', true, true, false, 'own_key'),
+    ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
+    ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('line_away', 'line', null, interval '0', true, false, false, 'always'),
+    ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
+    ('contact_budget', null, interval '1 day', interval '0', true, false, false, 'never'),
+    ('send_failed', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
+$$;
+
+-- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
+create or replace function hybridflow.waiting_notice(
+    p_tenant_id bigint, p_kind text, out notice public.notices, out ids bigint[]
+)
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices as n
+    where n.tenant_id = p_tenant_id and n.kind = p_kind and n.waiting and n.kind <> 'handoff';
+    ids := array(select o.id::bigint from jsonb_array_elements_text(notice.facts -> 'outages') as o (id));
+end
+$$;
+
+-- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
+create or replace function hybridflow.tell_outage(
+    p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_facts jsonb;
+    v_id bigint;
+begin
+    v_facts := jsonb_build_object('outages', to_jsonb(
+        array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
+    ));
+    update public.notices
+    set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
+    where id = (v_waiting.notice).id and waiting and attempt = 0
+    returning id into v_id;
+    if v_id is null then
+        perform hybridflow.make_notice(p_tenant_id, p_kind, null, v_facts, p_at);
+        v_id := ((hybridflow.waiting_notice(p_tenant_id, p_kind)).notice).id;
+    end if;
+    return v_id;
+end
+$$;
+
+-- The tenant's notice of p_kind, which nobody has been given yet, does not tell of outage p_id; without
+-- another it is not told. Returns whether there was such a notice.
+create or replace function hybridflow.untell_outage(p_tenant_id bigint, p_kind text, p_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+begin
+    if (v_waiting.notice).id is null or (v_waiting.notice).attempt > 0 or p_id <> all(v_waiting.ids) then
+        return false;
+    elsif cardinality(v_waiting.ids) = 1 then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'recovered');
+    else
+        update public.notices
+        set facts = jsonb_build_object('outages', to_jsonb(array_remove(v_waiting.ids, p_id)))
+        where id = (v_waiting.notice).id and waiting;
+    end if;
+    return true;
+end
+$$;
+
+-- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
+-- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
+returns public.outages
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_how record;
+    v_outage public.outages;
+begin
+    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.id is not null and v_outage.notice_id is not null
+        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
+    then
+        update public.outages set last_at = v_now where id = (
+            select o.id from public.outages as o
+            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
+        );
+        return v_outage;
+    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
+        return null;
+    end if;
+    if v_outage.began_at <= v_now - v_how.lasts then
+        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
+        v_outage := null;
+    end if;
+    if v_outage.id is null then
+        update public.outages as o set ended_at = null, last_at = v_now
+        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
+            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
+        returning * into v_outage;
+    end if;
+    if v_outage.id is null then
+        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
+        values (
+            p_tenant_id, p_cause,
+            case v_how.about
+                when 'llm' then hybridflow.llm_of(p_tenant_id)
+                when 'line' then hybridflow.line_of(p_tenant_id)
+                when 'tenant' then 'tenant ' || p_tenant_id
+            end,
+            v_now, v_now, left(p_error, 500)
+        )
+        returning * into v_outage;
+    end if;
+    if v_outage.notice_id is null then
+        update public.outages
+        set notice_id = hybridflow.tell_outage(
+            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
+        )
+        where id = v_outage.id
+        returning * into v_outage;
+    end if;
+    return v_outage;
+end
+$$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        return jsonb_build_object('outage', p_cause);
+    end if;
+    return '{}';
+end
+$$;
+
+-- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
+-- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
+-- not to last; not where they have not been told that it began.
+create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_now timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    for v_outage in
+        select o.* from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_about
+            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
+        order by o.about, o.tenant_id limit c_few for update skip locked
+    loop
+        update public.outages set ended_at = v_now where id = v_outage.id;
+        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
+            and exists (
+                select from public.notices as n
+                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+            )
+        then
+            perform hybridflow.tell_outage(
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
+-- without an answer.
+create or replace function hybridflow.outage_json(p_outage public.outages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'cause', p_outage.cause, 'began_at', p_outage.began_at, 'ended_at', p_outage.ended_at,
+        'turns', c.turns, 'unanswered', c.unanswered, 'has_own_key', t.llm_api_key is not null,
+        'provider', t.llm_provider, 'flow', t.n8n_flow
+    )
+    from public.tenants as t
+    cross join lateral (
+        select count(*) as turns, count(*) filter (where o.state in ('dead', 'cancelled')) as unanswered
+        from (select u.state from public.turns as u where u.outage_id = p_outage.id limit 1000) as o
+    ) as c
+    where t.id = p_outage.tenant_id
+$$;
+
+-- What happened, as a notice tells it: outages by what is known of them now.
+create or replace function hybridflow.notice_facts(p_notice public.notices)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_notice.kind not in ('unanswered', 'answered_again') then p_notice.facts
+        else jsonb_build_object('outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from jsonb_array_elements_text(p_notice.facts -> 'outages') as f (id)
+            inner join public.outages as o on o.id = f.id::bigint
+        ))
+    end
+$$;
+
+-- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
+-- told_as?: [hash], upload_seconds?, lease_seconds})
+-- The fence for the tenant's fallback message, which an attempt sends before it fails of `cause`, where that
+-- does not mean to try again. It is no
+-- part of the turn: it answers nothing, and a doubt about it keeps no reply back. Returns {ok, message_id,
+-- chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact was told in this outage (where
+-- it is none: within an hour); 'not_now': nothing is said of this cause, or not yet; 'has_spoken': something
+-- of the reply is on the phone, or may be.
+create or replace function public.begin_fallback_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_how record;
+    v_outage public.outages;
+    v_since timestamptz := v_now - interval '1 hour';
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys(
+        'begin_fallback_send', p,
+        '{turn_id,token,cause,error,kind_of_failure,max_attempts,body,lease_seconds}'
+    );
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
+        return '{"refused": "paused"}';
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return '{"refused": "stale"}';
+    elsif hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
+    if v_how.cause is null or (
+        p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
+    ) or (v_how.cause = 'model_refused' and exists (
+        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
+        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
+    )) then
+        return '{"refused": "not_now"}';
+    elsif v_how.is_told then
+        v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
+        if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
+            return '{"refused": "not_now"}';
+        end if;
+        v_since := (
+            select min(o.began_at) from public.outages as o
+            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
+        );
+    end if;
+    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+        return '{"refused": "told"}';
+    end if;
+    v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
+    update public.sessions set fallback_told_at = hybridflow.clock(), fallback_message_id = v_message.id
+    where id = v_turn.session_id;
+    update public.turns
+    set lease_until = greatest(
+        lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- count_outages({})
+-- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
+-- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
+-- deployments}]}.
+create or replace function public.count_outages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object('causes', (
+        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
+        from (
+            select
+                o.cause, count(*) as tenants, count(*) filter (
+                    where e.told_deployment = 'always'
+                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
+                ) as deployments
+            from (
+                select u.* from public.outages as u
+                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
+                limit 1000
+            ) as o
+            inner join hybridflow.endings() as e on e.cause = o.cause
+            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
+            where o.began_at + e.tells_after <= v_now
+            group by o.cause
+        ) as c
+    ));
+end
+$$;
+
 -- ==================== 0870_notices.sql
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
--- deliver their replies.
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -12275,9 +13727,9 @@ as $$
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
-        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
+            when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
                 then t.notify_number
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
@@ -13776,6 +15228,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -13845,7 +15300,10 @@ declare
     v_said boolean;
     v_handoff jsonb := jsonb_build_object(
         'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        'why', case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end
     );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
@@ -13927,7 +15385,9 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -14032,13 +15492,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, upload_seconds, given_up, archived_at
+            undelivered_turns, upload_seconds, given_up, transcript, description, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, g.upload_seconds, g.given_up, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, g.given_up, g.transcript, g.description, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -14087,7 +15547,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -14105,6 +15566,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;
@@ -14179,9 +15649,9 @@ $$;
 -- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
 -- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
 -- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
--- notice that is yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices,
--- handoffs, relays, spending, erased_messages, more}; with `more`, call it again. PT422: a number is out of
--- range.
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -14219,7 +15689,8 @@ begin
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
@@ -14417,6 +15888,11 @@ comment on column public.changes.txid is 'The transaction that changed it: seen 
 comment on column public.changes.sign_in is
 'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
 
+alter table public.changes add column if not exists router text;
+
+comment on column public.changes.router is
+'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
@@ -14439,6 +15915,20 @@ as $$
     select interval '9 minutes'
 $$;
 
+-- Tells of a change. What changes without a trigger that tells of it calls this.
+create or replace function hybridflow.tell_change(
+    p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (p_tenant_id, p_session_id, p_turn_id, p_kind);
+end
+$$;
+
 -- Each table has a function of its own for its triggers; what one is called with is the kind.
 create or replace function hybridflow.message_changed()
 returns trigger
@@ -14446,8 +15936,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.turn_id, 'message');
+    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
     return null;
 end
 $$;
@@ -14458,8 +15947,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.id, 'turn');
+    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
     return null;
 end
 $$;
@@ -14471,9 +15959,9 @@ set search_path = ''
 as $$
 begin
     if tg_op = 'DELETE' then
-        insert into public.changes (tenant_id, session_id, kind) values (old.tenant_id, old.id, 'gone');
+        perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
+        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
     end if;
     return null;
 end
@@ -14485,7 +15973,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.session_id, 'notice');
+    perform hybridflow.tell_change('notice', new.tenant_id, new.session_id);
     return null;
 end
 $$;
@@ -14496,7 +15984,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, kind) values (new.id, 'tenant');
+    perform hybridflow.tell_change('tenant', new.id);
     return null;
 end
 $$;
@@ -14604,10 +16092,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came;
--- null where that is more than p_most: then all is read anew. Stable, so that all is of one snapshot.
+-- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
+-- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
+-- p_everybodys says so. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
-    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer
+    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
 returns jsonb
 language plpgsql
@@ -14617,41 +16107,57 @@ set enable_seqscan = off
 as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_scanned bigint;
     v_changes jsonb;
-    v_looked bigint;
+    v_lost bigint[];
 begin
-    select
-        count(*),
-        coalesce(jsonb_agg(jsonb_build_object(
-            'tenant_id', c.tenant_id, 'session_id', c.session_id, 'turn_id', c.turn_id, 'kind', c.kind,
-            'sign_in', c.sign_in
-        ) order by c.at) filter (where c.is_first), '[]')
-    into v_looked, v_changes
-    from (
-        select
-            w.*,
-            row_number() over (
-                partition by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in order by w.at
-            ) = 1 as is_first
-        from (
-            select c.at, c.tenant_id, c.session_id, c.turn_id, c.kind, c.sign_in
-            from public.changes as c
-            where c.txid >= pg_snapshot_xmin(p_since)
-                and not pg_visible_in_snapshot(c.txid, p_since)
-                and pg_visible_in_snapshot(c.txid, v_now)  -- not what another cluster's dump brought
-                and (c.tenant_id = any(p_tenant_ids) or c.tenant_id is null)
-            limit p_most + 1
+    with scanned as materialized (
+        select w.* from (
+            select c.* from public.changes as c
+            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+            union all
+            select c.* from public.changes as c where c.txid = any(v_late)
         ) as w
-    ) as c;
-    return case when v_looked <= p_most then v_changes end;
+        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
+            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
+        limit p_most * 10 + 1
+    ),
+
+    once as (
+        select
+            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
+            jsonb_build_object(
+                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
+                'sign_in', s.sign_in, 'router', s.router
+            ) as change
+        from scanned as s
+        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+    )
+
+    select
+        (select count(*) from scanned),
+        coalesce(jsonb_agg(o.change order by o.at)
+            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
+        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
+    into v_scanned, v_changes, v_lost
+    from once as o;
+    return case
+        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        else jsonb_build_object(
+            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+        )
+    end;
 end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave; without it nothing.
--- Returns {position, lost, changes: [{tenant_id, session_id, turn_id, kind, sign_in}]}: each change once, in
--- the order in which they came; position is for the next look. lost: `since` is none of ours, older than
--- what is kept, or more has changed since than is told (5000): there may be changes that nobody is told of.
+-- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
+-- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
+-- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
+-- (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -14660,23 +16166,23 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
 begin
     perform hybridflow.require_keys('read_changes', p, '{tenant_ids}');
-    v_changes := hybridflow.changes_since(
-        v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000
-    );
-    return jsonb_build_object(
-        'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
-    );
+    return case
+        when v_since is null then jsonb_build_object(
+            'changes', '[]'::jsonb, 'lost_tenants', '[]'::jsonb, 'lost', p ->> 'since' is not null
+        )
+        else hybridflow.changes_since(
+            v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000,
+            true
+        )
+    end || jsonb_build_object('position', hybridflow.position_now());
 end
 $$;
 
 -- follow_tenant({tenant_id, since?})
 -- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in}]}; of changes 1000 at most.
+-- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -14685,15 +16191,19 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
+    v_read jsonb := '{}';
 begin
     perform hybridflow.require_keys('follow_tenant', p, '{tenant_id}');
     perform hybridflow.tenant_of(p - 'instance_name');
-    v_changes := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000);
+    if v_since is not null then
+        v_read := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000, false);
+    end if;
     return jsonb_build_object(
         'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+        'lost', p ->> 'since' is not null and (
+            v_since is null or (v_read -> 'lost')::boolean or jsonb_array_length(v_read -> 'lost_tenants') > 0
+        ),
+        'changes', coalesce(v_read -> 'changes', '[]')
     );
 end
 $$;
@@ -14759,6 +16269,45 @@ begin
 end
 $$;
 
+-- greet_routers({by})
+-- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
+-- the changes. Returns {ok}.
+create or replace function public.greet_routers(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('greet_routers', p, '{by}');
+    insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
+    return '{"ok": true}';
+end
+$$;
+
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- forget_changes({})
 -- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
 -- `more`, call it again.
@@ -14766,21 +16315,10 @@ create or replace function public.forget_changes(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_forgotten bigint;
+    v_forgotten bigint := hybridflow.prune_changes(10000);
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit 10000
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_forgotten = row_count;
     return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;
@@ -15148,8 +16686,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
--- session_notes, handoffs, relays, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
+-- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -15179,6 +16717,12 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
+        'media_jobs', (
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            from public.messages as m
+            inner join public.media_jobs as j on j.message_id = m.id
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -15204,9 +16748,10 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?,
--- session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as `sessions`: the
--- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -15458,11 +17003,11 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices, spending, session_notes, handoffs or relays; the attempts at its turns (turn_attempts: a
--- page goes through `limit` turns); its events by the messages that they were about (events: a page goes
--- through `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it
--- is large. PT404: not this tenant's. PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -15505,6 +17050,17 @@ begin
             from (
                 select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
                 where n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'media_jobs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                inner join public.media_jobs as j on j.message_id = m.id
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then
             select array_agg(jsonb_build_object(
@@ -15733,7 +17289,8 @@ as $$
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
             p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
-            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+            p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
+            p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
 
@@ -15803,7 +17360,8 @@ as $$
         select
             jsonb_build_object(
                 'attempt', p_turn.attempt, 'worker', p_turn.worker,
-                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end,
+                'execution_id', p_turn.execution_id, 'execution_url', p_turn.execution_url
             ),
             p_turn.claimed_at,
             case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
@@ -15941,7 +17499,8 @@ as $$
     union all
     select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
     union all
-    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    select p_turn.finished_at, 10, 'closed',
+        hybridflow.turn_of_story(p_turn) || jsonb_build_object('unsaid', hybridflow.left_unsaid(p_turn))
     where p_turn.finished_at is not null
 $$;
 
@@ -16083,15 +17642,22 @@ $$;
 
 -- HybridFlow: which schema this is, and how routers call one another.
 
--- call_routers({})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
--- {ok}.
+-- call_routers({by?})
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
+-- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    select jsonb_build_object('ok', pg_notify('hybridflow_turns', '') is not null)
+begin
+    perform pg_notify('hybridflow_turns', '');
+    if p ->> 'by' is not null then
+        insert into public.changes (kind, router) values ('call', left(p ->> 'by', 100));
+    end if;
+    return '{"ok": true}';
+end
 $$;
 
 -- check_database({})
@@ -16178,14 +17744,16 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'relays'
+        'executions_to_erase', 'dry_turns', 'changes', 'outages',
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
+        'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
@@ -16196,6 +17764,8 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
+        'read_pictures',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
         'settle_relay',
@@ -16208,8 +17778,10 @@ select hybridflow.apply_grants(
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
-        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'forget_changes'
+        'set_file', 'list_files', 'remove_file', 'read_file',
+        'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
+        'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
+        'forget_changes'
     ]
 );
 notify pgrst, 'reload schema';
@@ -16250,7 +17822,8 @@ from (
         '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
         ' created_at, finished_at, updated_at)'
     ),
-    ('spending', '')
+    ('spending', ''),
+    ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',
@@ -16280,7 +17853,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '72ef56e5d7daee132958738250f8fe33bb93876c80ca3b62b133f66ebe33d353')
+    ('20261126145950', 'v0_3_0', '1db2870787020cb687280e68e3269b9bcc533dd521a4662f508eed9888cf31a3')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from router import __version__
 from router.configuration.demo import Demo
@@ -19,13 +21,27 @@ from router.http.errors import UnexpectedErrors, install_error_handlers
 from router.http.headers import ResponseHeaders
 from router.http.reference import add_reference
 from router.http.services import provide
+from router.intake.shortcut import WebhooksFirst
 from router.logs.events import Action, log_event
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.stopping import ENDING_SECONDS, within
+from router.running.told_to_stop import before_the_server_stops
 from router.sharing.rates import Rates
 from router.wiring import start
 
 _log = logging.getLogger(__name__)
+
+
+class _Application(FastAPI):
+    """FastAPI's; a webhook passes none of its layers."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self._is_https = _is_https(settings)
+        super().__init__(**options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what is called, from the outside in."""
+        return WebhooksFirst(super().build_middleware_stack(), is_https=self._is_https)
 
 
 def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
@@ -40,12 +56,14 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
         try:
             services = await start(settings, stack, demo)
             provide(app, *services.parts)
-            yield
+            with before_the_server_stops(services.streams.end):
+                yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
         finally:
             await within(stack.aclose, ENDING_SECONDS, "the ending")
 
-    app = FastAPI(
+    app = _Application(
+        settings,
         title="HybridFlow",
         version=__version__,
         summary="AI-answered WhatsApp with humans in charge",
@@ -53,6 +71,8 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
         openapi_url=None,  # add_reference serves it, where it is asked for
         docs_url=None,
         redoc_url=None,
+        # It would look into the environment with each call, and tell others what is in our paths.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # it would lead to whatever host the caller names
     )
     install_error_handlers(app)
@@ -66,7 +86,7 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Add what every call passes, from the inside out."""
+    """Add what every call but a webhook passes, from the inside out."""
     callers = Callers(settings.trusted_proxies)
     app.add_middleware(
         CallGate,
@@ -87,5 +107,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         ],
     )
     app.add_middleware(UnexpectedErrors)
-    is_https = (settings.public_url or "").startswith("https://")
-    app.add_middleware(ResponseHeaders, is_https=is_https)
+    app.add_middleware(ResponseHeaders, is_https=_is_https(settings))
+
+
+def _is_https(settings: Settings) -> bool:
+    """Whether the world reaches us so."""
+    return (settings.public_url or "").startswith("https://")

@@ -129,6 +129,7 @@ def _services(
             database=entrances.deployment,
             policy=policy(settings),
             wake=workers.dispatcher.wake,
+            only_handler=None if settings.n8n_enabled else "fallback",
         ),
         streams=workers.streams,
         flows=_for_flows(settings, outside, workers, callers),

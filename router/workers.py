@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.evolution.sends import EvolutionSends
-from router.feed.opening import Streams, make_streams
+from router.feed.opening import Hearing, Streams, make_streams
 from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
@@ -42,10 +43,16 @@ from router.safety.opening import make_guard
 from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
+from router.senses.hearing import Listener
+from router.senses.opening import make_describer, make_listener, make_understander
+from router.senses.understander import Understander
+from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
+from router.speech.opening import open_voice
+from router.speech.voice import Voice
 from router.state.entrances import Entrances
-from router.state.listening import Listening
+from router.state.listening import Listening, can_hear
 from router.state.opening import open_database, wait_for_schema
 from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets
@@ -53,6 +60,7 @@ from router.turns.dispatcher import Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.opening import Tools, make_dispatcher
+from router.turns.voices import Voices
 
 _log = logging.getLogger(__name__)
 _TRIALS = (
@@ -74,6 +82,8 @@ class Outside:
     places: SendPlaces
     evolution: EvolutionClient
     providers: dict[str, LlmProvider]
+    listener: Listener | None
+    voice: Voice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,7 @@ class Workers:
     eraser: ExecutionEraser
     lost: LostServers
     streams: Streams
+    understander: Understander | None
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
@@ -109,7 +120,15 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     providers = open_providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    return Outside(entrances, http, flows, trials, pools, places, evolution, providers)
+    listener = make_listener(settings)
+    if listener is not None:
+        stack.push_async_callback(listener.close)
+    voice = open_voice(settings)
+    if voice is not None:
+        stack.push_async_callback(voice.close)
+    return Outside(
+        entrances, http, flows, trials, pools, places, evolution, providers, listener, voice
+    )
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
@@ -132,12 +151,28 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     courtesy = Courtesy(unhurried, settings.typing_seconds)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
     media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
-    tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
-    dispatcher = make_dispatcher(settings, database, tools)
+    voices = Voices(outside.voice, courtesy)
+    tools = Tools(
+        sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
+    )
+    name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
+    calls_as = None if can_listen else name
+    dispatcher = make_dispatcher(settings, database, tools, calls_as)
+    hearing = Hearing(name, can_listen, called=dispatcher.help)
+    connections = connections_for(settings.max_connections, open_files())
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
+    understander = None
+    if outside.listener is not None or settings.look_at_media:
+        came = EvolutionClient(pools.senses, settings.max_media_bytes)
+        describer = make_describer(settings, outside.providers)
+        understander = make_understander(
+            settings, database, came, outside.listener, describer, bodies, dispatcher.wake
+        )
     relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
     wakes = Wakes(notifier.wake, relayer.wake)
     intake = open_intake(settings, entrances, history, dispatcher, wakes, hashes, Rates())
+    if understander is not None:
+        intake.reactions.media_came = understander.wake
     return Workers(
         hashes=hashes,
         n8n=n8n,
@@ -151,18 +186,20 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         intake=intake,
         eraser=make_eraser(settings, entrances.upkeep, http),
         lost=LostServers(entrances.upkeep, settings),
-        streams=make_streams(settings, entrances),
+        streams=make_streams(entrances, hearing, connections),
+        understander=understander,
     )
 
 
 def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
     """Let the loops run, each in a task; whatever is slow keeps none of them up."""
-    loading = asyncio.create_task(_load(settings, outside.providers), name="loading")
+    loading = asyncio.create_task(_load(settings, outside), name="loading")
     serves = asyncio.create_task(_schema_serves(settings, outside.entrances), name="schema")
     dispatcher, notifier = workers.dispatcher, workers.notifier
     # No turn is claimed before the SDK is there: it would wait for that within its lease.
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database, streams = outside.entrances.turns.database, workers.streams
+    understanding = [] if workers.understander is None else [workers.understander]
     return [
         loading,
         serves,
@@ -171,6 +208,10 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
         asyncio.create_task(_after((serves,), workers.relayer.run), name="relayer"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
+        *(
+            asyncio.create_task(_after((serves, loading), each.run), name="understander")
+            for each in understanding
+        ),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
@@ -198,15 +239,22 @@ async def stop(workers: Workers) -> None:
         "sends": workers.sending.outbox.stop,
         "leases": workers.dispatcher.heartbeat.stop,
     }
+    if workers.understander is not None:
+        stops = {**stops, "media": workers.understander.stop}
     await asyncio.gather(*(within(step, STOP_SECONDS, name) for name, step in stops.items()))
 
 
-async def _load(settings: Settings, providers: Mapping[str, LlmProvider]) -> None:
+async def _load(settings: Settings, outside: Outside) -> None:
     """Load the SDKs of the providers that have a key, the one that is asked first before others."""
+    providers = outside.providers
     others = [name for name in providers if name != settings.llm_provider]
     for name in (settings.llm_provider, *others):
         if providers[name].has_key:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
+    if outside.listener is not None:
+        await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
+    if outside.voice is not None:
+        await safely(outside.voice.load, "what reads aloud could not be loaded")
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:

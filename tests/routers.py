@@ -53,6 +53,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "SEND_SETTLE_SECONDS": "3",
         "POLL_SECONDS": "0.5",
         "TYPING_SECONDS": "0",
+        "LOOK_AT_MEDIA": "false",  # where that is the question, a test says so
         **more,
     }
 

@@ -62,6 +62,7 @@ def console_services(
         database=unasked if database is None else database,
         policy={},
         wake=nothing,
+        only_handler="fallback",
     )
 
 

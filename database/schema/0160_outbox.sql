@@ -115,8 +115,14 @@ add column if not exists failed_at timestamptz,
 add column if not exists failed_since timestamptz,
 add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}',
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
+comment on column public.messages.transcript is
+'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+comment on column public.messages.description is
+'What its media shows or says, in words. Null: nobody has looked.';
 comment on column public.messages.given_up is
 'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is

@@ -10,7 +10,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 

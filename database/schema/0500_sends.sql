@@ -111,8 +111,7 @@ begin
             p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
         )
         returning id into v_id;
-        insert into public.changes (tenant_id, session_id, kind)
-        values (p_message.tenant_id, p_message.session_id, 'message');
+        perform hybridflow.tell_change('message', p_message.tenant_id, p_message.session_id);
     end if;
     perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
 end
@@ -280,14 +279,16 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
+-- execution_url?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
--- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
--- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
--- says then. With a part that hands off the conversation is handed off, in the same step.
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
+-- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
+-- not written down yet: that is done first, whatever the fence says then. With a part that
+-- hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -317,10 +318,12 @@ begin
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    v_stopped := coalesce(
+        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
+    );
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', 'paused');
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
     elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
         return jsonb_build_object('refused', 'stale');
     end if;
@@ -743,6 +746,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+        perform hybridflow.note_unanswered(v_held.turn, 'in_doubt', p ->> 'error');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)

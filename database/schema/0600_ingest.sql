@@ -678,14 +678,15 @@ declare
 begin
     insert into public.messages (
         tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
-        expects_reply, status, sent_at
+        expects_reply, status, sent_at, transcript
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
         p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
         nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
         coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
-        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at,
+        p_event ->> 'transcript'
     )
     returning id into v_id;
     -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
@@ -920,6 +921,11 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
+    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+        v_due_in := coalesce(extract(epoch from hybridflow.await_media(
+            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+        ) - v_now), v_due_in);
+    end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
     elsif v_decision = 'staff' then
@@ -1204,9 +1210,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, quoted?, origin?, status?, telling?,
--- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
--- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
+-- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
+-- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
+-- at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,

@@ -90,8 +90,7 @@ begin
         left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
     )
     returning * into v_note;
-    insert into public.changes (tenant_id, session_id, kind)
-    values (v_note.tenant_id, v_note.session_id, 'note');
+    perform hybridflow.tell_change('note', v_note.tenant_id, v_note.session_id);
     return jsonb_build_object('note', to_jsonb(v_note));
 end
 $$;
@@ -140,8 +139,7 @@ begin
     where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
     returning * into v_removed;
     if v_removed.id is not null then
-        insert into public.changes (tenant_id, session_id, kind)
-        values (v_removed.tenant_id, v_removed.session_id, 'note');
+        perform hybridflow.tell_change('note', v_removed.tenant_id, v_removed.session_id);
     end if;
     return jsonb_build_object('removed', v_removed.id is not null);
 end

@@ -42,7 +42,9 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric,
-add column if not exists given_up text;
+add column if not exists given_up text,
+add column if not exists transcript text,
+add column if not exists description text;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -147,13 +149,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, upload_seconds, given_up, archived_at
+            undelivered_turns, upload_seconds, given_up, transcript, description, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, g.upload_seconds, g.given_up, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, g.given_up, g.transcript, g.description, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -202,7 +204,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -220,6 +223,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;
@@ -294,9 +306,9 @@ $$;
 -- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
 -- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
 -- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
--- notice that is yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices,
--- handoffs, relays, spending, erased_messages, more}; with `more`, call it again. PT422: a number is out of
--- range.
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -334,7 +346,8 @@ begin
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
         'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', hybridflow.prune_erased(v_batch)
+        'erased_messages', hybridflow.prune_erased(v_batch),
+        'changes', hybridflow.prune_changes(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',

@@ -25,6 +25,11 @@ comment on column public.changes.txid is 'The transaction that changed it: seen 
 comment on column public.changes.sign_in is
 'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
 
+alter table public.changes add column if not exists router text;
+
+comment on column public.changes.router is
+'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
@@ -47,6 +52,20 @@ as $$
     select interval '9 minutes'
 $$;
 
+-- Tells of a change. What changes without a trigger that tells of it calls this.
+create or replace function hybridflow.tell_change(
+    p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (p_tenant_id, p_session_id, p_turn_id, p_kind);
+end
+$$;
+
 -- Each table has a function of its own for its triggers; what one is called with is the kind.
 create or replace function hybridflow.message_changed()
 returns trigger
@@ -54,8 +73,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.turn_id, 'message');
+    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
     return null;
 end
 $$;
@@ -66,8 +84,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (new.tenant_id, new.session_id, new.id, 'turn');
+    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
     return null;
 end
 $$;
@@ -79,9 +96,9 @@ set search_path = ''
 as $$
 begin
     if tg_op = 'DELETE' then
-        insert into public.changes (tenant_id, session_id, kind) values (old.tenant_id, old.id, 'gone');
+        perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
+        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
     end if;
     return null;
 end
@@ -93,7 +110,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.session_id, 'notice');
+    perform hybridflow.tell_change('notice', new.tenant_id, new.session_id);
     return null;
 end
 $$;
@@ -104,7 +121,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, kind) values (new.id, 'tenant');
+    perform hybridflow.tell_change('tenant', new.id);
     return null;
 end
 $$;
@@ -212,10 +229,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came;
--- null where that is more than p_most: then all is read anew. Stable, so that all is of one snapshot.
+-- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
+-- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
+-- p_everybodys says so. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
-    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer
+    p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
 returns jsonb
 language plpgsql
@@ -225,41 +244,57 @@ set enable_seqscan = off
 as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_scanned bigint;
     v_changes jsonb;
-    v_looked bigint;
+    v_lost bigint[];
 begin
-    select
-        count(*),
-        coalesce(jsonb_agg(jsonb_build_object(
-            'tenant_id', c.tenant_id, 'session_id', c.session_id, 'turn_id', c.turn_id, 'kind', c.kind,
-            'sign_in', c.sign_in
-        ) order by c.at) filter (where c.is_first), '[]')
-    into v_looked, v_changes
-    from (
-        select
-            w.*,
-            row_number() over (
-                partition by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in order by w.at
-            ) = 1 as is_first
-        from (
-            select c.at, c.tenant_id, c.session_id, c.turn_id, c.kind, c.sign_in
-            from public.changes as c
-            where c.txid >= pg_snapshot_xmin(p_since)
-                and not pg_visible_in_snapshot(c.txid, p_since)
-                and pg_visible_in_snapshot(c.txid, v_now)  -- not what another cluster's dump brought
-                and (c.tenant_id = any(p_tenant_ids) or c.tenant_id is null)
-            limit p_most + 1
+    with scanned as materialized (
+        select w.* from (
+            select c.* from public.changes as c
+            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+            union all
+            select c.* from public.changes as c where c.txid = any(v_late)
         ) as w
-    ) as c;
-    return case when v_looked <= p_most then v_changes end;
+        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
+            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
+        limit p_most * 10 + 1
+    ),
+
+    once as (
+        select
+            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
+            jsonb_build_object(
+                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
+                'sign_in', s.sign_in, 'router', s.router
+            ) as change
+        from scanned as s
+        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+    )
+
+    select
+        (select count(*) from scanned),
+        coalesce(jsonb_agg(o.change order by o.at)
+            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
+        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
+    into v_scanned, v_changes, v_lost
+    from once as o;
+    return case
+        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        else jsonb_build_object(
+            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+        )
+    end;
 end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave; without it nothing.
--- Returns {position, lost, changes: [{tenant_id, session_id, turn_id, kind, sign_in}]}: each change once, in
--- the order in which they came; position is for the next look. lost: `since` is none of ours, older than
--- what is kept, or more has changed since than is told (5000): there may be changes that nobody is told of.
+-- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
+-- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
+-- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
+-- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
+-- (5000).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -268,23 +303,23 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
 begin
     perform hybridflow.require_keys('read_changes', p, '{tenant_ids}');
-    v_changes := hybridflow.changes_since(
-        v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000
-    );
-    return jsonb_build_object(
-        'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
-    );
+    return case
+        when v_since is null then jsonb_build_object(
+            'changes', '[]'::jsonb, 'lost_tenants', '[]'::jsonb, 'lost', p ->> 'since' is not null
+        )
+        else hybridflow.changes_since(
+            v_since, array(select i::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as i), 5000,
+            true
+        )
+    end || jsonb_build_object('position', hybridflow.position_now());
 end
 $$;
 
 -- follow_tenant({tenant_id, since?})
 -- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in}]}; of changes 1000 at most.
+-- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -293,15 +328,19 @@ set search_path = ''
 as $$
 declare
     v_since pg_snapshot := hybridflow.snapshot_of(p ->> 'since');
-    v_changes jsonb;
+    v_read jsonb := '{}';
 begin
     perform hybridflow.require_keys('follow_tenant', p, '{tenant_id}');
     perform hybridflow.tenant_of(p - 'instance_name');
-    v_changes := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000);
+    if v_since is not null then
+        v_read := hybridflow.changes_since(v_since, array[(p ->> 'tenant_id')::bigint], 1000, false);
+    end if;
     return jsonb_build_object(
         'position', hybridflow.position_now(),
-        'lost', p ->> 'since' is not null and (v_since is null or v_changes is null),
-        'changes', case when v_since is null then '[]' else coalesce(v_changes, '[]') end
+        'lost', p ->> 'since' is not null and (
+            v_since is null or (v_read -> 'lost')::boolean or jsonb_array_length(v_read -> 'lost_tenants') > 0
+        ),
+        'changes', coalesce(v_read -> 'changes', '[]')
     );
 end
 $$;
@@ -367,6 +406,45 @@ begin
 end
 $$;
 
+-- greet_routers({by})
+-- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
+-- the changes. Returns {ok}.
+create or replace function public.greet_routers(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('greet_routers', p, '{by}');
+    insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
+    return '{"ok": true}';
+end
+$$;
+
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- forget_changes({})
 -- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
 -- `more`, call it again.
@@ -374,21 +452,10 @@ create or replace function public.forget_changes(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_forgotten bigint;
+    v_forgotten bigint := hybridflow.prune_changes(10000);
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit 10000
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_forgotten = row_count;
     return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;

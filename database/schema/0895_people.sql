@@ -359,8 +359,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
--- session_notes, handoffs, relays, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
+-- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -390,6 +390,12 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
+        'media_jobs', (
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            from public.messages as m
+            inner join public.media_jobs as j on j.message_id = m.id
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -415,9 +421,10 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?,
--- session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as `sessions`: the
--- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -669,11 +676,11 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices, spending, session_notes, handoffs or relays; the attempts at its turns (turn_attempts: a
--- page goes through `limit` turns); its events by the messages that they were about (events: a page goes
--- through `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it
--- is large. PT404: not this tenant's. PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -716,6 +723,17 @@ begin
             from (
                 select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
                 where n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'media_jobs' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                inner join public.media_jobs as j on j.message_id = m.id
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then
             select array_agg(jsonb_build_object(

@@ -1,14 +1,21 @@
 -- HybridFlow: which schema this is, and how routers call one another.
 
--- call_routers({})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
--- {ok}.
+-- call_routers({by?})
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
+-- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    select jsonb_build_object('ok', pg_notify('hybridflow_turns', '') is not null)
+begin
+    perform pg_notify('hybridflow_turns', '');
+    if p ->> 'by' is not null then
+        insert into public.changes (kind, router) values ('call', left(p ->> 'by', 100));
+    end if;
+    return '{"ok": true}';
+end
 $$;
 
 -- check_database({})

@@ -43,6 +43,8 @@ REASONS = {
     "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
     "handoff": "the AI asked for a human",
     "no_ai": "the conversation was given the label no-ai",
+    "new_message": "the contact wrote again, and the tenant stops what is left then"
+    " (new_message_stops)",
     "closed": "the business was closed, and the AI answers nothing then (answer_when_closed)",
     "too_old": "nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)",
     "in_doubt": "a send's outcome could not be found out; it is not sent again by itself",
@@ -153,9 +155,16 @@ def _claimed(facts: Facts) -> str:
 
 def _handled(facts: Facts) -> str:
     if facts.get("handler") == "n8n":
-        return "it was given to n8n"
+        return f"it was given to n8n{_execution(facts)}"
     cost = _cost(facts)
     return f"the reply was made, passed the guard and was written down{cost}"
+
+
+def _execution(facts: Facts) -> str:
+    if facts.get("execution_id") is None:
+        return ""
+    url = facts.get("execution_url")
+    return f", execution {facts['execution_id']}" + (f": {url}" if url else "")
 
 
 def _cost(facts: Facts) -> str:
@@ -234,7 +243,9 @@ def _paused(facts: Facts) -> str:
 
 def _closed(facts: Facts) -> str:
     why = reason_of(facts.get("reason"))
-    half = ", but not every part of the reply left" if facts.get("incomplete") else ""
+    unsaid = facts.get("unsaid")
+    left = f" ({unsaid} left unsaid)" if unsaid else ""
+    half = f", but not every part of the reply left{left}" if facts.get("incomplete") else ""
     return f"the turn was closed as {facts['state']}{half}" + (f": {why}" if why else "")
 
 

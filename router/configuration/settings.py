@@ -19,6 +19,7 @@ _GIVEN_BY_OTHERS = frozenset(
         "SUPABASE_JWT_SECRET",
         "ANTHROPIC_API_KEY",
         "OPENAI_API_KEY",
+        "STT_API_KEY",
         "MODERATION_API_KEY",
         "N8N_PUBLIC_API_KEY",
     }
@@ -59,6 +60,11 @@ class Settings(Variables):
     def allowed_models(self) -> frozenset[str]:
         """The models that admins of a tenant may choose on the deployment's keys."""
         return frozenset({self.anthropic_model, self.openai_model, *self.llm_models})
+
+    @property
+    def hears(self) -> bool:
+        """Whether sound can be put into words."""
+        return self.stt_base_url is not None or self.stt_api_key is not None
 
     @property
     def making_seconds(self) -> float:

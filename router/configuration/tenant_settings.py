@@ -457,6 +457,53 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    max_bubbles: Annotated[
+        int,
+        Setting(
+            about="Messages that a reply is sent in at most, divided between paragraphs; 1: one. A"
+            " short reply is one message, and no list, link, price, quote or code is divided",
+            default=3,
+            ge=1,
+            le=10,
+            followed=True,
+        ),
+    ]
+    new_message_stops: Annotated[
+        bool,
+        Setting(
+            about="What is left of a reply in several messages is not said when the customer writes"
+            " again meanwhile: the next reply goes into both",
+            default=False,
+            followed=True,
+        ),
+    ]
+    understand_media: Annotated[
+        bool,
+        Setting(
+            about="The AI hears voice messages and sees pictures and documents, where the"
+            " deployment can; false: it is told that there were some",
+            default=True,
+        ),
+    ]
+    media_wait_seconds: Annotated[
+        float | None,
+        Setting(
+            about="Seconds that an answer waits at most until what a contact sent is in words",
+            ge=0,
+            le=120,
+            variable="media_wait_seconds",
+            deployment="rule",
+        ),
+    ]
+    speech_language: Annotated[
+        str | None,
+        Setting(
+            about="The language that its contacts speak, as a hint for voice messages",
+            otherwise="it is heard from what they say",
+            must="be a language's code of two or three small letters",
+            example="pt",
+        ),
+    ]
     handoff_message: Annotated[
         str | None,
         Setting(
@@ -488,6 +535,34 @@ class TenantSettings(BaseModel):
         Setting(
             about="A reply that promises a human without handing off hands the conversation off",
             default=True,
+            followed=True,
+        ),
+    ]
+    quote_replies: Annotated[
+        bool,
+        Setting(
+            about="A reply quotes the message that it answers where that is not plain: several are"
+            " answered together, it is old, or something of ours stands below it; and in groups",
+            default=True,
+            followed=True,
+        ),
+    ]
+    thanks_reaction: Annotated[
+        str | None,
+        Setting(
+            about="The emoji that answers a customer who only says thanks, in place of a sentence",
+            otherwise="thanks are answered as any message",
+            must="be an emoji",
+            example="🙏",
+            followed=True,
+        ),
+    ]
+    voice_replies: Annotated[
+        Literal["never", "mirror", "always"],
+        Setting(
+            about="Replies are said by voice, where the deployment has one (TTS_API_KEY): never,"
+            " where the customer sent a voice message (mirror), or always",
+            default="never",
             followed=True,
         ),
     ]

@@ -108,6 +108,9 @@ class Variables(BaseSettings):
     send_settle_seconds: _SecondsOrNone = 90
     typing_seconds: Annotated[float, Field(ge=0, le=25)] = Field(1, validate_default=True)
 
+    typing_speed: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 40
+    typing_most_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 8
+
     # The LLM
     llm_provider: Annotated[_Provider, _Lower] = "anthropic"
     llm_fallback_provider: Annotated[_Provider | None, _Lower] = None
@@ -121,10 +124,25 @@ class Variables(BaseSettings):
     llm_max_tokens: Annotated[int, Field(ge=1, le=200_000)] = 1024
     llm_timeout: _Seconds = 10
     llm_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+
     default_system_prompt: str = "You are a helpful WhatsApp assistant."
     default_timezone: Annotated[str, BeforeValidator(values.read_zone)] = "UTC"
     prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
     history_messages: Annotated[int, Field(ge=1, le=500)] = 40
+
+    # What a contact sends
+    look_at_media: bool = True
+    stt_base_url: _Url | None = None
+    stt_api_key: _Secret | None = None
+    stt_model: str = "gpt-4o-mini-transcribe"
+    stt_timeout: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 20
+    media_wait_seconds: Annotated[float, Field(ge=0, le=120)] = 20
+
+    # The voice that reads replies aloud
+    tts_base_url: _Url | None = None
+    tts_api_key: _Secret | None = None
+    tts_model: str = "gpt-4o-mini-tts"
+    tts_voice: str = "alloy"
 
     # How long data is kept
     events_retention_days: Annotated[int, Field(ge=7, le=3650)] = 7
@@ -181,6 +199,7 @@ class Variables(BaseSettings):
     n8n_probe_seconds: _Seconds = 15
     n8n_flow_failures: Annotated[int, Field(ge=1, le=1000)] = 5
     n8n_router_url: _Url | None = None
+    n8n_editor_url: _Url | None = None
     n8n_public_api_key: _Secret | None = None
     n8n_public_api_url: _Url | None = None
     n8n_port: Annotated[int, Field(ge=1, le=65535)] = 5678

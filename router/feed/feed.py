@@ -2,12 +2,13 @@
 
 It reads only while somebody looks. It is woken by what this router itself asks of the state, and by
 other routers where they can be heard (NOTIFY); what neither tells of, and what comes over
-PostgREST, it finds by a look each half second. However much happens, it reads four times a second:
-what came together is told together, so a thousand who look cost a thousand writes at each.
+PostgREST, it finds by a look each half second. Where routers cannot hear one another, what they
+say stands among the changes, and is read with them (`neighbours`). However much happens, it reads
+four times a second: what came together is told together, so a thousand who look cost a thousand
+writes at each.
 """
 
 import asyncio
-import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Literal
 from router.errors import DatabaseAway
 from router.feed import events
 from router.feed.followers import Follower, Look
+from router.feed.neighbours import Neighbours
 from router.running.loops import Loop
 from router.state.calls.changes import (
     CallFollowers,
@@ -48,14 +50,15 @@ class Feed:
         self,
         database: Database,
         *,
-        can_call: bool,
+        name: str,
+        neighbours: Neighbours | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`can_call`: routers hear one another over this database."""
+        """`name` is this router's. `neighbours`: where routers cannot hear one another."""
         self._database = database
-        self._can_call = can_call
+        self._neighbours = neighbours
         self._clock = clock
-        self._me = secrets.token_hex(8)
+        self._me = name
         self._followers: dict[int, set[Follower]] = {}
         self._position: str | None = None
         self._may_have_changed = False
@@ -145,15 +148,17 @@ class Feed:
         if self._may_have_changed:
             self._may_have_changed = False
             await self._say("changed")
-        if not self._followers:
+        if self._neighbours is not None:
+            await self._neighbours.greet()
+        elif not self._followers:
             self._position = None
             return _IDLE
-        if self._can_call and self._clock() >= self._said_at + _BETWEEN_SAYING_SO:
+        elif self._clock() >= self._said_at + _BETWEEN_SAYING_SO:
             self._said_at = self._clock()
             await self._say("follows")
         await self._look()
         self._beat()
-        return _POLL
+        return _POLL if self._followers or self._neighbours is None else self._neighbours.pace
 
     async def _look(self) -> None:
         here = self.followers
@@ -175,15 +180,20 @@ class Feed:
                 self.sign_out(change.sign_in)
             elif change.tenant_id is not None:
                 of_tenants[change.tenant_id].append(change)
-        for tenant_id, changes in of_tenants.items():
-            self._tell_each(
-                [each for each in self._followers.get(tenant_id, ()) if each in known],
-                events.changes_as_events(changes, read.position),
-                read.position,
-            )
+            elif self._neighbours is not None:
+                self._neighbours.hear(change)
+        told = {
+            tenant_id: events.changes_as_events(changes, read.position)
+            for tenant_id, changes in of_tenants.items()
+        } | dict.fromkeys(read.lost_tenants, events.reset(read.position))
+        for tenant_id, piece in told.items():
+            those = [each for each in self._followers.get(tenant_id, ()) if each in known]
+            self._tell_each(those, piece, read.position)
 
     def _tell_lost(self, known: set[Follower], position: str) -> None:
         """Have all read everything anew; and a browser show once more that it is signed in."""
+        if self._neighbours is not None:
+            self._neighbours.miss()
         for each in known:
             if each.look.sign_in is None:
                 each.tell(events.reset(position), position)
@@ -201,5 +211,5 @@ class Feed:
             each.tell(piece, position)
 
     async def _say(self, word: Literal["changed", "follows"]) -> None:
-        if self._can_call:
+        if self._neighbours is None:
             await call_followers(self._database, CallFollowers(says=word, by=self._me))

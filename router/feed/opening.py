@@ -1,15 +1,16 @@
 """What tells changes, put together."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from router.configuration.settings import Settings
 from router.feed.feed import Feed
 from router.feed.forgetting import Forgetting
+from router.feed.neighbours import Neighbours
 from router.feed.rights import Rights
 from router.sharing.at_once import AtOnce
 from router.sharing.shares import Shares
 from router.state.entrances import Entrances
-from router.state.listening import can_hear
 
 OF_ONE_CALLER = 100
 """Streams that one key or user may have open in a router."""
@@ -25,21 +26,42 @@ class Streams:
     places: Shares
     of_caller: AtOnce
 
-    async def stop(self) -> None:
-        """End all streams at once."""
+    def end(self) -> None:
+        """End all streams at once, and let nobody in."""
         self.feed.stop()
         self.rights.stop()
         self.forgetting.stop()
 
+    async def stop(self) -> None:
+        """End them with everything else."""
+        self.end()
 
-def make_streams(settings: Settings, entrances: Entrances) -> Streams:
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """How this router hears of others: by `name` it knows itself from them.
+
+    `called`, where it cannot listen, is for turns, when another one is full.
+    """
+
+    name: str
+    can_listen: bool
+    called: Callable[[], None]
+
+
+def make_streams(entrances: Entrances, hearing: Hearing, connections: int) -> Streams:
     """Return what tells changes of this state; half of all connections may be streams."""
-    feed = Feed(entrances.feed, can_call=can_hear(entrances.feed.database))
+    neighbours = None
+    if not hearing.can_listen:
+        neighbours = Neighbours(
+            entrances.feed, name=hearing.name, called=hearing.called, clock=time.monotonic
+        )
+    feed = Feed(entrances.feed, name=hearing.name, neighbours=neighbours)
     entrances.tell_of_calls(feed.changed)
     return Streams(
         feed=feed,
         rights=Rights(feed, entrances.feed),
         forgetting=Forgetting(entrances.feed),
-        places=Shares(max(1, settings.max_connections // 2)),
+        places=Shares(max(1, connections // 2)),
         of_caller=AtOnce(OF_ONE_CALLER),
     )

@@ -121,10 +121,15 @@ class UnexpectedErrors:
             await error_response(500, "unexpected", message)(scope, receive, send)
 
 
-async def _on_state_error(_: Request, error: Exception) -> JSONResponse:
+def answer_to_state_error(error: Exception) -> JSONResponse:
+    """Return what is answered where the state refuses, or is away. `error` is a StateError."""
     # Registered for these and what is one of them, such as DatabaseTooSlow.
     status, code = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     return error_response(status, code, str(error), _HEADERS.get(status))
+
+
+async def _on_state_error(_: Request, error: Exception) -> JSONResponse:
+    return answer_to_state_error(error)
 
 
 async def _on_unauthorised(_: Request, error: Exception) -> JSONResponse:

@@ -24,6 +24,7 @@ class Intake:
     ingester: Ingester
     repairs: GapRepairs
     pairs: Pairs
+    reactions: Reactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,4 @@ def open_intake(
     reactions.reconnected = repairs.begin
     pairs = Pairs(entrances.repairs, history, ingester, InstanceKeys.of(settings))
     reactions.unknown_lid = pairs.ask
-    return Intake(ingester, repairs, pairs)
+    return Intake(ingester, repairs, pairs, reactions)

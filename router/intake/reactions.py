@@ -34,9 +34,10 @@ class Reactions:
     ) -> None:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
-        `unknown_lid` is set by Pairs, and called with an instance's name and a LID. `relayed` is
-        called when there may be relays to carry out.
+        `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` by
+        who puts media into words; `relayed` is called when there may be relays to carry out.
         """
+        self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
         self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
         self.relayed: Callable[[], None] = lambda: None
@@ -48,6 +49,7 @@ class Reactions:
         """React to one committed decision; a repeated event has been reacted to before."""
         if decision.duplicate:
             return
+        self._begin_work(event, decision)
         match decision.decision:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))
@@ -57,8 +59,6 @@ class Reactions:
                 self._turns.wake()
             case "takeover":
                 self._on_takeover(event, decision)
-            case "staff" if decision.relayed:
-                self.relayed()
             case "loop":
                 self._on_loop(event, decision)
             case "connection_changed":
@@ -70,6 +70,13 @@ class Reactions:
                     "a QR code waits to be scanned",
                     instance=event["instance"],
                 )
+
+    def _begin_work(self, event: Json, decision: Decision) -> None:
+        """Wake who has something to do with what was recorded, beside the turns."""
+        if event.get("media") is not None:
+            self.media_came()
+        if decision.relayed:
+            self.relayed()
 
     def _on_takeover(self, event: Json, decision: Decision) -> None:
         self._abandon(decision)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from router.llm.endings import ending_of
 from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, model_told, tokens_told
 from router.llm.sdk import SdkProvider
+from router.llm.tools import read_call
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -34,9 +35,17 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
         self, client: AsyncAnthropic, prompt: Prompt, model: str, max_tokens: int
     ) -> Message:
         messages: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
-        return await client.messages.create(
-            model=model, max_tokens=max_tokens, system=prompt.system, messages=messages
+        if prompt.pictures:
+            messages[-1]["content"] = _with_pictures(prompt)
+        tools: list[Any] = [
+            {"name": t.name, "description": t.description, "input_schema": dict(t.takes)}
+            for t in prompt.tools
+        ]
+        offered: Any = {"tools": tools} if tools else {}
+        answer: Message = await client.messages.create(
+            model=model, max_tokens=max_tokens, system=prompt.system, messages=messages, **offered
         )
+        return answer
 
     def _read(self, answer: Message) -> LlmReply:
         ending = ending_of(answer.stop_reason)
@@ -51,6 +60,11 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
             tokens_in=tokens_told(answer.usage.input_tokens),
             tokens_out=tokens_told(answer.usage.output_tokens),
             truncated=ending == "cut_off",
+            calls=tuple(
+                read_call(block.name, block.input)
+                for block in answer.content
+                if block.type == "tool_use"
+            ),
         )
 
     def _reason(self, body: object) -> str:
@@ -58,6 +72,14 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
 
     def _ask_nobody(self) -> None:
         _ask_nobody()
+
+
+def _with_pictures(prompt: Prompt) -> list[Any]:
+    blocks: list[Any] = []
+    for picture in prompt.pictures:
+        source = {"type": "base64", "media_type": "image/jpeg", "data": picture.jpeg}
+        blocks += [{"type": "text", "text": picture.label}, {"type": "image", "source": source}]
+    return [*blocks, {"type": "text", "text": prompt.messages[-1].text}]
 
 
 def _ask_nobody() -> None:

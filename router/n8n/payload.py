@@ -15,6 +15,7 @@ from router.llm.provider import Prompt, PromptMessage
 from router.replies.context import Context, context_of
 from router.replies.llm_keys import max_tokens_within
 from router.replies.prompt import name_line, transcript_of
+from router.replies.understood import said_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
 from router.tenants.away import weekday
@@ -93,7 +94,13 @@ class FlowMessage(_Part):
     from_me: bool
     sender: Literal["contact", "owner", "ai", "client", "auto", "operator"]
     kind: str
-    text: str
+    text: str = Field(description="As the AI reads it: with what media was put into words")
+    transcript: str | None = Field(
+        default=None, description="What is said in a voice message, as it was heard; empty: nothing"
+    )
+    description: str | None = Field(
+        default=None, description="What its media shows or says, in words"
+    )
     media: FlowMedia | None = Field(description="What it carries, never the bytes themselves")
     sent_at: datetime
     quoted: dict[str, str | None] | None
@@ -289,7 +296,9 @@ def _message(message: TurnMessage) -> FlowMessage:
         from_me=message.from_me,
         sender=message.sender,
         kind=message.kind,
-        text=message.body,
+        text=said_of(message),
+        transcript=message.transcript,
+        description=message.description,
         media=_media(message.media),
         sent_at=message.sent_at,
         quoted=message.quoted,

@@ -27,7 +27,7 @@ class TenantPools:
     """Sends, look-ups, repairs, courtesy, services, media: no request of one waits for another's.
 
     `services` are tenants' own beside Evolution: where notices and moderation go. `media` is for
-    what is at the URLs that flows give.
+    what is at the URLs that flows give, `senses` for what contacts sent, as Evolution has it.
     """
 
     def __init__(self, settings: Settings, places: int) -> None:
@@ -43,10 +43,11 @@ class TenantPools:
         )
         self.lookups = self._client("lookups", settings.send_timeout)
         self.repairs = self._client("gap repairs", _REPAIR_SECONDS, _REPAIR_CONNECTIONS)
-        typing = max(settings.typing_seconds, _LONGEST_TYPING)
+        typing = max(settings.typing_seconds, settings.typing_most_seconds, _LONGEST_TYPING)
         self.courtesy = self._client("courtesy", typing + _COURTESY_SECONDS)
         self.services = self._client("services", settings.send_timeout)
         self.media = self._client("media", MEDIA_SECONDS, pace=Pace(of_media))
+        self.senses = self._client("media that came", MEDIA_SECONDS, pace=Pace(of_media))
 
     def exhausted(self) -> Iterator[str]:
         """Say which pools have no free connection."""
@@ -69,6 +70,7 @@ class TenantPools:
             self.courtesy,
             self.services,
             self.media,
+            self.senses,
             self.repairs,
             self.lookups,
             self.sends,

@@ -22,6 +22,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "turns": ("turns",),
     "turn_attempts": ("turn_attempts",),
     "notices": ("notices",),
+    "media_jobs": ("media_jobs",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
     "relays": ("relays",),

@@ -7,12 +7,15 @@ from router.llm.provider import (
     LlmEmpty,
     LlmMisconfigured,
     LlmProvider,
+    LlmReply,
     Prompt,
     complete_with_fallback,
 )
+from router.replies.hand_over import call_of, handed_over
 from router.replies.llm_keys import LlmKeys, max_tokens_within
 from router.replies.making import Reply
 from router.replies.parts import prepared
+from router.replies.pictures import without_pictures
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.whatsapp.splitting import finish_truncated
 
@@ -42,19 +45,17 @@ class FallbackHandler:
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply:
         """Return the reply to the turn. Raises LlmError."""
-        first = self._provider(turn)
-        second = self._second(first)
-        answer = await complete_with_fallback(
-            first,
-            second,
-            prompt,
-            model=turn.tenant.llm_model,
-            max_tokens=max_tokens_within(turn.tenant, self._rules.max_tokens),
-            most_of_second=self._rules.max_tokens,
-            attempts=self._rules.llm_attempts,
-        )
+        try:
+            answer = await self._ask(turn, prompt)
+        except LlmMisconfigured:
+            if not prompt.pictures:
+                raise
+            # Not every model sees; one that does not refuses the whole question.
+            answer = await self._ask(turn, without_pictures(prompt))
         text = finish_truncated(answer.text) if answer.truncated else answer.text
-        parts = await prepared(text)
+        said = await prepared(text)
+        call = call_of(answer)
+        parts = said if call is None else await handed_over(call, said)
         if not parts:
             raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
         return Reply(
@@ -64,6 +65,18 @@ class FallbackHandler:
             model=answer.model,
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
+        )
+
+    async def _ask(self, turn: ClaimedTurn, prompt: Prompt) -> LlmReply:
+        first = self._provider(turn)
+        return await complete_with_fallback(
+            first,
+            self._second(first),
+            prompt,
+            model=turn.tenant.llm_model,
+            max_tokens=max_tokens_within(turn.tenant, self._rules.max_tokens),
+            most_of_second=self._rules.max_tokens,
+            attempts=self._rules.llm_attempts,
         )
 
     def _provider(self, turn: ClaimedTurn) -> LlmProvider:

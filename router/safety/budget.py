@@ -8,6 +8,7 @@ from router.state.calls.safety import BudgetRefused, ReserveBudget, reserve_budg
 from router.state.database import Database
 
 _FRAME = 64  # tokens that a provider puts around a prompt,
+_PICTURE = 2000  # of 1024 x 1024 pixels; providers tell 800 to 1600
 _FRAME_OF_MESSAGE = 16  # and around each of its messages
 
 
@@ -16,7 +17,9 @@ def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
     size = len(prompt.system.encode(errors="replace")) + _FRAME
     for message in prompt.messages:
         size += len(message.text.encode(errors="replace")) + _FRAME_OF_MESSAGE
-    return size + max_tokens
+    for tool in prompt.tools:
+        size += len(tool.description.encode()) + len(repr(tool.takes)) + _FRAME
+    return size + len(prompt.pictures) * _PICTURE + max_tokens
 
 
 class Budget:

@@ -9,7 +9,7 @@ not wanted any more is left out.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -66,6 +66,13 @@ class Courtesy:
         finally:
             wanted.typing = False
 
+    def type_for(
+        self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
+    ) -> None:
+        """Have "typing…" shown for so long, from now on; who writes waits by themselves."""
+        if self._typing_ms:
+            self._begin_task(turn, self._type(turn, line, round(seconds * 1000), presence))
+
     async def stop(self) -> None:
         """Break off what is under way."""
         for task in self._under_way:
@@ -74,20 +81,25 @@ class Courtesy:
             await asyncio.wait(self._under_way)
 
     def _begin(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> None:
+        self._begin_task(turn, self._read_and_type(turn, line, wanted))
+
+    def _begin_task(self, turn: ClaimedTurn, show: Coroutine[None, None, bool]) -> None:
+        """Show it in a task of its own, if there is a place for that."""
         if turn.tenant.instance_name in self._cannot or turn.session.chat == "group":
+            show.close()
             return
         place = self._places.take_now({turn.tenant.instance_name: TENANT})
         if place is None:
+            show.close()
             return
-        task = asyncio.create_task(self._show(turn, line, wanted), name=f"courtesy {turn.turn_id}")
+        task = asyncio.create_task(self._show(turn, show), name=f"courtesy {turn.turn_id}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: place.give_back())
 
-    async def _show(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> None:
-        await asyncio.sleep(self._later)
+    async def _show(self, turn: ClaimedTurn, show: Coroutine[None, None, bool]) -> None:
         try:
-            able = await self._try(turn, line, wanted)
+            able = await show
         except EvolutionError as error:
             _log.debug("no courtesy shown: %s", error)
             return
@@ -97,15 +109,24 @@ class Courtesy:
         if not able:
             self._cannot.add(turn.tenant.instance_name)
 
-    async def _try(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
+    async def _read_and_type(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
         """Do what is still wanted. Returns False where the channel cannot."""
+        await asyncio.sleep(self._later)
         if not wanted.reading:
             return True
         seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
-        instance = line.instance()
-        able = await self._evolution.mark_read(instance, turn.session.jid, seen)
+        able = await self._evolution.mark_read(line.instance(), turn.session.jid, seen)
         if not (able and self._typing_ms and wanted.typing):
             return able
+        return await self._type(turn, line, self._typing_ms)
+
+    async def _type(
+        self,
+        turn: ClaimedTurn,
+        line: TenantLine,
+        milliseconds: int,
+        presence: str = "composing",
+    ) -> bool:
         return await self._evolution.send_presence(
-            instance, turn.session.jid, delay_ms=self._typing_ms
+            line.instance(), turn.session.jid, presence=presence, delay_ms=milliseconds
         )

@@ -1,9 +1,6 @@
 """How much one connection, and all of them, may take of the process."""
 
-import math
 from dataclasses import dataclass
-
-_FILES_FOR_OTHERS = 300  # the database, Evolution, LLMs, n8n, logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +22,3 @@ class Bounds:
     idle_seconds: float = 5.0
     write_seconds: float = 30.0
     linger_seconds: float = 5.0
-
-
-def connections_for(wanted: int, files: float = math.inf) -> int:
-    """Return how many connections there may be where a process may have so many files open."""
-    spare = files - _FILES_FOR_OTHERS
-    return int(min(wanted, max(spare, files / 2)))

@@ -3,7 +3,6 @@
 import gc
 import os
 import socket
-import sys
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -17,12 +16,10 @@ from router.http.callers import Callers
 from router.http.services import find
 from router.logs.setup import configure_logging
 from router.running.stopping import REQUESTS_GRACE
-from router.serving.bounds import Bounds, connections_for
+from router.serving.bounds import Bounds
 from router.serving.connection import Connection
 from router.serving.door import Door
-
-if sys.platform != "win32":
-    import resource
+from router.sharing.connections import connections_for, open_files
 
 _BACKLOG = 2048
 _DID_NOT_START = 3  # uvicorn's exit code for it
@@ -56,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_door(settings: Settings) -> Door:
     """Return the door of a process with this configuration."""
-    connections = connections_for(settings.max_connections, _open_files())
+    connections = connections_for(settings.max_connections, open_files())
     bounds = Bounds(
         connections=connections,
         per_address=min(settings.max_connections_per_address, max(1, connections // 2)),
@@ -98,14 +95,3 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> int:
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0 if server.started else _DID_NOT_START
-
-
-def _open_files() -> float:
-    """Return how many files the process may have open, after asking for all it can get."""
-    if sys.platform == "win32":
-        return float("inf")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return float("inf") if soft == resource.RLIM_INFINITY else soft

@@ -7,11 +7,22 @@ from router.configuration.settings import Settings
 from router.configuration.tenant_settings import SETTINGS
 from router.state.database import Json
 
+HEARD = ("ptt", "audio")
+SEEN = ("image", "sticker", "document", "video")
+"""The kinds of messages that are put into words, or shown to the LLM."""
+
 
 def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
     """Return the `policy` argument: what holds where a tenant has no setting of its own."""
     rules = {each.name: _said(settings, each) for each in declared if each.deployment == "rule"}
-    return {**rules, "debounce_cap_seconds": settings.debounce_cap_seconds}
+    return {
+        **rules,
+        "debounce_cap_seconds": settings.debounce_cap_seconds,
+        "senses": [
+            *(HEARD if settings.hears else ()),
+            *(SEEN if settings.look_at_media else ()),
+        ],
+    }
 
 
 def ceilings(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:

@@ -16,7 +16,13 @@ from router.running.claims import ClaimLoop, ClaimTerms, Look, Work, seconds_unt
 from router.running.stopping import STOP_GRACE
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import NotRead, readable
-from router.state.calls.turns import ClaimedTurns, ClaimTurns, call_routers, claim_turns
+from router.state.calls.turns import (
+    CallRouters,
+    ClaimedTurns,
+    ClaimTurns,
+    call_routers,
+    claim_turns,
+)
 from router.state.database import Database
 from router.turns.heartbeat import Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
@@ -41,6 +47,8 @@ class ClaimLimits:
     """How many turns may be in n8n at once; None: n8n is not used."""
     answer_within_minutes: float = 60.0
     """What is older is not answered, unless its tenant has a setting of its own."""
+    calls_as: str | None = None
+    """By which name other routers are called that read it; None: they listen."""
 
 
 def comes_round(began: int, before: int, after: int) -> bool:
@@ -141,7 +149,7 @@ class Dispatcher:
         if (again := self._called_others_at + _BETWEEN_CALLS) > now:
             return again - now
         self._called_others_at = now
-        await call_routers(self._database)
+        await call_routers(self._database, CallRouters(by=self._limits.calls_as))
         return self._limits.poll
 
     def _what_to_claim(self, free: int) -> ClaimTurns:

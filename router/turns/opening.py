@@ -21,7 +21,10 @@ from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.own_files import OwnFiles
+from router.turns.saying import Pace
 from router.turns.settling import Settling
+from router.turns.voices import Voices
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,14 @@ class Tools:
     courtesy: Courtesy
     lines: Lines
     media: PartMedia
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
-def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dispatcher:
-    """Return what claims turns, not running."""
+def make_dispatcher(
+    settings: Settings, database: Database, tools: Tools, calls_as: str | None
+) -> Dispatcher:
+    """Return what claims turns, not running; `calls_as`: its name, where it cannot listen."""
     sending = tools.sending
     workshop = Workshop(
         database=database,
@@ -54,6 +60,8 @@ def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dis
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         media=tools.media,
+        files=OwnFiles(database),
+        voices=tools.voices,
         wake_notices=tools.wake_notices,
         rules=AttemptRules(
             prompt=PromptRules(
@@ -66,6 +74,10 @@ def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dis
             max_attempts=settings.turn_max_attempts,
             retry_base=settings.retry_base_seconds,
             answer_within_minutes=settings.answer_within_minutes,
+            pace=Pace(
+                settings.typing_speed if settings.typing_seconds else 0,
+                settings.typing_most_seconds,
+            ),
         ),
     )
     limits = ClaimLimits(
@@ -78,5 +90,6 @@ def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dis
         tenant_share=settings.tenant_share,
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
         answer_within_minutes=settings.answer_within_minutes,
+        calls_as=calls_as,
     )
     return Dispatcher(database, limits, lambda turn, seat: TurnAttempt(turn, workshop, seat))

@@ -75,7 +75,12 @@ def read_audio(content: Mapping[str, object]) -> Reading:
     what = _lasting("voice message" if ptt else "audio", content.get("seconds"))
     words = as_text(content.get("speechToText")).strip().removeprefix("[audio]").strip()
     kind = "ptt" if ptt else "audio"
-    return Reading(kind, bracketed(what, _in_quotes(words)), media=_media(content, ptt=ptt))
+    return Reading(
+        kind,
+        bracketed(what, _in_quotes(words)),
+        media=_media(content, ptt=ptt),
+        transcript=words or None,
+    )
 
 
 def read_sticker(content: Mapping[str, object]) -> Reading:

@@ -13,7 +13,8 @@ class Reading:
 
     `text` is what the person wrote, or what they sent, told in brackets. `about` is the id of the
     message that a reaction or a vote belongs to; `about_ours`: that message is the business's, and
-    there is something to answer. `pictures` is how many an album is to have.
+    there is something to answer. `pictures` is how many an album is to have, `transcript` what is
+    said in a voice message, where Evolution has heard it.
     """
 
     kind: str
@@ -23,6 +24,7 @@ class Reading:
     about: str | None = None
     about_ours: bool = False
     pictures: int | None = None
+    transcript: str | None = None
 
 
 DASH = " \u2013 "

@@ -108,6 +108,21 @@ async def test_killed_between_two_parts(killed):
     assert len(stage.llm.requests) == 1
 
 
+async def test_killed_between_two_bubbles(killed):
+    stage, router = killed
+    bubbles = ["Um " * 30, "Dois " * 20, "Três " * 20]
+    stage.llm.answers("\n\n".join(bubbles))
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("conta tudo")
+    await gate.reached()
+    router.kill()
+    stage.shop.heal()
+    router.start()
+    await ends_well(stage, replies=3)
+    assert stage.maria.replies == [bubble.strip() for bubble in bubbles]
+    assert len(stage.llm.requests) == 1
+
+
 async def test_killed_while_evolution_delivers_the_webhook(killed):
     stage, router = killed
     router.kill()

@@ -12,7 +12,7 @@ from router.api.dependencies import ApiServices
 from router.api.routes import ROUTES as OPERATORS_ROUTES
 from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
-from router.feed.opening import make_streams
+from router.feed.opening import Hearing, make_streams
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.errors import install_error_handlers
 from router.http.services import provide
@@ -102,7 +102,8 @@ def build_app(services: ApiServices) -> FastAPI:
     """The part of the application that operators use."""
     app = FastAPI()
     provide(app, services)
-    provide(app, make_streams(services.settings, services.entrances))
+    hearing = Hearing("office", can_listen=True, called=lambda: None)
+    provide(app, make_streams(services.entrances, hearing, 2000))
     install_error_handlers(app)
     app.router.routes.extend(OPERATORS_ROUTES)
     return app

@@ -29,6 +29,7 @@ async def test_a_scheduler_prunes_with_its_secret_and_not_without(office: Office
         answer = await office.api.post("/cron/prune", headers=headers)
         assert answer.status_code == 401
     await office.talk.travel(days=31)
+    changes = await office.talk.value("select count(*) from changes")
     answer = await office.api.post("/cron/prune", headers={"X-Cron-Secret": CRON_SECRET})
     assert answer.json() == {
         "events": 1,
@@ -40,6 +41,7 @@ async def test_a_scheduler_prunes_with_its_secret_and_not_without(office: Office
         "handoffs": 0,
         "spending": 0,
         "erased_messages": 0,
+        "changes": changes,
         "more": False,
     }
 

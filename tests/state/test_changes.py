@@ -48,6 +48,7 @@ async def test_what_is_written_is_told_once_by_ids_alone(talk: Conversation):
         "turn_id": decision["turn_id"],
         "kind": "message",
         "sign_in": None,
+        "router": None,
     }
     assert (await read(talk, told["position"]))["changes"] == []
     stored = await talk.value("select string_agg(c::text, ' ') from changes as c")
@@ -230,7 +231,66 @@ async def test_more_than_is_told_is_lost(talk: Conversation):
         "insert into changes (tenant_id, session_id, kind)"
         " select 1, g, 'turn' from generate_series(1, 4000) as g"
     )
-    assert (await read(talk, since))["lost"]
+    await talk.open_shop("pharmacy")
+    await talk.maria_writes("oi", instance="pharmacy")
+    told = await read(talk, since, 1, 2)
+    assert (told["lost"], told["lost_tenants"]) == (False, [1])
+    assert {each["tenant_id"] for each in told["changes"]} == {2}
+    await talk.sql(
+        "insert into changes (tenant_id, session_id, kind)"
+        " select 1, g, 'message' from generate_series(1, 50000) as g"
+    )
+    told = await read(talk, since, 1, 2)
+    assert (told["lost"], told["changes"]) == (True, [])
+
+
+async def test_what_is_no_tenants_takes_nothing_of_what_one_who_begins_to_look_is_told(
+    talk: Conversation,
+):
+    since = (await read(talk))["position"]
+    await talk.sql(
+        "insert into changes (kind, sign_in)"
+        " select 'signed_out', g from generate_series(1, 1500) as g"
+    )
+    await talk.maria_writes("oi")
+    told = await talk.database.call("follow_tenant", {"tenant_id": 1, "since": since})
+    assert not told["lost"]
+    assert {each["kind"] for each in told["changes"]} == {"session", "message"}
+
+
+async def test_a_look_reads_only_what_it_tells_however_long_a_transaction_stays_open(
+    talk: Conversation, database_url: str
+):
+    """From the oldest transaction on, ten minutes of rows would be read at each look."""
+    fetched = "select idx_tup_fetch from pg_stat_xact_user_tables where relname = 'changes'"
+    async with another(database_url) as old, another(database_url) as reader:
+        held = old.transaction()
+        await held.start()
+        await old.execute("create temporary table t as select pg_current_xact_id()")
+        await talk.sql(
+            "insert into changes (tenant_id, session_id, kind)"
+            " select 1, g, 'turn' from generate_series(1, 3000) as g"
+        )
+        since = (await read(talk))["position"]
+        await talk.maria_writes("oi")
+        looking = reader.transaction()
+        await looking.start()
+        asked = {"tenant_ids": [1], "since": since}
+        told = await reader.fetchval("select public.read_changes($1)", asked)
+        assert kinds(told) == {("session", 1), ("message", 1)}
+        assert await reader.fetchval(fetched) < 20
+        await looking.rollback()
+        await held.rollback()
+
+
+async def test_routers_that_cannot_listen_greet_and_call_among_the_changes(talk: Conversation):
+    since = (await read(talk))["position"]
+    await talk.database.call("greet_routers", {"by": "one"})
+    await talk.database.call("call_routers", {"by": "two"})
+    await talk.database.call("call_routers", {})  # who can listen leaves nothing behind
+    told = (await read(talk, since))["changes"]
+    assert [(each["kind"], each["router"]) for each in told] == [("here", "one"), ("call", "two")]
+    assert {each["tenant_id"] for each in told} == {None}
 
 
 async def test_rows_that_a_dump_of_another_cluster_brought_are_told_to_nobody(talk: Conversation):

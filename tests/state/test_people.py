@@ -84,6 +84,12 @@ async def a_long_story(talk: Conversation) -> Json:
     await ingest(talk, first)
     await talk.ingest(change("edit", "AC01", text="tem bolo de morango?"))
     await talk.ingest(change("edit", "ACFF", text="a entrega, por favor"))
+    await talk.sql(
+        "insert into media_jobs"
+        " (tenant_id, message_id, state, next_at, error, lease_until, finished_at)"
+        " select tenant_id, id, 'failed', now(), 'no sound', now(), now() from messages"
+        " where wa_id = 'AC01'"
+    )
     turn = await talk.claim_one()
     await talk.database.call("begin_flow", {**held(turn), "execution_id": "4711"})
     await talk.save(turn, "Temos bolo!")

@@ -20,9 +20,9 @@ async def prune(talk: Conversation, **how: Any) -> Json:
 
 
 async def pruned(talk: Conversation, **how: Any) -> dict[str, int]:
-    """What one call did, without the zeros."""
+    """What one call did to what was said, without the zeros."""
     done = await prune(talk, **how)
-    return {name: count for name, count in done.items() if count}
+    return {name: count for name, count in done.items() if count and name != "changes"}
 
 
 async def count(talk: Conversation, table: str) -> int:
@@ -35,6 +35,15 @@ async def an_old_conversation(talk: Conversation, days: int = 40) -> None:
     await talk.maria_writes("tem bolo?")
     await talk.answer("Tem, de cenoura.")
     await talk.travel(days=days)
+
+
+async def test_changes_go_after_their_minutes_though_no_router_runs(talk: Conversation):
+    await talk.maria_writes("oi")
+    assert (await prune(talk))["changes"] == 0
+    await talk.travel(minutes=11)
+    told = await count(talk, "changes")
+    assert (await prune(talk))["changes"] == told > 0
+    assert await count(talk, "changes") == 0
 
 
 async def test_without_a_retention_conversations_are_kept_for_ever(talk: Conversation):

@@ -12,9 +12,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from router.http.callers import Callers
-from router.serving.bounds import Bounds, connections_for
+from router.serving.bounds import Bounds
 from router.serving.connection import Connection
 from router.serving.door import Door
+from router.sharing.connections import connections_for
 
 BOUNDS = Bounds(connections=10, per_address=5, head_bytes=20_000, header_lines=50, pipelined=3)
 MOST_READ = BOUNDS.head_bytes + 2 * 262_144  # what the loop may read at once is read

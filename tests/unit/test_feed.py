@@ -12,6 +12,7 @@ from router.errors import DatabaseAway, DatabaseFault
 from router.feed import events
 from router.feed.feed import Feed, FeedAway
 from router.feed.followers import MOST_WAITING, Follower, Look
+from router.feed.neighbours import ALONE, OFTEN, Neighbours
 from router.feed.rights import Rights
 from router.state.calls.changes import Change
 from router.state.database import Json
@@ -28,12 +29,13 @@ class State:
         self.changes: list[Json] = []
         self.refused: list[Json] = []
         self.lost = self.is_away = False
+        self.lost_tenants: list[int] = []
         self.fault: Exception = DatabaseAway("away")
         self.position = 0
 
     def happens(self, tenant_id: int | None = 1, session_id: int | None = 1, **more: Any) -> None:
         change = {"tenant_id": tenant_id, "session_id": session_id, "turn_id": None}
-        self.changes.append(change | {"kind": "message", "sign_in": None} | more)
+        self.changes.append(change | {"kind": "message", "sign_in": None, "router": None} | more)
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         self.calls[function] += 1
@@ -43,12 +45,15 @@ class State:
             raise self.fault
         if function == "may_follow":
             return {"ended": self.refused}
-        if function == "call_followers":
+        if function in ("call_followers", "greet_routers"):
             return {"ok": True}
         self.position += 1
         told, self.changes = self.changes, []
         lost, self.lost = self.lost, False
-        return {"position": f"{self.position}/1:1:", "lost": lost, "changes": told}
+        return {
+            "position": f"{self.position}/1:1:", "lost": lost, "lost_tenants": self.lost_tenants,
+            "changes": told,
+        }  # fmt: skip
 
 
 class Clock:
@@ -65,8 +70,27 @@ def look(tenant_id: int = 1, **more: Any) -> Look:
     return Look(tenant_id, KEY, **more)
 
 
-def feed_of(state: State, *, can_call: bool = True) -> Feed:
-    return Feed(state, can_call=can_call, clock=Clock())
+def feed_of(state: State, neighbours: Neighbours | None = None) -> Feed:
+    return Feed(state, name="me", neighbours=neighbours, clock=Clock())
+
+
+class Deaf:
+    """A router that cannot listen, and how often it was called."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.now = 0.0
+        self.calls = 0
+        self.neighbours = Neighbours(
+            self.state, name="me", called=self._called, clock=lambda: self.now
+        )
+        self.feed = feed_of(self.state, self.neighbours)
+
+    def _called(self) -> None:
+        self.calls += 1
+
+    def says(self, kind: str, router: str) -> None:
+        self.state.happens(None, None, kind=kind, router=router)
 
 
 async def joined(feed: Feed, *looks: Look) -> list[Follower]:
@@ -103,7 +127,7 @@ async def test_a_change_is_told_to_all_who_look_at_its_tenant_and_to_nobody_else
 async def test_of_changes_that_were_read_together_the_last_alone_has_the_position():
     """Who is cut off in the middle of them gets all of them again, and misses none."""
     changes = [
-        Change(tenant_id=1, session_id=each, turn_id=None, kind="turn", sign_in=None)
+        Change(tenant_id=1, session_id=each, turn_id=None, kind="turn", sign_in=None, router=None)
         for each in (1, 2, 3)
     ]
     written = events.changes_as_events(changes, "5/1:1:")
@@ -193,14 +217,56 @@ async def test_other_routers_are_told_only_while_somebody_looks_there():
     assert own == feed._me
 
 
-async def test_over_postgrest_nobody_is_called():
+async def test_of_a_tenant_that_changed_too_much_all_is_read_anew_and_of_others_nothing():
     state = State()
-    feed = feed_of(state, can_call=False)
-    await joined(feed)
-    feed.hear("follows another")
-    feed.changed()
+    feed = feed_of(state)
+    one, signed_in, other = await joined(feed, look(), look(sign_in="a-hash"), look(2))
+    state.lost_tenants = [1]
+    state.happens(2)
     await feed.step()
-    assert set(state.calls) == {"read_changes"}
+    reset = b"event: reset\ndata: {}\nid: 2/1:1:\n\n"
+    assert (await told(one), await told(signed_in)) == (reset, reset)
+    assert (await told(other)).startswith(b"event: session\n")
+
+
+async def test_who_cannot_listen_reads_what_others_say_and_notifies_nobody():
+    deaf = Deaf()
+    assert await deaf.feed.step() == OFTEN  # it has just begun: another may be here
+    assert deaf.state.asked[0] == {"function": "greet_routers", "by": "me"}
+    deaf.says("call", "me")
+    await deaf.feed.step()
+    assert deaf.calls == 0
+    deaf.says("call", "another")
+    await deaf.feed.step()
+    assert deaf.calls == 1
+    await joined(deaf.feed)
+    deaf.feed.changed()
+    await deaf.feed.step()
+    assert set(deaf.state.calls) == {"greet_routers", "read_changes"}
+
+
+async def test_who_is_alone_looks_seldom_and_who_has_company_often():
+    deaf = Deaf()
+    await deaf.feed.step()
+    deaf.now = 61.0
+    assert await deaf.feed.step() == ALONE
+    deaf.says("here", "another")
+    assert await deaf.feed.step() == OFTEN
+    await deaf.feed.step()
+    assert deaf.state.calls["greet_routers"] == 2  # the other did not know of this one
+    deaf.now = 500.0
+    await deaf.feed.step()
+    assert deaf.state.calls["greet_routers"] == 3
+    deaf.now = 562.0
+    assert await deaf.feed.step() == ALONE
+
+
+async def test_what_was_missed_may_have_been_a_call():
+    deaf = Deaf()
+    await deaf.feed.step()
+    deaf.state.lost = True
+    await deaf.feed.step()
+    assert deaf.calls == 1
 
 
 async def test_a_beat_comes_where_nothing_happens():

@@ -190,7 +190,7 @@ def test_sqls_own_defaults_are_the_deployments():
 def test_the_functions_are_told_every_rule_and_every_ceiling():
     assert set(policy(DEPLOYMENT)) == {
         *("resume_after_hours", "answer_within_minutes", "debounce_seconds"),
-        *("debounce_cap_seconds", "loop_replies", "loop_minutes"),
+        *("debounce_cap_seconds", "loop_replies", "loop_minutes", "media_wait_seconds", "senses"),
     }
     most = {"DAILY_TURNS": "0", "CONTACT_DAILY_TOKENS": "9"}
     limited = load_settings(most, env_file=None)

@@ -118,6 +118,8 @@ def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
         told["about_ours"] = True
     if reading.pictures:
         told["pictures"] = reading.pictures
+    if reading.transcript:
+        told["transcript"] = cut_text(reading.transcript)
     return told
 
 

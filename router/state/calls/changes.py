@@ -8,17 +8,33 @@ from router.state.database import Database
 
 
 class Change(Answer):
-    """One change, by ids; `sign_in` where a browser signed out, which is no tenant's."""
+    """One change, by ids, or what is no tenant's.
+
+    `sign_in`: a browser signed out. `router`: which one is here, or calls.
+    """
 
     tenant_id: int | None
     session_id: int | None
     turn_id: int | None
     kind: str
     sign_in: str | None
+    router: str | None
 
 
 class Changes(Answer):
-    """What changed, up to `position`; `lost`: there may be more that nobody can tell any more."""
+    """What changed, up to `position`; `lost`: there may be more that nobody can tell any more.
+
+    Of `lost_tenants` too much has changed to be told, and nothing is.
+    """
+
+    position: str
+    lost: bool
+    lost_tenants: Items[int]
+    changes: Items[Change]
+
+
+class Followed(Answer):
+    """What changed in one tenant, as `Changes`."""
 
     position: str
     lost: bool
@@ -44,9 +60,9 @@ class FollowTenant(Asked):
     since: str | None = None
 
 
-async def follow_tenant(database: Database, asked: FollowTenant) -> Changes:
+async def follow_tenant(database: Database, asked: FollowTenant) -> Followed:
     """Return what changed there, for one who begins to look. Raises NotFound."""
-    return await call(database, "follow_tenant", asked, Changes)
+    return await call(database, "follow_tenant", asked, Followed)
 
 
 class MayFollow(Asked):
@@ -94,6 +110,17 @@ class CallFollowers(Asked):
 async def call_followers(database: Database, asked: CallFollowers) -> Done:
     """Say it; only those hear it that are connected directly."""
     return await call(database, "call_followers", asked, Done)
+
+
+class GreetRouters(Asked):
+    """Which router is here."""
+
+    by: str
+
+
+async def greet_routers(database: Database, asked: GreetRouters) -> Done:
+    """Have routers that cannot listen read that one more is here."""
+    return await call(database, "greet_routers", asked, Done)
 
 
 class Forgotten(Answer):

@@ -16,6 +16,24 @@ class ReplyRules(Answer):
     moderation_url: str | None = None
 
 
+class DeliveryRules(Answer):
+    """How a tenant's replies are said."""
+
+    max_bubbles: int = 1
+    quote_replies: bool = False
+    thanks_reaction: str | None = None
+    voice_replies: Literal["never", "mirror", "always"] = "never"
+
+
+class OwnFile(Answer):
+    """A file of the business that a reply may have."""
+
+    name: str
+    description: str
+    kind: Literal["image", "sticker", "video", "audio", "document"]
+    file_name: str
+
+
 class TurnTenant(StoredInstance):
     """The tenant's side of a turn; its keys as they are stored."""
 
@@ -28,6 +46,7 @@ class TurnTenant(StoredInstance):
     timezone: str | None = None
     opening_hours: dict[str, Any] | None = None
     away_message: str | None = None
+    fallback_message: str | None = None
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
@@ -35,6 +54,8 @@ class TurnTenant(StoredInstance):
     handoff_words: Items[str] = ()
     handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
+    delivery: DeliveryRules = DeliveryRules()
+    files: Items[OwnFile] = ()
 
 
 class TurnSession(Answer):
@@ -62,6 +83,13 @@ class TurnMessage(Answer):
     kind: str
     body: str
     media: dict[str, Any] | None = None
+    transcript: str | None = None
+    """What is said in it, as it was heard; empty: nothing is."""
+    description: str | None = None
+    unheard: bool = False
+    """It was to be put into words, and is not, or not yet."""
+    pictured: bool = False
+    """There is something of it that the LLM can be shown: see read_pictures."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment

@@ -18,6 +18,7 @@ ExportList = Literal[
     "turns",
     "turn_attempts",
     "notices",
+    "media_jobs",
     "spending",
     "session_notes",
     "relays",

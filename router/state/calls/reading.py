@@ -69,6 +69,12 @@ class Message(Answer):
     given_up: str | None = Field(
         default=None, description="Why this part of a reply can never be had; what follows is said"
     )
+    transcript: str | None = Field(
+        default=None, description="What is said in a voice message, as it was heard; empty: nothing"
+    )
+    description: str | None = Field(
+        default=None, description="What its media shows or says, in words"
+    )
     created_at: Time
 
 
@@ -98,6 +104,9 @@ class Turn(Answer):
     tokens_out: int | None
     correlation_id: str | None
     execution_id: str | None = Field(description="n8n's execution that worked on it last")
+    execution_url: str | None = Field(
+        default=None, description="Where n8n's editor shows it, if n8n keeps it"
+    )
     created_at: Time
     claimed_at: Time | None
     finished_at: Time | None

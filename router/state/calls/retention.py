@@ -27,6 +27,7 @@ class Pruned(Answer):
     handoffs: int
     spending: int
     erased_messages: int
+    changes: int
     more: bool = Field(description="The time was up before everything was done: call again")
 
 

@@ -1,0 +1,53 @@
+-- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+
+-- How a tenant's replies are said, for the router.
+create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
+$$;
+
+-- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
+-- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
+-- where it hands off: that is not left out. The session is locked.
+create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'new_message'
+    from public.tenants as t
+    where t.id = p_turn.tenant_id and t.new_message_stops
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
+        and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
+        and exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+        )
+$$;
+
+-- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+create or replace function hybridflow.left_unsaid(p_turn public.turns)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(greatest(
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
+    ), 0)
+    from public.messages as m
+    where p_turn.incomplete and p_turn.reply is not null
+        and m.turn_id = p_turn.id and m.part is not null and m.send_state = 'sent'
+    having p_turn.incomplete and p_turn.reply is not null
+$$;

@@ -1,0 +1,44 @@
+"""How the AI reads media that were put into words: the customer's words, in brackets and quotes.
+
+What stands in a picture or a document, or is said in a voice message, is the customer's, as what
+they type. It cannot close its brackets or its quotes, so nothing in it reads as anything else.
+"""
+
+from router.state.calls.claimed_turn import TurnMessage
+
+_WITHOUT_SIGNS = str.maketrans({"[": "(", "]": ")", '"': "'", "\u201c": "'", "\u201d": "'"})
+_SOUND = ("ptt", "audio")
+
+
+def said_of(message: TurnMessage) -> str:
+    """Return a message's text, with what its media says in words; or that it could not be had."""
+    told = message.body
+    if not told.startswith("[") or "]" not in told:
+        return told
+    if message.kind in _SOUND:
+        return _heard(told, message)
+    if message.transcript:
+        told = f'{told}\n[said in it: "{_quoted(message.transcript)}"]'
+    if message.description:
+        told = f'{told}\n[in it: "{_quoted(message.description)}"]'
+    return f"{told}\n[it could not be looked at]" if message.unheard else told
+
+
+def _heard(told: str, message: TurnMessage) -> str:
+    if message.unheard:
+        return _inside(told, ", that could not be heard")
+    if message.transcript == "":
+        return _inside(told, ", in which nothing is said")
+    if message.transcript and f'"{message.transcript}"' not in told:
+        return _inside(told, f': "{_quoted(message.transcript)}"')
+    return told
+
+
+def _inside(told: str, more: str) -> str:
+    """Put more into the brackets of sound, in which nothing of the customer's stands yet."""
+    before, bracket, rest = told.partition("]")
+    return f"{before}{more}{bracket}{rest}"
+
+
+def _quoted(words: str) -> str:
+    return " ".join(words.translate(_WITHOUT_SIGNS).split())

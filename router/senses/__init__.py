@@ -1,0 +1,1 @@
+"""What a contact sent is put into words: fetched, judged by its content, and listened to."""

@@ -1,0 +1,248 @@
+"""One attempt at a media job: fetch it, judge it by its bytes, have it put into words."""
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypedDict
+
+from router.errors import StateError
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
+from router.http.bodies import Bodies, TooMuch
+from router.logs.events import Action, bind_correlation, log_event
+from router.senses.decoding import Decoder, Opened
+from router.senses.hearing import Listener, NotUnderstood, Sound
+from router.senses.seeing import Describer, words_of
+from router.senses.transcriptions import TOKENS_A_SECOND
+from router.state.calls.media_jobs import (
+    BeginMediaJob,
+    ClaimedMediaJob,
+    FailMediaJob,
+    FinishMediaJob,
+    MediaJobFailed,
+    MediaJobFinished,
+    begin_media_job,
+    fail_media_job,
+    finish_media_job,
+)
+from router.state.calls.model import Refusal
+from router.state.database import Database
+from router.state.entrances import on_behalf_of
+from router.tenants.instance import InstanceKeys
+from router.tenants.policy import HEARD
+
+_log = logging.getLogger(__name__)
+_TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, its bytes, as sent
+_SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
+
+
+class Understood(TypedDict, total=False):
+    """What is noted of a media: `FinishMediaJob(**held, **understood)`."""
+
+    transcript: str | None
+    description: str | None
+    pictures: tuple[str, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """What every attempt works with. `wake_turns` is told in how many seconds a turn is due.
+
+    `describer` only where the LLM that answers is not shown pictures.
+    """
+
+    database: Database
+    evolution: EvolutionClient
+    keys: InstanceKeys
+    listener: Listener | None
+    decoder: Decoder
+    describer: Describer | None
+    bodies: Bodies
+    budgets: Mapping[str, int]
+    most_bytes: int
+    max_attempts: int
+    retry_base: float
+    wake_turns: Callable[[float], None]
+
+
+class MediaAttempt:
+    """An attempt in progress; see `run`."""
+
+    def __init__(self, job: ClaimedMediaJob, senses: Senses) -> None:
+        self._job = job
+        self._senses = senses
+        self._stopped = False
+
+    @property
+    def tenant_id(self) -> int:
+        """Whose job it is."""
+        return self._job.tenant_id
+
+    def stop(self) -> bool:
+        """Give the job back: whatever it is at may be done again."""
+        was_stopped, self._stopped = self._stopped, True
+        return not was_stopped
+
+    async def run(self) -> None:
+        """Work on it, and tell the state how that ended; what is cut off is done again."""
+        with (
+            bind_correlation(f"media-{self._job.job_id}", None),
+            on_behalf_of(f"tenant {self._job.tenant_id}"),
+        ):
+            try:
+                await self._work()
+            except asyncio.CancelledError:
+                await asyncio.shield(self._give_back())
+                raise
+            except StateError as error:
+                self._log_failure(f"what was understood was not recorded: {error}")
+
+    async def _work(self) -> None:
+        if self._stopped:
+            await self._give_back()
+            return
+        try:
+            understood = await self._understand()
+        except NotUnderstood as error:
+            await self._fail(error)
+            return
+        if understood is None:
+            return
+        asked = FinishMediaJob(**self._job.held, **understood)
+        self._told(await finish_media_job(self._senses.database, asked))
+
+    async def _understand(self) -> Understood | None:
+        """Return what it says and shows; None where that is not to be asked any more.
+
+        Raises NotUnderstood.
+        """
+        senses, job = self._senses, self._job
+        most = senses.most_bytes
+        if job.bytes and job.bytes > most:
+            raise NotUnderstood(f"it has {job.bytes} bytes, more than {most}", final=True)
+        if job.bytes:
+            most = min(most, job.bytes + _SLACK)
+        try:
+            with senses.bodies.keeping_more(str(job.tenant_id)) as keep:
+                keep(_TIMES_IN_MEMORY * most)
+                content = await self._fetch(most)
+                way = self._hear if job.kind in HEARD else self._see
+                return await (self._watch if job.kind == "video" else way)(content)
+        except TooMuch as error:
+            raise NotUnderstood(str(error), final=False) from error
+
+    async def _hear(self, content: bytes) -> Understood | None:
+        if self._senses.listener is None:
+            raise NotUnderstood("nobody listens any more", final=True)
+        return await self._words_in(await self._senses.decoder.open(content, "sound"))
+
+    async def _words_in(self, opened: Opened) -> Understood | None:
+        """Return what is said; of silence nobody asks, for what models make of it is made up."""
+        if opened.is_silent or self._senses.listener is None or opened.sound is None:
+            return {"transcript": "" if opened.is_silent else None}
+        if not await self._may_spend():
+            return None
+        sound = Sound(opened.sound)
+        heard = await self._senses.listener.hear(sound, self._job.language)
+        tokens = heard.tokens or round(TOKENS_A_SECOND * opened.seconds)
+        words = f"{heard.words} […]" if opened.is_cut and heard.words else heard.words
+        return {"transcript": words, "tokens": tokens}
+
+    async def _watch(self, content: bytes) -> Understood | None:
+        opened = await self._senses.decoder.open(content, "video")
+        try:
+            heard = await self._words_in(opened)
+        except NotUnderstood as error:
+            if not error.final or not opened.pictures:
+                raise
+            heard = {"transcript": None}  # it is seen all the same
+        if heard is None:
+            return None
+        seen = await self._shown(opened)
+        if seen is None:
+            return None
+        return {**heard, **seen, "tokens": heard.get("tokens", 0) + seen.get("tokens", 0)}
+
+    async def _see(self, content: bytes) -> Understood | None:
+        return await self._shown(await self._senses.decoder.open(content))
+
+    async def _shown(self, opened: Opened) -> Understood | None:
+        words = words_of(opened)
+        describer = self._senses.describer
+        if describer is None or not opened.pictures:
+            return {"description": words, "pictures": opened.pictures}
+        if not await self._may_spend():
+            return None
+        shown, tokens = await describer.describe(opened.pictures)
+        return {"description": shown if words is None else f"{words}: {shown}", "tokens": tokens}
+
+    async def _may_spend(self) -> bool:
+        asked = BeginMediaJob(**self._job.held, policy=self._senses.budgets)
+        begun = await begin_media_job(self._senses.database, asked)
+        if isinstance(begun, Refusal):
+            self._log_failure(f"not put into words: {begun.refused}")
+        return not isinstance(begun, Refusal)
+
+    async def _fetch(self, most: int) -> bytes:
+        """Return the media's bytes. Raises NotUnderstood."""
+        job = self._job
+        if job.wa_id is None:
+            raise NotUnderstood("its message has no id", final=True)
+        try:
+            instance = self._senses.keys.instance(job)
+            media = await self._senses.evolution.media(instance, job.wa_id, most)
+        except AnswerTooLarge as error:
+            raise NotUnderstood(str(error), final=True) from error
+        except EvolutionAway as error:
+            raise NotUnderstood(str(error), final=False) from error
+        except EvolutionError as error:
+            raise NotUnderstood(str(error), final=True) from error
+        try:
+            return await asyncio.to_thread(base64.b64decode, media.base64, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise NotUnderstood("what Evolution gave is no base64", final=True) from error
+
+    async def _fail(self, error: NotUnderstood) -> None:
+        asked = FailMediaJob(
+            **self._job.held,
+            error=str(error),
+            final=error.final,
+            max_attempts=self._senses.max_attempts,
+            base_seconds=self._senses.retry_base,
+        )
+        answer = await fail_media_job(self._senses.database, asked)
+        self._told(answer)
+        self._log_failure(f"not put into words: {error}")
+
+    async def _give_back(self) -> None:
+        asked = FailMediaJob(
+            **self._job.held,
+            error="the router was stopped before it was understood",
+            final=False,
+            max_attempts=self._senses.max_attempts,
+            base_seconds=0,
+            given_back=True,
+        )
+        try:
+            await fail_media_job(self._senses.database, asked)
+        except StateError as error:
+            self._log_failure(f"the lease will bring it back: {error}")
+
+    def _told(self, answer: MediaJobFinished | MediaJobFailed | Refusal) -> None:
+        if not isinstance(answer, Refusal) and answer.due_in is not None:
+            self._senses.wake_turns(answer.due_in)
+
+    def _log_failure(self, text: str) -> None:
+        log_event(
+            _log,
+            Action.MEDIA_NOT_UNDERSTOOD,
+            text,
+            level=logging.WARNING,
+            tenant_id=self._job.tenant_id,
+            session_id=self._job.session_id,
+            job_id=self._job.job_id,
+        )

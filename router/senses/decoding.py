@@ -1,0 +1,133 @@
+"""Has a stranger's file opened by a program of its own (`decoder`), which has limits."""
+
+import asyncio
+import base64
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+from router.senses.hearing import NotUnderstood
+
+_PROGRAM = Path(__file__).with_name("decoder.py")
+_AT_ONCE = 2  # processors are few, and files are many
+SECONDS = 45.0
+"""Of the clock; of the processor it has fewer."""
+WAIT = 30.0
+"""For a place."""
+_LONGEST_ANSWER = 8_000_000  # bytes
+_STEP = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is in a file: pictures as JPEGs in base64, text, sound as Ogg/Opus, all made anew.
+
+    `what` says what the file is.
+    """
+
+    what: str
+    pictures: tuple[str, ...] = field(default=(), repr=False)
+    text: str | None = field(default=None, repr=False)
+    pages: int | None = None
+    pages_read: int | None = None
+    is_cut: bool = False
+    sound: bytes | None = field(default=None, repr=False)
+    seconds: float = 0.0
+    is_silent: bool = False
+
+
+As: TypeAlias = Literal["file", "sound", "video"]
+
+
+class Decoder:
+    """Opens files, a few at once."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._seconds = seconds
+
+    async def open(self, content: bytes, way: As = "file") -> Opened:
+        """Return what is in the file, opened as that. Raises NotUnderstood."""
+        try:
+            async with asyncio.timeout(WAIT):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise NotUnderstood("too many files are being opened", final=False) from error
+        try:
+            answer = await self._ask(content, way)
+        finally:
+            self._places.release()
+        return _read(answer)
+
+    async def _ask(self, content: bytes, way: As) -> bytes:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            str(_PROGRAM),
+            way,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},  # no key of ours is where a stranger's file is opened
+        )
+        try:
+            async with asyncio.timeout(self._seconds):
+                giving = asyncio.create_task(_give(program, content))
+                try:
+                    answer = await _all_of(program)
+                finally:
+                    giving.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await giving
+                await program.wait()
+        except TimeoutError as error:
+            raise NotUnderstood("it took too long to be opened", final=True) from error
+        finally:
+            with suppress(ProcessLookupError):
+                program.kill()
+            await program.wait()
+        if not answer:
+            raise NotUnderstood("it broke the program that opened it", final=True)
+        return answer
+
+
+async def _give(program: asyncio.subprocess.Process, content: bytes) -> None:
+    assert program.stdin is not None  # noqa: S101 - it is a pipe
+    with suppress(ConnectionError):  # it ended before it had read all
+        program.stdin.write(content)
+        await program.stdin.drain()
+        program.stdin.close()
+
+
+async def _all_of(program: asyncio.subprocess.Process) -> bytes:
+    assert program.stdout is not None  # noqa: S101 - it is a pipe
+    answer = bytearray()
+    while part := await program.stdout.read(_STEP):
+        answer += part
+        if len(answer) > _LONGEST_ANSWER:
+            raise NotUnderstood("what is in it is too large", final=True)
+    return bytes(answer)
+
+
+def _read(answer: bytes) -> Opened:
+    try:
+        told: dict[str, Any] = orjson.loads(answer)
+        if "refused" in told:
+            raise NotUnderstood(str(told["refused"])[:200], final=True)
+        return Opened(
+            what=str(told["what"]),
+            pictures=tuple(map(str, told.get("pictures", ()))),
+            text=told.get("text"),
+            pages=told.get("pages"),
+            pages_read=told.get("pages_read"),
+            is_cut=bool(told.get("is_cut")),
+            sound=base64.b64decode(told["sound"]) if "sound" in told else None,
+            seconds=float(told.get("seconds", 0)),
+            is_silent=bool(told.get("is_silent")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NotUnderstood("it broke the program that opened it", final=True) from error

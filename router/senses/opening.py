@@ -1,0 +1,70 @@
+"""Puts together what understands media, from the configuration."""
+
+from collections.abc import Callable, Mapping
+
+from router.configuration.settings import Settings
+from router.evolution.client import EvolutionClient
+from router.http.bodies import Bodies
+from router.llm.provider import LlmProvider
+from router.senses.attempt import MediaAttempt, Senses
+from router.senses.decoding import SECONDS, WAIT, Decoder
+from router.senses.hearing import Listener
+from router.senses.seeing import Describer
+from router.senses.transcriptions import Transcriptions
+from router.senses.understander import JobLimits, Understander
+from router.state.database import Database
+from router.tenants.instance import InstanceKeys
+from router.tenants.policy import budgets
+
+_PARALLEL = 8
+_ATTEMPTS = 4
+_FETCH = 45.0  # seconds to wait for others of the same instance, and to fetch
+_MARGIN = 10.0
+
+
+def make_listener(settings: Settings) -> Listener | None:
+    """Return what puts sound into words, not loaded yet; None where nothing does."""
+    if not settings.hears:
+        return None
+    return Transcriptions(
+        settings.stt_base_url, settings.stt_api_key, settings.stt_model, settings.stt_timeout
+    )
+
+
+def make_describer(settings: Settings, providers: Mapping[str, LlmProvider]) -> Describer | None:
+    """Return who describes pictures; None where the LLM that answers is shown them itself."""
+    provider = providers[settings.llm_provider]
+    return Describer(provider) if settings.n8n_enabled and provider.has_key else None
+
+
+def make_understander(
+    settings: Settings,
+    database: Database,
+    evolution: EvolutionClient,
+    listener: Listener | None,
+    describer: Describer | None,
+    bodies: Bodies,
+    wake_turns: Callable[[float], None],
+) -> Understander:
+    """Return the loop, not running. `evolution` has a pool of its own."""
+    senses = Senses(
+        database=database,
+        evolution=evolution,
+        keys=InstanceKeys.of(settings),
+        listener=listener,
+        decoder=Decoder(),
+        describer=describer,
+        bodies=bodies,
+        budgets=budgets(settings),
+        most_bytes=settings.max_media_bytes,
+        max_attempts=_ATTEMPTS,
+        retry_base=settings.retry_base_seconds,
+        wake_turns=wake_turns,
+    )
+    limits = JobLimits(
+        parallel=_PARALLEL,
+        lease=_FETCH + WAIT + SECONDS + settings.stt_timeout + _MARGIN,
+        max_attempts=_ATTEMPTS,
+        poll=settings.poll_seconds,
+    )
+    return Understander(database, limits, lambda job: MediaAttempt(job, senses))

@@ -1,0 +1,171 @@
+"""The work of putting media into words: database/schema/0660_media.sql."""
+
+from typing import Annotated, TypeAlias, TypedDict
+
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Done,
+    Items,
+    Moment,
+    NotRead,
+    Refusal,
+    StoredInstance,
+    Text,
+    Values,
+    call,
+    call_or_refused,
+    each_by_itself,
+)
+from router.state.database import Database
+
+
+class HeldMediaJob(TypedDict):
+    """A job's id and token: what every call about an attempt at it shows."""
+
+    job_id: int
+    token: str
+
+
+class ClaimedMediaJob(StoredInstance):
+    """One attempt at a job. `seconds` and `bytes` are what WhatsApp said of the media."""
+
+    job_id: int
+    token: str
+    attempt: int
+    message_id: int
+    session_id: int
+    wa_id: str | None
+    kind: str
+    seconds: float | None
+    bytes: int | None
+    language: str | None
+
+    @property
+    def name(self) -> str:
+        """What the log calls it: its id."""
+        return str(self.job_id)
+
+    @property
+    def held(self) -> HeldMediaJob:
+        """What every SQL call about this attempt must show."""
+        return {"job_id": self.job_id, "token": self.token}
+
+
+class ClaimMediaJobs(Asked):
+    """Who claims how many jobs, and what a tenant may have."""
+
+    limit: int
+    lease_seconds: float
+    max_attempts: int
+    after_tenant: int | None = None
+    tenant_max: int | None = None
+    own: dict[str, int] | None = None
+    own_max: int | None = None
+    sitting: dict[str, int] | None = None
+    own_times: float | None = None
+
+
+JobOrNot: TypeAlias = ClaimedMediaJob | NotRead
+
+
+class ClaimedMediaJobs(Answer):
+    """What was claimed; one that cannot be read costs no other its attempt."""
+
+    jobs: Annotated[tuple[JobOrNot, ...], each_by_itself(ClaimedMediaJob, "job_id")]
+    now: Moment
+    after_tenant: int
+    more: bool
+    next_due_at: Moment | None
+
+
+async def claim_media_jobs(database: Database, asked: ClaimMediaJobs) -> ClaimedMediaJobs:
+    """Take due jobs for one attempt each."""
+    return await call(database, "claim_media_jobs", asked, ClaimedMediaJobs)
+
+
+class BeginMediaJob(Asked):
+    """An attempt that is about to ask what costs money."""
+
+    job_id: int
+    token: str
+    policy: Values
+
+
+async def begin_media_job(database: Database, asked: BeginMediaJob) -> Done | Refusal:
+    """Ask whether the budget has room for it."""
+    return await call_or_refused(database, "begin_media_job", asked, Done, Refusal)
+
+
+class FinishMediaJob(Asked):
+    """What the media says, in words; an empty transcript: there was nothing to be heard."""
+
+    job_id: int
+    token: str
+    transcript: Text | None = None
+    description: Text | None = None
+    pictures: tuple[str, ...] | None = None
+    tokens: int | None = None
+
+
+class MediaJobFinished(Done):
+    """It is noted; in `due_in` seconds the turn is due that waited for it."""
+
+    due_in: float | None = None
+
+
+async def finish_media_job(database: Database, asked: FinishMediaJob) -> MediaJobFinished | Refusal:
+    """Put the words beside the message, and let its turn go on."""
+    return await call_or_refused(database, "finish_media_job", asked, MediaJobFinished, Refusal)
+
+
+class ReadPictures(Asked):
+    """Which attempt at a turn asks, and how many it can show."""
+
+    turn_id: int
+    token: str
+    most: int
+
+
+class StoredPicture(Answer):
+    """A JPEG in base64, of a message."""
+
+    message_id: int
+    kind: str
+    jpeg: str
+
+
+class PicturesRead(Answer):
+    """What the LLM is to be shown, the oldest first, and how many of the turn's were too many."""
+
+    pictures: Items[StoredPicture]
+    left_out: int
+
+
+async def read_pictures(database: Database, asked: ReadPictures) -> PicturesRead | Refusal:
+    """Return what the LLM is shown for a turn."""
+    return await call_or_refused(database, "read_pictures", asked, PicturesRead, Refusal)
+
+
+class FailMediaJob(Asked):
+    """An attempt that brought no words, and when it may be tried again."""
+
+    job_id: int
+    token: str
+    error: Text
+    final: bool
+    max_attempts: int
+    base_seconds: float
+    given_back: bool | None = None
+
+
+class MediaJobFailed(Answer):
+    """What has become of the job; see MediaJobFinished."""
+
+    state: str
+    due_in: float | None = None
+
+
+async def fail_media_job(database: Database, asked: FailMediaJob) -> MediaJobFailed | Refusal:
+    """Note that there are no words."""
+    return await call_or_refused(database, "fail_media_job", asked, MediaJobFailed, Refusal)

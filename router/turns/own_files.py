@@ -1,0 +1,96 @@
+"""The business's own files in a reply: sent where the model has written a file's name."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from router.evolution.errors import MediaRefused
+from router.replies.making import Part
+from router.sending.outcomes import SendFailed
+from router.sending.outgoing import Outgoing
+from router.sending.paths import MEDIA_PATH, STICKER_PATH
+from router.state.calls.claimed_turn import OwnFile
+from router.state.calls.files import ReadFile, read_file
+from router.state.database import Database
+
+OWN = "own-file:"
+"""Before the name that stands in a part where the content goes."""
+_MARK = re.compile(
+    r"[ \t]*\[{1,2}\s*(?:image|imagem|imagen|file|arquivo|archivo|sticker|video|audio|document)"
+    r"\s*:\s*([^\[\]\n]{0,200}?)\s*\]{1,2}[ \t]*",
+    re.IGNORECASE,
+)
+_MOST = 5  # of one reply
+_FIELDS = ("media", "sticker")
+
+
+def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part, ...]:
+    """Return the parts with the files where they are named; no such mark is left in a text."""
+    known = {each.name: each for each in files}
+    said: list[Part] = []
+    sent: set[str] = set()
+
+    def taken_apart(text: str) -> list[Part]:
+        pieces: list[Part] = []
+        last = 0
+        for mark in _MARK.finditer(text):
+            pieces += _text(text[last : mark.start()])
+            last = mark.end()
+            found = known.get(mark[1].lower())
+            if found is not None and found.name not in sent and len(sent) < _MOST:
+                sent.add(found.name)
+                pieces.append(_part(found))
+        return [*pieces, *_text(text[last:])]
+
+    for part in parts:
+        if isinstance(part, str):
+            said += taken_apart(part)
+        elif "text" in part:
+            said += _handed_off(part, taken_apart(part["text"]))
+        else:
+            said.append(part)
+    return tuple(said)
+
+
+def _handed_off(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
+    """Return the files that a handoff's text names, and behind them the handoff with the rest."""
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    rest = {name: value for name, value in part.items() if name != "text"}
+    told: Part = {"text": "\n\n".join(texts), **rest} if texts else rest
+    return [*(piece for piece in pieces if not isinstance(piece, str)), told]
+
+
+class OwnFiles:
+    """Gives what is in them, before the fence."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def filled(self, message: Outgoing, tenant_id: int) -> Outgoing:
+        """Return the message with the file's content; it stays the same message.
+
+        Raises SendFailed where the file is there no more.
+        """
+        for field in _FIELDS:
+            value = message.body.get(field)
+            if isinstance(value, str) and value.startswith(OWN):
+                asked = ReadFile(tenant_id=tenant_id, name=value.removeprefix(OWN))
+                content = (await read_file(self._database, asked)).content
+                if content is None:
+                    why = f"the business has removed its file {asked.name}"
+                    raise SendFailed(MediaRefused(why))
+                return replace(message, body={**message.body, field: content})
+        return message
+
+
+def _text(text: str) -> tuple[str, ...]:
+    return (text.strip(),) if text.strip() else ()
+
+
+def _part(file: OwnFile) -> Part:
+    content = OWN + file.name
+    if file.kind == "sticker":
+        return {"path": STICKER_PATH, "body": {"sticker": content}}
+    body = {"mediatype": file.kind, "media": content, "fileName": file.file_name}
+    return {"path": MEDIA_PATH, "body": body}

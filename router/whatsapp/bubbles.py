@@ -1,0 +1,112 @@
+"""Splits a reply into a few messages, as a person writes them: between paragraphs alone. Pure.
+
+What belongs together stays in one message: a list with the line that announces it, a block of code,
+a quote, a link or a price with what it is of. Nothing is cut inside of a paragraph.
+"""
+
+import re
+from collections.abc import Iterator
+
+_SHORT = 100  # characters: so little is one message, however it is written
+_MOST_UNITS = 40  # more of them are put together first, so that the work is bounded
+_GAP = re.compile(r"\n[^\S\n]*\n\s*")
+_FENCE = "```"
+_QUOTES = "\"'\u2018\u2019\u201c\u201d«»"
+_ITEM = re.compile(rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|[0-9]{{1,3}}[.)º°-]|[a-zA-Z][.)]\s)")
+_ANNOUNCES = re.compile(rf"[:\uff1a;,\u2013\u2014-][*_~{_QUOTES}]*\Z")
+_LINK = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+", re.IGNORECASE)
+_PRICE = re.compile(
+    r"(?:R\$|US\$|[$€£]|\b(?:BRL|USD|EUR|GBP)\b)\s?[0-9]"
+    r"|[0-9]\s?(?:€|£|\breais\b|\beuros?\b|\bd[oó]lares\b|\bdollars\b)",
+    re.IGNORECASE,
+)
+_CONTINUES = re.compile(r"[a-zà-öø-ÿ)\]]|\s")
+_LINE_OF_A_LIST = 80  # characters of a short line that has a price or a link in it
+
+
+def bubbles_of(text: str, most: int) -> tuple[str, ...]:
+    """Return the messages in which `text` is sent, `most` of them at most, in their order.
+
+    Each is a piece of it as it stands; between two of them nothing but white space is left out.
+    """
+    if most <= 1 or len(text) <= _SHORT:
+        return (text,)
+    units = _bounded(list(_units(text)), len(text))
+    while len(units) > most:
+        nearest = min(
+            range(len(units) - 1),
+            key=lambda place: len(units[place][0]) + len(units[place + 1][0]),
+        )
+        units[nearest : nearest + 2] = [_joined(units[nearest], units[nearest + 1])]
+    return tuple(unit for unit, _ in units)
+
+
+_Unit = tuple[str, str]  # the text, and the white space behind it
+
+
+def _joined(first: _Unit, second: _Unit) -> _Unit:
+    return first[0] + first[1] + second[0], second[1]
+
+
+def _bounded(units: list[_Unit], length: int) -> list[_Unit]:
+    """Put small ones together where there are very many."""
+    if len(units) <= _MOST_UNITS:
+        return units
+    enough = length // _MOST_UNITS
+    kept: list[_Unit] = []
+    for unit in units:
+        if kept and len(kept[-1][0]) < enough:
+            kept[-1] = _joined(kept[-1], unit)
+        else:
+            kept.append(unit)
+    return kept
+
+
+def _units(text: str) -> Iterator[_Unit]:
+    """Yield what must not be divided, with the white space behind each."""
+    begins, last, fences = 0, 0, 0
+    for gap in _GAP.finditer(text):
+        before = text[last : gap.start()]
+        fences += before.count(_FENCE)
+        # White space before a line is a part of that line.
+        after = text[gap.end() - _indent(gap.group()) :]
+        if fences % 2 == 0 and not _belong_together(before, after.partition("\n\n")[0]):
+            yield text[begins : gap.start()], text[gap.start() : gap.end()]
+            begins = gap.end()
+        last = gap.end()
+    yield text[begins:], ""
+
+
+def _indent(gap: str) -> int:
+    return len(gap) - gap.rindex("\n") - 1
+
+
+def _belong_together(before: str, after: str) -> bool:
+    """Whether two paragraphs that follow each other are one thing."""
+    last = before.rstrip().rpartition("\n")[2].strip()
+    first = after.partition("\n")[0]
+    if _ANNOUNCES.search(last) or _CONTINUES.match(first):
+        return True
+    if _is_item(last) and _is_item(first):  # items of a list, lines of a quote
+        return True
+    if _is_bare(first):
+        return True
+    return _is_of_a_list(last) and _is_of_a_list(first)
+
+
+def _is_item(line: str) -> bool:
+    return _ITEM.match(line) is not None
+
+
+def _is_bare(line: str) -> bool:
+    """Whether it is a link or a price and nothing that says of what."""
+    rest = _LINK.sub(" ", line)
+    if rest == line and _PRICE.search(line) is None:
+        return False
+    return not any(len(word) > 3 and word.isalpha() for word in rest.split())
+
+
+def _is_of_a_list(line: str) -> bool:
+    if len(line) > _LINE_OF_A_LIST:
+        return False
+    return _PRICE.search(line) is not None or _LINK.search(line) is not None

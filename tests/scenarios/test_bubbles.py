@@ -1,0 +1,119 @@
+"""A reply in several messages: who may stop it, what is then not said, and how it is typed."""
+
+import asyncio
+
+from loopback.anthropic import Anthropic
+from loopback.evolution import Evolution
+from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
+
+FIRST = "Temos bolo de cenoura hoje, saiu do forno agora há pouco e está uma delícia."
+SECOND = "Se quiser, posso separar um para você buscar ainda hoje, até as seis da tarde."
+THIRD = "Qual horário fica melhor para você passar aqui na loja?"
+REPLY = f"{FIRST}\n\n{SECOND}\n\n{THIRD}"
+
+
+async def _unsaid(stage: Stage, turn_id: int) -> int | None:
+    told = await stage.database.call(
+        "tell_turn", {"tenant_id": stage.tenant_id, "turn_id": turn_id}
+    )
+    (closed,) = [each for each in told["happenings"] if each["kind"] == "closed"]
+    return closed.get("unsaid")
+
+
+@BOTH_HANDLERS
+async def test_a_reply_comes_as_a_person_writes_it_and_is_asked_for_once(stage: Stage):
+    stage.llm.answers(REPLY)
+    await stage.maria.writes("tem bolo?")
+    await stage.maria.answered(3)
+    (turn,) = await stage.turns_end()
+    assert stage.maria.replies == [FIRST, SECOND, THIRD]
+    assert (turn["state"], turn["incomplete"], len(turn["reply"])) == ("sent", False, 3)
+    assert len(stage.llm.requests) == 1
+    assert not await stage.paused()  # no echo of them was taken for a human's
+
+
+@BOTH_HANDLERS
+async def test_one_message_where_the_tenant_wants_one(stage: Stage):
+    await stage.change(max_bubbles=1)
+    stage.llm.answers(REPLY)
+    await stage.maria.writes("tem bolo?")
+    await stage.maria.answered()
+    await stage.turns_end()
+    assert stage.maria.replies == [REPLY]
+
+
+@BOTH_HANDLERS
+async def test_a_humans_word_stops_what_is_left_and_that_is_told(stage: Stage):
+    stage.llm.answers(REPLY)
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    gate.open()
+    (turn,) = await stage.turns_end()
+    assert stage.maria.replies == [FIRST]
+    assert (turn["state"], turn["incomplete"], turn["reason"]) == ("sent", True, "takeover")
+    assert await _unsaid(stage, turn["id"]) == 2
+    assert await stage.paused()
+
+
+@BOTH_HANDLERS
+async def test_a_new_message_stops_what_is_left_where_the_tenant_says_so(stage: Stage):
+    await stage.change(new_message_stops=True)
+    stage.llm.answers(REPLY, "Fubá também temos!")
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    await stage.maria.writes("de fubá, quero dizer")
+    gate.open()
+    await stage.maria.answered(2)
+    first, second = await stage.turns_end()
+    assert stage.maria.replies == [FIRST, "Fubá também temos!"]
+    assert (first["state"], first["incomplete"]) == ("sent", True)
+    assert (first["reason"], await _unsaid(stage, first["id"])) == ("new_message", 2)
+    assert (second["state"], second["incomplete"]) == ("sent", False)
+
+
+@BOTH_HANDLERS
+async def test_a_new_message_waits_for_all_that_is_said_where_it_does_not(stage: Stage):
+    stage.llm.answers(REPLY, "Fubá também temos!")
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    await stage.maria.writes("e de fubá?")
+    gate.open()
+    await stage.maria.answered(4)
+    await stage.turns_end()
+    assert stage.maria.replies == [FIRST, SECOND, THIRD, "Fubá também temos!"]
+
+
+async def test_typing_is_shown_before_each_fence_and_the_owner_may_write_meanwhile(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    slowly = {"TYPING_SECONDS": "1", "TYPING_SPEED": "1", "TYPING_MOST_SECONDS": "3"}
+    async with performance(database_url, evolution, llm, **slowly) as stage:
+        stage.llm.answers(REPLY)
+        await stage.maria.writes("tem bolo?")
+        await stage.maria.answered(1)
+        (typing,) = await stage.shop.called("sendPresence")
+        assert typing.body["delay"] == 3000  # the most, not the 77 s of so many characters
+        sending = await stage.sql("select * from messages where send_state = 'sending'")
+        assert sending == []  # no fence is open while it is typed
+        await stage.shop.owner.writes(stage.maria, "deixa comigo")
+        (turn,) = await stage.turns_end()
+        assert stage.maria.replies == [FIRST]
+        assert (turn["state"], turn["incomplete"]) == ("sent", True)
+
+
+async def test_all_the_typing_of_a_reply_has_one_bound(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    slowly = {"TYPING_SECONDS": "1", "TYPING_SPEED": "100", "TYPING_MOST_SECONDS": "1.2"}
+    async with performance(database_url, evolution, llm, **slowly) as stage:
+        stage.llm.answers(REPLY)
+        await stage.maria.writes("tem bolo?")
+        async with asyncio.timeout(20):
+            await stage.maria.answered(3)
+        await stage.turns_end()
+        shown = [call.body["delay"] for call in stage.shop.calls("sendPresence")]
+        assert shown == [780, 420]

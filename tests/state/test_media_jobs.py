@@ -1,0 +1,228 @@
+"""Putting media into words: made with its message, done once, waited for within bounds."""
+
+from typing import Any
+
+import pytest
+
+from tests.state.conversation import JOAO, POLICY, Conversation, Json
+
+HEARING = {**POLICY, "senses": ["ptt"], "media_wait_seconds": 20}
+
+
+async def says(talk: Conversation, wa_id: str | None = None, **how: Any) -> Json:
+    """Maria sends a voice message; the decision about it."""
+    event = talk.message("[voice message, 7 seconds]", kind="ptt", wa_id=wa_id, **how)
+    event["media"] = {"seconds": 7, "bytes": 1000, "ptt": True}
+    return (await talk.ingest(event, policy=HEARING))[0]
+
+
+async def claim(talk: Conversation, limit: int = 9, **more: Any) -> list[Json]:
+    asked = {"limit": limit, "lease_seconds": 60, "max_attempts": 3}
+    return list((await talk.database.call("claim_media_jobs", asked | more))["jobs"])
+
+
+def held(job: Json) -> Json:
+    return {"job_id": job["job_id"], "token": job["token"]}
+
+
+async def finish(talk: Conversation, job: Json, words: str = "bolo", **more: Any) -> Json:
+    answer: Json = await talk.database.call(
+        "finish_media_job", {**held(job), "transcript": words, **more}
+    )
+    return answer
+
+
+async def fail(talk: Conversation, job: Json, *, final: bool = False, **more: Any) -> Json:
+    asked = {"error": "no", "final": final, "max_attempts": 3, "base_seconds": 2, **more}
+    answer: Json = await talk.database.call("fail_media_job", {**held(job), **asked})
+    return answer
+
+
+async def test_a_job_is_made_with_its_message_and_claimed_once(talk: Conversation):
+    decision = await says(talk, "AC01")
+    assert decision["due_in"] == pytest.approx(20, abs=2)
+    (job,) = await claim(talk)
+    assert (job["wa_id"], job["kind"], job["seconds"], job["attempt"]) == ("AC01", "ptt", 7, 1)
+    assert await claim(talk) == []
+    await says(talk, "AC01")  # the webhook comes again
+    assert await talk.value("select count(*) from media_jobs") == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"), [("understand_media", False), ("unanswered_kinds", ["ptt"])]
+)
+async def test_no_job_is_made_where_nobody_is_to_listen(talk: Conversation, rule: str, value: Any):
+    await talk.set_rule(rule, value)
+    await says(talk)
+    assert await claim(talk) == []
+
+
+async def test_nor_for_other_kinds_nor_by_routers_that_do_not_listen(talk: Conversation):
+    image = talk.message("[image]", kind="image") | {"media": {"bytes": 1}}
+    await talk.ingest(image, policy=HEARING)
+    voice = talk.message("[voice message]", kind="ptt") | {"media": {"bytes": 1}}
+    assert (await talk.ingest(voice))[0]["due_in"] == 2
+    assert await claim(talk) == []
+
+
+async def test_the_turn_is_due_as_its_debounce_says_once_all_is_heard(talk: Conversation):
+    await says(talk)
+    await says(talk)
+    first, second = await claim(talk)
+    await talk.travel(seconds=5)
+    assert await talk.claim() == []
+    assert "due_in" not in await finish(talk, first)
+    assert await talk.claim() == []
+    assert await finish(talk, second) == {"ok": True, "due_in": 0}
+    (turn,) = await talk.claim()
+    assert [m["transcript"] for m in turn["history"]] == ["bolo", "bolo"]
+    assert not any(m["unheard"] for m in turn["history"])
+
+
+async def test_words_that_are_there_at_once_make_nothing_sooner(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    assert 1 < (await finish(talk, job))["due_in"] <= 2  # the debounce is not over
+
+
+async def test_a_text_that_joins_moves_the_debounce_and_not_what_is_waited_for(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await talk.travel(seconds=9)
+    assert (await talk.maria_writes("alô?"))["due_in"] > 10
+    assert 0 < (await finish(talk, job))["due_in"] <= 2
+
+
+async def test_it_is_waited_for_no_longer_than_the_bound(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await talk.travel(seconds=21)
+    (turn,) = await talk.claim()
+    (message,) = turn["history"]
+    assert (message["transcript"], message["unheard"]) == (None, True)
+    await finish(talk, job)
+    assert await talk.claim() == []
+    assert await talk.value("select transcript from messages where kind = 'ptt'") == "bolo"
+
+
+async def test_many_voice_messages_move_the_bound_no_further(talk: Conversation):
+    for _ in range(30):
+        await says(talk)
+        await talk.travel(seconds=2)
+    (due,) = await talk.sql("select run_after - created_at as after from turns")
+    assert due["after"].total_seconds() <= 10 + 20 + 1
+
+
+async def test_what_failed_for_good_is_not_waited_for(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await talk.travel(seconds=3)
+    assert await fail(talk, job, final=True) == {"state": "failed", "due_in": 0}
+    (turn,) = await talk.claim()
+    assert turn["history"][0]["unheard"]
+
+
+async def test_it_is_tried_again_until_its_attempts_are_used_up(talk: Conversation):
+    await says(talk)
+    states = []
+    for _ in range(3):
+        (job,) = await claim(talk)
+        states.append((await fail(talk, job))["state"])
+        await talk.travel(seconds=60)
+    assert states == ["pending", "pending", "failed"]
+    assert await claim(talk) == []
+
+
+async def test_a_lapsed_lease_brings_it_back_and_the_old_token_is_worthless(talk: Conversation):
+    await says(talk)
+    (old,) = await claim(talk)
+    await talk.travel(seconds=61)
+    (new,) = await claim(talk)
+    assert new["attempt"] == 2
+    assert await finish(talk, old) == {"refused": "stale"}
+    assert (await finish(talk, new))["ok"]
+    assert await finish(talk, new) == {"refused": "superseded"}
+    assert await talk.value("select tokens from media_jobs") == 0
+
+
+async def test_one_that_kills_whoever_works_on_it_ends(talk: Conversation):
+    await says(talk)
+    for _ in range(3):
+        assert len(await claim(talk)) == 1
+        await talk.travel(seconds=61)
+    assert await claim(talk) == []
+    assert await talk.value("select state from media_jobs") == "failed"
+
+
+async def test_what_is_given_back_costs_no_attempt(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await fail(talk, job, given_back=True)
+    (again,) = await claim(talk)
+    assert again["attempt"] == 1
+
+
+async def test_it_goes_with_its_message(talk: Conversation):
+    await says(talk, "AC01")
+    (job,) = await claim(talk)
+    await talk.sql("delete from messages where wa_id = 'AC01'")
+    assert await finish(talk, job) == {"refused": "stale"}
+
+
+async def test_of_a_deleted_message_nothing_is_kept(talk: Conversation):
+    await says(talk, "AC01")
+    (job,) = await claim(talk)
+    await talk.sql("update messages set deleted_at = now() where wa_id = 'AC01'")
+    await finish(talk, job)
+    assert await talk.value("select transcript from messages") is None
+
+
+async def test_what_it_cost_is_spent_and_a_used_up_budget_refuses_it(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    policy = {"daily_tokens": 100}
+    assert await talk.database.call("begin_media_job", {**held(job), "policy": policy}) == {
+        "ok": True
+    }
+    await finish(talk, job, tokens=100)
+    assert [row["tokens"] for row in await talk.sql("select tokens from spending")] == [100, 100]
+    await says(talk)
+    (job,) = await claim(talk)
+    refused = await talk.database.call("begin_media_job", {**held(job), "policy": policy})
+    assert refused == {"refused": "budget"}
+    assert await talk.value("select state from media_jobs order by id desc limit 1") == "failed"
+
+
+async def test_in_a_pause_it_is_heard_and_nothing_waits(talk: Conversation):
+    await talk.maria_writes("oi")
+    await talk.owner_writes("Oi, Maria!")
+    decision = await says(talk)
+    assert decision["decision"] == "paused"
+    (job,) = await claim(talk)
+    assert await finish(talk, job) == {"ok": True}
+
+
+async def test_a_flood_of_one_tenant_leaves_room_for_the_next(talk: Conversation):
+    await talk.open_shop("other")
+    for _ in range(50):
+        await says(talk)
+    await says(talk, instance="other", jids=(JOAO,))
+    jobs = await claim(talk, limit=8, own={}, own_times=3)
+    of_flood = [job for job in jobs if job["instance_name"] == "shop"]
+    assert len(of_flood) <= 6
+    assert "other" in {job["instance_name"] for job in jobs}
+    rest = await claim(talk, limit=8 - len(jobs), own={"1": len(of_flood)}, own_times=3)
+    assert rest == []
+
+
+async def test_a_merged_turn_waits_for_what_the_other_waited_for(talk: Conversation):
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await says(talk)
+    (job,) = await claim(talk)
+    await talk.database.call("release_turn", {"turn_id": turn["turn_id"], "token": turn["token"]})
+    assert await talk.claim() == []
+    await talk.travel(seconds=3)
+    await finish(talk, job)
+    (again,) = await talk.claim()
+    assert [m["transcript"] for m in again["history"]] == [None, "bolo"]

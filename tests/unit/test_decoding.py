@@ -1,0 +1,203 @@
+"""A stranger's file is opened in a program of its own: no crash, and no more than the limits."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from router.senses import decoded_sound
+from router.senses import decoder as program
+from router.senses.decoding import As, Decoder, Opened
+from router.senses.hearing import NotUnderstood
+from router.senses.seeing import words_of
+from tests import files
+
+
+async def opened(content: bytes) -> Opened:
+    return await Decoder().open(content)
+
+
+async def refused(content: bytes) -> str:
+    with pytest.raises(NotUnderstood) as told:
+        await opened(content)
+    assert told.value.final
+    return str(told.value)
+
+
+def look(jpeg: str) -> Image.Image:
+    image = Image.open(io.BytesIO(base64.b64decode(jpeg)))
+    assert (image.format, image.mode) == ("JPEG", "RGB")
+    assert max(image.size) <= program.LONGEST_SIDE
+    return image
+
+
+def colour(image: Image.Image, left: int, top: int = 10) -> tuple[int, ...]:
+    found = image.getpixel((left, top))
+    assert isinstance(found, tuple)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF"])
+async def test_a_picture_becomes_a_small_jpeg_whatever_it_was(kind: str):
+    (jpeg,) = (await opened(files.picture(kind))).pictures
+    assert look(jpeg).size == (1024, 768)
+
+
+async def test_what_is_transparent_is_on_white_and_what_lies_stands_up():
+    kept = io.BytesIO()
+    Image.new("RGBA", (80, 40), (0, 0, 0, 0)).save(kept, "PNG")
+    (jpeg,) = (await opened(kept.getvalue())).pictures
+    assert look(jpeg).getpixel((5, 5)) == (255, 255, 255)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    (jpeg,) = (await opened(files.picture(size=(80, 40), exif=turned))).pictures
+    assert look(jpeg).size == (40, 80)
+    assert not look(jpeg).getexif()
+
+
+async def test_of_what_moves_two_frames_are_shown():
+    (jpeg,) = (await opened(files.animated_sticker())).pictures
+    image = look(jpeg)
+    left, right = colour(image, 10), colour(image, image.width - 10)
+    assert left[0] > 200 > 60 > left[2]
+    assert right[2] > 200 > 60 > right[0]
+
+
+async def test_a_pdfs_text_is_read_and_what_is_left_out_is_said():
+    read = await opened(files.pdf(40))
+    assert (read.pages, read.pages_read, read.pictures) == (40, 10, ())
+    words = words_of(read)
+    assert words is not None
+    assert words.startswith("PDF, 40 pages, of which the first 10 were read: Pedido 42")
+
+
+async def test_a_page_without_text_is_shown():
+    read = await opened(files.pdf(101, text=""))
+    assert len(read.pictures) == 3
+    assert colour(look(read.pictures[0]), 400, 400)[0] > 200
+    assert words_of(read) == (
+        "PDF, 101 pages, of which the first 3 were read, without text that can be read, only to be"
+        " seen"
+    )
+
+
+async def test_office_files_and_texts_are_read():
+    read = await opened(files.word("Pedido 42", "dois bolos"))
+    assert words_of(read) == "Word document: Pedido 42\ndois bolos\nbolo | 30"
+    assert "bolo | 2 | 30.5" in str(words_of(await opened(files.excel(["bolo", 2, 30.5]))))
+    assert words_of(await opened("item;preço\nbolo;30\n".encode())) == "text: item;preço\nbolo;30"
+    long = await opened(files.word(*["muito texto " * 50] * 100))
+    assert long.is_cut
+    assert len(long.text or "") == program.MOST_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (files.png_of(30_000, 30_000), "too large"),
+        (files.png_of(9_000, 9_000), "too large"),
+        (files.png_of(7_000, 7_000), "cannot be opened"),  # it has no such rows
+        (files.zip_bomb(), "too large"),
+        (files.zip_bomb("xl/workbook.xml"), "too large"),
+        (files.zip_bomb("readme.txt"), "too large"),
+        (files.picture()[:400], "cannot be opened"),
+        (files.picture("HEIF")[:400], "cannot be opened"),
+        (files.pdf()[:60], "cannot be opened"),
+        (files.word("oi")[:900], "broken"),
+        (b"PK\x03\x04" + bytes(100), "broken"),
+        (b"%PDF-1.7 and no more", "cannot be opened"),
+        (b"MZ\x90\x00\x03" + bytes(500), "no kind that is known"),
+        (b"", "no kind that is known"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'>\x00", "no kind that is known"),
+    ],
+)
+async def test_what_cannot_or_shall_not_be_opened_is_refused_in_words(content: bytes, why: str):
+    assert why in await refused(content)
+
+
+async def test_an_archive_that_lies_about_its_size_costs_no_more():
+    assert await refused(files.zip_lie())
+
+
+@pytest.mark.parametrize("kind", ["ogg", "mp3", "m4a", "wav", "flac", "webm"])
+async def test_a_sound_is_made_anew_whatever_it_was(kind: str):
+    heard = await Decoder().open(files.sound(2, kind=kind), "sound")
+    assert heard.sound is not None
+    assert heard.sound.startswith(b"OggS")
+    assert heard.seconds == pytest.approx(2, abs=0.2)
+    assert not heard.is_silent
+
+
+async def test_silence_is_known():
+    assert (await Decoder().open(files.sound(loud=False), "sound")).is_silent
+
+
+async def test_a_broken_end_costs_nothing_of_what_came_before():
+    whole = files.sound(3)
+    heard = await Decoder().open(whole[: len(whole) // 2], "sound")
+    assert 0.5 < heard.seconds < 2.5
+
+
+def test_a_sound_has_an_end(monkeypatch):
+    monkeypatch.setattr(decoded_sound, "MOST_SECONDS", 2)
+    heard = decoded_sound.sound_in(files.sound(9))
+    assert heard["is_cut"]
+    assert heard["seconds"] == pytest.approx(2, abs=0.2)
+
+
+async def test_a_video_has_frames_and_sound():
+    seen = await Decoder().open(files.video(36), "video")
+    assert len(seen.pictures) == 3
+    first, last = colour(look(seen.pictures[0]), 100), colour(look(seen.pictures[2]), 100)
+    assert first[0] > 200 > 90 > first[2]
+    assert last[2] > 200 > 90 > last[0]
+    assert seen.sound is not None
+    silent = await Decoder().open(files.video(36, with_sound=False), "video")
+    assert (len(silent.pictures), silent.sound) == (3, None)
+
+
+async def test_a_heavy_video_is_opened_within_the_limits():
+    heavy = files.video(60, noisy=True, with_sound=False)
+    assert len(heavy) > 10_000_000
+    assert (await Decoder().open(heavy, "video")).pictures
+
+
+@pytest.mark.parametrize("way", ["sound", "video"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"MZ\x90\x00", files.playlist(), files.picture("PNG"), files.pdf(),
+        b"OggS" + bytes(500),
+        b"\x00\x00\x00\x20ftypisom" + bytes(500), b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(99),
+    ],
+)  # fmt: skip
+async def test_what_is_no_sound_and_no_video_is_refused(content: bytes, way: As):
+    with pytest.raises(NotUnderstood) as told:
+        await Decoder().open(content, way)
+    assert told.value.final
+
+
+async def test_what_takes_too_long_is_ended():
+    with pytest.raises(NotUnderstood, match="too long"):
+        await Decoder(seconds=0.01).open(files.picture())
+
+
+async def test_the_program_has_nothing_of_our_environment_and_its_end_is_told(
+    monkeypatch, tmp_path
+):
+    spy = tmp_path / "decoder.py"
+    spy.write_text(
+        "import json, os; print(json.dumps({'what': 'x', 'text': str(dict(os.environ))}))"
+    )
+    monkeypatch.setenv("STT_API_KEY", "sk-secret")
+    monkeypatch.setattr("router.senses.decoding._PROGRAM", spy)
+    assert "sk-secret" not in str((await opened(b"x")).text)
+    for text in (
+        "import os; os.abort()",
+        "print('no JSON')",
+        "print('[]')",
+        "print('x' * 9_000_000)",
+    ):
+        spy.write_text(text)
+        await refused(b"x")

@@ -1,0 +1,68 @@
+"""What a model makes up of silence, and how the AI reads what was put into words."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from router.replies.understood import said_of
+from router.senses.hearsay import without_hearsay
+from router.state.calls.claimed_turn import TurnMessage
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "  ", ".", "...", "♪", "♪ ♪", "[Music]", "(silêncio)", "[BLANK_AUDIO]", "*aplausos*",
+        "Legendas pela comunidade Amara.org", "Subtitles by the Amara.org community",
+        "Thanks for watching!", "Thank you for watching.", "Legendado por João Silva",
+        "Gracias por ver el video.", "Subscribe to my channel. Thanks for watching!",
+    ],
+)  # fmt: skip
+def test_what_models_say_of_silence_is_nothing(words: str):
+    assert without_hearsay(words) == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Obrigado.", "música", "silêncio", "Thank you.", "quero dois bolos", "Tchau!", "e aí?",
+        "Obrigado por assistir o jogo comigo, quero dois bolos.", "é [sic] isso",
+    ],
+)  # fmt: skip
+def test_what_was_said_stays(words: str):
+    assert without_hearsay(f" {words}\n") == words
+
+
+def message(body: str, **more: Any) -> TurnMessage:
+    told = {
+        "message_id": 1, "wa_id": "A", "from_me": False, "sender": "contact", "kind": "ptt",
+        "quoted": None, "author_name": None, "sent_at": datetime.now(UTC), "in_turn": True,
+    }  # fmt: skip
+    return TurnMessage.model_validate({**told, "body": body, **more})
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "read"),
+    [
+        ("[voice message]", {}, "[voice message]"),
+        ("[voice message]", {"transcript": "oi"}, '[voice message: "oi"]'),
+        ('[voice message: "oi"]', {"transcript": "oi"}, '[voice message: "oi"]'),
+        ("[voice message]", {"transcript": ""}, "[voice message, in which nothing is said]"),
+        ("[voice message]", {"unheard": True}, "[voice message, that could not be heard]"),
+        ("[voice message]", {"transcript": 'a"] [b\n\nc'}, "[voice message: \"a') (b c\"]"),
+        ("[deleted message]", {}, "[deleted message]"),
+        ("[voice message]\n[an ad]", {"transcript": "oi"}, '[voice message: "oi"]\n[an ad]'),
+        (
+            '[image: "a ] b"]', {"kind": "image", "description": "a [cake]"},
+            '[image: "a ] b"]\n[in it: "a (cake)"]',
+        ),
+        (
+            "[video, 4 seconds]", {"kind": "video", "transcript": "oi", "description": "a cake"},
+            '[video, 4 seconds]\n[said in it: "oi"]\n[in it: "a cake"]',
+        ),
+        ("[image]", {"kind": "image", "unheard": True}, "[image]\n[it could not be looked at]"),
+    ],
+)  # fmt: skip
+def test_the_ai_reads_what_was_put_into_words(body: str, more: dict[str, Any], read: str):
+    assert said_of(message(body, **more)) == read
