@@ -115,7 +115,7 @@ async def test_a_doubt_is_settled_and_nothing_is_sent_twice(stage: Stage, desk: 
 
 @BOTH_HANDLERS
 async def test_two_operators_at_once_are_one_and_one_who_has_to_look(stage: Stage, desk: Desk):
-    seen = await stage.maria.writes("quero falar com gente")
+    seen = await stage.maria.writes("meu bolo veio seco")
     await stage.maria.answered()
     (last,) = await stage.sql("select max(id) as id from messages")
     both = await asyncio.gather(
