@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -141,6 +141,23 @@ class TestN8n:
             "N8N_LEASE_SECONDS": "30",
             **more,
         }
+
+    async def execution(self, execution_id: str) -> dict[str, Any]:
+        """Return what n8n has kept of an execution: its status, and the data to search it by."""
+        connection = await asyncpg.connect(self.server.home.database_url)
+        try:
+            row = await connection.fetchrow(
+                'select status, "workflowId" as workflow_id from execution_entity where id = $1',
+                int(execution_id),
+            )
+            found = await connection.fetch(
+                'select key, value from execution_metadata where "executionId" = $1',
+                int(execution_id),
+            )
+        finally:
+            await connection.close()
+        assert row is not None, f"n8n has not kept execution {execution_id}"
+        return {**row, "custom_data": {each["key"]: each["value"] for each in found}}
 
     async def falls_silent(self) -> None:
         """Wait until no flow runs any more: one may still call a router that is about to stop."""

@@ -13,10 +13,10 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
 from router.http.bodies import Bodies, TooMuch
 from router.logs.events import Action, bind_correlation, log_event
-from router.senses.decoding import Decoder
-from router.senses.files import sound_of
-from router.senses.hearing import Listener, NotUnderstood
+from router.senses.decoding import Decoder, Opened
+from router.senses.hearing import Listener, NotUnderstood, Sound
 from router.senses.seeing import Describer, words_of
+from router.senses.transcriptions import TOKENS_A_SECOND
 from router.state.calls.media_jobs import (
     BeginMediaJob,
     ClaimedMediaJob,
@@ -130,23 +130,47 @@ class MediaAttempt:
             with senses.bodies.keeping_more(str(job.tenant_id)) as keep:
                 keep(_TIMES_IN_MEMORY * most)
                 content = await self._fetch(most)
-                return await (self._hear if job.kind in HEARD else self._see)(content)
+                way = self._hear if job.kind in HEARD else self._see
+                return await (self._watch if job.kind == "video" else way)(content)
         except TooMuch as error:
             raise NotUnderstood(str(error), final=False) from error
 
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
             raise NotUnderstood("nobody listens any more", final=True)
-        sound = sound_of(content)
-        if sound is None:
-            raise NotUnderstood("its bytes are no sound that is known", final=True)
+        return await self._words_in(await self._senses.decoder.open(content, "sound"))
+
+    async def _words_in(self, opened: Opened) -> Understood | None:
+        """Return what is said; of silence nobody asks, for what models make of it is made up."""
+        if opened.is_silent or self._senses.listener is None or opened.sound is None:
+            return {"transcript": "" if opened.is_silent else None}
         if not await self._may_spend():
             return None
+        sound = Sound(opened.sound)
         heard = await self._senses.listener.hear(sound, self._job.language)
-        return {"transcript": heard.words, "tokens": heard.tokens}
+        tokens = heard.tokens or round(TOKENS_A_SECOND * opened.seconds)
+        words = f"{heard.words} […]" if opened.is_cut and heard.words else heard.words
+        return {"transcript": words, "tokens": tokens}
+
+    async def _watch(self, content: bytes) -> Understood | None:
+        opened = await self._senses.decoder.open(content, "video")
+        try:
+            heard = await self._words_in(opened)
+        except NotUnderstood as error:
+            if not error.final or not opened.pictures:
+                raise
+            heard = {"transcript": None}  # it is seen all the same
+        if heard is None:
+            return None
+        seen = await self._shown(opened)
+        if seen is None:
+            return None
+        return {**heard, **seen, "tokens": heard.get("tokens", 0) + seen.get("tokens", 0)}
 
     async def _see(self, content: bytes) -> Understood | None:
-        opened = await self._senses.decoder.open(content)
+        return await self._shown(await self._senses.decoder.open(content))
+
+    async def _shown(self, opened: Opened) -> Understood | None:
         words = words_of(opened)
         describer = self._senses.describer
         if describer is None or not opened.pictures:

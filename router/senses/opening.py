@@ -7,7 +7,7 @@ from router.evolution.client import EvolutionClient
 from router.http.bodies import Bodies
 from router.llm.provider import LlmProvider
 from router.senses.attempt import MediaAttempt, Senses
-from router.senses.decoding import Decoder
+from router.senses.decoding import SECONDS, WAIT, Decoder
 from router.senses.hearing import Listener
 from router.senses.seeing import Describer
 from router.senses.transcriptions import Transcriptions
@@ -63,7 +63,7 @@ def make_understander(
     )
     limits = JobLimits(
         parallel=_PARALLEL,
-        lease=_FETCH + settings.stt_timeout + _MARGIN,
+        lease=_FETCH + WAIT + SECONDS + settings.stt_timeout + _MARGIN,
         max_attempts=_ATTEMPTS,
         poll=settings.poll_seconds,
     )

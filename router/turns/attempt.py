@@ -14,10 +14,19 @@ from typing import Any, Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
-from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmFailed, LlmMisconfigured, Prompt
+from router.llm.provider import (
+    LlmAway,
+    LlmEmpty,
+    LlmError,
+    LlmFailed,
+    LlmMisconfigured,
+    LlmRefused,
+    Prompt,
+)
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
+from router.replies.causes import cause_of
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.hand_over import HAND_OVER
 from router.replies.handoffs import handoff_message, kept_promise, with_words
@@ -29,10 +38,11 @@ from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
+from router.sending.fallback_message import say_fallback
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
-from router.sending.speakers import closed, reply_part
+from router.sending.speakers import Failing, closed, reply_part
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import HandOff, hand_off
@@ -40,6 +50,7 @@ from router.state.calls.model import Refusal
 from router.state.calls.sends import GiveUpPart, give_up_part
 from router.state.calls.turns import (
     BeginAnew,
+    Cause,
     FailTurn,
     FinishTurn,
     MadeReply,
@@ -172,8 +183,16 @@ class TurnAttempt:
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(failed.cause, _kind_of_send(failed), Action.EVOLUTION_SEND_FAILED)
+        except LlmRefused as error:
+            await self._decline(error)
         except LlmError as error:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
+
+    async def _decline(self, error: LlmRefused) -> None:
+        """The model declines: that is as a reply which may not be sent."""
+        await self._say_fallback("permanent", error.cause, str(error))
+        with suppress(ReplyRefused):
+            await self._shop.guard.declined(self._speaker(), str(error))
 
     async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
@@ -214,14 +233,20 @@ class TurnAttempt:
         return self._unsaved.parts
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
+        """Return the reply in the messages that it is said in. Raises LlmEmpty."""
         by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
         parts = delivered(reply.parts, self._turn, by_voice=by_voice)
         if not parts:
             raise LlmEmpty("the reply is nothing but the name of a file that there is not")
         if by_voice and cost.get("tokens_in") is not None:
             cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
-        return MadeReply(parts=parts, handler=reply.handler, **cost)
+        return MadeReply(
+            parts=parts,
+            handler=reply.handler,
+            execution_id=reply.execution_id,
+            execution_url=reply.execution_url,
+            **cost,
+        )
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -317,8 +342,11 @@ class TurnAttempt:
     async def _check(self, reply: Reply) -> None:
         if not reply.said:
             return
+        await self._shop.guard.check(self._speaker(), reply.said, cost=reply.cost)
+
+    def _speaker(self) -> Speaker:
         tenant = self._turn.tenant
-        speaker = Speaker(
+        return Speaker(
             held=self._turn.held,
             tenant_id=tenant.tenant_id,
             instance_name=tenant.instance_name,
@@ -330,7 +358,6 @@ class TurnAttempt:
             contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
             handoff_message=handoff_message(self._turn),
         )
-        await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.is_over}
@@ -488,11 +515,21 @@ class TurnAttempt:
         kind: Kind,
         action: Action,
     ) -> None:
+        cause, told = (
+            cause_of(error, is_away=kind == "away"),
+            clean(f"{type(error).__name__}: {error}"),
+        )
+        if isinstance(error, LlmError):
+            await self._say_fallback(kind, cause, told)
+        execution_id, execution_url = _execution_of(error)
         asked = FailTurn(
             **self._turn.held,
             kind=kind,
+            execution_id=execution_id,
+            execution_url=execution_url,
             away="llm" if isinstance(error, LlmError) else "evolution",
-            error=clean(f"{type(error).__name__}: {error}"),
+            error=told,
+            cause=cause,
             retry_after=getattr(error, "retry_after", None),
             tokens=0 if _is_free(error) else None,
             max_attempts=self._shop.rules.max_attempts,
@@ -506,6 +543,27 @@ class TurnAttempt:
         )
         if state == "dead":
             self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
+        if not isinstance(answer, Refusal) and (answer.outage or answer.handoff):
+            if answer.outage:
+                self._log(
+                    Action.UNANSWERED,
+                    f"customers get no answer: {told}",
+                    level=logging.ERROR,
+                    cause=cause,
+                )
+            self._shop.wake_notices()
+
+    async def _say_fallback(self, kind: Kind, cause: Cause, told: str) -> None:
+        """Send the tenant's fallback message, where it is to be; no failure of that counts."""
+        message = self._turn.tenant.fallback_message
+        if message is None or self._stopped:
+            return
+        failing = Failing(kind, cause, told, self._shop.rules.max_attempts)
+        with suppress(SendFailed):
+            await self._stand()
+            self._sending = True
+            await say_fallback(self._shop.outbox, self._turn.held, self._line, message, failing)
+        self._sending = False
 
     def _log_over(self) -> None:
         if self._is_incomplete:
@@ -545,6 +603,15 @@ def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
         return "transient"  # it is the media's own trouble: others are sent meanwhile
     return "away" if failed.is_away else "permanent"
+
+
+def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
+    """Return n8n's execution that failed, and where people see it, if it was one."""
+    while error is not None:
+        if isinstance(error, LlmError) and error.execution is not None:
+            return error.execution
+        error = error.__cause__
+    return None, None
 
 
 def _is_free(error: Exception) -> bool:

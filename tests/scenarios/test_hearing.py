@@ -10,10 +10,11 @@ from loopback.evolution import Evolution
 from loopback.evolution.contents import image, voice
 from loopback.speech import SpeechService
 from router.configuration.settings import load_settings
+from tests import files
 from tests.n8n_server import TestN8n
 from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
 
-OGG = b"OggS\x00\x02" + bytes(22) + b"OpusHead" + bytes(200)
+OGG = files.sound()
 HEARD = '[voice message, 7 seconds: "quero dois bolos de chocolate"]'
 UNHEARD = "[voice message, 7 seconds, that could not be heard]"
 
@@ -65,7 +66,7 @@ async def test_what_is_said_is_answered(stage: Stage, speech: SpeechService, llm
     await stage.maria.answered()
     assert question(llm).endswith(HEARD)
     (asked,) = speech.heard
-    assert (asked.name, asked.mimetype, asked.content) == ("sound.ogg", "audio/ogg", OGG)
+    assert (asked.name, asked.mimetype, asked.content[:4]) == ("sound.ogg", "audio/ogg", b"OggS")
     assert asked.fields["model"] == "whisper"
     assert await row(stage) == {
         "transcript": "quero dois bolos de chocolate", "body": "[voice message, 7 seconds]",
@@ -144,6 +145,13 @@ async def test_silence_is_told_as_silence(stage: Stage, speech: SpeechService, l
     await says(stage)
     await stage.maria.answered()
     assert question(llm).endswith("[voice message, 7 seconds, in which nothing is said]")
+
+
+async def test_of_silence_nobody_is_asked(stage: Stage, speech: SpeechService, llm: Anthropic):
+    await says(stage, files.sound(loud=False))
+    await stage.maria.answered()
+    assert question(llm).endswith("[voice message, 7 seconds, in which nothing is said]")
+    assert speech.heard == []
 
 
 async def test_what_is_said_is_no_instruction_and_closes_no_bracket(

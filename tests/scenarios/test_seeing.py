@@ -7,7 +7,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
-from loopback.evolution.contents import Content, document, image, sticker
+from loopback.evolution.contents import Content, document, image, sticker, video
 from loopback.pictures import pictures_in
 from tests import files
 from tests.n8n_server import TestN8n
@@ -55,6 +55,13 @@ async def test_the_llm_is_shown_what_came(stage: Stage, llm: Anthropic, content:
     assert shown(llm) == ["image/jpeg"]
     (job,) = await stage.sql("select state, error from media_jobs")
     assert job == {"state": "done", "error": None}
+
+
+async def test_a_video_is_shown_by_frames(stage: Stage, llm: Anthropic):
+    await sends(stage, video("a festa"), files.video())
+    await stage.maria.answered()
+    assert shown(llm) == ["image/jpeg"] * 3
+    assert question(llm).endswith('[video, 4 seconds: "a festa"]')
 
 
 async def test_an_album_is_shown_and_what_is_left_out_is_named(stage: Stage, llm: Anthropic):

@@ -87,3 +87,11 @@ def test_what_a_file_is_is_told_by_its_content(content: bytes, kind: str):
 @pytest.mark.parametrize("content", [b"", b"<svg/>", b"MZ\x90", b"PK\x03\x04", b"GIF89a"])
 def test_what_is_not_sent_is_none(content: bytes):
     assert type_of_file(content) is None
+
+
+def test_what_a_handoff_says_keeps_no_mark_and_its_files_come_first():
+    handoff = {"handoff": {"reason": "other"}}
+    told = {**handoff, "text": "Vou chamar alguém. [[image:menu]] [[image:nothing]]"}
+    said = with_files((told,), (MENU,))
+    assert said == (MENU_PART, {**handoff, "text": "Vou chamar alguém."})
+    assert with_files(({**handoff, "text": "[[image:nothing]]"},), (MENU,)) == (handoff,)

@@ -42,9 +42,10 @@ begin
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
-        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
+        ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
@@ -94,6 +95,7 @@ begin
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
+                ('told_fallback_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
                 ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
@@ -370,6 +372,16 @@ begin
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
+                ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
+                ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
+                ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
+                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
+                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
+                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
+                ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
@@ -501,7 +513,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -859,7 +871,10 @@ create table if not exists public.notices (
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
     kind text not null constraint notices_kind_check
-    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing')),
+    check (kind in (
+        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
+        'answered_again'
+    )),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -1529,6 +1544,15 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
+alter table public.turns add column if not exists execution_url text;
+comment on column public.turns.execution_url is
+'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+alter table public.turn_attempts
+add column if not exists execution_id text,
+add column if not exists execution_url text;
+comment on column public.turn_attempts.execution_id is
+'The execution in n8n that worked on it; its turn names the last one alone.';
+
 alter table public.turn_attempts enable row level security;
 
 -- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
@@ -1589,7 +1613,7 @@ begin
     end if;
     insert into public.turn_attempts (
         turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
-        error, provider, model, tokens_in, tokens_out
+        error, provider, model, tokens_in, tokens_out, execution_id, execution_url
     )
     values (
         p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
@@ -1597,7 +1621,8 @@ begin
         p_error_kind, p_error,
         case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
-        v_in, v_out
+        v_in, v_out,
+        case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
         -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
@@ -1622,6 +1647,59 @@ begin
     from public.turns as t
     where t.id = any(p_turn_ids) and t.held and t.worker is not null;
 end
+$$;
+
+-- ==================== 0172_outages.sql
+
+-- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
+--
+-- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
+-- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+
+create table if not exists public.outages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    cause text not null,
+    about text,
+    began_at timestamptz not null,
+    last_at timestamptz not null,
+    ended_at timestamptz,
+    notice_id bigint,
+    error text
+);
+
+comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on column public.outages.cause is 'See hybridflow.endings.';
+comment on column public.outages.about is
+'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
+comment on column public.outages.last_at is 'When it was last met, to a minute.';
+comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
+comment on column public.outages.error is 'What was said the first time.';
+
+create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
+create index if not exists outages_open_about on public.outages (about, tenant_id)
+where ended_at is null and about is not null;
+create index if not exists outages_by_tenant on public.outages (tenant_id, ended_at);
+alter table public.outages enable row level security;
+
+alter table public.sessions
+add column if not exists fallback_told_at timestamptz,
+add column if not exists fallback_message_id bigint;
+comment on column public.sessions.fallback_told_at is
+'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+
+-- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
+-- WhatsApp did not deliver it.
+create or replace function hybridflow.told_fallback_at(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.fallback_told_at where not exists (
+        select from public.messages as m
+        where m.id = p_session.fallback_message_id and (m.send_state = 'failed' or m.status = 'error')
+    )
 $$;
 
 -- ==================== 0200_sessions.sql
@@ -1787,12 +1865,16 @@ declare
     v_pending bigint;
     v_from_told timestamptz;
     v_into_told timestamptz;
+    v_from_fallback timestamptz;
+    v_into_fallback timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
     -- What did not arrive told nothing: of the two, only one that did counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
+    v_from_fallback := hybridflow.told_fallback_at(v_from);
+    v_into_fallback := hybridflow.told_fallback_at(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -1878,6 +1960,11 @@ begin
         away_message_id = case
             when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
+        end,
+        fallback_told_at = greatest(v_into_fallback, v_from_fallback),
+        fallback_message_id = case
+            when v_from_fallback > coalesce(v_into_fallback, '-infinity') then v_from.fallback_message_id
+            else s.fallback_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
@@ -3398,8 +3485,10 @@ as $$
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
-            'files', hybridflow.files_for_llm(t.id), 'handoff_message', t.handoff_message,
-            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
+            'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3498,6 +3587,10 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(
+        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids);
     return v_ids;
 end
 $$;
@@ -3528,6 +3621,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
+    from public.turns as t where t.id = any(v_ids);
 end
 $$;
 
@@ -3878,10 +3973,12 @@ $$;
 -- them.
 create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_ids bigint[];
+begin
     with old as (
         update public.turns as t
         set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
@@ -3893,7 +3990,14 @@ as $$
         returning t.id
     )
 
-    select coalesce(array_agg(o.id), '{}') from old as o
+    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    -- What met an outage before is of that one.
+    perform hybridflow.note_unanswered(
+        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    return v_ids;
+end
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -4230,6 +4334,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
+    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -4246,12 +4351,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named in
+-- its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow has
+-- sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -4280,9 +4387,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -4292,6 +4409,7 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
+    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -4328,6 +4446,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
@@ -4349,23 +4468,31 @@ begin
     )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
+        where p ->> 'cause' is not null;
         return jsonb_build_object('state', 'sent');
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
+        -- Of a line that is down another notice tells, until an answer is too late for it.
+        v_began := v_away and p ->> 'cause' <> 'line_away'
+            and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return jsonb_build_object('state', 'pending', 'run_after', v_due)
+        || case when v_began then jsonb_build_object('outage', p ->> 'cause') else '{}' end;
 end
 $$;
 
@@ -4395,16 +4522,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
--- reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4413,6 +4543,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -4421,7 +4552,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 
@@ -4655,7 +4795,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     update public.turns
-    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+    set attempt = 0, waits = 0, waits_for = null, outage_id = null, retried_at = v_now, reason = null, finished_at = null,
         updated_at = v_now
     where id = p_turn.id;
     if hybridflow.is_begun(p_turn.id) then
@@ -5131,7 +5271,8 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
+-- execution_url?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
@@ -5597,6 +5738,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+        perform hybridflow.note_unanswered(v_held.turn, 'in_doubt', p ->> 'error');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
@@ -7727,7 +7869,9 @@ comment on column public.turns.undelivered is 'How many parts of its reply Whats
 
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
-check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing'));
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
@@ -8805,7 +8949,8 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id',
+        'fallback_told_at', 'fallback_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -8827,7 +8972,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -12125,7 +12271,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -12196,7 +12343,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -12225,6 +12372,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at
@@ -12235,9 +12386,10 @@ end
 $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
--- base_seconds, answer_within_minutes?})
+-- base_seconds, answer_within_minutes?, cause?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
+-- worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -12301,8 +12453,9 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
+-- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
+-- judgement by that;
 -- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
 -- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
@@ -12351,7 +12504,8 @@ begin
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         ),
-        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
+        'fallback_message', t.fallback_message
     )
     into v_result
     from public.sessions as s
@@ -12469,6 +12623,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
@@ -12802,10 +12957,16 @@ set search_path = ''
 as $$
 declare
     v_ids text[] := array(
-        select distinct t.execution_id from public.turns as t
-        where t.session_id = any(p_session_ids) and t.execution_id is not null
-            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        order by t.execution_id
+        select distinct e.execution_id from public.turns as t
+        cross join lateral (
+            select t.execution_id
+            union
+            select a.execution_id from public.turn_attempts as a
+            where a.turn_id = t.id and a.ended > hybridflow.clock() - interval '7 days'
+        ) as e
+        where t.session_id = any(p_session_ids) and e.execution_id is not null
+            and not hybridflow.is_anothers_execution(e.execution_id, p_tenant_id)
+        order by e.execution_id
     );
 begin
     insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
@@ -12870,11 +13031,412 @@ begin
 end
 $$;
 
+-- ==================== 0865_outages.sql
+
+-- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+
+alter table public.turns add column if not exists outage_id bigint;
+comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
+
+-- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
+-- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
+-- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
+-- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
+-- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
+-- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+create or replace function hybridflow.endings()
+returns table (
+    cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
+    hands_off boolean, told_deployment text
+)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('account_empty', 'llm', null::interval, interval '0', true, true, false, 'own_key'),
+    ('account_refused', 'llm', null, interval '0', true, true, false, 'own_key'),
+    ('llm_away', 'llm', null, interval '5 minutes', true, true, false, 'own_key'),
+    ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
+    ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('line_away', 'line', null, interval '0', true, false, false, 'always'),
+    ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
+    ('contact_budget', null, interval '1 day', interval '0', true, false, false, 'never'),
+    ('send_failed', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
+$$;
+
+-- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
+create or replace function hybridflow.waiting_notice(
+    p_tenant_id bigint, p_kind text, out notice public.notices, out ids bigint[]
+)
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices as n
+    where n.tenant_id = p_tenant_id and n.kind = p_kind and n.waiting and n.kind <> 'handoff';
+    ids := array(select o.id::bigint from jsonb_array_elements_text(notice.facts -> 'outages') as o (id));
+end
+$$;
+
+-- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
+create or replace function hybridflow.tell_outage(
+    p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_facts jsonb;
+    v_id bigint;
+begin
+    v_facts := jsonb_build_object('outages', to_jsonb(
+        array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
+    ));
+    update public.notices
+    set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
+    where id = (v_waiting.notice).id and waiting and attempt = 0
+    returning id into v_id;
+    if v_id is null then
+        perform hybridflow.make_notice(p_tenant_id, p_kind, null, v_facts, p_at);
+        v_id := ((hybridflow.waiting_notice(p_tenant_id, p_kind)).notice).id;
+    end if;
+    return v_id;
+end
+$$;
+
+-- The tenant's notice of p_kind, which nobody has been given yet, does not tell of outage p_id; without
+-- another it is not told. Returns whether there was such a notice.
+create or replace function hybridflow.untell_outage(p_tenant_id bigint, p_kind text, p_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+begin
+    if (v_waiting.notice).id is null or (v_waiting.notice).attempt > 0 or p_id <> all(v_waiting.ids) then
+        return false;
+    elsif cardinality(v_waiting.ids) = 1 then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'recovered');
+    else
+        update public.notices
+        set facts = jsonb_build_object('outages', to_jsonb(array_remove(v_waiting.ids, p_id)))
+        where id = (v_waiting.notice).id and waiting;
+    end if;
+    return true;
+end
+$$;
+
+-- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
+-- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
+returns public.outages
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_how record;
+    v_outage public.outages;
+begin
+    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.id is not null and v_outage.notice_id is not null
+        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
+    then
+        update public.outages set last_at = v_now where id = (
+            select o.id from public.outages as o
+            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
+        );
+        return v_outage;
+    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
+        return null;
+    end if;
+    if v_outage.began_at <= v_now - v_how.lasts then
+        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
+        v_outage := null;
+    end if;
+    if v_outage.id is null then
+        update public.outages as o set ended_at = null, last_at = v_now
+        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
+            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
+        returning * into v_outage;
+    end if;
+    if v_outage.id is null then
+        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
+        values (
+            p_tenant_id, p_cause,
+            case v_how.about
+                when 'llm' then hybridflow.llm_of(p_tenant_id)
+                when 'line' then hybridflow.line_of(p_tenant_id)
+                when 'tenant' then 'tenant ' || p_tenant_id
+            end,
+            v_now, v_now, left(p_error, 500)
+        )
+        returning * into v_outage;
+    end if;
+    if v_outage.notice_id is null then
+        update public.outages
+        set notice_id = hybridflow.tell_outage(
+            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
+        )
+        where id = v_outage.id
+        returning * into v_outage;
+    end if;
+    return v_outage;
+end
+$$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        return jsonb_build_object('outage', p_cause);
+    end if;
+    return '{}';
+end
+$$;
+
+-- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
+-- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
+-- not to last; not where they have not been told that it began.
+create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_now timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    for v_outage in
+        select o.* from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_about
+            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
+        order by o.about, o.tenant_id limit c_few for update skip locked
+    loop
+        update public.outages set ended_at = v_now where id = v_outage.id;
+        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
+            and exists (
+                select from public.notices as n
+                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+            )
+        then
+            perform hybridflow.tell_outage(
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
+-- without an answer.
+create or replace function hybridflow.outage_json(p_outage public.outages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'cause', p_outage.cause, 'began_at', p_outage.began_at, 'ended_at', p_outage.ended_at,
+        'turns', c.turns, 'unanswered', c.unanswered, 'has_own_key', t.llm_api_key is not null,
+        'provider', t.llm_provider, 'flow', t.n8n_flow
+    )
+    from public.tenants as t
+    cross join lateral (
+        select count(*) as turns, count(*) filter (where o.state in ('dead', 'cancelled')) as unanswered
+        from (select u.state from public.turns as u where u.outage_id = p_outage.id limit 1000) as o
+    ) as c
+    where t.id = p_outage.tenant_id
+$$;
+
+-- What happened, as a notice tells it: outages by what is known of them now.
+create or replace function hybridflow.notice_facts(p_notice public.notices)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_notice.kind not in ('unanswered', 'answered_again') then p_notice.facts
+        else jsonb_build_object('outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from jsonb_array_elements_text(p_notice.facts -> 'outages') as f (id)
+            inner join public.outages as o on o.id = f.id::bigint
+        ))
+    end
+$$;
+
+-- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
+-- told_as?: [hash], upload_seconds?, lease_seconds})
+-- The fence for the tenant's fallback message, which an attempt sends before it fails of `cause`, where that
+-- does not mean to try again. It is no
+-- part of the turn: it answers nothing, and a doubt about it keeps no reply back. Returns {ok, message_id,
+-- chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact was told in this outage (where
+-- it is none: within an hour); 'not_now': nothing is said of this cause, or not yet; 'has_spoken': something
+-- of the reply is on the phone, or may be.
+create or replace function public.begin_fallback_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_how record;
+    v_outage public.outages;
+    v_since timestamptz := v_now - interval '1 hour';
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys(
+        'begin_fallback_send', p,
+        '{turn_id,token,cause,error,kind_of_failure,max_attempts,body,lease_seconds}'
+    );
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
+        return '{"refused": "paused"}';
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return '{"refused": "stale"}';
+    elsif hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
+    if v_how.cause is null or (
+        p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
+    ) or (v_how.cause = 'model_refused' and exists (
+        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
+        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
+    )) then
+        return '{"refused": "not_now"}';
+    elsif v_how.is_told then
+        v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
+        if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
+            return '{"refused": "not_now"}';
+        end if;
+        v_since := (
+            select min(o.began_at) from public.outages as o
+            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
+        );
+    end if;
+    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+        return '{"refused": "told"}';
+    end if;
+    v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
+    update public.sessions set fallback_told_at = hybridflow.clock(), fallback_message_id = v_message.id
+    where id = v_turn.session_id;
+    update public.turns
+    set lease_until = greatest(
+        lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- count_outages({})
+-- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
+-- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
+-- deployments}]}.
+create or replace function public.count_outages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object('causes', (
+        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
+        from (
+            select
+                o.cause, count(*) as tenants, count(*) filter (
+                    where e.told_deployment = 'always'
+                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
+                ) as deployments
+            from (
+                select u.* from public.outages as u
+                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
+                limit 1000
+            ) as o
+            inner join hybridflow.endings() as e on e.cause = o.cause
+            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
+            where o.began_at + e.tells_after <= v_now
+            group by o.cause
+        ) as c
+    ));
+end
+$$;
+
 -- ==================== 0870_notices.sql
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
--- deliver their replies.
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -13130,9 +13692,9 @@ as $$
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
-        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
+            when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
                 then t.notify_number
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
@@ -14578,6 +15140,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -14647,7 +15212,10 @@ declare
     v_said boolean;
     v_handoff jsonb := jsonb_build_object(
         'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        'why', case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end
     );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
@@ -14891,7 +15459,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -14909,6 +15478,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;
@@ -16623,7 +17201,8 @@ as $$
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
             p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
-            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+            p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
+            p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
 
@@ -16693,7 +17272,8 @@ as $$
         select
             jsonb_build_object(
                 'attempt', p_turn.attempt, 'worker', p_turn.worker,
-                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end,
+                'execution_id', p_turn.execution_id, 'execution_url', p_turn.execution_url
             ),
             p_turn.claimed_at,
             case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
@@ -17076,7 +17656,7 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns', 'changes',
+        'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
         'relays', 'tenant_files'
     ],
@@ -17084,7 +17664,8 @@ select hybridflow.apply_grants(
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
+        'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
@@ -17110,7 +17691,7 @@ select hybridflow.apply_grants(
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'set_file', 'list_files', 'remove_file', 'read_file',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
+        'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'
     ]
@@ -17153,7 +17734,8 @@ from (
         '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
         ' created_at, finished_at, updated_at)'
     ),
-    ('spending', '')
+    ('spending', ''),
+    ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',

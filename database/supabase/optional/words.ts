@@ -24,7 +24,7 @@ export type Words = {
     send_state: "sending" | "sent" | "unknown" | "failed" | null;
   };
   notices: {
-    kind: "handoff" | "connection_lost" | "qr_waiting" | "undelivered" | "flow_failing";
+    kind: "handoff" | "connection_lost" | "qr_waiting" | "undelivered" | "flow_failing" | "unanswered" | "answered_again";
     state: "pending" | "delivered" | "dead";
     handler: "n8n" | "fallback" | null;
   };

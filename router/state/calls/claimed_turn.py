@@ -46,6 +46,7 @@ class TurnTenant(StoredInstance):
     timezone: str | None = None
     opening_hours: dict[str, Any] | None = None
     away_message: str | None = None
+    fallback_message: str | None = None
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
