@@ -10448,7 +10448,8 @@ comment on column public.tenants.on_refused_reply is
 'What becomes of a reply that may not be sent: a human is asked for, or the '
 'fallback_message is sent instead';
 comment on column public.tenants.fallback_message is
-'In place of a refused reply; and once a day when a budget is used up';
+'In place of a refused reply; once a day when a budget is used up; and once in a time in '
+'which the AI cannot answer';
 comment on column public.tenants.n8n_flow is
 'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
 comment on column public.tenants.n8n_contract is
@@ -11081,8 +11082,8 @@ $$;
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, last_event_at, probe_arrived}. PT404: there is
--- none.
+-- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
+-- are those for which its customers get no answer now (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -11103,6 +11104,12 @@ begin
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
         'undelivered', hybridflow.failures_json(v_tenant.id),
+        'outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.about is not null
+                and o.last_at > hybridflow.clock() - interval '1 day'
+        ),
         'last_event_at', (
             select e.processed_at from public.processed_events as e
             where e.tenant_id = v_tenant.id and e.event not in ('hybridflow.test', 'gap_repair')
@@ -18292,7 +18299,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c7fa8f0530aa20ab595c5b823738bbd1564fad2dafbeddcc3c4e1fa1fe5de7b7')
+    ('20261126145950', 'v0_3_0', '164f015b00a56fb37cedb30e5b9989c8b3ef0e8ba65dcc601b0246e93f46502a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -318,7 +318,8 @@ comment on column public.tenants.on_refused_reply is
 'What becomes of a reply that may not be sent: a human is asked for, or the '
 'fallback_message is sent instead';
 comment on column public.tenants.fallback_message is
-'In place of a refused reply; and once a day when a budget is used up';
+'In place of a refused reply; once a day when a budget is used up; and once in a time in '
+'which the AI cannot answer';
 comment on column public.tenants.n8n_flow is
 'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
 comment on column public.tenants.n8n_contract is

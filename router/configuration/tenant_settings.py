@@ -267,7 +267,8 @@ class TenantSettings(BaseModel):
     fallback_message: Annotated[
         str | None,
         Setting(
-            about="In place of a refused reply; and once a day when a budget is used up",
+            about="In place of a refused reply; once a day when a budget is used up; and once in a"
+            " time in which the AI cannot answer",
             otherwise="nothing is said",
             must="have from 1 to 4096 characters",
         ),

@@ -1,9 +1,11 @@
 """Where the AI cannot answer, the business is told, once, and the customer where it wants so."""
 
+import httpx
 import pytest
 
 from loopback.evolution import Customer
 from loopback.replies import Reply
+from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
 pytestmark = BOTH_HANDLERS
@@ -60,12 +62,20 @@ async def test_credit_that_is_used_up_is_told_once_and_all_are_answered_when_the
     assert not await stage.paused()
 
 
-async def test_a_refused_key_waits_too(stage: Stage):
+async def test_a_refused_key_waits_too_and_the_deployment_is_told(stage: Stage):
     staff = await staffed(stage)
     stage.llm.fail(stage.llm.bad_key(), times=None)
     await stage.maria.writes("oi")
     await staff.answered()
     assert "refuses the key" in staff.replies[0]
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        health = await client.get("/health")
+        checked = await client.get(
+            "/api/instances/padaria/test-webhook", headers={"X-API-Key": API_KEY}
+        )
+    assert health.status_code == 503
+    assert "account_refused, 1 tenant" in health.json()["checks"]["answers"]["message"]
+    assert any("no answer since" in each for each in checked.json()["warnings"])
     stage.llm.heal()
     await stage.time_passes(minutes=2)
     await stage.maria.answered()
