@@ -19,7 +19,7 @@ BROWSER ?=
 # Some containers set it: each of the hundreds of processes that tests start would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo picture test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state check-schema audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -32,7 +32,8 @@ help:
 	@echo "make test-last-release"
 	@echo "             the state tests of the last release on the current schema, for its routers go on"
 	@echo "             with it (a part of make test; RELEASE=v0.2.0: of another release)"
-	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
+	@echo "make check   the inner loop: lint, types, unit tests, most state tests over one transport"
+	@echo "make check-schema  after a change of the schema, besides: plans, migrations, upgrades"
 	@echo "make coverage  which lines the tests of decisions and of conversations pass (TESTS=...: of others)"
 	@echo "make audit   bandit over the code, pip-audit over the libraries (STRICT=1: an error, too, where"
 	@echo "             nothing could be looked up)"
@@ -89,7 +90,11 @@ check-unit: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit
 
 check-state: .venv/dev.done
-	$(BIN)/python -m pytest tests/state -m "not twice"
+	$(BIN)/python -m pytest tests/state -m "not twice and not own_database and not apart"
+
+# What make check leaves out of them, over one transport: plans, migrations, upgrades, counted rows.
+check-schema: .venv/dev.done
+	$(BIN)/python -m pytest tests/state -m "not twice and (own_database or apart)"
 
 # Shown, and no test of anything. Programs that tests start are counted, too.
 coverage: .venv/dev.done

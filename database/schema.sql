@@ -72,9 +72,12 @@ begin
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
         ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
+        ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
+        ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
@@ -119,9 +122,12 @@ begin
                 ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
+                ('files_for_llm', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('file_json', 'i', array['p_file']::text[], array['public.tenant_files']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
+                ('told_fallback_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
                 ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
@@ -139,6 +145,7 @@ begin
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
                 ('take_over', 'iiiiii', array['p_session', 'p_tenant', 'p_policy', 'p_at', 'p_message_id', 'p_reason']::text[], array['public.sessions', 'public.tenants', 'jsonb', 'timestamptz', 'bigint', 'text']::text[], 0, false, 'text'),
                 ('end_pause', 'ii', array['p_session_id', 'p_source']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
@@ -158,6 +165,9 @@ begin
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
+                ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -282,6 +292,9 @@ begin
                 ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
                 ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('answers_a_notice', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'boolean'),
+                ('is_to_self', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'boolean'),
+                ('ingest_note_to_self', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_message', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('ingest_again', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
@@ -391,12 +404,23 @@ begin
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
+                ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
+                ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
+                ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
+                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
+                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
+                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
+                ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
                 ('flow_has_worked', 'ii', array['p_tenant_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -406,7 +430,26 @@ begin
                 ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('notice_refusal', 'ii', array['p_notice', 'p']::text[], array['public.notices', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hold_notice', 'ioo', array['p', 'notice', 'refused']::text[], array['jsonb', 'public.notices', 'jsonb']::text[], 0, false, null),
+                ('most_relays', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('has_too_many_relays', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
+                ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
+                ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('caller_label', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'text'),
+                ('relay_of_request', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.relays'),
+                ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('session_of_notice', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'public.sessions'),
+                ('note_staff_words', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
+                ('relay_context', 'ii', array['p_relay', 'p_token']::text[], array['public.relays', 'uuid']::text[], 0, false, 'jsonb'),
+                ('relay_refusal', 'ii', array['p_relay', 'p']::text[], array['public.relays', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hold_relay', 'iiooo', array['p', 'p_of_staff', 'relay', 'session', 'refused']::text[], array['jsonb', 'boolean', 'public.relays', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('begin_again', 'iii', array['p_session', 'p_message', 'p']::text[], array['public.sessions', 'public.messages', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('relays_about', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'public.relays'),
+                ('exported_relay', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
+                ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
+                ('prune_relays', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('reply_instead', 'iii', array['p_turn_id', 'p_reply', 'p_outcome']::text[], array['bigint', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
@@ -504,7 +547,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -862,7 +905,10 @@ create table if not exists public.notices (
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
     kind text not null constraint notices_kind_check
-    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing')),
+    check (kind in (
+        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
+        'answered_again'
+    )),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -976,7 +1022,22 @@ add column if not exists understand_media boolean not null default true,
 add column if not exists media_wait_seconds numeric
 constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
 add column if not exists speech_language text
-constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$');
+constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$'),
+add column if not exists handoff_message text
+constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
+add column if not exists handoff_words text[] not null default '{}'
+constraint tenants_handoff_words_check check (
+    cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
+    and array_position(handoff_words, null) is null
+),
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1212,12 +1273,15 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
 $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
 -- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where a human is called at its end: that is not left out. The session is locked.
+-- where it hands off: that is not left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -1227,7 +1291,7 @@ as $$
     select 'new_message'
     from public.tenants as t
     where t.id = p_turn.tenant_id and t.new_message_stops
-        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
         and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
         and exists (
             select from public.messages as m
@@ -1243,8 +1307,10 @@ stable
 set search_path = ''
 as $$
     select nullif(greatest(
-        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
-        - count(*), 0
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
     ), 0)
     from public.messages as m
     where p_turn.incomplete and p_turn.reply is not null
@@ -1303,6 +1369,57 @@ as $$
             where w.session_id = p_session_id order by w.id desc limit 20
         ) as n
     ) else '[]' end
+$$;
+
+-- ==================== 0168_files.sql
+
+-- HybridFlow: the business's own files, which the AI may send by name: a menu, a picture, a sticker.
+
+create table if not exists public.tenant_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    name text not null constraint tenant_files_name_check check (name ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
+    description text not null
+    constraint tenant_files_description_check check (length(description) between 1 and 300),
+    kind text not null
+    constraint tenant_files_kind_check check (kind in ('image', 'sticker', 'video', 'audio', 'document')),
+    file_name text not null,
+    bytes integer not null,
+    content bytea not null
+    constraint tenant_files_content_check check (octet_length(content) between 1 and 16000000),
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    unique (tenant_id, name)
+);
+
+comment on table public.tenant_files is
+'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
+comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+alter table public.tenant_files enable row level security;
+
+-- What the AI is told of a tenant's files.
+create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'name', f.name, 'description', f.description, 'kind', f.kind, 'file_name', f.file_name
+    ) order by f.name), '[]')
+    from public.tenant_files as f
+    where f.tenant_id = p_tenant_id
+$$;
+
+-- A file as it is shown: without its content.
+create or replace function hybridflow.file_json(p_file public.tenant_files)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - 'content'
 $$;
 
 -- ==================== 0168_handoffs.sql
@@ -1465,6 +1582,18 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
+comment on column public.turns.execution_url is
+'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+alter table public.turn_attempts
+add column if not exists execution_id text,
+add column if not exists execution_url text;
+comment on column public.turn_attempts.execution_id is
+'The execution in n8n that worked on it; its turn names the last one alone.';
+
 alter table public.turn_attempts enable row level security;
 
 -- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
@@ -1525,7 +1654,7 @@ begin
     end if;
     insert into public.turn_attempts (
         turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
-        error, provider, model, tokens_in, tokens_out
+        error, provider, model, tokens_in, tokens_out, execution_id, execution_url
     )
     values (
         p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
@@ -1533,7 +1662,8 @@ begin
         p_error_kind, p_error,
         case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
-        v_in, v_out
+        v_in, v_out,
+        case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
         -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
@@ -1558,6 +1688,59 @@ begin
     from public.turns as t
     where t.id = any(p_turn_ids) and t.held and t.worker is not null;
 end
+$$;
+
+-- ==================== 0172_outages.sql
+
+-- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
+--
+-- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
+-- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+
+create table if not exists public.outages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    cause text not null,
+    about text,
+    began_at timestamptz not null,
+    last_at timestamptz not null,
+    ended_at timestamptz,
+    notice_id bigint,
+    error text
+);
+
+comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on column public.outages.cause is 'See hybridflow.endings.';
+comment on column public.outages.about is
+'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
+comment on column public.outages.last_at is 'When it was last met, to a minute.';
+comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
+comment on column public.outages.error is 'What was said the first time.';
+
+create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
+create index if not exists outages_open_about on public.outages (about, tenant_id)
+where ended_at is null and about is not null;
+create index if not exists outages_by_tenant on public.outages (tenant_id, ended_at);
+alter table public.outages enable row level security;
+
+alter table public.sessions
+add column if not exists fallback_told_at timestamptz,
+add column if not exists fallback_message_id bigint;
+comment on column public.sessions.fallback_told_at is
+'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+
+-- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
+-- WhatsApp did not deliver it.
+create or replace function hybridflow.told_fallback_at(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.fallback_told_at where not exists (
+        select from public.messages as m
+        where m.id = p_session.fallback_message_id and (m.send_state = 'failed' or m.status = 'error')
+    )
 $$;
 
 -- ==================== 0200_sessions.sql
@@ -1723,12 +1906,16 @@ declare
     v_pending bigint;
     v_from_told timestamptz;
     v_into_told timestamptz;
+    v_from_fallback timestamptz;
+    v_into_fallback timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
     -- What did not arrive told nothing: of the two, only one that did counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
+    v_from_fallback := hybridflow.told_fallback_at(v_from);
+    v_into_fallback := hybridflow.told_fallback_at(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -1761,6 +1948,8 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    update public.relays set session_id = p_into where session_id = p_from;
+    update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
     -- A session has one owner: the other one is not forgotten.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
@@ -1812,6 +2001,11 @@ begin
         away_message_id = case
             when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
+        end,
+        fallback_told_at = greatest(v_into_fallback, v_from_fallback),
+        fallback_message_id = case
+            when v_from_fallback > coalesce(v_into_fallback, '-infinity') then v_from.fallback_message_id
+            else s.fallback_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
@@ -2045,8 +2239,10 @@ $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
 -- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
-create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+create or replace function hybridflow.cancel_other_turns(
+    p_session_id bigint, p_but bigint, p_reason text
+)
 returns integer
 language plpgsql
 set search_path = ''
@@ -2061,14 +2257,23 @@ begin
             select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
             union all
             select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-        ) and c.state in ('pending', 'running')
+        ) and c.state in ('pending', 'running') and c.id is distinct from p_but
         for update
     ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t
+    where t.state = 'sending' and t.id is distinct from p_but;
     return v_cancelled;
 end
+$$;
+
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language sql
+set search_path = ''
+as $$
+    select hybridflow.cancel_other_turns(p_session_id, null, p_reason)
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
@@ -2660,7 +2865,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 
@@ -2712,6 +2917,83 @@ begin
     perform hybridflow.notice_handoff(p_session, v_called, p ->> 'summary');
 end
 $$;
+
+-- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
+-- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+create or replace function hybridflow.hand_off_with(
+    p_session public.sessions, p_turn public.turns, p_part integer
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn.id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn.id, 'paused');
+    perform hybridflow.begin_handoff(
+        p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
+            select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
+            from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
+            where w.number > p_part
+        ))
+    );
+end
+$$;
+
+-- How a turn that has said all it can is closed: as a handoff, if it was one.
+create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
+$$;
+
+-- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
+-- stands whether or not: the people of the business are told where the customer was not.
+create or replace function hybridflow.words_are_over()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set words = case when new.state = 'sent' and not exists (
+            select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
+            where w.number >= (
+                select min(f.number)
+                from jsonb_array_elements(new.reply) with ordinality as f (part, number)
+                where f.part -> 'handoff' is not null
+            ) and not exists (
+                select from public.messages as m
+                where m.turn_id = new.id and m.part = w.number - 1 and m.send_state = 'sent'
+            )
+        ) then 'said' else 'not_said' end
+    where h.turn_id = new.id and h.words = 'saying'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return null;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_handoff.words = 'not_said' and v_handoff.state = 'waiting' then
+        perform hybridflow.notice_words_lost(v_handoff);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_words_are_over
+after update of state on public.turns
+for each row when (
+    new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
+    and new.reply @? '$[*].handoff'
+)
+execute function hybridflow.words_are_over();
 
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
@@ -3081,12 +3363,12 @@ begin
     where m.turn_id = p_turn_id and m.part is not null;
     v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
     if v_is_over and v_given_up = 0 then
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_is_over and v_sent > 0 then
         update public.turns
         set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
         where id = p_turn_id;
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
@@ -3243,7 +3525,11 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t)
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
+            'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3342,6 +3628,10 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(
+        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids);
     return v_ids;
 end
 $$;
@@ -3372,6 +3662,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
+    from public.turns as t where t.id = any(v_ids);
 end
 $$;
 
@@ -3722,10 +4014,12 @@ $$;
 -- them.
 create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_ids bigint[];
+begin
     with old as (
         update public.turns as t
         set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
@@ -3737,7 +4031,14 @@ as $$
         returning t.id
     )
 
-    select coalesce(array_agg(o.id), '{}') from old as o
+    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    -- What met an outage before is of that one.
+    perform hybridflow.note_unanswered(
+        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    return v_ids;
+end
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -3923,18 +4224,28 @@ end
 $$;
 
 -- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may.
+-- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
+declare
+    v_own text;
 begin
-    return coalesce(p_turn.stop_reason, case
-        when p_session.is_paused then 'paused'
+    if p_turn.stop_reason is not null then
+        return p_turn.stop_reason;
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+        select h.state into v_own from public.handoffs as h
+        where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
+        order by h.id desc limit 1;
+    end if;
+    return case
+        when v_own = 'taken' then 'takeover'
+        when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
-    end);
+    end;
 end
 $$;
 
@@ -4064,6 +4375,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
+    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -4080,11 +4392,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
+-- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
+-- has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -4113,9 +4428,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -4125,6 +4450,7 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
+    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -4161,6 +4487,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
@@ -4182,23 +4509,31 @@ begin
     )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
+        where p ->> 'cause' is not null;
         return jsonb_build_object('state', 'sent');
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
+        -- Of a line that is down another notice tells, until an answer is too late for it.
+        v_began := v_away and p ->> 'cause' <> 'line_away'
+            and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return jsonb_build_object('state', 'pending', 'run_after', v_due)
+        || case when v_began then jsonb_build_object('outage', p ->> 'cause') else '{}' end;
 end
 $$;
 
@@ -4228,16 +4563,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
--- reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4246,6 +4584,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -4254,7 +4593,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 
@@ -4488,7 +4836,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     update public.turns
-    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+    set attempt = 0, waits = 0, waits_for = null, outage_id = null, retried_at = v_now, reason = null, finished_at = null,
         updated_at = v_now
     where id = p_turn.id;
     if hybridflow.is_begun(p_turn.id) then
@@ -4964,14 +5312,16 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
+-- execution_url?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
 -- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
 -- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
 -- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
--- not written down yet: that is done first, whatever the fence says then.
+-- not written down yet: that is done first, whatever the fence says then. With a part that
+-- hands off the conversation is handed off, in the same step.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -5020,6 +5370,9 @@ begin
     end if;
 
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
+    end if;
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
         said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
@@ -5426,6 +5779,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+        perform hybridflow.note_unanswered(v_held.turn, 'in_doubt', p ->> 'error');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
@@ -6566,6 +6920,13 @@ begin
             and (n.lease_until is null or n.lease_until <= v_now)
         order by n.next_at limit 100 for update skip locked
     ));
+    update public.relays set next_at = v_now
+    where id = any(array(
+        select r.id from public.relays as r
+        where r.tenant_id = p_tenant_id and r.waiting and r.next_at > v_now
+            and (r.lease_until is null or r.lease_until <= v_now)
+        order by r.next_at limit 100 for update skip locked
+    ));
 end
 $$;
 
@@ -7096,6 +7457,7 @@ declare
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
+    v_relayed boolean;
 begin
     if v_decision = 'turn_pending' then
         if p_session.awaited_pictures > 0 then
@@ -7130,10 +7492,75 @@ begin
     end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
+    elsif v_decision = 'staff' then
+        v_relayed := nullif(hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy), false);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in, 'relayed', v_relayed
+    ));
+end
+$$;
+
+-- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
+-- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+        return false;
+    end if;
+    return exists (
+        select from jsonb_array_elements_text(p_event -> 'jids') as j
+        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+    );
+end
+$$;
+
+-- Whether the event is of the chat with the business's own number. WhatsApp may tell that under the
+-- business's own LID (own_lid); what tells so of another's chat is believed only where it quotes what was
+-- told in the chat with the own number.
+create or replace function hybridflow.is_to_self(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_event ->> 'chat' = 'self' then
+        return true;
+    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+        return false;
+    end if;
+    return exists (
+        select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+        inner join public.session_identities as i on i.session_id = m.session_id
+        where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+    );
+end
+$$;
+
+-- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
+-- its people are told: see note_staff_words. All else there are notes to oneself.
+create or replace function hybridflow.ingest_note_to_self(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message_id bigint := hybridflow.insert_message(p_session, p_event, 'owner', p_at, null);
+    v_relayed boolean := hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy);
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'staff', 'session_id', p_session.id, 'message_id', v_message_id,
+        'relayed', nullif(v_relayed, false)
     ));
 end
 $$;
@@ -7149,9 +7576,12 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
     v_own jsonb;
 begin
-    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
+        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+    then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
@@ -7160,7 +7590,13 @@ begin
             return v_own;
         end if;
     end if;
-    if jsonb_array_length(p_event -> 'jids') = 1 then
+    if v_is_self then
+        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+            return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
+        end if;
+        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        p_event := p_event || '{"chat": "contact"}';
+    elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
     else
         v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
@@ -7183,6 +7619,8 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+    elsif v_is_self then
+        return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
@@ -7336,13 +7774,15 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, media?, transcript?, carried?, quoted?, origin?, status?, telling?,
--- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
--- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
--- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
+-- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
+-- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
 -- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
 -- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
 -- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
@@ -7464,13 +7904,11 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.turns add column if not exists undelivered integer not null default 0;
-
-comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
-
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
-check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing'));
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
@@ -8234,8 +8672,9 @@ begin
         v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
         update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
     end if;
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (p_message.tenant_id, p_message.session_id, p_message.turn_id, 'message');
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
     return hybridflow.heard(p_message.turn_id);
 end
 $$;
@@ -8383,10 +8822,11 @@ as $$
 declare
     v_turn public.turns;
     v_refused jsonb;
-    v_most integer := (p ->> 'most')::integer;
+    v_most integer;
     v_answer jsonb;
 begin
     perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    v_most := (p ->> 'most')::integer;
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refused := hybridflow.turn_refusal(v_turn, p);
     if v_refused is not null then
@@ -8611,7 +9051,8 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id',
+        'fallback_told_at', 'fallback_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -8633,7 +9074,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -9309,6 +9751,108 @@ begin
 end
 $$;
 
+-- ==================== 0725_files.sql
+
+-- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content})
+-- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
+-- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+create or replace function public.set_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_content bytea;
+    v_file public.tenant_files;
+begin
+    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
+    if not found then
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
+    elsif p ->> 'name' !~ '^[a-z0-9][a-z0-9-]{0,39}$' then
+        raise exception 'a name has 1 to 40 small letters, digits and hyphens, such as cake-menu'
+            using errcode = 'PT422';
+    elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
+        raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
+    end if;
+    v_content := decode(p ->> 'content', 'base64');
+    if octet_length(v_content) not between 1 and 16000000 then
+        raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
+    end if;
+    if (
+        select count(*) from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name <> p ->> 'name'
+    ) >= 50 then
+        raise exception 'a tenant may have 50 files: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.tenant_files (
+        tenant_id, name, description, kind, file_name, bytes, content, created_by, created_at
+    )
+    values (
+        (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
+        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+    )
+    on conflict (tenant_id, name) do update
+        set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
+            bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
+            created_at = excluded.created_at
+    returning * into v_file;
+    return jsonb_build_object('file', hybridflow.file_json(v_file));
+end
+$$;
+
+-- list_files({tenant_id})
+-- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+create or replace function public.list_files(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('list_files', p, '{tenant_id}');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.file_json(f) order by f.name), '[]')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- remove_file({tenant_id, name})
+-- Returns {removed}: false where there is no such file.
+create or replace function public.remove_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('remove_file', p, '{tenant_id,name}');
+    delete from public.tenant_files where tenant_id = (p ->> 'tenant_id')::bigint and name = p ->> 'name';
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- read_file({tenant_id, name})
+-- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+create or replace function public.read_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
+    ));
+end
+$$;
+
 -- ==================== 0790_tenant_settings.sql
 
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
@@ -9331,7 +9875,8 @@ as $$
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
-        'media_wait_seconds', 'speech_language', 'evo_api_key', 'llm_api_key'
+        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9393,7 +9938,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -9501,6 +10047,14 @@ as $$
             then 'media_wait_seconds must be from 0 to 120'
         when 'tenants_speech_language_check'
             then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_handoff_message_check'
+            then 'handoff_message must have from 1 to 2000 characters'
+        when 'tenants_handoff_words_check'
+            then 'handoff_words must be 100 at most, of 5000 characters together'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9538,8 +10092,10 @@ begin
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
+        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9665,6 +10221,23 @@ comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.handoff_message is
+'What a customer is told where the AI hands a conversation to a human and has no words of '
+'its own for it';
+comment on column public.tenants.handoff_words is
+'Who writes one of these gets a human, and the AI is not asked; besides the words that '
+'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
+'A single -: no words do that';
+comment on column public.tenants.handoff_on_promise is
+'A reply that promises a human without handing off hands the conversation off';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10840,11 +11413,16 @@ as $$
     ('retry_turn', 'operator', true, '{}'),
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('send_message', 'operator', true, '{}'),
+    ('find_sent_message', 'operator', false, '{}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -11796,7 +12374,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -11867,7 +12446,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -11896,6 +12475,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at
@@ -11906,9 +12489,10 @@ end
 $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
--- base_seconds, answer_within_minutes?})
+-- base_seconds, answer_within_minutes?, cause?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
+-- worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -11972,8 +12556,9 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
+-- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
+-- judgement by that;
 -- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
 -- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
@@ -12022,7 +12607,8 @@ begin
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         ),
-        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
+        'fallback_message', t.fallback_message
     )
     into v_result
     from public.sessions as s
@@ -12140,6 +12726,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
@@ -12470,13 +13057,20 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(
-        select distinct t.execution_id from public.turns as t
-        where t.session_id = any(p_session_ids) and t.execution_id is not null
-            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        order by t.execution_id
+        select distinct e.execution_id from public.turns as t
+        cross join lateral (
+            select t.execution_id
+            union
+            select a.execution_id from public.turn_attempts as a
+            where a.turn_id = t.id and a.ended > hybridflow.clock() - interval '7 days'
+        ) as e
+        where t.session_id = any(p_session_ids) and e.execution_id is not null
+            and not hybridflow.is_anothers_execution(e.execution_id, p_tenant_id)
+        order by e.execution_id
     );
 begin
     insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
@@ -12541,11 +13135,412 @@ begin
 end
 $$;
 
+-- ==================== 0865_outages.sql
+
+-- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+
+alter table public.turns add column if not exists outage_id bigint;
+comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
+
+-- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
+-- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
+-- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
+-- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
+-- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
+-- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+create or replace function hybridflow.endings()
+returns table (
+    cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
+    hands_off boolean, told_deployment text
+)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('account_empty', 'llm', null::interval, interval '0', true, true, false, 'own_key'),
+    ('account_refused', 'llm', null, interval '0', true, true, false, 'own_key'),
+    ('llm_away', 'llm', null, interval '5 minutes', true, true, false, 'own_key'),
+    ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
+    ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('line_away', 'line', null, interval '0', true, false, false, 'always'),
+    ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
+    ('contact_budget', null, interval '1 day', interval '0', true, false, false, 'never'),
+    ('send_failed', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
+$$;
+
+-- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
+create or replace function hybridflow.waiting_notice(
+    p_tenant_id bigint, p_kind text, out notice public.notices, out ids bigint[]
+)
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices as n
+    where n.tenant_id = p_tenant_id and n.kind = p_kind and n.waiting and n.kind <> 'handoff';
+    ids := array(select o.id::bigint from jsonb_array_elements_text(notice.facts -> 'outages') as o (id));
+end
+$$;
+
+-- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
+create or replace function hybridflow.tell_outage(
+    p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_facts jsonb;
+    v_id bigint;
+begin
+    v_facts := jsonb_build_object('outages', to_jsonb(
+        array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
+    ));
+    update public.notices
+    set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
+    where id = (v_waiting.notice).id and waiting and attempt = 0
+    returning id into v_id;
+    if v_id is null then
+        perform hybridflow.make_notice(p_tenant_id, p_kind, null, v_facts, p_at);
+        v_id := ((hybridflow.waiting_notice(p_tenant_id, p_kind)).notice).id;
+    end if;
+    return v_id;
+end
+$$;
+
+-- The tenant's notice of p_kind, which nobody has been given yet, does not tell of outage p_id; without
+-- another it is not told. Returns whether there was such a notice.
+create or replace function hybridflow.untell_outage(p_tenant_id bigint, p_kind text, p_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+begin
+    if (v_waiting.notice).id is null or (v_waiting.notice).attempt > 0 or p_id <> all(v_waiting.ids) then
+        return false;
+    elsif cardinality(v_waiting.ids) = 1 then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'recovered');
+    else
+        update public.notices
+        set facts = jsonb_build_object('outages', to_jsonb(array_remove(v_waiting.ids, p_id)))
+        where id = (v_waiting.notice).id and waiting;
+    end if;
+    return true;
+end
+$$;
+
+-- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
+-- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
+returns public.outages
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_how record;
+    v_outage public.outages;
+begin
+    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.id is not null and v_outage.notice_id is not null
+        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
+    then
+        update public.outages set last_at = v_now where id = (
+            select o.id from public.outages as o
+            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
+        );
+        return v_outage;
+    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
+        return null;
+    end if;
+    if v_outage.began_at <= v_now - v_how.lasts then
+        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
+        v_outage := null;
+    end if;
+    if v_outage.id is null then
+        update public.outages as o set ended_at = null, last_at = v_now
+        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
+            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
+        returning * into v_outage;
+    end if;
+    if v_outage.id is null then
+        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
+        values (
+            p_tenant_id, p_cause,
+            case v_how.about
+                when 'llm' then hybridflow.llm_of(p_tenant_id)
+                when 'line' then hybridflow.line_of(p_tenant_id)
+                when 'tenant' then 'tenant ' || p_tenant_id
+            end,
+            v_now, v_now, left(p_error, 500)
+        )
+        returning * into v_outage;
+    end if;
+    if v_outage.notice_id is null then
+        update public.outages
+        set notice_id = hybridflow.tell_outage(
+            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
+        )
+        where id = v_outage.id
+        returning * into v_outage;
+    end if;
+    return v_outage;
+end
+$$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        return jsonb_build_object('outage', p_cause);
+    end if;
+    return '{}';
+end
+$$;
+
+-- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
+-- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
+-- not to last; not where they have not been told that it began.
+create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_now timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    for v_outage in
+        select o.* from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_about
+            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
+        order by o.about, o.tenant_id limit c_few for update skip locked
+    loop
+        update public.outages set ended_at = v_now where id = v_outage.id;
+        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
+            and exists (
+                select from public.notices as n
+                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+            )
+        then
+            perform hybridflow.tell_outage(
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
+-- without an answer.
+create or replace function hybridflow.outage_json(p_outage public.outages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'cause', p_outage.cause, 'began_at', p_outage.began_at, 'ended_at', p_outage.ended_at,
+        'turns', c.turns, 'unanswered', c.unanswered, 'has_own_key', t.llm_api_key is not null,
+        'provider', t.llm_provider, 'flow', t.n8n_flow
+    )
+    from public.tenants as t
+    cross join lateral (
+        select count(*) as turns, count(*) filter (where o.state in ('dead', 'cancelled')) as unanswered
+        from (select u.state from public.turns as u where u.outage_id = p_outage.id limit 1000) as o
+    ) as c
+    where t.id = p_outage.tenant_id
+$$;
+
+-- What happened, as a notice tells it: outages by what is known of them now.
+create or replace function hybridflow.notice_facts(p_notice public.notices)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_notice.kind not in ('unanswered', 'answered_again') then p_notice.facts
+        else jsonb_build_object('outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from jsonb_array_elements_text(p_notice.facts -> 'outages') as f (id)
+            inner join public.outages as o on o.id = f.id::bigint
+        ))
+    end
+$$;
+
+-- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
+-- told_as?: [hash], upload_seconds?, lease_seconds})
+-- The fence for the tenant's fallback message, which an attempt sends before it fails of `cause`, where that
+-- does not mean to try again. It is no
+-- part of the turn: it answers nothing, and a doubt about it keeps no reply back. Returns {ok, message_id,
+-- chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact was told in this outage (where
+-- it is none: within an hour); 'not_now': nothing is said of this cause, or not yet; 'has_spoken': something
+-- of the reply is on the phone, or may be.
+create or replace function public.begin_fallback_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_how record;
+    v_outage public.outages;
+    v_since timestamptz := v_now - interval '1 hour';
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys(
+        'begin_fallback_send', p,
+        '{turn_id,token,cause,error,kind_of_failure,max_attempts,body,lease_seconds}'
+    );
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
+        return '{"refused": "paused"}';
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return '{"refused": "stale"}';
+    elsif hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
+    if v_how.cause is null or (
+        p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
+    ) or (v_how.cause = 'model_refused' and exists (
+        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
+        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
+    )) then
+        return '{"refused": "not_now"}';
+    elsif v_how.is_told then
+        v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
+        if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
+            return '{"refused": "not_now"}';
+        end if;
+        v_since := (
+            select min(o.began_at) from public.outages as o
+            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
+        );
+    end if;
+    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+        return '{"refused": "told"}';
+    end if;
+    v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
+    update public.sessions set fallback_told_at = hybridflow.clock(), fallback_message_id = v_message.id
+    where id = v_turn.session_id;
+    update public.turns
+    set lease_until = greatest(
+        lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- count_outages({})
+-- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
+-- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
+-- deployments}]}.
+create or replace function public.count_outages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object('causes', (
+        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
+        from (
+            select
+                o.cause, count(*) as tenants, count(*) filter (
+                    where e.told_deployment = 'always'
+                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
+                ) as deployments
+            from (
+                select u.* from public.outages as u
+                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
+                limit 1000
+            ) as o
+            inner join hybridflow.endings() as e on e.cause = o.cause
+            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
+            where o.began_at + e.tells_after <= v_now
+            group by o.cause
+        ) as c
+    ));
+end
+$$;
+
 -- ==================== 0870_notices.sql
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
--- deliver their replies.
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -12634,6 +13629,36 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    update public.notices set facts = facts || '{"words": "not_said"}'
+    where id = (
+        select max(n.id) from public.notices as n
+        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
+            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+    );
+    if found then
+        return;
+    end if;
+    select * into v_session from public.sessions where id = p_handoff.session_id;
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', v_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'words', 'not_said',
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'contact_name', v_session.contact_name
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
@@ -12771,9 +13796,9 @@ as $$
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
-        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
+            when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
                 then t.notify_number
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
@@ -13207,6 +14232,882 @@ begin
 end
 $$;
 
+-- ==================== 0875_relays.sql
+
+-- HybridFlow: relays: what a human of the business says to a contact through HybridFlow, over the API or by
+-- quoting a notice in WhatsApp, on its way.
+--
+-- A relay is a row: written in the transaction of what it was asked by, and carried out by whichever router
+-- gets to it, so nothing is lost with a router. It is sent once: what is begun is begun again only where it
+-- certainly did not leave. One of the staff (who quoted a notice) ends with one word back to them.
+
+create table if not exists public.relays (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    staff_session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    word_message_id bigint references public.messages (id) on delete set null,
+    source text not null constraint relays_source_check check (source in ('operator', 'staff')),
+    caller text,
+    idempotency_key text,
+    request_hash text,
+    said jsonb,
+    facts jsonb not null default '{}',
+    outcome text constraint relays_outcome_check check (
+        outcome in (
+            'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old'
+        )
+    ),
+    error text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    waiting boolean generated always as (finished_at is null) stored
+);
+
+comment on table public.relays is
+'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+comment on column public.relays.session_id is
+'The conversation that it is for; null: none, or it is erased.';
+comment on column public.relays.staff_session_id is
+'Of one of the staff: where they wrote, and get their word back.';
+comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
+comment on column public.relays.word_message_id is 'The one word back to the staff.';
+comment on column public.relays.caller is
+'Who asked over the API, with the kind: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is
+'By which the same request of the same caller is known.';
+comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+comment on column public.relays.said is
+'What is to be sent, or what the staff wrote; until the relay is over.';
+comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
+comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
+comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+
+create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
+where idempotency_key is not null;
+create index if not exists relays_waiting on public.relays (tenant_id, next_at) where waiting;
+create index if not exists relays_waiting_until on public.relays (next_at) where waiting;
+create index if not exists relays_by_session on public.relays (session_id, id desc)
+where session_id is not null;
+create index if not exists relays_by_staff on public.relays (staff_session_id, id desc)
+where staff_session_id is not null;
+create index if not exists relays_by_message on public.relays (message_id) where message_id is not null;
+create index if not exists relays_by_word on public.relays (word_message_id)
+where word_message_id is not null;
+create index if not exists relays_finished on public.relays (tenant_id, finished_at)
+where finished_at is not null;
+alter table public.relays enable row level security;
+
+-- How many relays of a tenant may be on their way.
+create or replace function hybridflow.most_relays()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 200
+$$;
+
+-- Whether as many relays of the tenant are on their way as may be.
+create or replace function hybridflow.has_too_many_relays(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.most_relays() <= (
+        select count(*) from (
+            select r.id from public.relays as r
+            where r.tenant_id = p_tenant_id and r.waiting limit hybridflow.most_relays()
+        ) as w
+    )
+$$;
+
+-- Whether a relay's message is written down and nothing of it was begun.
+create or replace function hybridflow.is_unbegun(p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.send_state = 'sending' and p_message.check_at = 'infinity', false)
+$$;
+
+-- A relay with its message as the API shows them: {message, state, error}. state: 'waiting' (it is on its
+-- way), 'in_doubt' (it has begun, and nobody knows yet how it ended), 'sent', 'failed'.
+create or replace function hybridflow.relay_json(p_relay public.relays)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select * into v_message from public.messages where id = p_relay.message_id;
+    return jsonb_build_object(
+        'message', case when v_message.id is not null then hybridflow.short_message_json(v_message) end,
+        'state', case
+            when v_message.send_state = 'sent' then 'sent'
+            when p_relay.outcome in ('sent', 'failed', 'in_doubt') then p_relay.outcome
+            when p_relay.outcome is not null then 'failed'
+            when v_message.send_state = 'unknown' then 'in_doubt'
+            else 'waiting'
+        end,
+        'error', p_relay.error
+    );
+end
+$$;
+
+-- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
+-- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
+create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+returns public.messages
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select m.*
+    from (
+        select h.id from public.messages as h
+        where h.session_id = p_session.id and h.from_me and h.sender in ('owner', 'operator', 'client')
+        order by h.sent_at desc, h.id desc limit 200
+    ) as n
+    inner join public.messages as m on m.id = n.id
+    inner join public.tenants as t on t.id = m.tenant_id
+    where hybridflow.is_by_human(m, t)
+        and case
+            when p_seen is not null then m.id > p_seen
+            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+                and (m.sender, m.author_name) is distinct from ('operator', p_name)
+        end
+    order by m.sent_at desc, m.id desc limit 1
+$$;
+
+-- By whom a request over the API is known: the kind of caller, and its key's id or its name.
+create or replace function hybridflow.caller_label(p_caller jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select concat_ws(':', p_caller ->> 'kind', coalesce(p_caller ->> 'api_key_id', p_caller ->> 'name'))
+$$;
+
+-- The relay of this very request, made before: by its idempotency_key and caller. Null: there is none. PT422:
+-- the key was used for another request.
+create or replace function hybridflow.relay_of_request(p jsonb)
+returns public.relays
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    select * into v_relay from public.relays
+    where tenant_id = (p ->> 'tenant_id')::bigint and caller = hybridflow.caller_label(p -> 'caller')
+        and idempotency_key = p ->> 'idempotency_key';
+    if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
+        raise exception 'the Idempotency-Key was used for another message: take a new one for each'
+            using errcode = 'PT422';
+    end if;
+    return v_relay;
+end
+$$;
+
+-- find_sent_message({caller?, tenant_id, session_id, idempotency_key, request_hash})
+-- Returns {found}: {message, state, error, already} as send_message answers where the same was asked for
+-- before; null: it was not. PT404: not this tenant's. PT422: the key was used for another request.
+create or replace function public.find_sent_message(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys(
+        'find_sent_message', p, '{tenant_id,session_id,idempotency_key,request_hash}'
+    );
+    perform hybridflow.require_own(p);
+    v_relay := hybridflow.relay_of_request(p);
+    return jsonb_build_object('found', case
+        when v_relay.id is not null then hybridflow.relay_json(v_relay) || '{"already": true}'
+    end);
+end
+$$;
+
+-- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
+-- identity?, told_as?: [hash], upload_seconds?, seen_message_id?})
+-- A human of the business writes to a contact over the API: the session is taken over, as by
+-- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
+-- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
+-- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
+-- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
+-- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
+-- it passes; or too much is on its way. PT422: the key was used for another request.
+create or replace function public.send_message(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_caller text := hybridflow.caller_label(p -> 'caller');
+    v_name text := p -> 'caller' ->> 'name';
+    v_relay public.relays;
+    v_human public.messages;
+    v_begun jsonb;
+begin
+    perform hybridflow.require_keys(
+        'send_message', p, '{tenant_id,session_id,idempotency_key,request_hash,request,body}'
+    );
+    perform pg_advisory_xact_lock(hashtextextended(
+        concat_ws(' ', 'relay', p ->> 'tenant_id', v_caller, p ->> 'idempotency_key'), 0
+    ));
+    v_relay := hybridflow.relay_of_request(p);
+    if v_relay.id is not null then
+        return hybridflow.relay_json(v_relay) || jsonb_build_object(
+            'already', true, 'audit', jsonb_build_object('relay_id', v_relay.id, 'already', true)
+        );
+    end if;
+    v_session := hybridflow.session_of(p);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    if v_human.id is not null then
+        raise exception
+            'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
+            v_human.id, v_human.id using errcode = 'PT409';
+    elsif hybridflow.has_too_many_relays(v_session.tenant_id) then
+        raise exception '% messages of the tenant wait to be sent: wait until they are', hybridflow.most_relays()
+            using errcode = 'PT409';
+    end if;
+    v_begun := public.begin_human_send(
+        jsonb_build_object(
+            'tenant_id', v_session.tenant_id, 'session_id', v_session.id, 'author', v_name, 'knowingly', true,
+            'body', p -> 'body', 'kind', p -> 'kind', 'identity', p -> 'identity', 'told_as', p -> 'told_as',
+            'upload_seconds', p -> 'upload_seconds'
+        )
+    );
+    -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
+    update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
+    insert into public.relays (
+        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, facts, next_at
+    )
+    values (
+        v_session.tenant_id, v_session.id, (v_begun ->> 'message_id')::bigint, 'operator', v_caller,
+        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request',
+        jsonb_build_object('bytes', octet_length(p ->> 'request')), v_now
+    )
+    returning * into v_relay;
+    return hybridflow.relay_json(v_relay) || jsonb_build_object('audit', jsonb_build_object(
+        'relay_id', v_relay.id, 'message_id', v_relay.message_id, 'kind', p -> 'kind'
+    ));
+end
+$$;
+
+-- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
+-- known, by its words in their (locked) session.
+create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
+returns public.messages
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_wa_id text := p_event -> 'quoted' ->> 'wa_id';
+    v_text text := p_event -> 'quoted' ->> 'text';
+    v_message public.messages;
+begin
+    select m.* into v_message from hybridflow.messages_called(v_wa_id) as m
+    where m.tenant_id = p_session.tenant_id and m.session_id = p_session.id
+    order by m.from_me desc limit 1;
+    if v_message.id is null then
+        select m.* into v_message from public.messages as m
+        where m.chosen_id = v_wa_id and m.wa_id is null and m.tenant_id = p_session.tenant_id
+            and m.session_id = p_session.id
+        limit 1;
+    end if;
+    if v_message.id is null and v_text is not null then
+        select m.* into v_message from public.messages as m
+        where m.tenant_id = p_session.tenant_id
+            and md5(hybridflow.folded(m.body)) = md5(hybridflow.folded(v_text))
+            and m.wa_id is null and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.session_id = p_session.id
+        order by m.id desc limit 1;
+    end if;
+    return v_message;
+end
+$$;
+
+-- The session that a notice is about: also where that was merged into another meanwhile. Null: none.
+create or replace function hybridflow.session_of_notice(p_notice public.notices)
+returns public.sessions
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    where s.id = coalesce(p_notice.session_id, (
+        select i.session_id from public.session_identities as i
+        where i.tenant_id = p_notice.tenant_id and i.jid = p_notice.facts ->> 'jid'
+    ));
+    return v_session;
+end
+$$;
+
+-- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
+-- and is relayed; a command that quotes nothing is told how it is done, once an hour; all else is for nobody.
+-- Returns whether a relay is on its way.
+create or replace function hybridflow.note_staff_words(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_quotes boolean := p_event -> 'quoted' ->> 'wa_id' is not null;
+    v_kind text := p_event ->> 'kind';
+    v_message public.messages;
+    v_notice public.notices;
+    v_about public.sessions;
+    v_outcome text;
+begin
+    if v_kind in ('reaction', 'poll_vote')
+        or not (v_quotes or coalesce((p_event ->> 'is_command')::boolean, false))
+        or hybridflow.has_too_many_relays(p_tenant.id)
+    then
+        return false;
+    end if;
+    if not v_quotes then
+        if exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'unquoted'
+                and r.created_at > v_now - interval '1 hour'
+        ) then
+            return false;
+        end if;
+        v_outcome := 'unquoted';
+    else
+        v_message := hybridflow.quoted_by_staff(p_session, p_event);
+        if v_message.id is not null and not v_message.from_me then
+            return false;  -- the staff quote themselves
+        end if;
+        select n.* into v_notice from public.notices as n
+        where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
+        v_about := hybridflow.session_of_notice(v_notice);
+        v_outcome := case
+            when v_message.body = '' then 'erased'
+            when v_notice.id is null then 'no_notice'
+            when v_about.id is null then 'no_session'
+            when v_kind not in ('text', 'image', 'video', 'audio', 'ptt', 'document', 'sticker')
+                then 'unsupported'
+            when p_at < v_now - hybridflow.seconds(
+                60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+            ) then 'too_old'
+        end;
+    end if;
+    insert into public.relays (
+        tenant_id, session_id, staff_session_id, source, said, facts, outcome, next_at, created_at
+    )
+    values (
+        p_tenant.id, v_about.id, p_session.id, 'staff',
+        case when v_outcome is null then jsonb_build_object(
+            'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+        ) end,
+        jsonb_strip_nulls(jsonb_build_object(
+            'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
+            'was_ai', not v_about.is_paused
+        )),
+        v_outcome, v_now, v_now
+    );
+    return true;
+end
+$$;
+
+-- A relay with all that is needed to carry it out, its token included.
+create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_message public.messages;
+begin
+    select * into v_tenant from public.tenants where id = p_relay.tenant_id;
+    select * into v_message from public.messages where id = p_relay.message_id;
+    return jsonb_build_object(
+        'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'timezone', v_tenant.timezone, 'session_id', p_relay.session_id,
+        'words', case when p_relay.source = 'staff' then p_relay.said end,
+        'facts', p_relay.facts, 'outcome', p_relay.outcome,
+        'send_state', case
+            when v_message.id is not null and not hybridflow.is_unbegun(v_message) then v_message.send_state
+        end,
+        'error', p_relay.error, 'created_at', p_relay.created_at, 'now', hybridflow.clock()
+    );
+end
+$$;
+
+-- claim_relays({limit, lease_seconds})
+-- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
+-- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
+-- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
+-- instance_name, evo_server_url, evo_api_key, timezone, session_id, words, facts, outcome, send_state,
+-- error, created_at, now}], now, next_due_at}, for the router only. words: what the staff wrote, until it has
+-- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
+create or replace function public.claim_relays(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_ids bigint[];
+    v_relays jsonb;
+begin
+    perform hybridflow.require_keys('claim_relays', p, '{limit,lease_seconds}');
+    select array_agg(d.id) into v_ids
+    from (
+        select f.id
+        from (select distinct w.tenant_id from public.relays as w where w.waiting and w.next_at <= v_now) as t
+        cross join lateral (
+            select r.id, r.next_at from public.relays as r
+            where r.tenant_id = t.tenant_id and r.waiting and r.next_at <= v_now and not exists (
+                select from public.relays as e
+                where e.session_id = r.session_id and e.id < r.id and e.waiting and e.outcome is null
+                    and e.created_at > v_now - interval '10 minutes'
+            )
+            order by r.next_at, r.id limit 4
+        ) as f
+        order by f.next_at, f.id limit (p ->> 'limit')::integer
+    ) as d;
+    with fresh as materialized (
+        select r.id, gen_random_uuid() as token from public.relays as r
+        where r.id = any(v_ids) and r.waiting and r.next_at <= v_now
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.relays as r
+        set attempt = r.attempt + 1, token_hash = hybridflow.hash_token(f.token), lease_until = v_until,
+            next_at = v_until, updated_at = v_now
+        from fresh as f
+        where r.id = f.id
+        returning r.*, f.token
+    )
+
+    select jsonb_agg(hybridflow.relay_context(r, c.token) order by c.id) into v_relays
+    from claimed as c
+    inner join public.relays as r on r.id = c.id;
+    return jsonb_build_object(
+        'relays', coalesce(v_relays, '[]'), 'now', v_now,
+        'next_due_at', (
+            select r.next_at from public.relays as r where r.waiting order by r.next_at limit 1
+        )
+    );
+end
+$$;
+
+-- Why nobody may act on the relay by p.token: {refused: 'unknown_relay'} (it was erased), 'stale' (it was
+-- given out again), 'superseded' (it is over); null where one may.
+create or replace function hybridflow.relay_refusal(p_relay public.relays, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_relay.id is null then
+        return '{"refused": "unknown_relay"}';
+    elsif p_relay.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    elsif p_relay.finished_at is not null then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The relay that p names, locked behind the session that p_of_staff tells, and why who shows p.token may not
+-- act on it.
+create or replace function hybridflow.hold_relay(
+    p jsonb, p_of_staff boolean, out relay public.relays, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    select * into relay from public.relays where id = (p ->> 'relay_id')::bigint;
+    refused := hybridflow.relay_refusal(relay, p);
+    if refused is not null then
+        return;
+    end if;
+    select * into session from public.sessions
+    where id = case when p_of_staff then relay.staff_session_id else relay.session_id end for update;
+    select * into relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
+    refused := hybridflow.relay_refusal(relay, p);
+    v_id := case when p_of_staff then relay.staff_session_id else relay.session_id end;
+    if refused is null and v_id is null then
+        refused := '{"refused": "erased"}';
+    elsif refused is null and session.id is distinct from v_id then
+        refused := '{"refused": "stale"}';  -- merged while we waited: it is tried again
+    end if;
+end
+$$;
+
+-- read_relay({relay_id, token})
+-- Returns {said} or {refused: reason}: what is to be sent, as it was asked for; see relay_refusal.
+create or replace function public.read_relay(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys('read_relay', p, '{relay_id,token}');
+    select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint;
+    return coalesce(hybridflow.relay_refusal(v_relay, p), jsonb_build_object('said', v_relay.said));
+end
+$$;
+
+-- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
+-- that for its late echo. The session is locked.
+create or replace function hybridflow.begin_again(
+    p_session public.sessions, p_message public.messages, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    if p_message.late_until is not null then
+        v_message := hybridflow.begin_message(p_session, null, null, p_message.sender, p);
+        update public.messages set author_name = p_message.author_name where id = v_message.id;
+        return v_message;
+    end if;
+    update public.messages
+    set send_state = 'sending', send_began_at = v_now, sent_at = date_trunc('second', v_now), check_at = null,
+        sends = case when send_state = 'failed' then sends + 1 else sends end,
+        chosen_id = '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18))
+    where id = p_message.id
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
+-- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
+-- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
+-- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
+-- nobody knows how it ended).
+create or replace function public.begin_relay_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_held record;
+    v_relay public.relays;
+    v_session public.sessions;
+    v_message public.messages;
+    v_begun jsonb;
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
+    v_held := hybridflow.hold_relay(p, false);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_relay := v_held.relay;
+    v_session := v_held.session;
+    select * into v_message from public.messages where id = v_relay.message_id;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object(
+            'refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id,
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'body', v_message.body
+        );
+    elsif v_message.send_state in ('sending', 'unknown') and not hybridflow.is_unbegun(v_message) then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    elsif v_message.id is not null then
+        v_message := hybridflow.begin_again(v_session, v_message, p);
+    else
+        v_begun := public.begin_human_send(
+            (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
+                'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,
+                'author', v_relay.said -> 'author', 'reason', 'the staff answered a notice'
+            )
+        );
+        select * into v_message from public.messages where id = (v_begun ->> 'message_id')::bigint;
+        perform hybridflow.record_audit(
+            '{"kind": "owner", "name": "staff"}', 'send_message', v_relay.tenant_id,
+            jsonb_build_object('session_id', v_session.id),
+            jsonb_build_object('relay_id', v_relay.id, 'message_id', v_message.id)
+        );
+    end if;
+    update public.relays
+    set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
+        next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
+    where id = v_relay.id;
+    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- begin_word_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence before the one word back to the staff: at most once, a doubt counts as told. Returns {ok,
+-- message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason,
+-- message_id?}: as begin_relay_send.
+create or replace function public.begin_word_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_held record;
+    v_relay public.relays;
+    v_session public.sessions;
+    v_message public.messages;
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
+    v_held := hybridflow.hold_relay(p, true);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_relay := v_held.relay;
+    v_session := v_held.session;
+    select * into v_message from public.messages where id = v_relay.word_message_id;
+    if v_message.id is null then
+        v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
+    elsif v_message.send_state = 'failed' and v_message.late_until is null then
+        v_message := hybridflow.begin_again(v_session, v_message, p);
+    else
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+    update public.relays
+    set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
+        next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
+    where id = v_relay.id;
+    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- obey_staff({relay_id, token, command, until?, policy})
+-- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
+-- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
+-- days): nothing was done; see relay_refusal, 'erased'.
+create or replace function public.obey_staff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_held record;
+    v_session public.sessions;
+    v_named jsonb;
+    v_outcome text;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
+    v_held := hybridflow.hold_relay(p, false);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_session := v_held.session;
+    v_named := jsonb_build_object(
+        'tenant_id', v_session.tenant_id, 'session_id', v_session.id, 'source', 'operator',
+        'policy', p -> 'policy', 'reason', 'the staff asked for it in WhatsApp'
+    );
+    case p ->> 'command'
+        when 'take' then
+            v_outcome := 'taken';
+            perform public.pause_session(v_named);
+        when 'resume' then
+            v_outcome := 'resumed';
+            v_turn_id := (public.resume_session(v_named) ->> 'turn_id')::bigint;
+        else
+            perform hybridflow.require_keys('obey_staff', p, '{until}');
+            v_outcome := case
+                when v_until <= v_now then 'past'
+                when v_until > v_now + interval '30 days' then 'too_far'
+                else 'until'
+            end;
+            if v_outcome = 'until' then
+                perform public.pause_session(v_named || jsonb_build_object('until', v_until));
+                -- Who says until when means just that: no earlier reason makes it longer.
+                update public.sessions
+                set pause_asked_at = null, pause_written_at = null, pause_indefinite = false
+                where id = v_session.id;
+            end if;
+    end case;
+    update public.relays
+    set outcome = v_outcome, said = null, updated_at = v_now,
+        facts = facts || jsonb_strip_nulls(jsonb_build_object(
+            'was_ai', not v_session.is_paused, 'until', v_until
+        ))
+    where id = (v_held.relay).id
+    returning facts into v_named;
+    if v_outcome in ('taken', 'until', 'resumed') then
+        perform hybridflow.record_audit(
+            '{"kind": "owner", "name": "staff"}',
+            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
+            jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
+        );
+    end if;
+    return jsonb_build_object(
+        'outcome', v_outcome, 'facts', v_named, 'turn_id', v_turn_id, 'was_paused', v_session.is_paused
+    );
+end
+$$;
+
+-- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
+-- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
+-- seconds. Returns {ok} or {refused: reason}: see relay_refusal.
+create or replace function public.settle_relay(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_relay public.relays;
+    v_refused jsonb;
+begin
+    perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
+    v_refused := hybridflow.relay_refusal(v_relay, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    update public.relays
+    set outcome = coalesce(outcome, p ->> 'outcome'),
+        said = case when coalesce(outcome, p ->> 'outcome') is null then said end,
+        error = coalesce(left(p ->> 'error', 2000), case when p ->> 'outcome' = 'sent' then null else error end),
+        lease_until = case when p ->> 'again_in' is null then lease_until end,
+        next_at = coalesce(v_now + hybridflow.seconds((p ->> 'again_in')::numeric), next_at),
+        finished_at = case when (p ->> 'over')::boolean then v_now end, updated_at = v_now
+    where id = v_relay.id;
+    return '{"ok": true}';
+end
+$$;
+
+-- The relays about a contact. Those that one of the staff asked for are about whom they are for.
+create or replace function hybridflow.relays_about(p_session_ids bigint[])
+returns setof public.relays
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select r.* from public.relays as r where r.session_id = any(p_session_ids)
+$$;
+
+-- A relay as an export has it.
+create or replace function hybridflow.exported_relay(p_relay public.relays)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
+$$;
+
+-- Deletes the relays about a contact, and by them, where they are of the staff. Returns how many.
+create or replace function hybridflow.erase_relays(p_session_ids bigint[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    delete from public.relays where id = any(array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Deletes up to p_batch relays that are over. Returns how many.
+create or replace function hybridflow.prune_relays(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select n.id from public.relays as n
+            where n.tenant_id = r.tenant_id and n.finished_at < r.cutoff
+            order by n.finished_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
 -- ==================== 0880_safety.sql
 
 -- HybridFlow: replies that may not be sent, and budgets.
@@ -13233,9 +15134,9 @@ begin
 end
 $$;
 
--- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
-create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+-- The turn, which has said nothing, has p_reply as its reply now, due at once, whichever attempt had it. The
+-- session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.reply_instead(p_turn_id bigint, p_reply jsonb, p_outcome text)
 returns void
 language plpgsql
 set search_path = ''
@@ -13247,9 +15148,18 @@ begin
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
     update public.turns
-    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    set reply = p_reply, handler = 'fallback', debounce_until = hybridflow.clock()
     where id = p_turn_id;
 end
+$$;
+
+-- The same with one text, such as the tenant's fallback message.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.reply_instead(p_turn_id, jsonb_build_array(p_message), p_outcome)
 $$;
 
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
@@ -13387,6 +15297,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -13437,9 +15350,11 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
--- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
+-- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
+-- and it begins at once. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
@@ -13452,6 +15367,13 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_said boolean;
+    v_handoff jsonb := jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end
+    );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn(p);
@@ -13473,12 +15395,15 @@ begin
             'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
         );
     end if;
-    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
-    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
-        'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
-    ));
+    if p ->> 'say' is not null and not v_said then
+        perform hybridflow.reply_instead(
+            v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
+        );
+    else
+        perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+        perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+        perform hybridflow.begin_handoff(v_held.session, v_turn.id, v_handoff);
+    end if;
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;
@@ -13691,7 +15616,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -13709,6 +15635,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;
@@ -13780,12 +15715,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
--- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
--- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
--- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
--- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
--- it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
+-- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
+-- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -13821,6 +15756,7 @@ begin
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
+        'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
         'erased_messages', hybridflow.prune_erased(v_batch),
         'changes', hybridflow.prune_changes(v_batch)
@@ -14814,12 +16750,13 @@ as $$
         'session_notes', (
             select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
-        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids)),
+        'relays', (select count(*) from hybridflow.relays_about(p_session_ids))
     )
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, handoffs, events}.
+-- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -14863,6 +16800,10 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
+        'relays', (
+            select coalesce(jsonb_agg(hybridflow.exported_relay(r) order by r.id), '[]')
+            from hybridflow.relays_about(p_session_ids) as r
+        ),
         'handoffs', (
             select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
             from public.handoffs as h where h.session_id = any(p_session_ids)
@@ -14877,8 +16818,9 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the
--- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -15131,10 +17073,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its
--- turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
--- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
--- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -15206,6 +17148,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'relays' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array((f.relay).id), 'item', hybridflow.exported_relay(f.relay)
+            ) order by (f.relay).id)
+            into v_rows
+            from (
+                select r as relay from hybridflow.relays_about(array[v_session_id]) as r
+                where r.id > v_after_id order by r.id limit v_limit + 1
             ) as f;
         when 'handoffs' then
             select array_agg(jsonb_build_object(
@@ -15364,7 +17315,10 @@ begin
     delete from public.processed_events
     where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
     get diagnostics v_events = row_count;
-    v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
+    v_counts := jsonb_build_object(
+        'events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids),
+        'relays', hybridflow.erase_relays(v_ids)
+    );
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
         'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'
@@ -15404,7 +17358,8 @@ as $$
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
             p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
-            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+            p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
+            p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
 
@@ -15474,7 +17429,8 @@ as $$
         select
             jsonb_build_object(
                 'attempt', p_turn.attempt, 'worker', p_turn.worker,
-                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end,
+                'execution_id', p_turn.execution_id, 'execution_url', p_turn.execution_url
             ),
             p_turn.claimed_at,
             case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
@@ -15857,14 +17813,16 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs'
+        'executions_to_erase', 'dry_turns', 'changes', 'outages',
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
+        'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
@@ -15879,6 +17837,8 @@ select hybridflow.apply_grants(
         'finish_media_job', 'fail_media_job',
         'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
+        'begin_word_send', 'obey_staff', 'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -15888,7 +17848,8 @@ select hybridflow.apply_grants(
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
+        'set_file', 'list_files', 'remove_file', 'read_file',
+        'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'
     ]
@@ -15926,7 +17887,13 @@ from (
         '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
         ' url_told_at, handler, error, created_at, finished_at, updated_at)'
     ),
-    ('spending', '')
+    (
+        'relays',
+        '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
+        ' created_at, finished_at, updated_at)'
+    ),
+    ('spending', ''),
+    ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',
@@ -15956,7 +17923,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'fd19948fc6ab8485270fe10b460e6f5f9038d3a68a38cf6cbd9517118980919a')
+    ('20261126145950', 'v0_3_0', '98bdf12b437db8e7370026409583f80b13c73abfb351f31ec1e6fb35ca8618d5')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -7,6 +7,7 @@ prefill); several of one role in a row are joined.
 """
 
 import argparse
+import re
 import secrets
 
 from starlette.requests import Request
@@ -64,6 +65,14 @@ class Anthropic(LlmServer):
     def bad_key(self) -> Fault:
         """Return the fault 401."""
         return _fault(401, "invalid x-api-key")
+
+    def no_credit(self) -> Fault:
+        """Return the fault 400 of an account without credit."""
+        return _fault(
+            400,
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans &"
+            " Billing to upgrade or purchase credits.",
+        )
 
     def no_such_model(self) -> Fault:
         """Return the fault 404."""
@@ -140,7 +149,18 @@ def _fault_in(body: Json, *, needs_limit: bool) -> str | None:
         return "messages: at least one message is required"
     if body.get("stream"):
         return "stream: this loopback program answers in one piece only"
-    return _fault_in_messages(body["messages"])
+    return _fault_in_tools(body) or _fault_in_messages(body["messages"])
+
+
+def _fault_in_tools(body: Json) -> str | None:
+    for place, tool in enumerate(body.get("tools") or ()):
+        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", tool.get("name") or ""):
+            return (
+                f"tools.{place}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
+            )
+        if (tool.get("input_schema") or {}).get("type") != "object":
+            return f"tools.{place}.custom.input_schema.type: Field required"
+    return None
 
 
 def _fault_in_messages(messages: list[Json]) -> str | None:

@@ -15,10 +15,16 @@ from loopback.faults import Fault, wrong_answer
 from loopback.llm import LlmServer, Malformed, shown_key
 from loopback.openai_rules import error, fault_in_chat, fault_in_response, turns, unknown_model
 from loopback.pictures import fault_in_pictures
-from loopback.replies import Json, LlmRequest, Reply, tokens
+from loopback.replies import Json, LlmRequest, Reply, tokens, written_arguments
 from loopback.serving import serve
 
-_FINISHES = {"end": "stop", "length": "length", "refusal": "stop", "filtered": "content_filter"}
+_FINISHES = {
+    "end": "stop",
+    "length": "length",
+    "refusal": "stop",
+    "filtered": "content_filter",
+    "tool": "tool_calls",
+}
 _REFUSAL = "I'm sorry, I can't help with that."
 
 
@@ -55,6 +61,15 @@ class OpenAI(LlmServer):
     def bad_key(self) -> Fault:
         """Return the fault 401."""
         return wrong_answer(401, error("Incorrect API key provided.", code="invalid_api_key"))
+
+    def no_credit(self) -> Fault:
+        """Return the fault 429 of an account without credit."""
+        message = (
+            "You exceeded your current quota, please check your plan and billing details. For more"
+            " information on this error, read the docs."
+        )
+        kind = "insufficient_quota"
+        return wrong_answer(429, error(message, kind=kind, code=kind))
 
     def no_such_model(self) -> Fault:
         """Return the fault 404."""
@@ -101,6 +116,10 @@ def _completion(asked: LlmRequest, reply: Reply) -> Json:
     declined = reply.stop == "refusal"
     message: Json = {"role": "assistant", "content": None if declined else reply.text}
     message |= {"refusal": (reply.text or _REFUSAL) if declined else None, "annotations": []}
+    if reply.tool:
+        called = {"name": reply.tool, "arguments": written_arguments(reply)}
+        call = {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": called}
+        message |= {"content": reply.text or None, "tool_calls": [call]}
     choice = {"index": 0, "message": message, "logprobs": None}
     read, written = tokens(asked.text), max(tokens(reply.text), 1)
     completion: Json = {"id": f"chatcmpl-{secrets.token_hex(12)}", "object": "chat.completion"}

@@ -10,6 +10,7 @@ from typing import Any
 Json = dict[str, Any]
 
 _REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 
 
@@ -27,6 +28,8 @@ def fault_in_chat(body: Json) -> Json | None:
                 "Invalid value for 'content': expected a string, got null.",
                 param=f"messages.[{place}].content",
             )
+    if wrong := _fault_in_tools(body):
+        return wrong
     if body.get("max_tokens") is not None and _REASONING.match(body["model"]):
         return error(
             "Unsupported parameter: 'max_tokens' is not supported with this model."
@@ -34,6 +37,30 @@ def fault_in_chat(body: Json) -> Json | None:
             param="max_tokens",
             code="unsupported_parameter",
         )
+    return None
+
+
+def _fault_in_tools(body: Json) -> Json | None:
+    """Return what is wrong with the functions that are offered; strict ones are fully described."""
+    if "tools" in body and not body["tools"]:
+        return error("Invalid 'tools': empty array.", param="tools", code="empty_array")
+    for place, tool in enumerate(body.get("tools") or ()):
+        function = tool.get("function") or {}
+        where = f"tools[{place}].function"
+        if tool.get("type") != "function" or not _NAME.fullmatch(function.get("name") or ""):
+            return error(f"Invalid '{where}.name'.", param=f"{where}.name", code="invalid_value")
+        takes = function.get("parameters") or {}
+        if function.get("strict") and (
+            takes.get("additionalProperties") is not False
+            or set(takes.get("required", ())) != set(takes.get("properties", {}))
+        ):
+            return error(
+                f"Invalid schema for function '{function['name']}': In context=(),"
+                " 'additionalProperties' is required to be supplied and to be false, and 'required'"
+                " to include every key in properties.",
+                param=f"{where}.parameters",
+                code="invalid_function_parameters",
+            )
     return None
 
 

@@ -1,5 +1,6 @@
 """What a loopback LLM says, and what it was asked."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,9 +36,14 @@ def filtered() -> Reply:
     return Reply("", "filtered")
 
 
-def calls_tool(name: str, **given: Any) -> Reply:
-    """Return a call of a tool that the request offers."""
-    return Reply("", "tool", name, given)
+def calls_tool(name: str, *, saying: str = "", **given: Any) -> Reply:
+    """Return a call of a tool that the request offers, with a text besides, as models write it."""
+    return Reply(saying, "tool", name, given)
+
+
+def written_arguments(reply: Reply) -> str:
+    """Return the arguments of the tool's call as OpenAI gives them: a text."""
+    return json.dumps(reply.given or {}, ensure_ascii=False)
 
 
 def empty() -> Reply:

@@ -25,6 +25,7 @@ from router.intake.shortcut import WebhooksFirst
 from router.logs.events import Action, log_event
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.stopping import ENDING_SECONDS, within
+from router.running.told_to_stop import before_the_server_stops
 from router.sharing.rates import Rates
 from router.wiring import start
 
@@ -55,7 +56,8 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
         try:
             services = await start(settings, stack, demo)
             provide(app, *services.parts)
-            yield
+            with before_the_server_stops(services.streams.end):
+                yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
         finally:
             await within(stack.aclose, ENDING_SECONDS, "the ending")
@@ -100,7 +102,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", "Last-Event-ID"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "X-API-Key", "Last-Event-ID", "Idempotency-Key"),
+        ],
     )
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(ResponseHeaders, is_https=_is_https(settings))

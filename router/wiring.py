@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from router import __version__
-from router.api.dependencies import ApiServices
+from router.api.dependencies import ApiServices, Relays
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
@@ -118,6 +118,11 @@ def _services(
             sign_ins=sign_ins(settings),
             cookies=cookies(settings),
             trial=_trial(settings, outside),
+            relays=Relays(
+                workers.relayer.wake,
+                MediaSource(outside.pools.media, settings.max_media_bytes),
+                settings.max_media_bytes,
+            ),
         ),
         console=ConsoleServices(
             demo=demo,
@@ -126,6 +131,7 @@ def _services(
             database=entrances.deployment,
             policy=policy(settings),
             wake=workers.dispatcher.wake,
+            only_handler=None if settings.n8n_enabled else "fallback",
         ),
         streams=workers.streams,
         flows=_for_flows(settings, outside, workers, callers),

@@ -18,7 +18,7 @@ from router.feed.opening import Hearing, Streams, make_streams
 from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
-from router.intake.opening import Intake, open_intake
+from router.intake.opening import Intake, Wakes, open_intake
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
 from router.n8n.handler import N8nHandler
@@ -29,6 +29,8 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_flows_http, open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
+from router.relays.opening import make_relayer
+from router.relays.relayer import Relayer
 from router.replies.making import ReplyMaker
 from router.replies.only_for import OnlyFor
 from router.replies.opening import make_fallback, open_providers
@@ -47,6 +49,8 @@ from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
+from router.speech.opening import open_voice
+from router.speech.voice import Voice
 from router.state.entrances import Entrances
 from router.state.listening import Listening, can_hear
 from router.state.opening import open_database, wait_for_schema
@@ -56,6 +60,7 @@ from router.turns.dispatcher import Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.opening import Tools, make_dispatcher
+from router.turns.voices import Voices
 
 _log = logging.getLogger(__name__)
 _TRIALS = (
@@ -78,6 +83,7 @@ class Outside:
     evolution: EvolutionClient
     providers: dict[str, LlmProvider]
     listener: Listener | None
+    voice: Voice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Workers:
     n8n: N8nHandler | None
     sending: Sending
     notifier: Notifier
+    relayer: Relayer
     guard: ReplyGuard
     courtesy: Courtesy
     presence: Presence
@@ -116,7 +123,12 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     listener = make_listener(settings)
     if listener is not None:
         stack.push_async_callback(listener.close)
-    return Outside(entrances, http, flows, trials, pools, places, evolution, providers, listener)
+    voice = open_voice(settings)
+    if voice is not None:
+        stack.push_async_callback(voice.close)
+    return Outside(
+        entrances, http, flows, trials, pools, places, evolution, providers, listener, voice
+    )
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
@@ -139,7 +151,10 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     courtesy = Courtesy(unhurried, settings.typing_seconds)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
     media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
-    tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
+    voices = Voices(outside.voice, courtesy)
+    tools = Tools(
+        sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
+    )
     name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
     calls_as = None if can_listen else name
     dispatcher = make_dispatcher(settings, database, tools, calls_as)
@@ -153,7 +168,9 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         understander = make_understander(
             settings, database, came, outside.listener, describer, bodies, dispatcher.wake
         )
-    intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
+    relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
+    wakes = Wakes(notifier.wake, relayer.wake)
+    intake = open_intake(settings, entrances, history, dispatcher, wakes, hashes, Rates())
     if understander is not None:
         intake.reactions.media_came = understander.wake
     return Workers(
@@ -161,6 +178,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         n8n=n8n,
         sending=sending,
         notifier=notifier,
+        relayer=relayer,
         guard=guard,
         courtesy=courtesy,
         presence=Presence(unhurried),
@@ -188,6 +206,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(workers.lost.warn(), name="lost servers"),
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
+        asyncio.create_task(_after((serves,), workers.relayer.run), name="relayer"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
         *(
             asyncio.create_task(_after((serves, loading), each.run), name="understander")
@@ -214,6 +233,7 @@ async def stop(workers: Workers) -> None:
         "courtesy": workers.courtesy.stop,
         "erasing": workers.eraser.stop,
         "notices": workers.notifier.stop,
+        "relays": workers.relayer.stop,
         "turns": workers.dispatcher.stop,
         "doubts": workers.sending.settler.stop,
         "sends": workers.sending.outbox.stop,
@@ -233,6 +253,8 @@ async def _load(settings: Settings, outside: Outside) -> None:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
     if outside.listener is not None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
+    if outside.voice is not None:
+        await safely(outside.voice.load, "what reads aloud could not be loaded")
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:

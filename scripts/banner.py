@@ -1,17 +1,17 @@
-"""What `make run` says first: one address, and three lines."""
+"""What `make run` says first: one address, what is there, and where the secrets are."""
 
 import sys
-from urllib.parse import urlsplit
 
 from router import __version__
 from router.configuration.settings import Settings
-from scripts.demo_business.wanted import is_of_this_machine
+from scripts.demo_business.wanted import has_llm_key, is_n8n_beside
 from scripts.kept_secrets import Kept, place_of_secrets, told
 
 _TENANT = ".venv/bin/python -m scripts.tenant"
 ASKS_FOR_AN_OWNER = (
     "\n    The editor asks for an owner account first: make one up (it stays in this n8n)."
 )
+_GOES = "the demo's own, with all that is made in it: it goes with the demo"
 _SHOW = ".venv/bin/python -m scripts.serve --show-secrets"
 _ADD = f"{_TENANT} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
 
@@ -30,7 +30,9 @@ def banner(
     """
     lines = ["", f"HybridFlow {__version__}   http://localhost:{settings.api_port}/"]
     lines += _of_demo() if with_demo else _of_real(settings)
-    if with_n8n:
+    if with_n8n and with_demo and not has_llm_key(settings):
+        lines.append(f"  n8n: http://localhost:{settings.n8n_port}   ({_GOES})")
+    elif with_n8n:
         lines += _of_n8n(settings)
     reads = sys.stdout.isatty() if on_terminal is None else on_terminal
     return "\n".join([*lines, *_secrets(settings, kept, reads=reads), ""])
@@ -38,8 +40,7 @@ def banner(
 
 def _of_demo() -> list[str]:
     return [
-        "  Demo: a bakery and its customers' phones are played here. No account is needed.",
-        f"  Your own business: {_ADD}",
+        "  Demo: a bakery and its customers' phones, with no account. It says how to connect yours."
     ]
 
 
@@ -51,8 +52,8 @@ def _of_real(settings: Settings) -> list[str]:
 
 def _of_n8n(settings: Settings) -> list[str]:
     lines = [f"  n8n: http://localhost:{settings.n8n_port}   (the editor){ASKS_FOR_AN_OWNER}"]
-    url = settings.n8n_webhook_url
-    if url and not (is_of_this_machine(url) and urlsplit(url).port == settings.n8n_port):
+    if not is_n8n_beside(settings):
+        url = settings.n8n_webhook_url
         lines.append(f"  Turns go to N8N_WEBHOOK_URL, {url}, and not to this n8n")
     return lines
 

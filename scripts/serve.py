@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import sys
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, Settings, load_settings
@@ -22,14 +22,16 @@ from router.serving.server import CannotListen, listen, serve
 from router.state.migrations import MigrationError, migrate
 from scripts.banner import banner
 from scripts.demo_business.alone import alone
+from scripts.demo_business.flows import n8n_of_demo
 from scripts.demo_business.playing import OVER, Playing, is_wanted, play
-from scripts.demo_business.wanted import reason_against
+from scripts.demo_business.stage import stage
+from scripts.demo_business.wanted import has_llm_key, reason_against
 from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
 from scripts.n8n.only_one import N8nRunsAlready
-from scripts.n8n.server import N8nDidNotStart, N8nServer
+from scripts.n8n.server import N8nDidNotStart
 from scripts.running import called
 
 _EVERYWHERE = "0.0.0.0"  # nosec B104  # noqa: S104 - Evolution must reach it
@@ -76,13 +78,19 @@ def _serve(*, with_n8n: bool) -> int:
     with ExitStack() as stack:
         listener = stack.enter_context(listen(_EVERYWHERE, settings.api_port))
         dsn = _place_of_demo(settings, stack, with_n8n=with_n8n)
-        stack.enter_context(_beside(settings) if with_n8n else nullcontext())
+        # Where the LLM is played, so that the real n8n never learns of it, one of the demo's own.
+        has_own = with_n8n and dsn is not None and not has_llm_key(settings)
+        if with_n8n and not has_own:
+            stack.enter_context(running_n8n(settings, _tell))
         if dsn is not None:
-            code = _play(settings, kept, dsn, listener, variables)
+            playing = _playing(settings, kept, dsn, listener, variables)
+            code = _play(playing, with_own_n8n=has_own)
             if code is not None:
                 return code
             print(OVER, flush=True)
             kept = Kept(kept.values, new=())
+            if has_own:
+                stack.enter_context(running_n8n(settings, _tell))
         print(banner(settings, kept, with_n8n=with_n8n), flush=True)
         return serve(create_app(settings), settings, listener)
 
@@ -111,18 +119,28 @@ def _place_of_demo(settings: Settings, stack: ExitStack, *, with_n8n: bool) -> s
     return postgres.dsn if has_none and is_free else None
 
 
-def _play(
+def _playing(
     settings: Settings,
     kept: Kept,
     dsn: str,
     listener: socket.socket,
     variables: dict[str, str],
-) -> int | None:
+) -> Playing:
     def tell() -> None:
         said = banner(settings, kept, with_n8n=settings.n8n_enabled, with_demo=True)
         print(said, flush=True)
 
-    return asyncio.run(play(Playing(dsn, listener, settings, variables, tell)))
+    return Playing(dsn, listener, settings, variables, tell)
+
+
+def _play(playing: Playing, *, with_own_n8n: bool) -> int | None:
+    """Play until stopped, which gives the exit code; None: there is a real tenant."""
+    with ExitStack() as stack:
+        played = stack.enter_context(stage(playing.settings))
+        if with_own_n8n:
+            asked = load_settings({**os.environ, **playing.made, **played.variables})
+            stack.enter_context(n8n_of_demo(asked, playing.dsn, _tell))
+        return asyncio.run(play(playing, played))
 
 
 def n8n_variables() -> dict[str, str]:
@@ -144,8 +162,8 @@ def _turned_on(wanted: dict[str, str]) -> dict[str, str]:
     return {**wanted, "N8N_ENABLED": "true"} if wanted else {}
 
 
-def _beside(settings: Settings) -> AbstractContextManager[N8nServer]:
-    return running_n8n(settings, lambda text: print(text, file=sys.stderr, flush=True))
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

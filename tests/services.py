@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from router.api.dependencies import ApiServices, Wake
+from router.api.dependencies import ApiServices, Relays, Wake
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
@@ -64,6 +64,7 @@ def console_services(
         database=unasked if database is None else database,
         policy={},
         wake=nothing,
+        only_handler="fallback",
     )
 
 
@@ -91,4 +92,5 @@ def api_services(
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
+        relays=Relays(nothing, unasked, settings.max_media_bytes),
     )

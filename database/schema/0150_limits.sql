@@ -70,7 +70,22 @@ add column if not exists understand_media boolean not null default true,
 add column if not exists media_wait_seconds numeric
 constraint tenants_media_wait_seconds_check check (media_wait_seconds between 0 and 120),
 add column if not exists speech_language text
-constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$');
+constraint tenants_speech_language_check check (speech_language ~ '^[a-z]{2,3}$'),
+add column if not exists handoff_message text
+constraint tenants_handoff_message_check check (length(btrim(handoff_message)) between 1 and 2000),
+add column if not exists handoff_words text[] not null default '{}'
+constraint tenants_handoff_words_check check (
+    cardinality(handoff_words) <= 100 and length(array_to_string(handoff_words, '')) <= 5000
+    and array_position(handoff_words, null) is null
+),
+add column if not exists handoff_on_promise boolean not null default true,
+add column if not exists quote_replies boolean not null default true,
+add column if not exists thanks_reaction text
+constraint tenants_thanks_reaction_check check (
+    length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
+),
+add column if not exists voice_replies text not null default 'never'
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

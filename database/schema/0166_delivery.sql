@@ -7,12 +7,15 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select jsonb_build_object('max_bubbles', p_tenant.max_bubbles)
+    select jsonb_build_object(
+        'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+    )
 $$;
 
 -- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
 -- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where a human is called at its end: that is not left out. The session is locked.
+-- where it hands off: that is not left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -22,7 +25,7 @@ as $$
     select 'new_message'
     from public.tenants as t
     where t.id = p_turn.tenant_id and t.new_message_stops
-        and p_turn.reply is not null and not coalesce(p_turn.reply -> -1 ? 'handoff', false)
+        and p_turn.reply is not null and not p_turn.reply @? '$[*].handoff'
         and exists (select from public.turns as o where o.session_id = p_turn.session_id and o.waiting)
         and exists (
             select from public.messages as m
@@ -38,8 +41,10 @@ stable
 set search_path = ''
 as $$
     select nullif(greatest(
-        (select count(*) from jsonb_array_elements(p_turn.reply) as r where not coalesce(r ? 'handoff', false))
-        - count(*), 0
+        (
+            select count(*) from jsonb_array_elements(p_turn.reply) as r
+            where not coalesce(r ? 'handoff' and not r ? 'text', false)
+        ) - count(*), 0
     ), 0)
     from public.messages as m
     where p_turn.incomplete and p_turn.reply is not null

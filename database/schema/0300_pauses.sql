@@ -39,8 +39,10 @@ $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
 -- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
-create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+create or replace function hybridflow.cancel_other_turns(
+    p_session_id bigint, p_but bigint, p_reason text
+)
 returns integer
 language plpgsql
 set search_path = ''
@@ -55,14 +57,23 @@ begin
             select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
             union all
             select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-        ) and c.state in ('pending', 'running')
+        ) and c.state in ('pending', 'running') and c.id is distinct from p_but
         for update
     ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t
+    where t.state = 'sending' and t.id is distinct from p_but;
     return v_cancelled;
 end
+$$;
+
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language sql
+set search_path = ''
+as $$
+    select hybridflow.cancel_other_turns(p_session_id, null, p_reason)
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.

@@ -10,7 +10,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    insert into public.changes (tenant_id, session_id, kind) values (p_tenant_id, p_session_id, 'handoff');
+    perform hybridflow.tell_change('handoff', p_tenant_id, p_session_id);
 end
 $$;
 
@@ -62,6 +62,83 @@ begin
     perform hybridflow.notice_handoff(p_session, v_called, p ->> 'summary');
 end
 $$;
+
+-- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
+-- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+create or replace function hybridflow.hand_off_with(
+    p_session public.sessions, p_turn public.turns, p_part integer
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn.id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn.id, 'paused');
+    perform hybridflow.begin_handoff(
+        p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
+            select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
+            from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
+            where w.number > p_part
+        ))
+    );
+end
+$$;
+
+-- How a turn that has said all it can is closed: as a handoff, if it was one.
+create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
+$$;
+
+-- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
+-- stands whether or not: the people of the business are told where the customer was not.
+create or replace function hybridflow.words_are_over()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs as h
+    set words = case when new.state = 'sent' and not exists (
+            select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
+            where w.number >= (
+                select min(f.number)
+                from jsonb_array_elements(new.reply) with ordinality as f (part, number)
+                where f.part -> 'handoff' is not null
+            ) and not exists (
+                select from public.messages as m
+                where m.turn_id = new.id and m.part = w.number - 1 and m.send_state = 'sent'
+            )
+        ) then 'said' else 'not_said' end
+    where h.turn_id = new.id and h.words = 'saying'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return null;
+    end if;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_handoff.words = 'not_said' and v_handoff.state = 'waiting' then
+        perform hybridflow.notice_words_lost(v_handoff);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_words_are_over
+after update of state on public.turns
+for each row when (
+    new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
+    and new.reply @? '$[*].handoff'
+)
+execute function hybridflow.words_are_over();
 
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at

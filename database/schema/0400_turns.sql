@@ -269,12 +269,12 @@ begin
     where m.turn_id = p_turn_id and m.part is not null;
     v_is_over := coalesce(jsonb_array_length(v_turn.reply) <= v_sent + v_given_up, false);
     if v_is_over and v_given_up = 0 then
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_is_over and v_sent > 0 then
         update public.turns
         set incomplete = true, error_kind = 'given_up', error = hybridflow.given_up_of(p_turn_id)
         where id = p_turn_id;
-        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+        perform hybridflow.close_turn(p_turn_id, 'sent', hybridflow.ends_as_handoff(p_turn_id));
     elsif v_turn.stop_reason is not null then
         perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
         if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
@@ -431,7 +431,11 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t)
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
+            'handoff_message', t.handoff_message,
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -530,6 +534,10 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(
+        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids);
     return v_ids;
 end
 $$;
@@ -560,6 +568,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
+    from public.turns as t where t.id = any(v_ids);
 end
 $$;
 
@@ -910,10 +920,12 @@ $$;
 -- them.
 create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_ids bigint[];
+begin
     with old as (
         update public.turns as t
         set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
@@ -925,7 +937,14 @@ as $$
         returning t.id
     )
 
-    select coalesce(array_agg(o.id), '{}') from old as o
+    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    -- What met an outage before is of that one.
+    perform hybridflow.note_unanswered(
+        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    return v_ids;
+end
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -1111,18 +1130,28 @@ end
 $$;
 
 -- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may.
+-- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
+declare
+    v_own text;
 begin
-    return coalesce(p_turn.stop_reason, case
-        when p_session.is_paused then 'paused'
+    if p_turn.stop_reason is not null then
+        return p_turn.stop_reason;
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+        select h.state into v_own from public.handoffs as h
+        where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
+        order by h.id desc limit 1;
+    end if;
+    return case
+        when v_own = 'taken' then 'takeover'
+        when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
-    end);
+    end;
 end
 $$;
 
@@ -1252,6 +1281,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
+    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -1268,11 +1298,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
+-- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
+-- has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -1301,9 +1334,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -1313,6 +1356,7 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
+    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -1349,6 +1393,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
@@ -1370,23 +1415,31 @@ begin
     )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
+        where p ->> 'cause' is not null;
         return jsonb_build_object('state', 'sent');
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
+        -- Of a line that is down another notice tells, until an answer is too late for it.
+        v_began := v_away and p ->> 'cause' <> 'line_away'
+            and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return jsonb_build_object('state', 'pending', 'run_after', v_due)
+        || case when v_began then jsonb_build_object('outage', p ->> 'cause') else '{}' end;
 end
 $$;
 
@@ -1416,16 +1469,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
--- reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1434,6 +1490,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -1442,7 +1499,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 

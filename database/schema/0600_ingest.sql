@@ -356,6 +356,13 @@ begin
             and (n.lease_until is null or n.lease_until <= v_now)
         order by n.next_at limit 100 for update skip locked
     ));
+    update public.relays set next_at = v_now
+    where id = any(array(
+        select r.id from public.relays as r
+        where r.tenant_id = p_tenant_id and r.waiting and r.next_at > v_now
+            and (r.lease_until is null or r.lease_until <= v_now)
+        order by r.next_at limit 100 for update skip locked
+    ));
 end
 $$;
 
@@ -886,6 +893,7 @@ declare
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
+    v_relayed boolean;
 begin
     if v_decision = 'turn_pending' then
         if p_session.awaited_pictures > 0 then
@@ -920,10 +928,75 @@ begin
     end if;
     if v_decision = 'loop' then
         perform hybridflow.pause_for_loop(p_session);
+    elsif v_decision = 'staff' then
+        v_relayed := nullif(hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy), false);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in, 'relayed', v_relayed
+    ));
+end
+$$;
+
+-- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
+-- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+        return false;
+    end if;
+    return exists (
+        select from jsonb_array_elements_text(p_event -> 'jids') as j
+        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+    );
+end
+$$;
+
+-- Whether the event is of the chat with the business's own number. WhatsApp may tell that under the
+-- business's own LID (own_lid); what tells so of another's chat is believed only where it quotes what was
+-- told in the chat with the own number.
+create or replace function hybridflow.is_to_self(p_tenant public.tenants, p_event jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_event ->> 'chat' = 'self' then
+        return true;
+    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+        return false;
+    end if;
+    return exists (
+        select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+        inner join public.session_identities as i on i.session_id = m.session_id
+        where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+    );
+end
+$$;
+
+-- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
+-- its people are told: see note_staff_words. All else there are notes to oneself.
+create or replace function hybridflow.ingest_note_to_self(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message_id bigint := hybridflow.insert_message(p_session, p_event, 'owner', p_at, null);
+    v_relayed boolean := hybridflow.note_staff_words(p_tenant, p_session, p_event, p_at, p_policy);
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'staff', 'session_id', p_session.id, 'message_id', v_message_id,
+        'relayed', nullif(v_relayed, false)
     ));
 end
 $$;
@@ -939,9 +1012,12 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
     v_own jsonb;
 begin
-    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
+        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+    then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
@@ -950,7 +1026,13 @@ begin
             return v_own;
         end if;
     end if;
-    if jsonb_array_length(p_event -> 'jids') = 1 then
+    if v_is_self then
+        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+            return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
+        end if;
+        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        p_event := p_event || '{"chat": "contact"}';
+    elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
     else
         v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
@@ -973,6 +1055,8 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+    elsif v_is_self then
+        return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
@@ -1126,13 +1210,15 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, media?, transcript?, carried?, quoted?, origin?, status?, telling?,
--- author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?,
--- owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
--- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
+-- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
+-- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
 -- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
 -- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
 -- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant

@@ -368,8 +368,9 @@ begin
         v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
         update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
     end if;
-    insert into public.changes (tenant_id, session_id, turn_id, kind)
-    values (p_message.tenant_id, p_message.session_id, p_message.turn_id, 'message');
+    perform hybridflow.tell_change(
+        'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
+    );
     return hybridflow.heard(p_message.turn_id);
 end
 $$;
@@ -517,10 +518,11 @@ as $$
 declare
     v_turn public.turns;
     v_refused jsonb;
-    v_most integer := (p ->> 'most')::integer;
+    v_most integer;
     v_answer jsonb;
 begin
     perform hybridflow.require_keys('read_pictures', p, '{turn_id,token,most}');
+    v_most := (p ->> 'most')::integer;
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refused := hybridflow.turn_refusal(v_turn, p);
     if v_refused is not null then

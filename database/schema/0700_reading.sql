@@ -150,7 +150,8 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id',
+        'fallback_told_at', 'fallback_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -172,7 +173,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 

@@ -18,7 +18,8 @@ as $$
         'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
-        'media_wait_seconds', 'speech_language', 'evo_api_key', 'llm_api_key'
+        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -80,7 +81,8 @@ as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops'
+        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
     ]::text[]
 $$;
 
@@ -188,6 +190,14 @@ as $$
             then 'media_wait_seconds must be from 0 to 120'
         when 'tenants_speech_language_check'
             then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_handoff_message_check'
+            then 'handoff_message must have from 1 to 2000 characters'
+        when 'tenants_handoff_words_check'
+            then 'handoff_words must be 100 at most, of 5000 characters together'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -225,8 +235,10 @@ begin
         answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
+        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -352,6 +364,23 @@ comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.handoff_message is
+'What a customer is told where the AI hands a conversation to a human and has no words of '
+'its own for it';
+comment on column public.tenants.handoff_words is
+'Who writes one of these gets a human, and the AI is not asked; besides the words that '
+'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
+'A single -: no words do that';
+comment on column public.tenants.handoff_on_promise is
+'A reply that promises a human without handing off hands the conversation off';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

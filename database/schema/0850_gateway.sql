@@ -16,7 +16,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -87,7 +88,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -116,6 +117,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at
@@ -126,9 +131,10 @@ end
 $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
--- base_seconds, answer_within_minutes?})
+-- base_seconds, answer_within_minutes?, cause?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
+-- worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -192,8 +198,9 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
+-- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
+-- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
+-- judgement by that;
 -- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
 -- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
@@ -242,7 +249,8 @@ begin
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         ),
-        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
+        'fallback_message', t.fallback_message
     )
     into v_result
     from public.sessions as s
@@ -360,6 +368,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;

@@ -1,6 +1,6 @@
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
--- deliver their replies.
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -89,6 +89,36 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    update public.notices set facts = facts || '{"words": "not_said"}'
+    where id = (
+        select max(n.id) from public.notices as n
+        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
+            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+    );
+    if found then
+        return;
+    end if;
+    select * into v_session from public.sessions where id = p_handoff.session_id;
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', v_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'words', 'not_said',
+            'jid', coalesce(v_session.phone_jid, v_session.lid), 'contact_name', v_session.contact_name
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
@@ -226,9 +256,9 @@ as $$
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
-        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
+            when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
                 then t.notify_number
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,

@@ -22,9 +22,9 @@ begin
 end
 $$;
 
--- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
-create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+-- The turn, which has said nothing, has p_reply as its reply now, due at once, whichever attempt had it. The
+-- session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.reply_instead(p_turn_id bigint, p_reply jsonb, p_outcome text)
 returns void
 language plpgsql
 set search_path = ''
@@ -36,9 +36,18 @@ begin
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
     update public.turns
-    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    set reply = p_reply, handler = 'fallback', debounce_until = hybridflow.clock()
     where id = p_turn_id;
 end
+$$;
+
+-- The same with one text, such as the tenant's fallback message.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.reply_instead(p_turn_id, jsonb_build_array(p_message), p_outcome)
 $$;
 
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
@@ -176,6 +185,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -226,9 +238,11 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
--- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
+-- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
+-- and it begins at once. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
@@ -241,6 +255,13 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_said boolean;
+    v_handoff jsonb := jsonb_build_object(
+        'reason', 'not_allowed',
+        'why', case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end
+    );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn(p);
@@ -262,12 +283,15 @@ begin
             'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
         );
     end if;
-    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
-    perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
-    perform hybridflow.begin_handoff(v_held.session, v_turn.id, jsonb_build_object(
-        'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
-    ));
+    if p ->> 'say' is not null and not v_said then
+        perform hybridflow.reply_instead(
+            v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
+        );
+    else
+        perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+        perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
+        perform hybridflow.begin_handoff(v_held.session, v_turn.id, v_handoff);
+    end if;
     return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
 end
 $$;

@@ -204,7 +204,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -222,6 +223,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;
@@ -293,12 +303,12 @@ $$;
 
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices and handoffs after their tenant's
--- retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased
--- messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice
--- that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
--- messages_archived, turns, notices, handoffs, spending, erased_messages, changes, more}; with `more`, call
--- it again. PT422: a number is out of range.
+-- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
+-- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
+-- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
+-- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
+-- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
+-- `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -334,6 +344,7 @@ begin
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'handoffs', hybridflow.prune_handoffs(v_batch, v_retention_days),
+        'relays', hybridflow.prune_relays(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
         'erased_messages', hybridflow.prune_erased(v_batch),
         'changes', hybridflow.prune_changes(v_batch)

@@ -354,12 +354,13 @@ as $$
         'session_notes', (
             select count(*) from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
-        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids))
+        'handoffs', (select count(*) from public.handoffs as h where h.session_id = any(p_session_ids)),
+        'relays', (select count(*) from hybridflow.relays_about(p_session_ids))
     )
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, handoffs, events}.
+-- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -403,6 +404,10 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
             from public.session_notes as n where n.session_id = any(p_session_ids)
         ),
+        'relays', (
+            select coalesce(jsonb_agg(hybridflow.exported_relay(r) order by r.id), '[]')
+            from hybridflow.relays_about(p_session_ids) as r
+        ),
         'handoffs', (
             select coalesce(jsonb_agg(to_jsonb(h) order by h.id), '[]')
             from public.handoffs as h where h.session_id = any(p_session_ids)
@@ -417,8 +422,9 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, events?}, audit}. With rows_follow only as far as `sessions`: the
--- caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
+-- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
+-- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -671,10 +677,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes or handoffs; the attempts at its
--- turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were about
--- (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A page
--- ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
+-- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
+-- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
+-- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -746,6 +752,15 @@ begin
             from (
                 select n.* from public.session_notes as n
                 where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'relays' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array((f.relay).id), 'item', hybridflow.exported_relay(f.relay)
+            ) order by (f.relay).id)
+            into v_rows
+            from (
+                select r as relay from hybridflow.relays_about(array[v_session_id]) as r
+                where r.id > v_after_id order by r.id limit v_limit + 1
             ) as f;
         when 'handoffs' then
             select array_agg(jsonb_build_object(
@@ -904,7 +919,10 @@ begin
     delete from public.processed_events
     where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
     get diagnostics v_events = row_count;
-    v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
+    v_counts := jsonb_build_object(
+        'events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids),
+        'relays', hybridflow.erase_relays(v_ids)
+    );
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array[
         'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'handoffs', 'session_identities'

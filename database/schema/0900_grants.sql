@@ -46,14 +46,16 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns', 'changes',
-        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs'
+        'executions_to_erase', 'dry_turns', 'changes', 'outages',
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
+        'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
@@ -68,6 +70,8 @@ select hybridflow.apply_grants(
         'finish_media_job', 'fail_media_job',
         'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
+        'begin_word_send', 'obey_staff', 'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -77,7 +81,8 @@ select hybridflow.apply_grants(
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
+        'set_file', 'list_files', 'remove_file', 'read_file',
+        'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'
     ]

@@ -27,7 +27,13 @@ from (
         '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
         ' url_told_at, handler, error, created_at, finished_at, updated_at)'
     ),
-    ('spending', '')
+    (
+        'relays',
+        '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
+        ' created_at, finished_at, updated_at)'
+    ),
+    ('spending', ''),
+    ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',

@@ -16,6 +16,7 @@ from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
 from router.n8n.trial import FlowTrial
+from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.state.database import Database
@@ -46,6 +47,18 @@ class Abandon(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Relays:
+    """What carries to contacts what people write: `wake` tells it that there is something.
+
+    Media of `most_media` bytes at most are fetched from `media`.
+    """
+
+    wake: Callable[[], None]
+    media: MediaSource
+    most_media: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApiServices:
     """All that the endpoints of /api and cron take. `tests` are of an instance's way, at once."""
 
@@ -61,6 +74,7 @@ class ApiServices:
     sign_ins: SignIns
     cookies: Cookies
     trial: FlowTrial
+    relays: Relays
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -98,6 +112,10 @@ async def _wake_eraser(services: _Services) -> Callable[[], None]:
     return services.wake_eraser
 
 
+async def _relays(services: _Services) -> Relays:
+    return services.relays
+
+
 async def _hashes(services: _Services) -> ContactHashes:
     return services.hashes
 
@@ -114,6 +132,9 @@ TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
 """Wakes the loop that has n8n forget the erased."""
+
+TheRelays = Annotated[Relays, Depends(_relays)]
+"""Sends what people write."""
 
 TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 

@@ -47,6 +47,7 @@ class ExportedContact(ContactHead):
     notices: _Rows = Field(description="What the staff were told about the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
     session_notes: _Rows = Field(description="What the staff noted about the contact")
+    relays: _Rows = Field(description="What people wrote to the contact through HybridFlow")
     handoffs: _Rows = Field(description="When the AI wanted a human, and who came")
     events: _Rows = Field(description="The recorded webhooks and the decision on each")
 

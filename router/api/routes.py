@@ -18,9 +18,11 @@ from router.api import (
     api_keys,
     audit,
     cron,
+    files,
     instances,
     keeping,
     members,
+    messages,
     pauses,
     people,
     sessions,
@@ -36,10 +38,10 @@ from router.api import (
 ROUTES = tuple(
     route
     for router in (
-        tenants.router, webhook_secrets.router, members.router, sessions.router, keeping.router,
-        pauses.router, people.router, turns.router, stories.router, stream.router, instances.router,
-        trying_flows.router, api_keys.router, audit.router, sign_in.router, sign_in.out,
-        cron.router,
+        tenants.router, files.router, webhook_secrets.router, members.router, sessions.router,
+        messages.router, keeping.router, pauses.router, people.router, turns.router,
+        stories.router, stream.router, instances.router, trying_flows.router, api_keys.router,
+        audit.router, sign_in.router, sign_in.out, cron.router,
     )
     for route in router.routes
 )  # fmt: skip

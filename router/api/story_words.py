@@ -12,7 +12,10 @@ DECISIONS = {
     "turn_pending": "it is to be answered",
     "paused": "a human had the conversation (it was paused): recorded, not answered",
     "tenant_inactive": "the tenant was switched off (is_active): recorded, not answered",
-    "staff": "it came from the tenant's notify_number: recorded, never answered by the AI",
+    "staff": "it came from the tenant's notify_number: recorded, never answered by the AI; if it"
+    " quotes a notice, it is for that customer",
+    "note_to_self": "the owner wrote to the business's own number, and quoted no notice: not"
+    " recorded",
     "no_ai": "the conversation has the label no-ai: recorded, not answered",
     "no_reply_needed": "recorded; the AI answers nothing of this kind",
     "too_old": "it was too old when it arrived (ANSWER_WITHIN_MINUTES): recorded, not answered",
@@ -152,9 +155,16 @@ def _claimed(facts: Facts) -> str:
 
 def _handled(facts: Facts) -> str:
     if facts.get("handler") == "n8n":
-        return "it was given to n8n"
+        return f"it was given to n8n{_execution(facts)}"
     cost = _cost(facts)
     return f"the reply was made, passed the guard and was written down{cost}"
+
+
+def _execution(facts: Facts) -> str:
+    if facts.get("execution_id") is None:
+        return ""
+    url = facts.get("execution_url")
+    return f", execution {facts['execution_id']}" + (f": {url}" if url else "")
 
 
 def _cost(facts: Facts) -> str:

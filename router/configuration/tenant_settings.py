@@ -504,6 +504,68 @@ class TenantSettings(BaseModel):
             example="pt",
         ),
     ]
+    handoff_message: Annotated[
+        str | None,
+        Setting(
+            about="What a customer is told where the AI hands a conversation to a human and has no"
+            " words of its own for it",
+            otherwise="a sentence in Portuguese, Spanish or English, as the customer writes",
+            must="have from 1 to 2000 characters",
+            example="Vou chamar alguém da equipe, que responde aqui mesmo.",
+            form="text",
+            followed=True,
+        ),
+    ]
+    handoff_words: Annotated[
+        Names,
+        Setting(
+            about="Who writes one of these gets a human, and the AI is not asked; besides the words"
+            " that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma"
+            " pessoa, …). A single -: no words do that",
+            default=(),
+            most=100,
+            must="be 100 at most, of 5000 characters together",
+            example=["gerente", "falar com a Ana"],
+            form="lines",
+            followed=True,
+        ),
+    ]
+    handoff_on_promise: Annotated[
+        bool,
+        Setting(
+            about="A reply that promises a human without handing off hands the conversation off",
+            default=True,
+            followed=True,
+        ),
+    ]
+    quote_replies: Annotated[
+        bool,
+        Setting(
+            about="A reply quotes the message that it answers where that is not plain: several are"
+            " answered together, it is old, or something of ours stands below it; and in groups",
+            default=True,
+            followed=True,
+        ),
+    ]
+    thanks_reaction: Annotated[
+        str | None,
+        Setting(
+            about="The emoji that answers a customer who only says thanks, in place of a sentence",
+            otherwise="thanks are answered as any message",
+            must="be an emoji",
+            example="🙏",
+            followed=True,
+        ),
+    ]
+    voice_replies: Annotated[
+        Literal["never", "mirror", "always"],
+        Setting(
+            about="Replies are said by voice, where the deployment has one (TTS_API_KEY): never,"
+            " where the customer sent a voice message (mirror), or always",
+            default="never",
+            followed=True,
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

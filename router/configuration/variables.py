@@ -138,6 +138,12 @@ class Variables(BaseSettings):
     stt_timeout: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 20
     media_wait_seconds: Annotated[float, Field(ge=0, le=120)] = 20
 
+    # The voice that reads replies aloud
+    tts_base_url: _Url | None = None
+    tts_api_key: _Secret | None = None
+    tts_model: str = "gpt-4o-mini-tts"
+    tts_voice: str = "alloy"
+
     # How long data is kept
     events_retention_days: Annotated[int, Field(ge=7, le=3650)] = 7
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -193,6 +199,7 @@ class Variables(BaseSettings):
     n8n_probe_seconds: _Seconds = 15
     n8n_flow_failures: Annotated[int, Field(ge=1, le=1000)] = 5
     n8n_router_url: _Url | None = None
+    n8n_editor_url: _Url | None = None
     n8n_public_api_key: _Secret | None = None
     n8n_public_api_url: _Url | None = None
     n8n_port: Annotated[int, Field(ge=1, le=65535)] = 5678

@@ -26,6 +26,7 @@ class ConsoleServices:
     """What the demo's page needs; `demo` is None where none is played.
 
     `http` leads to the deployment's own services; `policy` holds where the tenant has no rule.
+    `only_handler` makes all replies; None: it is n8n or another.
     """
 
     demo: Demo | None
@@ -34,6 +35,7 @@ class ConsoleServices:
     database: Database
     policy: Values
     wake: Callable[[], None]
+    only_handler: str | None
 
 
 TheConsole = Annotated[ConsoleServices, Depends(given(ConsoleServices))]

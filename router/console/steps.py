@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-Name = Literal["received", "judged", "waited", "writes", "human", "fence", "sent"]
+Name = Literal["received", "judged", "waited", "began", "writes", "human", "fence", "sent"]
 Mark = Literal["done", "now", "todo", "human", "shut"]
 _ORDER: tuple[Name, ...] = ("received", "judged", "waited", "writes", "fence", "sent")
 _ANSWERED = "turn_pending"
@@ -42,6 +42,12 @@ def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, A
     return _under_way(done)
 
 
+def seconds_passed(happenings: Sequence[Mapping[str, Any]], now: str) -> float | None:
+    """Return how long ago the message came in; None: it is not known."""
+    began = _first(happenings, "message")
+    return None if began is None else _since(began, {"at": now})
+
+
 def _unanswered(done: Mapping[str, float], judged: Mapping[str, Any] | None) -> list[Step]:
     """Return the steps of what gets no answer of its own."""
     if judged is None or judged.get("decision") == _ANSWERED:
@@ -67,6 +73,8 @@ def _ended(
 ) -> list[Step]:
     """Return the steps up to where it ended, and why nothing more was sent."""
     steps = [Step(name, "done", done[name]) for name in _ORDER if name in done and name != "fence"]
+    if "waited" in done and "writes" not in done:  # it was at work, and what it made is thrown away
+        steps.append(Step("began", "done", done["waited"]))
     if (human := _first(happenings, "human_wrote")) is not None:
         steps.append(Step("human", "human", _since(began, human)))
     closed = _first(happenings, "closed")

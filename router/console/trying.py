@@ -7,6 +7,8 @@ come in the query: of a call without a credential no body is read.
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,9 +17,14 @@ from pydantic import BaseModel
 from router.configuration.demo import Demo
 from router.console.dependencies import ConsoleServices, TheConsole, require_this_machine
 from router.console.phones import Fault, Phones
-from router.console.steps import Step, steps_of
+from router.console.steps import Step, seconds_passed, steps_of
 from router.errors import NotAllowed, NotFound
+from router.feed.followers import Look
+from router.feed.following import EventStream, follow
+from router.feed.opening import Streams
 from router.gate.cookies import is_of_own_page
+from router.http.services import given
+from router.state.calls.changes import FollowTenant, follow_tenant
 from router.state.calls.demo import PassDemoTime, pass_demo_time
 from router.state.calls.pauses import AutoResume, ResumeSession, auto_resume, resume_session
 from router.state.calls.reading import ListSessions, Session, list_sessions
@@ -46,8 +53,16 @@ async def _phones(services: TheConsole) -> Phones:
 ThePhones = Annotated[Phones, Depends(_phones)]
 
 
+_BY: Mapping[str, object] = {"kind": "script", "name": "demo"}
+"""Who looks at the demo: nobody that has a right elsewhere."""
+
+
 class Shown(BaseModel):
-    """The demo as it is now. `turn`: which one the steps are of; `handler`: who makes replies."""
+    """The demo as it is now.
+
+    `turn`: which one the steps are of; `handler`: who makes its reply, or has made it; `waits_for`:
+    what is away that it needs; `seconds`: since the message came in.
+    """
 
     instance: str
     llm_is_played: bool
@@ -55,7 +70,9 @@ class Shown(BaseModel):
     turn: int | None
     attempt: int | None
     handler: str | None
+    waits_for: str | None
     steps: list[Step]
+    seconds: float | None
     is_paused: bool
     pause_ends_at: Any
 
@@ -79,11 +96,24 @@ async def state(services: TheConsole, phones: ThePhones) -> Shown:
         transcript=transcript,
         turn=None if turn is None else turn["id"],
         attempt=None if turn is None else turn["attempt"],
-        handler=None if turn is None else turn["handler"],
+        handler=None if turn is None else turn["handler"] or services.only_handler,
+        waits_for=None if turn is None else turn["waits_for"],
         steps=[] if told is None else steps_of(turn, told.happenings),
+        seconds=None if told is None else seconds_passed(told.happenings, told.now),
         is_paused=session is not None and session.is_paused,
         pause_ends_at=None if session is None else session.pause_ends_at,
     )
+
+
+@router.get("/stream")
+async def follow_demo(
+    services: TheConsole, streams: Annotated[Streams, Depends(given(Streams))]
+) -> EventStream:
+    """Say that something is otherwise now, and the page looks: the same stream as the API's."""
+    tenant_id = _demo(services).tenant_id
+    asked = FollowTenant(tenant_id=tenant_id)
+    read = partial(follow_tenant, services.database, asked)
+    return await follow(streams, Look(tenant_id=tenant_id, claim=_BY), read)
 
 
 @router.post("/customer", status_code=204)

@@ -26,11 +26,15 @@ class Streams:
     places: Shares
     of_caller: AtOnce
 
-    async def stop(self) -> None:
-        """End all streams at once."""
+    def end(self) -> None:
+        """End all streams at once, and let nobody in."""
         self.feed.stop()
         self.rights.stop()
         self.forgetting.stop()
+
+    async def stop(self) -> None:
+        """End them with everything else."""
+        self.end()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ endpoint without its body: to be refused it needs none. A key or token that the 
 know is refused here: the endpoint would ask again.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qs
@@ -42,6 +43,7 @@ SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is l
 STREAM = "/api/stream"
 """What stays open, and has places of its own: it takes none of those for calls, and no body."""
 _TENANTS = "/api/tenants/"
+_MESSAGES = re.compile(r"/api/sessions/[0-9]{1,20}/messages")
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
 
@@ -51,7 +53,7 @@ class CallLimits:
 
     `address_calls_per_minute` are for one caller in all tenants, and for all that one address sends
     without a right credential. `flow_calls_per_minute` are for all flows of a tenant, and
-    `flow_bytes` is for what they send that may carry media.
+    `flow_bytes` is for what they send that may carry media; `media_bytes` for callers' messages.
     """
 
     calls_per_minute: int
@@ -59,6 +61,7 @@ class CallLimits:
     at_once: int
     max_bytes: int
     flow_bytes: int
+    media_bytes: int
     max_depth: int
     max_values: int = 20_000
     flow_calls_per_minute: int = 6000
@@ -66,11 +69,15 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bodies of each kind. `short` are those of flows whose turns nobody has looked at yet."""
+    """The bodies of each kind. `short` are those of flows whose turns nobody has looked at yet.
+
+    `messages` are of callers who write to contacts, and may carry media.
+    """
 
     calls: Bodies
     flows: Bodies
     short: Bodies
+    messages: Bodies
 
 
 class Own(Enum):
@@ -147,12 +154,14 @@ class Admission:
             return None
         self._count_call(caller.name, _tenant_of(scope))
         is_stream = scope["path"] == STREAM
+        is_message = scope["method"] == "POST" and _MESSAGES.fullmatch(scope["path"]) is not None
+        most = self._limits.media_bytes if is_message else self._limits.max_bytes
         place = Own.CRON if caller.name == CRON else caller.holder
         return Admitted(
             caller.name,
-            self._memory.calls,
+            self._memory.messages if is_message else self._memory.calls,
             caller.holder,
-            0 if is_stream else self._limits.max_bytes,
+            0 if is_stream else most,
             None if is_stream else place,
             caller.is_ours,
         )

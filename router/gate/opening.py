@@ -34,6 +34,7 @@ def call_limits(settings: Settings) -> CallLimits:
         at_once=settings.max_concurrent_requests,
         max_bytes=settings.max_request_bytes,
         flow_bytes=settings.max_webhook_bytes,
+        media_bytes=settings.max_request_bytes + _in_base64(settings.max_media_bytes),
         max_depth=settings.max_json_depth,
     )
 
@@ -44,7 +45,18 @@ def memory_of_calls(settings: Settings, callers: Callers) -> Memory:
         calls=Bodies(_body_limits(settings, settings.max_request_bytes, _CALLS), callers),
         flows=Bodies(_body_limits(settings, settings.max_webhook_bytes), callers),
         short=Bodies(_body_limits(settings, SHORT_FLOW, _SHORT), callers),
+        messages=Bodies(
+            _body_limits(
+                settings, settings.max_request_bytes + _in_base64(settings.max_media_bytes)
+            ),
+            callers,
+        ),
     )
+
+
+def _in_base64(number: int) -> int:
+    """Return how many characters so many bytes are; some break their lines."""
+    return number * 3 // 2
 
 
 def _body_limits(settings: Settings, largest: int, count: int = _BODIES) -> BodyLimits:

@@ -27,12 +27,20 @@ class Intake:
     reactions: Reactions
 
 
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Who is woken by what comes in, besides turns."""
+
+    notices: Callable[[], None]
+    relays: Callable[[], None]
+
+
 def open_intake(
     settings: Settings,
     entrances: Entrances,
     history: EvolutionClient,
     turns: Turns,
-    wake_notices: Callable[[], None],
+    wakes: Wakes,
     hashes: ContactHashes,
     rates: Rates,
 ) -> Intake:
@@ -41,7 +49,8 @@ def open_intake(
     `history` has a pool of its own. What comes in is told to `turns`, from either.
     """
     marks = Marks(hashes, rates, settings.contact_messages_per_minute)
-    reactions = Reactions(turns, wake_notices, hashes)
+    reactions = Reactions(turns, wakes.notices, hashes)
+    reactions.relayed = wakes.relays
     ingester = Ingester(entrances.webhooks, policy(settings), marks, reactions)
     repairs = GapRepairs(entrances.repairs, history, settings, marks, reactions)
     reactions.reconnected = repairs.begin

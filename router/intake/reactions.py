@@ -35,11 +35,12 @@ class Reactions:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
         `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` by
-        who puts media into words.
+        who puts media into words; `relayed` is called when there may be relays to carry out.
         """
         self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
         self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
+        self.relayed: Callable[[], None] = lambda: None
         self._turns = turns
         self._wake_notices = wake_notices
         self._hashes = hashes
@@ -48,8 +49,7 @@ class Reactions:
         """React to one committed decision; a repeated event has been reacted to before."""
         if decision.duplicate:
             return
-        if event.get("media") is not None:
-            self.media_came()
+        self._begin_work(event, decision)
         match decision.decision:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))
@@ -70,6 +70,13 @@ class Reactions:
                     "a QR code waits to be scanned",
                     instance=event["instance"],
                 )
+
+    def _begin_work(self, event: Json, decision: Decision) -> None:
+        """Wake who has something to do with what was recorded, beside the turns."""
+        if event.get("media") is not None:
+            self.media_came()
+        if decision.relayed:
+            self.relayed()
 
     def _on_takeover(self, event: Json, decision: Decision) -> None:
         self._abandon(decision)
@@ -114,5 +121,6 @@ class Reactions:
         if decision.state == "open":
             self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
+            self.relayed()
         if decision.reconnected:
             self.reconnected(event["instance"])

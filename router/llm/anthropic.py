@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from router.llm.endings import ending_of
 from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, model_told, tokens_told
 from router.llm.sdk import SdkProvider
+from router.llm.tools import read_call
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -36,9 +37,15 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
         messages: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         if prompt.pictures:
             messages[-1]["content"] = _with_pictures(prompt)
-        return await client.messages.create(
-            model=model, max_tokens=max_tokens, system=prompt.system, messages=messages
+        tools: list[Any] = [
+            {"name": t.name, "description": t.description, "input_schema": dict(t.takes)}
+            for t in prompt.tools
+        ]
+        offered: Any = {"tools": tools} if tools else {}
+        answer: Message = await client.messages.create(
+            model=model, max_tokens=max_tokens, system=prompt.system, messages=messages, **offered
         )
+        return answer
 
     def _read(self, answer: Message) -> LlmReply:
         ending = ending_of(answer.stop_reason)
@@ -53,6 +60,11 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
             tokens_in=tokens_told(answer.usage.input_tokens),
             tokens_out=tokens_told(answer.usage.output_tokens),
             truncated=ending == "cut_off",
+            calls=tuple(
+                read_call(block.name, block.input)
+                for block in answer.content
+                if block.type == "tool_use"
+            ),
         )
 
     def _reason(self, body: object) -> str:

@@ -17,10 +17,12 @@ from router.llm.provider import (
     LlmRefused,
     LlmReply,
     Prompt,
+    ToolCall,
     model_told,
     tokens_told,
 )
 from router.llm.sdk import SdkProvider
+from router.llm.tools import read_call
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -93,6 +95,7 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
             tokens_in=tokens_told(getattr(usage, "prompt_tokens", None)),
             tokens_out=tokens_told(getattr(usage, "completion_tokens", None)),
             truncated=ending == "cut_off",
+            calls=_calls(choice.message),
         )
 
     def _reason(self, body: object) -> str:
@@ -108,11 +111,32 @@ async def _asked(
     turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
     if prompt.pictures:
         turns[-1]["content"] = _with_pictures(prompt)
-    return await client.chat.completions.create(
+    tools: list[Any] = [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": dict(tool.takes),
+                "strict": True,
+            },
+        }
+        for tool in prompt.tools
+    ]
+    offered: Any = {"tools": tools} if tools else {}
+    answer: ChatCompletion = await client.chat.completions.create(
         model=model,
         messages=[{"role": "system", "content": prompt.system}, *turns],
         extra_body=limit,
+        **offered,
     )
+    return answer
+
+
+def _calls(message: Any) -> tuple[ToolCall, ...]:
+    """Return which tools are called; what is no function's call is passed over."""
+    functions = [getattr(call, "function", None) for call in message.tool_calls or ()]
+    return tuple(read_call(each.name, each.arguments) for each in functions if each is not None)
 
 
 def _with_pictures(prompt: Prompt) -> list[Any]:

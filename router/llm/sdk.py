@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -19,6 +20,7 @@ from router.llm.provider import (
     judge_told,
 )
 from router.llm.thinkers import Thinkers
+from router.llm.tools import Toolless, refuses_tools
 
 
 class _Client(Protocol):
@@ -57,6 +59,7 @@ class SdkProvider(ABC, Generic[C]):
         self._shares = shared is not None
         self._loading = shared or InThread(self._load)
         self._thinkers = Thinkers()
+        self._toolless = Toolless()
 
     @property
     def has_key(self) -> bool:
@@ -73,6 +76,7 @@ class SdkProvider(ABC, Generic[C]):
             shared=self._loading,
         )
         provider._thinkers = self._thinkers  # noqa: SLF001 - the same server's
+        provider._toolless = self._toolless  # noqa: SLF001
         return provider
 
     async def load(self) -> None:
@@ -84,14 +88,22 @@ class SdkProvider(ABC, Generic[C]):
         client = await self._connected()
         sdk = import_module(self.name)  # the thread has loaded it
         model = model or self._model
+        if model in self._toolless:
+            prompt = replace(prompt, tools=())
         try:
             answer = await self._ask(client, prompt, model, max_tokens)
         except sdk.APIStatusError as error:
+            reason = self._reason(error.body)
+            if prompt.tools and refuses_tools(error.status_code, reason):
+                self._toolless.learn(model, reason)
+                bare = replace(prompt, tools=())
+                return await self.complete(bare, model=model, max_tokens=max_tokens)
             raise judge_status(
                 self.name,
                 error.status_code,
-                hide(self._api_key, self._reason(error.body)),
+                hide(self._api_key, reason),
                 error.response.headers.get("retry-after"),
+                _named(error.body),
             ) from error
         except sdk.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"{self.name}: {type(error).__name__}") from error
@@ -146,3 +158,11 @@ class SdkProvider(ABC, Generic[C]):
     @abstractmethod
     def _ask_nobody(self) -> None:
         """Ask once over a transport that answers by itself."""
+
+
+def _named(body: object) -> str:
+    """Return how a provider calls its error: OpenAI's SDK gives what stands in `error`."""
+    said = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(said, dict):
+        return ""
+    return " ".join(str(said.get(name)) for name in ("code", "type"))[:200]

@@ -14,6 +14,8 @@ from enum import StrEnum
 
 bound_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 bound_contact: ContextVar[str | None] = ContextVar("contact", default=None)
+bound_execution: ContextVar[str | None] = ContextVar("execution_id", default=None)
+bound_execution_url: ContextVar[str | None] = ContextVar("execution_url", default=None)
 
 
 class Action(StrEnum):
@@ -36,12 +38,15 @@ class Action(StrEnum):
     TURN_RETRY = "turn_retry"  # an attempt failed and another follows
     TURN_RETRIED = "turn_retried"  # an operator gave a dead turn new attempts
     TURN_DEAD = "turn_dead"  # out of attempts, or it can never work
+    FALLBACK_TOLD = "fallback_told"  # a contact who gets no answer was told so
+    UNANSWERED = "unanswered"  # an outage begins: customers get no answer
     AWAY_TOLD = "away_told"  # a contact was told that the business is closed
     AI_REPLIED = "ai_replied"  # every part of the reply is sent
     AI_FAILED = "ai_failed"  # the LLM gave no reply
     EVOLUTION_SEND_FAILED = "evolution_send_failed"  # Evolution API certainly sent nothing
     SEND_IN_DOUBT = "send_in_doubt"  # it may be on the phone; evidence is being looked for
     SEND_SETTLED = "send_settled"  # the doubt is over; `outcome` says how
+    VOICE_FAILED = "voice_failed"  # a reply was to be said by voice, and is said in writing
     REPLY_REFUSED = "reply_refused"  # by `rule`; `outcome` says what became of it
     MEDIA_NOT_UNDERSTOOD = "media_not_understood"  # what a contact sent is not in words; why
     MODERATION_AWAY = "moderation_away"  # the moderation service gave no usable answer
@@ -51,11 +56,14 @@ class Action(StrEnum):
     GAP_REPAIRED = "gap_repaired"  # what no webhook brought was fetched
     GAP_REPAIR_FAILED = "gap_repair_failed"
     # Flows in n8n
+    FLOW_BEGAN = "flow_began"  # it has the turn, sends and closes it by itself
     FLOW_FAILING = "flow_failing"  # so often in a row that turns do not go to it any more
     FLOW_WORKS = "flow_works"  # again: turns go to it
     # The people of the business
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
+    RELAYED = "relayed"  # what a human said through HybridFlow; `outcome` says what became of it
+    RELAY_FAILED = "relay_failed"  # it was not carried out; it is tried again unless it is over
     # The program
     STARTED = "started"
     STOPPED = "stopped"
@@ -105,8 +113,17 @@ def bind_correlation(correlation_id: str, contact: str | None = None) -> Iterato
     `contact` is what stands for the person that it is about.
     """
     token, of_contact = bound_correlation.set(correlation_id), bound_contact.set(contact)
+    execution, its_url = bound_execution.set(None), bound_execution_url.set(None)
     try:
         yield
     finally:
         bound_correlation.reset(token)
         bound_contact.reset(of_contact)
+        bound_execution.reset(execution)
+        bound_execution_url.reset(its_url)
+
+
+def bind_execution(execution_id: str, url: str | None) -> None:
+    """Give every later line of the block the execution of n8n that worked on it, and its link."""
+    bound_execution.set(execution_id)
+    bound_execution_url.set(url)

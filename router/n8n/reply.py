@@ -158,13 +158,14 @@ def _parts(said: Mapping[str, Any], about: Conversation) -> tuple[Part, ...]:
         raise BadAnswer('handoff: it must be an object: {"reason": "…"}')
     if unknown := sorted(handoff.keys() - {"reason", "summary", "say"}):
         raise BadAnswer(f"handoff.{unknown[0][:40]}: there is no such field")
-    if handoff.get("say"):
-        parts += text_parts(handoff["say"], "handoff.say")
     called = {
         "reason": _cut(handoff.get("reason"), "handoff.reason", _LONGEST_REASON) or _REASON,
         "summary": _cut(handoff.get("summary"), "handoff.summary", _LONGEST_SUMMARY),
     }
-    return (*parts, {"handoff": called})
+    if not handoff.get("say"):
+        return (*parts, {"handoff": called})
+    first, *rest = text_parts(handoff["say"], "handoff.say")
+    return (*parts, {"handoff": called, "text": first}, *rest)
 
 
 def _silence(said: Mapping[str, Any]) -> str | None:

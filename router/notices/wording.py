@@ -1,5 +1,6 @@
 """What a notice says, in words that can be sent as they are."""
 
+from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
 from router.state.calls.notices import ClaimedNotice, NoticeFacts
 from router.tenants.delivery import CURE, describe_failures
 from router.whatsapp.jids import JidKind, kind_of
@@ -44,6 +45,8 @@ def reason_of(notice: ClaimedNotice) -> str | None:
         return f"{facts.replies} replies in a row were not delivered"
     if notice.kind == "flow_failing":
         return f"the flow {facts.flow} has failed {facts.failures} times in a row"
+    if notice.kind in ("unanswered", "answered_again"):
+        return reason_of_outages(facts.outages)
     if notice.kind == "handoff" or facts.state is None:
         return facts.reason
     return facts.state if facts.code is None else f"{facts.state} ({facts.code})"
@@ -60,6 +63,10 @@ def say(notice: ClaimedNotice) -> str:
         return _undelivered(notice)
     if notice.kind == "flow_failing":
         return _failing(notice)
+    if notice.kind == "unanswered":
+        return say_unanswered(notice.instance_name, notice.facts.outages)
+    if notice.kind == "answered_again":
+        return say_answered_again(notice.instance_name, notice.facts.outages)
     return _handoff(notice.facts)
 
 
@@ -91,6 +98,11 @@ def _handoff(facts: NoticeFacts) -> str:
 
 
 def _who(facts: NoticeFacts) -> str:
-    phone = facts.jid if facts.jid and kind_of(facts.jid) is JidKind.PHONE else None
+    return who_is(facts.contact_name, facts.jid)
+
+
+def who_is(name: str | None, jid: str | None) -> str:
+    """Return how a customer is called to the people of the business."""
+    phone = jid if jid and kind_of(jid) is JidKind.PHONE else None
     number = f" ({number_shown(phone)})" if phone else ""
-    return f"{facts.contact_name or 'a customer'}{number}"
+    return f"{name or 'a customer'}{number}"

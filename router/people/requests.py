@@ -25,6 +25,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "media_jobs": ("media_jobs",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
+    "relays": ("relays",),
     "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }

@@ -11,6 +11,7 @@ from router.llm.provider import (
     Prompt,
     complete_with_fallback,
 )
+from router.replies.hand_over import call_of, handed_over
 from router.replies.llm_keys import LlmKeys, max_tokens_within
 from router.replies.making import Reply
 from router.replies.parts import prepared
@@ -52,7 +53,9 @@ class FallbackHandler:
             # Not every model sees; one that does not refuses the whole question.
             answer = await self._ask(turn, without_pictures(prompt))
         text = finish_truncated(answer.text) if answer.truncated else answer.text
-        parts = await prepared(text)
+        said = await prepared(text)
+        call = call_of(answer)
+        parts = said if call is None else await handed_over(call, said)
         if not parts:
             raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
         return Reply(

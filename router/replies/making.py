@@ -12,14 +12,15 @@ from router.state.calls.model import Cost
 Part: TypeAlias = str | Mapping[str, Any]
 """One message of a reply, as it is stored with its turn: a text, or what else Evolution is asked.
 
-`{"path": …, "body": {…}}` as a call of it, without the number; or, as the last one, what is done
-when all of it is said: `{"handoff": {"reason": …, "summary": …}}`.
+`{"path": …, "body": {…}}` as a call of it, without the number; or a handoff: `{"handoff":
+{"reason": …, "summary": …}, "text": …}`, whose text is sent as the conversation is handed off (what
+follows is the rest of that text), or without a text, as the last one.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is to be said, in parts that WhatsApp takes, and what it cost."""
+    """What is to be said, in parts that WhatsApp takes, what it cost, and the execution in n8n."""
 
     parts: tuple[Part, ...] = field(repr=False)
     handler: Literal["n8n", "fallback"]
@@ -27,6 +28,8 @@ class Reply:
     model: str | None = None
     tokens_in: int | None = 0
     tokens_out: int | None = 0
+    execution_id: str | None = None
+    execution_url: str | None = None
 
     @property
     def said(self) -> str:
@@ -50,7 +53,7 @@ class HandedOver:
 
 
 def _texts_in(part: Mapping[str, Any]) -> str:
-    return texts_of(part["body"]) if "body" in part else ""
+    return texts_of(part["body"]) if "body" in part else str(part.get("text", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
     size = len(prompt.system.encode(errors="replace")) + _FRAME
     for message in prompt.messages:
         size += len(message.text.encode(errors="replace")) + _FRAME_OF_MESSAGE
+    for tool in prompt.tools:
+        size += len(tool.description.encode()) + len(repr(tool.takes)) + _FRAME
     return size + len(prompt.pictures) * _PICTURE + max_tokens
 
 

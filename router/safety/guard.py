@@ -50,6 +50,8 @@ class Speaker:
     people_noted: tuple[str, ...] = ()
     contact_wrote: str = field(default="", repr=False)
     """What the turn answers, where people noted something."""
+    handoff_message: str | None = None
+    """What the customer is told where this becomes a handoff; None: nothing."""
 
 
 class ReplyGuard:
@@ -94,6 +96,14 @@ class ReplyGuard:
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
+    async def declined(self, speaker: Speaker, why: str) -> None:
+        """Note that the model declines to answer, as a reply that may not be sent.
+
+        Raises ReplyRefused.
+        """
+        objection = Objection("model_refused", why)
+        raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
+
     async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
         """Judge all of it together, beside everything else where that may take long.
 
@@ -136,7 +146,13 @@ class ReplyGuard:
         return None if reason is None else Objection("moderation", reason)
 
     async def _refuse(self, speaker: Speaker, objection: Objection, cost: Cost) -> str:
-        asked = RefuseReply(**speaker.held, **cost, rule=objection.rule, detail=objection.detail)
+        asked = RefuseReply(
+            **speaker.held,
+            **cost,
+            rule=objection.rule,
+            detail=objection.detail,
+            say=speaker.handoff_message,
+        )
         answer = await refuse_reply(self._database, asked)
         if isinstance(answer, Refusal):
             return answer.refused

@@ -66,10 +66,12 @@ class Courtesy:
         finally:
             wanted.typing = False
 
-    def type_for(self, turn: ClaimedTurn, line: TenantLine, seconds: float) -> None:
+    def type_for(
+        self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
+    ) -> None:
         """Have "typing…" shown for so long, from now on; who writes waits by themselves."""
         if self._typing_ms:
-            self._begin_task(turn, self._type(turn, line, round(seconds * 1000)))
+            self._begin_task(turn, self._type(turn, line, round(seconds * 1000), presence))
 
     async def stop(self) -> None:
         """Break off what is under way."""
@@ -118,7 +120,13 @@ class Courtesy:
             return able
         return await self._type(turn, line, self._typing_ms)
 
-    async def _type(self, turn: ClaimedTurn, line: TenantLine, milliseconds: int) -> bool:
+    async def _type(
+        self,
+        turn: ClaimedTurn,
+        line: TenantLine,
+        milliseconds: int,
+        presence: str = "composing",
+    ) -> bool:
         return await self._evolution.send_presence(
-            line.instance(), turn.session.jid, delay_ms=milliseconds
+            line.instance(), turn.session.jid, presence=presence, delay_ms=milliseconds
         )

@@ -129,7 +129,7 @@ class Outbox:
         if isinstance(left, SentMessage):
             return await self._record(begun, message, left)
         if not isinstance(left, SendInDoubt):
-            await self._fail(begun, left)
+            await self._fail(begun, left, may_give_up=not message.has_substitute)
         return await self._doubt(speaker, begun, message, left)
 
     @staticmethod
@@ -226,13 +226,16 @@ class Outbox:
         self.doubted()
         return InDoubt(begun.address, message.text, begun.message_id)
 
-    async def _fail(self, begun: _Begun, error: EvolutionError) -> NoReturn:
+    async def _fail(
+        self, begun: _Begun, error: EvolutionError, *, may_give_up: bool = True
+    ) -> NoReturn:
         """Note that it was not sent. Raises SendFailed."""
+        is_given_up = may_give_up and isinstance(error, MessageRefused)
         asked = FailSend(
             tenant_id=begun.tenant_id,
             message_id=begun.message_id,
             chosen_id=begun.chosen_id,
-            given_up=clean(str(error)) if isinstance(error, MessageRefused) else None,
+            given_up=clean(str(error)) if is_given_up else None,
             policy=self._terms.policy,
         )
         await self._note(fail_send, asked)

@@ -32,6 +32,7 @@ class Outgoing:
     counts by its bytes or its address. `kind` and `text` are as the readers of the webhook tell its
     echo; `told_as` are the keys by which an echo is recognised, on every channel. One that
     `is_emptied` has no media any more: it asks what became of the message, and is never sent.
+    Where one that `has_substitute` is refused for good, the same is said in another form.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Outgoing:
     text: str = field(repr=False)
     told_as: tuple[str, ...]
     is_emptied: bool = False
+    has_substitute: bool = False
 
     @classmethod
     def of(cls, path: str, body: Mapping[str, Any]) -> "Outgoing":

@@ -3,22 +3,31 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import BeginFlowSend, RestOfSend, begin_flow_send
 from router.state.calls.model import Held, StoredInstance
 from router.state.calls.notices import BeginNoticeSend, begin_notice_send
+from router.state.calls.relays import (
+    BeginRelaySend,
+    ClaimedRelay,
+    begin_relay_send,
+    begin_word_send,
+)
 from router.state.calls.sends import (
     BeginAwaySend,
+    BeginFallbackSend,
     BeginHumanSend,
     BeginSend,
+    BegunHumanSend,
     SendRefused,
     begin_away_send,
+    begin_fallback_send,
     begin_human_send,
     begin_send,
 )
-from router.state.calls.turns import MadeReply
+from router.state.calls.turns import Cause, MadeReply
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken
 from router.tenants.instance import TenantLine
@@ -115,6 +124,37 @@ def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
     return Speaker(fence, f"tenant {turn.tenant.tenant_id}", line, is_renewed=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How an attempt is about to fail, as `fail_turn` will be told."""
+
+    kind: Literal["transient", "permanent", "away"]
+    cause: Cause
+    error: str
+    max_attempts: int
+
+
+def fallback(held: Held, line: TenantLine, failing: Failing) -> Speaker:
+    """Return who sends the tenant's fallback message, before the attempt fails."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginFallbackSend(
+            **held,
+            **sending.said,
+            kind_of_failure=failing.kind,
+            cause=failing.cause,
+            error=failing.error,
+            max_attempts=failing.max_attempts,
+            lease_seconds=sending.lease,
+        )
+        begun = await begin_fallback_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, line.stored)
+
+    return Speaker(fence, f"tenant {line.stored.tenant_id}", line)
+
+
 def flow(
     token: TurnToken,
     line: TenantLine,
@@ -172,6 +212,36 @@ def notice(
     return Speaker(fence, tenant)
 
 
+def relayed(relay: ClaimedRelay) -> Speaker:
+    """Return a human of the business, whose words a relay has."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        return _passed(await begin_relay_send(database, _of_relay(relay, sending)))
+
+    return Speaker(fence, f"tenant {relay.tenant_id}")
+
+
+def word_to_staff(relay: ClaimedRelay) -> Speaker:
+    """Return who tells one of the staff what became of their relay."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        return _passed(await begin_word_send(database, _of_relay(relay, sending)))
+
+    return Speaker(fence, f"tenant {relay.tenant_id}")
+
+
+def _of_relay(relay: ClaimedRelay, sending: Sending) -> BeginRelaySend:
+    return BeginRelaySend(
+        **sending.said, relay_id=relay.relay_id, token=relay.token, lease_seconds=sending.lease
+    )
+
+
+def _passed(begun: BegunHumanSend | SendRefused) -> Passed | SendRefused:
+    if isinstance(begun, SendRefused):
+        return begun
+    return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
+
+
 @dataclass(frozen=True, slots=True)
 class Writing:
     """What a human of the business writes through HybridFlow: where, and what they know.
@@ -204,9 +274,6 @@ def human(writing: Writing, database: Database | None = None) -> Speaker:
             author=writing.author,
             reason=writing.reason,
         )
-        begun = await begin_human_send(database, asked)
-        if isinstance(begun, SendRefused):
-            return begun
-        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
+        return _passed(await begin_human_send(database, asked))
 
     return Speaker(fence, f"tenant {writing.tenant_id}", database=database)

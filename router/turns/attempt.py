@@ -8,17 +8,28 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
-from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, Prompt
+from router.llm.provider import (
+    LlmAway,
+    LlmEmpty,
+    LlmError,
+    LlmFailed,
+    LlmMisconfigured,
+    LlmRefused,
+    Prompt,
+)
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
+from router.replies.causes import cause_of
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
+from router.replies.hand_over import HAND_OVER
+from router.replies.handoffs import handoff_message, kept_promise, with_words
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.pictures import with_pictures
@@ -27,10 +38,11 @@ from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
+from router.sending.fallback_message import say_fallback
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
-from router.sending.speakers import closed, reply_part
+from router.sending.speakers import Failing, closed, reply_part
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import HandOff, hand_off
@@ -38,6 +50,7 @@ from router.state.calls.model import Refusal
 from router.state.calls.sends import GiveUpPart, give_up_part
 from router.state.calls.turns import (
     BeginAnew,
+    Cause,
     FailTurn,
     FinishTurn,
     MadeReply,
@@ -54,9 +67,11 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles
+from router.turns.own_files import OwnFiles
+from router.turns.saying import Pace, Saying, delivered, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
+from router.turns.voices import Voices, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -103,6 +118,8 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    files: OwnFiles
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
@@ -166,17 +183,29 @@ class TurnAttempt:
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(failed.cause, _kind_of_send(failed), Action.EVOLUTION_SEND_FAILED)
+        except LlmRefused as error:
+            await self._decline(error)
         except LlmError as error:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
+
+    async def _decline(self, error: LlmRefused) -> None:
+        """The model declines: that is as a reply which may not be sent."""
+        await self._say_fallback("permanent", error.cause, str(error))
+        with suppress(ReplyRefused):
+            await self._shop.guard.declined(self._speaker(), str(error))
 
     async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
         if not await self._may_answer():
             return None
+        if (ready := said_without_a_model(self._turn)) is not None:
+            self._unsaved = MadeReply(parts=ready, handler="fallback")
+            return ready
         await self._seat.sit()
         self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
         prompt = await with_pictures(self._shop.database, self._turn, prompt)
+        prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
         try:
             async with (
@@ -185,6 +214,8 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
+                    parts = kept_promise(reply.parts, self._turn)
+                    reply = replace(reply, parts=with_words(parts, self._turn))
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
@@ -195,12 +226,27 @@ class TurnAttempt:
             await self._be_silent(reply)
             return None
         self._is_by_flow = reply.handler == "n8n"
-        parts = in_bubbles(reply.parts, self._turn.tenant.delivery.max_bubbles)
-        self._unsaved = MadeReply(parts=parts, handler=reply.handler, **reply.cost)
+        self._unsaved = self._as_said(reply)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
-        return parts
+        return self._unsaved.parts
+
+    def _as_said(self, reply: Reply) -> MadeReply:
+        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
+        by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
+        parts = delivered(reply.parts, self._turn, by_voice=by_voice)
+        if not parts:
+            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+        if by_voice and cost.get("tokens_in") is not None:
+            cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
+        return MadeReply(
+            parts=parts,
+            handler=reply.handler,
+            execution_id=reply.execution_id,
+            execution_url=reply.execution_url,
+            **cost,
+        )
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -296,8 +342,11 @@ class TurnAttempt:
     async def _check(self, reply: Reply) -> None:
         if not reply.said:
             return
+        await self._shop.guard.check(self._speaker(), reply.said, cost=reply.cost)
+
+    def _speaker(self) -> Speaker:
         tenant = self._turn.tenant
-        speaker = Speaker(
+        return Speaker(
             held=self._turn.held,
             tenant_id=tenant.tenant_id,
             instance_name=tenant.instance_name,
@@ -307,8 +356,8 @@ class TurnAttempt:
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
             contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
+            handoff_message=handoff_message(self._turn),
         )
-        await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.is_over}
@@ -321,7 +370,7 @@ class TurnAttempt:
                 await self._save_reply()
                 await self._release()
                 return
-            if not isinstance(body, str) and "handoff" in body:
+            if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
             if not await self._say(number, body):
@@ -349,20 +398,27 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part) -> bool:
+    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
         """Send one part, or give it up where it can never be had.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
-        speaker = reply_part(self._turn, part, self._line, self._unsaved)
+        message = outgoing(part, body, self._turn)
         try:
             await self._stand()
-            await self._saying.type_first(body)
+            if not in_writing and self._shop.voices.speaks(self._turn):
+                await self._save_reply()  # a voice takes seconds, and may end with the router
+                message = await self._shop.voices.said(self._turn, self._line, body, message)
+            if not message.has_substitute:
+                await self._saying.type_first(body)
+            message = await self._shop.files.filled(message, self._turn.tenant.tenant_id)
+            speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
+            if message.has_substitute and isinstance(failed.cause, MessageRefused):
+                return await self._say(part, body, in_writing=True)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -370,8 +426,12 @@ class TurnAttempt:
             raise
         finally:
             self._sending = False
+            if not isinstance(body, str) and "handoff" in body:
+                self._shop.wake_notices()
         self._unsaved = None
         self._saying.said()
+        if not isinstance(body, str) and "handoff" in body:
+            self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
 
     def _is_lost(self, failed: SendFailed) -> bool:
@@ -455,11 +515,21 @@ class TurnAttempt:
         kind: Kind,
         action: Action,
     ) -> None:
+        cause, told = (
+            cause_of(error, is_away=kind == "away"),
+            clean(f"{type(error).__name__}: {error}"),
+        )
+        if isinstance(error, LlmError):
+            await self._say_fallback(kind, cause, told)
+        execution_id, execution_url = _execution_of(error)
         asked = FailTurn(
             **self._turn.held,
             kind=kind,
+            execution_id=execution_id,
+            execution_url=execution_url,
             away="llm" if isinstance(error, LlmError) else "evolution",
-            error=clean(f"{type(error).__name__}: {error}"),
+            error=told,
+            cause=cause,
             retry_after=getattr(error, "retry_after", None),
             tokens=0 if _is_free(error) else None,
             max_attempts=self._shop.rules.max_attempts,
@@ -473,6 +543,27 @@ class TurnAttempt:
         )
         if state == "dead":
             self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
+        if not isinstance(answer, Refusal) and (answer.outage or answer.handoff):
+            if answer.outage:
+                self._log(
+                    Action.UNANSWERED,
+                    f"customers get no answer: {told}",
+                    level=logging.ERROR,
+                    cause=cause,
+                )
+            self._shop.wake_notices()
+
+    async def _say_fallback(self, kind: Kind, cause: Cause, told: str) -> None:
+        """Send the tenant's fallback message, where it is to be; no failure of that counts."""
+        message = self._turn.tenant.fallback_message
+        if message is None or self._stopped:
+            return
+        failing = Failing(kind, cause, told, self._shop.rules.max_attempts)
+        with suppress(SendFailed):
+            await self._stand()
+            self._sending = True
+            await say_fallback(self._shop.outbox, self._turn.held, self._line, message, failing)
+        self._sending = False
 
     def _log_over(self) -> None:
         if self._is_incomplete:
@@ -508,14 +599,19 @@ class TurnAttempt:
         )
 
 
-def _outgoing(part: Mapping[str, Any]) -> Outgoing:
-    return Outgoing.of(part["path"], part["body"])
-
-
 def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
         return "transient"  # it is the media's own trouble: others are sent meanwhile
     return "away" if failed.is_away else "permanent"
+
+
+def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
+    """Return n8n's execution that failed, and where people see it, if it was one."""
+    while error is not None:
+        if isinstance(error, LlmError) and error.execution is not None:
+            return error.execution
+        error = error.__cause__
+    return None, None
 
 
 def _is_free(error: Exception) -> bool:

@@ -21,8 +21,10 @@ from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.own_files import OwnFiles
 from router.turns.saying import Pace
 from router.turns.settling import Settling
+from router.turns.voices import Voices
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Tools:
     courtesy: Courtesy
     lines: Lines
     media: PartMedia
+    voices: Voices
     wake_notices: Callable[[], None]
 
 
@@ -57,6 +60,8 @@ def make_dispatcher(
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         media=tools.media,
+        files=OwnFiles(database),
+        voices=tools.voices,
         wake_notices=tools.wake_notices,
         rules=AttemptRules(
             prompt=PromptRules(

@@ -6,10 +6,17 @@ All of the waiting is done before a fence is asked, so it never widens the gap b
 import asyncio
 from dataclasses import dataclass
 
+from router.replies.handoffs import asked_for, with_words
 from router.replies.making import Part
+from router.replies.quoting import quoted_in
+from router.replies.thanks import thanked_with
 from router.sending.courtesy import Courtesy
+from router.sending.outgoing import Outgoing
+from router.sending.paths import REACTION_PATH
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import TenantLine
+from router.turns.own_files import with_files
+from router.turns.voices import in_messages
 from router.whatsapp.bubbles import bubbles_of
 
 _SHORTEST = 0.3  # seconds; less is not seen
@@ -30,6 +37,13 @@ class Pace:
         return wanted if wanted >= _SHORTEST else 0.0
 
 
+def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> tuple[Part, ...]:
+    """Return the parts in which a reply is said: in a few messages, or by voice, with its files."""
+    if by_voice:
+        return in_messages(with_files(parts, turn.tenant.files))
+    return with_files(in_bubbles(parts, turn.tenant.delivery.max_bubbles), turn.tenant.files)
+
+
 def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
     """Return the parts with the reply's one text divided into `most` messages at most.
 
@@ -42,6 +56,32 @@ def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
     for part in parts:
         said += bubbles_of(part, most) if isinstance(part, str) else (part,)
     return tuple(said)
+
+
+def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
+    """Return the reply to what needs no model: a bare thanks, or who asks for a human."""
+    if (reaction := reaction_to_thanks(turn)) is not None:
+        return (reaction,)
+    asked = asked_for(turn)
+    return None if asked is None else with_words(asked, turn)
+
+
+def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
+    """Return the reaction that is all of the reply, where the tenant has it so; None: words are."""
+    sign = turn.tenant.delivery.thanks_reaction
+    if sign is None or (thanks := thanked_with(turn)) is None:
+        return None
+    key = {"id": thanks, "remoteJid": turn.session.jid, "fromMe": False}
+    return {"path": REACTION_PATH, "body": {"key": key, "reaction": sign}}
+
+
+def outgoing(number: int, part: Part, turn: ClaimedTurn) -> Outgoing:
+    """Return a part as it is sent. Its first text quotes what it answers, as that is by now."""
+    if not isinstance(part, str) and "text" not in part:
+        return Outgoing.of(part["path"], part["body"])
+    text: str = part if isinstance(part, str) else part["text"]
+    quoted = quoted_in(turn) if number == 0 and turn.tenant.delivery.quote_replies else None
+    return Outgoing.plain(text, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
 
 
 class Saying:

@@ -11,7 +11,7 @@ from router.errors import Conflict, StateError
 from router.state.calls.demo import end_demo, look_at_demo
 from router.state.database import Database
 from router.state.direct import DirectDatabase
-from scripts.demo_business.stage import stage
+from scripts.demo_business.stage import Stage
 from scripts.demo_business.watching import keep_running, starts_router
 
 _BETWEEN_LOOKS = 2.0  # seconds, whether a real tenant is there
@@ -39,19 +39,18 @@ async def is_wanted(dsn: str) -> bool:
         await database.close()
 
 
-async def play(playing: Playing) -> int | None:
+async def play(playing: Playing, played: Stage) -> int | None:
     """Play until stopped, which gives the exit code; None: there is a real tenant."""
     database = await DirectDatabase.connect(playing.dsn, size=1)
     try:
-        with stage(playing.settings) as played:
-            try:
-                await played.open_shop(database, playing.settings)
-            except Conflict:
-                return None  # somebody was quicker
-            playing.tell()
-            env = {**playing.made, **played.variables}
-            start = starts_router(playing.listener, played.demo, env)
-            return await keep_running(start, _until_real(database))
+        try:
+            await played.open_shop(database, playing.settings)
+        except Conflict:
+            return None  # somebody was quicker
+        playing.tell()
+        env = {**playing.made, **played.variables}
+        start = starts_router(playing.listener, played.demo, env)
+        return await keep_running(start, _until_real(database))
     finally:
         with suppress(StateError):  # then the next start ends it
             await end_demo(database)

@@ -26,13 +26,23 @@ def reason_against(settings: Settings, *, with_n8n: bool) -> str | None:
         return "PUBLIC_URL leads here from elsewhere: who comes that way is not to play with it"
     if settings.webhook_networks:
         return "WEBHOOK_NETWORKS is set"
-    if (with_n8n or settings.n8n_enabled) and not has_llm_key(settings):
-        return "n8n would keep the address of the played LLM: set an LLM key"
+    if (
+        settings.n8n_enabled
+        and not has_llm_key(settings)
+        and not (with_n8n and is_n8n_beside(settings))
+    ):
+        return "an n8n of your own is not to know the played LLM: set an LLM key"
     if not has_llm_key(settings) and _has_fallback_key(settings):
         return "LLM_FALLBACK_PROVIDER has a key and would be asked: give LLM_PROVIDER one, too"
     if sys.platform == "win32":
         return "this system hands no socket on"
     return None
+
+
+def is_n8n_beside(settings: Settings) -> bool:
+    """Whether turns go to the n8n that `make run N8N=1` starts, and to no other."""
+    url = settings.n8n_webhook_url
+    return url is None or (is_of_this_machine(url) and urlsplit(url).port == settings.n8n_port)
 
 
 def has_llm_key(settings: Settings) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.keeping import kept_alive, next_pause
 from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, ids_of, import_all, unpublish
 from scripts.n8n.only_one import only_one
-from scripts.n8n.server import N8nHome, N8nServer, open_home
+from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home
 
 _CHANGED = (
     "n8n_workflows/ is not what was imported: `python -m scripts.n8n import` takes it over,"
@@ -23,39 +24,51 @@ _CHANGED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an n8n keeps what is its own: a folder, and a database on the router's server."""
+
+    folder: Path
+    database: str
+
+
 @contextmanager
 def n8n_home(
-    settings: Settings, tell: Callable[[str], None]
+    settings: Settings, tell: Callable[[str], None], place: Place | None = None
 ) -> Iterator[tuple[Installation, N8nHome]]:
     """Give an installed n8n and its home, with the PostgreSQL that it needs running meanwhile.
 
     Raises ConfigurationError, EmbeddedPostgresError and InstallationFailed.
     """
     extra = extra_settings()
+    place = place or _place(settings)
     with ExitStack() as stack:
         installation = install(cache_folder(), tell)
         home = asyncio.run(
             open_home(
                 _server_address(settings, stack),
-                _folder(settings),
+                place.folder,
                 settings.n8n_port,
                 extra,
+                place.database,
             )
         )
         yield installation, home
 
 
 @contextmanager
-def running_n8n(settings: Settings, tell: Callable[[str], None]) -> Iterator[N8nServer]:
+def running_n8n(
+    settings: Settings, tell: Callable[[str], None], place: Place | None = None
+) -> Iterator[N8nServer]:
     """Give n8n as it takes webhooks; it ends with the block, and not before: it is started again.
 
     Workflows are imported into an empty n8n only: what builders changed there stays. Raises
     N8nRunsAlready, and ConfigurationError where something else listens on its port.
     """
-    folder = _folder(settings)
-    with only_one(folder, f"http://localhost:{settings.n8n_port}"):
+    place = place or _place(settings)
+    with only_one(place.folder, f"http://localhost:{settings.n8n_port}"):
         require_free_port(settings.n8n_port)
-        with n8n_home(settings, tell) as (installation, home):
+        with n8n_home(settings, tell, place) as (installation, home):
             if not _imported(home).exists():
                 tell("Importing the workflows into n8n …")
                 fill(installation, home, settings, WORKFLOWS)
@@ -109,8 +122,9 @@ def router_url(settings: Settings) -> str:
     return settings.n8n_router_url or settings.public_url or own
 
 
-def _folder(settings: Settings) -> Path:
-    return settings.hybridflow_data / "n8n"
+def _place(settings: Settings) -> Place:
+    """Return the place of the one that serves for real."""
+    return Place(settings.hybridflow_data / "n8n", DATABASE)
 
 
 def _imported(home: N8nHome) -> Path:

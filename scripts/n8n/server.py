@@ -100,15 +100,19 @@ class N8nHome:
 
 
 async def open_home(
-    database_url: str, folder: Path, port: int, extra: Mapping[str, str] | None = None
+    database_url: str,
+    folder: Path,
+    port: int,
+    extra: Mapping[str, str] | None = None,
+    database: str = DATABASE,
 ) -> N8nHome:
     """Return n8n's home on the server of `database_url`; database, folder and key are made once.
 
     Raises asyncpg.PostgresError where the user may not create a database.
     """
     key = _keep_key(folder)
-    await _make_database(database_url)
-    own = urlunsplit(urlsplit(database_url)._replace(path=f"/{DATABASE}"))
+    await _make_database(database_url, database)
+    own = urlunsplit(urlsplit(database_url)._replace(path=f"/{database}"))
     return N8nHome(own, folder, key, port, extra=extra or {})
 
 
@@ -213,12 +217,21 @@ def _keep_key(folder: Path) -> str:
     return kept.read_text().strip()
 
 
-async def _make_database(database_url: str) -> None:
+async def _make_database(database_url: str, database: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
         exists = "select 1 from pg_database where datname = $1"
-        if not await connection.fetchval(exists, DATABASE):
-            await connection.execute(f"create database {DATABASE}")
+        if not await connection.fetchval(exists, database):
+            await connection.execute(f"create database {database}")
+    finally:
+        await connection.close()
+
+
+async def drop_database(database_url: str, database: str) -> None:
+    """Drop an n8n's database, if it is there, whoever is connected to it."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(f"drop database if exists {database} with (force)")
     finally:
         await connection.close()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from tests.console import debian
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _CURE = (
     "There is no Chromium for the console's tests. Set CHROMIUM_BIN to one; or"
@@ -20,8 +22,15 @@ class NoChromium(Exception):
     """There is none; the text says how to get one."""
 
 
-def find_chromium(env: Mapping[str, str], playwrights_own: Path | None = None) -> Path:
-    """Return CHROMIUM_BIN, else one on the PATH, else playwright's own. Raises NoChromium."""
+def find_chromium(
+    env: Mapping[str, str],
+    playwrights_own: Path | None = None,
+    from_debian: Path | None = None,
+) -> Path:
+    """Return CHROMIUM_BIN, else one on the PATH, else playwright's own, else Debian's.
+
+    Raises NoChromium.
+    """
     if named := env.get("CHROMIUM_BIN"):
         if (path := Path(named)).is_file():
             return path
@@ -29,8 +38,9 @@ def find_chromium(env: Mapping[str, str], playwrights_own: Path | None = None) -
     for name in NAMES:
         if found := shutil.which(name, path=env.get("PATH", "")):
             return Path(found)
-    if playwrights_own is not None and playwrights_own.is_file():
-        return playwrights_own
+    for kept in (playwrights_own, from_debian):
+        if kept is not None and kept.is_file():
+            return kept
     raise NoChromium(_CURE)
 
 
@@ -40,13 +50,26 @@ def arguments() -> list[str]:
 
 
 def main() -> int:
-    """Say early, before anything is tested, that there is none. Returns the exit code."""
+    """Get one where there is none, before anything is tested; or say how. Returns the exit code."""
     with sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
     try:
-        find_chromium(os.environ, own)
+        find_chromium(os.environ, own, debian.fetched())
     except NoChromium as error:
-        sys.stderr.write(f"{error}\n")
+        if os.environ.get("CHROMIUM_BIN"):
+            sys.stderr.write(f"{error}\n")
+            return 1
+        return _fetch(error)
+    return 0
+
+
+def _fetch(error: NoChromium) -> int:
+    sys.stdout.write("Fetching Debian's Chromium into the cache folder …\n")
+    sys.stdout.flush()
+    try:
+        debian.fetch()
+    except debian.NotFetched as fault:
+        sys.stderr.write(f"{fault}.\n{error}\n")
         return 1
     return 0
 

@@ -17,6 +17,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import load_settings
 from router.state.calls.demo import BeginDemo, begin_demo
 from router.state.direct import DirectDatabase
+from tests.console import debian
 from tests.console.chromium import NoChromium, arguments, find_chromium
 from tests.routers import door, environment, serving
 
@@ -51,7 +52,7 @@ async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
         try:
-            program = find_chromium(os.environ, own)
+            program = find_chromium(os.environ, own, debian.fetched())
         except NoChromium as error:
             pytest.fail(str(error), pytrace=False)
         browser = await playwright.chromium.launch(executable_path=program, args=arguments())

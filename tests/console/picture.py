@@ -8,6 +8,7 @@ from typing import Literal
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.console import debian
 from tests.console.chromium import arguments, find_chromium
 from tests.console.first_minute import PATIENCE, make_run, says
 from tests.routers import ROOT
@@ -20,7 +21,9 @@ _CUSTOMER, _OWNER = "the customer", "Ana, the owner"
 
 async def _draw(address: str) -> dict[str, bytes]:
     async with async_playwright() as playwright:
-        program = find_chromium(os.environ, Path(playwright.chromium.executable_path))
+        program = find_chromium(
+            os.environ, Path(playwright.chromium.executable_path), debian.fetched()
+        )
         browser = await playwright.chromium.launch(executable_path=program, args=arguments())
         light = await _opened(browser, address, "light")
         dark = await _opened(browser, address, "dark")

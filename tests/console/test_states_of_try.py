@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+import asyncpg
 import pytest
 from playwright.async_api import Page
 
 from tests.console.conftest import NARROW, WIDE, Opens, Seen
 from tests.console.npm import axe_findings
+from tests.routers import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 HOSTILE = (
@@ -38,20 +40,31 @@ def _shown(turn: int, steps: list[dict[str, Any]], **more: object) -> dict[str, 
         "turn": turn,
         "attempt": 2,
         "handler": "fallback",
+        "waits_for": None,
         "steps": steps,
+        "seconds": 4.0,
         "is_paused": False,
         "pause_ends_at": None,
         **more,
     }
 
 
+_PHONE_IS_ABOVE = """() => {
+    const top = (place) => place.getBoundingClientRect().top;
+    const phones = [...document.querySelectorAll(".phone")].filter((each) => each.offsetHeight);
+    return phones.length === 1 && top(phones[0]) < top(document.querySelector(".story"));
+}"""
+_LOOKS_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 _DONE = [(name, "done") for name in ("received", "judged", "waited")]
 STATES: Mapping[str, dict[str, Any]] = {
     "under way": _shown(71, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo"))),
+    "the AI is away": _shown(
+        75, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo")), waits_for="llm"
+    ),
     "sent": _shown(72, _steps(*_DONE, ("writes", "done"), ("fence", "done"), ("sent", "done"))),
     "stopped by the owner": _shown(
         73,
-        _steps(*_DONE, ("human", "human"), ("fence", "shut")),
+        _steps(*_DONE, ("began", "done"), ("human", "human"), ("fence", "shut")),
         is_paused=True,
         pause_ends_at="2026-11-26T16:20:00Z",
     ),
@@ -68,10 +81,50 @@ async def _told(seen: Seen, state: Mapping[str, Any]) -> Page:
         await route.fulfill(body=json.dumps(state), content_type="application/json")
 
     await seen.page.route("**/try/state", answer)
+    await seen.page.evaluate(_LOOKS_AGAIN)
     about = seen.page.locator(".story header span", has_text=str(state["turn"]))
     await about.wait_for()
     await seen.page.locator(".phone.shop .bub.own").wait_for(state="attached")
     return seen.page
+
+
+async def test_the_page_asks_again_when_the_stream_says_so_and_not_before(
+    opens: Opens, database_url: str
+):
+    async with opens("/try") as seen:
+        page = seen.page
+        await page.locator(".story").wait_for()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        connection = await asyncpg.connect(database_url)
+        async with page.expect_response("**/try/state"):
+            await connection.execute("update tenants set updated_at = clock_timestamp()")
+        await connection.close()
+        assert asked == [f"{seen.url}/try/state"]
+        assert await seen.faults() == []
+
+
+async def test_what_is_to_be_typed_for_a_real_number_is_what_the_guide_says(opens: Opens):
+    async with opens("/try") as seen:
+        typed = await seen.page.text_content(".connect pre") or ""
+    guide = (ROOT / "README.md").read_text()
+    in_one_line = [" ".join(text.replace("\\\n", " ").split()) for text in (typed, guide)]
+    assert "scripts.tenant connect" in in_one_line[0]
+    assert in_one_line[0] in in_one_line[1]
+
+
+async def test_a_log_goes_on_with_what_is_written_and_stays_where_it_is_read(opens: Opens):
+    async with opens("/try", width=NARROW) as seen:
+        page = await _told(seen, STATES["under way"])
+        log = page.locator(".phone.cust .chat")
+        left = "(log) => log.scrollHeight - log.scrollTop - log.clientHeight"
+        said: list[dict[str, Any]] = STATES["sent"]["transcript"]
+        more = [*said, *({**said[0], "wa_id": f"m{number}"} for number in range(20))]
+        await _told(seen, {**STATES["sent"], "transcript": more})
+        assert await log.evaluate(left) < 2
+        await log.evaluate("(log) => { log.scrollTop = 100; }")
+        await _told(seen, {**STATES["stopped by the owner"], "transcript": [*more, *more[:1]]})
+        assert await log.evaluate("(log) => log.scrollTop") == 100
 
 
 @pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-MX"])
@@ -85,6 +138,7 @@ async def test_no_state_is_wider_than_a_small_phone_and_hostile_texts_stay_text(
                 await page.locator(f"label[for={phone}]").click()
                 across = await page.evaluate("document.documentElement.scrollWidth")
                 assert (name, phone, across) == (name, phone, NARROW)
+                assert await page.evaluate(_PHONE_IS_ABOVE), (name, phone)
             assert await page.locator("main img, main script").count() == 0
             assert HOSTILE[:40] in await page.inner_text(".phone.shop .bub.own")
         assert await seen.faults() == []

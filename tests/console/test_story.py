@@ -75,13 +75,25 @@ async def test_the_first_minute(page: Page):
     await says(page, CUSTOMER, "How much is the cake?")
     await expect(replies(page)).to_have_count(4)
     await page.get_by_role("button", name="Deliver it twice").click()
+    await expect(page.get_by_role("status")).to_contain_text("delivered a second time")
+
+    # The AI is taken away: the turn waits, no attempt is used up, and the answer comes, once.
+    await page.get_by_role("button", name="Take the AI away").click()
+    await expect(page.get_by_role("status")).to_contain_text("The AI refuses")
+    await says(page, CUSTOMER, "Do you have vegan cake?")
+    await expect(page.locator(".steps .now")).to_contain_text("no attempt is used up")
+    await expect(replies(page)).to_have_count(5)
+    await expect(page.locator(".story > header")).to_contain_text("by Python")
+    await expect(page.locator(".story > header")).not_to_contain_text("attempt")
 
     # The router is killed while the AI writes, and the answer comes, once.
     await says(page, CUSTOMER, "Are you open on Monday, too?")
     await is_written_now(page)
     await page.get_by_role("button", name="Kill the router").click()
-    await expect(replies(page)).to_have_count(5)
+    await expect(page.locator(".dare.away")).to_contain_text("The router does not answer")
+    await expect(replies(page)).to_have_count(6)
+    await expect(page.locator(".dare.away")).to_have_count(0)
     # What would come a second time comes before the answer to what is asked now.
     await says(page, CUSTOMER, "Thank you, and do you deliver?")
     await expect(replies(page).last).to_contain_text("We deliver")
-    assert await replies(page).count() == 6
+    assert await replies(page).count() == 7

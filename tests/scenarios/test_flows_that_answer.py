@@ -8,6 +8,7 @@ import pytest
 from starlette.responses import Response
 
 from loopback.evolution import failures
+from router.replies.handoffs import HANDOFF_MESSAGE
 from tests.fixtures.sends import PNG
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY, Flow
@@ -106,13 +107,29 @@ async def test_a_handoff_pauses_the_session_after_what_is_said(stage: Stage, n8n
     assert session["pause_reason"] == "quer falar: bolo"
     (notice,) = await stage.sql("select kind, facts ->> 'summary' as summary from notices")
     assert notice == {"kind": "handoff", "summary": "bolo"}
+    (handoff,) = await stage.sql("select state, why, summary, said, words from handoffs")
+    assert handoff == {
+        "state": "waiting", "why": "quer falar", "summary": "bolo", "said": "Já chamo alguém.",
+        "words": "said",
+    }  # fmt: skip
 
 
-async def test_a_handoff_without_a_word(stage: Stage, n8n: AnsweringN8n):
+async def test_a_handoff_without_words_has_the_tenants(stage: Stage, n8n: AnsweringN8n):
+    await stage.change(handoff_message="Um momento, chamo a Ana.")
+    n8n.says({"text": "Entendo.", "handoff": {"reason": "upset"}})
+    await stage.maria.writes("quero falar com gente")
+    await stage.turns_end()
+    assert stage.maria.replies == ["Entendo.", "Um momento, chamo a Ana."]
+    (handoff,) = await stage.sql("select reason, why, words from handoffs")
+    assert handoff == {"reason": "upset", "why": None, "words": "said"}
+
+
+async def test_a_handoff_without_any_word_has_ours(stage: Stage, n8n: AnsweringN8n):
     n8n.says({"handoff": {"reason": "quer falar"}})
     await stage.maria.writes("quero falar com gente")
     (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["reason"], stage.maria.replies) == ("sent", "handoff", [])
+    assert (turn["state"], turn["reason"]) == ("sent", "handoff")
+    assert stage.maria.replies == [HANDOFF_MESSAGE["pt"]]
     assert await stage.paused()
 
 
@@ -166,12 +183,22 @@ async def test_a_flow_that_always_fails_leaves_its_turns_to_the_fallback(
         assert stage.maria.replies == ["Da reserva!"]
 
 
-async def test_a_refused_key_is_told_and_not_tried_again(stage: Stage, n8n: AnsweringN8n):
-    n8n.says({"error": {"message": "401 invalid x-api-key", "status": 401}})
+async def test_a_refused_key_is_told_and_waited_for(stage: Stage, n8n: AnsweringN8n):
+    refused = {"error": {"message": "401 invalid x-api-key", "status": 401}}
+    n8n.says(refused, refused, {"text": "Temos!"})
+    await stage.maria.writes("tem bolo?")
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["handler"], turn["attempt"]) == ("sent", "n8n", 1)
+    (outage,) = await stage.sql("select cause, ended_at is null as goes_on from outages")
+    assert outage == {"cause": "account_refused", "goes_on": False}
+
+
+async def test_a_model_that_is_not_there_is_not_tried_again(stage: Stage, n8n: AnsweringN8n):
+    n8n.says({"error": {"message": "The model `gpt-9` does not exist", "httpCode": "404"}})
     await stage.maria.writes("tem bolo?")
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["error_kind"]) == ("dead", "permanent")
-    assert "key" in turn["error"]
+    assert "model" in turn["error"]
 
 
 async def test_a_model_that_is_down_uses_up_no_attempt(stage: Stage, n8n: AnsweringN8n):
@@ -281,5 +308,5 @@ async def test_what_a_flow_answers_passes_the_guard(stage: Stage, n8n: Answering
     n8n.says({"messages": [{"text": "oi"}, {"media": PNG, "caption": "mande um pix"}]})
     await stage.maria.writes("tem bolo?")
     (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["error_kind"]) == ("cancelled", "reply_refused")
-    assert stage.maria.replies == []
+    assert (turn["state"], turn["error_kind"]) == ("sent", "reply_refused")
+    assert stage.maria.replies == [HANDOFF_MESSAGE["pt"]]

@@ -37,6 +37,7 @@ async def test_a_scheduler_prunes_with_its_secret_and_not_without(office: Office
         "messages_archived": 2,
         "turns": 1,
         "notices": 0,
+        "relays": 0,
         "handoffs": 0,
         "spending": 0,
         "erased_messages": 0,

@@ -9,6 +9,7 @@ import pytest
 
 from loopback.moderation import ModerationService
 from loopback.receiver import WebhookReceiver
+from router.replies.handoffs import HANDOFF_MESSAGE
 from tests.n8n.test_gateway import KEY, Flow, given
 from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
@@ -25,16 +26,22 @@ async def set_tenant(stage: Stage, **values: object) -> None:
     await stage.database.call("change_tenant", {"tenant_id": stage.tenant_id, "values": values})
 
 
-async def assert_handed_over(stage: Stage, rule: str) -> None:
-    assert stage.maria.replies == []
+async def assert_handed_over(stage: Stage, rule: str, *, by_gateway: bool = False) -> None:
+    """A flow that sends by itself tells the customer by itself, too."""
+    (turn,) = await stage.turns_end()
+    assert stage.maria.replies == ([] if by_gateway else [HANDOFF_MESSAGE["pt"]])
     (session,) = await stage.sessions()
     assert (session["is_paused"], session["pause_source"]) == (True, "ai")
     assert rule in session["pause_reason"]
-    (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["error_kind"]) == ("cancelled", "reply_refused")
+    assert (turn["state"], turn["error_kind"]) == (
+        "cancelled" if by_gateway else "sent", "reply_refused",
+    )  # fmt: skip
     assert turn["error"].startswith(rule)
     (notice,) = await stage.sql("select kind, session_id from notices")
     assert notice == {"kind": "handoff", "session_id": session["id"]}
+    (handoff,) = await stage.sql("select state, reason, words from handoffs")
+    words = "none" if by_gateway else "said"
+    assert handoff == {"state": "waiting", "reason": "not_allowed", "words": words}
 
 
 @BOTH_HANDLERS
@@ -119,7 +126,7 @@ async def test_a_flow_is_told_and_can_send_nothing_more(flow: tuple[Stage, Flow]
     assert refused.status_code == 409
     assert refused.json()["response"]["reason"] == "reply_refused"
     assert (await sender.sends("Então um cartão?")).status_code == 409
-    await assert_handed_over(stage, "forbidden_pattern")
+    await assert_handed_over(stage, "forbidden_pattern", by_gateway=True)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,7 @@ async def test_captions_lists_and_buttons_are_looked_at_as_well(
         f"/n8n/evolution/message/{method}/padaria", {"number": number, **body}
     )
     assert refused.json()["response"]["reason"] == "reply_refused"
-    await assert_handed_over(stage, "forbidden_pattern")
+    await assert_handed_over(stage, "forbidden_pattern", by_gateway=True)
 
 
 async def test_a_leak_in_small_pieces_is_noticed(flow: tuple[Stage, Flow]):
@@ -200,8 +207,8 @@ async def test_the_moderation_service_is_asked_and_obeyed(
         await stage.turns_end()
         await stage.maria.writes("e eu?")
         await stage.until("select id from sessions where is_paused", bool)
-        assert stage.maria.replies == ["Bom dia!"]
         assert (await stage.turns_end())[-1]["error"] == "moderation: insult"
+        assert stage.maria.replies == ["Bom dia!", HANDOFF_MESSAGE["pt"]]
     first = moderation.asked[0]
     assert first.body["input"] == "Bom dia!"
     assert first.body["instance_name"] == "padaria"
@@ -242,7 +249,7 @@ async def test_one_objection_is_enough_whatever_becomes_of_the_other_service(
             await stage.maria.writes("oi")
             await stage.until("select id from sessions where is_paused", bool)
             assert (await stage.turns_end())[-1]["error"] == "moderation: insult"
-            assert stage.maria.replies == []
+            assert stage.maria.replies == [HANDOFF_MESSAGE["pt"]]
         assert len(own.asked) == len(moderation.asked) == 1
 
 

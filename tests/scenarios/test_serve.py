@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -71,7 +72,6 @@ def test_make_run_shows_a_demo_at_one_address_and_no_secret_in_its_log(folder: P
         said = until(program, "is ready")
         assert f"http://localhost:{port}/" in said
         assert "Demo:" in said
-        assert "scripts.tenant add" in said
         health = httpx.get(f"http://127.0.0.1:{port}/health")
         assert (health.status_code, health.json()["ok"]) == (200, True)
         assert health.json()["checks"]["demo"]["message"].startswith("demo:")
@@ -188,14 +188,39 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
     program = start(folder, port, "--n8n", N8N_PORT=str(editor))
     try:
         said = until(program, "is ready")
-        assert f"http://localhost:{editor}   (the editor)" in said
+        assert f"http://localhost:{editor}   (the demo's own" in said
         health = httpx.get(f"http://127.0.0.1:{port}/health").json()
         assert health["checks"]["n8n"]["status"] == "ok", health
         assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
+        shown = answered_on_page(f"http://localhost:{port}/try")
+        assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
+
+        url = f"http://127.0.0.1:{port}/api/tenants"
+        shop = {"instance_name": "shop", "evo_server_url": "https://evolution.example.com"}
+        made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=shop)
+        assert made.status_code == 201
+        said = until(program, "is ready")
+        assert f"http://localhost:{editor}   (the editor)" in said
+        assert not (folder / "demo-n8n").exists()
+        health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+        assert (health["checks"]["llm"]["status"], "demo" in health["checks"]) == ("error", False)
     finally:
         stop(program)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{editor}/")
+
+
+def answered_on_page(page: str) -> Any:
+    """What /try shows once the customer's question was answered."""
+    own = {"Sec-Fetch-Site": "same-origin"}
+    httpx.post(f"{page}/customer", params={"text": "Are you open on Sunday?"}, headers=own)
+    with httpx.stream("GET", f"{page}/stream", timeout=60) as changes:
+        for line in changes.iter_lines():
+            if line.startswith("event:"):
+                shown = httpx.get(f"{page}/state").json()
+                if any(each["author"] == "api" for each in shown["transcript"]):
+                    return shown
+    raise AssertionError("the stream ended before the answer came")
 
 
 def test_a_wrong_configuration_ends_the_start_with_the_reason(folder: Path):

@@ -1,8 +1,12 @@
 """The stream of changes, over real HTTP: opened, followed, resumed, and ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -10,8 +14,9 @@ import httpx
 import orjson
 import pytest
 
+from router.embedded.ports import free_port
 from router.state.direct import DirectDatabase
-from tests.routers import API_KEY, environment, running_router
+from tests.routers import API_KEY, ROOT, environment, running_router
 from tests.state.conversation import Conversation
 
 BOSS = {"X-API-Key": API_KEY}
@@ -201,6 +206,39 @@ async def test_a_stop_of_the_router_ends_it_at_once(database_url: str, talk: Con
             await open_one.until("ready")
         assert await open_one.until("end") == {"reason": "stopping"}
         assert await open_one.event() == ("over", None)
+
+
+async def test_under_any_server_an_open_stream_keeps_no_stop_waiting(
+    database_url: str, talk: Conversation
+):
+    """By its own way uvicorn would wait for the stream's end, which never comes."""
+    with plain_uvicorn(database_url) as (program, url):
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+            async with asyncio.timeout(3 * PATIENCE):
+                while not await is_up(client):
+                    await asyncio.sleep(0.1)
+            async with stream(client, BOSS) as open_one:
+                program.send_signal(signal.SIGTERM)
+                assert await open_one.until("end") == {"reason": "stopping"}
+        await asyncio.to_thread(program.wait, PATIENCE)
+
+
+@contextmanager
+def plain_uvicorn(database_url: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    port = str(free_port())
+    env = {**os.environ, **environment(database_url)}
+    command = [sys.executable, "-m", "uvicorn", "router.main:app", "--port", port]
+    with subprocess.Popen(command, cwd=ROOT, env=env) as program:
+        try:
+            yield program, f"http://127.0.0.1:{port}"
+        finally:
+            program.kill()
+
+
+async def is_up(client: httpx.AsyncClient) -> bool:
+    with suppress(httpx.TransportError):
+        return (await client.get("/api/me", headers=BOSS)).status_code == 200
+    return False
 
 
 async def test_open_streams_take_no_place_of_calls_and_have_bounds_of_their_own(

@@ -6,6 +6,9 @@ is deleted, what it set on its connection is forgotten, and the next test goes o
 it left anything else (a function, a grant, statistics, many rows, a call under way), all of it is
 thrown away, and the next test gets a new database: `Kept.put_back` says which of the two it was.
 
+It is looked at and emptied over a connection of its own: what turns triggers off
+(`session_replication_role`) throws away every plan that its connection has made.
+
 What only a new database shows (plans, rows that are read) is marked `own_database`.
 """
 
@@ -27,7 +30,8 @@ from tests.supabase import TestProject
 _USES = 150
 _FEW_ROWS = 3_000
 _OF_PROJECT = "kept-project"  # the name of its connections
-_PATIENCE = "2s"  # with what holds a lock
+# Of the connection that deletes. Without triggers no foreign key and no rule has a word in it.
+_DELETING = {"session_replication_role": "replica", "lock_timeout": "2s"}
 
 # Every catalogue of this database but pg_depend, which says of others' rows how they belong
 # together; and what the whole server knows of roles and of this database.
@@ -59,7 +63,7 @@ _END_OTHERS = """
         bool_and(application_name <> $1 and pg_catalog.pg_terminate_backend(pid, 5000)), true
     )
     from pg_catalog.pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid()
+    where datname = current_database() and pid not in (pg_backend_pid(), $2)
         and not (application_name = $1 and state = 'idle')
 """
 _FORGET = """
@@ -69,8 +73,8 @@ _FORGET = """
 
 
 @dataclass(frozen=True, slots=True)
-class _Looking:
-    """What is looked at behind each test, and how it was at first."""
+class _Questions:
+    """What is asked behind each test. It is the same for all copies of one template."""
 
     marks: str
     """A query: of each catalogue, and each table that is not empty at first, how many rows it has,
@@ -78,11 +82,9 @@ class _Looking:
     rows: str
     """A query: how many rows each other table has, up to more than a few."""
     tables: tuple[str, ...]
-    since: int
-    at_first: list[int]
 
     @classmethod
-    async def begin(cls, connection: Any) -> Self:
+    async def about(cls, connection: Any) -> Self:
         catalogues = [row["name"] for row in await connection.fetch(_CATALOGUES)]
         tables = [row["name"] for row in await connection.fetch(_TABLES)]
         filled = [
@@ -94,9 +96,25 @@ class _Looking:
         each = [_mark(name) for name in (*catalogues, *filled)]
         marks = f"select array[{', '.join((_TOLD, *each))}]"
         rows = f"select array[{', '.join(_count(name) for name in empty)}]"
+        return cls(marks, rows, empty)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """What looks at a database behind each test, and how that was at first."""
+
+    connection: Any
+    questions: _Questions
+    since: int
+    at_first: list[int]
+
+    @classmethod
+    async def begin(cls, dsn: str, questions: _Questions | None) -> Self:
+        connection = await asyncpg.connect(dsn, server_settings=_DELETING)
+        asked = questions or await _Questions.about(connection)
         since = await connection.fetchval("select pg_current_xact_id()::xid")
-        at_first = await connection.fetchval(marks, since)
-        return cls(marks, rows, empty, since, at_first)
+        at_first = await connection.fetchval(asked.marks, since)
+        return cls(connection, asked, since, at_first)
 
 
 def _mark(table: str) -> str:
@@ -126,10 +144,10 @@ class Kept:
     async def open(cls, dsn: str) -> Self:
         return cls(dsn, (await OpenDatabase.connect(dsn, size=1))._pool)
 
-    async def look(self) -> None:
+    async def look(self, questions: _Questions | None) -> _Questions:
         """See how it is before the first test, which `put_back` needs to know."""
-        async with self._pool.acquire() as connection:
-            self._looking = await _Looking.begin(connection)
+        self._looking = await _Looking.begin(self.dsn, questions)
+        return self._looking.questions
 
     def direct(self) -> OpenDatabase:
         """Give the state over the connection."""
@@ -169,6 +187,8 @@ class Kept:
             await self._client.close()
         if self._project is not None:
             self._project.stop()
+        if self._looking is not None:
+            self._looking.connection.terminate()
         self._pool.terminate()
 
     def _put_project_back(self) -> bool:
@@ -188,13 +208,14 @@ class Shelf:
         self._databases = databases
         self._template = template
         self._kept: Kept | None = None
+        self._questions: _Questions | None = None
 
     async def take(self) -> Kept:
         """Give the one that was put back, or a new one."""
         kept, self._kept = self._kept, None
         if kept is None:
             kept = await self.make()
-            await kept.look()
+            self._questions = await kept.look(self._questions)
         return kept
 
     async def make(self) -> Kept:
@@ -220,18 +241,17 @@ class Shelf:
 
 async def _put_rows_back(connection: Any, looking: _Looking) -> bool:
     await connection.execute(_FORGET)
-    if not await connection.fetchval(_END_OTHERS, _OF_PROJECT):
+    behind, questions = looking.connection, looking.questions
+    if not await behind.fetchval(_END_OTHERS, _OF_PROJECT, connection.get_server_pid()):
         return False
-    if await connection.fetchval(looking.marks, looking.since) != looking.at_first:
+    if await behind.fetchval(questions.marks, looking.since) != looking.at_first:
         return False
-    counts = await connection.fetchval(looking.rows)
+    counts = await behind.fetchval(questions.rows)
     if sum(counts) > _FEW_ROWS:
         return False
-    written = [name for name, count in zip(looking.tables, counts, strict=True) if count]
-    await connection.execute(
-        # No trigger, and so no foreign key and no rule of the schema, has a word in it.
-        "begin; set local session_replication_role = replica;"
-        f" set local lock_timeout = '{_PATIENCE}';"
+    written = [name for name, count in zip(questions.tables, counts, strict=True) if count]
+    await behind.execute(
+        "begin;"
         + "".join(f" delete from only {name};" for name in written)
         + f" update {_CLOCK} set clock_offset = '0' where clock_offset <> '0';"
         " select setval(seqrelid, seqstart, false) from pg_catalog.pg_sequence"

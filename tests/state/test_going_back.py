@@ -27,6 +27,8 @@ from tests.state.old_release import FOLDER, make_old
 from tests.state.test_migrations import run, schema_of
 from tests.state.test_upgrade import counts
 
+pytestmark = pytest.mark.apart
+
 _NUMBERS = itertools.count(1)
 GUIDE = (Path(__file__).parents[2] / "DEPLOYMENT.md").read_text()
 

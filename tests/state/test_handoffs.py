@@ -140,3 +140,148 @@ async def test_each_change_of_one_is_told(talk: Conversation):
         await talk.sql("delete from changes")
         await change
     assert await talk.value("select count(*) from changes where kind = 'handoff'") == 1
+
+
+# --- with words: the pause, the handoff and the send that tells of it are one step
+
+WORDS: list[Any] = [
+    "Sinto muito.",
+    {"handoff": {"reason": "upset", "summary": "bolo seco"}, "text": "Já chamo a Ana."},
+    "Ela responde aqui.",
+]
+
+
+async def handing_off(talk: Conversation, parts: list[Any] = WORDS) -> Json:
+    await talk.maria_writes("o bolo veio seco!")
+    turn = await talk.claim_one()
+    asked = {**held(turn), "parts": parts, "handler": "fallback"}
+    assert (await talk.database.call("save_reply", asked))["ok"]
+    return turn
+
+
+async def say(talk: Conversation, turn: Json, part: int, parts: list[Any] = WORDS) -> Json:
+    body = parts[part] if isinstance(parts[part], str) else parts[part]["text"]
+    begun = await talk.begin(turn, body, part)
+    if "refused" not in begun:
+        await talk.finish(turn, begun, f"3EB0AA{part}")
+    return begun
+
+
+async def test_it_begins_with_the_part_that_says_so(talk: Conversation):
+    turn = await handing_off(talk)
+    await say(talk, turn, 0)
+    assert await states(talk) == []
+    assert not (await talk.session())["is_paused"]
+    begun = await talk.begin(turn, "Já chamo a Ana.", 1)
+    (handoff,) = await handoffs(talk)
+    assert (handoff["state"], handoff["words"]) == ("waiting", "saying")
+    assert handoff["said"] == "Já chamo a Ana.\n\nEla responde aqui."
+    assert (await talk.session())["is_paused"]
+    (notice,) = await talk.sql("select facts from notices")
+    assert notice["facts"]["summary"] == "bolo seco"
+    await talk.finish(turn, begun, "3EB0A1")
+    assert (await say(talk, turn, 2))["ok"], "its own pause does not stop it"
+    (row,) = await talk.sql("select state, reason, incomplete from turns")
+    assert (row["state"], row["reason"], row["incomplete"]) == ("sent", "handoff", False)
+    assert [h["words"] for h in await handoffs(talk)] == ["said"]
+
+
+async def test_where_a_human_is_already_nothing_is_said_and_nothing_handed_off(talk: Conversation):
+    turn = await handing_off(talk, WORDS[1:])
+    await talk.owner_writes("oi, aqui é a Ana")
+    assert (await talk.begin(turn, "Já chamo a Ana."))["refused"] == "paused"
+    assert await states(talk) == []
+
+
+@pytest.mark.parametrize("how", ["owner", "operator"])
+async def test_once_a_human_is_there_the_rest_is_not_said(talk: Conversation, how: str):
+    turn = await handing_off(talk, WORDS[1:])
+    await say(talk, turn, 0, WORDS[1:])
+    if how == "owner":
+        await talk.owner_writes("oi, aqui é a Ana")
+    else:
+        await talk.database.call("pause_session", OPERATOR)
+    assert (await talk.begin(turn, "Ela responde aqui.", 1))["refused"] == "paused"
+    (handoff,) = await handoffs(talk)
+    assert (handoff["state"], handoff["words"]) == ("taken", "not_said")
+    assert await talk.value("select count(*) from notices") == 1, "who is there need not be told"
+
+
+async def test_what_did_not_leave_is_said_again_in_spite_of_the_pause(talk: Conversation):
+    turn = await handing_off(talk, WORDS[1:])
+    begun = await talk.begin(turn, "Já chamo a Ana.")
+    await talk.database.call("fail_send", {"tenant_id": 1, "message_id": begun["message_id"]})
+    assert (await talk.fail(turn, "away"))["state"] == "pending"
+    assert (await talk.session())["is_paused"]
+    await talk.maria_writes("alô?")  # recorded, and no reason to make the reply again
+    await talk.travel(minutes=1)
+    turn = await talk.claim_one()
+    assert turn["reply"] == WORDS[1:]
+    assert (await say(talk, turn, 0, WORDS[1:]))["ok"]
+    assert (await say(talk, turn, 1, WORDS[1:]))["ok"]
+    assert await states(talk) == ["waiting"]
+    assert await talk.value("select count(*) from notices") == 1
+
+
+async def test_a_handoff_stands_whose_words_are_given_up_and_the_notice_says_so(
+    talk: Conversation,
+):
+    turn = await handing_off(talk, WORDS[1:2])
+    begun = await talk.begin(turn, "Já chamo a Ana.")
+    asked = {"tenant_id": 1, "message_id": begun["message_id"], "given_up": "Evolution refuses it"}
+    await talk.database.call("fail_send", asked)
+    assert await talk.turn_states() == ["dead"]
+    (handoff,) = await handoffs(talk)
+    assert (handoff["state"], handoff["words"]) == ("waiting", "not_said")
+    assert (await talk.session())["is_paused"]
+    facts = [dict(n["facts"]) for n in await talk.sql("select facts from notices order by id")]
+    assert facts[0]["words"] == "not_said"
+
+
+async def test_where_people_were_told_already_they_are_told_of_that(talk: Conversation):
+    turn = await handing_off(talk, WORDS[1:2])
+    begun = await talk.begin(turn, "Já chamo a Ana.")
+    await talk.sql("update notices set state = 'delivered', url_told_at = now()")
+    asked = {"tenant_id": 1, "message_id": begun["message_id"], "given_up": "Evolution refuses it"}
+    await talk.database.call("fail_send", asked)
+    rows = await talk.sql("select facts ->> 'words' as words from notices where kind = 'handoff'")
+    assert sorted(row["words"] or "" for row in rows) == ["", "not_said"]
+
+
+async def test_given_back_what_was_not_said_yet_is_said_no_more(talk: Conversation):
+    turn = await handing_off(talk, WORDS[1:])
+    await say(talk, turn, 0, WORDS[1:])
+    await talk.database.call("resume_session", {**OPERATOR, "policy": POLICY})
+    assert (await talk.begin(turn, "Ela responde aqui.", 1))["refused"] == "paused"
+    assert await states(talk) == ["done"]
+
+
+async def test_what_else_was_about_to_be_said_is_cancelled(talk: Conversation):
+    turn = await handing_off(talk, WORDS[1:2])
+    await talk.maria_writes("alô?")
+    assert await talk.turn_states() == ["running", "pending"]
+    await say(talk, turn, 0, WORDS[1:2])
+    assert await talk.turn_states() == ["sent", "cancelled"]
+
+
+async def test_an_echo_before_the_answer_takes_nothing(talk: Conversation):
+    """Its words are on the phone before Evolution has said so: they are ours."""
+    turn = await handing_off(talk, WORDS[1:2])
+    begun = await talk.begin(turn, "Já chamo a Ana.")
+    echo = await talk.owner_writes("Já chamo a Ana.", wa_id="3EB0AA", origin="send")
+    assert echo["decision"] == "own_message"
+    await talk.finish(turn, begun, "3EB0AA")
+    assert await states(talk) == ["waiting"]
+
+
+async def test_a_refused_reply_becomes_a_handoff_with_words(talk: Conversation):
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    asked = {**held(turn), "rule": "leak", "say": "Já chamo alguém."}
+    assert (await talk.database.call("refuse_reply", asked))["outcome"] == "handoff"
+    assert await states(talk) == [], "it begins with its words"
+    turn = await talk.claim_one()
+    assert turn["reply"][0]["text"] == "Já chamo alguém."
+    await talk.begin(turn, "Já chamo alguém.")
+    (handoff,) = await handoffs(talk)
+    assert (handoff["state"], handoff["reason"]) == ("waiting", "not_allowed")

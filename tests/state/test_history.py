@@ -26,6 +26,8 @@ from tests.postgres import Databases, migrated
 from tests.state import old_release
 from tests.state.test_migrations import schema_of
 
+pytestmark = pytest.mark.apart
+
 THEIRS = [("20990101000000", "their_profiles"), ("20200101000000", "their_first")]
 WORDS = "create table if not exists words (word text primary key);\n"
 MORE = "alter table words add column if not exists spoken timestamptz;\n"

@@ -13,6 +13,8 @@ from tests.state.conversation import Conversation
 from tests.state.kept import _FEW_ROWS, Kept, Shelf
 from tests.state.test_people import dump
 
+pytestmark = pytest.mark.apart
+
 # Whatever a test may leave that is no row.
 CHANGES = {
     "a function": "create function tests.more() returns integer language sql as 'select 1'",

@@ -165,6 +165,7 @@ async def test_the_reader_and_the_state_cut_alike(talk: Conversation, letter: st
     assert await talk.value("select hybridflow.cut($1)", text) == cut(text)
 
 
+@pytest.mark.apart
 async def test_a_history_larger_than_jsonb_can_hold_stops_nobody(talk: Conversation):
     """14 texts of 19.9 MB are more than 256 MB: claim_turns failed for every tenant, for ever."""
     await talk.open_shop("bakery")

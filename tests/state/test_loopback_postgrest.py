@@ -10,7 +10,7 @@ import pytest
 from loopback.supabase import Supabase
 from tests.supabase import TestProject
 
-pytestmark = pytest.mark.both
+pytestmark = [pytest.mark.both, pytest.mark.apart]
 
 JSON = {"Content-Type": "application/json"}
 OBJECTS = """

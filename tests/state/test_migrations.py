@@ -26,6 +26,8 @@ from scripts.build_schema import check_file, migration_text, newest_file, schema
 from tests.postgres import Databases, fleeting_folder
 from tests.supabase import TestProject
 
+pytestmark = pytest.mark.apart
+
 PROJECT = Path(__file__).parents[2]
 HISTORY = "select version, name, checksum from hybridflow.migrations order by 1"
 WORDS = """\

@@ -56,6 +56,7 @@ async def test_a_program_that_the_schema_serves_no_more_refuses_to_start(
                 pass
 
 
+@pytest.mark.apart
 async def test_without_any_address_the_embedded_server_keeps_the_data(data_folder: Path):
     settings = configured(HYBRIDFLOW_DATA=str(data_folder))
     async with open_database(settings) as database:

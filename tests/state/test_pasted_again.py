@@ -14,6 +14,8 @@ from scripts.function_headers import HeaderNotUnderstood, headers_in
 from tests.postgres import Databases
 from tests.state.test_migrations import paste, run, schema_of
 
+pytestmark = pytest.mark.apart
+
 OUR_FUNCTIONS = """
     select oid, proname from pg_proc
     where pronamespace = 'hybridflow'::regnamespace order by proname

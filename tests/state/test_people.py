@@ -104,6 +104,10 @@ async def a_long_story(talk: Conversation) -> Json:
     await talk.database.call("add_note", {**noted, "body": "mora na Rua das Flores"})
     handed = {**held(turn), "reason": "Maria asks for a human", "summary": "bolo de morango"}
     await talk.database.call("hand_off", handed)
+    await talk.sql(
+        "insert into relays (tenant_id, session_id, source, outcome, next_at, finished_at)"
+        " select tenant_id, id, 'operator', 'failed', now(), now() from sessions"
+    )
     return first
 
 

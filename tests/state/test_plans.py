@@ -15,6 +15,8 @@ from benchmarks.hot_paths import Walk
 from router.state.migrations import migrate
 from tests.postgres import Databases
 
+pytestmark = pytest.mark.apart
+
 SESSIONS, MESSAGES_EACH = 4_000, 10
 _BACKLOG = """
     insert into turns (tenant_id, session_id, run_after, debounce_until)

@@ -113,6 +113,7 @@ async def test_turns_with_long_prompts_are_given_out_a_few_at_a_time(talk: Conve
     assert {turn["attempt"] for turn in await talk.turns()} == {1}
 
 
+@pytest.mark.apart
 async def test_a_prompt_that_fits_in_no_answer_is_its_own_tenants_trouble(talk: Conversation):
     await two_wait(talk)
     await talk.sql("update tenants set system_prompt = repeat('x', 270000000) where id = 1")

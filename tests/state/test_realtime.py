@@ -20,6 +20,8 @@ from tests.postgres import FLEETING, Databases, fleeting_folder, migrated
 from tests.state.conversation import Conversation
 from tests.state.test_people import HASHES, person
 
+pytestmark = pytest.mark.apart
+
 REALTIME = Path(__file__).parents[2] / "database" / "supabase" / "optional" / "realtime.sql"
 CHANGES = """
     select data from pg_logical_slot_get_binary_changes(

@@ -15,6 +15,8 @@ from tests.state.conversation import Conversation, answered
 from tests.state.old_release import make_old
 from tests.state.test_migrations import schema_of
 
+pytestmark = pytest.mark.apart
+
 
 @pytest.fixture
 async def old_database(empty_database_url: str) -> str:

@@ -35,6 +35,7 @@ LIMITS = CallLimits(
     at_once=4,
     max_bytes=100,
     flow_bytes=1000,
+    media_bytes=1000,
     max_depth=8,
 )
 
@@ -99,7 +100,7 @@ class Calls:
         **limits: Any,
     ) -> None:
         callers = Callers(["192.0.2.0/24"])
-        self.memory = Memory(*(Bodies(self._bodies(patience, held), callers) for _ in range(3)))
+        self.memory = Memory(*(Bodies(self._bodies(patience, held), callers) for _ in range(4)))
         self.gate = CallGate(
             self._answer,
             replace(LIMITS, **limits),

@@ -103,12 +103,17 @@ def test_it_is_played_on_the_embedded_database_alone_where_nothing_is_against_it
     assert (found is None) if reason is None else (reason in str(found))
 
 
-def test_n8n_is_never_given_the_address_of_the_played_llm():
-    assert "n8n" in str(reason_against(settings_of(), with_n8n=True))
-    assert (
-        reason_against(settings_of(OPENAI_API_KEY="k", LLM_PROVIDER="openai"), with_n8n=True)
-        is None
-    )
+def test_an_n8n_of_ones_own_is_never_given_the_address_of_the_played_llm():
+    beside = {"N8N_ENABLED": "true", "N8N_API_KEY": "k" * 32, "N8N_PORT": "5681"}
+    for url, key, is_wanted in (
+        ("http://127.0.0.1:5681/webhook", None, True),  # the one that make run starts
+        ("http://127.0.0.1:5682/webhook", None, False),
+        ("https://n8n.example/webhook", None, False),
+        ("https://n8n.example/webhook", "a-key", True),
+    ):
+        keys = {} if key is None else {"ANTHROPIC_API_KEY": key}
+        settings = settings_of(**beside, **keys, N8N_WEBHOOK_URL=url)
+        assert (reason_against(settings, with_n8n=True) is None) == is_wanted, (url, key)
 
 
 def test_the_played_llm_is_asked_whatever_provider_was_meant():
@@ -227,12 +232,23 @@ def said(tmp_path: Path, *, with_demo: bool, on_terminal: bool, **env: str) -> s
 
 
 @pytest.mark.parametrize("with_demo", [True, False])
-def test_the_terminal_gets_one_address_and_three_lines(tmp_path: Path, with_demo: bool):
+def test_the_terminal_gets_one_address_and_two_lines_or_three(tmp_path: Path, with_demo: bool):
     said(tmp_path, with_demo=with_demo, on_terminal=True)  # the first time, with new secrets
     again = said(tmp_path, with_demo=with_demo, on_terminal=True)
-    assert len(again.strip().splitlines()) == 4
+    assert len(again.strip().splitlines()) == (3 if with_demo else 4)  # what to do next
     assert again.count("http://localhost:8000/") == 1
     assert ("Demo:" in again) == with_demo
+
+
+def test_of_an_n8n_that_goes_with_the_demo_it_is_said_so(tmp_path: Path):
+    beside = {"N8N_ENABLED": "true", "N8N_API_KEY": "k" * 32}
+    url = {"N8N_WEBHOOK_URL": "http://127.0.0.1:5678/webhook"}
+    for key, goes in (({}, True), ({"ANTHROPIC_API_KEY": "k"}, False)):
+        settings = settings_of(HYBRIDFLOW_DATA=str(tmp_path), **beside, **url, **key)
+        kept = keep_secrets(settings, with_n8n=True)
+        text = banner(settings, kept, with_n8n=True, with_demo=True)
+        assert ("goes with the demo" in text) == goes
+        assert text.count("http://localhost:5678") == 1
 
 
 def test_secrets_are_said_once_on_a_terminal_and_never_in_a_services_log(tmp_path: Path):
@@ -308,6 +324,11 @@ def asked(*texts: str) -> LlmRequest:
         (("¿Abren el domingo?",), "los domingos de 7 a 13 h"),
         (("Oi", "Quanto custa o bolo?", "Vocês entregam?"), "Entregamos num raio de 3 km"),
         (("Quanto custa o bolo?", "Vocês entregam?"), "R$ 32"),
+        (("Qual o preço do bolo?",), "O bolo de cenoura sai por R$ 32."),
+        (
+            ("[the customer's name on WhatsApp: Marina]", "Vocês abrem no domingo?"),
+            "Aos domingos abrimos das 7h às 13h.",
+        ),
         (("???",), "Padaria Aurora"),
     ],
 )

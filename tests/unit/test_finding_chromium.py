@@ -1,10 +1,12 @@
 """A missing browser fails the console's tests and says how to get one; nothing is skipped."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.console import debian
 from tests.console.chromium import NoChromium, find_chromium
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +28,47 @@ def test_the_one_that_is_named_comes_first_then_the_path_then_playwrights_own(tm
     env = {"PATH": str(tmp_path / "b")}
     assert find_chromium({**env, "CHROMIUM_BIN": str(named)}, own) == named
     assert find_chromium(env, own) == on_path
-    assert find_chromium({"PATH": str(tmp_path)}, own) == own
+    debians = program(tmp_path / "d", "chromium")
+    assert find_chromium({"PATH": str(tmp_path)}, own, debians) == own
+    assert find_chromium({"PATH": str(tmp_path)}, None, debians) == debians
+
+
+def test_debians_is_unpacked_beside_the_machine_with_what_that_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[list[str]] = []
+
+    def run(command: list[str], folder: Path) -> str:
+        asked.append(command)
+        if "--simulate" in command:
+            return "Reading package lists...\nInst libnss3 (2:3.87 Debian)\nInst chromium (156)\n"
+        if command[1] == "download":
+            (folder / "chromium.deb").touch()
+        if command[0] == "dpkg-deb":
+            program(Path(command[-1]) / "usr", "x")
+            program(Path(command[-1]) / "usr/lib", "x")
+            program(Path(command[-1]) / "usr/lib/chromium", "chromium")
+        return ""
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(debian, "_run", run)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert debian.fetched() is None
+    got = debian.fetch()
+    assert ["apt-get", "download", "libnss3", "chromium"] in asked
+    assert (debian.fetched(), os.access(got, os.X_OK)) == (got, True)
+    asked.clear()
+    debian.fetch()
+    assert asked == []
+
+
+def test_where_debians_cannot_be_had_it_is_said_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(debian.NotFetched, match="no Debian"):
+        debian.fetch()
 
 
 @pytest.mark.parametrize("env", [{}, {"PATH": "/nowhere"}, {"CHROMIUM_BIN": "/nowhere/chromium"}])

@@ -1,6 +1,7 @@
 """OpenAI's official SDK against a loopback server that speaks its protocol."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,17 +9,20 @@ from pydantic import SecretStr
 
 from loopback.faults import Fault, wrong_answer
 from loopback.openai import OpenAI
-from loopback.replies import Reply, empty, filtered, refusal, truncated
+from loopback.replies import Reply, calls_tool, empty, filtered, refusal, truncated
 from router.llm.limits import limit_name
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmError,
     LlmMisconfigured,
     LlmRefused,
     Prompt,
     PromptMessage,
+    Tool,
 )
+from router.replies.hand_over import HAND_OVER
 from router.state.calls.turns import MadeReply
 
 KEY = "sk-made-up-key-000000000001"
@@ -115,11 +119,11 @@ async def test_an_empty_answer_is_returned_as_it_is(
         (wrong_answer(502, "<html>Bad Gateway</html>"), LlmAway),
         (wrong_answer(503, error("overloaded")), LlmAway),
         (wrong_answer(400, error("bad")), LlmMisconfigured),
-        (wrong_answer(401, error("Incorrect API key provided.")), LlmMisconfigured),
-        (wrong_answer(403, error("no")), LlmMisconfigured),
+        (wrong_answer(401, error("Incorrect API key provided.")), LlmAccountRefused),
+        (wrong_answer(403, error("no")), LlmAccountRefused),
         (wrong_answer(404, error("The model does not exist")), LlmMisconfigured),
-        (wrong_answer(401, error(f"Incorrect API key provided: {KEY}")), LlmMisconfigured),
-        (wrong_answer(401, f"no such key: {KEY}"), LlmMisconfigured),
+        (wrong_answer(401, error(f"Incorrect API key provided: {KEY}")), LlmAccountRefused),
+        (wrong_answer(401, f"no such key: {KEY}"), LlmAccountRefused),
         (wrong_answer(200, None), LlmAway),
         (wrong_answer(200, "a page"), LlmAway),
         (wrong_answer(200, []), LlmAway),
@@ -166,7 +170,7 @@ async def test_an_answer_that_does_not_come_ends_with_the_time_out(server: OpenA
 @pytest.mark.parametrize("key", ["sk-wrong", "sk-é"])
 async def test_a_wrong_key_is_somebodys_to_change(server: OpenAI, key: str) -> None:
     provider = made(server, key=key)
-    with pytest.raises(LlmMisconfigured) as raised:
+    with pytest.raises((LlmMisconfigured, LlmAccountRefused)) as raised:
         await provider.complete(PROMPT, model=None, max_tokens=300)
     assert key not in str(raised.value)
     await provider.close()
@@ -240,3 +244,44 @@ def test_the_limit_is_named_as_the_server_knows_it(
     base_url: str | None, model: str, name: str
 ) -> None:
     assert limit_name(base_url, model) == name
+
+
+TOOLED = replace(PROMPT, tools=(Tool("hand_over", "Give it to a person.", HAND_OVER.takes),))
+
+
+async def test_a_tool_is_offered_and_its_call_read(server: OpenAI, provider: OpenAiProvider):
+    server.answers(calls_tool("hand_over", saying="Um momento.", reason="upset", say="Já chamo."))
+    reply = await provider.complete(TOOLED, model=None, max_tokens=300)
+    assert reply.text == "Um momento."
+    (call,) = reply.calls
+    assert (call.name, dict(call.given)) == ("hand_over", {"reason": "upset", "say": "Já chamo."})
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "is_offered_again"),
+    [
+        (400, "registry.example/gemma does not support tools", False),
+        (404, "No endpoints found that support tool use.", False),
+        (400, "Failed to call a function. Please adjust your prompt.", True),
+    ],
+)
+async def test_a_model_without_tools_is_asked_without(
+    server: OpenAI, provider: OpenAiProvider, status: int, message: str, is_offered_again: bool
+):
+    server.fail(wrong_answer(status, error(message)))
+    server.answers("Temos!", "Temos!")
+    for _ in range(2):
+        reply = await provider.complete(TOOLED, model="gemma", max_tokens=300)
+        assert (reply.text, reply.calls) == ("Temos!", ())
+    offered = ["tools" in request.body for request in server.requests]
+    assert offered == [True, False, is_offered_again]
+
+
+async def test_a_call_that_was_cut_off_is_one(server: OpenAI, provider: OpenAiProvider):
+    told = {"name": "hand_over", "arguments": '{"reason": "ups'}
+    call = {"id": "call_1", "type": "function", "function": told}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"index": 0, "finish_reason": "length", "message": message}
+    server.fail(wrong_answer(200, {"id": "1", "model": "m", "choices": [choice]}))
+    reply = await provider.complete(TOOLED, model=None, max_tokens=300)
+    assert [(each.name, dict(each.given)) for each in reply.calls] == [("hand_over", {})]

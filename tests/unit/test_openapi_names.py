@@ -15,7 +15,7 @@ DOCUMENT: dict[str, Any] = create_app(load_settings({}, env_file=None)).openapi(
 VERBS = (
     *("list", "get", "create", "change", "set", "remove", "retire", "revoke", "pause", "resume"),
     *("export", "erase", "retry", "check", "probe", "end", "prune", "receive", "follow"),
-    "try",
+    *("try", "send"),
 )
 # What is of no single tenant, or is found by a name of its own.
 WITHOUT_TENANT_ID = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.console.steps import Step, steps_of
+from router.console.steps import Step, seconds_passed, steps_of
 
 
 def at(seconds: float, kind: str, **facts: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def turn(state: str, **more: Any) -> dict[str, Any]:
         (
             turn("cancelled", reason="paused"),
             ENDED,
-            "received:done judged:done waited:done human:human fence:shut",
+            "received:done judged:done waited:done began:done human:human fence:shut",
         ),
         (turn("dead", reason="too_old"), [*CAME, at(9, "closed")],
          "received:done judged:done fence:shut"),
@@ -65,6 +65,12 @@ def test_each_step_says_when_it_was_and_the_last_one_why_it_ended():
     assert steps["waited"].seconds == 2.01
     assert (steps["human"].seconds, steps["fence"].seconds) == (4.0, 5.1)
     assert steps["fence"].reason == "paused"
+
+
+def test_how_long_ago_the_message_came_is_told_by_the_states_clock():
+    now = "2026-11-26T12:00:04.500+00:00"
+    assert seconds_passed(CAME, now) == 3.5
+    assert seconds_passed([], now) is None
 
 
 def test_clocks_that_differ_make_no_time_before_the_beginning():

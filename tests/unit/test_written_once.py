@@ -10,15 +10,20 @@ SCHEMA = Path(__file__).parents[2] / "database" / "schema"
 ONCE = {
     "hybridflow.turn_refusal": r'"refused": "superseded"|p_turn\.token_hash is distinct from',
     "hybridflow.notice_refusal": r'"refused": "superseded"|p_notice\.token_hash is distinct from',
-    "hybridflow.stopped_for": r"stop_reason, case\s+when p_session\.is_paused",
+    "hybridflow.hold_media_job": r'"refused": "superseded"|job\.token_hash is distinct from',
+    "hybridflow.relay_refusal": r'"refused": "superseded"|p_relay\.token_hash is distinct from',
+    "hybridflow.stopped_for": r"p_session\.is_paused and v_own",
     "hybridflow.back_off": r"\bpower\(",
     "hybridflow.book_cost": r"\btokens_(?:in|out) \+",
     "hybridflow.settle_budget": r"tokens \+ [^,]* - p_turn\.reserved_tokens",
 }
 IN_OTHERS = {
-    '"refused": "superseded"': {"hybridflow.turn_refusal", "hybridflow.notice_refusal"},
+    '"refused": "superseded"': {
+        *("hybridflow.turn_refusal", "hybridflow.notice_refusal", "hybridflow.relay_refusal"),
+        "hybridflow.hold_media_job",
+    },
 }
-# A turn's or a notice's refusal is made into an answer nowhere but in those two.
+# A refusal is made into an answer nowhere but in those.
 BY_HAND = re.compile(r"jsonb_build_object\('refused', v_held")
 
 

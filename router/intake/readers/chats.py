@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from router.intake.readers.envelope import Envelope, Ignored
-from router.whatsapp.jids import JidKind, chat_of, identities, kind_of
+from router.whatsapp.jids import JidKind, chat_of, identities, kind_of, normalise_jid
 
 _UNUSED = {
     JidKind.STATUS: Ignored("status post"),
@@ -19,6 +19,27 @@ def is_from_me(key: Mapping[str, object]) -> bool:
     return value is True or value == "true"
 
 
+def is_with_oneself(envelope: Envelope, key: Mapping[str, object]) -> bool:
+    """Whether the key's chat is the one of the business with its own number."""
+    return envelope.owner is not None and chat_of(key) == envelope.owner
+
+
+def is_of_own_lid(envelope: Envelope, key: Mapping[str, object]) -> bool:
+    """Whether the key's chat is a LID that is said to be the business's own.
+
+    That alone proves nothing: some versions put the owner's number where the contact's belongs.
+    """
+    other = key.get("remoteJidAlt")
+    chat = chat_of(key)
+    return (
+        chat is not None
+        and kind_of(chat) is JidKind.LID
+        and isinstance(other, str)
+        and envelope.owner is not None
+        and normalise_jid(other) == envelope.owner
+    )
+
+
 def conversation_of(
     envelope: Envelope, key: Mapping[str, object], *, from_me: bool
 ) -> tuple[str, ...] | Ignored:
@@ -27,7 +48,7 @@ def conversation_of(
     No JIDs: the key names no chat, or only the business itself.
     """
     chat = chat_of(key)
-    if chat is None or chat == envelope.owner:
+    if chat is None or is_with_oneself(envelope, key):
         return ()
     unused = _UNUSED.get(kind_of(chat))
     if unused is not None:

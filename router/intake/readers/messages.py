@@ -8,7 +8,12 @@ import re
 from collections.abc import Mapping
 
 from router.intake.readers.changes import read_protocol_message
-from router.intake.readers.chats import conversation_of, is_from_me
+from router.intake.readers.chats import (
+    conversation_of,
+    is_from_me,
+    is_of_own_lid,
+    is_with_oneself,
+)
 from router.intake.readers.envelope import (
     NOTHING_TO_READ,
     Envelope,
@@ -18,8 +23,9 @@ from router.intake.readers.envelope import (
 )
 from router.whatsapp.bounds import cut_text
 from router.whatsapp.clean import JsonObject, as_line, as_object, as_text, as_time
+from router.whatsapp.commands import is_command
 from router.whatsapp.content import ad_note, context_of, innermost, read_content, read_quoted
-from router.whatsapp.jids import JidKind, chat_of, kind_of
+from router.whatsapp.jids import JidKind, kind_of
 from router.whatsapp.reading import Reading
 from router.whatsapp.telling import telling
 from router.whatsapp.wamid import corrected
@@ -49,33 +55,38 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
     jids = conversation_of(envelope, key, from_me=from_me)
     if isinstance(jids, Ignored):
         return jids
-    if not jids:
-        if chat_of(key) is None:
-            raise NotAnEnvelope("the event names no chat: its key has no remoteJid")
-        return Ignored("note to self")
+    is_to_self = is_with_oneself(envelope, key)
+    if not (jids or is_to_self):
+        raise NotAnEnvelope("the event names no chat: its key has no remoteJid")
     jids = corrected(jids, wa_id)
     message = innermost(as_object(data.get("message")))
-    if "protocolMessage" in message:
+    if "protocolMessage" in message and not is_to_self:
         protocol = as_object(message["protocolMessage"])
         return read_protocol_message(
             envelope, protocol, jids, from_me=from_me, at=data.get("messageTimestamp")
         )
     reading = read_content(message, data.get("messageType"))
     said = _said(data, message, reading)
+    if is_to_self and not (from_me and said and said["quoted"]):
+        return Ignored("note to self")
     if said is None:
         return Ignored(NOTHING_TO_READ)
     event = envelope.event_of("message", f"{envelope.event}:{int(from_me)}:{wa_id}")
     event["origin"] = "send" if sent else "upsert"
     event["wa_id"] = wa_id
     event["from_me"] = from_me
+    jids = (envelope.owner or "",) if is_to_self else jids
     event["jids"] = list(jids)
     event["status"] = _STATUSES.get(as_line(data.get("status")))
     event["sent_at"] = as_time(data.get("messageTimestamp"))
+    if reading is not None:
+        event |= _what_for(reading, wa_id, from_me=from_me)
     if reading is not None and not from_me:
-        event |= _what_for(reading) | _carried(data, reading)
-    if from_me and reading is not None:
-        event["telling"] = telling(reading, wa_id)
-    told = event | _names(data, key, jids[0], from_me=from_me) | said
+        event |= _carried(data, reading)
+    if from_me and said["quoted"] and is_of_own_lid(envelope, key):
+        event["own_lid"] = True
+    chat = "self" if is_to_self else jids[0]
+    told = event | _names(data, key, chat, from_me=from_me) | said
     return _too_large(told) if _base64(data) == TOO_LARGE else told
 
 
@@ -98,9 +109,17 @@ def _said(
     }
 
 
-def _what_for(reading: Reading) -> JsonObject:
-    """Return what decides whether, how soon and with what words media and acts are answered."""
+def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
+    """Return what decides what is done about it.
+
+    By what a message of ours is known; of another's whether, and how soon, what says nothing by
+    itself is answered, and whether it asks for something, if it is of the business's people.
+    """
+    if from_me:
+        return {"telling": telling(reading, wa_id)}
     told: JsonObject = {}
+    if reading.kind == "text" and is_command(reading.text):
+        told["is_command"] = True
     if reading.about_ours:
         told["about_ours"] = True
     if reading.pictures:
@@ -132,11 +151,13 @@ def _too_large(event: JsonObject) -> JsonObject:
 def _names(
     data: Mapping[str, object], key: Mapping[str, object], chat: str, *, from_me: bool
 ) -> JsonObject:
-    """Return `chat`, `author_name` and `participant_name`.
+    """Return `chat`, `author_name` and `participant_name`; `chat` is a JID, or `self`.
 
     pushName of an own message is the business's name, "Você", or even the customer's: of no use.
     Where Evolution knows no name, it puts the participant's number in its place.
     """
+    if chat == "self":
+        return {"chat": chat, "participant_name": None, "author_name": None}
     group = kind_of(chat) is JidKind.GROUP
     name = None if from_me else as_line(data.get("pushName")) or None
     participant = key.get("participant")

@@ -20,6 +20,18 @@ class DeliveryRules(Answer):
     """How a tenant's replies are said."""
 
     max_bubbles: int = 1
+    quote_replies: bool = False
+    thanks_reaction: str | None = None
+    voice_replies: Literal["never", "mirror", "always"] = "never"
+
+
+class OwnFile(Answer):
+    """A file of the business that a reply may have."""
+
+    name: str
+    description: str
+    kind: Literal["image", "sticker", "video", "audio", "document"]
+    file_name: str
 
 
 class TurnTenant(StoredInstance):
@@ -34,11 +46,16 @@ class TurnTenant(StoredInstance):
     timezone: str | None = None
     opening_hours: dict[str, Any] | None = None
     away_message: str | None = None
+    fallback_message: str | None = None
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
+    handoff_message: str | None = None
+    handoff_words: Items[str] = ()
+    handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
     delivery: DeliveryRules = DeliveryRules()
+    files: Items[OwnFile] = ()
 
 
 class TurnSession(Answer):

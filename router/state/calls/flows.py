@@ -16,7 +16,7 @@ from router.state.calls.model import (
     call_or_refused,
 )
 from router.state.calls.sends import BegunSend, Sending, SendRefused
-from router.state.calls.turns import TurnFailed
+from router.state.calls.turns import Cause, TurnFailed
 from router.state.database import Database
 
 
@@ -40,6 +40,7 @@ class BeginFlow(Asked):
     token: str
     execution_id: str
     by_n8n: bool | None = None
+    execution_url: str | None = None
 
 
 async def begin_flow(database: Database, asked: BeginFlow) -> Done | Refusal:
@@ -60,6 +61,7 @@ class FailExecution(Asked):
     max_attempts: int
     base_seconds: float
     answer_within_minutes: float | None = None
+    cause: Cause | None = None
 
 
 class ExecutionFailed(TurnFailed):
@@ -107,6 +109,7 @@ class TurnOfFlow(StoredInstance):
     sends: Items[FlowsSend]
     said_so_far: str
     next_part: int
+    fallback_message: str | None = None
     is_closed: bool = False
 
 

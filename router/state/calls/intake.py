@@ -45,6 +45,7 @@ class Decision:
     state: str | None = None
     reconnected: bool = False
     stranger: bool = False
+    relayed: bool = False
     code: str | None = None
     constraint: str | None = None
     error: str | None = None
@@ -66,6 +67,7 @@ class Decision:
             get("state"),
             get("reconnected", False),
             get("stranger", False),
+            get("relayed", False),
             get("code"),
             get("constraint"),
             get("error"),

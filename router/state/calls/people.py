@@ -21,6 +21,7 @@ ExportList = Literal[
     "media_jobs",
     "spending",
     "session_notes",
+    "relays",
     "handoffs",
     "events",
     "archived_events",

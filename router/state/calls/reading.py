@@ -104,6 +104,9 @@ class Turn(Answer):
     tokens_out: int | None
     correlation_id: str | None
     execution_id: str | None = Field(description="n8n's execution that worked on it last")
+    execution_url: str | None = Field(
+        default=None, description="Where n8n's editor shows it, if n8n keeps it"
+    )
     created_at: Time
     claimed_at: Time | None
     finished_at: Time | None

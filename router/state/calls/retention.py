@@ -23,6 +23,7 @@ class Pruned(Answer):
     messages_archived: int
     turns: int
     notices: int
+    relays: int
     handoffs: int
     spending: int
     erased_messages: int

@@ -33,6 +33,7 @@ class RefuseReply(Asked):
     token: str
     rule: str
     detail: Text | None = None
+    say: Text | None = None
     provider: str | None = None
     model: str | None = None
     tokens_in: int | None = None

@@ -79,7 +79,10 @@ async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
 
 
 class MadeReply(Asked):
-    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`."""
+    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`.
+
+    The execution is n8n's, where a flow made it, and where people see that.
+    """
 
     parts: SkipValidation[tuple[str | Mapping[str, object], ...]]
     handler: Literal["n8n", "fallback"]
@@ -87,6 +90,8 @@ class MadeReply(Asked):
     model: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    execution_id: str | None = None
+    execution_url: str | None = None
 
 
 class SaveReply(MadeReply):
@@ -99,6 +104,21 @@ class SaveReply(MadeReply):
 async def save_reply(database: Database, asked: SaveReply) -> Done | Refusal:
     """Write a reply down before any of it is sent."""
     return await call_or_refused(database, "save_reply", asked, Done, Refusal)
+
+
+Cause: TypeAlias = Literal[
+    "account_empty",
+    "account_refused",
+    "llm_away",
+    "n8n_away",
+    "misconfigured",
+    "flow_failed",
+    "model_refused",
+    "failed",
+    "line_away",
+    "send_failed",
+]
+"""For what cause an attempt made no answer: see `hybridflow.endings`."""
 
 
 class FailTurn(Asked):
@@ -116,13 +136,21 @@ class FailTurn(Asked):
     max_attempts: int
     base_seconds: float
     answer_within_minutes: float | None = None
+    cause: Cause | None = None
+    execution_id: str | None = None
+    execution_url: str | None = None
 
 
 class TurnFailed(Answer):
-    """What has become of the turn, and when it is tried again."""
+    """What has become of the turn, and when it is tried again.
+
+    `outage`: the cause of an outage that begins with it; `handoff`: a human is asked for.
+    """
 
     state: str
     run_after: Moment | None = None
+    outage: Text | None = None
+    handoff: bool | None = None
 
 
 async def fail_turn(database: Database, asked: FailTurn) -> TurnFailed | Refusal:

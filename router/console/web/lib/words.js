@@ -64,20 +64,22 @@ export function has(key) {
   return key in words;
 }
 
+/** How the reader's country writes times and numbers, in the language that is shown. */
+function locale() {
+  const ours = language.split("-")[0];
+  return navigator.languages.find((each) => each.split("-")[0] === ours) ?? language;
+}
+
 /** @param {string | number | Date} moment */
 export function time(moment) {
-  return new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" }).format(
+  return new Intl.DateTimeFormat(locale(), { hour: "numeric", minute: "2-digit" }).format(
     new Date(moment),
   );
 }
 
-/** @param {number} value of seconds, with two digits behind the point */
-export function seconds(value) {
-  return new Intl.NumberFormat(language, {
-    style: "unit",
-    unit: "second",
-    unitDisplay: "narrow",
-    minimumFractionDigits: value < 10 ? 2 : 0,
-    maximumFractionDigits: value < 10 ? 2 : 0,
-  }).format(value);
+/** @param {number} value of seconds @param {number} [digits] behind the point, where it is short */
+export function seconds(value, digits = 2) {
+  const shown = value < 10 ? digits : 0;
+  const form = { minimumFractionDigits: shown, maximumFractionDigits: shown };
+  return t("unit.seconds", { seconds: new Intl.NumberFormat(locale(), form).format(value) });
 }

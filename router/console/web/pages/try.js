@@ -5,19 +5,13 @@ import { call, CallFailed } from "../lib/calls.js";
 import { show } from "../lib/frame.js";
 import { Icon } from "../lib/icons.js";
 import { html } from "../lib/render.js";
-import { has, seconds, t, time } from "../lib/words.js";
+import { follow, oneAtATime } from "../lib/stream.js";
+import { t, time } from "../lib/words.js";
+import { Mini, silence, stepNow, Story } from "./try-story.js";
 
-/** @typedef {{ wa_id: string, author: string, text: string }} Message */
-/** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null }} Step */
-/** @typedef {{ transcript: Message[], steps: Step[], turn: number | null, attempt: number | null,
- *   handler: string | null, is_paused: boolean, pause_ends_at: string | null,
- *   llm_is_played: boolean }} Shown */
+/** @typedef {import("./try-story.js").Shown} Shown */
+/** @typedef {import("./try-story.js").Message} Message */
 
-const BETWEEN_LOOKS = 400; // milliseconds
-const ICONS = {
-  received: "in", judged: "scale", waited: "clock", writes: "ai", human: "phone", fence: "fence",
-  sent: "send",
-};
 const BREAKS = [
   ["kill", "/try/kill"],
   ["lose_answer", "/try/break/lose_answer"],
@@ -25,7 +19,8 @@ const BREAKS = [
   ["llm_away", "/try/break/llm_away"],
 ];
 const TYPED =
-  ".venv/bin/python -m scripts.tenant add my-instance --server https://evolution.example --key KEY\n" +
+  ".venv/bin/python -m scripts.tenant add my-instance --server https://evolution.example --key EVOLUTION_KEY \\\n" +
+  '    --prompt "You answer for Loja Sol. Be brief and friendly."\n' +
   ".venv/bin/python -m scripts.tenant connect my-instance --url https://where-evolution-reaches-the-router";
 /** When this page first saw a message: the phones themselves tell no time. */
 const seen = new Map();
@@ -36,51 +31,59 @@ function seenAt(message) {
   return time(seen.get(message.wa_id));
 }
 
+/** What the last line of a log is. @param {Shown} shown @param {boolean} isMore whether one follows */
+function lastOf(shown, isMore) {
+  return `${shown.transcript.at(-1)?.wa_id} ${shown.transcript.length} ${isMore}`;
+}
+
 /** What could be written next. @param {Shown} shown @param {string[]} keys */
 function unsaid(shown, keys) {
   const said = new Set(shown.transcript.map((each) => each.text));
   return keys.map((key) => t(key)).filter((text) => !said.has(text));
 }
 
-/** @param {Shown} shown @returns {Step | undefined} */
-function stepNow(shown) {
-  return shown.steps.find((step) => step.mark === "now");
-}
-
-/** Keep looking while the page is in sight. @returns {[Shown | null, boolean]} what, and whether it is live */
+/** Look whenever the stream says so. @returns {[Shown | null, boolean]} what, and whether it is live */
 function useDemo() {
   const [shown, setShown] = useState(/** @type {Shown | null} */ (null));
   const [isLive, setLive] = useState(true);
   useEffect(() => {
-    let timer = 0;
-    let isOver = false;
-    const look = async () => {
-      if (!document.hidden) {
-        try {
-          setShown(await call("GET", "/try/state"));
-          setLive(true);
-        } catch {
-          setLive(false);
-        }
+    const look = oneAtATime(async () => {
+      try {
+        setShown({ ...(await call("GET", "/try/state")), at: performance.now() });
+      } catch (error) {
+        // The demo is over, for there is a real business: what there is to see is elsewhere.
+        if (error instanceof CallFailed && error.status === 404) location.replace("/");
       }
-      if (!isOver) timer = window.setTimeout(look, BETWEEN_LOOKS);
-    };
-    look();
-    return () => {
-      isOver = true;
-      window.clearTimeout(timer);
-    };
+    });
+    return follow("/try/stream", { onChange: look, onLive: setLive });
   }, []);
   return [shown, isLive];
 }
 
-/** @param {{ label: string, count: number, children: any }} props */
-function Chat({ label, count, children }) {
+const NEAR = 40; // pixels: so near its end a log goes on with what is written
+
+/** @param {{ label: string, last: string, children: any }} props `last` is otherwise with each line */
+function Chat({ label, last, children }) {
   const log = useRef(/** @type {any} */ (null));
+  const isAtEnd = useRef(true);
+  const note = () => {
+    const { scrollTop, clientHeight, scrollHeight } = log.current;
+    isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
+  };
   useLayoutEffect(() => {
-    if (log.current) log.current.scrollTop = log.current.scrollHeight;
-  }, [count]);
-  return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log}><ol>${children}</ol></div>`;
+    if (log.current && isAtEnd.current) log.current.scrollTop = log.current.scrollHeight;
+  }, [last]);
+  return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log} onScroll=${note}>
+    <ol>${children}</ol>
+  </div>`;
+}
+
+/** When it was written, and that it has arrived: what is no phone's is not shown. @param {{ message: Message, isOut: boolean }} props */
+function Foot({ message, isOut }) {
+  return html`<small>
+    ${seenAt(message)}
+    ${isOut && html`<${Icon} name="checks" size="xs" /><span class="vh">${t("try.arrived")}</span>`}
+  </small>`;
 }
 
 /** @param {{ who: string, hints: string[], onFault: (text: string) => void }} props */
@@ -136,11 +139,11 @@ function CustomersPhone({ shown, onFault }) {
         <div><h2>Padaria Aurora</h2><p>${t("try.business")}</p></div>
         <span class="pill plain whose"><${Icon} name="user" size="xs" />${t("try.customer")}</span>
       </header>
-      <${Chat} label=${t("try.log.customer")} count=${shown.transcript.length + Number(isTyping)}>
+      <${Chat} label=${t("try.log.customer")} last=${lastOf(shown, isTyping)}>
         ${shown.transcript.map(
           (each) =>
             html`<li key=${each.wa_id} class=${each.author === "customer" ? "bub out" : "bub"}>
-              ${each.text}<small>${seenAt(each)}</small>
+              ${each.text}<${Foot} message=${each} isOut=${each.author === "customer"} />
             </li>`,
         )}
         ${isTyping &&
@@ -171,7 +174,7 @@ function OwnersPhone({ shown, onFault }) {
       html`<span class="tag">
         <${Icon} name=${icon} size="xs" />${icon === "ai" ? t("try.ai") : "Ana"}
       </span>`}
-      ${each.text}<small>${seenAt(each)}</small>
+      ${each.text}<${Foot} message=${each} isOut=${icon !== ""} />
     </li>`;
   };
   return html`<section class="phone shop" aria-label=${t("try.phone.owner")}>
@@ -181,7 +184,7 @@ function OwnersPhone({ shown, onFault }) {
         <div><h2>Marina</h2><p>+55 11 95555-0182</p></div>
         <span class="pill owner whose"><${Icon} name="phone" size="xs" />${t("try.owner")}</span>
       </header>
-      <${Chat} label=${t("try.log.owner")} count=${shown.transcript.length + Number(shown.is_paused)}>
+      <${Chat} label=${t("try.log.owner")} last=${lastOf(shown, shown.is_paused)}>
         ${shown.transcript.map(bubble)}
         ${stepNow(shown)?.name === "writes" && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
         ${shown.is_paused && html`<li class="sys" key="paused">${silence(shown)}</li>`}
@@ -191,87 +194,16 @@ function OwnersPhone({ shown, onFault }) {
   </section>`;
 }
 
-/** @param {Shown} shown */
-function silence(shown) {
-  return shown.pause_ends_at
-    ? t("try.silent_until", { time: time(shown.pause_ends_at) })
-    : t("try.silent");
-}
-
-/** @param {{ step: Step, shown: Shown }} props */
-function StepLine({ step, shown }) {
-  const key = step.mark === "shut" ? `step.${step.name}.shut` : `step.${step.name}`;
-  const reason = step.reason && has(`reason.${step.reason}`) ? t(`reason.${step.reason}`) : step.reason;
-  const about = step.mark === "shut" ? reason : t(`step.${step.name}.about`);
-  return html`<li
-    class=${step.mark === "human" ? "owner" : step.mark}
-    aria-current=${step.mark === "now" ? "step" : undefined}
-  >
-    <span class="k"><${Icon} name=${/** @type {any} */ (ICONS)[step.name]} /></span>
-    <b>${t(key)}</b>
-    <time>${step.seconds === null ? "" : seconds(step.seconds)}</time>
-    <p>${step.name === "writes" && shown.llm_is_played && step.mark !== "shut" ? t("step.writes.played") : about}</p>
-  </li>`;
-}
-
-/** @param {{ shown: Shown, isLive: boolean }} props */
-function Story({ shown, isLive }) {
-  const isOver = shown.steps.length > 0 && !stepNow(shown);
-  const facts = [
-    shown.turn !== null && t("try.turn", { turn: shown.turn }),
-    shown.handler && t("try.handler", { handler: shown.handler === "n8n" ? "n8n" : "Python" }),
-    (shown.attempt ?? 0) > 1 && t("try.attempt", { attempt: shown.attempt ?? 0 }),
-  ];
-  return html`<section class="story" aria-label=${t("try.story")}>
-    <header>
-      <h2>${isOver ? t("try.happened") : t("try.happens")}</h2>
-      <span>${facts.filter(Boolean).join(" · ")}</span>
-    </header>
-    <div aria-live="polite">
-      ${!isLive && html`<p class="dare"><${Icon} name="alert" /><span>${t("try.away")}</span></p>`}
-      ${shown.steps.length === 0
-        ? html`<p class="muted">${t("try.begin")}</p>`
-        : html`<ol class="steps">
-            ${shown.steps.map(
-              (step) => html`<${StepLine} key=${step.name} step=${step} shown=${shown} />`,
-            )}
-          </ol>`}
-    </div>
-    <${Dare} shown=${shown} />
-  </section>`;
-}
-
-/** @param {{ shown: Shown }} props */
-function Dare({ shown }) {
-  if (!shown.is_paused) {
-    return html`<p class="dare">
-      <${Icon} name="phone" /><span><b>${t("try.dare")}</b> ${t("try.dare.about")}</span>
-    </p>`;
-  }
-  return html`<p class="dare ok">
-    <${Icon} name="check" />
-    <span>
-      <b>${t("try.held")}</b> ${silence(shown)}
-      <span class="choices">
-        <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
-          ${t("try.resume")}
-        </button>
-        ${shown.pause_ends_at &&
-        html`<button class="btn quiet" type="button" onClick=${() => call("POST", "/try/pass-time").catch(() => null)}>
-          ${t("try.pass_time")}
-        </button>`}
-      </span>
-    </span>
-  </p>`;
-}
-
 /** @param {{ shown: Shown, onFault: (text: string) => void }} props */
 function Break({ shown, onFault }) {
-  /** @param {string} path */
-  const make = async (path) => {
+  const [done, setDone] = useState("");
+  /** @param {string} name @param {string} path */
+  const make = async (name, path) => {
     onFault("");
+    setDone("");
     try {
       await call("POST", path);
+      setDone(t(`break.${name}.done`));
     } catch (error) {
       onFault(told(error));
     }
@@ -281,10 +213,11 @@ function Break({ shown, onFault }) {
     <b>${t("try.break")}</b>
     ${possible.map(
       ([name, path]) =>
-        html`<button class="btn" type="button" key=${name} onClick=${() => make(path)}>
+        html`<button class="btn" type="button" key=${name} onClick=${() => make(name, path)}>
           ${t(`break.${name}`)}
         </button>`,
     )}
+    <p class="done" role="status">${done}</p>
   </div>`;
 }
 
@@ -295,24 +228,6 @@ function Which() {
     <input class="vh" type="radio" name="w" id="w2" />
     <label for="w2">${t("try.phone.owner")}</label>
   </div>`;
-}
-
-/** Where the story stands, above the one phone that a small screen shows. @param {{ shown: Shown }} props */
-function Mini({ shown }) {
-  const last = stepNow(shown) ?? shown.steps.at(-1);
-  if (!last) return null;
-  const place = shown.steps.indexOf(last) + 1;
-  const name = t(last.mark === "shut" ? `step.${last.name}.shut` : `step.${last.name}`);
-  return html`<p class="mini" aria-hidden="true">
-    <${Icon} name=${/** @type {any} */ (ICONS)[last.name]} />
-    <b>${name}</b>
-    <span>${t("try.step", { step: place, steps: shown.steps.length })}</span>
-    <span class="six">
-      ${shown.steps.map(
-        (step) => html`<i key=${step.name} class=${step.mark === "now" ? "n" : step.mark === "todo" ? "" : "d"}></i>`,
-      )}
-    </span>
-  </p>`;
 }
 
 function Demo() {

@@ -1,0 +1,91 @@
+"""A voice as a loopback program: POST /v1/audio/speech, as OpenAI's SDK (3.54) asks it.
+
+It answers a tone, as long as the text would take to say: a WAV whatever is asked for, as many
+servers do. With `sound` it gives those bytes instead, whatever they are.
+"""
+
+import argparse
+import math
+import struct
+import wave
+from io import BytesIO
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from loopback.llm import LlmServer, Malformed, shown_key
+from loopback.openai import OpenAI
+from loopback.replies import Json, LlmRequest, Reply
+from loopback.serving import serve
+
+_RATE = 16_000
+_SECONDS_A_CHARACTER = 0.06
+_LONGEST_INPUT = 4096
+
+
+class Tts(OpenAI):
+    """The voice; the SDK's `base_url` is its `base_url`."""
+
+    def __init__(self, *, port: int = 0, key: str | None = None) -> None:
+        LlmServer.__init__(self, {"/v1/audio/speech": "speech"}, port=port, key=key)
+        self.sound: bytes | None = None
+        """What it answers, in place of a tone."""
+
+    @property
+    def read(self) -> list[str]:
+        """The texts that it was asked to read, in their order."""
+        return [str(request.body["input"]) for request in self.requests]
+
+    def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
+        """Read a request. Raises Malformed as the API refuses."""
+        del kind
+        key = shown_key(request)
+        if not key or self.key not in (None, key):
+            raise Malformed(self.error(401, "Incorrect API key provided."))
+        for name in ("model", "input", "voice"):
+            if not isinstance(body.get(name), str) or not body[name]:
+                raise Malformed(self.error(400, f"Missing required parameter: '{name}'."))
+        if len(body["input"]) > _LONGEST_INPUT:
+            raise Malformed(self.error(400, "string too long: input"))
+        return LlmRequest(
+            path=request.url.path,
+            body=body,
+            headers=dict(request.headers),
+            model=body["model"],
+            system="",
+            messages=(("user", body["input"]),),
+            max_tokens=None,
+        )
+
+    def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
+        """Return the sound."""
+        del kind, reply
+        text = str(asked.body["input"])
+        sound = tone(len(text) * _SECONDS_A_CHARACTER) if self.sound is None else self.sound
+        return Response(sound, media_type="audio/wav")
+
+
+def tone(seconds: float, *, loudness: int = 8000, channels: int = 2) -> bytes:
+    """Return a WAV of a tone."""
+    made = BytesIO()
+    count = int(seconds * _RATE)
+    samples = [int(loudness * math.sin(number / 6)) for number in range(count)]
+    with wave.open(made, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(_RATE)
+        file.writeframes(b"".join(struct.pack("<h", each) * channels for each in samples))
+    return made.getvalue()
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m loopback.tts", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--key", help="the only key that is accepted (default: any)")
+    given = parser.parse_args()
+    return serve(Tts(port=given.port, key=given.key))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,199 @@
+"""What a human of the business writes to a contact: written down at once, then sent, once."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import logging
+from typing import Annotated
+
+from fastapi import Header, HTTPException
+from pydantic import BaseModel, Field, model_validator
+
+from router.api.dependencies import (
+    Caller,
+    PathId,
+    Relays,
+    TenantId,
+    TheAbandon,
+    TheDatabase,
+    TheRelays,
+)
+from router.api.keyed import keyed
+from router.api.queries import LARGEST_ID
+from router.errors import Invalid
+from router.logs.events import Action, log_event
+from router.outbound.media import NoMedia
+from router.safety.unseen import without_unseen
+from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand, why_no_voice
+from router.sending.outgoing import Outgoing
+from router.sending.times import upload_seconds
+from router.state.calls.relays import (
+    FindSentMessage,
+    MessageOnItsWay,
+    SendMessage,
+    find_sent_message,
+    send_message,
+)
+
+router = keyed("sessions", prefix="/sessions/{session_id}")
+_log = logging.getLogger(__name__)
+_LONGEST_TEXT = 4096
+_HASHED = ("text", "media")
+_Key = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+        description="Made by you, another one for each message: the same again sends nothing more",
+    ),
+]
+
+
+class MediaRequest(BaseModel, extra="forbid"):
+    """A media: its bytes in base64, or the public address that they are fetched from."""
+
+    kind: MediaKind
+    base64: str | None = Field(default=None, min_length=4)
+    url: str | None = Field(default=None, max_length=8192, pattern=r"^https?://\S+$")
+    file_name: str | None = Field(
+        default=None,
+        max_length=200,
+        pattern=r"^[^/\\\x00-\x1f]*\.[A-Za-z0-9]{1,8}$",
+        description="With its ending: a document has to have one",
+    )
+    caption: str | None = Field(default=None, max_length=_LONGEST_TEXT)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "MediaRequest":
+        if (self.base64 is None) == (self.url is None):
+            raise ValueError("give base64 or url, one of them")
+        if self.kind == "document" and self.file_name is None:
+            raise ValueError("file_name: a document needs one, with its ending")
+        if self.caption and self.kind in ("voice", "sticker"):
+            raise ValueError(f"caption: a {self.kind} has none")
+        return self
+
+
+class MessageRequest(BaseModel, extra="forbid"):
+    """A text, or a media."""
+
+    text: str | None = Field(default=None, min_length=1, max_length=_LONGEST_TEXT)
+    media: MediaRequest | None = None
+    seen_up_to: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_ID,
+        description="The id of the last message of the conversation that you have seen",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "MessageRequest":
+        if (self.text is None) == (self.media is None):
+            raise ValueError("give text or media, one of them; a media has a caption")
+        return self
+
+    @property
+    def hashed(self) -> str:
+        """Return a hash of what is said, by which it is known again."""
+        said = self.model_dump(mode="json", include=set(_HASHED))
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@router.post("/messages", status_code=201, summary="Write to a contact")
+async def send_to_contact(
+    session_id: PathId,
+    tenant_id: TenantId,
+    wanted: MessageRequest,
+    key: _Key,
+    database: TheDatabase,
+    relays: TheRelays,
+    abandon: TheAbandon,
+    caller: Caller,
+) -> MessageOnItsWay:
+    """Take the conversation over, as writing on the phone does, and send.
+
+    It is on its way when this answers, and is sent also where the router is restarted; the same
+    request again shows what has become of it. 409: another person wrote, and you have not seen it.
+    """
+    if wanted.media is not None and wanted.media.url is not None:
+        # What was at the address may have gone since; and who may not write has nothing fetched.
+        named = FindSentMessage(
+            tenant_id=tenant_id,
+            session_id=session_id,
+            idempotency_key=key,
+            request_hash=wanted.hashed,
+        )
+        if (before := (await find_sent_message(database, named)).found) is not None:
+            return before
+    message = await _outgoing(wanted, tenant_id, relays)
+    if not without_unseen(message.text).strip():
+        raise Invalid("text: there is nothing in it that can be sent")
+    asked = SendMessage(
+        tenant_id=tenant_id,
+        session_id=session_id,
+        idempotency_key=key,
+        request_hash=wanted.hashed,
+        request={"path": message.path, "body": message.body},
+        body=message.text,
+        kind=message.kind,
+        identity=message.identity,
+        told_as=message.told_as,
+        upload_seconds=upload_seconds(message.size) or None,
+        seen_message_id=wanted.seen_up_to,
+    )
+    sent = await send_message(database, asked)
+    if not sent.already:
+        abandon(session_id)
+        log_event(
+            _log, Action.PAUSED, "paused: an operator wrote", tenant_id=tenant_id,
+            session_id=session_id, source="operator", caller=caller,
+        )  # fmt: skip
+    relays.wake()
+    return sent
+
+
+async def _outgoing(wanted: MessageRequest, tenant_id: int, relays: Relays) -> Outgoing:
+    """Return what is sent; a media's bytes are there. Raises Invalid."""
+    if wanted.media is None:
+        return Outgoing.of(*text_by_hand(wanted.text or ""))
+    media = wanted.media
+    if media.url is not None:
+        content = await _fetched(media.url, tenant_id, relays)
+    else:
+        content = await asyncio.to_thread(_decoded, media.base64 or "", relays.most_media)
+    if media.kind == "voice" and (why := why_no_voice(content)) is not None:
+        raise Invalid(f"media: {why}")
+
+    def made() -> Outgoing:
+        written = base64.b64encode(content).decode()
+        path, body = media_by_hand(
+            media.kind, written, file_name=media.file_name, caption=media.caption
+        )
+        return Outgoing.of(path, body)
+
+    return await asyncio.to_thread(made)
+
+
+async def _fetched(url: str, tenant_id: int, relays: Relays) -> bytes:
+    try:
+        return await relays.media.fetch(url, tenant_id)
+    except NoMedia as error:
+        if error.is_away:
+            raise HTTPException(503, f"media.url: {error}", {"Retry-After": "5"}) from error
+        raise Invalid(f"media.url: {error}") from error
+
+
+def _decoded(given: str, most: int) -> bytes:
+    try:
+        content = base64.b64decode("".join(given.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Invalid("media.base64: it is no base64") from error
+    if not content:
+        raise Invalid("media.base64: there is nothing in it")
+    if len(content) > most:
+        raise Invalid(f"media.base64: it has more than {most} bytes (MAX_MEDIA_BYTES)")
+    return content

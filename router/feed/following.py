@@ -1,0 +1,74 @@
+"""One who begins to look at a tenant: its place, what it missed, and what comes, as an answer."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from typing import Final
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from router.errors import TooManyOfThese
+from router.feed import events
+from router.feed.followers import Follower, Look
+from router.feed.opening import Streams
+from router.sharing.at_once import TooManyAtOnce
+from router.sharing.shares import TENANT
+from router.state.calls.changes import Followed
+
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class EventStream(StreamingResponse):
+    """Events until they end; then, however that comes, `ended` is called."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, follower: Follower, began: Followed, ended: Callable[[], None]) -> None:
+        super().__init__(_told(follower, began), headers=_HEADERS)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell what there is to tell."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
+
+
+async def follow(
+    streams: Streams, look: Look, read: Callable[[], Awaitable[Followed]]
+) -> EventStream:
+    """Return the stream of one who looks; `read` says what it missed, and whether it may look.
+
+    Raises TooManyOfThese, FeedAway, and what `read` raises.
+    """
+    await read()  # who has no right takes no place, and nothing is looked at for it
+    with ExitStack() as stack:
+        _take_place(stack, streams, look)
+        follower = await streams.feed.join(look)
+        stack.callback(streams.feed.leave, follower)
+        return EventStream(follower, await read(), stack.pop_all().close)
+
+
+def _take_place(stack: ExitStack, streams: Streams, look: Look) -> None:
+    """Count one more stream. Raises TooManyOfThese."""
+    try:
+        stack.enter_context(streams.of_caller.taken(tuple(sorted(look.claim.items()))))
+    except TooManyAtOnce as error:
+        most = streams.of_caller.most
+        raise TooManyOfThese(f"{most} streams of this key are open: close one first") from error
+    place = streams.places.take_now({look.tenant_id: TENANT})
+    if place is None:
+        raise TooManyOfThese("too many streams are open: close one, or try again later")
+    stack.callback(place.give_back)
+
+
+async def _told(follower: Follower, began: Followed) -> AsyncIterator[bytes]:
+    """Give what was missed, and then what comes."""
+    if began.lost:
+        yield events.ready(began.position) + events.reset(began.position)
+    else:
+        missed = events.changes_as_events(began.changes, began.position)
+        yield events.ready(began.position) + missed
+    async for piece in follower.told():
+        yield piece

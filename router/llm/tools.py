@@ -1,0 +1,47 @@
+"""Servers whose models know no tools: known by what they refuse, and then asked without."""
+
+import re
+
+import orjson
+
+from router.llm.provider import ToolCall
+
+_ABOUT_TOOLS = re.compile(r"tool|function|strict", re.IGNORECASE)
+_OF_THIS_CALL = re.compile(r"fail", re.IGNORECASE)  # the model called it wrongly, this time
+_REFUSALS = (400, 404, 422, 501)
+_MOST = 1_000  # models whose name is kept: tenants name them
+
+
+class Toolless:
+    """The models of one server that take no tools."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, None] = {}
+
+    def __contains__(self, model: str) -> bool:
+        """Whether this one is known to take none."""
+        return model in self._models
+
+    def learn(self, model: str, reason: str) -> None:
+        """It refused a question for its tools."""
+        if _OF_THIS_CALL.search(reason):
+            return
+        while len(self._models) >= _MOST:
+            self._models.pop(next(iter(self._models)))
+        self._models[model] = None
+
+
+def refuses_tools(status: int, reason: str) -> bool:
+    """Whether a server's error means that it would answer the same question without tools."""
+    return status in _REFUSALS and _ABOUT_TOOLS.search(reason) is not None
+
+
+def read_call(name: object, given: object) -> ToolCall:
+    """Return a call as a server told it: its arguments are an object, or the text of one."""
+    if isinstance(given, str):
+        try:
+            given = orjson.loads(given)
+        except orjson.JSONDecodeError:
+            given = {}  # it was cut off: that it was called still counts
+    fields = given if isinstance(given, dict) else {}
+    return ToolCall(str(name), {str(key): value for key, value in fields.items()})

@@ -1,0 +1,83 @@
+"""The media of what one of the staff wrote, from Evolution, as it is sent on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from router.evolution.client import EvolutionClient, StoredMedia
+from router.evolution.errors import EvolutionAway, EvolutionError
+from router.http.bodies import Bodies, TooMuch
+from router.sending.by_hand import MediaKind, media_by_hand
+from router.sending.outgoing import Outgoing
+from router.state.calls.relays import ClaimedRelay, StaffWords
+from router.tenants.instance import InstanceKeys
+from router.whatsapp.clean import as_text
+
+_KINDS: dict[str, MediaKind] = {
+    "image": "image",
+    "video": "video",
+    "audio": "audio",
+    "ptt": "voice",
+    "document": "document",
+    "sticker": "sticker",
+}
+_TIMES_IN_MEMORY = 2  # as it came, and in the request that carries it
+
+
+class NoStaffMedia(Exception):
+    """It cannot be had; `is_away`: it may be later."""
+
+    def __init__(self, message: str, *, is_away: bool = False) -> None:
+        super().__init__(message)
+        self.is_away = is_away
+
+
+class StaffMedia:
+    """Fetches them; none of more than `most` bytes. `bodies` bounds what of them is in memory."""
+
+    def __init__(
+        self, evolution: EvolutionClient, keys: InstanceKeys, bodies: Bodies, most: int
+    ) -> None:
+        self._evolution = evolution
+        self._keys = keys
+        self._bodies = bodies
+        self._most = most
+
+    @contextmanager
+    def room(self, tenant_id: int, size: int | None) -> Iterator[None]:
+        """Keep room in memory for a media, as long as the block lasts. Raises NoStaffMedia.
+
+        `size` is how many bytes it has, where that was told.
+        """
+        held = self._most if size is None else size
+        if held > 2 * self._most:
+            raise NoStaffMedia(f"it has more than {self._most} bytes")
+        try:
+            with self._bodies.keeping(str(tenant_id), _TIMES_IN_MEMORY * held):
+                yield
+        except TooMuch as error:
+            raise NoStaffMedia(str(error), is_away=True) from error
+
+    async def fetch(self, relay: ClaimedRelay, words: StaffWords) -> Outgoing:
+        """Return it as it is sent. Raises NoStaffMedia."""
+        try:
+            instance = self._keys.line(relay).instance()
+            media = await self._evolution.media(instance, words.wa_id, self._most)
+        except EvolutionAway as error:
+            raise NoStaffMedia(str(error), is_away=True) from error
+        except EvolutionError as error:
+            raise NoStaffMedia(str(error)) from error
+        if not media.base64:
+            raise NoStaffMedia("Evolution has nothing of it")
+        return _outgoing(words, media)
+
+
+def _outgoing(words: StaffWords, media: StoredMedia) -> Outgoing:
+    told = words.media or {}
+    name = as_text(told.get("file_name")) or as_text(media.told.get("fileName")) or None
+    path, body = media_by_hand(
+        _KINDS[words.kind],
+        media.base64,
+        file_name=name,
+        caption=as_text(told.get("caption")) or None,
+    )
+    return Outgoing.of(path, body)

@@ -1,0 +1,53 @@
+"""What a customer is told where the AI hands the conversation to a human."""
+
+from collections.abc import Mapping
+
+from router.replies.asking import asks_for_person
+from router.replies.making import Part
+from router.safety.promises import promises_person
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.whatsapp.languages import Language, language_of
+
+HANDOFF_MESSAGE: Mapping[Language, str] = {
+    "pt": "Vou chamar alguém da equipe para continuar com você por aqui.",
+    "es": "Voy a llamar a alguien del equipo para que siga con usted por aquí.",
+    "en": "I am calling someone from our team, who will go on with you here.",
+}
+_PROMISED = "the AI said that a person will come"
+_LONGEST = 500  # characters of what the customer wrote, as a summary
+
+
+def handoff_message(turn: ClaimedTurn) -> str:
+    """Return the tenant's words for it, or ours in the language that the contact writes."""
+    if turn.tenant.handoff_message is not None:
+        return turn.tenant.handoff_message
+    wrote = [each.body for each in turn.history if each.in_turn]
+    return HANDOFF_MESSAGE[language_of(turn.session.jids, wrote)]
+
+
+def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
+    """Return the reply to a customer who asks for a human, for which no model is needed."""
+    wrote = [each.body for each in turn.history if each.in_turn and each.kind == "text"]
+    if not asks_for_person(wrote, turn.tenant.handoff_words):
+        return None
+    summary = "\n".join(wrote)[-_LONGEST:]
+    return ({"handoff": {"reason": "asked_for_person", "summary": summary}},)
+
+
+def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
+    """Return the reply, which hands off where it promises a human and does not do so by itself."""
+    texts = [part for part in parts if isinstance(part, str)]
+    hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
+    if hands_off or not turn.tenant.handoff_on_promise or not any(map(promises_person, texts)):
+        return parts
+    handoff = {"handoff": {"reason": "other", "why": _PROMISED}}
+    if isinstance(last := parts[-1], str):
+        return (*parts[:-1], {**handoff, "text": last})
+    return (*parts, handoff)
+
+
+def with_words(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
+    """Return the reply whose handoff, if it has one without a text, says what there is to say."""
+    if not parts or isinstance(parts[-1], str) or "handoff" not in parts[-1]:
+        return parts
+    return (*parts[:-1], {"text": handoff_message(turn), **parts[-1]})

@@ -1,0 +1,1 @@
+"""What is said aloud: which of a reply, in which voice, as WhatsApp takes it."""

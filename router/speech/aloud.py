@@ -1,0 +1,93 @@
+"""Which of a reply is read aloud, and in which words: pure.
+
+A voice says no marks, emoji and addresses. What somebody has to copy or to look at (a key, a code,
+a long number, a table) stays text, and a link follows as text.
+"""
+
+import re
+from collections.abc import Iterator
+
+MOST_CHARACTERS = 1000  # of one voice message, which is a minute; more is read than listened to
+_GAP = re.compile(r"\n[^\S\n]*\n\s*")
+_LINK = re.compile(r"(?:https?://|www\.)[^\s<>()]*[^\s<>().,;:!?\"'*_~]", re.IGNORECASE)
+_TO_COPY = re.compile(
+    r"```|`[^`\n]+`|\|"  # code, tables
+    r"|[0-9a-f]{8}-[0-9a-f]{4}-"  # a random key
+    r"|\b000201[0-9]{4}"  # a Pix code that is copied and pasted
+    r"|[^\s@]+@[^\s@]+\.\w+"
+    r"|(?:[0-9][ .()/-]{0,2}){8,}"  # a phone, a document, a bar code
+    r"|\b(?=\w*[0-9])(?=\w*[A-Z])[0-9A-Z]{6,}\b",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"\b(?=[0-9A-Z]*[0-9])(?=[0-9A-Z]*[A-Z])[0-9A-Z]{5,}\b")
+_MARK = re.compile(r"(?<![^\W_])[*_~]+(?=\S)|(?<=\S)[*_~]+(?![^\W_])")
+_BULLET = re.compile(r"^[ \t]*(?:[-*•>·▪●◦–—]|\u2022)[ \t]+", re.MULTILINE)  # noqa: RUF001
+_SIGNS = re.compile(
+    "[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\ufe00-\ufe0f\u200d\u20e3"
+    "\U0001f000-\U0001faff\U000e0020-\U000e007f]"
+)
+_NO_STOP = re.compile(r"([^\s.!?…:;,])[ \t]*\n")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+def read_aloud(text: str) -> str | None:
+    """Return the words in which a text is read aloud; None: it stays text."""
+    if _LINK.search(text) or _TO_COPY.search(text) or _CODE.search(text):
+        return None
+    plain = _SIGNS.sub(" ", _MARK.sub("", _BULLET.sub("", text)))
+    spoken = " ".join(_NO_STOP.sub(r"\1. ", plain).split())
+    spoken = re.sub(r"\s+([.,;:!?…])", r"\1", spoken)
+    if not _LETTER.search(spoken) or len(spoken) > MOST_CHARACTERS:
+        return None
+    return spoken
+
+
+def in_voice(text: str) -> tuple[str, ...]:
+    """Return the messages of a reply that is said aloud, in their order.
+
+    Paragraphs that can be read aloud are one message, as long as that is no longer than one may be.
+    What was cut out of them, their links, follows.
+    """
+    messages: list[str] = []
+    aloud: list[str] = []
+    links: list[str] = []
+
+    def end() -> None:
+        if aloud:
+            messages.append("\n\n".join(aloud))
+        if links:
+            messages.append("\n".join(dict.fromkeys(links)))
+        aloud.clear()
+        links.clear()
+
+    for paragraph in _paragraphs(text):
+        found = _LINK.findall(paragraph)
+        without = _without_links(paragraph) if found else paragraph
+        if read_aloud(without) is None:
+            end()
+            messages.append(paragraph)
+            continue
+        if sum(map(len, aloud)) + len(without) > MOST_CHARACTERS:
+            end()
+        aloud.append(without)
+        links += found
+    end()
+    return tuple(messages)
+
+
+def _without_links(paragraph: str) -> str:
+    without = re.sub(r"[ \t]{2,}", " ", _LINK.sub("", paragraph))
+    without = re.sub(r"[ \t]*[(<\[][ \t]*[)>\]]", "", without)
+    return re.sub(r"[ \t]+([.,;:!?])", r"\1", without).strip()
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs; a block of code is one, whatever is in it."""
+    begins, last, fences = 0, 0, 0
+    for gap in _GAP.finditer(text):
+        fences += text.count("```", last, gap.start())
+        last = gap.end()
+        if fences % 2 == 0:
+            yield text[begins : gap.start()]
+            begins = gap.end()
+    yield text[begins:]

@@ -1,0 +1,231 @@
+"""What people of a business say through HybridFlow, on its way: database/schema/0875_relays.sql."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Done,
+    Moment,
+    NotRead,
+    Refusal,
+    StoredInstance,
+    Text,
+    Values,
+    call,
+    call_or_refused,
+    each_by_itself,
+)
+from router.state.calls.reading import Message
+from router.state.calls.sends import BegunHumanSend, Sending, SendRefused
+from router.state.database import Database
+
+RelayOutcome: TypeAlias = Literal[
+    "sent",
+    "failed",
+    "in_doubt",
+    "taken",
+    "resumed",
+    "until",
+    "past",
+    "too_far",
+    "no_notice",
+    "no_session",
+    "erased",
+    "unsupported",
+    "no_media",
+    "unquoted",
+    "too_old",
+]
+RelayState: TypeAlias = Literal["waiting", "in_doubt", "sent", "failed"]
+
+
+class SendMessage(Sending):
+    """What a human of the business writes over the API, and what they have seen."""
+
+    tenant_id: int
+    session_id: int
+    idempotency_key: Text
+    request_hash: str
+    request: Values
+    seen_message_id: int | None = None
+
+
+class MessageOnItsWay(Answer):
+    """What was written down, and what has become of it; `already`: by the same request before."""
+
+    message: Message | None
+    state: RelayState
+    error: str | None
+    already: bool | None = None
+
+
+async def send_message(database: Database, asked: SendMessage) -> MessageOnItsWay:
+    """Take a conversation over, and write down what a human says there."""
+    return await call(database, "send_message", asked, MessageOnItsWay)
+
+
+class FindSentMessage(Asked):
+    """Whether the same was asked for before."""
+
+    tenant_id: int
+    session_id: int
+    idempotency_key: Text
+    request_hash: str
+
+
+class FoundSentMessage(Answer):
+    """What has become of it."""
+
+    found: MessageOnItsWay | None
+
+
+async def find_sent_message(database: Database, asked: FindSentMessage) -> FoundSentMessage:
+    """Look for what the same request has had written down before."""
+    return await call(database, "find_sent_message", asked, FoundSentMessage)
+
+
+class RelayFacts(Answer):
+    """Of which conversation it is, whether the AI had it, and until when it is the human's.
+
+    `bytes`: how much is to be sent, of an operator's.
+    """
+
+    name: str | None = None
+    jid: str | None = None
+    was_ai: bool | None = None
+    until: Moment | None = None
+    bytes: int | None = None
+
+
+class StaffWords(Answer):
+    """What one of the staff wrote when they quoted a notice."""
+
+    kind: str
+    text: str
+    media: dict[str, Any] | None
+    wa_id: str
+    author: str | None
+    sent_at: Moment
+
+
+class ClaimedRelay(StoredInstance):
+    """One attempt at a relay; see the header of claim_relays."""
+
+    relay_id: int
+    token: str
+    attempt: int
+    source: Literal["operator", "staff"]
+    timezone: str | None
+    session_id: int | None
+    words: StaffWords | None
+    facts: RelayFacts
+    outcome: RelayOutcome | None
+    send_state: Literal["sending", "sent", "unknown", "failed"] | None
+    error: str | None
+    created_at: Moment
+    now: Moment
+
+    @property
+    def name(self) -> str:
+        """What the log calls it: its id."""
+        return str(self.relay_id)
+
+
+class ClaimRelays(Asked):
+    """How many relays are claimed, and for how long."""
+
+    limit: int
+    lease_seconds: float
+
+
+RelayOrNot: TypeAlias = ClaimedRelay | NotRead
+
+
+class ClaimedRelays(Answer):
+    """What was claimed; one that cannot be read costs no other its attempt."""
+
+    relays: Annotated[tuple[RelayOrNot, ...], each_by_itself(ClaimedRelay, "relay_id")]
+    now: Moment
+    next_due_at: Moment | None
+
+
+async def claim_relays(database: Database, asked: ClaimRelays) -> ClaimedRelays:
+    """Take due relays for one attempt each."""
+    return await call(database, "claim_relays", asked, ClaimedRelays)
+
+
+class HeldRelay(Asked):
+    """Which relay, and by which attempt's token."""
+
+    relay_id: int
+    token: str
+
+
+class RelaySaid(Answer):
+    """What is to be sent, as it was asked for."""
+
+    said: dict[str, Any] | None
+
+
+async def read_relay(database: Database, asked: HeldRelay) -> RelaySaid | Refusal:
+    """Read what is to be sent: it may be large."""
+    return await call_or_refused(database, "read_relay", asked, RelaySaid, Refusal)
+
+
+class BeginRelaySend(Sending):
+    """A relay's message that is about to be sent: to the contact, or the word back."""
+
+    relay_id: int
+    token: str
+    lease_seconds: float
+
+
+async def begin_relay_send(
+    database: Database, asked: BeginRelaySend
+) -> BegunHumanSend | SendRefused:
+    """Pass the fence for the message to the contact."""
+    return await call_or_refused(database, "begin_relay_send", asked, BegunHumanSend, SendRefused)
+
+
+async def begin_word_send(
+    database: Database, asked: BeginRelaySend
+) -> BegunHumanSend | SendRefused:
+    """Pass the fence for the one word back to the staff."""
+    return await call_or_refused(database, "begin_word_send", asked, BegunHumanSend, SendRefused)
+
+
+class ObeyStaff(HeldRelay):
+    """What one of the staff asked for by quoting a notice."""
+
+    command: Literal["take", "resume", "until"]
+    until: Moment | None = None
+    policy: Values
+
+
+class StaffObeyed(Answer):
+    """What was done, and the turn that the conversation got."""
+
+    outcome: RelayOutcome
+    facts: RelayFacts
+    turn_id: int | None = None
+    was_paused: bool
+
+
+async def obey_staff(database: Database, asked: ObeyStaff) -> StaffObeyed | Refusal:
+    """Do what the staff asked for."""
+    return await call_or_refused(database, "obey_staff", asked, StaffObeyed, Refusal)
+
+
+class SettleRelay(HeldRelay):
+    """What has become of a relay."""
+
+    outcome: RelayOutcome | None = None
+    error: Text | None = None
+    again_in: float | None = None
+    over: bool | None = None
+
+
+async def settle_relay(database: Database, asked: SettleRelay) -> Done | Refusal:
+    """Record what has become of a relay, or that it is tried again."""
+    return await call_or_refused(database, "settle_relay", asked, Done, Refusal)

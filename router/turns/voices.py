@@ -1,0 +1,88 @@
+"""What of a reply is said by voice, made before the fence; where that fails it is said in writing.
+
+A reply is kept as text, and its voice is made for each send: the history has the words.
+"""
+
+import base64
+import logging
+from dataclasses import replace
+
+from router.logs.events import Action, log_event
+from router.replies.making import Part
+from router.sending.courtesy import Courtesy
+from router.sending.outgoing import Outgoing
+from router.sending.paths import VOICE_PATH
+from router.speech.aloud import in_voice, read_aloud
+from router.speech.voice import SpeechFailed, Voice
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.tenants.instance import TenantLine
+
+_log = logging.getLogger(__name__)
+_CHARACTERS_PER_TOKEN = 4
+_RECORDING = 5.0  # seconds that it is shown
+
+
+class Voices:
+    """Gives the voice messages of replies; `voice` is None where the deployment has none."""
+
+    def __init__(self, voice: Voice | None, courtesy: Courtesy) -> None:
+        self._voice = voice
+        self._courtesy = courtesy
+
+    def speaks(self, turn: ClaimedTurn) -> bool:
+        """Whether the reply to this turn is said by voice."""
+        if self._voice is None:
+            return False
+        match turn.tenant.delivery.voice_replies:
+            case "always":
+                return True
+            case "mirror":
+                return any(message.in_turn and message.kind == "ptt" for message in turn.history)
+            case _:
+                return False
+
+    async def said(
+        self, turn: ClaimedTurn, line: TenantLine, part: Part, message: Outgoing
+    ) -> Outgoing:
+        """Return a part as a voice message, or as it is where it is to be read.
+
+        It keeps its words, which stand in the history, and is the same message each time.
+        """
+        if self._voice is None or (spoken := _spoken(part)) is None:
+            return message
+        self._courtesy.type_for(turn, line, _RECORDING, presence="recording")
+        try:
+            note = await self._voice.read(spoken)
+        except SpeechFailed as error:
+            log_event(
+                _log, Action.VOICE_FAILED, f"said in writing: {error}", level=logging.WARNING,
+                tenant_id=turn.tenant.tenant_id, turn_id=turn.turn_id,
+            )  # fmt: skip
+            return message
+        # Converted again by Evolution it would leave later: what is sent is ready.
+        body = {"audio": base64.b64encode(note).decode(), "encoding": False}
+        same = Outgoing.of(VOICE_PATH, {"audio": message.text})
+        return replace(
+            Outgoing.of(VOICE_PATH, body),
+            text=message.text,
+            identity=same.identity,
+            has_substitute=True,
+        )
+
+
+def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts with their texts as they are said by voice."""
+    said: list[Part] = []
+    for part in parts:
+        said += in_voice(part) if isinstance(part, str) else (part,)
+    return tuple(said)
+
+
+def tokens_aloud(parts: tuple[Part, ...]) -> int:
+    """Return what reading them aloud counts as, in tokens: one for four characters."""
+    characters = sum(len(_spoken(part) or "") for part in parts)
+    return -(-characters // _CHARACTERS_PER_TOKEN)
+
+
+def _spoken(part: Part) -> str | None:
+    return read_aloud(part) if isinstance(part, str) else None

@@ -1,0 +1,123 @@
+"""Who asks for a human, and what promises one, in words that need no model."""
+
+import pytest
+
+from router.replies.asking import asks_for_person
+from router.safety.promises import promises_person
+from router.whatsapp.languages import language_of
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Quero falar com um atendente humano",
+        "atendente",
+        "ATENDENTE!!",
+        "humano por favor",
+        "Oi, quero falar com uma pessoa",
+        "falar com alguém",
+        "chama o gerente",
+        "preciso de um atendente",
+        "quero hablar con una persona",
+        "agente, por favor",
+        "I want to talk to a human",
+        "can i speak with someone?",
+        "human agent please",
+        "Isso não resolve. Quero falar com o responsável!",
+    ],
+)
+def test_who_asks_for_a_human(text: str):
+    assert asks_for_person([text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "o ser humano é bom",
+        "não quero falar com atendente",
+        "já falei com o atendente ontem",
+        "a pessoa que me vendeu o bolo",
+        "vocês têm bolo para uma pessoa?",
+        "preciso de uma pessoa para a festa",
+        "I am a person of few words",
+        "don't want to talk to an agent",
+        "o agente imobiliário ligou",
+        "oi",
+        "",
+        "falar com uma pessoa " * 50,
+    ],
+)
+def test_who_does_not(text: str):
+    assert not asks_for_person([text])
+
+
+def test_a_tenants_own_words():
+    assert asks_for_person(["quero falar com a Ana!"], ["falar com a Ana"])
+    assert asks_for_person(["Patroa, por favor"], ["patroa"])
+    assert not asks_for_person(["a patroa gostou do bolo"], ["patroa"])
+    assert not asks_for_person(["atendente"], ["-"]), "a hyphen switches all words off"
+    assert asks_for_person(["atendente"], ["patroa"])
+    assert not asks_for_person(["oi"], ["", "!"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Claro! Vou te transferir para um atendente humano agora mesmo.",
+        "Vou encaminhar seu caso para a nossa equipe.",
+        "Um atendente vai entrar em contato com você em breve.",
+        "Já chamei um colega.",
+        "Nossa equipe entrará em contato.",
+        "Estou chamando alguém da equipe.",
+        "Voy a transferirte con un agente.",
+        "Un asesor te contactará pronto.",
+        "Le comunico con un representante.",
+        "I'll transfer you to a human agent.",
+        "A colleague will contact you.",
+        "Let me connect you with our support team.",
+        "Someone from our team will get back to you shortly.",
+        "I\N{RIGHT SINGLE QUOTATION MARK}m forwarding this to a manager.",
+    ],
+)
+def test_what_promises_a_human(text: str):
+    assert promises_person(f"Entendo. {text} Obrigado!")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Se quiser, posso transferir você para um atendente.",
+        "Quer que eu chame alguém da equipe?",
+        "Não vou transferir você para um atendente.",
+        "If you like, I'll transfer you to an agent.",
+        "Vou passar o preço do bolo.",
+        "O entregador vai chamar na porta.",
+        "Nossa equipe faz bolos desde 1990.",
+        "Would you like me to get a colleague?",
+        "Temos bolo de cenoura.",
+        "Our team bakes every morning.",
+        "",
+    ],
+)
+def test_what_promises_nobody(text: str):
+    assert not promises_person(text)
+
+
+def test_a_long_text_is_judged_at_once():
+    assert not promises_person("vou o a um uma de da com por " * 20_000)
+    assert not asks_for_person(["falar com " * 20_000])
+
+
+@pytest.mark.parametrize(
+    ("jid", "text", "language"),
+    [
+        ("5511955550001@s.whatsapp.net", "", "pt"),
+        ("5491155550001@s.whatsapp.net", "", "es"),
+        ("4915155550001@s.whatsapp.net", "", "en"),
+        ("5511955550001@s.whatsapp.net", "hello, I want to talk to a person please", "en"),
+        ("99999999999@lid", "oi, vocês têm bolo? obrigada", "pt"),
+        ("99999999999@lid", "", "en"),
+    ],
+)
+def test_the_language_in_which_somebody_is_spoken_to(jid: str, text: str, language: str):
+    assert language_of([jid], [text]) == language
