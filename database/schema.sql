@@ -1554,7 +1554,9 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
-create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+-- Of all tenants together; `attempt` keeps it from being taken for one tenant's, of which it would read all.
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at)
+where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
 alter table public.media_jobs enable row level security;
@@ -8723,7 +8725,7 @@ declare
 begin
     select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
         select j.tenant_id from public.media_jobs as j
-        where j.waiting and j.next_at <= p_now
+        where j.waiting and j.attempt >= 0 and j.next_at <= p_now
         order by j.next_at limit c_few
     ) as d;
     if is_whole then
@@ -8879,7 +8881,7 @@ begin
             when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
             else (
                 select j.next_at from public.media_jobs as j
-                where j.waiting and j.next_at > v_now
+                where j.waiting and j.attempt >= 0 and j.next_at > v_now
                 order by j.next_at limit 1
             )
         end
@@ -17164,7 +17166,7 @@ as $$
         'media_jobs', (
             select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
-            inner join public.media_jobs as j on j.message_id = m.id
+            cross join lateral (select k.* from public.media_jobs as k where k.message_id = m.id offset 0) as j
             where m.session_id = any(p_session_ids)
         ),
         'spending', (
@@ -17503,7 +17505,9 @@ begin
             into v_rows
             from (
                 select j.* from public.messages as m
-                inner join public.media_jobs as j on j.message_id = m.id
+                cross join lateral (
+                    select k.* from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then
@@ -18299,7 +18303,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '164f015b00a56fb37cedb30e5b9989c8b3ef0e8ba65dcc601b0246e93f46502a')
+    ('20261126145950', 'v0_3_0', 'a6038c4e02cb958cd6753f44bfa02b2a106db8c377f0203eb7fcd89a014a36ef')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
