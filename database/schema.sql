@@ -75,7 +75,9 @@ begin
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
+        ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
@@ -120,9 +122,12 @@ begin
                 ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
+                ('files_for_llm', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('file_json', 'i', array['p_file']::text[], array['public.tenant_files']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
+                ('told_fallback_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
                 ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
@@ -139,6 +144,7 @@ begin
                 ('forget_identities', 'ii', array['p_session_id', 'p_kept']::text[], array['bigint', 'text[]']::text[], 0, false, 'void'),
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('has_waiting_handoff', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
@@ -167,6 +173,9 @@ begin
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('tell_customer_of_wait', 'ii', array['p_handoff', 'p_say']::text[], array['public.handoffs', 'text']::text[], 0, false, 'bigint'),
+                ('handoff_json', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'jsonb'),
+                ('open_handoff_json', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -399,12 +408,26 @@ begin
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
+                ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
+                ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
+                ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
+                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
+                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
+                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
+                ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
+                ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
+                ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
+                ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -420,6 +443,8 @@ begin
                 ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
                 ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
                 ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('caller_label', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'text'),
+                ('relay_of_request', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.relays'),
                 ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('session_of_notice', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'public.sessions'),
                 ('note_staff_words', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
@@ -530,7 +555,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -888,7 +913,10 @@ create table if not exists public.notices (
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
     kind text not null constraint notices_kind_check
-    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing')),
+    check (kind in (
+        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
+        'answered_again'
+    )),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -1017,7 +1045,15 @@ constraint tenants_thanks_reaction_check check (
     length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
 ),
 add column if not exists voice_replies text not null default 'never'
-constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
+add column if not exists mark_as_read boolean not null default true,
+add column if not exists handoff_remind_minutes numeric not null default 15
+constraint tenants_handoff_remind_minutes_check check (handoff_remind_minutes between 1 and 1440),
+add column if not exists handoff_untaken text not null default 'return'
+constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
+add column if not exists notify_number_next text
+constraint tenants_notify_number_next_check
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1351,6 +1387,57 @@ as $$
     ) else '[]' end
 $$;
 
+-- ==================== 0168_files.sql
+
+-- HybridFlow: the business's own files, which the AI may send by name: a menu, a picture, a sticker.
+
+create table if not exists public.tenant_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    name text not null constraint tenant_files_name_check check (name ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
+    description text not null
+    constraint tenant_files_description_check check (length(description) between 1 and 300),
+    kind text not null
+    constraint tenant_files_kind_check check (kind in ('image', 'sticker', 'video', 'audio', 'document')),
+    file_name text not null,
+    bytes integer not null,
+    content bytea not null
+    constraint tenant_files_content_check check (octet_length(content) between 1 and 16000000),
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    unique (tenant_id, name)
+);
+
+comment on table public.tenant_files is
+'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
+comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+alter table public.tenant_files enable row level security;
+
+-- What the AI is told of a tenant's files.
+create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'name', f.name, 'description', f.description, 'kind', f.kind, 'file_name', f.file_name
+    ) order by f.name), '[]')
+    from public.tenant_files as f
+    where f.tenant_id = p_tenant_id
+$$;
+
+-- A file as it is shown: without its content.
+create or replace function hybridflow.file_json(p_file public.tenant_files)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - 'content'
+$$;
+
 -- ==================== 0168_handoffs.sql
 
 -- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
@@ -1383,7 +1470,8 @@ create table if not exists public.handoffs (
     step integer not null default 0,
     step_at timestamptz not null default now(),
     next_at timestamptz,
-    line_turn_id bigint references public.turns (id) on delete set null
+    line_turn_id bigint references public.turns (id) on delete set null,
+    is_quiet boolean not null default false
 );
 
 comment on table public.handoffs is
@@ -1402,6 +1490,7 @@ comment on column public.handoffs.step is
 ' customer told (3).';
 comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
 comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -1410,6 +1499,7 @@ where state = 'waiting';
 create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
 create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
 create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_state on public.handoffs (tenant_id, state, id desc);
 create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
 create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
 where line_turn_id is not null;
@@ -1445,7 +1535,11 @@ create table if not exists public.media_jobs (
 
 alter table public.media_jobs
 add column if not exists pictures jsonb,
-add column if not exists pictures_until timestamptz;
+add column if not exists pictures_until timestamptz,
+add column if not exists content bytea;
+
+comment on column public.media_jobs.content is
+'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
 'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
@@ -1507,7 +1601,10 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
-alter table public.turns add column if not exists execution_url text;
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
 'Where people see the execution in n8n''s editor; null where its workflow is not known.';
 alter table public.turn_attempts
@@ -1610,6 +1707,59 @@ begin
     from public.turns as t
     where t.id = any(p_turn_ids) and t.held and t.worker is not null;
 end
+$$;
+
+-- ==================== 0172_outages.sql
+
+-- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
+--
+-- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
+-- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+
+create table if not exists public.outages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    cause text not null,
+    about text,
+    began_at timestamptz not null,
+    last_at timestamptz not null,
+    ended_at timestamptz,
+    notice_id bigint,
+    error text
+);
+
+comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on column public.outages.cause is 'See hybridflow.endings.';
+comment on column public.outages.about is
+'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
+comment on column public.outages.last_at is 'When it was last met, to a minute.';
+comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
+comment on column public.outages.error is 'What was said the first time.';
+
+create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
+create index if not exists outages_open_about on public.outages (about, tenant_id)
+where ended_at is null and about is not null;
+create index if not exists outages_by_tenant on public.outages (tenant_id, ended_at);
+alter table public.outages enable row level security;
+
+alter table public.sessions
+add column if not exists fallback_told_at timestamptz,
+add column if not exists fallback_message_id bigint;
+comment on column public.sessions.fallback_told_at is
+'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+
+-- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
+-- WhatsApp did not deliver it.
+create or replace function hybridflow.told_fallback_at(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.fallback_told_at where not exists (
+        select from public.messages as m
+        where m.id = p_session.fallback_message_id and (m.send_state = 'failed' or m.status = 'error')
+    )
 $$;
 
 -- ==================== 0200_sessions.sql
@@ -1775,12 +1925,16 @@ declare
     v_pending bigint;
     v_from_told timestamptz;
     v_into_told timestamptz;
+    v_from_fallback timestamptz;
+    v_into_fallback timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
     -- What did not arrive told nothing: of the two, only one that did counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
+    v_from_fallback := hybridflow.told_fallback_at(v_from);
+    v_into_fallback := hybridflow.told_fallback_at(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -1866,6 +2020,11 @@ begin
         away_message_id = case
             when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
+        end,
+        fallback_told_at = greatest(v_into_fallback, v_from_fallback),
+        fallback_message_id = case
+            when v_from_fallback > coalesce(v_into_fallback, '-infinity') then v_from.fallback_message_id
+            else s.fallback_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
@@ -2077,18 +2236,29 @@ as $$
     end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- No reason for it shortens what another one asks for.
+-- Whether the AI wants a human in the session, and none has come.
+create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
+-- waits: see press_handoff). No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
 returns timestamptz
 language sql
-immutable
+stable
 set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
+        when hybridflow.has_waiting_handoff(p_session.id) then null
         else greatest(
             p_session.paused_until,
             greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
@@ -2270,6 +2440,8 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+            -- That nobody has come yet is no answer.
+            and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
     answering as materialized (
@@ -2590,6 +2762,7 @@ begin
         cross join lateral (
             select s.id from public.sessions as s
             where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and not hybridflow.has_waiting_handoff(s.id)
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
@@ -2743,9 +2916,9 @@ as $$
 $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
--- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
--- does. What the session was about to say is for the caller to cancel.
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
+-- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
+-- one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -2765,12 +2938,16 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
         left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
-        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now,
+        v_now + hybridflow.seconds(60 * (
+            select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
+        )),
+        coalesce((p ->> 'is_quiet')::boolean, false)
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -2947,6 +3124,198 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+end
+$$;
+
+-- look_at_handoffs({limit})
+-- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
+-- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
+-- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
+-- wrote last.
+create or replace function public.look_at_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.require_keys('look_at_handoffs', p, '{limit}');
+    return jsonb_build_object('now', hybridflow.clock(), 'handoffs', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'handoff_id', d.id, 'step', d.step, 'step_at', d.step_at,
+            'minutes', t.handoff_remind_minutes, 'timezone', t.timezone, 'opening_hours', t.opening_hours,
+            'jids', (
+                select coalesce(jsonb_agg(i.jid), '[]') from public.session_identities as i
+                where i.session_id = d.session_id
+            ),
+            'wrote', (
+                select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                    select m.body from public.messages as m
+                    where m.session_id = d.session_id and not m.from_me and m.kind = 'text'
+                    order by m.sent_at desc, m.id desc limit 3
+                ) as l
+            )
+        ) order by d.next_at, d.id), '[]')
+        from (
+            select h.* from public.handoffs as h
+            where h.state = 'waiting' and h.next_at is not null and h.next_at <= hybridflow.clock()
+            order by h.next_at limit (p ->> 'limit')::integer
+        ) as d
+        inner join public.tenants as t on t.id = d.tenant_id
+    ));
+end
+$$;
+
+-- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn_id bigint;
+begin
+    if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
+        select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
+    ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
+        return null;  -- what tells of the handoff itself is still on its way
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (
+        p_handoff.tenant_id, p_handoff.session_id, v_now, v_now,
+        jsonb_build_array(jsonb_build_object('line', p_handoff.id, 'text', p_say)), 'fallback'
+    )
+    returning id into v_turn_id;
+    update public.handoffs set line_turn_id = v_turn_id where id = p_handoff.id;
+    return v_turn_id;
+end
+$$;
+
+-- press_handoff({handoff_id, step, say, due_at?, policy})
+-- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
+-- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
+-- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
+-- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
+-- that is to be answered now.
+create or replace function public.press_handoff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_handoff public.handoffs;
+    v_tenant public.tenants;
+    v_step integer;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('press_handoff', p, '{handoff_id,step,say,policy}');
+    select s.* into v_session from public.sessions as s
+    where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
+    for update;
+    select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
+    if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
+        or v_handoff.session_id is distinct from v_session.id
+    then
+        return '{"did": null}';
+    elsif p ->> 'due_at' is not null then
+        update public.handoffs set next_at = (p ->> 'due_at')::timestamptz where id = v_handoff.id;
+        return '{"did": null}';
+    end if;
+    select * into v_tenant from public.tenants where id = v_handoff.tenant_id;
+    v_step := case
+        when v_handoff.step = 0 and v_tenant.is_active then 1
+        when v_handoff.step <= 1 and v_tenant.notify_number_next is not null and v_tenant.is_active then 2
+        when v_handoff.step <= 2 and not v_handoff.is_quiet and v_tenant.is_active then 3
+        else 4
+    end;
+    update public.handoffs
+    set step = v_step, step_at = v_now,
+        next_at = case when v_step < 4 then v_now + hybridflow.seconds(60 * v_tenant.handoff_remind_minutes) end
+    where id = v_handoff.id;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_step < 3 then
+        perform hybridflow.notice_untaken(v_handoff, v_session, v_step = 2);
+    elsif v_step = 3 then
+        v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
+    elsif v_tenant.handoff_untaken = 'wait' then
+        return '{"did": "waits"}';
+    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+        -- Somebody paused it besides, and that lasts.
+        update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+    else
+        perform hybridflow.end_pause(v_session.id, 'cron');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('turn_id', v_turn_id)) || jsonb_build_object(
+        'did', (array['reminded', 'told_next', 'told_customer', 'returned'])[v_step]
+    );
+end
+$$;
+
+-- A handoff as the API shows it.
+create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+        || jsonb_build_object(
+            'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
+            'told_customer', p_handoff.line_turn_id is not null
+        )
+$$;
+
+-- The handoff of the session that is not over, if it has one.
+create or replace function hybridflow.open_handoff_json(p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.handoff_json(h) from public.handoffs as h
+    where h.session_id = p_session_id and h.ended_at is null
+    order by h.id desc limit 1
+$$;
+
+-- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
+-- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
+-- those alone. PT404: not this tenant's.
+create or replace function public.list_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('handoffs', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_handoffs', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', hybridflow.handoff_json(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select h.* from public.handoffs as h
+        where h.tenant_id = v_tenant_id and h.id < v_before
+            and (v_session_id is null or h.session_id = v_session_id)
+            and (v_state is null or h.state = v_state)
+        order by h.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('handoffs', v_rows, v_limit);
 end
 $$;
 
@@ -3387,7 +3756,9 @@ as $$
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
-            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -3486,6 +3857,10 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(
+        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids);
     return v_ids;
 end
 $$;
@@ -3516,6 +3891,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
+    from public.turns as t where t.id = any(v_ids);
 end
 $$;
 
@@ -3866,10 +4243,12 @@ $$;
 -- them.
 create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_ids bigint[];
+begin
     with old as (
         update public.turns as t
         set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
@@ -3881,7 +4260,14 @@ as $$
         returning t.id
     )
 
-    select coalesce(array_agg(o.id), '{}') from old as o
+    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    -- What met an outage before is of that one.
+    perform hybridflow.note_unanswered(
+        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    return v_ids;
+end
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -4218,6 +4604,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
+    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -4292,6 +4679,7 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
+    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -4328,6 +4716,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
@@ -4349,23 +4738,31 @@ begin
     )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
+        where p ->> 'cause' is not null;
         return jsonb_build_object('state', 'sent');
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
+        -- Of a line that is down another notice tells, until an answer is too late for it.
+        v_began := v_away and p ->> 'cause' <> 'line_away'
+            and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return jsonb_build_object('state', 'pending', 'run_after', v_due)
+        || case when v_began then jsonb_build_object('outage', p ->> 'cause') else '{}' end;
 end
 $$;
 
@@ -4395,7 +4792,7 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?, execution_id?, execution_url?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
@@ -4405,7 +4802,9 @@ $$;
 -- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
 -- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
 -- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
--- incomplete. Returns {state, run_after?} or {refused: reason}.
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4666,7 +5065,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     update public.turns
-    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+    set attempt = 0, waits = 0, waits_for = null, outage_id = null, retried_at = v_now, reason = null, finished_at = null,
         updated_at = v_now
     where id = p_turn.id;
     if hybridflow.is_begun(p_turn.id) then
@@ -5609,6 +6008,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+        perform hybridflow.note_unanswered(v_held.turn, 'in_doubt', p ->> 'error');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
@@ -6096,9 +6496,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.pause_for_human(
-        p_session, 'two bots seem to talk to each other: the same again and again', null
-    );
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.begin_handoff(p_session, null, jsonb_build_object(
+        'reason', 'other', 'why', 'two bots seem to talk to each other: the same again and again',
+        'is_quiet', true
+    ));
 end
 $$;
 
@@ -7340,12 +7742,12 @@ stable
 set search_path = ''
 as $$
 begin
-    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+    if p_event -> 'quoted' ->> 'wa_id' is null then
         return false;
     end if;
     return exists (
         select from jsonb_array_elements_text(p_event -> 'jids') as j
-        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        where j.value = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7369,7 +7771,7 @@ begin
         select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
         inner join public.session_identities as i on i.session_id = m.session_id
         where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7603,10 +8005,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
--- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
--- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
--- at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
@@ -7733,13 +8135,11 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.turns add column if not exists undelivered integer not null default 0;
-
-comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
-
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
-check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing'));
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
@@ -8163,10 +8563,16 @@ declare
 begin
     if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
         or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+        or p_event -> 'media' ->> 'too_large' is not null
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    insert into public.media_jobs (tenant_id, message_id, next_at)
+    values (
+        p_tenant.id, p_message_id,
+        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
+    );
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -8210,7 +8616,7 @@ as $$
         'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
-        'language', t.speech_language,
+        'language', t.speech_language, 'has_content', p_job.content is not null,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -8356,10 +8762,10 @@ $$;
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
 -- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
--- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
--- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
--- as claim_turns.
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
+-- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
+-- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
+-- more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -8400,7 +8806,7 @@ begin
         order by f.place limit v_limit for update of j skip locked
     );
     update public.media_jobs
-    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
@@ -8490,7 +8896,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     if p_tokens > 0 then
         v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
@@ -8501,6 +8907,25 @@ begin
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
     return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- renew_media_job({job_id, token, lease_seconds})
+-- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+create or replace function public.renew_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+begin
+    perform hybridflow.require_keys('renew_media_job', p, '{job_id,token,lease_seconds}');
+    update public.media_jobs
+    set lease_until = v_until, next_at = v_until
+    where id = (p ->> 'job_id')::bigint and state = 'pending'
+        and token_hash = hybridflow.hash_token((p ->> 'token')::uuid) and lease_until is not null;
+    return case when found then '{"ok": true}' else '{"refused": "stale"}' end::jsonb;
 end
 $$;
 
@@ -8616,8 +9041,8 @@ $$;
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
--- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+-- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
+-- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -8660,6 +9085,46 @@ begin
         where m.deleted_at is null
     ) as r;
     return v_answer;
+end
+$$;
+
+-- give_media({tenant_id, message_id, content})
+-- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
+-- done, which is due at once. Returns {ok, taken}.
+create or replace function public.give_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('give_media', p, '{tenant_id,message_id,content}');
+    update public.media_jobs
+    set content = decode(p ->> 'content', 'base64'), next_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where message_id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+        and state = 'pending' and content is null and lease_until is null;
+    return jsonb_build_object('ok', true, 'taken', found);
+end
+$$;
+
+-- read_media({job_id, token})
+-- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- reason}.
+create or replace function public.read_media(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_job public.media_jobs;
+begin
+    perform hybridflow.require_keys('read_media', p, '{job_id,token}');
+    select * into v_job from public.media_jobs where id = (p ->> 'job_id')::bigint;
+    if v_job.id is null or v_job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    end if;
+    return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
 $$;
 
@@ -8817,13 +9282,15 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id',
+        'fallback_told_at', 'fallback_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
-        )
+        ),
+        'handoff', hybridflow.open_handoff_json(s.id)
     ) || case when p_policy is null then '{}' else jsonb_build_object(
         'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
     ) end
@@ -8839,7 +9306,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -9515,6 +9983,108 @@ begin
 end
 $$;
 
+-- ==================== 0725_files.sql
+
+-- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content})
+-- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
+-- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+create or replace function public.set_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_content bytea;
+    v_file public.tenant_files;
+begin
+    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
+    if not found then
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
+    elsif p ->> 'name' !~ '^[a-z0-9][a-z0-9-]{0,39}$' then
+        raise exception 'a name has 1 to 40 small letters, digits and hyphens, such as cake-menu'
+            using errcode = 'PT422';
+    elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
+        raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
+    end if;
+    v_content := decode(p ->> 'content', 'base64');
+    if octet_length(v_content) not between 1 and 16000000 then
+        raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
+    end if;
+    if (
+        select count(*) from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name <> p ->> 'name'
+    ) >= 50 then
+        raise exception 'a tenant may have 50 files: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.tenant_files (
+        tenant_id, name, description, kind, file_name, bytes, content, created_by, created_at
+    )
+    values (
+        (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
+        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+    )
+    on conflict (tenant_id, name) do update
+        set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
+            bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
+            created_at = excluded.created_at
+    returning * into v_file;
+    return jsonb_build_object('file', hybridflow.file_json(v_file));
+end
+$$;
+
+-- list_files({tenant_id})
+-- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+create or replace function public.list_files(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('list_files', p, '{tenant_id}');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.file_json(f) order by f.name), '[]')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- remove_file({tenant_id, name})
+-- Returns {removed}: false where there is no such file.
+create or replace function public.remove_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('remove_file', p, '{tenant_id,name}');
+    delete from public.tenant_files where tenant_id = (p ->> 'tenant_id')::bigint and name = p ->> 'name';
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- read_file({tenant_id, name})
+-- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+create or replace function public.read_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
+    ));
+end
+$$;
+
 -- ==================== 0790_tenant_settings.sql
 
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
@@ -9538,7 +10108,8 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
+        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9601,7 +10172,8 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
+        'mark_as_read'
     ]::text[]
 $$;
 
@@ -9717,6 +10289,12 @@ as $$
             then 'thanks_reaction must be an emoji'
         when 'tenants_voice_replies_check'
             then 'voice_replies must be never or mirror or always'
+        when 'tenants_handoff_remind_minutes_check'
+            then 'handoff_remind_minutes must be from 1 to 1440'
+        when 'tenants_handoff_untaken_check'
+            then 'handoff_untaken must be return or wait'
+        when 'tenants_notify_number_next_check'
+            then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9757,7 +10335,10 @@ begin
         speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
+        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
+        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9900,6 +10481,19 @@ comment on column public.tenants.thanks_reaction is
 comment on column public.tenants.voice_replies is
 'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
 'customer sent a voice message (mirror), or always';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
+comment on column public.tenants.handoff_remind_minutes is
+'After so many minutes in which it is open, people are told again of a handoff that nobody '
+'took; after as many more the next number is told, then the customer, and then '
+'handoff_untaken holds';
+comment on column public.tenants.handoff_untaken is
+'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
+'the conversation waits for a human (wait)';
+comment on column public.tenants.notify_number_next is
+'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
+'comes from there';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10153,6 +10747,7 @@ declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
     v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
     return hybridflow.store_settings(v_new);
 end
 $$;
@@ -11064,6 +11659,7 @@ as $$
     ('get_session', 'viewer', false, '{}'),
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
     ('follow_tenant', 'viewer', false, '{}'),
@@ -11076,11 +11672,15 @@ as $$
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('send_message', 'operator', true, '{}'),
+    ('find_sent_message', 'operator', false, '{}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -12147,9 +12747,10 @@ end
 $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
--- base_seconds, answer_within_minutes?})
+-- base_seconds, answer_within_minutes?, cause?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
+-- worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -12213,10 +12814,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
+-- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
+-- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
+-- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -12263,7 +12865,14 @@ begin
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         ),
-        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
+        'fallback_message', t.fallback_message, 'unread', case
+            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+                select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
+            )
+            else '[]'
+        end
     )
     into v_result
     from public.sessions as s
@@ -12381,6 +12990,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
@@ -12711,6 +13321,7 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(
@@ -12788,11 +13399,412 @@ begin
 end
 $$;
 
+-- ==================== 0865_outages.sql
+
+-- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+
+alter table public.turns add column if not exists outage_id bigint;
+comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
+
+-- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
+-- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
+-- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
+-- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
+-- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
+-- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+create or replace function hybridflow.endings()
+returns table (
+    cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
+    hands_off boolean, told_deployment text
+)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('account_empty', 'llm', null::interval, interval '0', true, true, false, 'own_key'),
+    ('account_refused', 'llm', null, interval '0', true, true, false, 'own_key'),
+    ('llm_away', 'llm', null, interval '5 minutes', true, true, false, 'own_key'),
+    ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
+    ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('line_away', 'line', null, interval '0', true, false, false, 'always'),
+    ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
+    ('contact_budget', null, interval '1 day', interval '0', true, false, false, 'never'),
+    ('send_failed', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, false, true, 'never'),
+    ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
+$$;
+
+-- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
+create or replace function hybridflow.waiting_notice(
+    p_tenant_id bigint, p_kind text, out notice public.notices, out ids bigint[]
+)
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices as n
+    where n.tenant_id = p_tenant_id and n.kind = p_kind and n.waiting and n.kind <> 'handoff';
+    ids := array(select o.id::bigint from jsonb_array_elements_text(notice.facts -> 'outages') as o (id));
+end
+$$;
+
+-- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
+create or replace function hybridflow.tell_outage(
+    p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_facts jsonb;
+    v_id bigint;
+begin
+    v_facts := jsonb_build_object('outages', to_jsonb(
+        array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
+    ));
+    update public.notices
+    set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
+    where id = (v_waiting.notice).id and waiting and attempt = 0
+    returning id into v_id;
+    if v_id is null then
+        perform hybridflow.make_notice(p_tenant_id, p_kind, null, v_facts, p_at);
+        v_id := ((hybridflow.waiting_notice(p_tenant_id, p_kind)).notice).id;
+    end if;
+    return v_id;
+end
+$$;
+
+-- The tenant's notice of p_kind, which nobody has been given yet, does not tell of outage p_id; without
+-- another it is not told. Returns whether there was such a notice.
+create or replace function hybridflow.untell_outage(p_tenant_id bigint, p_kind text, p_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+begin
+    if (v_waiting.notice).id is null or (v_waiting.notice).attempt > 0 or p_id <> all(v_waiting.ids) then
+        return false;
+    elsif cardinality(v_waiting.ids) = 1 then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'recovered');
+    else
+        update public.notices
+        set facts = jsonb_build_object('outages', to_jsonb(array_remove(v_waiting.ids, p_id)))
+        where id = (v_waiting.notice).id and waiting;
+    end if;
+    return true;
+end
+$$;
+
+-- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
+-- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
+returns public.outages
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_how record;
+    v_outage public.outages;
+begin
+    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.id is not null and v_outage.notice_id is not null
+        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
+    then
+        update public.outages set last_at = v_now where id = (
+            select o.id from public.outages as o
+            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
+        );
+        return v_outage;
+    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
+        return null;
+    end if;
+    if v_outage.began_at <= v_now - v_how.lasts then
+        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
+        v_outage := null;
+    end if;
+    if v_outage.id is null then
+        update public.outages as o set ended_at = null, last_at = v_now
+        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
+            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
+        returning * into v_outage;
+    end if;
+    if v_outage.id is null then
+        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
+        values (
+            p_tenant_id, p_cause,
+            case v_how.about
+                when 'llm' then hybridflow.llm_of(p_tenant_id)
+                when 'line' then hybridflow.line_of(p_tenant_id)
+                when 'tenant' then 'tenant ' || p_tenant_id
+            end,
+            v_now, v_now, left(p_error, 500)
+        )
+        returning * into v_outage;
+    end if;
+    if v_outage.notice_id is null then
+        update public.outages
+        set notice_id = hybridflow.tell_outage(
+            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
+        )
+        where id = v_outage.id
+        returning * into v_outage;
+    end if;
+    return v_outage;
+end
+$$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        return jsonb_build_object('outage', p_cause);
+    end if;
+    return '{}';
+end
+$$;
+
+-- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
+-- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
+-- not to last; not where they have not been told that it began.
+create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_now timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    for v_outage in
+        select o.* from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_about
+            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
+        order by o.about, o.tenant_id limit c_few for update skip locked
+    loop
+        update public.outages set ended_at = v_now where id = v_outage.id;
+        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
+            and exists (
+                select from public.notices as n
+                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+            )
+        then
+            perform hybridflow.tell_outage(
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
+-- without an answer.
+create or replace function hybridflow.outage_json(p_outage public.outages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'cause', p_outage.cause, 'began_at', p_outage.began_at, 'ended_at', p_outage.ended_at,
+        'turns', c.turns, 'unanswered', c.unanswered, 'has_own_key', t.llm_api_key is not null,
+        'provider', t.llm_provider, 'flow', t.n8n_flow
+    )
+    from public.tenants as t
+    cross join lateral (
+        select count(*) as turns, count(*) filter (where o.state in ('dead', 'cancelled')) as unanswered
+        from (select u.state from public.turns as u where u.outage_id = p_outage.id limit 1000) as o
+    ) as c
+    where t.id = p_outage.tenant_id
+$$;
+
+-- What happened, as a notice tells it: outages by what is known of them now.
+create or replace function hybridflow.notice_facts(p_notice public.notices)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_notice.kind not in ('unanswered', 'answered_again') then p_notice.facts
+        else jsonb_build_object('outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from jsonb_array_elements_text(p_notice.facts -> 'outages') as f (id)
+            inner join public.outages as o on o.id = f.id::bigint
+        ))
+    end
+$$;
+
+-- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
+-- told_as?: [hash], upload_seconds?, lease_seconds})
+-- The fence for the tenant's fallback message, which an attempt sends before it fails of `cause`, where that
+-- does not mean to try again. It is no
+-- part of the turn: it answers nothing, and a doubt about it keeps no reply back. Returns {ok, message_id,
+-- chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact was told in this outage (where
+-- it is none: within an hour); 'not_now': nothing is said of this cause, or not yet; 'has_spoken': something
+-- of the reply is on the phone, or may be.
+create or replace function public.begin_fallback_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_how record;
+    v_outage public.outages;
+    v_since timestamptz := v_now - interval '1 hour';
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys(
+        'begin_fallback_send', p,
+        '{turn_id,token,cause,error,kind_of_failure,max_attempts,body,lease_seconds}'
+    );
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
+        return '{"refused": "paused"}';
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return '{"refused": "stale"}';
+    elsif hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
+    if v_how.cause is null or (
+        p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
+    ) then
+        return '{"refused": "not_now"}';
+    elsif v_how.is_told then
+        v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
+        if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
+            return '{"refused": "not_now"}';
+        end if;
+        v_since := (
+            select min(o.began_at) from public.outages as o
+            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
+        );
+    end if;
+    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+        return '{"refused": "told"}';
+    end if;
+    v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
+    update public.sessions set fallback_told_at = hybridflow.clock(), fallback_message_id = v_message.id
+    where id = v_turn.session_id;
+    update public.turns
+    set lease_until = greatest(
+        lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- count_outages({})
+-- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
+-- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
+-- deployments}]}.
+create or replace function public.count_outages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object('causes', (
+        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
+        from (
+            select
+                o.cause, count(*) as tenants, count(*) filter (
+                    where e.told_deployment = 'always'
+                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
+                ) as deployments
+            from (
+                select u.* from public.outages as u
+                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
+                limit 1000
+            ) as o
+            inner join hybridflow.endings() as e on e.cause = o.cause
+            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
+            where o.began_at + e.tells_after <= v_now
+            group by o.cause
+        ) as c
+    ));
+end
+$$;
+
 -- ==================== 0870_notices.sql
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
--- deliver their replies.
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -12810,6 +13822,16 @@ as $$
     end
 $$;
 
+-- The JID of a number that people are told at; null where it is.
+create or replace function hybridflow.notified_jid(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
+$$;
+
 -- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
@@ -12817,13 +13839,21 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
-        else p_tenant.notify_number || '@s.whatsapp.net'
-    end
+    select hybridflow.notified_jid(p_tenant.notify_number)
 $$;
 
--- Whether the session is the one with the staff, whichever way their number was typed.
+-- Every spelling of the numbers at which the tenant's staff are told.
+create or replace function hybridflow.staff_jids(p_tenant public.tenants)
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
+        || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether the session is one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -12833,8 +13863,18 @@ as $$
     select exists (
         select from public.session_identities as i
         where i.tenant_id = p_tenant.id and i.session_id = p_session_id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     )
+$$;
+
+-- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
@@ -12881,6 +13921,29 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- Nobody has taken a handoff: the people are told again, or (p_to_next) the next number is told.
+create or replace function hybridflow.notice_untaken(
+    p_handoff public.handoffs, p_session public.sessions, p_to_next boolean
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'jid', coalesce(p_session.phone_jid, p_session.lid),
+            'contact_name', p_session.contact_name,
+            'waited_minutes', floor(extract(epoch from hybridflow.clock() - p_handoff.created_at) / 60),
+            'words', case when p_handoff.words = 'not_said' then 'not_said' end,
+            'to_next', case when p_to_next then true end
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
@@ -13048,10 +14111,10 @@ as $$
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
-        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
-            when p_notice.kind in ('handoff', 'undelivered', 'flow_failing') and p_notice.number_told_at is null
-                then t.notify_number
+            when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
+                then hybridflow.notice_number(p_notice, t)
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
@@ -13194,11 +14257,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
--- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
+-- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
--- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
+-- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
+-- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
+-- own_max, sitting, own_times) is as of claim_turns. Never waits.
 -- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
@@ -13218,8 +14283,13 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_kinds text[];
 begin
     perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_kinds := case
+        when p ->> 'kinds' is null then '{handoff,connection_lost,qr_waiting,undelivered}'
+        else array(select jsonb_array_elements_text(p -> 'kinds'))
+    end;
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -13231,7 +14301,7 @@ begin
         select n.id
         from unnest(v_offered) with ordinality as f (id, place)
         inner join public.notices as n on n.id = f.id
-        where n.state = 'pending' and n.next_at <= v_now
+        where n.state = 'pending' and n.next_at <= v_now and n.kind = any(v_kinds)
         order by f.place limit v_limit for update of n skip locked
     );
     update public.notices
@@ -13265,7 +14335,8 @@ begin
         'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
         or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
         'next_due_at', case
-            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered))
+                then v_now + case when p ->> 'kinds' is null then interval '5 seconds' else '0' end
             else (
                 select n.next_at from public.notices as n
                 where n.waiting and n.next_at is not null and n.next_at > v_now
@@ -13332,22 +14403,26 @@ declare
     v_message public.messages;
     v_held record;
     v_refused jsonb;
+    v_number text;
+    v_jid text;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_number := hybridflow.notice_number(v_notice, v_tenant);
+    v_jid := hybridflow.notified_jid(v_number);
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
-        when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
+        when v_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(v_jid)) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
-        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
+        case when v_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);
     v_notice := v_held.notice;
@@ -13356,7 +14431,7 @@ begin
     elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', v_jid,
             'body', v_message.body
         );
     elsif v_notice.lease_until <= v_now then
@@ -13369,7 +14444,7 @@ begin
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
@@ -13509,7 +14584,7 @@ create table if not exists public.relays (
     outcome text constraint relays_outcome_check check (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
-            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old', 'deleted'
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old'
         )
     ),
     error text,
@@ -13618,8 +14693,8 @@ begin
 end
 $$;
 
--- Who of the business's people, but p_name, wrote in this pause of the session; what p_name has seen is not
--- known. p_seen: the last message that they have seen: then whoever wrote after it.
+-- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
+-- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -13627,16 +14702,76 @@ stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-    select m.* from public.messages as m
+    select m.*
+    from (
+        select h.id from public.messages as h
+        where h.session_id = p_session.id and h.from_me and h.sender in ('owner', 'operator', 'client')
+        order by h.sent_at desc, h.id desc limit 200
+    ) as n
+    inner join public.messages as m on m.id = n.id
     inner join public.tenants as t on t.id = m.tenant_id
-    where m.session_id = p_session.id
-        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
             else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
+$$;
+
+-- By whom a request over the API is known: the kind of caller, and its key's id or its name.
+create or replace function hybridflow.caller_label(p_caller jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select concat_ws(':', p_caller ->> 'kind', coalesce(p_caller ->> 'api_key_id', p_caller ->> 'name'))
+$$;
+
+-- The relay of this very request, made before: by its idempotency_key and caller. Null: there is none. PT422:
+-- the key was used for another request.
+create or replace function hybridflow.relay_of_request(p jsonb)
+returns public.relays
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    select * into v_relay from public.relays
+    where tenant_id = (p ->> 'tenant_id')::bigint and caller = hybridflow.caller_label(p -> 'caller')
+        and idempotency_key = p ->> 'idempotency_key';
+    if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
+        raise exception 'the Idempotency-Key was used for another message: take a new one for each'
+            using errcode = 'PT422';
+    end if;
+    return v_relay;
+end
+$$;
+
+-- find_sent_message({caller?, tenant_id, session_id, idempotency_key, request_hash})
+-- Returns {found}: {message, state, error, already} as send_message answers where the same was asked for
+-- before; null: it was not. PT404: not this tenant's. PT422: the key was used for another request.
+create or replace function public.find_sent_message(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys(
+        'find_sent_message', p, '{tenant_id,session_id,idempotency_key,request_hash}'
+    );
+    perform hybridflow.require_own(p);
+    v_relay := hybridflow.relay_of_request(p);
+    return jsonb_build_object('found', case
+        when v_relay.id is not null then hybridflow.relay_json(v_relay) || '{"already": true}'
+    end);
+end
 $$;
 
 -- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
@@ -13656,9 +14791,7 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_session public.sessions;
-    v_caller text := concat_ws(
-        ':', p -> 'caller' ->> 'kind', coalesce(p -> 'caller' ->> 'api_key_id', p -> 'caller' ->> 'name')
-    );
+    v_caller text := hybridflow.caller_label(p -> 'caller');
     v_name text := p -> 'caller' ->> 'name';
     v_relay public.relays;
     v_human public.messages;
@@ -13670,14 +14803,8 @@ begin
     perform pg_advisory_xact_lock(hashtextextended(
         concat_ws(' ', 'relay', p ->> 'tenant_id', v_caller, p ->> 'idempotency_key'), 0
     ));
-    select * into v_relay from public.relays
-    where tenant_id = (p ->> 'tenant_id')::bigint and caller = v_caller
-        and idempotency_key = p ->> 'idempotency_key';
+    v_relay := hybridflow.relay_of_request(p);
     if v_relay.id is not null then
-        if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
-            raise exception 'the Idempotency-Key was used for another message: take a new one for each'
-                using errcode = 'PT422';
-        end if;
         return hybridflow.relay_json(v_relay) || jsonb_build_object(
             'already', true, 'audit', jsonb_build_object('relay_id', v_relay.id, 'already', true)
         );
@@ -13702,11 +14829,12 @@ begin
     -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
     update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
     insert into public.relays (
-        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, next_at
+        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, facts, next_at
     )
     values (
         v_session.tenant_id, v_session.id, (v_begun ->> 'message_id')::bigint, 'operator', v_caller,
-        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request', v_now
+        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request',
+        jsonb_build_object('bytes', octet_length(p ->> 'request')), v_now
     )
     returning * into v_relay;
     return hybridflow.relay_json(v_relay) || jsonb_build_object('audit', jsonb_build_object(
@@ -14496,6 +15624,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -14565,7 +15696,10 @@ declare
     v_said boolean;
     v_handoff jsonb := jsonb_build_object(
         'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        'why', case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end
     );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
@@ -14809,7 +15943,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -14827,6 +15962,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;
@@ -15970,7 +17114,7 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
             inner join public.media_jobs as j on j.message_id = m.id
             where m.session_id = any(p_session_ids)
@@ -16306,7 +17450,7 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
             ) order by f.id)
             into v_rows
             from (
@@ -16996,15 +18140,16 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase', 'dry_turns', 'changes',
+        'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays'
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
+        'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
@@ -17015,11 +18160,12 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
-        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
-        'read_pictures',
+        'claim_media_jobs', 'renew_media_job', 'begin_media_job',
+        'finish_media_job', 'fail_media_job',
+        'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
-        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
-        'settle_relay',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
+        'begin_word_send', 'obey_staff', 'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -17027,9 +18173,11 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
-        'find_turn', 'tell_turn',
+        'find_turn', 'tell_turn', 'look_at_handoffs', 'press_handoff',
+        'list_handoffs',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
-        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers',
+        'set_file', 'list_files', 'remove_file', 'read_file',
+        'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'
     ]
@@ -17072,7 +18220,8 @@ from (
         '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
         ' created_at, finished_at, updated_at)'
     ),
-    ('spending', '')
+    ('spending', ''),
+    ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',
@@ -17102,7 +18251,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '23f669ba5797543fe92e953f57028c706a017011ee5ed3f771bd7f5594e7ef38')
+    ('20261126145950', 'v0_3_0', '5bad62b569ff770e173d63bbe859106a17aa13c0194da40d55d4b382ed4461fd')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -66,6 +66,14 @@ class Anthropic(LlmServer):
         """Return the fault 401."""
         return _fault(401, "invalid x-api-key")
 
+    def no_credit(self) -> Fault:
+        """Return the fault 400 of an account without credit."""
+        return _fault(
+            400,
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans &"
+            " Billing to upgrade or purchase credits.",
+        )
+
     def no_such_model(self) -> Fault:
         """Return the fault 404."""
         return _fault(404, "model: claude-nobody")

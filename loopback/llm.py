@@ -129,6 +129,10 @@ class LlmServer(LoopbackServer, ABC):
         """Return the fault 401."""
 
     @abstractmethod
+    def no_credit(self) -> Fault:
+        """Return the fault of an account whose credit is used up: Anthropic 400, OpenAI 429."""
+
+    @abstractmethod
     def no_such_model(self) -> Fault:
         """Return the fault 404."""
 
@@ -211,6 +215,7 @@ class LlmServer(LoopbackServer, ABC):
             "overloaded": self.overloaded,
             "broken": self.broken,
             "bad_key": self.bad_key,
+            "no_credit": self.no_credit,
             "no_such_model": self.no_such_model,
         }
         self.fail(faults[given["fault"]](), times=given.get("times", 1))

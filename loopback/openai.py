@@ -62,6 +62,15 @@ class OpenAI(LlmServer):
         """Return the fault 401."""
         return wrong_answer(401, error("Incorrect API key provided.", code="invalid_api_key"))
 
+    def no_credit(self) -> Fault:
+        """Return the fault 429 of an account without credit."""
+        message = (
+            "You exceeded your current quota, please check your plan and billing details. For more"
+            " information on this error, read the docs."
+        )
+        kind = "insufficient_quota"
+        return wrong_answer(429, error(message, kind=kind, code=kind))
+
     def no_such_model(self) -> Fault:
         """Return the fault 404."""
         return wrong_answer(404, unknown_model("gpt-nobody"))

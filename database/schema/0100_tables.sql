@@ -319,7 +319,10 @@ create table if not exists public.notices (
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
     kind text not null constraint notices_kind_check
-    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing')),
+    check (kind in (
+        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
+        'answered_again'
+    )),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,

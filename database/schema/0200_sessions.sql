@@ -159,12 +159,16 @@ declare
     v_pending bigint;
     v_from_told timestamptz;
     v_into_told timestamptz;
+    v_from_fallback timestamptz;
+    v_into_fallback timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
     -- What did not arrive told nothing: of the two, only one that did counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
+    v_from_fallback := hybridflow.told_fallback_at(v_from);
+    v_into_fallback := hybridflow.told_fallback_at(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -250,6 +254,11 @@ begin
         away_message_id = case
             when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
+        end,
+        fallback_told_at = greatest(v_into_fallback, v_from_fallback),
+        fallback_message_id = case
+            when v_from_fallback > coalesce(v_into_fallback, '-infinity') then v_from.fallback_message_id
+            else s.fallback_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()

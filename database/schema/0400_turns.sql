@@ -433,7 +433,9 @@ as $$
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
-            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -532,6 +534,10 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(
+        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids);
     return v_ids;
 end
 $$;
@@ -562,6 +568,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
+    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
+    from public.turns as t where t.id = any(v_ids);
 end
 $$;
 
@@ -912,10 +920,12 @@ $$;
 -- them.
 create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_ids bigint[];
+begin
     with old as (
         update public.turns as t
         set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
@@ -927,7 +937,14 @@ as $$
         returning t.id
     )
 
-    select coalesce(array_agg(o.id), '{}') from old as o
+    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    -- What met an outage before is of that one.
+    perform hybridflow.note_unanswered(
+        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+    )
+    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    return v_ids;
+end
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -1264,6 +1281,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
+    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -1338,6 +1356,7 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
+    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -1374,6 +1393,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
@@ -1395,23 +1415,31 @@ begin
     )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
+        where p ->> 'cause' is not null;
         return jsonb_build_object('state', 'sent');
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
-        return jsonb_build_object('state', 'dead');
+        return jsonb_build_object('state', 'dead')
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
+        -- Of a line that is down another notice tells, until an answer is too late for it.
+        v_began := v_away and p ->> 'cause' <> 'line_away'
+            and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return jsonb_build_object('state', 'pending', 'run_after', v_due)
+        || case when v_began then jsonb_build_object('outage', p ->> 'cause') else '{}' end;
 end
 $$;
 
@@ -1441,7 +1469,7 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?, execution_id?, execution_url?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
@@ -1451,7 +1479,9 @@ $$;
 -- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
 -- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
 -- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
--- incomplete. Returns {state, run_after?} or {refused: reason}.
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql

@@ -48,7 +48,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     update public.turns
-    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+    set attempt = 0, waits = 0, waits_for = null, outage_id = null, retried_at = v_now, reason = null, finished_at = null,
         updated_at = v_now
     where id = p_turn.id;
     if hybridflow.is_begun(p_turn.id) then

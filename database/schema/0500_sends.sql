@@ -746,6 +746,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+        perform hybridflow.note_unanswered(v_held.turn, 'in_doubt', p ->> 'error');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)

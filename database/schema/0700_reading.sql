@@ -150,13 +150,15 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id',
+        'fallback_told_at', 'fallback_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
-        )
+        ),
+        'handoff', hybridflow.open_handoff_json(s.id)
     ) || case when p_policy is null then '{}' else jsonb_build_object(
         'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
     ) end
@@ -172,7 +174,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 

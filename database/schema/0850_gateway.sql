@@ -131,9 +131,10 @@ end
 $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
--- base_seconds, answer_within_minutes?})
+-- base_seconds, answer_within_minutes?, cause?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
+-- worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -197,10 +198,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, is_closed} or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
+-- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
+-- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
+-- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -247,7 +249,14 @@ begin
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         ),
-        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
+        'fallback_message', t.fallback_message, 'unread', case
+            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+                select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
+            )
+            else '[]'
+        end
     )
     into v_result
     from public.sessions as s
@@ -365,6 +374,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;

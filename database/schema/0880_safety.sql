@@ -185,6 +185,9 @@ begin
 
     update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
     where id = v_turn.id;
+    perform hybridflow.note_unanswered(
+        v_turn, case when v_budget like 'contact%' then 'contact_budget' else 'budget' end, v_budget
+    );
     if v_tenant.fallback_message is null or v_own.told_at is not null then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
@@ -254,7 +257,10 @@ declare
     v_said boolean;
     v_handoff jsonb := jsonb_build_object(
         'reason', 'not_allowed',
-        'why', concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        'why', case
+            when p ->> 'rule' = 'model_refused' then 'the AI declines to answer'
+            else concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail')
+        end
     );
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');

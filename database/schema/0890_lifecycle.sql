@@ -204,7 +204,8 @@ begin
 end
 $$;
 
--- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+-- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
+-- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -222,6 +223,15 @@ declare
     );
 begin
     delete from public.notices where id = any(v_ids);
+    delete from public.outages where id = any(array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select o.id from public.outages as o
+            where o.tenant_id = r.tenant_id and o.ended_at < r.cutoff
+            order by o.ended_at limit p_batch
+        ) as old
+        limit p_batch
+    ));
     return cardinality(v_ids);
 end
 $$;

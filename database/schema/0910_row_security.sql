@@ -32,7 +32,8 @@ from (
         '(id, tenant_id, session_id, staff_session_id, message_id, word_message_id, source, outcome, error,'
         ' created_at, finished_at, updated_at)'
     ),
-    ('spending', '')
+    ('spending', ''),
+    ('outages', '(id, tenant_id, cause, began_at, last_at, ended_at, error)')
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',

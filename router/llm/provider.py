@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from pydantic import SecretStr
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     stop_any,
     wait_random_exponential,
@@ -17,6 +17,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from router.configuration.variables import LONGEST_RETRY_AFTER
+from router.llm.accounts import AccountCause, account_cause
 from router.llm.reasoning import without_reasoning
 from router.logs.scrubber import scrubbed
 from router.whatsapp.clean import as_line
@@ -90,6 +91,13 @@ class LlmReply:
     calls: tuple[ToolCall, ...] = ()
 
 
+LlmCause: TypeAlias = (
+    AccountCause
+    | Literal["llm_away", "n8n_away", "misconfigured", "flow_failed", "model_refused", "failed"]
+)
+"""For what cause there is no reply, as people are told: see `hybridflow.endings`."""
+
+
 class LlmError(Exception):
     """The provider gave no usable reply; the text says why, without keys or prompts.
 
@@ -98,12 +106,16 @@ class LlmError(Exception):
 
     execution: tuple[str, str | None] | None = None
 
+    cause: LlmCause = "failed"
+
 
 class LlmAway(LlmError):
     """It may work later: time-out, rate limit, overload. `retry_after` in seconds, if given.
 
     `is_free`: certainly nothing was made, so nothing is billed.
     """
+
+    cause: LlmCause = "llm_away"
 
     def __init__(
         self, message: str, retry_after: float | None = None, *, is_free: bool = False
@@ -113,20 +125,36 @@ class LlmAway(LlmError):
         self.is_free = is_free
 
 
+class LlmAccountRefused(LlmAway):
+    """The key is refused, or its credit is used up: it works again when somebody cures that."""
+
+    def __init__(self, message: str, cause: AccountCause, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after, is_free=True)
+        self.cause: LlmCause = cause
+
+
 class LlmFailed(LlmError):
     """It is there and failed at this question; asking again may help."""
+
+    cause: LlmCause = "flow_failed"  # a provider itself fails so only where it says nothing
 
 
 class LlmEmpty(LlmFailed):
     """It answered without a word; asking again often helps."""
 
+    cause: LlmCause = "failed"
+
 
 class LlmRefused(LlmError):
     """The model declines to answer this conversation."""
 
+    cause: LlmCause = "model_refused"
+
 
 class LlmMisconfigured(LlmError):
-    """The key, the model or the request is wrong: somebody has to change the configuration."""
+    """The model or the request is wrong, or no key is set: somebody has to change that."""
+
+    cause: LlmCause = "misconfigured"
 
 
 class LlmOutOfRoom(LlmError):
@@ -170,7 +198,7 @@ async def complete_with_fallback(
     `model` is the first provider's; the second uses its own default, and at most `most_of_second`
     tokens, for it is asked with the deployment's key in any case. A refusal is an answer: it is
     not carried to another provider. Raises the LlmError of the provider asked last, but where only
-    that one is misconfigured, the first's, which may pass.
+    that one is misconfigured, or its account refused, the first's, which may pass.
     """
     try:
         return await _complete(first, prompt, model, max_tokens, attempts)
@@ -183,7 +211,7 @@ async def complete_with_fallback(
     try:
         most = max_tokens if most_of_second is None else min(max_tokens, most_of_second)
         return await _complete(second, prompt, None, most, attempts)
-    except LlmMisconfigured:
+    except (LlmMisconfigured, LlmAccountRefused):
         if isinstance(failed, LlmMisconfigured):
             raise
         raise failed from None
@@ -193,7 +221,7 @@ async def _complete(
     provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int, attempts: int
 ) -> LlmReply:
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type((LlmAway, LlmEmpty)),
+        retry=retry_if_exception(_may_pass_soon),
         stop=stop_any(stop_after_attempt(attempts), _AskedToWaitLong()),
         wait=_wait,
         reraise=True,
@@ -258,6 +286,10 @@ def out_of_room(whose: str, limit: int) -> LlmOutOfRoom:
 
 
 _backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_RETRY_AFTER)
+
+
+def _may_pass_soon(error: BaseException) -> bool:
+    return isinstance(error, LlmAway | LlmEmpty) and not isinstance(error, LlmAccountRefused)
 
 
 class _AskedToWaitLong(stop_base):
@@ -335,19 +367,27 @@ def judge_told(provider: str, error: object, hidden: SecretStr) -> LlmError:
     """
     fields = error if isinstance(error, dict) else {"message": error}
     message = hide(hidden, str(fields.get("message") or "no reason given"))
+    named = " ".join(str(fields.get(name)) for name in ("code", "status", "type"))
     for name in ("code", "status", "type"):
         code = fields.get(name)
         status = _STATUS_OF.get(code.lower()) if isinstance(code, str) else code
         if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
             status = int(code)
         if isinstance(status, int) and 400 <= status < 600:
-            return judge_status(provider, status, message, None)
+            return judge_status(provider, status, message, None, named)
     return LlmAway(f"{provider} answered 200 with an error: {message}")
 
 
-def judge_status(provider: str, status: int, message: str, retry_after: str | None) -> LlmError:
-    """Return what an HTTP status of a provider means. 529 is Anthropic's "overloaded"."""
+def judge_status(
+    provider: str, status: int, message: str, retry_after: str | None, named: str = ""
+) -> LlmError:
+    """Return what an HTTP status of a provider means. 529 is Anthropic's "overloaded".
+
+    `named` is how the provider itself calls the error.
+    """
     text = f"{provider} answered {status}: {message}"
+    if (cause := account_cause(status, f"{named} {message}")) is not None:
+        return LlmAccountRefused(text, cause, read_retry_after(retry_after))
     if status in (408, 409, 429) or status >= 500:
         return LlmAway(text, read_retry_after(retry_after), is_free=True)
     return LlmMisconfigured(text)

@@ -103,6 +103,7 @@ class SdkProvider(ABC, Generic[C]):
                 error.status_code,
                 hide(self._api_key, reason),
                 error.response.headers.get("retry-after"),
+                _named(error.body),
             ) from error
         except sdk.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"{self.name}: {type(error).__name__}") from error
@@ -157,3 +158,11 @@ class SdkProvider(ABC, Generic[C]):
     @abstractmethod
     def _ask_nobody(self) -> None:
         """Ask once over a transport that answers by itself."""
+
+
+def _named(body: object) -> str:
+    """Return how a provider calls its error: OpenAI's SDK gives what stands in `error`."""
+    said = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(said, dict):
+        return ""
+    return " ".join(str(said.get(name)) for name in ("code", "type"))[:200]

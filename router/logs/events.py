@@ -38,6 +38,8 @@ class Action(StrEnum):
     TURN_RETRY = "turn_retry"  # an attempt failed and another follows
     TURN_RETRIED = "turn_retried"  # an operator gave a dead turn new attempts
     TURN_DEAD = "turn_dead"  # out of attempts, or it can never work
+    FALLBACK_TOLD = "fallback_told"  # a contact who gets no answer was told so
+    UNANSWERED = "unanswered"  # an outage begins: customers get no answer
     AWAY_TOLD = "away_told"  # a contact was told that the business is closed
     AI_REPLIED = "ai_replied"  # every part of the reply is sent
     AI_FAILED = "ai_failed"  # the LLM gave no reply
@@ -58,6 +60,7 @@ class Action(StrEnum):
     FLOW_FAILING = "flow_failing"  # so often in a row that turns do not go to it any more
     FLOW_WORKS = "flow_works"  # again: turns go to it
     # The people of the business
+    HANDOFF_UNTAKEN = "handoff_untaken"  # what was done about one that nobody took: `did`
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
     RELAYED = "relayed"  # what a human said through HybridFlow; `outcome` says what became of it

@@ -63,6 +63,7 @@ class TextFormatter(logging.Formatter):
         content = self._scrub.fields(_content(self, record))
         message = content.pop("message")
         exception = content.pop("exception", None)
+        content.pop("configuration", None)  # it fills a screen, and pushes away what is said before
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={readable(value)}" for name, value in content.items())
         lines = [f"{time} {record.levelname:<8} {message}  {fields}"]

@@ -46,7 +46,13 @@ class NotTaken(Exception):
         self.of = of
 
 
-class N8nDied(LlmAway):
+class N8nAway(LlmAway):
+    """n8n is away, and no other handler takes its turns."""
+
+    cause = "n8n_away"
+
+
+class N8nDied(N8nAway):
     """The line ended before the flow had answered, and with it the flow, or n8n."""
 
 

@@ -6,10 +6,9 @@ execution and not the turn, and shows the key that n8n and the router share.
 """
 
 import logging
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from hmac import compare_digest
-from typing import Annotated, Literal, TypedDict, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Header, Path
 from fastapi.responses import JSONResponse
@@ -17,14 +16,13 @@ from pydantic import BaseModel, Field
 
 from router.gate.refusals import said_of
 from router.http.part import part
-from router.llm.provider import LlmMisconfigured
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.addresses import editor_url
 from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
-from router.n8n.finishing import Done, Written, finish, log_dead, log_replied, patience
-from router.n8n.flow_errors import failure_of
+from router.n8n.failures_told import OF_THE_FLOW, FailureKind, Judged, is_of_a_key, judge_failure
+from router.n8n.finishing import Done, Written, fail, finish, log_dead, log_replied, patience
 from router.n8n.flow_executions import WORKFLOW_ID, link_to
 from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
@@ -39,7 +37,7 @@ from router.state.calls.flows import (
 )
 from router.state.calls.flows import hand_off as hand_turn_off
 from router.state.calls.model import Answer, Held, Refusal
-from router.state.calls.turns import FailTurn, TurnFailed, TurnFinished, fail_turn
+from router.state.calls.turns import TurnFailed, TurnFinished
 from router.state.database import Database
 from router.state.flow_tokens import TurnToken, read_token
 
@@ -59,30 +57,6 @@ _Answer = TypeVar("_Answer", bound=Answer)
 _log = logging.getLogger(__name__)
 _LONGEST_EXTENSION = 900.0
 _WANTS_HUMAN = "the AI asked for a human"
-
-FailureKind = Literal[
-    "llm_rate_limited",
-    "llm_down",
-    "llm_refused",
-    "llm_empty",
-    "evolution_refused",
-    "evolution_away",
-    "not_on_whatsapp",
-    "flow_error",
-    "transient",
-    "permanent",
-]
-_PERMANENT = frozenset({"llm_refused", "evolution_refused", "not_on_whatsapp", "permanent"})
-# Nothing has left, and nobody is to blame: see fail_turn.
-_AWAY: Mapping[str, Literal["llm", "evolution"]] = {
-    "evolution_away": "evolution",
-    "llm_down": "llm",
-    "llm_rate_limited": "llm",
-}
-_OF_THE_FLOW = frozenset({"flow_error", "transient", "permanent"})
-_HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
-"""The beginning of what is told of an LLM that refused this one request, and is not down."""
-
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
@@ -155,6 +129,7 @@ async def crash(
         execution_id=execution_id,
         kind="transient",
         error=scrubbed(f"flow_error{where}: {told.error}"),
+        cause="flow_failed",
         **patience(settings),
     )
     answer = await fail_execution(database, asked)
@@ -168,6 +143,7 @@ async def crash(
     )  # fmt: skip
     log_dead(turn_id, answer)
     if turn_id is not None:
+        services.wake_notices()
         await services.failing.turn_failed(turn_id, asked.error)
     return _answered(services, answer)
 
@@ -186,35 +162,28 @@ async def done(
 
 
 @router.post("/turns/{turn_id}/fail", summary="Report that a turn failed")
-async def fail(
+async def report_failure(
     services: TheServices, turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
     """End the attempt: tried again or dead, by the kind; what was said already is not repeated."""
     failure = body or Failure()
-    settings = services.settings
-    judged = _judged(failure)
+    judged = judge_failure(failure.kind, failure.error)
     told = scrubbed(f"{failure.kind}: {failure.error}")
-    if _of_a_key(failure) and services.failing.gives_up(turn_id):
-        judged = {"kind": "transient", "away": None}  # another handler makes it, with its own key
+    of_a_key = is_of_a_key(failure.kind, failure.error)
+    if of_a_key and services.failing.gives_up(turn_id):
+        judged = Judged("transient", judged.cause)  # another handler makes it, with its own key
 
-    async def ask(database: Database, held: Held) -> TurnFailed | Refusal:
-        asked = FailTurn(
-            **held,
-            **judged,
-            error=told,
-            retry_after=failure.retry_after,
-            **patience(settings),
-        )
-        return await fail_turn(database, asked)
+    async def ask(_: Database, held: Held) -> TurnFailed | Refusal:
+        return await fail(services, held, judged, told, failure.retry_after)
 
     answer = await _call(services, turn_id, token, ask)
-    state = None if isinstance(answer, Refusal) else answer.state
+    state = answer.state if isinstance(answer, TurnFailed) else None
     log_event(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
         level=logging.WARNING, turn_id=turn_id, turn_state=state,
     )  # fmt: skip
     log_dead(turn_id, answer)
-    if not isinstance(answer, Refusal) and (failure.kind in _OF_THE_FLOW or _of_a_key(failure)):
+    if not isinstance(answer, Refusal) and (failure.kind in OF_THE_FLOW or of_a_key):
         await services.failing.turn_failed(turn_id, told)
     return _answered(services, answer, told=told)
 
@@ -268,31 +237,6 @@ async def _call(
     if shown is None or shown.turn_id != turn_id:
         return Refusal(refused="unknown_token")
     return await ask(services.database, TurnToken(turn_id, shown.secret).held)
-
-
-class _Judged(TypedDict):
-    kind: Literal["transient", "permanent", "away"]
-    away: Literal["llm", "evolution"] | None
-
-
-def _judged(failure: Failure) -> _Judged:
-    """Return what `fail_turn` is told of it.
-
-    An LLM that has answered at all, even without a word, uses up attempts: it is not away.
-    """
-    if failure.kind in _PERMANENT:
-        return {"kind": "permanent", "away": None}
-    away = _AWAY.get(failure.kind)
-    if away is None or (away == "llm" and _HAS_ANSWERED.match(failure.error)):
-        return {"kind": "transient", "away": None}
-    return {"kind": "away", "away": away}
-
-
-def _of_a_key(failure: Failure) -> bool:
-    """Whether the LLM takes neither the key nor the model of the flow's credential."""
-    if failure.kind != "llm_refused":
-        return False
-    return isinstance(failure_of(failure.error, where=failure.kind), LlmMisconfigured)
 
 
 def _answered(services: FlowServices, answer: Answer, **more: str) -> JSONResponse:

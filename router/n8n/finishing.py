@@ -10,8 +10,13 @@ from router.gate.refusals import Refused
 from router.llm.reasoning import without_reasoning
 from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
+from router.n8n.failures_told import OF_THE_LINE, Judged
 from router.n8n.whitelist import Asked
+from router.sending.fallback_message import say_fallback
+from router.sending.speakers import Failing
+from router.state.calls.flows import LookAtTurn, look_at_turn
 from router.state.calls.model import Held, Refusal
+from router.state.calls.safety import RefuseReply, refuse_reply
 from router.state.calls.turns import (
     FailTurn,
     FinishTurn,
@@ -68,10 +73,59 @@ async def finish(
         _log_done(turn_id, finished)
         await services.failing.turn_worked(turn_id)
     elif finished.refused == "not_sent":
-        failed = FailTurn(**held, kind="transient", error=_NOT_SENT, **patience(services.settings))
-        log_dead(turn_id, await fail_turn(database, failed))
+        log_dead(turn_id, await fail(services, held, Judged("transient", "flow_failed"), _NOT_SENT))
         services.wake()
     return finished
+
+
+async def fail(
+    services: FlowServices,
+    held: Held,
+    judged: Judged,
+    told: str,
+    retry_after: float | None = None,
+) -> TurnFailed | Refusal:
+    """End the attempt, and tell the contact and the people of the business where that is due."""
+    terms = patience(services.settings)
+    turn = await look_at_turn(services.database, LookAtTurn(**held))
+    if isinstance(turn, Refusal):
+        return turn
+    if judged.cause == "model_refused":
+        return await _decline(services, held, turn.fallback_message, told)
+    if turn.fallback_message is not None and judged.cause not in OF_THE_LINE:
+        failing = Failing(judged.kind, judged.cause, told, terms["max_attempts"])
+        line = services.keys.line(turn)
+        await say_fallback(services.outbox, held, line, turn.fallback_message, failing)
+    asked = FailTurn(
+        **held,
+        kind=judged.kind,
+        away=judged.away,
+        cause=judged.cause,
+        error=told,
+        retry_after=retry_after,
+        **terms,
+    )
+    answer = await fail_turn(services.database, asked)
+    if not isinstance(answer, Refusal) and (answer.outage or answer.handoff):
+        if answer.outage:
+            log_event(
+                _log, Action.UNANSWERED, f"customers get no answer: {told}",
+                level=logging.ERROR, tenant_id=turn.tenant_id, cause=judged.cause,
+            )  # fmt: skip
+        services.wake_notices()
+    return answer
+
+
+async def _decline(
+    services: FlowServices, held: Held, words: str | None, told: str
+) -> TurnFailed | Refusal:
+    """The flow's model declines: that is as a reply which may not be sent."""
+    asked = RefuseReply(**held, rule="model_refused", detail=told, say=words)
+    replaced = await refuse_reply(services.database, asked)
+    if isinstance(replaced, Refusal):
+        return replaced
+    services.wake_notices()
+    return TurnFailed(state="cancelled" if words is None else "pending", handoff=True)
 
 
 def patience(settings: Settings) -> Patience:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmError,
@@ -20,7 +21,14 @@ from router.logs.scrubber import scrubbed
 from router.whatsapp.clean import clean
 
 Kind: TypeAlias = Literal[
-    "llm_rate_limited", "llm_down", "llm_key", "llm_refused", "llm_empty", "flow_error"
+    "llm_rate_limited",
+    "llm_down",
+    "llm_unpaid",
+    "llm_key_refused",
+    "llm_key",
+    "llm_refused",
+    "llm_empty",
+    "flow_error",
 ]
 
 _LONGEST = 300  # characters of an error that are told
@@ -45,16 +53,21 @@ _SAID: tuple[tuple[Kind, str], ...] = (
         ),
     ),
     (
-        "llm_key",
+        "llm_unpaid",
         r"insufficient_quota|exceeded your current quota|credit balance|billing|quota exceeded",
     ),
     ("llm_rate_limited", r"rate.?limit|too many requests|too_many_requests"),
     (
-        "llm_key",
+        "llm_key_refused",
         (
             r"invalid.{0,3}x?-?api.?key|incorrect api key|authentication_error|permission_error"
             r"|authorization failed|unauthori[sz]ed|invalid_api_key|check your credentials"
-            r"|credentials? (?:not found|for .{0,60} (?:not found|missing))"
+        ),
+    ),
+    (
+        "llm_key",
+        (
+            r"credentials? (?:not found|for .{0,60} (?:not found|missing))"
             r"|node does not have any credentials|model_not_found|not_found_error"
             r"|does not exist or you do not have access"
         ),
@@ -79,9 +92,9 @@ _OF_AN_LLM = re.compile(
 )
 _WORDS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _SAID)
 _BY_STATUS: Mapping[int, Kind] = {
-    401: "llm_key",
-    402: "llm_key",
-    403: "llm_key",
+    401: "llm_key_refused",
+    402: "llm_unpaid",
+    403: "llm_key_refused",
     404: "llm_key",
     408: "llm_down",
     409: "llm_down",
@@ -109,6 +122,10 @@ def as_error(kind: Kind, words: str, retry_after: float | None = None) -> LlmErr
             return LlmAway(words, retry_after)
         case "llm_down":
             return LlmAway(words, retry_after)
+        case "llm_unpaid":
+            return LlmAccountRefused(words, "account_empty", retry_after)
+        case "llm_key_refused":
+            return LlmAccountRefused(words, "account_refused", retry_after)
         case "llm_key":
             return LlmMisconfigured(words)
         case "llm_refused":
@@ -138,6 +155,8 @@ def _named(kind: Kind) -> str:
     return {
         "llm_rate_limited": "the LLM's rate limit",
         "llm_down": "the LLM, or what the flow asks, is away",
+        "llm_unpaid": "the credit of the LLM's account is used up",
+        "llm_key_refused": "the LLM refuses the key of the credential",
         "llm_key": "the LLM takes neither the key nor the model of the credential",
         "llm_refused": "the LLM declines",
         "llm_empty": "the LLM said nothing",

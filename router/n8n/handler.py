@@ -13,6 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmError,
@@ -26,6 +27,7 @@ from router.llm.provider import (
 )
 from router.logs.events import Action, log_event
 from router.n8n.answering import (
+    N8nAway,
     N8nDied,
     NotTaken,
     ask_flow,
@@ -57,6 +59,12 @@ _ANSWERS_AND_SENDS = (
 )
 _FLOWS_MODEL = "the flow's model"
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
+
+
+class FlowWaits(LlmAway):
+    """The flow fails again and again, and no other handler takes its turns: they wait."""
+
+    cause = "flow_failed"
 
 
 _Made: TypeAlias = Reply | Silence | HandedOver
@@ -141,7 +149,8 @@ class N8nHandler:
         why = "n8n is away"
         if self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn)):
             why = f"the flow {_flow_of(turn)} fails again and again: its turns wait for it"
-        raise LlmAway(why, retry_after=self.breaker.pause, is_free=True)
+            raise FlowWaits(why, retry_after=self.breaker.pause, is_free=True)
+        raise N8nAway(why, retry_after=self.breaker.pause, is_free=True)
 
     async def _made(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
         """Return what n8n makes of the turn; None: it does not take it."""
@@ -210,7 +219,9 @@ class N8nHandler:
             raise
         except LlmError as error:
             self.breaker.worked()
-            if await self._failed(turn, error) and isinstance(error, LlmMisconfigured):
+            if await self._failed(turn, error) and isinstance(
+                error, LlmMisconfigured | LlmAccountRefused
+            ):
                 raise LlmFailed(str(error)) from error  # another handler makes it, with its own key
             raise
         self.breaker.worked()
@@ -277,7 +288,8 @@ class N8nHandler:
 
         What an LLM lacks is not the flow's fault, and no sign that it works either.
         """
-        if isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom):
+        of_the_llm = isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom)
+        if of_the_llm and not isinstance(error, LlmAccountRefused):
             self.breakers.heard_of()
             return False
         tenant_id = turn.tenant.tenant_id
@@ -347,7 +359,7 @@ class N8nHandler:
                 self.breaker.worked()
                 raise await self._own_fault(turn, said)
             self.breaker.failed(monotonic())
-            raise LlmAway(said)
+            raise N8nAway(said)
         if answer.status_code in _OF_THE_REQUEST:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False

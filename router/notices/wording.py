@@ -1,5 +1,6 @@
 """What a notice says, in words that can be sent as they are."""
 
+from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
 from router.state.calls.notices import ClaimedNotice, NoticeFacts
 from router.tenants.delivery import CURE, describe_failures
 from router.whatsapp.jids import JidKind, kind_of
@@ -27,6 +28,15 @@ _MEANWHILE = {
     "fallback": "Until it works again, HybridFlow's own AI answers.",
     "queue": "Until it works again, nobody is answered.",
 }
+_REASONS = {
+    "asked_for_person": "the customer asked for one",
+    "not_known": "the AI does not know the answer",
+    "not_allowed": "the AI may not decide this",
+    "upset": "the customer is upset",
+    "tool_failed": "something that the AI needs does not work",
+    "other": "the AI asked for one",
+}
+_NOT_TOLD = "The customer could not be told that somebody comes."
 _UNDELIVERED = "WhatsApp did not deliver {failed} of {name}. {cure}"
 
 
@@ -44,6 +54,8 @@ def reason_of(notice: ClaimedNotice) -> str | None:
         return f"{facts.replies} replies in a row were not delivered"
     if notice.kind == "flow_failing":
         return f"the flow {facts.flow} has failed {facts.failures} times in a row"
+    if notice.kind in ("unanswered", "answered_again"):
+        return reason_of_outages(facts.outages)
     if notice.kind == "handoff" or facts.state is None:
         return facts.reason
     return facts.state if facts.code is None else f"{facts.state} ({facts.code})"
@@ -60,6 +72,10 @@ def say(notice: ClaimedNotice) -> str:
         return _undelivered(notice)
     if notice.kind == "flow_failing":
         return _failing(notice)
+    if notice.kind == "unanswered":
+        return say_unanswered(notice.instance_name, notice.facts.outages)
+    if notice.kind == "answered_again":
+        return say_answered_again(notice.instance_name, notice.facts.outages)
     return _handoff(notice.facts)
 
 
@@ -85,9 +101,23 @@ def _failing(notice: ClaimedNotice) -> str:
 
 
 def _handoff(facts: NoticeFacts) -> str:
-    said = f"{_who(facts)} needs a person: {facts.reason or 'the AI asked for one'}"
+    why = _REASONS.get(facts.reason or "", facts.reason)
+    if facts.waited_minutes is None:
+        said = f"{_who(facts)} needs a person: {why or 'the AI asked for one'}"
+    else:
+        said = (
+            f"{_who(facts)} has waited for a person for {_lasting(facts.waited_minutes)}, and"
+            f" nobody has answered: {why or 'the AI asked for one'}"
+        )
     said = said[:1].upper() + said[1:] if facts.contact_name is None else said
-    return f"{said}\n\n{facts.summary}" if facts.summary else said
+    told = [said, facts.summary, _NOT_TOLD if facts.words == "not_said" else None]
+    return "\n\n".join(each for each in told if each)
+
+
+def _lasting(minutes: float) -> str:
+    if minutes < 60:
+        return f"{max(round(minutes), 1)} min"
+    return f"{int(minutes // 60)} h {round(minutes % 60)} min"
 
 
 def _who(facts: NoticeFacts) -> str:

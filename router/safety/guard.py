@@ -96,6 +96,14 @@ class ReplyGuard:
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
+    async def declined(self, speaker: Speaker, why: str) -> None:
+        """Note that the model declines to answer, as a reply that may not be sent.
+
+        Raises ReplyRefused.
+        """
+        objection = Objection("model_refused", why)
+        raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
+
     async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
         """Judge all of it together, beside everything else where that may take long.
 

@@ -9,7 +9,14 @@ from router.safety.patterns import BadPattern, first_match
 from router.safety.rules import ReplyDefaults, longest_reply
 from router.state.calls.claimed_turn import ReplyRules
 
-Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
+Rule = Literal[
+    "too_long",
+    "forbidden_pattern",
+    "prompt_leak",
+    "moderation",
+    "moderation_away",
+    "model_refused",  # there is no reply: the model declines to answer
+]
 _LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote
 _LEAKED_OF_PEOPLE = 40  # of what people noted of a customer, which never goes to the customer
 

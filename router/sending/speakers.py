@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import BeginFlowSend, RestOfSend, begin_flow_send
@@ -17,15 +17,17 @@ from router.state.calls.relays import (
 )
 from router.state.calls.sends import (
     BeginAwaySend,
+    BeginFallbackSend,
     BeginHumanSend,
     BeginSend,
     BegunHumanSend,
     SendRefused,
     begin_away_send,
+    begin_fallback_send,
     begin_human_send,
     begin_send,
 )
-from router.state.calls.turns import MadeReply
+from router.state.calls.turns import Cause, MadeReply
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken
 from router.tenants.instance import TenantLine
@@ -120,6 +122,37 @@ def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
         return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn.tenant)
 
     return Speaker(fence, f"tenant {turn.tenant.tenant_id}", line, is_renewed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How an attempt is about to fail, as `fail_turn` will be told."""
+
+    kind: Literal["transient", "permanent", "away"]
+    cause: Cause
+    error: str
+    max_attempts: int
+
+
+def fallback(held: Held, line: TenantLine, failing: Failing) -> Speaker:
+    """Return who sends the tenant's fallback message, before the attempt fails."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginFallbackSend(
+            **held,
+            **sending.said,
+            kind_of_failure=failing.kind,
+            cause=failing.cause,
+            error=failing.error,
+            max_attempts=failing.max_attempts,
+            lease_seconds=sending.lease,
+        )
+        begun = await begin_fallback_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, line.stored)
+
+    return Speaker(fence, f"tenant {line.stored.tenant_id}", line)
 
 
 def flow(

@@ -14,10 +14,19 @@ from typing import Any, Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
-from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, Prompt
+from router.llm.provider import (
+    LlmAway,
+    LlmEmpty,
+    LlmError,
+    LlmFailed,
+    LlmMisconfigured,
+    LlmRefused,
+    Prompt,
+)
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
+from router.replies.causes import cause_of
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.hand_over import HAND_OVER
 from router.replies.handoffs import handoff_message, kept_promise, with_words
@@ -29,10 +38,11 @@ from router.replies.understood import said_of
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
+from router.sending.fallback_message import say_fallback
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
-from router.sending.speakers import closed, reply_part
+from router.sending.speakers import Failing, closed, reply_part
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import HandOff, hand_off
@@ -40,6 +50,7 @@ from router.state.calls.model import Refusal
 from router.state.calls.sends import GiveUpPart, give_up_part
 from router.state.calls.turns import (
     BeginAnew,
+    Cause,
     FailTurn,
     FinishTurn,
     MadeReply,
@@ -56,10 +67,11 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles, outgoing, said_without_a_model
+from router.turns.own_files import OwnFiles
+from router.turns.saying import Pace, Saying, delivered, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
-from router.turns.voices import Voices, in_messages, tokens_aloud
+from router.turns.voices import Voices, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -106,6 +118,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    files: OwnFiles
     voices: Voices
     wake_notices: Callable[[], None]
 
@@ -170,8 +183,18 @@ class TurnAttempt:
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(failed.cause, _kind_of_send(failed), Action.EVOLUTION_SEND_FAILED)
+        except LlmRefused as error:
+            await self._decline(error)
         except LlmError as error:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
+
+    async def _decline(self, error: LlmRefused) -> None:
+        """The model declines: that is as a reply which may not be sent."""
+        tenant = self._turn.tenant
+        words = tenant.handoff_message or tenant.fallback_message or handoff_message(self._turn)
+        speaker = replace(self._speaker(), handoff_message=words)
+        with suppress(ReplyRefused):
+            await self._shop.guard.declined(speaker, str(error))
 
     async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
@@ -212,14 +235,13 @@ class TurnAttempt:
         return self._unsaved.parts
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in, by voice or in writing."""
-        parts, cost = reply.parts, reply.cost
-        if self._shop.voices.speaks(self._turn):
-            parts = in_messages(parts)
-            if cost.get("tokens_in") is not None:
-                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
-        else:
-            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
+        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
+        by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
+        parts = delivered(reply.parts, self._turn, by_voice=by_voice)
+        if not parts:
+            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+        if by_voice and cost.get("tokens_in") is not None:
+            cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         return MadeReply(
             parts=parts,
             handler=reply.handler,
@@ -322,8 +344,11 @@ class TurnAttempt:
     async def _check(self, reply: Reply) -> None:
         if not reply.said:
             return
+        await self._shop.guard.check(self._speaker(), reply.said, cost=reply.cost)
+
+    def _speaker(self) -> Speaker:
         tenant = self._turn.tenant
-        speaker = Speaker(
+        return Speaker(
             held=self._turn.held,
             tenant_id=tenant.tenant_id,
             instance_name=tenant.instance_name,
@@ -335,10 +360,11 @@ class TurnAttempt:
             contact_wrote="\n".join(said_of(each) for each in self._turn.history if each.in_turn),
             handoff_message=handoff_message(self._turn),
         )
-        await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.is_over}
+        if not self._turn.parts and not self._stopped:
+            self._shop.courtesy.read(self._turn, self._line)
         number = -1
         while (number := number + 1) < len(parts):
             if number in done:
@@ -376,26 +402,27 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
-        """Send one part, or give it up where it can never be had.
+    async def _say(self, part: int, body: Part, as_it_is: Outgoing | None = None) -> bool:
+        """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = outgoing(part, body, self._turn)
+        message = in_writing = as_it_is or outgoing(part, body, self._turn)
         try:
             await self._stand()
-            if not in_writing and self._shop.voices.speaks(self._turn):
+            if as_it_is is None and self._shop.voices.speaks(self._turn):
                 await self._save_reply()  # a voice takes seconds, and may end with the router
                 message = await self._shop.voices.said(self._turn, self._line, body, message)
             if not message.has_substitute:
                 await self._saying.type_first(body)
+            message = await self._shop.files.filled(message, self._turn.tenant.tenant_id)
             speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
             if message.has_substitute and isinstance(failed.cause, MessageRefused):
-                return await self._say(part, body, in_writing=True)
+                return await self._say(part, body, in_writing)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -477,7 +504,7 @@ class TurnAttempt:
                 continue
             if not is_plain_text(part.kind, part.body, part.told_as):
                 self._log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
-            elif not await self._say(part.part, part.body):
+            elif not await self._say(part.part, part.body, Outgoing.plain(part.body)):
                 return
         asked = FinishTurn(**self._turn.held, reason="flow_settled")
         answer = await finish_turn(self._shop.database, asked)
@@ -492,6 +519,12 @@ class TurnAttempt:
         kind: Kind,
         action: Action,
     ) -> None:
+        cause, told = (
+            cause_of(error, is_away=kind == "away"),
+            clean(f"{type(error).__name__}: {error}"),
+        )
+        if isinstance(error, LlmError):
+            await self._say_fallback(kind, cause, told)
         execution_id, execution_url = _execution_of(error)
         asked = FailTurn(
             **self._turn.held,
@@ -499,7 +532,8 @@ class TurnAttempt:
             execution_id=execution_id,
             execution_url=execution_url,
             away="llm" if isinstance(error, LlmError) else "evolution",
-            error=clean(f"{type(error).__name__}: {error}"),
+            error=told,
+            cause=cause,
             retry_after=getattr(error, "retry_after", None),
             tokens=0 if _is_free(error) else None,
             max_attempts=self._shop.rules.max_attempts,
@@ -513,6 +547,27 @@ class TurnAttempt:
         )
         if state == "dead":
             self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
+        if not isinstance(answer, Refusal) and (answer.outage or answer.handoff):
+            if answer.outage:
+                self._log(
+                    Action.UNANSWERED,
+                    f"customers get no answer: {told}",
+                    level=logging.ERROR,
+                    cause=cause,
+                )
+            self._shop.wake_notices()
+
+    async def _say_fallback(self, kind: Kind, cause: Cause, told: str) -> None:
+        """Send the tenant's fallback message, where it is to be; no failure of that counts."""
+        message = self._turn.tenant.fallback_message
+        if message is None or self._stopped:
+            return
+        failing = Failing(kind, cause, told, self._shop.rules.max_attempts)
+        with suppress(SendFailed):
+            await self._stand()
+            self._sending = True
+            await say_fallback(self._shop.outbox, self._turn.held, self._line, message, failing)
+        self._sending = False
 
     def _log_over(self) -> None:
         if self._is_incomplete:

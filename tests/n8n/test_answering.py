@@ -46,9 +46,8 @@ async def test_openai_is_asked_for_its_tenants(staged, n8n: TestN8n, llm: Anthro
     assert llm.requests == []
 
 
-@pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_such_model])
-async def test_a_key_that_is_refused_is_told(staged, llm: Anthropic, fault):
-    llm.fail(fault(llm), times=None)
+async def test_a_model_that_is_not_there_is_told(staged, llm: Anthropic):
+    llm.fail(llm.no_such_model(), times=None)
     async with staged(**QUICK) as stage:
         turn = await the_turn(stage)
     assert (turn["state"], turn["error_kind"]) == ("dead", "permanent")
@@ -58,7 +57,7 @@ async def test_a_key_that_is_refused_is_told(staged, llm: Anthropic, fault):
 async def test_a_failure_ends_red_in_n8n_and_is_found_there_by_its_turn(
     staged, n8n: TestN8n, llm: Anthropic
 ):
-    llm.fail(llm.bad_key(), times=None)
+    llm.fail(llm.no_such_model(), times=None)
     n8n.router.leads_to(None)
     async with staged(**QUICK) as stage:
         turn = await the_turn(stage)
@@ -72,7 +71,10 @@ async def test_a_failure_ends_red_in_n8n_and_is_found_there_by_its_turn(
     assert turn["execution_url"] == n8n.server.home.url + path
 
 
-@pytest.mark.parametrize("fault", [Anthropic.rate_limited, Anthropic.overloaded])
+@pytest.mark.parametrize(
+    "fault",
+    [Anthropic.rate_limited, Anthropic.overloaded, Anthropic.bad_key, Anthropic.no_credit],
+)
 async def test_a_model_that_is_down_uses_up_no_attempt(staged, llm: Anthropic, fault):
     llm.fail(fault(llm), times=3)
     async with staged(**QUICK) as stage:

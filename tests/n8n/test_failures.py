@@ -65,7 +65,21 @@ def refuses_the_request(llm: Anthropic) -> Fault:
     return wrong_answer(400, {"type": "error", "error": error})
 
 
-@pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_such_model, refuses_the_request])
+@pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_credit])
+async def test_an_account_that_is_refused_is_waited_for(staged, llm, fault):
+    llm.fail(fault(llm), times=None)
+    async with staged("gateway") as stage:
+        await stage.maria.writes("oi")
+        (turn,) = await stage.until(PUT_OFF, is_put_off)
+        assert (turn["state"], turn["attempt"]) == ("pending", 0)
+        (outage,) = await stage.sql("select cause from outages")
+        assert outage["cause"] in ("account_refused", "account_empty")
+        llm.heal()
+        await stage.time_passes(minutes=2)
+        await stage.maria.answered()
+
+
+@pytest.mark.parametrize("fault", [Anthropic.no_such_model, refuses_the_request])
 async def test_an_llm_that_refuses_is_reported_after_n8ns_own_tries(staged, llm, fault):
     llm.fail(fault(llm), times=None)
     async with staged("gateway") as stage:

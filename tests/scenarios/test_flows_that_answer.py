@@ -183,12 +183,22 @@ async def test_a_flow_that_always_fails_leaves_its_turns_to_the_fallback(
         assert stage.maria.replies == ["Da reserva!"]
 
 
-async def test_a_refused_key_is_told_and_not_tried_again(stage: Stage, n8n: AnsweringN8n):
-    n8n.says({"error": {"message": "401 invalid x-api-key", "status": 401}})
+async def test_a_refused_key_is_told_and_waited_for(stage: Stage, n8n: AnsweringN8n):
+    refused = {"error": {"message": "401 invalid x-api-key", "status": 401}}
+    n8n.says(refused, refused, {"text": "Temos!"})
+    await stage.maria.writes("tem bolo?")
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["handler"], turn["attempt"]) == ("sent", "n8n", 1)
+    (outage,) = await stage.sql("select cause, ended_at is null as goes_on from outages")
+    assert outage == {"cause": "account_refused", "goes_on": False}
+
+
+async def test_a_model_that_is_not_there_is_not_tried_again(stage: Stage, n8n: AnsweringN8n):
+    n8n.says({"error": {"message": "The model `gpt-9` does not exist", "httpCode": "404"}})
     await stage.maria.writes("tem bolo?")
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["error_kind"]) == ("dead", "permanent")
-    assert "key" in turn["error"]
+    assert "model" in turn["error"]
 
 
 async def test_a_model_that_is_down_uses_up_no_attempt(stage: Stage, n8n: AnsweringN8n):

@@ -14,13 +14,14 @@ from tests.state.test_callers import ANA, BOSS, call
 NOBODY = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-000000000000"}
 READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
-    *("turn_attempts", "session_notes", "handoffs", "relays"),
+    *("turn_attempts", "session_notes", "handoffs", "relays", "outages"),
     *("messages_archive", "memberships", "audit_log"),
 )
 SECRET_COLUMNS = {
     "tenants": ("evo_api_key", "notify_url", "moderation_url", "qr_code", "pairing_code"),
     "turns": ("token_hash", "execution_id"),
     "turn_attempts": ("worker",),
+    "outages": ("about", "notice_id"),
     "notices": ("token_hash",),
 }
 
@@ -78,6 +79,10 @@ async def two_shops(talk: Conversation) -> int:
         " select tenant_id, id, 'operator', now() from sessions"
     )
     await talk.sql("insert into spending (tenant_id, day) select id, current_date from tenants")
+    await talk.sql(
+        "insert into outages (tenant_id, cause, began_at, last_at)"
+        " select id, 'crashed', now(), now() from tenants"
+    )
     await talk.sql(
         "insert into messages_archive (id, tenant_id, session_id, from_me, sender, kind, body,"
         " expects_reply, sent_at, sends, created_at) select id, tenant_id, session_id, from_me,"

@@ -9,11 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmError,
     LlmFailed,
-    LlmMisconfigured,
     LlmRefused,
     Prompt,
     PromptMessage,
@@ -249,7 +249,7 @@ async def test_an_empty_answer_is_a_failed_attempt(body: bytes):
     [
         (says({"message": "Error in workflow"}, 500), LlmFailed),
         (says({"error": {"message": "429 - too many requests"}}), LlmAway),
-        (says({"error": "401 invalid x-api-key"}), LlmMisconfigured),
+        (says({"error": "401 invalid x-api-key"}), LlmAccountRefused),
         (says({"error": {"message": "overloaded", "status": 529}}), LlmAway),
         (says({"choices": [{"message": {"refusal": "no", "content": None}}]}), LlmRefused),
         (says({"text": " "}), LlmEmpty),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmError,
@@ -445,11 +446,11 @@ RATE = '{"type":"error","error":{"type":"rate_limit_error","message":"Number of 
         ("Connection error.", LlmAway),
         ("Request timed out.", LlmAway),
         ({"message": "timeout of 300000ms exceeded", "code": "ECONNABORTED"}, LlmAway),
-        ('401 {"type":"error","error":{"message":"invalid x-api-key"}}', LlmMisconfigured),
-        ({"message": "Authorization failed - please check your credentials"}, LlmMisconfigured),
-        ({"message": "Incorrect API key provided: sk-abc", "status": 401}, LlmMisconfigured),
+        ('401 {"type":"error","error":{"message":"invalid x-api-key"}}', LlmAccountRefused),
+        ({"message": "Authorization failed - please check your credentials"}, LlmAccountRefused),
+        ({"message": "Incorrect API key provided: sk-abc", "status": 401}, LlmAccountRefused),
         ({"error": {"message": "model: nope", "type": "not_found_error"}}, LlmMisconfigured),
-        ({"message": "You exceeded your current quota", "httpCode": "429"}, LlmMisconfigured),
+        ({"message": "You exceeded your current quota", "httpCode": "429"}, LlmAccountRefused),
         ('Node does not have any credentials set for "anthropicApi"', LlmMisconfigured),
         ({"message": "Cannot read properties of undefined (reading 'x')"}, LlmFailed),
         ({"message": "Bad request - please check your parameters", "httpCode": "400"}, LlmFailed),

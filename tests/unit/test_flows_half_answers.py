@@ -8,7 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from router.llm.endings import ending_of
-from router.llm.provider import LlmAway, LlmError, LlmMisconfigured, LlmOutOfRoom, LlmRefused
+from router.llm.provider import (
+    LlmAccountRefused,
+    LlmAway,
+    LlmError,
+    LlmOutOfRoom,
+    LlmRefused,
+)
 from router.n8n.answered_messages import Conversation
 from router.n8n.handler import FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
@@ -59,7 +65,7 @@ def test_half_an_answer_reaches_nobody_and_is_asked_for_again(answer: Any):
 
 
 def test_an_error_in_a_200_is_judged_by_its_code():
-    for code, kind in ((429, LlmAway), (402, LlmMisconfigured)):
+    for code, kind in ((429, LlmAway), (402, LlmAccountRefused)):
         error = {"code": code, "message": "Insufficient credits on the key of this model"}
         with pytest.raises(kind):
             read({**completion(HALF), "error": error})

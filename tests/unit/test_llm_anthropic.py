@@ -12,6 +12,7 @@ from loopback.faults import Fault, wrong_answer
 from loopback.replies import Reply, calls_tool, empty, refusal, truncated
 from router.llm.anthropic import AnthropicProvider
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmError,
     LlmMisconfigured,
@@ -111,11 +112,11 @@ async def test_an_empty_answer_is_returned_as_it_is(
         (wrong_answer(502, "<html>Bad Gateway</html>"), LlmAway),
         (wrong_answer(529, error("overloaded_error", "Overloaded")), LlmAway),
         (wrong_answer(400, error("invalid_request_error", "bad")), LlmMisconfigured),
-        (wrong_answer(401, error("authentication_error", "invalid x-api-key")), LlmMisconfigured),
-        (wrong_answer(403, error("permission_error", "no")), LlmMisconfigured),
+        (wrong_answer(401, error("authentication_error", "invalid x-api-key")), LlmAccountRefused),
+        (wrong_answer(403, error("permission_error", "no")), LlmAccountRefused),
         (wrong_answer(404, error("not_found_error", "model: x")), LlmMisconfigured),
         (wrong_answer(413, error("request_too_large", "too large")), LlmMisconfigured),
-        (wrong_answer(401, error("authentication_error", f"key {KEY}")), LlmMisconfigured),
+        (wrong_answer(401, error("authentication_error", f"key {KEY}")), LlmAccountRefused),
         (wrong_answer(200, None), LlmAway),
         (wrong_answer(200, "a page"), LlmAway),
         (wrong_answer(200, []), LlmAway),
@@ -160,7 +161,7 @@ async def test_an_answer_that_does_not_come_ends_with_the_time_out(server: Anthr
 @pytest.mark.parametrize("key", ["sk-wrong", "sk-é"])
 async def test_a_wrong_key_is_somebodys_to_change(server: Anthropic, key: str) -> None:
     provider = made(server, key=key)
-    with pytest.raises(LlmMisconfigured) as raised:
+    with pytest.raises((LlmMisconfigured, LlmAccountRefused)) as raised:
         await provider.complete(PROMPT, model=None, max_tokens=300)
     assert key not in str(raised.value)
     await provider.close()

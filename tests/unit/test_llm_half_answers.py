@@ -14,6 +14,7 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.limits import LimitNames, other_name
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmError,
@@ -212,10 +213,10 @@ async def test_what_is_no_text_at_all_is_no_answer(
     [
         ({"code": 429, "message": "slow down"}, LlmAway),
         ({"code": "502", "message": "x"}, LlmAway),
-        ({"code": 401, "message": f"no such key {KEY.get_secret_value()}"}, LlmMisconfigured),
-        ({"code": 402, "message": "no credit"}, LlmMisconfigured),
+        ({"code": 401, "message": f"no such key {KEY.get_secret_value()}"}, LlmAccountRefused),
+        ({"code": 402, "message": "no credit"}, LlmAccountRefused),
         ({"code": "model_not_found", "message": "x"}, LlmMisconfigured),
-        ({"code": None, "type": "authentication_error", "message": "x"}, LlmMisconfigured),
+        ({"code": None, "type": "authentication_error", "message": "x"}, LlmAccountRefused),
         ({"code": None, "type": "invalid_request_error", "message": "x"}, LlmAway),
         ({"code": "strange", "message": "x"}, LlmAway),
         ({"message": "the upstream model is away"}, LlmAway),

@@ -13,6 +13,7 @@ from loopback.replies import Reply, calls_tool, empty, filtered, refusal, trunca
 from router.llm.limits import limit_name
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmError,
     LlmMisconfigured,
@@ -118,11 +119,11 @@ async def test_an_empty_answer_is_returned_as_it_is(
         (wrong_answer(502, "<html>Bad Gateway</html>"), LlmAway),
         (wrong_answer(503, error("overloaded")), LlmAway),
         (wrong_answer(400, error("bad")), LlmMisconfigured),
-        (wrong_answer(401, error("Incorrect API key provided.")), LlmMisconfigured),
-        (wrong_answer(403, error("no")), LlmMisconfigured),
+        (wrong_answer(401, error("Incorrect API key provided.")), LlmAccountRefused),
+        (wrong_answer(403, error("no")), LlmAccountRefused),
         (wrong_answer(404, error("The model does not exist")), LlmMisconfigured),
-        (wrong_answer(401, error(f"Incorrect API key provided: {KEY}")), LlmMisconfigured),
-        (wrong_answer(401, f"no such key: {KEY}"), LlmMisconfigured),
+        (wrong_answer(401, error(f"Incorrect API key provided: {KEY}")), LlmAccountRefused),
+        (wrong_answer(401, f"no such key: {KEY}"), LlmAccountRefused),
         (wrong_answer(200, None), LlmAway),
         (wrong_answer(200, "a page"), LlmAway),
         (wrong_answer(200, []), LlmAway),
@@ -169,7 +170,7 @@ async def test_an_answer_that_does_not_come_ends_with_the_time_out(server: OpenA
 @pytest.mark.parametrize("key", ["sk-wrong", "sk-é"])
 async def test_a_wrong_key_is_somebodys_to_change(server: OpenAI, key: str) -> None:
     provider = made(server, key=key)
-    with pytest.raises(LlmMisconfigured) as raised:
+    with pytest.raises((LlmMisconfigured, LlmAccountRefused)) as raised:
         await provider.complete(PROMPT, model=None, max_tokens=300)
     assert key not in str(raised.value)
     await provider.close()

@@ -14,6 +14,7 @@ from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmMisconfigured,
@@ -113,12 +114,14 @@ async def test_what_stays_away_is_given_up(claude: Anthropic, pair: Pair) -> Non
     assert len(claude.requests) == ATTEMPTS
 
 
-@pytest.mark.parametrize("fault", ["bad_key", "no_such_model"])
+@pytest.mark.parametrize(
+    ("fault", "error"), [("bad_key", LlmAccountRefused), ("no_such_model", LlmMisconfigured)]
+)
 async def test_what_is_misconfigured_is_asked_once(
-    claude: Anthropic, pair: Pair, fault: str
+    claude: Anthropic, pair: Pair, fault: str, error: type[Exception]
 ) -> None:
     claude.fail(getattr(claude, fault)())
-    with pytest.raises(LlmMisconfigured):
+    with pytest.raises(error):
         await ask(pair[0])
     assert len(claude.requests) == 1
 
@@ -185,8 +188,8 @@ async def test_a_misconfigured_second_does_not_make_the_firsts_passing_trouble_f
 async def test_where_both_are_misconfigured_it_is_final(
     claude: Anthropic, gpt: OpenAI, pair: Pair
 ) -> None:
-    claude.fail(claude.bad_key())
-    gpt.fail(gpt.bad_key())
+    claude.fail(claude.no_such_model())
+    gpt.fail(gpt.no_such_model())
     with pytest.raises(LlmMisconfigured) as raised:
         await ask(*pair)
     assert not any(key in str(raised.value) for key in (FIRST_KEY, SECOND_KEY))
@@ -195,7 +198,8 @@ async def test_where_both_are_misconfigured_it_is_final(
 @pytest.mark.parametrize(
     ("status", "error"),
     [(code, LlmAway) for code in (408, 409, 429, 500, 502, 503, 504, 529)]
-    + [(code, LlmMisconfigured) for code in (302, 400, 401, 402, 403, 404, 413, 422)],
+    + [(code, LlmAccountRefused) for code in (401, 402, 403)]
+    + [(code, LlmMisconfigured) for code in (302, 400, 404, 413, 422)],
 )
 def test_a_status_says_whether_it_may_pass(status: int, error: type[Exception]) -> None:
     judged = judge_status("x", status, "why", "3")

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured
+from router.llm.provider import LlmAccountRefused, LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.n8n.flow_errors import failure_of
 from router.replies.making import HandedOver, Reply
 from tests.unit.test_answering import OK, Office, says, turned_away
@@ -116,11 +116,11 @@ async def test_the_flow_that_is_wanted_is_probed():
         ({"message": "the calendar is not shared", "httpCode": "403"}, LlmFailed),
         ({"message": "The resource could not be found", "httpCode": "404"}, LlmFailed),
         ({"message": "Request failed with status code 401"}, LlmFailed),
-        ("401 invalid x-api-key", LlmMisconfigured),
+        ("401 invalid x-api-key", LlmAccountRefused),
         ({"message": "The model `gpt-9` does not exist", "httpCode": "404"}, LlmMisconfigured),
         ({"message": "Quota exceeded for requests per minute", "httpCode": "429"}, LlmAway),
         ({"message": "quota exceeded per minute", "status": 429}, LlmAway),
-        ("429 You exceeded your current quota, check billing", LlmMisconfigured),
+        ("429 You exceeded your current quota, check billing", LlmAccountRefused),
     ],
 )
 def test_an_error_is_the_llms_only_where_it_says_so(error: Any, kind: type[LlmError]):

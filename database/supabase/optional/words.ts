@@ -24,13 +24,13 @@ export type Words = {
     send_state: "sending" | "sent" | "unknown" | "failed" | null;
   };
   notices: {
-    kind: "handoff" | "connection_lost" | "qr_waiting" | "undelivered" | "flow_failing";
+    kind: "handoff" | "connection_lost" | "qr_waiting" | "undelivered" | "flow_failing" | "unanswered" | "answered_again";
     state: "pending" | "delivered" | "dead";
     handler: "n8n" | "fallback" | null;
   };
   relays: {
     source: "operator" | "staff";
-    outcome: "sent" | "failed" | "in_doubt" | "taken" | "resumed" | "until" | "past" | "too_far" | "no_notice" | "no_session" | "erased" | "unsupported" | "no_media" | "unquoted" | "too_old" | "deleted" | null;
+    outcome: "sent" | "failed" | "in_doubt" | "taken" | "resumed" | "until" | "past" | "too_far" | "no_notice" | "no_session" | "erased" | "unsupported" | "no_media" | "unquoted" | "too_old" | null;
   };
   sessions: {
     chat: "contact" | "group";

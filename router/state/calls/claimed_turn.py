@@ -25,6 +25,15 @@ class DeliveryRules(Answer):
     voice_replies: Literal["never", "mirror", "always"] = "never"
 
 
+class OwnFile(Answer):
+    """A file of the business that a reply may have."""
+
+    name: str
+    description: str
+    kind: Literal["image", "sticker", "video", "audio", "document"]
+    file_name: str
+
+
 class TurnTenant(StoredInstance):
     """The tenant's side of a turn; its keys as they are stored."""
 
@@ -37,6 +46,8 @@ class TurnTenant(StoredInstance):
     timezone: str | None = None
     opening_hours: dict[str, Any] | None = None
     away_message: str | None = None
+    fallback_message: str | None = None
+    mark_as_read: bool = True
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None
@@ -45,6 +56,7 @@ class TurnTenant(StoredInstance):
     handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
     delivery: DeliveryRules = DeliveryRules()
+    files: Items[OwnFile] = ()
 
 
 class TurnSession(Answer):

@@ -16,7 +16,7 @@ from router.state.calls.model import (
     call_or_refused,
 )
 from router.state.calls.sends import BegunSend, Sending, SendRefused
-from router.state.calls.turns import TurnFailed
+from router.state.calls.turns import Cause, TurnFailed
 from router.state.database import Database
 
 
@@ -61,6 +61,7 @@ class FailExecution(Asked):
     max_attempts: int
     base_seconds: float
     answer_within_minutes: float | None = None
+    cause: Cause | None = None
 
 
 class ExecutionFailed(TurnFailed):
@@ -108,6 +109,8 @@ class TurnOfFlow(StoredInstance):
     sends: Items[FlowsSend]
     said_so_far: str
     next_part: int
+    fallback_message: str | None = None
+    unread: Items[str] = ()
     is_closed: bool = False
 
 

@@ -1,6 +1,6 @@
-"""How the state is: database/schema/0899_version.sql and 0650_delivery.sql."""
+"""How the state is: database/schema/0650_delivery.sql, 0865_outages.sql, 0899_version.sql."""
 
-from router.state.calls.model import Answer, Moment, call
+from router.state.calls.model import Answer, Items, Moment, call
 from router.state.database import Database
 
 
@@ -28,3 +28,25 @@ class Undelivered(Answer):
 async def count_undelivered(database: Database) -> Undelivered:
     """Return of how many tenants WhatsApp does not deliver the replies."""
     return await call(database, "count_undelivered", None, Undelivered)
+
+
+class OutageCounted(Answer):
+    """A cause for which customers get no answer: of how many tenants, and whose cure it is.
+
+    `deployments` counts those of them for whom only who runs HybridFlow can cure it.
+    """
+
+    cause: str
+    tenants: int
+    deployments: int
+
+
+class OutagesCounted(Answer):
+    """The causes for which customers get no answer now."""
+
+    causes: Items[OutageCounted]
+
+
+async def count_outages(database: Database) -> OutagesCounted:
+    """Return for which causes customers get no answer now."""
+    return await call(database, "count_outages", None, OutagesCounted)

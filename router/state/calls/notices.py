@@ -1,12 +1,13 @@
 """Notices, from their claim to their end: database/schema/0870_notices.sql."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from router.state.calls.model import (
     Answer,
     Asked,
     Done,
     HeldNotice,
+    Items,
     Moment,
     NotRead,
     Refusal,
@@ -21,8 +22,30 @@ from router.state.database import Database
 from router.state.flow_tokens import NoticeToken
 
 NoticeKind: TypeAlias = Literal[
-    "handoff", "connection_lost", "qr_waiting", "undelivered", "flow_failing"
+    "handoff",
+    "connection_lost",
+    "qr_waiting",
+    "undelivered",
+    "flow_failing",
+    "unanswered",
+    "answered_again",
 ]
+
+
+class OutageTold(Answer):
+    """A time in which customers get no answer, for one cause.
+
+    `turns` is how many it concerns (1000: or more), `unanswered` how many of them ended so.
+    """
+
+    cause: str
+    began_at: Moment
+    ended_at: Moment | None = None
+    turns: int
+    unanswered: int
+    has_own_key: bool = False
+    provider: str | None = None
+    flow: str | None = None
 
 
 class NoticeFacts(Answer):
@@ -30,7 +53,7 @@ class NoticeFacts(Answer):
 
     Of replies that WhatsApp did not deliver: how many in a row, to how many contacts; of a part
     that was given up why, and whom it was for. Of a flow in n8n that fails: its webhook's path, how
-    often in a row, and (`state`) what its turns do.
+    often in a row, and (`state`) what its turns do. Of customers who get no answer: the outages.
     """
 
     reason: str | None = None
@@ -43,8 +66,11 @@ class NoticeFacts(Answer):
     contacts: int | None = None
     flow: str | None = None
     failures: int | None = None
+    waited_minutes: float | None = None
+    to_next: bool = False
     words: Literal["not_said"] | None = None
     """Of a handoff: the customer could not be told of it."""
+    outages: Items[OutageTold] = ()
 
 
 class ClaimedNotice(Answer):
@@ -89,6 +115,8 @@ class ClaimNotices(Asked):
     limit: int
     lease_seconds: float
     max_attempts: int
+    kinds: tuple[str, ...] = get_args(NoticeKind)
+    """What the caller can tell of: a newer schema may have more."""
     after_tenant: int | None = None
     tenant_max: int | None = None
     own: dict[str, int] | None = None

@@ -17,7 +17,7 @@ from router.state.calls.model import (
     call_or_refused,
 )
 from router.state.calls.reading import TurnState
-from router.state.calls.turns import MadeReply
+from router.state.calls.turns import Cause, MadeReply
 from router.state.database import Database
 
 Outcome: TypeAlias = Literal["sent", "not_sent", "unknown"]
@@ -84,6 +84,25 @@ class BeginAwaySend(Sending):
 async def begin_away_send(database: Database, asked: BeginAwaySend) -> BegunSend | SendRefused:
     """Pass the fence for the message that a business is closed, once for each closed stretch."""
     return await call_or_refused(database, "begin_away_send", asked, BegunSend, SendRefused)
+
+
+class BeginFallbackSend(Sending):
+    """The tenant's fallback message, before an attempt fails of `cause`."""
+
+    turn_id: int
+    token: str
+    kind_of_failure: Literal["transient", "permanent", "away"]
+    cause: Cause
+    error: Text
+    max_attempts: int
+    lease_seconds: float
+
+
+async def begin_fallback_send(
+    database: Database, asked: BeginFallbackSend
+) -> BegunSend | SendRefused:
+    """Pass the fence for the fallback message, once an outage."""
+    return await call_or_refused(database, "begin_fallback_send", asked, BegunSend, SendRefused)
 
 
 class BeginHumanSend(Sending):

@@ -106,6 +106,21 @@ async def save_reply(database: Database, asked: SaveReply) -> Done | Refusal:
     return await call_or_refused(database, "save_reply", asked, Done, Refusal)
 
 
+Cause: TypeAlias = Literal[
+    "account_empty",
+    "account_refused",
+    "llm_away",
+    "n8n_away",
+    "misconfigured",
+    "flow_failed",
+    "model_refused",
+    "failed",
+    "line_away",
+    "send_failed",
+]
+"""For what cause an attempt made no answer: see `hybridflow.endings`."""
+
+
 class FailTurn(Asked):
     """An attempt that did not work, why, and when it may be tried again."""
 
@@ -121,15 +136,21 @@ class FailTurn(Asked):
     max_attempts: int
     base_seconds: float
     answer_within_minutes: float | None = None
+    cause: Cause | None = None
     execution_id: str | None = None
     execution_url: str | None = None
 
 
 class TurnFailed(Answer):
-    """What has become of the turn, and when it is tried again."""
+    """What has become of the turn, and when it is tried again.
+
+    `outage`: the cause of an outage that begins with it; `handoff`: a human is asked for.
+    """
 
     state: str
     run_after: Moment | None = None
+    outage: Text | None = None
+    handoff: bool | None = None
 
 
 async def fail_turn(database: Database, asked: FailTurn) -> TurnFailed | Refusal:

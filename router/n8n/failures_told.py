@@ -1,0 +1,75 @@
+"""What a flow that sends by itself reports of its failure, judged. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from router.llm.provider import LlmAccountRefused, LlmMisconfigured, LlmRefused
+from router.n8n.flow_errors import failure_of
+from router.state.calls.turns import Cause
+
+FailureKind: TypeAlias = Literal[
+    "llm_rate_limited",
+    "llm_down",
+    "llm_refused",
+    "llm_empty",
+    "evolution_refused",
+    "evolution_away",
+    "not_on_whatsapp",
+    "flow_error",
+    "transient",
+    "permanent",
+]
+OF_THE_LINE: frozenset[Cause] = frozenset({"line_away", "send_failed"})
+"""Causes for which nothing else can be sent, either."""
+OF_THE_FLOW = frozenset({"flow_error", "transient", "permanent"})
+_HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
+"""The beginning of what is told of an LLM that refused this one request, and is not down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What `fail_turn` is told of it."""
+
+    kind: Literal["transient", "permanent", "away"]
+    cause: Cause
+    away: Literal["llm", "evolution"] | None = None
+
+
+_PLAIN: Mapping[str, Judged] = {
+    "evolution_refused": Judged("permanent", "send_failed"),
+    "not_on_whatsapp": Judged("permanent", "send_failed"),
+    "permanent": Judged("permanent", "flow_failed"),
+    # Nothing has left, and nobody is to blame: see fail_turn.
+    "evolution_away": Judged("away", "line_away", "evolution"),
+    "flow_error": Judged("transient", "flow_failed"),
+    "transient": Judged("transient", "flow_failed"),
+    # It has answered, even if without a word: it is not away.
+    "llm_empty": Judged("transient", "failed"),
+}
+
+
+def judge_failure(kind: FailureKind, error: str) -> Judged:
+    """Return what `fail_turn` is told of a failure.
+
+    A refused or empty account is away whatever the flow calls it: it is cured by others.
+    """
+    if (plain := _PLAIN.get(kind)) is not None:
+        return plain
+    known = failure_of(error, where=kind)
+    if isinstance(known, LlmAccountRefused):
+        return Judged("away", known.cause, "llm")
+    if kind == "llm_refused":
+        refused = isinstance(known, LlmRefused)
+        return Judged("permanent", "model_refused" if refused else "misconfigured")
+    if _HAS_ANSWERED.match(error):
+        return Judged("transient", "failed")
+    return Judged("away", "llm_away", "llm")
+
+
+def is_of_a_key(kind: FailureKind, error: str) -> bool:
+    """Whether the LLM takes neither the key nor the model of the flow's credential."""
+    if kind != "llm_refused":
+        return False
+    return isinstance(failure_of(error, where=kind), LlmMisconfigured | LlmAccountRefused)

@@ -1,0 +1,363 @@
+"""What gets no answer is told: an outage as one, with its count and its end. The state's part."""
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from router.notices.outages import ONE_BY_ONE, WHY
+from router.state.calls.turns import Cause
+from tests.state.conversation import Conversation, Json, held
+from tests.state.test_notices import STAFF, claim, claim_one, token
+
+SCHEMA = Path(__file__).parents[2] / "database" / "schema"
+SORRY = "Um momento, já chamamos alguém."
+EMPTY: dict[str, Any] = {
+    "kind": "away",
+    "away": "llm",
+    "cause": "account_empty",
+    "answer_within_minutes": 60,
+}
+
+
+async def write(talk: Conversation, who: int, text: str = "Abrem amanhã?") -> None:
+    await talk.ingest(talk.message(text, jids=[f"55119555500{who:02}@s.whatsapp.net"]))
+
+
+async def fail_all(talk: Conversation, **how: Any) -> list[Json]:
+    await talk.travel(minutes=1)
+    turns = await talk.claim(limit=20)
+    return [await talk.fail(turn, **(EMPTY | how)) for turn in turns]
+
+
+async def told(talk: Conversation, **more: Any) -> list[Json]:
+    """Have every notice that is due told, and return them."""
+    notices = await claim(talk)
+    for notice in notices:
+        await talk.database.call(
+            "finish_notice", {**token(notice), "handler": "fallback", "url_told": True, **more}
+        )
+    return notices
+
+
+async def works(talk: Conversation) -> None:
+    """The LLM gives a reply to somebody."""
+    await write(talk, 99, "oi")
+    await talk.travel(minutes=1)
+    turns = await talk.claim(limit=20)
+    for turn in turns:
+        if turn["tenant"]["instance_name"] == "shop":
+            await says(talk, turn, "Olá!")
+            await talk.database.call("finish_turn", held(turn))
+
+
+async def says(talk: Conversation, turn: Json, *parts: str) -> None:
+    made = {"parts": list(parts), "handler": "fallback", "provider": "anthropic"}
+    assert (await talk.database.call("save_reply", {**held(turn), **made}))["ok"]
+
+
+async def claim_late(talk: Conversation) -> None:
+    """Claim as a router does that ends what is too old."""
+    asked: Json = {"limit": 10, "lease_seconds": 60, "max_attempts": 5, "history_limit": 5}
+    asked |= {"worker": "test", "answer_within_minutes": 60}
+    assert (await talk.database.call("claim_turns", asked))["too_old"]
+
+
+def outages(notice: Json) -> list[Json]:
+    found: list[Json] = notice["facts"]["outages"]
+    return found
+
+
+async def test_an_outage_is_told_once_with_a_count_and_its_end(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    for who in range(3):
+        await write(talk, who)
+    answers = await fail_all(talk)
+    assert [answer.get("outage") for answer in answers] == ["account_empty", None, None]
+    (notice,) = await told(talk)
+    assert (notice["kind"], notice["number"]) == ("unanswered", STAFF)
+    (outage,) = outages(notice)
+    assert (outage["cause"], outage["turns"], outage["unanswered"]) == ("account_empty", 3, 0)
+    assert outage["has_own_key"] is False
+    await fail_all(talk)
+    await fail_all(talk)
+    assert await told(talk) == []  # it goes on
+
+    await works(talk)
+    assert await told(talk) == []  # it may prove not to last
+    await talk.travel(minutes=2)
+    (notice,) = await told(talk)
+    assert notice["kind"] == "answered_again"
+    (outage,) = outages(notice)
+    assert (outage["turns"], outage["unanswered"]) == (3, 0)
+    assert outage["ended_at"] is not None
+
+
+async def test_a_second_outage_is_told_again(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk)
+    await told(talk)
+    await works(talk)
+    await talk.travel(minutes=5)
+    await told(talk)
+    await write(talk, 2)
+    (answer,) = await fail_all(talk)
+    assert answer["outage"] == "account_empty"
+    (notice,) = await told(talk)
+    assert notice["kind"] == "unanswered"
+    assert [outage["turns"] for outage in outages(notice)] == [1]
+
+
+async def test_one_that_is_back_within_two_minutes_goes_on(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk)
+    await told(talk)
+    await works(talk)
+    await write(talk, 2)
+    (answer,) = await fail_all(talk)
+    assert "outage" not in answer
+    await talk.travel(minutes=5)
+    assert await told(talk) == []
+    assert await talk.value("select count(*) from outages where ended_at is null") == 1
+
+
+async def test_what_is_over_before_it_is_told_is_not_told(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk, cause="llm_away")
+    assert await told(talk) == []  # not within five minutes
+    await works(talk)
+    await talk.travel(minutes=30)
+    assert await told(talk) == []
+    assert await talk.value("select reason from notices") == "recovered"
+
+
+async def test_an_llm_that_is_away_for_long_is_told(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk, cause="llm_away")
+    await talk.travel(minutes=5)
+    (notice,) = await told(talk)
+    assert [outage["cause"] for outage in outages(notice)] == ["llm_away"]
+
+
+async def test_two_causes_are_told_in_one(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    for who in (1, 2):
+        await write(talk, who)
+    await talk.travel(minutes=1)
+    one, two = await talk.claim(limit=20)
+    await talk.fail(one, **EMPTY)
+    await talk.fail(two, kind="permanent", cause="misconfigured")
+    (notice,) = await told(talk)
+    assert {each["cause"]: each["unanswered"] for each in outages(notice)} == {
+        "account_empty": 0,
+        "misconfigured": 1,
+    }
+
+
+async def test_each_tenant_is_told_of_its_own(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await talk.open_shop("bakery", llm_api_key="sealed")
+    await talk.set_rule("notify_number", STAFF, "bakery")
+    await write(talk, 1)
+    await talk.ingest(talk.message("oi", jids=["5511955550002@s.whatsapp.net"], instance="bakery"))
+    await fail_all(talk)
+    notices = await told(talk)
+    own = {each["instance_name"]: outages(each)[0]["has_own_key"] for each in notices}
+    assert own == {"shop": False, "bakery": True}
+    counted = await talk.database.call("count_outages", {})
+    assert counted == {"causes": [{"cause": "account_empty", "tenants": 2, "deployments": 1}]}
+    await works(talk)  # the shop's, with the deployment's key
+    open_of = "select t.instance_name from outages as o join tenants as t on t.id = o.tenant_id"
+    assert await talk.value(f"{open_of} where o.ended_at is null") == "bakery"
+
+
+async def test_the_deployments_key_is_back_for_all_who_use_it(talk: Conversation):
+    await talk.open_shop("bakery")
+    await write(talk, 1)
+    await talk.ingest(talk.message("oi", jids=["5511955550002@s.whatsapp.net"], instance="bakery"))
+    await fail_all(talk)
+    assert await talk.value("select count(*) from outages where ended_at is null") == 2
+    await works(talk)
+    assert await talk.value("select count(*) from outages where ended_at is null") == 0
+
+
+async def test_what_waited_too_long_counts_as_unanswered(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk)
+    await told(talk)
+    await talk.travel(minutes=90)
+    await claim_late(talk)
+    assert await talk.turn_states() == ["dead"]
+    await works(talk)
+    await talk.travel(minutes=2)
+    (notice,) = await told(talk)
+    assert [each["unanswered"] for each in outages(notice)] == [1]
+
+
+async def test_what_nobody_came_to_is_told_too(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await talk.travel(minutes=90)
+    await claim_late(talk)
+    (notice,) = await told(talk)
+    assert [each["cause"] for each in outages(notice)] == ["too_late"]
+
+
+async def test_a_question_that_fails_is_handed_to_a_human(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await talk.maria_writes("oi")
+    answer = await talk.fail(await talk.claim_one(), kind="permanent", cause="failed")
+    assert answer == {"state": "dead", "handoff": True}
+    assert (await talk.session())["is_paused"]
+    assert (await claim_one(talk))["kind"] == "handoff"
+
+
+async def test_a_router_that_says_no_cause_is_served_as_before(talk: Conversation):
+    await talk.maria_writes("oi")
+    assert await talk.fail(await talk.claim_one(), kind="permanent") == {"state": "dead"}
+    assert not (await talk.session())["is_paused"]
+    assert await claim(talk) == []
+
+
+async def test_a_used_up_budget_is_told_and_ends_with_the_next_reply(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await talk.set_rule("daily_turns", 0)
+    for who in (1, 2):
+        await write(talk, who)
+    await talk.travel(minutes=1)
+    for turn in await talk.claim(limit=20):
+        asked = {**held(turn), "tokens": 10, "policy": {}}
+        assert (await talk.database.call("reserve_budget", asked))["refused"] == "budget"
+    (notice,) = await told(talk)
+    assert [(o["cause"], o["unanswered"]) for o in outages(notice)] == [("budget", 2)]
+
+
+async def begin_fallback(
+    talk: Conversation, turn: Json, cause: str = "account_empty", kind: str = "away"
+) -> Json:
+    asked = {**held(turn), "cause": cause, "error": "402", "body": SORRY, "lease_seconds": 60}
+    asked |= {"kind_of_failure": kind, "max_attempts": 5}
+    return await talk.database.call("begin_fallback_send", asked)
+
+
+async def test_the_contact_is_sent_the_fallback_message_once_an_outage(talk: Conversation):
+    await talk.maria_writes("Abrem amanhã?")
+    turn = await talk.claim_one()
+    begun = await begin_fallback(talk, turn)
+    assert begun["ok"]
+    await talk.fail(turn, **EMPTY)
+    await talk.travel(minutes=2)
+    turn = await talk.claim_one()
+    assert (await begin_fallback(talk, turn))["refused"] == "told"
+    assert turn["history"][-1]["body"] == "Abrem amanhã?"  # it still has no answer
+    await says(talk, turn, "Abrimos!")  # it works: the outage is over
+    await talk.begin(turn, "Abrimos!")
+    await talk.travel(minutes=10)
+    await talk.maria_writes("E domingo?")
+    # The earlier turn is still being sent, and the contact's next one is another outage's.
+    assert await talk.value("select count(*) from outages where ended_at is null") == 0
+
+
+async def test_its_echo_is_ours_before_and_after_the_answer_to_it(talk: Conversation):
+    await talk.maria_writes("Abrem amanhã?")
+    turn = await talk.claim_one()
+    begun = await begin_fallback(talk, turn)
+    (outcome,) = await talk.ingest(talk.message(SORRY, from_me=True, wa_id="3EB0EARLY"))
+    assert outcome["decision"] != "takeover", outcome
+    assert not (await talk.session())["is_paused"]
+    sent = {"tenant_id": turn["tenant"]["tenant_id"], "message_id": begun["message_id"]}
+    await talk.database.call("finish_send", {**sent, "wa_id": "3EB0EARLY", "jid": None})
+    await talk.ingest(talk.message(SORRY, from_me=True, wa_id="3EB0EARLY"))
+    assert not (await talk.session())["is_paused"]
+    assert await talk.turn_states() == ["running"]
+
+
+async def test_nothing_is_said_where_a_human_is(talk: Conversation):
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await talk.owner_writes("Deixa comigo")
+    assert "refused" in await begin_fallback(talk, turn)
+
+
+async def test_nothing_is_said_of_what_may_pass_in_a_moment(talk: Conversation):
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    assert (await begin_fallback(talk, turn, "llm_away"))["refused"] == "not_now"
+    assert (await begin_fallback(talk, turn, "crashed"))["refused"] == "not_now"
+    assert (await begin_fallback(talk, turn, "failed", "transient"))["refused"] == "not_now"
+
+
+async def test_every_cause_has_its_line_and_its_words(talk: Conversation):
+    lines = {row["cause"]: row for row in await talk.sql("select * from hybridflow.endings()")}
+    causes = set(_words(Cause))
+    assert causes <= lines.keys()
+    assert {name for name, line in lines.items() if line["is_told"]} == WHY.keys()
+    for name, line in lines.items():
+        assert line["is_told"] or line["hands_off"] or name == "given_up", name
+        assert (line["about"] is None) is (line["lasts"] is not None), name
+    grouped = {name for name, line in lines.items() if line["is_told"] and line["about"] is None}
+    assert grouped == ONE_BY_ONE
+
+
+def _words(alias: Any) -> set[str]:
+    found: set[str] = set()
+    for each in get_args(alias):
+        found |= {each} if isinstance(each, str) else _words(each)
+    return found
+
+
+MEANT = {
+    # Somebody wanted it so, or something else answers.
+    "paused": "a human, a pause or a handoff stopped it",
+    "no_ai": "the label no-ai",
+    "merged": "another turn answers its messages",
+    "late": "an earlier reply to the same messages arrived after all",
+    "handoff": "it was handed off, and the handoff tells so",
+    "deleted": "the contact deleted all that it would answer",
+    "takeover": "a human wrote",
+    "delivered": "what WhatsApp had said that it did not deliver arrived after all",
+}
+TOLD = {
+    "budget": "budget",
+    "reply_refused": "reply_refused",
+    "flow_failed": "half_said",
+    "flow_died": "half_said",
+    "too_old": "too_late",
+    "in_doubt": "in_doubt",
+}
+
+
+def reasons_in_the_schema() -> set[str]:
+    """Every word with which SQL ends a turn."""
+    source = "\n".join(path.read_text() for path in sorted(SCHEMA.glob("*.sql")))
+    call = r"(?<!function )hybridflow\.(?:close_turn|stop_turn|cancel_turns)"
+    arguments = r"\(((?:[^();]|\([^();]*\))*),\s*'(\w+)'\s*\)"
+    found = {word for _, word in re.findall(call + arguments, source)}
+    found |= set(re.findall(r"set state = '(?:dead|sent)'[^;]*?reason = '(\w+)'", source))
+    return found - {"sent", "cancelled", "dead"}
+
+
+async def test_every_reason_for_which_a_turn_ends_is_meant_or_told(talk: Conversation):
+    assert reasons_in_the_schema() == MEANT.keys() | TOLD.keys()
+    lines = {row["cause"] for row in await talk.sql("select cause from hybridflow.endings()")}
+    assert set(TOLD.values()) <= lines
+
+
+@pytest.mark.parametrize("notices", [1, 3])
+async def test_the_state_counts_no_more_than_a_thousand(talk: Conversation, notices: int):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk)
+    await talk.sql(
+        "insert into turns (tenant_id, session_id, state, run_after, debounce_until, outage_id)"
+        " select tenant_id, session_id, 'dead', run_after, run_after, outage_id from turns,"
+        f" generate_series(1, {notices * 700})"
+    )
+    (notice,) = await claim(talk)
+    assert outages(notice)[0]["turns"] == min(notices * 700 + 1, 1000)
