@@ -144,6 +144,7 @@ begin
                 ('forget_identities', 'ii', array['p_session_id', 'p_kept']::text[], array['bigint', 'text[]']::text[], 0, false, 'void'),
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('has_waiting_handoff', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
@@ -172,6 +173,9 @@ begin
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('tell_customer_of_wait', 'ii', array['p_handoff', 'p_say']::text[], array['public.handoffs', 'text']::text[], 0, false, 'bigint'),
+                ('handoff_json', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'jsonb'),
+                ('open_handoff_json', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -415,11 +419,15 @@ begin
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
                 ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
+                ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
+                ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
+                ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -1037,7 +1045,15 @@ constraint tenants_thanks_reaction_check check (
     length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
 ),
 add column if not exists voice_replies text not null default 'never'
-constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
+add column if not exists mark_as_read boolean not null default true,
+add column if not exists handoff_remind_minutes numeric not null default 15
+constraint tenants_handoff_remind_minutes_check check (handoff_remind_minutes between 1 and 1440),
+add column if not exists handoff_untaken text not null default 'return'
+constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
+add column if not exists notify_number_next text
+constraint tenants_notify_number_next_check
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1454,7 +1470,8 @@ create table if not exists public.handoffs (
     step integer not null default 0,
     step_at timestamptz not null default now(),
     next_at timestamptz,
-    line_turn_id bigint references public.turns (id) on delete set null
+    line_turn_id bigint references public.turns (id) on delete set null,
+    is_quiet boolean not null default false
 );
 
 comment on table public.handoffs is
@@ -1473,6 +1490,7 @@ comment on column public.handoffs.step is
 ' customer told (3).';
 comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
 comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -1481,6 +1499,7 @@ where state = 'waiting';
 create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
 create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
 create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_state on public.handoffs (tenant_id, state, id desc);
 create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
 create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
 where line_turn_id is not null;
@@ -2219,18 +2238,29 @@ as $$
     end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- No reason for it shortens what another one asks for.
+-- Whether the AI wants a human in the session, and none has come.
+create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
+-- waits: see press_handoff). No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
 returns timestamptz
 language sql
-immutable
+stable
 set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
+        when hybridflow.has_waiting_handoff(p_session.id) then null
         else greatest(
             p_session.paused_until,
             greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
@@ -2412,6 +2442,8 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+            -- That nobody has come yet is no answer.
+            and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
     answering as materialized (
@@ -2732,6 +2764,7 @@ begin
         cross join lateral (
             select s.id from public.sessions as s
             where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and not hybridflow.has_waiting_handoff(s.id)
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
@@ -2885,9 +2918,9 @@ as $$
 $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
--- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
--- does. What the session was about to say is for the caller to cancel.
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
+-- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
+-- one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -2907,12 +2940,16 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
         left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
-        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now,
+        v_now + hybridflow.seconds(60 * (
+            select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
+        )),
+        coalesce((p ->> 'is_quiet')::boolean, false)
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -3089,6 +3126,198 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+end
+$$;
+
+-- look_at_handoffs({limit})
+-- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
+-- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
+-- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
+-- wrote last.
+create or replace function public.look_at_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.require_keys('look_at_handoffs', p, '{limit}');
+    return jsonb_build_object('now', hybridflow.clock(), 'handoffs', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'handoff_id', d.id, 'step', d.step, 'step_at', d.step_at,
+            'minutes', t.handoff_remind_minutes, 'timezone', t.timezone, 'opening_hours', t.opening_hours,
+            'jids', (
+                select coalesce(jsonb_agg(i.jid), '[]') from public.session_identities as i
+                where i.session_id = d.session_id
+            ),
+            'wrote', (
+                select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                    select m.body from public.messages as m
+                    where m.session_id = d.session_id and not m.from_me and m.kind = 'text'
+                    order by m.sent_at desc, m.id desc limit 3
+                ) as l
+            )
+        ) order by d.next_at, d.id), '[]')
+        from (
+            select h.* from public.handoffs as h
+            where h.state = 'waiting' and h.next_at is not null and h.next_at <= hybridflow.clock()
+            order by h.next_at limit (p ->> 'limit')::integer
+        ) as d
+        inner join public.tenants as t on t.id = d.tenant_id
+    ));
+end
+$$;
+
+-- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn_id bigint;
+begin
+    if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
+        select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
+    ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
+        return null;  -- what tells of the handoff itself is still on its way
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (
+        p_handoff.tenant_id, p_handoff.session_id, v_now, v_now,
+        jsonb_build_array(jsonb_build_object('line', p_handoff.id, 'text', p_say)), 'fallback'
+    )
+    returning id into v_turn_id;
+    update public.handoffs set line_turn_id = v_turn_id where id = p_handoff.id;
+    return v_turn_id;
+end
+$$;
+
+-- press_handoff({handoff_id, step, say, due_at?, policy})
+-- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
+-- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
+-- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
+-- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
+-- that is to be answered now.
+create or replace function public.press_handoff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_handoff public.handoffs;
+    v_tenant public.tenants;
+    v_step integer;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('press_handoff', p, '{handoff_id,step,say,policy}');
+    select s.* into v_session from public.sessions as s
+    where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
+    for update;
+    select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
+    if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
+        or v_handoff.session_id is distinct from v_session.id
+    then
+        return '{"did": null}';
+    elsif p ->> 'due_at' is not null then
+        update public.handoffs set next_at = (p ->> 'due_at')::timestamptz where id = v_handoff.id;
+        return '{"did": null}';
+    end if;
+    select * into v_tenant from public.tenants where id = v_handoff.tenant_id;
+    v_step := case
+        when v_handoff.step = 0 and v_tenant.is_active then 1
+        when v_handoff.step <= 1 and v_tenant.notify_number_next is not null and v_tenant.is_active then 2
+        when v_handoff.step <= 2 and not v_handoff.is_quiet and v_tenant.is_active then 3
+        else 4
+    end;
+    update public.handoffs
+    set step = v_step, step_at = v_now,
+        next_at = case when v_step < 4 then v_now + hybridflow.seconds(60 * v_tenant.handoff_remind_minutes) end
+    where id = v_handoff.id;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_step < 3 then
+        perform hybridflow.notice_untaken(v_handoff, v_session, v_step = 2);
+    elsif v_step = 3 then
+        v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
+    elsif v_tenant.handoff_untaken = 'wait' then
+        return '{"did": "waits"}';
+    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+        -- Somebody paused it besides, and that lasts.
+        update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+    else
+        perform hybridflow.end_pause(v_session.id, 'cron');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('turn_id', v_turn_id)) || jsonb_build_object(
+        'did', (array['reminded', 'told_next', 'told_customer', 'returned'])[v_step]
+    );
+end
+$$;
+
+-- A handoff as the API shows it.
+create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+        || jsonb_build_object(
+            'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
+            'told_customer', p_handoff.line_turn_id is not null
+        )
+$$;
+
+-- The handoff of the session that is not over, if it has one.
+create or replace function hybridflow.open_handoff_json(p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.handoff_json(h) from public.handoffs as h
+    where h.session_id = p_session_id and h.ended_at is null
+    order by h.id desc limit 1
+$$;
+
+-- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
+-- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
+-- those alone. PT404: not this tenant's.
+create or replace function public.list_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('handoffs', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_handoffs', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', hybridflow.handoff_json(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select h.* from public.handoffs as h
+        where h.tenant_id = v_tenant_id and h.id < v_before
+            and (v_session_id is null or h.session_id = v_session_id)
+            and (v_state is null or h.state = v_state)
+        order by h.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('handoffs', v_rows, v_limit);
 end
 $$;
 
@@ -3530,7 +3759,7 @@ as $$
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
-            'fallback_message', t.fallback_message,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
             'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
@@ -6269,9 +6498,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.pause_for_human(
-        p_session, 'two bots seem to talk to each other: the same again and again', null
-    );
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.begin_handoff(p_session, null, jsonb_build_object(
+        'reason', 'other', 'why', 'two bots seem to talk to each other: the same again and again',
+        'is_quiet', true
+    ));
 end
 $$;
 
@@ -7513,12 +7744,12 @@ stable
 set search_path = ''
 as $$
 begin
-    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+    if p_event -> 'quoted' ->> 'wa_id' is null then
         return false;
     end if;
     return exists (
         select from jsonb_array_elements_text(p_event -> 'jids') as j
-        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        where j.value = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7542,7 +7773,7 @@ begin
         select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
         inner join public.session_identities as i on i.session_id = m.session_id
         where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -8822,6 +9053,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_turn public.turns;
     v_refused jsonb;
     v_most integer;
@@ -8851,7 +9083,7 @@ begin
             where l.session_id = v_turn.session_id and not l.from_me
             order by l.sent_at desc, l.id desc limit 100
         ) as m
-        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures_until > v_now
         cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
         where m.deleted_at is null
     ) as r;
@@ -9060,7 +9292,8 @@ as $$
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
-        )
+        ),
+        'handoff', hybridflow.open_handoff_json(s.id)
     ) || case when p_policy is null then '{}' else jsonb_build_object(
         'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
     ) end
@@ -9878,7 +10111,8 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
+        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9941,7 +10175,8 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
+        'mark_as_read'
     ]::text[]
 $$;
 
@@ -10057,6 +10292,12 @@ as $$
             then 'thanks_reaction must be an emoji'
         when 'tenants_voice_replies_check'
             then 'voice_replies must be never or mirror or always'
+        when 'tenants_handoff_remind_minutes_check'
+            then 'handoff_remind_minutes must be from 1 to 1440'
+        when 'tenants_handoff_untaken_check'
+            then 'handoff_untaken must be return or wait'
+        when 'tenants_notify_number_next_check'
+            then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -10097,7 +10338,10 @@ begin
         speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
+        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
+        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -10240,6 +10484,19 @@ comment on column public.tenants.thanks_reaction is
 comment on column public.tenants.voice_replies is
 'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
 'customer sent a voice message (mirror), or always';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
+comment on column public.tenants.handoff_remind_minutes is
+'After so many minutes in which it is open, people are told again of a handoff that nobody '
+'took; after as many more the next number is told, then the customer, and then '
+'handoff_untaken holds';
+comment on column public.tenants.handoff_untaken is
+'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
+'the conversation waits for a human (wait)';
+comment on column public.tenants.notify_number_next is
+'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
+'comes from there';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10493,6 +10750,7 @@ declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
     v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
     return hybridflow.store_settings(v_new);
 end
 $$;
@@ -11404,6 +11662,7 @@ as $$
     ('get_session', 'viewer', false, '{}'),
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
     ('follow_tenant', 'viewer', false, '{}'),
@@ -12558,11 +12817,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
--- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
--- judgement by that;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
+-- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
+-- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
+-- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -12610,7 +12869,13 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message
+        'fallback_message', t.fallback_message, 'unread', case
+            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+                select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
+            )
+            else '[]'
+        end
     )
     into v_result
     from public.sessions as s
@@ -13176,7 +13441,7 @@ as $$
     ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
-    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, false, true, 'never'),
     ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
@@ -13342,7 +13607,10 @@ set search_path = ''
 as $$
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
-        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
         return jsonb_build_object('outage', p_cause);
@@ -13469,10 +13737,7 @@ begin
     select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
     if v_how.cause is null or (
         p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
-    ) or (v_how.cause = 'model_refused' and exists (
-        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
-        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
-    )) then
+    ) then
         return '{"refused": "not_now"}';
     elsif v_how.is_told then
         v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
@@ -13560,6 +13825,16 @@ as $$
     end
 $$;
 
+-- The JID of a number that people are told at; null where it is.
+create or replace function hybridflow.notified_jid(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
+$$;
+
 -- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
@@ -13567,13 +13842,21 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
-        else p_tenant.notify_number || '@s.whatsapp.net'
-    end
+    select hybridflow.notified_jid(p_tenant.notify_number)
 $$;
 
--- Whether the session is the one with the staff, whichever way their number was typed.
+-- Every spelling of the numbers at which the tenant's staff are told.
+create or replace function hybridflow.staff_jids(p_tenant public.tenants)
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
+        || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether the session is one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -13583,8 +13866,18 @@ as $$
     select exists (
         select from public.session_identities as i
         where i.tenant_id = p_tenant.id and i.session_id = p_session_id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     )
+$$;
+
+-- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
@@ -13631,6 +13924,29 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- Nobody has taken a handoff: the people are told again, or (p_to_next) the next number is told.
+create or replace function hybridflow.notice_untaken(
+    p_handoff public.handoffs, p_session public.sessions, p_to_next boolean
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'jid', coalesce(p_session.phone_jid, p_session.lid),
+            'contact_name', p_session.contact_name,
+            'waited_minutes', floor(extract(epoch from hybridflow.clock() - p_handoff.created_at) / 60),
+            'words', case when p_handoff.words = 'not_said' then 'not_said' end,
+            'to_next', case when p_to_next then true end
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
@@ -13801,7 +14117,7 @@ as $$
         'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
             when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
-                then t.notify_number
+                then hybridflow.notice_number(p_notice, t)
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
@@ -13944,11 +14260,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
--- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
+-- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
--- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
+-- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
+-- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
+-- own_max, sitting, own_times) is as of claim_turns. Never waits.
 -- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
@@ -13968,8 +14286,13 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_kinds text[];
 begin
     perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_kinds := case
+        when p ->> 'kinds' is null then '{handoff,connection_lost,qr_waiting,undelivered}'
+        else array(select jsonb_array_elements_text(p -> 'kinds'))
+    end;
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -13981,7 +14304,7 @@ begin
         select n.id
         from unnest(v_offered) with ordinality as f (id, place)
         inner join public.notices as n on n.id = f.id
-        where n.state = 'pending' and n.next_at <= v_now
+        where n.state = 'pending' and n.next_at <= v_now and n.kind = any(v_kinds)
         order by f.place limit v_limit for update of n skip locked
     );
     update public.notices
@@ -14015,7 +14338,8 @@ begin
         'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
         or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
         'next_due_at', case
-            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered))
+                then v_now + case when p ->> 'kinds' is null then interval '5 seconds' else '0' end
             else (
                 select n.next_at from public.notices as n
                 where n.waiting and n.next_at is not null and n.next_at > v_now
@@ -14082,22 +14406,26 @@ declare
     v_message public.messages;
     v_held record;
     v_refused jsonb;
+    v_number text;
+    v_jid text;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_number := hybridflow.notice_number(v_notice, v_tenant);
+    v_jid := hybridflow.notified_jid(v_number);
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
-        when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
+        when v_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(v_jid)) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
-        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
+        case when v_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);
     v_notice := v_held.notice;
@@ -14106,7 +14434,7 @@ begin
     elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', v_jid,
             'body', v_message.body
         );
     elsif v_notice.lease_until <= v_now then
@@ -14119,7 +14447,7 @@ begin
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
@@ -17850,7 +18178,8 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
-        'find_turn', 'tell_turn',
+        'find_turn', 'tell_turn', 'look_at_handoffs', 'press_handoff',
+        'list_handoffs',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'set_file', 'list_files', 'remove_file', 'read_file',
         'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
@@ -17927,7 +18256,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '6f48356a5886cedc40240ba6398c9967bba1d6d7efdc7eb4a1dfca065bc1d489')
+    ('20261126145950', 'v0_3_0', '707dc9a584d968f9f6953e771a1c9ad08593827992e9093976eef3deea720454')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -155,6 +155,7 @@ def _for_flows(
         outbox=workers.sending.outbox,
         guard=workers.guard,
         presence=workers.presence,
+        courtesy=workers.courtesy,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
         received=ReceivedMedia(
             outside.entrances.turns, outside.evolution, settings.max_media_bytes

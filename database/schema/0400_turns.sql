@@ -434,7 +434,7 @@ as $$
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
-            'fallback_message', t.fallback_message,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
             'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(

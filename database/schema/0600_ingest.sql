@@ -947,12 +947,12 @@ stable
 set search_path = ''
 as $$
 begin
-    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+    if p_event -> 'quoted' ->> 'wa_id' is null then
         return false;
     end if;
     return exists (
         select from jsonb_array_elements_text(p_event -> 'jids') as j
-        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        where j.value = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -976,7 +976,7 @@ begin
         select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
         inner join public.session_identities as i on i.session_id = m.session_id
         where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;

@@ -1,5 +1,7 @@
 """Where the AI cannot answer, the business is told, once, and the customer where it wants so."""
 
+import pytest
+
 from loopback.evolution import Customer
 from loopback.replies import Reply
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
@@ -77,7 +79,7 @@ async def test_what_the_model_declines_is_handed_to_a_human_and_the_customer_tol
     await stage.maria.answered()
     await staff.answered()
     (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["reason"]) == ("cancelled", "reply_refused")
+    assert (turn["state"], turn["reason"]) == ("sent", "handoff")
     assert stage.maria.replies == [SORRY]
     assert staff.replies == ["Maria (5511955550001) needs a person: the AI declines to answer"]
     # By the AI, and not by the owner: the echo of it is ours.
@@ -120,3 +122,18 @@ async def test_who_takes_over_in_an_outage_hears_nothing_more_of_us(stage: Stage
     gate.open()
     await stage.turns_end()
     assert SORRY not in stage.maria.replies
+
+
+@pytest.mark.parametrize("marks", [True, False])
+async def test_messages_are_read_when_there_is_a_reply(stage: Stage, marks: bool):
+    """Case 07: not where nobody answers, and not where the tenant does not want it."""
+    await stage.change(mark_as_read=marks)
+    stage.llm.fail(stage.llm.no_credit(), times=None)
+    await stage.maria.writes("Oi?")
+    await stage.until(WAITING, bool)
+    assert stage.shop.calls("markMessageAsRead") == []
+    stage.llm.heal()
+    await stage.time_passes(minutes=2)
+    await stage.maria.answered()
+    await stage.turns_end()
+    assert bool(stage.shop.calls("markMessageAsRead")) is marks

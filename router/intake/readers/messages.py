@@ -81,8 +81,7 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
     event["sent_at"] = as_time(data.get("messageTimestamp"))
     if reading is not None:
         event |= _what_for(reading, wa_id, from_me=from_me)
-    if reading is not None and not from_me:
-        event |= _carried(data, reading)
+        event |= {} if from_me else _carried(data, reading)
     if from_me and said["quoted"] and is_of_own_lid(envelope, key):
         event["own_lid"] = True
     chat = "self" if is_to_self else jids[0]
