@@ -17767,8 +17767,8 @@ select hybridflow.apply_grants(
         'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
         'read_pictures',
         'finish_notice_send', 'fail_notice_send',
-        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
-        'settle_relay',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
+        'begin_word_send', 'obey_staff', 'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -17853,7 +17853,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '1db2870787020cb687280e68e3269b9bcc533dd521a4662f508eed9888cf31a3')
+    ('20261126145950', 'v0_3_0', 'de487717a5e3a3fef9fabd47e6d5627eafc4eea77545eba4fe55488da1b3b77f')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
