@@ -102,6 +102,8 @@ def _services(
             hashes=workers.hashes,
             ingester=workers.intake.ingester,
             rejections=Rejections(),
+            database=entrances.webhooks,
+            media_came=None if workers.understander is None else workers.understander.wake,
         ),
         api=ApiServices(
             settings=settings,
@@ -153,6 +155,7 @@ def _for_flows(
         outbox=workers.sending.outbox,
         guard=workers.guard,
         presence=workers.presence,
+        courtesy=workers.courtesy,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
         received=ReceivedMedia(
             outside.entrances.turns, outside.evolution, settings.max_media_bytes

@@ -40,7 +40,10 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
-alter table public.turns add column if not exists execution_url text;
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
 'Where people see the execution in n8n''s editor; null where its workflow is not known.';
 alter table public.turn_attempts

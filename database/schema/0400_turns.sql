@@ -434,7 +434,7 @@ as $$
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
-            'fallback_message', t.fallback_message,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
             'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
@@ -1303,9 +1303,9 @@ $$;
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named in
--- its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow has
--- sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
+-- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
+-- has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql

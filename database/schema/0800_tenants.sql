@@ -242,6 +242,7 @@ declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
     v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
     return hybridflow.store_settings(v_new);
 end
 $$;
@@ -534,8 +535,8 @@ $$;
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, last_event_at, probe_arrived}. PT404: there is
--- none.
+-- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
+-- are those for which its customers get no answer now (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -556,6 +557,12 @@ begin
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
         'undelivered', hybridflow.failures_json(v_tenant.id),
+        'outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.about is not null
+                and o.last_at > hybridflow.clock() - interval '1 day'
+        ),
         'last_event_at', (
             select e.processed_at from public.processed_events as e
             where e.tenant_id = v_tenant.id and e.event not in ('hybridflow.test', 'gap_repair')

@@ -141,6 +141,7 @@ as $$
     ('get_session', 'viewer', false, '{}'),
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
     ('follow_tenant', 'viewer', false, '{}'),

@@ -198,11 +198,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
--- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
--- judgement by that;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
+-- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
+-- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
+-- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -250,7 +250,13 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message
+        'fallback_message', t.fallback_message, 'unread', case
+            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+                select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
+            )
+            else '[]'
+        end
     )
     into v_result
     from public.sessions as s

@@ -44,6 +44,7 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(

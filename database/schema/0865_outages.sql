@@ -35,7 +35,7 @@ as $$
     ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
-    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, false, true, 'never'),
     ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
@@ -201,7 +201,10 @@ set search_path = ''
 as $$
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
-        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
         return jsonb_build_object('outage', p_cause);
@@ -328,10 +331,7 @@ begin
     select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
     if v_how.cause is null or (
         p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
-    ) or (v_how.cause = 'model_refused' and exists (
-        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
-        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
-    )) then
+    ) then
         return '{"refused": "not_now"}';
     elsif v_how.is_told then
         v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');

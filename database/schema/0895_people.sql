@@ -391,9 +391,9 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
-            inner join public.media_jobs as j on j.message_id = m.id
+            cross join lateral (select k.* from public.media_jobs as k where k.message_id = m.id offset 0) as j
             where m.session_id = any(p_session_ids)
         ),
         'spending', (
@@ -727,12 +727,14 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
             ) order by f.id)
             into v_rows
             from (
                 select j.* from public.messages as m
-                inner join public.media_jobs as j on j.message_id = m.id
+                cross join lateral (
+                    select k.* from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then

@@ -19,6 +19,7 @@ from router.errors import DatabaseAway, NotFound, TooManyOfThese
 from router.evolution.bots import enabled_bots
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
+from router.notices.outages import why
 from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, TenantInstance, find_instance
@@ -108,6 +109,9 @@ class InstanceTest:
             found.warnings.append(f"the key of Evolution {fault}")
         if tenant.failures is not None:
             found.warnings.append(tenant.failures.warning(datetime.now(UTC)))
+        for outage in tenant.outages:
+            since = f"{outage.began_at:%Y-%m-%d %H:%M} UTC"
+            found.warnings.append(f"customers get no answer since {since}: {why(outage)}")
         return tenant
 
     async def _check_evolution(self, tenant: TenantInstance, found: _Findings) -> None:

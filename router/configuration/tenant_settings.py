@@ -267,7 +267,8 @@ class TenantSettings(BaseModel):
     fallback_message: Annotated[
         str | None,
         Setting(
-            about="In place of a refused reply; and once a day when a budget is used up",
+            about="In place of a refused reply; once a day when a budget is used up; and once in a"
+            " time in which the AI cannot answer",
             otherwise="nothing is said",
             must="have from 1 to 4096 characters",
         ),
@@ -564,6 +565,44 @@ class TenantSettings(BaseModel):
             " where the customer sent a voice message (mirror), or always",
             default="never",
             followed=True,
+        ),
+    ]
+    mark_as_read: Annotated[
+        bool,
+        Setting(
+            about="What a customer wrote is marked as read when the reply to it is there; false:"
+            " never. What nobody answers stays unread on the phone",
+            default=True,
+            followed=True,
+        ),
+    ]
+    handoff_remind_minutes: Annotated[
+        float,
+        Setting(
+            about="After so many minutes in which it is open, people are told again of a handoff"
+            " that nobody took; after as many more the next number is told, then the customer, and"
+            " then handoff_untaken holds",
+            default=15,
+            ge=1,
+            le=1440,
+        ),
+    ]
+    handoff_untaken: Annotated[
+        Literal["return", "wait"],
+        Setting(
+            about="What becomes of a handoff that nobody takes, after all that: the AI goes on"
+            " (return), or the conversation waits for a human (wait)",
+            default="return",
+        ),
+    ]
+    notify_number_next: Annotated[
+        str | None,
+        Setting(
+            about="Who else is told by WhatsApp of a handoff that nobody took; the AI answers"
+            " nothing that comes from there",
+            otherwise="nobody",
+            must="be a phone number with its country code, or the JID of a person or a group",
+            example="5511955558888",
         ),
     ]
     # Of what is not shown, or not to everybody: whether there is a value.

@@ -14,9 +14,10 @@ from router.configuration.settings import Settings
 from router.errors import StateError
 from router.http.part import part
 from router.http.services import given
+from router.http.unanswered import judge_outages
 from router.outbound.pools import TenantPools
 from router.sharing.at_once import Shared
-from router.state.calls.health import check_database, count_undelivered
+from router.state.calls.health import check_database, count_outages, count_undelivered
 from router.state.database import Database
 from router.state.schema_version import schema_advice, schema_fault
 from router.tenants.lost_servers import LostServers
@@ -100,6 +101,8 @@ async def _look(at: LookedAt) -> dict[str, Check]:
     }
     if checks["database"].status == "ok":
         checks["delivery"] = await _check_delivery(at.database)
+        if answers := await _check_answers(at.database):
+            checks["answers"] = answers
         if lost := await _lost_servers(at.lost_servers):
             checks["evolution_servers"] = lost
     if at.demo is not None:
@@ -139,6 +142,17 @@ async def _check_delivery(database: Database) -> Check:
         message=f"warning: WhatsApp does not deliver the replies of {who};"
         " GET /api/instances/{name}/test-webhook says more",
     )
+
+
+async def _check_answers(database: Database) -> Check | None:
+    """Return nothing where all is well."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            counted = await count_outages(database)
+    except (TimeoutError, StateError) as error:
+        return Check(status="ok", message=f"not known: {error!r}")
+    judged = judge_outages(counted.causes)
+    return None if judged is None else Check(status=judged.status, message=judged.message)
 
 
 async def _lost_servers(servers: LostServers) -> Check | None:

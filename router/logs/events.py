@@ -60,6 +60,7 @@ class Action(StrEnum):
     FLOW_FAILING = "flow_failing"  # so often in a row that turns do not go to it any more
     FLOW_WORKS = "flow_works"  # again: turns go to it
     # The people of the business
+    HANDOFF_UNTAKEN = "handoff_untaken"  # what was done about one that nobody took: `did`
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
     RELAYED = "relayed"  # what a human said through HybridFlow; `outcome` says what became of it

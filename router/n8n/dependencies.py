@@ -14,6 +14,7 @@ from router.n8n.received_media import ReceivedMedia
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
 from router.safety.guard import ReplyGuard
+from router.sending.courtesy import Courtesy
 from router.sending.outbox import Outbox
 from router.sending.presence import Presence
 from router.sharing.at_once import AtOnce
@@ -32,6 +33,7 @@ class FlowServices:
     outbox: Outbox
     guard: ReplyGuard
     presence: Presence
+    courtesy: Courtesy
     media: MediaSource
     received: ReceivedMedia
     media_bodies: Bodies

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from router.llm.provider import LlmAccountRefused, LlmMisconfigured, LlmRefused
-from router.n8n.flow_errors import failure_of
+from router.n8n.flow_errors import failure_of, kind_of
 from router.state.calls.turns import Cause
 
 FailureKind: TypeAlias = Literal[
@@ -61,7 +61,7 @@ def judge_failure(kind: FailureKind, error: str) -> Judged:
     if isinstance(known, LlmAccountRefused):
         return Judged("away", known.cause, "llm")
     if kind == "llm_refused":
-        refused = isinstance(known, LlmRefused)
+        refused = isinstance(known, LlmRefused) or kind_of(None, error) == "llm_refused"
         return Judged("permanent", "model_refused" if refused else "misconfigured")
     if _HAS_ANSWERED.match(error):
         return Judged("transient", "failed")

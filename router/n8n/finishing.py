@@ -90,18 +90,12 @@ async def fail(
     turn = await look_at_turn(services.database, LookAtTurn(**held))
     if isinstance(turn, Refusal):
         return turn
+    if judged.cause == "model_refused":
+        return await _decline(services, held, turn.fallback_message, told)
     if turn.fallback_message is not None and judged.cause not in OF_THE_LINE:
         failing = Failing(judged.kind, judged.cause, told, terms["max_attempts"])
         line = services.keys.line(turn)
         await say_fallback(services.outbox, held, line, turn.fallback_message, failing)
-    if judged.cause == "model_refused":
-        refused = RefuseReply(**held, rule=judged.cause, detail=told)
-        replaced = await refuse_reply(services.database, refused)
-        if isinstance(replaced, Refusal):
-            return replaced
-        services.wake_notices()
-        is_over = replaced.outcome == "handoff"
-        return TurnFailed(state="cancelled" if is_over else "pending", handoff=is_over or None)
     asked = FailTurn(
         **held,
         kind=judged.kind,
@@ -120,6 +114,18 @@ async def fail(
             )  # fmt: skip
         services.wake_notices()
     return answer
+
+
+async def _decline(
+    services: FlowServices, held: Held, words: str | None, told: str
+) -> TurnFailed | Refusal:
+    """The flow's model declines: that is as a reply which may not be sent."""
+    asked = RefuseReply(**held, rule="model_refused", detail=told, say=words)
+    replaced = await refuse_reply(services.database, asked)
+    if isinstance(replaced, Refusal):
+        return replaced
+    services.wake_notices()
+    return TurnFailed(state="cancelled" if words is None else "pending", handoff=True)
 
 
 def patience(settings: Settings) -> Patience:

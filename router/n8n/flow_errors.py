@@ -83,7 +83,7 @@ _SAID: tuple[tuple[Kind, str], ...] = (
         ),
     ),
 )
-_PLAIN = 5  # of these go before the status
+_PLAIN = 6  # of these go before the status
 _OF_A_KEY = frozenset({401, 402, 403, 404})
 _OF_AN_LLM = re.compile(
     r"\bllm\b|\bmodels?\b|anthropic|claude|openai|\bgpt|gemini|mistral|groq|x-?api-?key|api.?key"

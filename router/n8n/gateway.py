@@ -172,6 +172,8 @@ class _FlowRequest:
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
         await self._check(messages, self._services.guard.check)
+        if self.turn.unread and not self.turn.is_paused:
+            self._services.courtesy.read_these(self._line, self.turn.jid, self.turn.unread)
         with self._keeping() as keep:
             if all(self._is_begun(message) for message in messages):
                 messages = tuple(emptied(asked, message) for message in messages)

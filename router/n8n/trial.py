@@ -50,7 +50,14 @@ class SaidMessage(BaseModel):
     body: dict[str, Any] | None = None
 
 
-class TriedFlow(BaseModel):
+class Executed(BaseModel):
+    """Which execution of n8n it was, where that is known."""
+
+    execution_id: str | None = None
+    execution_url: str | None = None
+
+
+class TriedFlow(Executed):
     """What a flow made of a test turn. With an `error` a real turn would have been tried again."""
 
     ok: bool
@@ -60,8 +67,6 @@ class TriedFlow(BaseModel):
     handoff: dict[str, Any] | None = None
     silence: str | None = None
     usage: dict[str, Any] | None = None
-    execution_id: str | None = None
-    execution_url: str | None = None
     error: str | None = None
     seconds: float
 

@@ -1,4 +1,7 @@
-"""What a person would do while preparing an answer: read the message, be seen typing.
+"""What a person would do around an answer: be seen typing, and have read what is answered.
+
+A message is marked as read when its reply is there, and not before: what nobody answers stays
+unread on the phone of the business.
 
 Never more than a courtesy: it goes on by itself beside the making of the reply, nothing waits for
 it, and its failures are only logged. It begins a moment later, so that the question is on its way
@@ -9,7 +12,7 @@ not wanted any more is left out.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,9 +29,8 @@ _LATER = 0.05  # seconds
 
 @dataclass(slots=True)
 class _Wanted:
-    """What of one turn's courtesy is still wanted."""
+    """Whether it is still wanted that one types."""
 
-    reading: bool = True
     typing: bool = True
 
 
@@ -55,23 +57,31 @@ class Courtesy:
 
     @asynccontextmanager
     async def during(self, turn: ClaimedTurn, line: TenantLine) -> AsyncIterator[None]:
-        """Be courteous while the block makes the reply."""
+        """Be seen typing while the block makes the reply."""
         wanted = _Wanted()
-        self._begin(turn, line, wanted)
+        if self._typing_ms:
+            self._begin_task(turn, line, self._type_soon(turn, line, wanted))
         try:
             yield
-        except BaseException:
-            wanted.reading = False
-            raise
         finally:
             wanted.typing = False
+
+    def read(self, turn: ClaimedTurn, line: TenantLine) -> None:
+        """Mark as read what the turn answers, for its reply is there, where the tenant wants it."""
+        seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
+        if seen and turn.tenant.mark_as_read and turn.session.chat != "group":
+            self.read_these(line, turn.session.jid, seen)
+
+    def read_these(self, line: TenantLine, jid: str, wa_ids: Sequence[str]) -> None:
+        """Mark these messages of a chat as read."""
+        self._begin_for(line, self._read(line, jid, wa_ids))
 
     def type_for(
         self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
     ) -> None:
         """Have "typing…" shown for so long, from now on; who writes waits by themselves."""
         if self._typing_ms:
-            self._begin_task(turn, self._type(turn, line, round(seconds * 1000), presence))
+            self._begin_task(turn, line, self._type(turn, line, round(seconds * 1000), presence))
 
     async def stop(self) -> None:
         """Break off what is under way."""
@@ -80,24 +90,28 @@ class Courtesy:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _begin(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> None:
-        self._begin_task(turn, self._read_and_type(turn, line, wanted))
-
-    def _begin_task(self, turn: ClaimedTurn, show: Coroutine[None, None, bool]) -> None:
-        """Show it in a task of its own, if there is a place for that."""
-        if turn.tenant.instance_name in self._cannot or turn.session.chat == "group":
+    def _begin_task(
+        self, turn: ClaimedTurn, line: TenantLine, show: Coroutine[None, None, bool]
+    ) -> None:
+        """Show it of a turn in a task of its own; nothing of the kind is seen in a group."""
+        if turn.session.chat == "group":
             show.close()
             return
-        place = self._places.take_now({turn.tenant.instance_name: TENANT})
+        self._begin_for(line, show)
+
+    def _begin_for(self, line: TenantLine, show: Coroutine[None, None, bool]) -> None:
+        """Show it in a task of its own, if there is a place for that."""
+        name = line.stored.instance_name
+        place = None if name in self._cannot else self._places.take_now({name: TENANT})
         if place is None:
             show.close()
             return
-        task = asyncio.create_task(self._show(turn, show), name=f"courtesy {turn.turn_id}")
+        task = asyncio.create_task(self._show(name, show), name=f"courtesy of {name}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: place.give_back())
 
-    async def _show(self, turn: ClaimedTurn, show: Coroutine[None, None, bool]) -> None:
+    async def _show(self, name: str, show: Coroutine[None, None, bool]) -> None:
         try:
             able = await show
         except EvolutionError as error:
@@ -107,18 +121,15 @@ class Courtesy:
             _log.warning("no courtesy shown: %r", error, exc_info=error)
             return
         if not able:
-            self._cannot.add(turn.tenant.instance_name)
+            self._cannot.add(name)
 
-    async def _read_and_type(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
-        """Do what is still wanted. Returns False where the channel cannot."""
+    async def _type_soon(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
+        """Begin, if that is still wanted. Returns False where the channel cannot."""
         await asyncio.sleep(self._later)
-        if not wanted.reading:
-            return True
-        seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
-        able = await self._evolution.mark_read(line.instance(), turn.session.jid, seen)
-        if not (able and self._typing_ms and wanted.typing):
-            return able
-        return await self._type(turn, line, self._typing_ms)
+        return await self._type(turn, line, self._typing_ms) if wanted.typing else True
+
+    async def _read(self, line: TenantLine, jid: str, wa_ids: Sequence[str]) -> bool:
+        return await self._evolution.mark_read(line.instance(), jid, list(wa_ids))
 
     async def _type(
         self,

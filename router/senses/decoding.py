@@ -14,10 +14,8 @@ from router.senses.hearing import NotUnderstood
 
 _PROGRAM = Path(__file__).with_name("decoder.py")
 _AT_ONCE = 2  # processors are few, and files are many
-SECONDS = 45.0
-"""Of the clock; of the processor it has fewer."""
-WAIT = 30.0
-"""For a place."""
+_SECONDS = 45.0  # of the clock; of the processor it has fewer
+_WAIT = 60.0  # for a place
 _LONGEST_ANSWER = 8_000_000  # bytes
 _STEP = 65_536
 
@@ -46,14 +44,14 @@ As: TypeAlias = Literal["file", "sound", "video"]
 class Decoder:
     """Opens files, a few at once."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = _SECONDS) -> None:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._seconds = seconds
 
     async def open(self, content: bytes, way: As = "file") -> Opened:
         """Return what is in the file, opened as that. Raises NotUnderstood."""
         try:
-            async with asyncio.timeout(WAIT):
+            async with asyncio.timeout(_WAIT):
                 await self._places.acquire()
         except TimeoutError as error:
             raise NotUnderstood("too many files are being opened", final=False) from error

@@ -12,6 +12,7 @@ from router.evolution.exchange import Instance
 from router.logs.scrubber import shield_secret
 from router.state.calls.instances import GetInstance, get_instance
 from router.state.calls.model import StoredInstance
+from router.state.calls.notices import OutageTold
 from router.state.database import Database
 from router.tenants.delivery import Failures
 from router.tenants.sealing import CannotOpen, Vault, place_of_key
@@ -129,6 +130,7 @@ class TenantInstance:
     webhook_hashes: tuple[str, ...] = ()
     shared_webhook_secret: bool = True
     failures: Failures | None = None  # None: the last reply was delivered, as far as is known
+    outages: tuple[OutageTold, ...] = ()  # for which its customers get no answer now
     last_event_at: datetime | None = None  # None: not within the week that events are remembered
 
     def reachable(self) -> Instance:
@@ -155,5 +157,6 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
         webhook_hashes=found.webhook_hashes,
         shared_webhook_secret=found.shared_webhook_secret,
         failures=None if (failed := found.undelivered) is None else Failures.of(failed),
+        outages=tuple(found.outages),
         last_event_at=found.last_event_at,
     )

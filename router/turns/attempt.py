@@ -190,9 +190,11 @@ class TurnAttempt:
 
     async def _decline(self, error: LlmRefused) -> None:
         """The model declines: that is as a reply which may not be sent."""
-        await self._say_fallback("permanent", error.cause, str(error))
+        tenant = self._turn.tenant
+        words = tenant.handoff_message or tenant.fallback_message or handoff_message(self._turn)
+        speaker = replace(self._speaker(), handoff_message=words)
         with suppress(ReplyRefused):
-            await self._shop.guard.declined(self._speaker(), str(error))
+            await self._shop.guard.declined(speaker, str(error))
 
     async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
@@ -233,7 +235,7 @@ class TurnAttempt:
         return self._unsaved.parts
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in. Raises LlmEmpty."""
+        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
         by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
         parts = delivered(reply.parts, self._turn, by_voice=by_voice)
         if not parts:
@@ -361,6 +363,8 @@ class TurnAttempt:
 
     async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.is_over}
+        if not self._turn.parts and not self._stopped:
+            self._shop.courtesy.read(self._turn, self._line)
         number = -1
         while (number := number + 1) < len(parts):
             if number in done:
@@ -398,15 +402,15 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
-        """Send one part, or give it up where it can never be had.
+    async def _say(self, part: int, body: Part, as_it_is: Outgoing | None = None) -> bool:
+        """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = outgoing(part, body, self._turn)
+        message = in_writing = as_it_is or outgoing(part, body, self._turn)
         try:
             await self._stand()
-            if not in_writing and self._shop.voices.speaks(self._turn):
+            if as_it_is is None and self._shop.voices.speaks(self._turn):
                 await self._save_reply()  # a voice takes seconds, and may end with the router
                 message = await self._shop.voices.said(self._turn, self._line, body, message)
             if not message.has_substitute:
@@ -418,7 +422,7 @@ class TurnAttempt:
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
             if message.has_substitute and isinstance(failed.cause, MessageRefused):
-                return await self._say(part, body, in_writing=True)
+                return await self._say(part, body, in_writing)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -500,7 +504,7 @@ class TurnAttempt:
                 continue
             if not is_plain_text(part.kind, part.body, part.told_as):
                 self._log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
-            elif not await self._say(part.part, part.body):
+            elif not await self._say(part.part, part.body, Outgoing.plain(part.body)):
                 return
         asked = FinishTurn(**self._turn.held, reason="flow_settled")
         answer = await finish_turn(self._shop.database, asked)

@@ -35,6 +35,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     settings = handler.configuration() if handler else {}
     settings |= {"STT_BASE_URL": speech.base_url, "STT_API_KEY": "stt-key", "STT_MODEL": "whisper"}
+    llm.answers_always("Certo!")
     async with performance(database_url, evolution, llm, **settings) as stage:
         yield stage
         speech.heal()
@@ -197,6 +198,28 @@ async def test_a_used_up_budget_hears_nothing(stage: Stage, speech: SpeechServic
     (job,) = await stage.sql("select state, error from media_jobs")
     assert job == {"state": "failed", "error": "the budget is used up: daily_tokens"}
     assert speech.heard == []
+
+
+async def test_a_flood_of_voice_messages_holds_up_no_text_of_another_tenant(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    gate = speech.hold()
+    for _ in range(50):
+        sent = stage.maria.sends(voice())
+        stage.shop.received[sent.wa_id] = OGG
+        await sent
+    await speech.asked()
+    other = await stage.open_shop("loja")
+    joao = other.customer("5511955550002", name="João")
+    await joao.writes("tem bolo?")
+    assert await joao.answered()  # while all who listen are busy with the flood
+    said = joao.sends(voice())
+    other.received[said.wa_id] = OGG
+    await said
+    of_other = "select tenant_id from media_jobs where token_hash is not null order by id desc"
+    await stage.until(of_other, lambda rows: bool(rows) and rows[0]["tenant_id"] == 2)
+    assert len(speech.heard) <= 8
+    gate.open()
 
 
 async def test_other_media_is_as_it_was(stage: Stage, speech: SpeechService, llm: Anthropic):

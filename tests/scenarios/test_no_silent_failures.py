@@ -1,7 +1,11 @@
 """Where the AI cannot answer, the business is told, once, and the customer where it wants so."""
 
+import httpx
+import pytest
+
 from loopback.evolution import Customer
 from loopback.replies import Reply
+from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
 pytestmark = BOTH_HANDLERS
@@ -58,12 +62,20 @@ async def test_credit_that_is_used_up_is_told_once_and_all_are_answered_when_the
     assert not await stage.paused()
 
 
-async def test_a_refused_key_waits_too(stage: Stage):
+async def test_a_refused_key_waits_too_and_the_deployment_is_told(stage: Stage):
     staff = await staffed(stage)
     stage.llm.fail(stage.llm.bad_key(), times=None)
     await stage.maria.writes("oi")
     await staff.answered()
     assert "refuses the key" in staff.replies[0]
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        health = await client.get("/health")
+        checked = await client.get(
+            "/api/instances/padaria/test-webhook", headers={"X-API-Key": API_KEY}
+        )
+    assert health.status_code == 503
+    assert "account_refused, 1 tenant" in health.json()["checks"]["answers"]["message"]
+    assert any("no answer since" in each for each in checked.json()["warnings"])
     stage.llm.heal()
     await stage.time_passes(minutes=2)
     await stage.maria.answered()
@@ -77,7 +89,7 @@ async def test_what_the_model_declines_is_handed_to_a_human_and_the_customer_tol
     await stage.maria.answered()
     await staff.answered()
     (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["reason"]) == ("cancelled", "reply_refused")
+    assert (turn["state"], turn["reason"]) == ("sent", "handoff")
     assert stage.maria.replies == [SORRY]
     assert staff.replies == ["Maria (5511955550001) needs a person: the AI declines to answer"]
     # By the AI, and not by the owner: the echo of it is ours.
@@ -120,3 +132,18 @@ async def test_who_takes_over_in_an_outage_hears_nothing_more_of_us(stage: Stage
     gate.open()
     await stage.turns_end()
     assert SORRY not in stage.maria.replies
+
+
+@pytest.mark.parametrize("marks", [True, False])
+async def test_messages_are_read_when_there_is_a_reply(stage: Stage, marks: bool):
+    """Case 07: not where nobody answers, and not where the tenant does not want it."""
+    await stage.change(mark_as_read=marks)
+    stage.llm.fail(stage.llm.no_credit(), times=None)
+    await stage.maria.writes("Oi?")
+    await stage.until(WAITING, bool)
+    assert stage.shop.calls("markMessageAsRead") == []
+    stage.llm.heal()
+    await stage.time_passes(minutes=2)
+    await stage.maria.answered()
+    await stage.turns_end()
+    assert bool(stage.shop.calls("markMessageAsRead")) is marks

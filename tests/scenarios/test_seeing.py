@@ -1,6 +1,7 @@
 """Pictures, stickers and documents that a contact sends: the AI is shown them, or told of them."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     settings = handler.configuration() if handler else {}
     settings |= {"LOOK_AT_MEDIA": "true", "LLM_TIMEOUT": "9"}
+    llm.answers_always("Certo!")
     async with performance(database_url, evolution, llm, **settings) as stage:
         yield stage
         if handler:
@@ -131,6 +133,22 @@ async def test_pictures_go_with_their_message(stage: Stage, llm: Anthropic):
     assert shown(llm) == []
 
 
+async def cloud_sends(stage: Stage, content: Content, raw: bytes) -> None:
+    """Have somebody send it to a number of the Cloud API, where media comes in its webhook."""
+    shop = await stage.open_cloud_shop()
+    joao = shop.customer("5511955550002", name="João")
+    await joao.sends(replace(content, raw=raw))
+    await joao.answered()
+    assert shop.calls("getBase64FromMediaMessage") == []
+
+
+async def test_what_comes_inside_of_its_webhook_is_seen_and_then_gone(stage: Stage, llm: Anthropic):
+    await cloud_sends(stage, image("este bolo"), files.picture())
+    assert shown(llm) == ["image/jpeg"]
+    (job,) = await stage.sql("select state, content from media_jobs")
+    assert job == {"state": "done", "content": None}
+
+
 @pytest.mark.n8n
 @pytest.mark.parametrize("handler", ["n8n"], indirect=True)
 async def test_a_flow_is_told_what_a_picture_shows(stage: Stage, llm: Anthropic):
@@ -142,3 +160,15 @@ async def test_a_flow_is_told_what_a_picture_shows(stage: Stage, llm: Anthropic)
     assert row["description"] == "Um bolo de chocolate com o preço 90 reais."
     assert "Um bolo de chocolate" in str(llm.requests[-1].messages)
     assert shown(llm) == []
+
+
+async def test_one_that_is_too_large_for_a_webhook_loses_its_media_and_no_word(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    settings = {"LOOK_AT_MEDIA": "true", "MAX_WEBHOOK_BYTES": "100000"}
+    async with performance(database_url, evolution, llm, **settings) as stage:
+        await cloud_sends(stage, video("a festa", seconds=9), bytes(300_000))
+        assert question(llm).endswith('[video, too large: "a festa"]')
+        assert await stage.sql("select id from media_jobs") == []
+        await stage.maria.writes("oi")  # nothing else is held up by it
+        await stage.maria.answered()

@@ -57,7 +57,7 @@ NOT_EXPORTED = {
     "messages": "send_began_at identity told_as chosen_id late_until check_at upload_seconds",
     "notices": "token_hash waiting",
     # What the LLM is shown of what they sent: small copies, gone in a day.
-    "media_jobs": "token_hash waiting pictures",
+    "media_jobs": "token_hash waiting pictures content",
     # What is to be sent is in the message; the rest says how it is sent once.
     "relays": "token_hash waiting request_hash lease_until said idempotency_key",
     "spending": "id",
@@ -77,7 +77,8 @@ HIDDEN_FROM_MEMBERS = {
     "turn_attempts": "worker execution_id execution_url",
     "notices": "token_hash next_at lease_until waiting",
     "media_jobs": "id tenant_id message_id state next_at attempt token_hash lease_until error"
-    " tokens created_at finished_at updated_at waiting pictures pictures_until",
+    " tokens created_at finished_at updated_at waiting pictures pictures_until"
+    " content",
     "relays": "caller idempotency_key request_hash said facts next_at attempt token_hash waiting"
     " lease_until",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",

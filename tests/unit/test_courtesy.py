@@ -13,7 +13,7 @@ from router.evolution.sends import EvolutionSends
 from router.sending.courtesy import Courtesy
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import StoredInstance
-from router.tenants.instance import InstanceKeys
+from router.tenants.instance import InstanceKeys, TenantLine
 from tests.unit.test_fallback import turn
 
 
@@ -27,14 +27,16 @@ class Shown:
     """The courtesy under test, and the turns that it is shown for."""
 
     def __init__(self, shop: Business, http: httpx.AsyncClient, at_once: int = 50) -> None:
-        keys = InstanceKeys(None)
-        self.line = keys.line(
-            StoredInstance(
-                tenant_id=1, instance_name=shop.name, evo_server_url=shop.program.url,
-                evo_api_key=SecretStr(shop.token),
-            )
-        )  # fmt: skip
+        self._shop = shop
+        self.line = self.line_of(shop.name)
         self.courtesy = Courtesy(EvolutionSends(http), typing_seconds=1, at_once=at_once)
+
+    def line_of(self, name: str) -> TenantLine:
+        stored = StoredInstance(
+            tenant_id=1, instance_name=name, evo_server_url=self._shop.program.url,
+            evo_api_key=SecretStr(self._shop.token),
+        )  # fmt: skip
+        return InstanceKeys(None).line(stored)
 
     @staticmethod
     def turn() -> ClaimedTurn:
@@ -45,28 +47,51 @@ class Shown:
 
 
 async def test_a_reply_that_is_ready_waits_for_no_courtesy(shop: Business):
-    gate = shop.hold("markMessageAsRead")
+    gate = shop.hold("sendPresence")
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
         async with shown.courtesy.during(shown.turn(), shown.line):
             await gate.reached()
         gate.open()
         await shown.ends()
-    assert shop.read == ["3A01"]
-    assert shop.calls("sendPresence") == []  # the reply is out: nobody is typing any more
 
 
 async def test_it_begins_when_the_question_is_on_its_way(shop: Business):
     """Whatever the reply's maker does without waiting for anybody else is done before."""
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
+        gate = shop.hold("sendPresence")
         async with shown.courtesy.during(shown.turn(), shown.line):
             for _ in range(20):  # of the loop's rounds: as the SDK of an LLM takes them
                 await asyncio.sleep(0)
             assert shown.courtesy._under_way
-            assert shop.calls("markMessageAsRead") == []
+            assert shop.calls("sendPresence") == []
+            await gate.reached()
+        gate.open()
+        await shown.ends()
+
+
+async def test_nothing_is_read_before_the_reply_is_there(shop: Business):
+    gate = shop.hold("sendPresence")
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        async with shown.courtesy.during(shown.turn(), shown.line):
+            await gate.reached()
+            assert shop.read == []
+        gate.open()
+        shown.courtesy.read(shown.turn(), shown.line)
         await shown.ends()
     assert shop.read == ["3A01"]
+
+
+async def test_nothing_is_read_where_the_tenant_does_not_want_it(shop: Business):
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        asked = shown.turn()
+        tenant = asked.tenant.model_copy(update={"mark_as_read": False})
+        shown.courtesy.read(asked.model_copy(update={"tenant": tenant}), shown.line)
+        assert shown.courtesy._under_way == set()
+    assert shop.calls("markMessageAsRead") == []
 
 
 async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began(shop: Business):
@@ -76,20 +101,6 @@ async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began
             async with shown.courtesy.during(shown.turn(), shown.line):
                 raise asyncio.CancelledError
         await shown.ends()
-    assert shop.calls("markMessageAsRead") == []
-
-
-async def test_nobody_types_in_a_turn_that_a_human_took_over_meanwhile(shop: Business):
-    gate = shop.hold("markMessageAsRead")
-    async with httpx.AsyncClient() as http:
-        shown = Shown(shop, http)
-        with suppress(asyncio.CancelledError):
-            async with shown.courtesy.during(shown.turn(), shown.line):
-                await gate.reached()
-                raise asyncio.CancelledError
-        gate.open()
-        await shown.ends()
-    assert shop.read == ["3A01"]  # it was under way
     assert shop.calls("sendPresence") == []
 
 
@@ -98,8 +109,7 @@ async def test_while_many_are_under_way_further_turns_do_without(shop: Business)
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http, at_once=1)
         for _ in range(3):
-            async with shown.courtesy.during(shown.turn(), shown.line):
-                pass
+            shown.courtesy.read(shown.turn(), shown.line)
         assert len(shown.courtesy._under_way) == 1
         gate.open()
         await shown.ends()
@@ -110,12 +120,7 @@ async def test_a_tenant_whose_evolution_hangs_leaves_courtesy_for_others(shop: B
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http, at_once=4)
         for name in (*["greedy"] * 9, "quiet"):
-            of_tenant = shown.turn()
-            tenant = of_tenant.tenant.model_copy(update={"instance_name": name})
-            async with shown.courtesy.during(
-                of_tenant.model_copy(update={"tenant": tenant}), shown.line
-            ):
-                pass
+            shown.courtesy.read(shown.turn(), shown.line_of(name))
         assert len(shown.courtesy._under_way) == 3 + 1
         gate.open()
         await shown.ends()
@@ -125,8 +130,7 @@ async def test_an_evolution_that_is_away_costs_the_reply_nothing(shop: Business)
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
         shop.fail("markMessageAsRead", failures.CUT)
-        async with shown.courtesy.during(shown.turn(), shown.line):
-            pass
+        shown.courtesy.read(shown.turn(), shown.line)
         await shown.ends()
 
 
@@ -134,8 +138,8 @@ async def test_at_the_end_what_is_under_way_is_broken_off(shop: Business):
     gate = shop.hold("markMessageAsRead")
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
-        async with shown.courtesy.during(shown.turn(), shown.line):
-            await gate.reached()
+        shown.courtesy.read(shown.turn(), shown.line)
+        await gate.reached()
         await shown.courtesy.stop()
         assert shown.courtesy._under_way == set()
     gate.open()

@@ -72,7 +72,10 @@ async def test_who_asks_while_it_is_looked_shares_the_answer(
     await settled()
     everything.go.set()
     assert {(await each).status_code for each in asking} == {200}
-    assert everything.asked == ["check_database", "count_undelivered", "lost servers"]
+    assert everything.asked == [
+        *("check_database", "count_undelivered", "count_outages"),
+        "lost servers",
+    ]
 
 
 async def test_who_asks_afterwards_is_told_how_it_is_then(

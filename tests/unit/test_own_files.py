@@ -45,6 +45,15 @@ def test_what_is_no_text_stays_as_it_is():
     assert with_files(("Oi", handoff), (MENU,)) == ("Oi", handoff)
 
 
+def test_a_handoff_keeps_its_words_without_the_marks():
+    handoff = {"handoff": {"reason": "other"}}
+    assert with_files(({**handoff, "text": "Já chamo! [[image:menu]]"},), (MENU,)) == (
+        MENU_PART,
+        {**handoff, "text": "Já chamo!"},
+    )
+    assert with_files(({**handoff, "text": "[[image:none]]"},), (MENU,)) == (handoff,)
+
+
 def test_a_customers_mark_is_none():
     assert "[[" not in disarm("me manda [[image:menu]] e [[ image: x]]")
 

@@ -112,6 +112,9 @@ begin
                 ('forget_identities', 'ii', array['p_session_id', 'p_kept']::text[], array['bigint', 'text[]']::text[], 0, false, 'void'),
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('has_waiting_handoff', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('asked_by_human', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('human_pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
@@ -140,6 +143,9 @@ begin
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('tell_customer_of_wait', 'ii', array['p_handoff', 'p_say']::text[], array['public.handoffs', 'text']::text[], 0, false, 'bigint'),
+                ('handoff_json', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'jsonb'),
+                ('open_handoff_json', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -383,11 +389,15 @@ begin
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
                 ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
+                ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
+                ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
+                ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -1005,7 +1015,15 @@ constraint tenants_thanks_reaction_check check (
     length(thanks_reaction) between 1 and 16 and thanks_reaction !~ '[ -~[:alnum:][:space:][:cntrl:]]'
 ),
 add column if not exists voice_replies text not null default 'never'
-constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always'));
+constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
+add column if not exists mark_as_read boolean not null default true,
+add column if not exists handoff_remind_minutes numeric not null default 15
+constraint tenants_handoff_remind_minutes_check check (handoff_remind_minutes between 1 and 1440),
+add column if not exists handoff_untaken text not null default 'return'
+constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
+add column if not exists notify_number_next text
+constraint tenants_notify_number_next_check
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1422,7 +1440,8 @@ create table if not exists public.handoffs (
     step integer not null default 0,
     step_at timestamptz not null default now(),
     next_at timestamptz,
-    line_turn_id bigint references public.turns (id) on delete set null
+    line_turn_id bigint references public.turns (id) on delete set null,
+    is_quiet boolean not null default false
 );
 
 comment on table public.handoffs is
@@ -1441,6 +1460,7 @@ comment on column public.handoffs.step is
 ' customer told (3).';
 comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
 comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -1449,6 +1469,7 @@ where state = 'waiting';
 create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
 create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
 create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_state on public.handoffs (tenant_id, state, id desc);
 create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
 create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
 where line_turn_id is not null;
@@ -1484,7 +1505,11 @@ create table if not exists public.media_jobs (
 
 alter table public.media_jobs
 add column if not exists pictures jsonb,
-add column if not exists pictures_until timestamptz;
+add column if not exists pictures_until timestamptz,
+add column if not exists content bytea;
+
+comment on column public.media_jobs.content is
+'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
 'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
@@ -1497,7 +1522,9 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
-create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+-- Of all tenants together; `attempt` keeps it from being taken for one tenant's, of which it would read all.
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at)
+where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
 alter table public.media_jobs enable row level security;
@@ -1546,7 +1573,10 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
-alter table public.turns add column if not exists execution_url text;
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
 'Where people see the execution in n8n''s editor; null where its workflow is not known.';
 alter table public.turn_attempts
@@ -1943,7 +1973,10 @@ begin
         pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
-            case when v_from.is_paused then v_from.pause_written_at end
+            case when v_from.is_paused then v_from.pause_written_at end,
+            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
+            case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
         resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
         resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
@@ -2178,18 +2211,56 @@ as $$
     end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- No reason for it shortens what another one asks for.
-create or replace function hybridflow.pause_ends_at(
-    p_session public.sessions, p_resume_after numeric, p_policy jsonb
-)
+-- Whether the AI wants a human in the session, and none has come.
+create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
+-- asked since, which keeps that as pause_written_at.
+create or replace function hybridflow.asked_by_human(p_session public.sessions)
 returns timestamptz
 language sql
 immutable
 set search_path = ''
 as $$
+    select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
+$$;
+
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+create or replace function hybridflow.human_pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_session.is_paused and not p_session.pause_indefinite then greatest(
+        p_session.paused_until,
+        greatest(p_session.pause_written_at, hybridflow.asked_by_human(p_session))
+        + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+    ) end
+$$;
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
+-- waits: see press_handoff). No reason for it shortens what another one asks for.
+create or replace function hybridflow.pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
+        when hybridflow.has_waiting_handoff(p_session.id) then null
         else greatest(
             p_session.paused_until,
             greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
@@ -2371,6 +2442,8 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+            -- That nobody has come yet is no answer.
+            and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
     answering as materialized (
@@ -2537,11 +2610,14 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
-                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+                and coalesce(v_human.created_at < s.paused_at, true)
+                then case when exists (
+                    select from public.handoffs as h where h.taken_message_id = p_message_id
+                ) then 'ai' else 'operator' end
             else s.pause_source
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,
@@ -2691,6 +2767,7 @@ begin
         cross join lateral (
             select s.id from public.sessions as s
             where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and not hybridflow.has_waiting_handoff(s.id)
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
@@ -2844,9 +2921,9 @@ as $$
 $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
--- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
--- does. What the session was about to say is for the caller to cancel.
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
+-- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
+-- one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -2862,16 +2939,24 @@ begin
         pause_message_id = null, paused_at = v_now,
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        pause_asked_at = v_now,
+        -- What a human asked for without saying until when counts as what they wrote then.
+        pause_written_at = case
+            when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
+        end,
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
         left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
-        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now,
+        v_now + hybridflow.seconds(60 * (
+            select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
+        )),
+        coalesce((p ->> 'is_quiet')::boolean, false)
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -3048,6 +3133,200 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+end
+$$;
+
+-- look_at_handoffs({limit})
+-- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
+-- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
+-- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
+-- wrote last.
+create or replace function public.look_at_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.require_keys('look_at_handoffs', p, '{limit}');
+    return jsonb_build_object('now', hybridflow.clock(), 'handoffs', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'handoff_id', d.id, 'step', d.step, 'step_at', d.step_at,
+            'minutes', t.handoff_remind_minutes, 'timezone', t.timezone, 'opening_hours', t.opening_hours,
+            'jids', (
+                select coalesce(jsonb_agg(i.jid), '[]') from public.session_identities as i
+                where i.session_id = d.session_id
+            ),
+            'wrote', (
+                select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                    select m.body from public.messages as m
+                    where m.session_id = d.session_id and not m.from_me and m.kind = 'text'
+                    order by m.sent_at desc, m.id desc limit 3
+                ) as l
+            )
+        ) order by d.next_at, d.id), '[]')
+        from (
+            select h.* from public.handoffs as h
+            where h.state = 'waiting' and h.next_at is not null and h.next_at <= hybridflow.clock()
+            order by h.next_at limit (p ->> 'limit')::integer
+        ) as d
+        inner join public.tenants as t on t.id = d.tenant_id
+    ));
+end
+$$;
+
+-- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn_id bigint;
+begin
+    if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
+        select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
+    ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
+        return null;  -- what tells of the handoff itself is still on its way
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (
+        p_handoff.tenant_id, p_handoff.session_id, v_now, v_now,
+        jsonb_build_array(jsonb_build_object('line', p_handoff.id, 'text', p_say)), 'fallback'
+    )
+    returning id into v_turn_id;
+    update public.handoffs set line_turn_id = v_turn_id where id = p_handoff.id;
+    return v_turn_id;
+end
+$$;
+
+-- press_handoff({handoff_id, step, say, due_at?, policy})
+-- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
+-- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
+-- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
+-- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
+-- that is to be answered now.
+create or replace function public.press_handoff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_handoff public.handoffs;
+    v_tenant public.tenants;
+    v_step integer;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('press_handoff', p, '{handoff_id,step,say,policy}');
+    select s.* into v_session from public.sessions as s
+    where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
+    for update;
+    select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
+    if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
+        or v_handoff.session_id is distinct from v_session.id
+    then
+        return '{"did": null}';
+    elsif p ->> 'due_at' is not null then
+        update public.handoffs set next_at = (p ->> 'due_at')::timestamptz where id = v_handoff.id;
+        return '{"did": null}';
+    end if;
+    select * into v_tenant from public.tenants where id = v_handoff.tenant_id;
+    v_step := case
+        when v_handoff.step = 0 and v_tenant.is_active then 1
+        when v_handoff.step <= 1 and v_tenant.notify_number_next is not null and v_tenant.is_active then 2
+        when v_handoff.step <= 2 and not v_handoff.is_quiet and v_tenant.is_active then 3
+        else 4
+    end;
+    update public.handoffs
+    set step = v_step, step_at = v_now,
+        next_at = case when v_step < 4 then v_now + hybridflow.seconds(60 * v_tenant.handoff_remind_minutes) end
+    where id = v_handoff.id;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_step < 3 then
+        perform hybridflow.notice_untaken(v_handoff, v_session, v_step = 2);
+    elsif v_step = 3 then
+        v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
+    elsif v_tenant.handoff_untaken = 'wait' then
+        return '{"did": "waits"}';
+    elsif v_session.pause_indefinite
+        or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
+    then
+        -- Somebody paused it besides, and that lasts.
+        update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+    else
+        perform hybridflow.end_pause(v_session.id, 'cron');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('turn_id', v_turn_id)) || jsonb_build_object(
+        'did', (array['reminded', 'told_next', 'told_customer', 'returned'])[v_step]
+    );
+end
+$$;
+
+-- A handoff as the API shows it.
+create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+        || jsonb_build_object(
+            'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
+            'told_customer', p_handoff.line_turn_id is not null
+        )
+$$;
+
+-- The handoff of the session that is not over, if it has one.
+create or replace function hybridflow.open_handoff_json(p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.handoff_json(h) from public.handoffs as h
+    where h.session_id = p_session_id and h.ended_at is null
+    order by h.id desc limit 1
+$$;
+
+-- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
+-- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
+-- those alone. PT404: not this tenant's.
+create or replace function public.list_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('handoffs', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_handoffs', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', hybridflow.handoff_json(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select h.* from public.handoffs as h
+        where h.tenant_id = v_tenant_id and h.id < v_before
+            and (v_session_id is null or h.session_id = v_session_id)
+            and (v_state is null or h.state = v_state)
+        order by h.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('handoffs', v_rows, v_limit);
 end
 $$;
 
@@ -3489,7 +3768,7 @@ as $$
             'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
             'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
-            'fallback_message', t.fallback_message,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
             'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
@@ -4358,9 +4637,9 @@ $$;
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named in
--- its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow has
--- sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
+-- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
+-- has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -6228,9 +6507,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.pause_for_human(
-        p_session, 'two bots seem to talk to each other: the same again and again', null
-    );
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.begin_handoff(p_session, null, jsonb_build_object(
+        'reason', 'other', 'why', 'two bots seem to talk to each other: the same again and again',
+        'is_quiet', true
+    ));
 end
 $$;
 
@@ -7472,12 +7753,12 @@ stable
 set search_path = ''
 as $$
 begin
-    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+    if p_event -> 'quoted' ->> 'wa_id' is null then
         return false;
     end if;
     return exists (
         select from jsonb_array_elements_text(p_event -> 'jids') as j
-        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        where j.value = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7501,7 +7782,7 @@ begin
         select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
         inner join public.session_identities as i on i.session_id = m.session_id
         where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7735,10 +8016,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
--- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
--- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
--- at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
@@ -7864,10 +8145,6 @@ comment on column public.messages.undelivered_turns is
 
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
-
-alter table public.turns add column if not exists undelivered integer not null default 0;
-
-comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
@@ -8297,10 +8574,16 @@ declare
 begin
     if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
         or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+        or p_event -> 'media' ->> 'too_large' is not null
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    insert into public.media_jobs (tenant_id, message_id, next_at)
+    values (
+        p_tenant.id, p_message_id,
+        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
+    );
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -8344,7 +8627,7 @@ as $$
         'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
-        'language', t.speech_language,
+        'language', t.speech_language, 'has_content', p_job.content is not null,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -8410,7 +8693,7 @@ declare
 begin
     select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
         select j.tenant_id from public.media_jobs as j
-        where j.waiting and j.next_at <= p_now
+        where j.waiting and j.attempt >= 0 and j.next_at <= p_now
         order by j.next_at limit c_few
     ) as d;
     if is_whole then
@@ -8490,10 +8773,10 @@ $$;
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
 -- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
--- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
--- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
--- as claim_turns.
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
+-- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
+-- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
+-- more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -8534,7 +8817,7 @@ begin
         order by f.place limit v_limit for update of j skip locked
     );
     update public.media_jobs
-    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
@@ -8566,7 +8849,7 @@ begin
             when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
             else (
                 select j.next_at from public.media_jobs as j
-                where j.waiting and j.next_at > v_now
+                where j.waiting and j.attempt >= 0 and j.next_at > v_now
                 order by j.next_at limit 1
             )
         end
@@ -8624,7 +8907,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     if p_tokens > 0 then
         v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
@@ -8635,6 +8918,25 @@ begin
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
     return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- renew_media_job({job_id, token, lease_seconds})
+-- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+create or replace function public.renew_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+begin
+    perform hybridflow.require_keys('renew_media_job', p, '{job_id,token,lease_seconds}');
+    update public.media_jobs
+    set lease_until = v_until, next_at = v_until
+    where id = (p ->> 'job_id')::bigint and state = 'pending'
+        and token_hash = hybridflow.hash_token((p ->> 'token')::uuid) and lease_until is not null;
+    return case when found then '{"ok": true}' else '{"refused": "stale"}' end::jsonb;
 end
 $$;
 
@@ -8750,8 +9052,8 @@ $$;
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
--- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+-- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
+-- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -8794,6 +9096,46 @@ begin
         where m.deleted_at is null
     ) as r;
     return v_answer;
+end
+$$;
+
+-- give_media({tenant_id, message_id, content})
+-- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
+-- done, which is due at once. Returns {ok, taken}.
+create or replace function public.give_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('give_media', p, '{tenant_id,message_id,content}');
+    update public.media_jobs
+    set content = decode(p ->> 'content', 'base64'), next_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where message_id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+        and state = 'pending' and content is null and lease_until is null;
+    return jsonb_build_object('ok', true, 'taken', found);
+end
+$$;
+
+-- read_media({job_id, token})
+-- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- reason}.
+create or replace function public.read_media(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_job public.media_jobs;
+begin
+    perform hybridflow.require_keys('read_media', p, '{job_id,token}');
+    select * into v_job from public.media_jobs where id = (p ->> 'job_id')::bigint;
+    if v_job.id is null or v_job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    end if;
+    return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
 $$;
 
@@ -8958,7 +9300,8 @@ as $$
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
-        )
+        ),
+        'handoff', hybridflow.open_handoff_json(s.id)
     ) || case when p_policy is null then '{}' else jsonb_build_object(
         'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
     ) end
@@ -9776,7 +10119,8 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
+        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9839,7 +10183,8 @@ as $$
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
         'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies'
+        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
+        'mark_as_read'
     ]::text[]
 $$;
 
@@ -9955,6 +10300,12 @@ as $$
             then 'thanks_reaction must be an emoji'
         when 'tenants_voice_replies_check'
             then 'voice_replies must be never or mirror or always'
+        when 'tenants_handoff_remind_minutes_check'
+            then 'handoff_remind_minutes must be from 1 to 1440'
+        when 'tenants_handoff_untaken_check'
+            then 'handoff_untaken must be return or wait'
+        when 'tenants_notify_number_next_check'
+            then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9995,7 +10346,10 @@ begin
         speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
+        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
+        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -10064,7 +10418,8 @@ comment on column public.tenants.on_refused_reply is
 'What becomes of a reply that may not be sent: a human is asked for, or the '
 'fallback_message is sent instead';
 comment on column public.tenants.fallback_message is
-'In place of a refused reply; and once a day when a budget is used up';
+'In place of a refused reply; once a day when a budget is used up; and once in a time in '
+'which the AI cannot answer';
 comment on column public.tenants.n8n_flow is
 'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
 comment on column public.tenants.n8n_contract is
@@ -10138,6 +10493,19 @@ comment on column public.tenants.thanks_reaction is
 comment on column public.tenants.voice_replies is
 'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
 'customer sent a voice message (mirror), or always';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
+comment on column public.tenants.handoff_remind_minutes is
+'After so many minutes in which it is open, people are told again of a handoff that nobody '
+'took; after as many more the next number is told, then the customer, and then '
+'handoff_untaken holds';
+comment on column public.tenants.handoff_untaken is
+'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
+'the conversation waits for a human (wait)';
+comment on column public.tenants.notify_number_next is
+'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
+'comes from there';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10391,6 +10759,7 @@ declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
     v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
     return hybridflow.store_settings(v_new);
 end
 $$;
@@ -10683,8 +11052,8 @@ $$;
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, last_event_at, probe_arrived}. PT404: there is
--- none.
+-- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
+-- are those for which its customers get no answer now (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -10705,6 +11074,12 @@ begin
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
         'undelivered', hybridflow.failures_json(v_tenant.id),
+        'outages', (
+            select coalesce(jsonb_agg(hybridflow.outage_json(o) order by o.id), '[]')
+            from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.about is not null
+                and o.last_at > hybridflow.clock() - interval '1 day'
+        ),
         'last_event_at', (
             select e.processed_at from public.processed_events as e
             where e.tenant_id = v_tenant.id and e.event not in ('hybridflow.test', 'gap_repair')
@@ -11302,6 +11677,7 @@ as $$
     ('get_session', 'viewer', false, '{}'),
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
     ('follow_tenant', 'viewer', false, '{}'),
@@ -12456,11 +12832,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, is_closed} or {refused: reason}: `sends` is what the flow has sent so far,
--- `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked with after a
--- judgement by that;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
+-- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
+-- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
+-- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -12508,7 +12884,13 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message
+        'fallback_message', t.fallback_message, 'unread', case
+            when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
+                select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
+            )
+            else '[]'
+        end
     )
     into v_result
     from public.sessions as s
@@ -12957,6 +13339,7 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(
@@ -13073,7 +13456,7 @@ as $$
     ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
     ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
-    ('model_refused', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, false, true, 'never'),
     ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
@@ -13239,7 +13622,10 @@ set search_path = ''
 as $$
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
-        perform hybridflow.pause_for_human(p_session, 'the AI could not answer: ' || p_error, null);
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
         return jsonb_build_object('outage', p_cause);
@@ -13366,10 +13752,7 @@ begin
     select * into v_how from hybridflow.endings() as e where e.cause = p ->> 'cause' and e.says_fallback;
     if v_how.cause is null or (
         p ->> 'kind_of_failure' = 'transient' and v_turn.attempt < (p ->> 'max_attempts')::integer
-    ) or (v_how.cause = 'model_refused' and exists (
-        select from public.tenants as t  -- its fallback message will be the reply: see refuse_reply
-        where t.id = v_turn.tenant_id and t.on_refused_reply = 'fallback_message'
-    )) then
+    ) then
         return '{"refused": "not_now"}';
     elsif v_how.is_told then
         v_outage := hybridflow.begin_outage(v_turn.tenant_id, v_how.cause, p ->> 'error');
@@ -13457,6 +13840,16 @@ as $$
     end
 $$;
 
+-- The JID of a number that people are told at; null where it is.
+create or replace function hybridflow.notified_jid(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
+$$;
+
 -- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
@@ -13464,13 +13857,21 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
-        else p_tenant.notify_number || '@s.whatsapp.net'
-    end
+    select hybridflow.notified_jid(p_tenant.notify_number)
 $$;
 
--- Whether the session is the one with the staff, whichever way their number was typed.
+-- Every spelling of the numbers at which the tenant's staff are told.
+create or replace function hybridflow.staff_jids(p_tenant public.tenants)
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
+        || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether the session is one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -13480,8 +13881,18 @@ as $$
     select exists (
         select from public.session_identities as i
         where i.tenant_id = p_tenant.id and i.session_id = p_session_id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     )
+$$;
+
+-- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
@@ -13528,6 +13939,29 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- Nobody has taken a handoff: the people are told again, or (p_to_next) the next number is told.
+create or replace function hybridflow.notice_untaken(
+    p_handoff public.handoffs, p_session public.sessions, p_to_next boolean
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'jid', coalesce(p_session.phone_jid, p_session.lid),
+            'contact_name', p_session.contact_name,
+            'waited_minutes', floor(extract(epoch from hybridflow.clock() - p_handoff.created_at) / 60),
+            'words', case when p_handoff.words = 'not_said' then 'not_said' end,
+            'to_next', case when p_to_next then true end
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
@@ -13698,7 +14132,7 @@ as $$
         'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
             when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
-                then t.notify_number
+                then hybridflow.notice_number(p_notice, t)
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
@@ -13841,11 +14275,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
--- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
+-- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
--- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
+-- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
+-- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
+-- own_max, sitting, own_times) is as of claim_turns. Never waits.
 -- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
@@ -13865,8 +14301,13 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_kinds text[];
 begin
     perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_kinds := case
+        when p ->> 'kinds' is null then '{handoff,connection_lost,qr_waiting,undelivered}'
+        else array(select jsonb_array_elements_text(p -> 'kinds'))
+    end;
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -13878,7 +14319,7 @@ begin
         select n.id
         from unnest(v_offered) with ordinality as f (id, place)
         inner join public.notices as n on n.id = f.id
-        where n.state = 'pending' and n.next_at <= v_now
+        where n.state = 'pending' and n.next_at <= v_now and n.kind = any(v_kinds)
         order by f.place limit v_limit for update of n skip locked
     );
     update public.notices
@@ -13912,7 +14353,8 @@ begin
         'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
         or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
         'next_due_at', case
-            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered))
+                then v_now + case when p ->> 'kinds' is null then interval '5 seconds' else '0' end
             else (
                 select n.next_at from public.notices as n
                 where n.waiting and n.next_at is not null and n.next_at > v_now
@@ -13979,22 +14421,26 @@ declare
     v_message public.messages;
     v_held record;
     v_refused jsonb;
+    v_number text;
+    v_jid text;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_number := hybridflow.notice_number(v_notice, v_tenant);
+    v_jid := hybridflow.notified_jid(v_number);
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
-        when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
+        when v_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(v_jid)) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
-        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
+        case when v_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);
     v_notice := v_held.notice;
@@ -14003,7 +14449,7 @@ begin
     elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', v_jid,
             'body', v_message.body
         );
     elsif v_notice.lease_until <= v_now then
@@ -14016,7 +14462,7 @@ begin
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
@@ -16686,9 +17132,9 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
-            inner join public.media_jobs as j on j.message_id = m.id
+            cross join lateral (select k.* from public.media_jobs as k where k.message_id = m.id offset 0) as j
             where m.session_id = any(p_session_ids)
         ),
         'spending', (
@@ -17022,12 +17468,14 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
             ) order by f.id)
             into v_rows
             from (
                 select j.* from public.messages as m
-                inner join public.media_jobs as j on j.message_id = m.id
+                cross join lateral (
+                    select k.* from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then
@@ -17732,8 +18180,9 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
-        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
-        'read_pictures',
+        'claim_media_jobs', 'renew_media_job', 'begin_media_job',
+        'finish_media_job', 'fail_media_job',
+        'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
         'begin_word_send', 'obey_staff', 'settle_relay',
@@ -17744,7 +18193,8 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
-        'find_turn', 'tell_turn',
+        'find_turn', 'tell_turn', 'look_at_handoffs', 'press_handoff',
+        'list_handoffs',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'set_file', 'list_files', 'remove_file', 'read_file',
         'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',

@@ -47,6 +47,7 @@ class TurnTenant(StoredInstance):
     opening_hours: dict[str, Any] | None = None
     away_message: str | None = None
     fallback_message: str | None = None
+    mark_as_read: bool = True
     answer_when_closed: bool = True
     n8n_flow: str | None = None
     n8n_contract: Literal["answer", "gateway"] | None = None

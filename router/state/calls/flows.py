@@ -110,6 +110,7 @@ class TurnOfFlow(StoredInstance):
     said_so_far: str
     next_part: int
     fallback_message: str | None = None
+    unread: Items[str] = ()
     is_closed: bool = False
 
 

@@ -44,7 +44,7 @@ class OutageCounted(Answer):
 class OutagesCounted(Answer):
     """The causes for which customers get no answer now."""
 
-    causes: Items[OutageCounted]
+    causes: Items[OutageCounted] = ()
 
 
 async def count_outages(database: Database) -> OutagesCounted:

@@ -9,6 +9,7 @@ from router.state.calls.model import (
     Text,
     call,
 )
+from router.state.calls.notices import OutageTold
 from router.state.database import Database
 
 
@@ -39,6 +40,7 @@ class InstanceFound(StoredInstance):
     shared_webhook_secret: bool
     webhook_hashes: Items[str]
     undelivered: UndeliveredReplies | None
+    outages: Items[OutageTold] = ()
     last_event_at: Moment | None
     probe_arrived: bool
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from router.state.calls.handoffs import SessionHandoff
 from router.state.calls.model import Answer, Asked, Items, Moment, Text, Values, call
 from router.state.calls.shown import AskedPage, Page, Time
 from router.state.database import Database
@@ -36,6 +37,9 @@ class Session(Answer):
     resume_source: PauseSource | None
     labels: Items[str] = Field(description="no-ai: the AI answers nothing there")
     owner: str | None = Field(description="Who of the business looks after it")
+    handoff: SessionHandoff | None = Field(
+        default=None, description="The one that waits, or that a human has taken"
+    )
     last_human_at: Time | None
     last_message_at: Time | None
     last_contact_at: Time | None
