@@ -75,6 +75,7 @@ begin
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
         ('changes', array['txid', 'tenant_id', 'session_id', 'sign_in']),
@@ -121,6 +122,8 @@ begin
                 ('left_unsaid', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'bigint'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
+                ('files_for_llm', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('file_json', 'i', array['p_file']::text[], array['public.tenant_files']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
@@ -141,6 +144,7 @@ begin
                 ('forget_identities', 'ii', array['p_session_id', 'p_kept']::text[], array['bigint', 'text[]']::text[], 0, false, 'void'),
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('has_waiting_handoff', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
@@ -169,6 +173,9 @@ begin
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('merge_handoffs', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('tell_customer_of_wait', 'ii', array['p_handoff', 'p_say']::text[], array['public.handoffs', 'text']::text[], 0, false, 'bigint'),
+                ('handoff_json', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'jsonb'),
+                ('open_handoff_json', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -412,11 +419,15 @@ begin
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
                 ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
+                ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
+                ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
+                ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -432,6 +443,8 @@ begin
                 ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
                 ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
                 ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('caller_label', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'text'),
+                ('relay_of_request', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.relays'),
                 ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('session_of_notice', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'public.sessions'),
                 ('note_staff_words', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
@@ -542,7 +555,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -1033,7 +1046,14 @@ constraint tenants_thanks_reaction_check check (
 ),
 add column if not exists voice_replies text not null default 'never'
 constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
-add column if not exists mark_as_read boolean not null default true;
+add column if not exists mark_as_read boolean not null default true,
+add column if not exists handoff_remind_minutes numeric not null default 15
+constraint tenants_handoff_remind_minutes_check check (handoff_remind_minutes between 1 and 1440),
+add column if not exists handoff_untaken text not null default 'return'
+constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
+add column if not exists notify_number_next text
+constraint tenants_notify_number_next_check
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1367,6 +1387,57 @@ as $$
     ) else '[]' end
 $$;
 
+-- ==================== 0168_files.sql
+
+-- HybridFlow: the business's own files, which the AI may send by name: a menu, a picture, a sticker.
+
+create table if not exists public.tenant_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    name text not null constraint tenant_files_name_check check (name ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
+    description text not null
+    constraint tenant_files_description_check check (length(description) between 1 and 300),
+    kind text not null
+    constraint tenant_files_kind_check check (kind in ('image', 'sticker', 'video', 'audio', 'document')),
+    file_name text not null,
+    bytes integer not null,
+    content bytea not null
+    constraint tenant_files_content_check check (octet_length(content) between 1 and 16000000),
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    unique (tenant_id, name)
+);
+
+comment on table public.tenant_files is
+'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
+comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+alter table public.tenant_files enable row level security;
+
+-- What the AI is told of a tenant's files.
+create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'name', f.name, 'description', f.description, 'kind', f.kind, 'file_name', f.file_name
+    ) order by f.name), '[]')
+    from public.tenant_files as f
+    where f.tenant_id = p_tenant_id
+$$;
+
+-- A file as it is shown: without its content.
+create or replace function hybridflow.file_json(p_file public.tenant_files)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - 'content'
+$$;
+
 -- ==================== 0168_handoffs.sql
 
 -- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
@@ -1399,7 +1470,8 @@ create table if not exists public.handoffs (
     step integer not null default 0,
     step_at timestamptz not null default now(),
     next_at timestamptz,
-    line_turn_id bigint references public.turns (id) on delete set null
+    line_turn_id bigint references public.turns (id) on delete set null,
+    is_quiet boolean not null default false
 );
 
 comment on table public.handoffs is
@@ -1418,6 +1490,7 @@ comment on column public.handoffs.step is
 ' customer told (3).';
 comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
 comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -1426,6 +1499,7 @@ where state = 'waiting';
 create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
 create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
 create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_state on public.handoffs (tenant_id, state, id desc);
 create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
 create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
 where line_turn_id is not null;
@@ -1461,7 +1535,11 @@ create table if not exists public.media_jobs (
 
 alter table public.media_jobs
 add column if not exists pictures jsonb,
-add column if not exists pictures_until timestamptz;
+add column if not exists pictures_until timestamptz,
+add column if not exists content bytea;
+
+comment on column public.media_jobs.content is
+'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
 'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
@@ -1523,6 +1601,18 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
+comment on column public.turns.execution_url is
+'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+alter table public.turn_attempts
+add column if not exists execution_id text,
+add column if not exists execution_url text;
+comment on column public.turn_attempts.execution_id is
+'The execution in n8n that worked on it; its turn names the last one alone.';
+
 alter table public.turn_attempts enable row level security;
 
 -- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
@@ -1583,7 +1673,7 @@ begin
     end if;
     insert into public.turn_attempts (
         turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
-        error, provider, model, tokens_in, tokens_out
+        error, provider, model, tokens_in, tokens_out, execution_id, execution_url
     )
     values (
         p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
@@ -1591,7 +1681,8 @@ begin
         p_error_kind, p_error,
         case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
-        v_in, v_out
+        v_in, v_out,
+        case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
         -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
@@ -2145,18 +2236,29 @@ as $$
     end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- No reason for it shortens what another one asks for.
+-- Whether the AI wants a human in the session, and none has come.
+create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
+-- waits: see press_handoff). No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
 returns timestamptz
 language sql
-immutable
+stable
 set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
+        when hybridflow.has_waiting_handoff(p_session.id) then null
         else greatest(
             p_session.paused_until,
             greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
@@ -2338,6 +2440,8 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+            -- That nobody has come yet is no answer.
+            and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
     answering as materialized (
@@ -2658,6 +2762,7 @@ begin
         cross join lateral (
             select s.id from public.sessions as s
             where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and not hybridflow.has_waiting_handoff(s.id)
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
@@ -2811,9 +2916,9 @@ as $$
 $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
--- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
--- does. What the session was about to say is for the caller to cancel.
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
+-- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
+-- one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -2833,12 +2938,16 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
         left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
-        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now,
+        v_now + hybridflow.seconds(60 * (
+            select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
+        )),
+        coalesce((p ->> 'is_quiet')::boolean, false)
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -3015,6 +3124,198 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+end
+$$;
+
+-- look_at_handoffs({limit})
+-- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
+-- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
+-- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
+-- wrote last.
+create or replace function public.look_at_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.require_keys('look_at_handoffs', p, '{limit}');
+    return jsonb_build_object('now', hybridflow.clock(), 'handoffs', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'handoff_id', d.id, 'step', d.step, 'step_at', d.step_at,
+            'minutes', t.handoff_remind_minutes, 'timezone', t.timezone, 'opening_hours', t.opening_hours,
+            'jids', (
+                select coalesce(jsonb_agg(i.jid), '[]') from public.session_identities as i
+                where i.session_id = d.session_id
+            ),
+            'wrote', (
+                select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                    select m.body from public.messages as m
+                    where m.session_id = d.session_id and not m.from_me and m.kind = 'text'
+                    order by m.sent_at desc, m.id desc limit 3
+                ) as l
+            )
+        ) order by d.next_at, d.id), '[]')
+        from (
+            select h.* from public.handoffs as h
+            where h.state = 'waiting' and h.next_at is not null and h.next_at <= hybridflow.clock()
+            order by h.next_at limit (p ->> 'limit')::integer
+        ) as d
+        inner join public.tenants as t on t.id = d.tenant_id
+    ));
+end
+$$;
+
+-- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn_id bigint;
+begin
+    if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
+        select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
+    ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
+        return null;  -- what tells of the handoff itself is still on its way
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (
+        p_handoff.tenant_id, p_handoff.session_id, v_now, v_now,
+        jsonb_build_array(jsonb_build_object('line', p_handoff.id, 'text', p_say)), 'fallback'
+    )
+    returning id into v_turn_id;
+    update public.handoffs set line_turn_id = v_turn_id where id = p_handoff.id;
+    return v_turn_id;
+end
+$$;
+
+-- press_handoff({handoff_id, step, say, due_at?, policy})
+-- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
+-- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
+-- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
+-- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
+-- that is to be answered now.
+create or replace function public.press_handoff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_handoff public.handoffs;
+    v_tenant public.tenants;
+    v_step integer;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('press_handoff', p, '{handoff_id,step,say,policy}');
+    select s.* into v_session from public.sessions as s
+    where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
+    for update;
+    select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
+    if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
+        or v_handoff.session_id is distinct from v_session.id
+    then
+        return '{"did": null}';
+    elsif p ->> 'due_at' is not null then
+        update public.handoffs set next_at = (p ->> 'due_at')::timestamptz where id = v_handoff.id;
+        return '{"did": null}';
+    end if;
+    select * into v_tenant from public.tenants where id = v_handoff.tenant_id;
+    v_step := case
+        when v_handoff.step = 0 and v_tenant.is_active then 1
+        when v_handoff.step <= 1 and v_tenant.notify_number_next is not null and v_tenant.is_active then 2
+        when v_handoff.step <= 2 and not v_handoff.is_quiet and v_tenant.is_active then 3
+        else 4
+    end;
+    update public.handoffs
+    set step = v_step, step_at = v_now,
+        next_at = case when v_step < 4 then v_now + hybridflow.seconds(60 * v_tenant.handoff_remind_minutes) end
+    where id = v_handoff.id;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_step < 3 then
+        perform hybridflow.notice_untaken(v_handoff, v_session, v_step = 2);
+    elsif v_step = 3 then
+        v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
+    elsif v_tenant.handoff_untaken = 'wait' then
+        return '{"did": "waits"}';
+    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+        -- Somebody paused it besides, and that lasts.
+        update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+    else
+        perform hybridflow.end_pause(v_session.id, 'cron');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('turn_id', v_turn_id)) || jsonb_build_object(
+        'did', (array['reminded', 'told_next', 'told_customer', 'returned'])[v_step]
+    );
+end
+$$;
+
+-- A handoff as the API shows it.
+create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+        || jsonb_build_object(
+            'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
+            'told_customer', p_handoff.line_turn_id is not null
+        )
+$$;
+
+-- The handoff of the session that is not over, if it has one.
+create or replace function hybridflow.open_handoff_json(p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.handoff_json(h) from public.handoffs as h
+    where h.session_id = p_session_id and h.ended_at is null
+    order by h.id desc limit 1
+$$;
+
+-- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
+-- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
+-- those alone. PT404: not this tenant's.
+create or replace function public.list_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('handoffs', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_handoffs', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', hybridflow.handoff_json(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select h.* from public.handoffs as h
+        where h.tenant_id = v_tenant_id and h.id < v_before
+            and (v_session_id is null or h.session_id = v_session_id)
+            and (v_state is null or h.state = v_state)
+        order by h.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('handoffs', v_rows, v_limit);
 end
 $$;
 
@@ -3453,11 +3754,11 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'fallback_message', t.fallback_message,
-            'mark_as_read', t.mark_as_read,
-            'delivery', hybridflow.delivery_rules(t),
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
-            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -4320,12 +4621,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
+-- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
+-- has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -4354,9 +4657,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -4479,17 +4792,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?, cause?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. `cause` says who is told of it (see endings):
--- `outage` names it where an outage begins with this turn; `handoff`: the session is handed to a human.
--- Returns {state, run_after?, outage?, handoff?} or {refused: reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4498,6 +4813,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -4506,7 +4822,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 
@@ -5216,7 +5541,8 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
+-- execution_url?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
@@ -6170,9 +6496,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.pause_for_human(
-        p_session, 'two bots seem to talk to each other: the same again and again', null
-    );
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.begin_handoff(p_session, null, jsonb_build_object(
+        'reason', 'other', 'why', 'two bots seem to talk to each other: the same again and again',
+        'is_quiet', true
+    ));
 end
 $$;
 
@@ -7414,12 +7742,12 @@ stable
 set search_path = ''
 as $$
 begin
-    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+    if p_event -> 'quoted' ->> 'wa_id' is null then
         return false;
     end if;
     return exists (
         select from jsonb_array_elements_text(p_event -> 'jids') as j
-        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        where j.value = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7443,7 +7771,7 @@ begin
         select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
         inner join public.session_identities as i on i.session_id = m.session_id
         where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -7677,10 +8005,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
--- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
--- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
--- at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
@@ -7806,10 +8134,6 @@ comment on column public.messages.undelivered_turns is
 
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
-
-alter table public.turns add column if not exists undelivered integer not null default 0;
-
-comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
@@ -8239,10 +8563,16 @@ declare
 begin
     if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
         or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+        or p_event -> 'media' ->> 'too_large' is not null
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    insert into public.media_jobs (tenant_id, message_id, next_at)
+    values (
+        p_tenant.id, p_message_id,
+        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
+    );
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -8286,7 +8616,7 @@ as $$
         'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
-        'language', t.speech_language,
+        'language', t.speech_language, 'has_content', p_job.content is not null,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -8432,10 +8762,10 @@ $$;
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
 -- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
--- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
--- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
--- as claim_turns.
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
+-- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
+-- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
+-- more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -8476,7 +8806,7 @@ begin
         order by f.place limit v_limit for update of j skip locked
     );
     update public.media_jobs
-    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
@@ -8566,7 +8896,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     if p_tokens > 0 then
         v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
@@ -8577,6 +8907,25 @@ begin
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
     return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- renew_media_job({job_id, token, lease_seconds})
+-- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+create or replace function public.renew_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+begin
+    perform hybridflow.require_keys('renew_media_job', p, '{job_id,token,lease_seconds}');
+    update public.media_jobs
+    set lease_until = v_until, next_at = v_until
+    where id = (p ->> 'job_id')::bigint and state = 'pending'
+        and token_hash = hybridflow.hash_token((p ->> 'token')::uuid) and lease_until is not null;
+    return case when found then '{"ok": true}' else '{"refused": "stale"}' end::jsonb;
 end
 $$;
 
@@ -8692,8 +9041,8 @@ $$;
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
--- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+-- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
+-- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -8736,6 +9085,46 @@ begin
         where m.deleted_at is null
     ) as r;
     return v_answer;
+end
+$$;
+
+-- give_media({tenant_id, message_id, content})
+-- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
+-- done, which is due at once. Returns {ok, taken}.
+create or replace function public.give_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('give_media', p, '{tenant_id,message_id,content}');
+    update public.media_jobs
+    set content = decode(p ->> 'content', 'base64'), next_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where message_id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+        and state = 'pending' and content is null and lease_until is null;
+    return jsonb_build_object('ok', true, 'taken', found);
+end
+$$;
+
+-- read_media({job_id, token})
+-- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- reason}.
+create or replace function public.read_media(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_job public.media_jobs;
+begin
+    perform hybridflow.require_keys('read_media', p, '{job_id,token}');
+    select * into v_job from public.media_jobs where id = (p ->> 'job_id')::bigint;
+    if v_job.id is null or v_job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    end if;
+    return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
 $$;
 
@@ -8900,7 +9289,8 @@ as $$
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
-        )
+        ),
+        'handoff', hybridflow.open_handoff_json(s.id)
     ) || case when p_policy is null then '{}' else jsonb_build_object(
         'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
     ) end
@@ -8916,7 +9306,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -9592,6 +9983,108 @@ begin
 end
 $$;
 
+-- ==================== 0725_files.sql
+
+-- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content})
+-- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
+-- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+create or replace function public.set_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_content bytea;
+    v_file public.tenant_files;
+begin
+    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
+    if not found then
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
+    elsif p ->> 'name' !~ '^[a-z0-9][a-z0-9-]{0,39}$' then
+        raise exception 'a name has 1 to 40 small letters, digits and hyphens, such as cake-menu'
+            using errcode = 'PT422';
+    elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
+        raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
+    end if;
+    v_content := decode(p ->> 'content', 'base64');
+    if octet_length(v_content) not between 1 and 16000000 then
+        raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
+    end if;
+    if (
+        select count(*) from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name <> p ->> 'name'
+    ) >= 50 then
+        raise exception 'a tenant may have 50 files: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.tenant_files (
+        tenant_id, name, description, kind, file_name, bytes, content, created_by, created_at
+    )
+    values (
+        (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
+        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+    )
+    on conflict (tenant_id, name) do update
+        set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
+            bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
+            created_at = excluded.created_at
+    returning * into v_file;
+    return jsonb_build_object('file', hybridflow.file_json(v_file));
+end
+$$;
+
+-- list_files({tenant_id})
+-- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+create or replace function public.list_files(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('list_files', p, '{tenant_id}');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.file_json(f) order by f.name), '[]')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- remove_file({tenant_id, name})
+-- Returns {removed}: false where there is no such file.
+create or replace function public.remove_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('remove_file', p, '{tenant_id,name}');
+    delete from public.tenant_files where tenant_id = (p ->> 'tenant_id')::bigint and name = p ->> 'name';
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- read_file({tenant_id, name})
+-- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+create or replace function public.read_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.tenant_files as f
+        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
+    ));
+end
+$$;
+
 -- ==================== 0790_tenant_settings.sql
 
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
@@ -9615,7 +10108,8 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
+        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -9795,6 +10289,12 @@ as $$
             then 'thanks_reaction must be an emoji'
         when 'tenants_voice_replies_check'
             then 'voice_replies must be never or mirror or always'
+        when 'tenants_handoff_remind_minutes_check'
+            then 'handoff_remind_minutes must be from 1 to 1440'
+        when 'tenants_handoff_untaken_check'
+            then 'handoff_untaken must be return or wait'
+        when 'tenants_notify_number_next_check'
+            then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -9836,7 +10336,9 @@ begin
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
+        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -9983,6 +10485,16 @@ comment on column public.tenants.voice_replies is
 comment on column public.tenants.mark_as_read is
 'What a customer wrote is marked as read when the reply to it is there; false: never. What '
 'nobody answers stays unread on the phone';
+comment on column public.tenants.handoff_remind_minutes is
+'After so many minutes in which it is open, people are told again of a handoff that nobody '
+'took; after as many more the next number is told, then the customer, and then '
+'handoff_untaken holds';
+comment on column public.tenants.handoff_untaken is
+'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
+'the conversation waits for a human (wait)';
+comment on column public.tenants.notify_number_next is
+'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
+'comes from there';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -10236,6 +10748,7 @@ declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
     v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
     return hybridflow.store_settings(v_new);
 end
 $$;
@@ -11153,6 +11666,7 @@ as $$
     ('get_session', 'viewer', false, '{}'),
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
     ('tell_turn', 'viewer', false, '{}'),
     ('follow_tenant', 'viewer', false, '{}'),
@@ -11165,11 +11679,15 @@ as $$
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('send_message', 'operator', true, '{}'),
+    ('find_sent_message', 'operator', false, '{}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -12121,7 +12639,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -12192,7 +12711,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -12221,6 +12740,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at
@@ -12805,13 +13328,20 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(
-        select distinct t.execution_id from public.turns as t
-        where t.session_id = any(p_session_ids) and t.execution_id is not null
-            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        order by t.execution_id
+        select distinct e.execution_id from public.turns as t
+        cross join lateral (
+            select t.execution_id
+            union
+            select a.execution_id from public.turn_attempts as a
+            where a.turn_id = t.id and a.ended > hybridflow.clock() - interval '7 days'
+        ) as e
+        where t.session_id = any(p_session_ids) and e.execution_id is not null
+            and not hybridflow.is_anothers_execution(e.execution_id, p_tenant_id)
+        order by e.execution_id
     );
 begin
     insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
@@ -13299,6 +13829,16 @@ as $$
     end
 $$;
 
+-- The JID of a number that people are told at; null where it is.
+create or replace function hybridflow.notified_jid(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
+$$;
+
 -- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
@@ -13306,13 +13846,21 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
-        else p_tenant.notify_number || '@s.whatsapp.net'
-    end
+    select hybridflow.notified_jid(p_tenant.notify_number)
 $$;
 
--- Whether the session is the one with the staff, whichever way their number was typed.
+-- Every spelling of the numbers at which the tenant's staff are told.
+create or replace function hybridflow.staff_jids(p_tenant public.tenants)
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
+        || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether the session is one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -13322,8 +13870,18 @@ as $$
     select exists (
         select from public.session_identities as i
         where i.tenant_id = p_tenant.id and i.session_id = p_session_id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     )
+$$;
+
+-- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
@@ -13370,6 +13928,29 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- Nobody has taken a handoff: the people are told again, or (p_to_next) the next number is told.
+create or replace function hybridflow.notice_untaken(
+    p_handoff public.handoffs, p_session public.sessions, p_to_next boolean
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'jid', coalesce(p_session.phone_jid, p_session.lid),
+            'contact_name', p_session.contact_name,
+            'waited_minutes', floor(extract(epoch from hybridflow.clock() - p_handoff.created_at) / 60),
+            'words', case when p_handoff.words = 'not_said' then 'not_said' end,
+            'to_next', case when p_to_next then true end
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
@@ -13540,7 +14121,7 @@ as $$
         'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
             when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
-                then t.notify_number
+                then hybridflow.notice_number(p_notice, t)
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
@@ -13683,11 +14264,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
--- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
+-- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
--- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
+-- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
+-- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
+-- own_max, sitting, own_times) is as of claim_turns. Never waits.
 -- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
@@ -13707,8 +14290,13 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_kinds text[];
 begin
     perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_kinds := case
+        when p ->> 'kinds' is null then '{handoff,connection_lost,qr_waiting,undelivered}'
+        else array(select jsonb_array_elements_text(p -> 'kinds'))
+    end;
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -13720,7 +14308,7 @@ begin
         select n.id
         from unnest(v_offered) with ordinality as f (id, place)
         inner join public.notices as n on n.id = f.id
-        where n.state = 'pending' and n.next_at <= v_now
+        where n.state = 'pending' and n.next_at <= v_now and n.kind = any(v_kinds)
         order by f.place limit v_limit for update of n skip locked
     );
     update public.notices
@@ -13754,7 +14342,8 @@ begin
         'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
         or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
         'next_due_at', case
-            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered))
+                then v_now + case when p ->> 'kinds' is null then interval '5 seconds' else '0' end
             else (
                 select n.next_at from public.notices as n
                 where n.waiting and n.next_at is not null and n.next_at > v_now
@@ -13821,22 +14410,26 @@ declare
     v_message public.messages;
     v_held record;
     v_refused jsonb;
+    v_number text;
+    v_jid text;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_number := hybridflow.notice_number(v_notice, v_tenant);
+    v_jid := hybridflow.notified_jid(v_number);
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
-        when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
+        when v_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(v_jid)) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
-        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
+        case when v_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);
     v_notice := v_held.notice;
@@ -13845,7 +14438,7 @@ begin
     elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', v_jid,
             'body', v_message.body
         );
     elsif v_notice.lease_until <= v_now then
@@ -13858,7 +14451,7 @@ begin
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
@@ -13998,7 +14591,7 @@ create table if not exists public.relays (
     outcome text constraint relays_outcome_check check (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
-            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old', 'deleted'
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old'
         )
     ),
     error text,
@@ -14107,8 +14700,8 @@ begin
 end
 $$;
 
--- Who of the business's people, but p_name, wrote in this pause of the session; what p_name has seen is not
--- known. p_seen: the last message that they have seen: then whoever wrote after it.
+-- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
+-- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -14116,16 +14709,76 @@ stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-    select m.* from public.messages as m
+    select m.*
+    from (
+        select h.id from public.messages as h
+        where h.session_id = p_session.id and h.from_me and h.sender in ('owner', 'operator', 'client')
+        order by h.sent_at desc, h.id desc limit 200
+    ) as n
+    inner join public.messages as m on m.id = n.id
     inner join public.tenants as t on t.id = m.tenant_id
-    where m.session_id = p_session.id
-        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
             else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
+$$;
+
+-- By whom a request over the API is known: the kind of caller, and its key's id or its name.
+create or replace function hybridflow.caller_label(p_caller jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select concat_ws(':', p_caller ->> 'kind', coalesce(p_caller ->> 'api_key_id', p_caller ->> 'name'))
+$$;
+
+-- The relay of this very request, made before: by its idempotency_key and caller. Null: there is none. PT422:
+-- the key was used for another request.
+create or replace function hybridflow.relay_of_request(p jsonb)
+returns public.relays
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    select * into v_relay from public.relays
+    where tenant_id = (p ->> 'tenant_id')::bigint and caller = hybridflow.caller_label(p -> 'caller')
+        and idempotency_key = p ->> 'idempotency_key';
+    if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
+        raise exception 'the Idempotency-Key was used for another message: take a new one for each'
+            using errcode = 'PT422';
+    end if;
+    return v_relay;
+end
+$$;
+
+-- find_sent_message({caller?, tenant_id, session_id, idempotency_key, request_hash})
+-- Returns {found}: {message, state, error, already} as send_message answers where the same was asked for
+-- before; null: it was not. PT404: not this tenant's. PT422: the key was used for another request.
+create or replace function public.find_sent_message(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys(
+        'find_sent_message', p, '{tenant_id,session_id,idempotency_key,request_hash}'
+    );
+    perform hybridflow.require_own(p);
+    v_relay := hybridflow.relay_of_request(p);
+    return jsonb_build_object('found', case
+        when v_relay.id is not null then hybridflow.relay_json(v_relay) || '{"already": true}'
+    end);
+end
 $$;
 
 -- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
@@ -14145,9 +14798,7 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_session public.sessions;
-    v_caller text := concat_ws(
-        ':', p -> 'caller' ->> 'kind', coalesce(p -> 'caller' ->> 'api_key_id', p -> 'caller' ->> 'name')
-    );
+    v_caller text := hybridflow.caller_label(p -> 'caller');
     v_name text := p -> 'caller' ->> 'name';
     v_relay public.relays;
     v_human public.messages;
@@ -14159,14 +14810,8 @@ begin
     perform pg_advisory_xact_lock(hashtextextended(
         concat_ws(' ', 'relay', p ->> 'tenant_id', v_caller, p ->> 'idempotency_key'), 0
     ));
-    select * into v_relay from public.relays
-    where tenant_id = (p ->> 'tenant_id')::bigint and caller = v_caller
-        and idempotency_key = p ->> 'idempotency_key';
+    v_relay := hybridflow.relay_of_request(p);
     if v_relay.id is not null then
-        if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
-            raise exception 'the Idempotency-Key was used for another message: take a new one for each'
-                using errcode = 'PT422';
-        end if;
         return hybridflow.relay_json(v_relay) || jsonb_build_object(
             'already', true, 'audit', jsonb_build_object('relay_id', v_relay.id, 'already', true)
         );
@@ -14191,11 +14836,12 @@ begin
     -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
     update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
     insert into public.relays (
-        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, next_at
+        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, facts, next_at
     )
     values (
         v_session.tenant_id, v_session.id, (v_begun ->> 'message_id')::bigint, 'operator', v_caller,
-        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request', v_now
+        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request',
+        jsonb_build_object('bytes', octet_length(p ->> 'request')), v_now
     )
     returning * into v_relay;
     return hybridflow.relay_json(v_relay) || jsonb_build_object('audit', jsonb_build_object(
@@ -16475,7 +17121,7 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
             inner join public.media_jobs as j on j.message_id = m.id
             where m.session_id = any(p_session_ids)
@@ -16811,7 +17457,7 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
             ) order by f.id)
             into v_rows
             from (
@@ -17046,7 +17692,8 @@ as $$
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
             p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
-            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+            p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
+            p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
 
@@ -17116,7 +17763,8 @@ as $$
         select
             jsonb_build_object(
                 'attempt', p_turn.attempt, 'worker', p_turn.worker,
-                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end,
+                'execution_id', p_turn.execution_id, 'execution_url', p_turn.execution_url
             ),
             p_turn.claimed_at,
             case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
@@ -17501,7 +18149,7 @@ select hybridflow.apply_grants(
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays'
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -17519,11 +18167,12 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
-        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
-        'read_pictures',
+        'claim_media_jobs', 'renew_media_job', 'begin_media_job',
+        'finish_media_job', 'fail_media_job',
+        'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
-        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
-        'settle_relay',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
+        'begin_word_send', 'obey_staff', 'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -17531,8 +18180,10 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
-        'find_turn', 'tell_turn',
+        'find_turn', 'tell_turn', 'look_at_handoffs', 'press_handoff',
+        'list_handoffs',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
+        'set_file', 'list_files', 'remove_file', 'read_file',
         'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'
@@ -17607,7 +18258,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b8c188ac6e396e635a750d2bbd8b033fe46755b8ed82afe1c6b4645665216a8d')
+    ('20261126145950', 'v0_3_0', '7d5b4a0ed6ffc3b480b611b8692bbeca1fb5b06d675b92ffb1d8bf256ecd5db9')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

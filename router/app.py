@@ -102,7 +102,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", "Last-Event-ID"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "X-API-Key", "Last-Event-ID", "Idempotency-Key"),
+        ],
     )
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(ResponseHeaders, is_https=_is_https(settings))

@@ -102,6 +102,8 @@ def _services(
             hashes=workers.hashes,
             ingester=workers.intake.ingester,
             rejections=Rejections(),
+            database=entrances.webhooks,
+            media_came=None if workers.understander is None else workers.understander.wake,
         ),
         api=ApiServices(
             settings=settings,

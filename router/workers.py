@@ -24,7 +24,8 @@ from router.n8n.executions import ExecutionEraser
 from router.n8n.handler import N8nHandler
 from router.n8n.opening import make_eraser, make_handler, make_notice_flows
 from router.notices.notifier import Notifier
-from router.notices.opening import make_notifier
+from router.notices.opening import make_notifier, make_untaken
+from router.notices.untaken import UntakenHandoffs
 from router.outbound.media import MediaSource
 from router.outbound.own import open_flows_http, open_own_http
 from router.outbound.pools import TenantPools
@@ -95,6 +96,7 @@ class Workers:
     sending: Sending
     notifier: Notifier
     relayer: Relayer
+    untaken: UntakenHandoffs
     guard: ReplyGuard
     courtesy: Courtesy
     presence: Presence
@@ -179,6 +181,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         sending=sending,
         notifier=notifier,
         relayer=relayer,
+        untaken=make_untaken(settings, entrances.upkeep, notifier.wake, dispatcher.wake),
         guard=guard,
         courtesy=courtesy,
         presence=Presence(unhurried),
@@ -207,6 +210,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
         asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
         asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
         asyncio.create_task(_after((serves,), workers.relayer.run), name="relayer"),
+        asyncio.create_task(_after((serves,), workers.untaken.run), name="untaken handoffs"),
         asyncio.create_task(_after((serves,), streams.forgetting.run), name="forgetting"),
         *(
             asyncio.create_task(_after((serves, loading), each.run), name="understander")
@@ -234,6 +238,7 @@ async def stop(workers: Workers) -> None:
         "erasing": workers.eraser.stop,
         "notices": workers.notifier.stop,
         "relays": workers.relayer.stop,
+        "untaken handoffs": workers.untaken.stop,
         "turns": workers.dispatcher.stop,
         "doubts": workers.sending.settler.stop,
         "sends": workers.sending.outbox.stop,

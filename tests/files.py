@@ -1,11 +1,16 @@
 """Files as customers send them, and as attackers do; made here, so that each says what it is."""
 
 import io
+import math
+import os
 import struct
 import zipfile
 import zlib
+from array import array
+from functools import cache
 from typing import Any
 
+import av
 import docx
 import openpyxl
 import pillow_heif
@@ -100,3 +105,80 @@ def pdf(pages: int = 1, text: str = "Pedido 42: dois bolos de chocolate") -> byt
     size = len(objects) + 1
     written += f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{at}\n%%EOF"
     return written.encode()
+
+
+@cache
+def sound(seconds: float = 1, *, kind: str = "ogg", loud: bool = True) -> bytes:
+    """A tone, or silence, as a phone or a recorder would keep it."""
+    codec, container = {
+        "ogg": ("libopus", "ogg"),
+        "mp3": ("libmp3lame", "mp3"),
+        "m4a": ("aac", "mp4"),
+        "wav": ("pcm_s16le", "wav"),
+        "flac": ("flac", "flac"),
+        "webm": ("libopus", "webm"),
+    }[kind]
+    kept = io.BytesIO()
+    with av.open(kept, mode="w", format=container) as made:
+        _tone(made, codec, seconds, loud=loud)
+    return kept.getvalue()
+
+
+def _tone(made: Any, codec: str, seconds: float, *, loud: bool) -> None:
+    stream = made.add_stream(codec, rate=48_000)
+    stream.layout = "mono"
+    resampler = av.AudioResampler(format=stream.format, layout="mono", rate=48_000)
+    height = 9000 if loud else 0
+    step = 4800
+    wave = array("h", (int(height * math.sin(at / 60 * math.tau)) for at in range(step))).tobytes()
+    for _ in range(int(seconds * 10)):
+        frame = av.AudioFrame(format="s16", layout="mono", samples=step)
+        frame.sample_rate = 48_000
+        frame.planes[0].update(wave)
+        for each in resampler.resample(frame):
+            made.mux(stream.encode(each))
+    made.mux(stream.encode(None))
+
+
+@cache
+def video(frames: int = 12, *, with_sound: bool = True, noisy: bool = False) -> bytes:
+    """A video of two colours, or of noise, which nothing makes smaller."""
+    kept = io.BytesIO()
+    with av.open(kept, mode="w", format="mp4") as made:
+        stream = made.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        if noisy:
+            stream.bit_rate = 100_000_000
+        for number in range(frames):
+            shown = "red" if number < frames // 3 else "blue"
+            image = Image.new("RGB", (640, 480), shown)
+            if noisy:
+                image = Image.frombytes("RGB", (640, 480), os.urandom(640 * 480 * 3))
+            made.mux(stream.encode(av.VideoFrame.from_image(image)))
+        made.mux(stream.encode(None))
+    if not with_sound:
+        return kept.getvalue()
+    return _with_sound(kept.getvalue(), frames / 12)
+
+
+def _with_sound(silent: bytes, seconds: float) -> bytes:
+    kept = io.BytesIO()
+    with (
+        av.open(io.BytesIO(silent)) as source,
+        av.open(io.BytesIO(sound(seconds, kind="m4a"))) as heard,
+        av.open(kept, mode="w", format="mp4") as made,
+    ):
+        streams = [
+            (each, made.add_stream_from_template(each.streams[0])) for each in (source, heard)
+        ]
+        for each, stream in streams:
+            for packet in each.demux():
+                if packet.dts is not None:
+                    packet.stream = stream
+                    made.mux(packet)
+    return kept.getvalue()
+
+
+def playlist() -> bytes:
+    """What FFmpeg, left to guess, would take for a list of files to open."""
+    return b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,6 +24,7 @@ from tests.routers import CRON_SECRET
 
 _BUSY = "select exists (select from execution_entity where status in ('new', 'running')"
 _BUSY += ' and "deletedAt" is null)'
+SHOP = "https://shop.example"
 N8N_API_KEY = "what-n8n-and-the-router-share"
 
 
@@ -109,11 +110,12 @@ async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Relays:
-    """Where n8n's credentials and the node "Router address" lead."""
+    """Where n8n's credentials, the node "Router address" and the examples' shop lead."""
 
     anthropic: Relay
     openai: Relay
     router: Relay
+    shop: Relay
 
 
 class TestN8n:
@@ -127,6 +129,7 @@ class TestN8n:
         self.anthropic = relays.anthropic
         self.openai = relays.openai
         self.router = relays.router
+        self.shop = relays.shop
 
     def configuration(self, flow: str = "", **more: str) -> dict[str, str]:
         """What a router needs to give its turns to this n8n; `flow` is one of `tests.n8n.flows`.
@@ -141,6 +144,23 @@ class TestN8n:
             "N8N_LEASE_SECONDS": "30",
             **more,
         }
+
+    async def execution(self, execution_id: str) -> dict[str, Any]:
+        """Return what n8n has kept of an execution: its status, and the data to search it by."""
+        connection = await asyncpg.connect(self.server.home.database_url)
+        try:
+            row = await connection.fetchrow(
+                'select status, "workflowId" as workflow_id from execution_entity where id = $1',
+                int(execution_id),
+            )
+            found = await connection.fetch(
+                'select key, value from execution_metadata where "executionId" = $1',
+                int(execution_id),
+            )
+        finally:
+            await connection.close()
+        assert row is not None, f"n8n has not kept execution {execution_id}"
+        return {**row, "custom_data": {each["key"]: each["value"] for each in found}}
 
     async def falls_silent(self) -> None:
         """Wait until no flow runs any more: one may still call a router that is about to stop."""
@@ -162,8 +182,8 @@ def running_n8n(
     `extra` are its own settings, as N8N_EXTRA_* gives them; such a one has the whole database.
     """
     installation = install(cache_folder(), print)
-    with Relay() as anthropic, Relay() as openai, Relay() as router:
-        relays = Relays(anthropic, openai, router)
+    with Relay() as anthropic, Relay() as openai, Relay() as router, Relay() as shop:
+        relays = Relays(anthropic, openai, router, shop)
         home = _home(database_url, folder / "home", extra)
         asyncio.run(_fill(installation, home, folder / "workflows", relays))
         server = N8nServer(installation, home)
@@ -184,6 +204,8 @@ def _home(database_url: str, folder: Path, extra: Mapping[str, str] | None) -> N
 
 async def _fill(installation: Installation, home: N8nHome, folder: Path, relays: Relays) -> None:
     shutil.copytree(WORKFLOWS, folder)
+    tools = folder / "tools_example.json"
+    tools.write_text(tools.read_text().replace(SHOP, relays.shop.url))
     (folder / "misbehaving.json").write_text(json.dumps(misbehaving()))
     await import_all(
         installation,

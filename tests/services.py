@@ -47,6 +47,8 @@ def intake_services(
         hashes=hashes,
         ingester=Ingester(database, {}, marks, nothing),
         rejections=Rejections(),
+        database=database,
+        media_came=None,
     )
 
 

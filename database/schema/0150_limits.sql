@@ -86,7 +86,14 @@ constraint tenants_thanks_reaction_check check (
 ),
 add column if not exists voice_replies text not null default 'never'
 constraint tenants_voice_replies_check check (voice_replies in ('never', 'mirror', 'always')),
-add column if not exists mark_as_read boolean not null default true;
+add column if not exists mark_as_read boolean not null default true,
+add column if not exists handoff_remind_minutes numeric not null default 15
+constraint tenants_handoff_remind_minutes_check check (handoff_remind_minutes between 1 and 1440),
+add column if not exists handoff_untaken text not null default 'return'
+constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
+add column if not exists notify_number_next text
+constraint tenants_notify_number_next_check
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

@@ -28,7 +28,8 @@ create table if not exists public.handoffs (
     step integer not null default 0,
     step_at timestamptz not null default now(),
     next_at timestamptz,
-    line_turn_id bigint references public.turns (id) on delete set null
+    line_turn_id bigint references public.turns (id) on delete set null,
+    is_quiet boolean not null default false
 );
 
 comment on table public.handoffs is
@@ -47,6 +48,7 @@ comment on column public.handoffs.step is
 ' customer told (3).';
 comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
 comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
+comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -55,6 +57,7 @@ where state = 'waiting';
 create index if not exists handoffs_by_session on public.handoffs (session_id, id desc);
 create index if not exists handoffs_open on public.handoffs (session_id) where ended_at is null;
 create index if not exists handoffs_by_tenant on public.handoffs (tenant_id, id desc);
+create index if not exists handoffs_by_state on public.handoffs (tenant_id, state, id desc);
 create index if not exists handoffs_by_turn on public.handoffs (turn_id) where turn_id is not null;
 create index if not exists handoffs_by_line_turn on public.handoffs (line_turn_id)
 where line_turn_id is not null;

@@ -20,7 +20,11 @@ create table if not exists public.media_jobs (
 
 alter table public.media_jobs
 add column if not exists pictures jsonb,
-add column if not exists pictures_until timestamptz;
+add column if not exists pictures_until timestamptz,
+add column if not exists content bytea;
+
+comment on column public.media_jobs.content is
+'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
 'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';

@@ -40,6 +40,18 @@ alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
+alter table public.turns
+add column if not exists undelivered integer not null default 0,
+add column if not exists execution_url text;
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
+comment on column public.turns.execution_url is
+'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+alter table public.turn_attempts
+add column if not exists execution_id text,
+add column if not exists execution_url text;
+comment on column public.turn_attempts.execution_id is
+'The execution in n8n that worked on it; its turn names the last one alone.';
+
 alter table public.turn_attempts enable row level security;
 
 -- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
@@ -100,7 +112,7 @@ begin
     end if;
     insert into public.turn_attempts (
         turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
-        error, provider, model, tokens_in, tokens_out
+        error, provider, model, tokens_in, tokens_out, execution_id, execution_url
     )
     values (
         p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
@@ -108,7 +120,8 @@ begin
         p_error_kind, p_error,
         case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
-        v_in, v_out
+        v_in, v_out,
+        case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
         -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.

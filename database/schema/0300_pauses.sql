@@ -17,18 +17,29 @@ as $$
     end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- No reason for it shortens what another one asks for.
+-- Whether the AI wants a human in the session, and none has come.
+create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
+-- waits: see press_handoff). No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
 returns timestamptz
 language sql
-immutable
+stable
 set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
+        when hybridflow.has_waiting_handoff(p_session.id) then null
         else greatest(
             p_session.paused_until,
             greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
@@ -210,6 +221,8 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+            -- That nobody has come yet is no answer.
+            and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
     answering as materialized (
@@ -530,6 +543,7 @@ begin
         cross join lateral (
             select s.id from public.sessions as s
             where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and not hybridflow.has_waiting_handoff(s.id)
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )

@@ -28,9 +28,9 @@ as $$
 $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits.
--- p has what is known of it: {reason, why?, summary?, said?}. p_turn_id: the turn that hands off, if one
--- does. What the session was about to say is for the caller to cancel.
+-- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
+-- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
+-- one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -50,12 +50,16 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
         left(nullif(v_called, hybridflow.handoff_reason(p ->> 'reason')), 2000), left(p ->> 'summary', 2000),
-        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now
+        left(p ->> 'said', 8000), case when p ->> 'said' is null then 'none' else 'saying' end, v_now, v_now,
+        v_now + hybridflow.seconds(60 * (
+            select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
+        )),
+        coalesce((p ->> 'is_quiet')::boolean, false)
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -232,5 +236,197 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+end
+$$;
+
+-- look_at_handoffs({limit})
+-- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
+-- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
+-- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
+-- wrote last.
+create or replace function public.look_at_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.require_keys('look_at_handoffs', p, '{limit}');
+    return jsonb_build_object('now', hybridflow.clock(), 'handoffs', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'handoff_id', d.id, 'step', d.step, 'step_at', d.step_at,
+            'minutes', t.handoff_remind_minutes, 'timezone', t.timezone, 'opening_hours', t.opening_hours,
+            'jids', (
+                select coalesce(jsonb_agg(i.jid), '[]') from public.session_identities as i
+                where i.session_id = d.session_id
+            ),
+            'wrote', (
+                select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                    select m.body from public.messages as m
+                    where m.session_id = d.session_id and not m.from_me and m.kind = 'text'
+                    order by m.sent_at desc, m.id desc limit 3
+                ) as l
+            )
+        ) order by d.next_at, d.id), '[]')
+        from (
+            select h.* from public.handoffs as h
+            where h.state = 'waiting' and h.next_at is not null and h.next_at <= hybridflow.clock()
+            order by h.next_at limit (p ->> 'limit')::integer
+        ) as d
+        inner join public.tenants as t on t.id = d.tenant_id
+    ));
+end
+$$;
+
+-- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn_id bigint;
+begin
+    if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
+        select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
+    ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
+        return null;  -- what tells of the handoff itself is still on its way
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (
+        p_handoff.tenant_id, p_handoff.session_id, v_now, v_now,
+        jsonb_build_array(jsonb_build_object('line', p_handoff.id, 'text', p_say)), 'fallback'
+    )
+    returning id into v_turn_id;
+    update public.handoffs set line_turn_id = v_turn_id where id = p_handoff.id;
+    return v_turn_id;
+end
+$$;
+
+-- press_handoff({handoff_id, step, say, due_at?, policy})
+-- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
+-- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
+-- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
+-- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
+-- that is to be answered now.
+create or replace function public.press_handoff(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_handoff public.handoffs;
+    v_tenant public.tenants;
+    v_step integer;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('press_handoff', p, '{handoff_id,step,say,policy}');
+    select s.* into v_session from public.sessions as s
+    where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
+    for update;
+    select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
+    if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
+        or v_handoff.session_id is distinct from v_session.id
+    then
+        return '{"did": null}';
+    elsif p ->> 'due_at' is not null then
+        update public.handoffs set next_at = (p ->> 'due_at')::timestamptz where id = v_handoff.id;
+        return '{"did": null}';
+    end if;
+    select * into v_tenant from public.tenants where id = v_handoff.tenant_id;
+    v_step := case
+        when v_handoff.step = 0 and v_tenant.is_active then 1
+        when v_handoff.step <= 1 and v_tenant.notify_number_next is not null and v_tenant.is_active then 2
+        when v_handoff.step <= 2 and not v_handoff.is_quiet and v_tenant.is_active then 3
+        else 4
+    end;
+    update public.handoffs
+    set step = v_step, step_at = v_now,
+        next_at = case when v_step < 4 then v_now + hybridflow.seconds(60 * v_tenant.handoff_remind_minutes) end
+    where id = v_handoff.id;
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    if v_step < 3 then
+        perform hybridflow.notice_untaken(v_handoff, v_session, v_step = 2);
+    elsif v_step = 3 then
+        v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
+    elsif v_tenant.handoff_untaken = 'wait' then
+        return '{"did": "waits"}';
+    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+        -- Somebody paused it besides, and that lasts.
+        update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+    else
+        perform hybridflow.end_pause(v_session.id, 'cron');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('turn_id', v_turn_id)) || jsonb_build_object(
+        'did', (array['reminded', 'told_next', 'told_customer', 'returned'])[v_step]
+    );
+end
+$$;
+
+-- A handoff as the API shows it.
+create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+        || jsonb_build_object(
+            'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
+            'told_customer', p_handoff.line_turn_id is not null
+        )
+$$;
+
+-- The handoff of the session that is not over, if it has one.
+create or replace function hybridflow.open_handoff_json(p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.handoff_json(h) from public.handoffs as h
+    where h.session_id = p_session_id and h.ended_at is null
+    order by h.id desc limit 1
+$$;
+
+-- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
+-- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
+-- those alone. PT404: not this tenant's.
+create or replace function public.list_handoffs(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('handoffs', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_handoffs', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', hybridflow.handoff_json(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select h.* from public.handoffs as h
+        where h.tenant_id = v_tenant_id and h.id < v_before
+            and (v_session_id is null or h.session_id = v_session_id)
+            and (v_state is null or h.state = v_state)
+        order by h.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('handoffs', v_rows, v_limit);
 end
 $$;

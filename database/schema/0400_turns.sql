@@ -431,11 +431,11 @@ as $$
             'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
-            'answer_when_closed', t.answer_when_closed, 'fallback_message', t.fallback_message,
-            'mark_as_read', t.mark_as_read,
-            'delivery', hybridflow.delivery_rules(t),
+            'answer_when_closed', t.answer_when_closed, 'delivery', hybridflow.delivery_rules(t),
             'handoff_message', t.handoff_message,
-            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise
+            'handoff_words', t.handoff_words, 'handoff_on_promise', t.handoff_on_promise,
+            'fallback_message', t.fallback_message, 'mark_as_read', t.mark_as_read,
+            'files', hybridflow.files_for_llm(t.id)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -1298,12 +1298,14 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
+-- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
 -- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. Returns {ok} or {refused:
--- reason}: 'has_spoken', its flow has sent something by itself through the gateway, and answers besides.
+-- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
+-- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
+-- has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -1332,9 +1334,19 @@ begin
     ) then
         return '{"refused": "has_spoken"}';
     end if;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+    end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        execution_id = coalesce(p ->> 'execution_id', execution_id),
+        execution_told_at = case
+            when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
+        end,
+        execution_url = case
+            when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
+        end,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -1457,17 +1469,19 @@ end
 $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
--- max_attempts, base_seconds, answer_within_minutes?, cause?})
+-- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
 -- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
 -- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
 -- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
 -- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
 -- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
--- reply that has said something is closed as sent, incomplete. `cause` says who is told of it (see endings):
--- `outage` names it where an outage begins with this turn; `handoff`: the session is handed to a human.
--- Returns {state, run_after?, outage?, handoff?} or {refused: reason}.
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
+-- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
+-- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
+-- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
+-- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1476,6 +1490,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_turn public.turns;
 begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
@@ -1484,7 +1499,16 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+    v_turn := v_held.turn;
+    if p ->> 'execution_id' is not null then
+        perform hybridflow.check_execution_id(p ->> 'execution_id');
+        update public.turns
+        set execution_id = p ->> 'execution_id', execution_url = p ->> 'execution_url',
+            execution_told_at = hybridflow.clock()
+        where id = v_turn.id
+        returning * into v_turn;
+    end if;
+    return hybridflow.end_attempt(v_turn, v_held.session, p);
 end
 $$;
 

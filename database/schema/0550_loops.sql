@@ -115,9 +115,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.pause_for_human(
-        p_session, 'two bots seem to talk to each other: the same again and again', null
-    );
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.begin_handoff(p_session, null, jsonb_build_object(
+        'reason', 'other', 'why', 'two bots seem to talk to each other: the same again and again',
+        'is_quiet', true
+    ));
 end
 $$;
 

@@ -947,12 +947,12 @@ stable
 set search_path = ''
 as $$
 begin
-    if p_tenant.notify_number is null or p_event -> 'quoted' ->> 'wa_id' is null then
+    if p_event -> 'quoted' ->> 'wa_id' is null then
         return false;
     end if;
     return exists (
         select from jsonb_array_elements_text(p_event -> 'jids') as j
-        where j.value = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+        where j.value = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -976,7 +976,7 @@ begin
         select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
         inner join public.session_identities as i on i.session_id = m.session_id
         where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     );
 end
 $$;
@@ -1210,10 +1210,10 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, quoted?, origin?,
--- status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?,
--- state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?,
--- at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, is_command?, own_lid?, media?, transcript?, carried?, quoted?,
+-- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
+-- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
+-- patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,

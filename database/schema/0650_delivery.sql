@@ -15,10 +15,6 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.turns add column if not exists undelivered integer not null default 0;
-
-comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
-
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
 check (kind in (

@@ -28,10 +28,16 @@ declare
 begin
     if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
         or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
+        or p_event -> 'media' ->> 'too_large' is not null
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at) values (p_tenant.id, p_message_id, v_now);
+    insert into public.media_jobs (tenant_id, message_id, next_at)
+    values (
+        p_tenant.id, p_message_id,
+        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
+    );
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -75,7 +81,7 @@ as $$
         'job_id', p_job.id, 'token', p_token, 'attempt', p_job.attempt, 'message_id', m.id,
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
-        'language', t.speech_language,
+        'language', t.speech_language, 'has_content', p_job.content is not null,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -221,10 +227,10 @@ $$;
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
 -- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never
--- waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds, bytes,
--- language, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at},
--- as claim_turns.
+-- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
+-- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
+-- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
+-- more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -265,7 +271,7 @@ begin
         order by f.place limit v_limit for update of j skip locked
     );
     update public.media_jobs
-    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now,
+    set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
@@ -355,7 +361,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, finished_at = v_now, updated_at = v_now
+        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     if p_tokens > 0 then
         v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
@@ -366,6 +372,25 @@ begin
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
     return hybridflow.heard(p_message.turn_id);
+end
+$$;
+
+-- renew_media_job({job_id, token, lease_seconds})
+-- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+create or replace function public.renew_media_job(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+begin
+    perform hybridflow.require_keys('renew_media_job', p, '{job_id,token,lease_seconds}');
+    update public.media_jobs
+    set lease_until = v_until, next_at = v_until
+    where id = (p ->> 'job_id')::bigint and state = 'pending'
+        and token_hash = hybridflow.hash_token((p ->> 'token')::uuid) and lease_until is not null;
+    return case when found then '{"ok": true}' else '{"refused": "stale"}' end::jsonb;
 end
 $$;
 
@@ -481,8 +506,8 @@ $$;
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day. Returns {pictures: [{message_id, kind, jpeg}], left_out}, the oldest first, or
--- {refused: reason} as turn_refusal; left_out: how many more the turn's own messages have.
+-- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
+-- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -525,5 +550,45 @@ begin
         where m.deleted_at is null
     ) as r;
     return v_answer;
+end
+$$;
+
+-- give_media({tenant_id, message_id, content})
+-- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
+-- done, which is due at once. Returns {ok, taken}.
+create or replace function public.give_media(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('give_media', p, '{tenant_id,message_id,content}');
+    update public.media_jobs
+    set content = decode(p ->> 'content', 'base64'), next_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where message_id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+        and state = 'pending' and content is null and lease_until is null;
+    return jsonb_build_object('ok', true, 'taken', found);
+end
+$$;
+
+-- read_media({job_id, token})
+-- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- reason}.
+create or replace function public.read_media(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_job public.media_jobs;
+begin
+    perform hybridflow.require_keys('read_media', p, '{job_id,token}');
+    select * into v_job from public.media_jobs where id = (p ->> 'job_id')::bigint;
+    if v_job.id is null or v_job.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid) then
+        return '{"refused": "stale"}';
+    end if;
+    return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
 $$;

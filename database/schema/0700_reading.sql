@@ -157,7 +157,8 @@ as $$
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
-        )
+        ),
+        'handoff', hybridflow.open_handoff_json(s.id)
     ) || case when p_policy is null then '{}' else jsonb_build_object(
         'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
     ) end
@@ -173,7 +174,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
+    select to_jsonb(t)
+        - '{token_hash,beside,seen_at,said_so_far,waiting,held,due_when_heard,outage_id}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 

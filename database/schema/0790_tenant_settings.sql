@@ -19,7 +19,8 @@ as $$
         'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'evo_api_key', 'llm_api_key'
+        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
+        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -199,6 +200,12 @@ as $$
             then 'thanks_reaction must be an emoji'
         when 'tenants_voice_replies_check'
             then 'voice_replies must be never or mirror or always'
+        when 'tenants_handoff_remind_minutes_check'
+            then 'handoff_remind_minutes must be from 1 to 1440'
+        when 'tenants_handoff_untaken_check'
+            then 'handoff_untaken must be return or wait'
+        when 'tenants_notify_number_next_check'
+            then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -240,7 +247,9 @@ begin
         handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
-        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
+        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -387,6 +396,16 @@ comment on column public.tenants.voice_replies is
 comment on column public.tenants.mark_as_read is
 'What a customer wrote is marked as read when the reply to it is there; false: never. What '
 'nobody answers stays unread on the phone';
+comment on column public.tenants.handoff_remind_minutes is
+'After so many minutes in which it is open, people are told again of a handoff that nobody '
+'took; after as many more the next number is told, then the customer, and then '
+'handoff_untaken holds';
+comment on column public.tenants.handoff_untaken is
+'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
+'the conversation waits for a human (wait)';
+comment on column public.tenants.notify_number_next is
+'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
+'comes from there';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

@@ -242,6 +242,7 @@ declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
     v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
     return hybridflow.store_settings(v_new);
 end
 $$;

@@ -16,7 +16,8 @@ begin
         return v_held.refused;
     end if;
     update public.turns
-    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null,
+        execution_url = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -87,7 +88,7 @@ begin
 end
 $$;
 
--- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
@@ -116,6 +117,10 @@ begin
     end if;
     update public.turns
     set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_url = case
+            when p ->> 'execution_url' is not null then p ->> 'execution_url'
+            when execution_id = p ->> 'execution_id' then execution_url
+        end,
         execution_told_at = case
             when v_is_told then hybridflow.clock()
             when execution_id = p ->> 'execution_id' then execution_told_at

@@ -44,13 +44,20 @@ create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_ses
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_ids text[] := array(
-        select distinct t.execution_id from public.turns as t
-        where t.session_id = any(p_session_ids) and t.execution_id is not null
-            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        order by t.execution_id
+        select distinct e.execution_id from public.turns as t
+        cross join lateral (
+            select t.execution_id
+            union
+            select a.execution_id from public.turn_attempts as a
+            where a.turn_id = t.id and a.ended > hybridflow.clock() - interval '7 days'
+        ) as e
+        where t.session_id = any(p_session_ids) and e.execution_id is not null
+            and not hybridflow.is_anothers_execution(e.execution_id, p_tenant_id)
+        order by e.execution_id
     );
 begin
     insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)

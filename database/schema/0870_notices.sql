@@ -18,6 +18,16 @@ as $$
     end
 $$;
 
+-- The JID of a number that people are told at; null where it is.
+create or replace function hybridflow.notified_jid(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
+$$;
+
 -- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
@@ -25,13 +35,21 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
-        else p_tenant.notify_number || '@s.whatsapp.net'
-    end
+    select hybridflow.notified_jid(p_tenant.notify_number)
 $$;
 
--- Whether the session is the one with the staff, whichever way their number was typed.
+-- Every spelling of the numbers at which the tenant's staff are told.
+create or replace function hybridflow.staff_jids(p_tenant public.tenants)
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
+        || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether the session is one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -41,8 +59,18 @@ as $$
     select exists (
         select from public.session_identities as i
         where i.tenant_id = p_tenant.id and i.session_id = p_session_id
-            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
+            and i.jid = any(hybridflow.staff_jids(p_tenant))
     )
+$$;
+
+-- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
@@ -89,6 +117,29 @@ as $$
         ),
         hybridflow.clock()
     )
+$$;
+
+-- Nobody has taken a handoff: the people are told again, or (p_to_next) the next number is told.
+create or replace function hybridflow.notice_untaken(
+    p_handoff public.handoffs, p_session public.sessions, p_to_next boolean
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.make_notice(
+        p_handoff.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(coalesce(p_handoff.why, p_handoff.reason), 500),
+            'summary', p_handoff.summary, 'jid', coalesce(p_session.phone_jid, p_session.lid),
+            'contact_name', p_session.contact_name,
+            'waited_minutes', floor(extract(epoch from hybridflow.clock() - p_handoff.created_at) / 60),
+            'words', case when p_handoff.words = 'not_said' then 'not_said' end,
+            'to_next', case when p_to_next then true end
+        ),
+        hybridflow.clock()
+    );
+end
 $$;
 
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
@@ -259,7 +310,7 @@ as $$
         'facts', hybridflow.notice_facts(p_notice), 'created_at', p_notice.created_at,
         'number', case
             when p_notice.kind not in ('connection_lost', 'qr_waiting') and p_notice.number_told_at is null
-                then t.notify_number
+                then hybridflow.notice_number(p_notice, t)
         end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
@@ -402,11 +453,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
--- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
+-- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
--- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
+-- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
+-- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
+-- own_max, sitting, own_times) is as of claim_turns. Never waits.
 -- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
@@ -426,8 +479,13 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_kinds text[];
 begin
     perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_kinds := case
+        when p ->> 'kinds' is null then '{handoff,connection_lost,qr_waiting,undelivered}'
+        else array(select jsonb_array_elements_text(p -> 'kinds'))
+    end;
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
         select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
@@ -439,7 +497,7 @@ begin
         select n.id
         from unnest(v_offered) with ordinality as f (id, place)
         inner join public.notices as n on n.id = f.id
-        where n.state = 'pending' and n.next_at <= v_now
+        where n.state = 'pending' and n.next_at <= v_now and n.kind = any(v_kinds)
         order by f.place limit v_limit for update of n skip locked
     );
     update public.notices
@@ -473,7 +531,8 @@ begin
         'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
         or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
         'next_due_at', case
-            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered))
+                then v_now + case when p ->> 'kinds' is null then interval '5 seconds' else '0' end
             else (
                 select n.next_at from public.notices as n
                 where n.waiting and n.next_at is not null and n.next_at > v_now
@@ -540,22 +599,26 @@ declare
     v_message public.messages;
     v_held record;
     v_refused jsonb;
+    v_number text;
+    v_jid text;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_number := hybridflow.notice_number(v_notice, v_tenant);
+    v_jid := hybridflow.notified_jid(v_number);
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
-        when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
+        when v_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(v_jid)) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
-        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
+        case when v_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);
     v_notice := v_held.notice;
@@ -564,7 +627,7 @@ begin
     elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', v_jid,
             'body', v_message.body
         );
     elsif v_notice.lease_until <= v_now then
@@ -577,7 +640,7 @@ begin
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key

@@ -21,7 +21,7 @@ create table if not exists public.relays (
     outcome text constraint relays_outcome_check check (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
-            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old', 'deleted'
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old'
         )
     ),
     error text,
@@ -130,8 +130,8 @@ begin
 end
 $$;
 
--- Who of the business's people, but p_name, wrote in this pause of the session; what p_name has seen is not
--- known. p_seen: the last message that they have seen: then whoever wrote after it.
+-- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
+-- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -139,16 +139,76 @@ stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-    select m.* from public.messages as m
+    select m.*
+    from (
+        select h.id from public.messages as h
+        where h.session_id = p_session.id and h.from_me and h.sender in ('owner', 'operator', 'client')
+        order by h.sent_at desc, h.id desc limit 200
+    ) as n
+    inner join public.messages as m on m.id = n.id
     inner join public.tenants as t on t.id = m.tenant_id
-    where m.session_id = p_session.id
-        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
             else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
+$$;
+
+-- By whom a request over the API is known: the kind of caller, and its key's id or its name.
+create or replace function hybridflow.caller_label(p_caller jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select concat_ws(':', p_caller ->> 'kind', coalesce(p_caller ->> 'api_key_id', p_caller ->> 'name'))
+$$;
+
+-- The relay of this very request, made before: by its idempotency_key and caller. Null: there is none. PT422:
+-- the key was used for another request.
+create or replace function hybridflow.relay_of_request(p jsonb)
+returns public.relays
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    select * into v_relay from public.relays
+    where tenant_id = (p ->> 'tenant_id')::bigint and caller = hybridflow.caller_label(p -> 'caller')
+        and idempotency_key = p ->> 'idempotency_key';
+    if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
+        raise exception 'the Idempotency-Key was used for another message: take a new one for each'
+            using errcode = 'PT422';
+    end if;
+    return v_relay;
+end
+$$;
+
+-- find_sent_message({caller?, tenant_id, session_id, idempotency_key, request_hash})
+-- Returns {found}: {message, state, error, already} as send_message answers where the same was asked for
+-- before; null: it was not. PT404: not this tenant's. PT422: the key was used for another request.
+create or replace function public.find_sent_message(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_relay public.relays;
+begin
+    perform hybridflow.require_keys(
+        'find_sent_message', p, '{tenant_id,session_id,idempotency_key,request_hash}'
+    );
+    perform hybridflow.require_own(p);
+    v_relay := hybridflow.relay_of_request(p);
+    return jsonb_build_object('found', case
+        when v_relay.id is not null then hybridflow.relay_json(v_relay) || '{"already": true}'
+    end);
+end
 $$;
 
 -- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
@@ -168,9 +228,7 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_session public.sessions;
-    v_caller text := concat_ws(
-        ':', p -> 'caller' ->> 'kind', coalesce(p -> 'caller' ->> 'api_key_id', p -> 'caller' ->> 'name')
-    );
+    v_caller text := hybridflow.caller_label(p -> 'caller');
     v_name text := p -> 'caller' ->> 'name';
     v_relay public.relays;
     v_human public.messages;
@@ -182,14 +240,8 @@ begin
     perform pg_advisory_xact_lock(hashtextextended(
         concat_ws(' ', 'relay', p ->> 'tenant_id', v_caller, p ->> 'idempotency_key'), 0
     ));
-    select * into v_relay from public.relays
-    where tenant_id = (p ->> 'tenant_id')::bigint and caller = v_caller
-        and idempotency_key = p ->> 'idempotency_key';
+    v_relay := hybridflow.relay_of_request(p);
     if v_relay.id is not null then
-        if v_relay.request_hash <> p ->> 'request_hash' or v_relay.session_id <> (p ->> 'session_id')::bigint then
-            raise exception 'the Idempotency-Key was used for another message: take a new one for each'
-                using errcode = 'PT422';
-        end if;
         return hybridflow.relay_json(v_relay) || jsonb_build_object(
             'already', true, 'audit', jsonb_build_object('relay_id', v_relay.id, 'already', true)
         );
@@ -214,11 +266,12 @@ begin
     -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
     update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
     insert into public.relays (
-        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, next_at
+        tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, facts, next_at
     )
     values (
         v_session.tenant_id, v_session.id, (v_begun ->> 'message_id')::bigint, 'operator', v_caller,
-        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request', v_now
+        p ->> 'idempotency_key', p ->> 'request_hash', p -> 'request',
+        jsonb_build_object('bytes', octet_length(p ->> 'request')), v_now
     )
     returning * into v_relay;
     return hybridflow.relay_json(v_relay) || jsonb_build_object('audit', jsonb_build_object(

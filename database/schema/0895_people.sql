@@ -391,7 +391,7 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
             inner join public.media_jobs as j on j.message_id = m.id
             where m.session_id = any(p_session_ids)
@@ -727,7 +727,7 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures}'::text[]
+                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
             ) order by f.id)
             into v_rows
             from (

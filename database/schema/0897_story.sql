@@ -16,7 +16,8 @@ as $$
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
             p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
-            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+            p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
+            p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
 
@@ -86,7 +87,8 @@ as $$
         select
             jsonb_build_object(
                 'attempt', p_turn.attempt, 'worker', p_turn.worker,
-                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end,
+                'execution_id', p_turn.execution_id, 'execution_url', p_turn.execution_url
             ),
             p_turn.claimed_at,
             case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,

@@ -48,7 +48,7 @@ select hybridflow.apply_grants(
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays'
+        'relays', 'tenant_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -66,11 +66,12 @@ select hybridflow.apply_grants(
         'gaps_by_activity',
         'find_media', 'tell_flow_failing', 'tell_flow_works',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
-        'claim_media_jobs', 'begin_media_job', 'finish_media_job', 'fail_media_job',
-        'read_pictures',
+        'claim_media_jobs', 'renew_media_job', 'begin_media_job',
+        'finish_media_job', 'fail_media_job',
+        'read_pictures', 'give_media', 'read_media',
         'finish_notice_send', 'fail_notice_send',
-        'send_message', 'claim_relays', 'read_relay', 'begin_relay_send', 'begin_word_send', 'obey_staff',
-        'settle_relay',
+        'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
+        'begin_word_send', 'obey_staff', 'settle_relay',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
@@ -78,8 +79,10 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
-        'find_turn', 'tell_turn',
+        'find_turn', 'tell_turn', 'look_at_handoffs', 'press_handoff',
+        'list_handoffs',
         'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
+        'set_file', 'list_files', 'remove_file', 'read_file',
         'prune', 'get_tenant_stats', 'count_undelivered', 'count_outages', 'call_routers',
         'read_changes', 'follow_tenant', 'may_follow', 'end_sign_in', 'call_followers', 'greet_routers',
         'forget_changes'

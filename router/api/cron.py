@@ -16,6 +16,7 @@ from router.gate.keys import same_secret
 from router.http.errors import ErrorBody, Unauthorised
 from router.http.part import part
 from router.logs.events import Action, log_event
+from router.notices.opening import make_untaken
 from router.state.calls import pauses, retention
 from router.state.calls.retention import Pruned
 from router.state.database import Database, Json
@@ -82,6 +83,8 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
     Raises DatabaseAway; the pauses that were ended until then stay so.
     """
     rules = policy(settings)
+    # Those that nobody took do not run out: they are seen to first.
+    await make_untaken(settings, database, _nothing, _nothing).look()
     due = await pauses.pauses_over(database, pauses.PausesOver(policy=rules))
     ending = EndingPauses(database, rules)
     ends = time.monotonic() + seconds
@@ -101,6 +104,10 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
         turns=ending.turns,
     )
     return AutoResumed(resumed=ending.resumed, turns=ending.turns, more=bool(ids) or due.more)
+
+
+def _nothing() -> None:
+    """Whoever tells notices, or makes replies, looks for work by itself."""
 
 
 class EndingPauses:

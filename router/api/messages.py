@@ -25,10 +25,17 @@ from router.api.queries import LARGEST_ID
 from router.errors import Invalid
 from router.logs.events import Action, log_event
 from router.outbound.media import NoMedia
+from router.safety.unseen import without_unseen
 from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand, why_no_voice
 from router.sending.outgoing import Outgoing
 from router.sending.times import upload_seconds
-from router.state.calls.relays import MessageOnItsWay, SendMessage, send_message
+from router.state.calls.relays import (
+    FindSentMessage,
+    MessageOnItsWay,
+    SendMessage,
+    find_sent_message,
+    send_message,
+)
 
 router = keyed("sessions", prefix="/sessions/{session_id}")
 _log = logging.getLogger(__name__)
@@ -112,8 +119,18 @@ async def send_to_contact(
     It is on its way when this answers, and is sent also where the router is restarted; the same
     request again shows what has become of it. 409: another person wrote, and you have not seen it.
     """
+    if wanted.media is not None and wanted.media.url is not None:
+        # What was at the address may have gone since; and who may not write has nothing fetched.
+        named = FindSentMessage(
+            tenant_id=tenant_id,
+            session_id=session_id,
+            idempotency_key=key,
+            request_hash=wanted.hashed,
+        )
+        if (before := (await find_sent_message(database, named)).found) is not None:
+            return before
     message = await _outgoing(wanted, tenant_id, relays)
-    if not message.text.strip():
+    if not without_unseen(message.text).strip():
         raise Invalid("text: there is nothing in it that can be sent")
     asked = SendMessage(
         tenant_id=tenant_id,

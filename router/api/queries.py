@@ -9,6 +9,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from router.api.moments import Moment
+from router.state.calls.handoffs import HandoffState
 from router.state.calls.reading import Sender, TurnState
 
 LARGEST_ID = 2**63 - 1
@@ -62,6 +63,13 @@ class TurnsQuery(OwnListQuery):
     session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
 
 
+class HandoffsQuery(OwnListQuery):
+    """Which handoffs."""
+
+    state: HandoffState | None = None
+    session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+
 class SpendingQuery(BaseModel, extra="forbid"):
     """Whose spending."""
 
@@ -74,3 +82,4 @@ AskedTenants = Annotated[ListQuery, Query()]
 AskedSessions = Annotated[SessionsQuery, Query()]
 AskedMessages = Annotated[MessagesQuery, Query()]
 AskedTurns = Annotated[TurnsQuery, Query()]
+AskedHandoffs = Annotated[HandoffsQuery, Query()]

@@ -18,6 +18,8 @@ from router.api import (
     api_keys,
     audit,
     cron,
+    files,
+    handoffs,
     instances,
     keeping,
     members,
@@ -37,10 +39,10 @@ from router.api import (
 ROUTES = tuple(
     route
     for router in (
-        tenants.router, webhook_secrets.router, members.router, sessions.router, messages.router,
-        keeping.router, pauses.router, people.router, turns.router, stories.router, stream.router,
-        instances.router, trying_flows.router, api_keys.router, audit.router, sign_in.router,
-        sign_in.out, cron.router,
+        tenants.router, files.router, webhook_secrets.router, members.router, sessions.router,
+        messages.router, keeping.router, handoffs.router, pauses.router, people.router,
+        turns.router, stories.router, stream.router, instances.router, trying_flows.router,
+        api_keys.router, audit.router, sign_in.router, sign_in.out, cron.router,
     )
     for route in router.routes
 )  # fmt: skip

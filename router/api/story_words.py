@@ -155,9 +155,16 @@ def _claimed(facts: Facts) -> str:
 
 def _handled(facts: Facts) -> str:
     if facts.get("handler") == "n8n":
-        return "it was given to n8n"
+        return f"it was given to n8n{_execution(facts)}"
     cost = _cost(facts)
     return f"the reply was made, passed the guard and was written down{cost}"
+
+
+def _execution(facts: Facts) -> str:
+    if facts.get("execution_id") is None:
+        return ""
+    url = facts.get("execution_url")
+    return f", execution {facts['execution_id']}" + (f": {url}" if url else "")
 
 
 def _cost(facts: Facts) -> str:

@@ -576,6 +576,35 @@ class TenantSettings(BaseModel):
             followed=True,
         ),
     ]
+    handoff_remind_minutes: Annotated[
+        float,
+        Setting(
+            about="After so many minutes in which it is open, people are told again of a handoff"
+            " that nobody took; after as many more the next number is told, then the customer, and"
+            " then handoff_untaken holds",
+            default=15,
+            ge=1,
+            le=1440,
+        ),
+    ]
+    handoff_untaken: Annotated[
+        Literal["return", "wait"],
+        Setting(
+            about="What becomes of a handoff that nobody takes, after all that: the AI goes on"
+            " (return), or the conversation waits for a human (wait)",
+            default="return",
+        ),
+    ]
+    notify_number_next: Annotated[
+        str | None,
+        Setting(
+            about="Who else is told by WhatsApp of a handoff that nobody took; the AI answers"
+            " nothing that comes from there",
+            otherwise="nobody",
+            must="be a phone number with its country code, or the JID of a person or a group",
+            example="5511955558888",
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

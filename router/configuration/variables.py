@@ -199,6 +199,7 @@ class Variables(BaseSettings):
     n8n_probe_seconds: _Seconds = 15
     n8n_flow_failures: Annotated[int, Field(ge=1, le=1000)] = 5
     n8n_router_url: _Url | None = None
+    n8n_editor_url: _Url | None = None
     n8n_public_api_key: _Secret | None = None
     n8n_public_api_url: _Url | None = None
     n8n_port: Annotated[int, Field(ge=1, le=65535)] = 5678

@@ -45,8 +45,8 @@ class Neighbours:
     async def greet(self) -> None:
         """Say that this one is here, where it is time to say so again."""
         if self._clock() >= self._greets_at:
-            self._greets_at = self._clock() + _BETWEEN_GREETINGS
             await greet_routers(self._database, GreetRouters(by=self._name))
+            self._greets_at = self._clock() + _BETWEEN_GREETINGS
 
     def hear(self, change: Change) -> None:
         """Note what another router says among the changes."""

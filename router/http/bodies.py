@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -64,6 +65,17 @@ class _Arrival:
     was_cut: bool = False
 
 
+class LeavesOut(Protocol):
+    """Lets a body pass without a part of it, chunk by chunk."""
+
+    def pass_on(self, chunk: bytes, *, is_last: bool) -> bytes:
+        """Return what is kept."""
+
+
+_Bound: TypeAlias = "tuple[int, LeavesOut | None]"
+_TIMES_WITHOUT = 10  # a body may be larger than its bound, where only a part of it is read
+
+
 class Bodies:
     """The bodies of one kind that a process is reading, or has read and not yet done with.
 
@@ -80,13 +92,20 @@ class Bodies:
 
     @asynccontextmanager
     async def reading(
-        self, scope: Scope, receive: Receive, *, sender: str, most: int
+        self,
+        scope: Scope,
+        receive: Receive,
+        *,
+        sender: str,
+        most: int,
+        without: "Callable[[], LeavesOut] | None" = None,
     ) -> AsyncIterator[bytes]:
         """Read the whole body, of `most` bytes; its bytes are held until the block ends.
 
-        Raises TooMuch, and ClientDisconnect where the caller went away first.
+        One that is larger is read as what `without` lets pass of it, where that is given. Raises
+        TooMuch, and ClientDisconnect where the caller went away first.
         """
-        body = await self._read(scope, receive, sender, most)
+        body = await self._read(scope, receive, sender, most, without)
         try:
             yield body
         finally:
@@ -116,20 +135,30 @@ class Bodies:
         finally:
             self._let_go(sender, kept)
 
-    async def _read(self, scope: Scope, receive: Receive, sender: str, most: int) -> bytes:
+    async def _read(
+        self,
+        scope: Scope,
+        receive: Receive,
+        sender: str,
+        most: int,
+        without: "Callable[[], LeavesOut] | None",
+    ) -> bytes:
         headers = Headers(scope=scope)
         declared = headers.get("content-length")
         if declared is None and "transfer-encoding" not in headers:
             return b""  # the server has seen that there is none
         too_large = TooMuch(413, "too_large", f"a body may have at most {most} bytes")
+        sieve: LeavesOut | None = None
         if declared is not None and declared.isdigit() and int(declared) > most:
-            raise too_large
+            if without is None or int(declared) > _TIMES_WITHOUT * most:
+                raise too_large
+            sieve = without()
         block = self._callers.block_of(scope)
         if self._arriving[block] >= self._limits.arriving:
             raise TooMuch(429, "too_many_at_once", "wait until your other bodies have arrived", 1)
         self._arriving[block] += 1
         try:
-            return await self._receive_all(receive, sender, most, too_large)
+            return await self._receive_all(receive, sender, (most, sieve), too_large)
         except TimeoutError:
             message = "the body did not come in time: send it faster"
             raise TooMuch(408, "too_slow", message) from None
@@ -137,13 +166,13 @@ class Bodies:
             _take_off(self._arriving, block, 1)
 
     async def _receive_all(
-        self, receive: Receive, sender: str, most: int, too_large: TooMuch
+        self, receive: Receive, sender: str, bound: "_Bound", too_large: TooMuch
     ) -> bytes:
         async with asyncio.timeout(self._limits.patience.seconds) as deadline:
             arrival = _Arrival(sender, asyncio.get_running_loop().time(), deadline)
             self._arrivals[arrival] = None
             try:
-                return await self._gather(receive, arrival, most, too_large)
+                return await self._gather(receive, arrival, bound, too_large)
             except BaseException:
                 self._let_go(sender, arrival.held)
                 raise
@@ -151,10 +180,12 @@ class Bodies:
                 del self._arrivals[arrival]
 
     async def _gather(
-        self, receive: Receive, arrival: _Arrival, most: int, too_large: TooMuch
+        self, receive: Receive, arrival: _Arrival, bound: "_Bound", too_large: TooMuch
     ) -> bytes:
         patience = self._limits.patience
+        most, sieve = bound
         body = bytearray()
+        received = 0
         while True:
             message = await receive()
             if arrival.was_cut:
@@ -162,6 +193,9 @@ class Bodies:
             if message["type"] != "http.request":
                 raise ClientDisconnect  # half a request is none
             chunk = message.get("body", b"")
+            received += len(chunk)
+            if sieve is not None:
+                chunk = sieve.pass_on(chunk, is_last=not message.get("more_body", False))
             if len(body) + len(chunk) > most:
                 raise too_large
             self._hold(arrival.sender, len(chunk), arrival)
@@ -169,7 +203,7 @@ class Bodies:
             body += chunk
             if not message.get("more_body", False):
                 return bytes(body)
-            granted = patience.seconds + len(body) / patience.bytes_a_second
+            granted = patience.seconds + received / patience.bytes_a_second
             arrival.deadline.reschedule(arrival.since + granted)
 
     def _hold(self, sender: str, number: int, by: _Arrival | None = None) -> None:

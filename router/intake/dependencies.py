@@ -1,5 +1,6 @@
 """What the endpoint for webhooks works with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,11 +15,15 @@ from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
+from router.state.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeServices:
-    """All that the way in of a webhook takes: who it is from, how much there is of it, whereto."""
+    """All that the way in of a webhook takes: who it is from, how much there is of it, whereto.
+
+    `media_came` is told of media that webhooks carried; None: nobody understands any.
+    """
 
     settings: Settings
     callers: Callers
@@ -28,6 +33,8 @@ class IntakeServices:
     hashes: ContactHashes
     ingester: Ingester
     rejections: Rejections
+    database: Database
+    media_came: Callable[[], None] | None
 
 
 TheServices = Annotated[IntakeServices, Depends(given(IntakeServices))]

@@ -5,7 +5,7 @@ type than Evolution sends is as if it were empty. Only what cannot be recorded a
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from router.intake.readers.changes import read_deleted, read_edited, read_status
@@ -18,7 +18,7 @@ from router.intake.readers.envelope import (
     NotAnEnvelope,
     open_envelope,
 )
-from router.intake.readers.messages import read_message
+from router.intake.readers.messages import TOO_LARGE, read_message
 from router.intake.readers.probes import PROBE_EVENT, read_probe
 from router.whatsapp.bounds import MOST_OF_AN_ITEM, bounded
 from router.whatsapp.clean import JsonObject
@@ -44,11 +44,15 @@ Piece: TypeAlias = tuple[Mapping[str, object] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A webhook that was opened: what it carries, in pieces, or why it is `ignored`."""
+    """A webhook that was opened: what it carries, in pieces, or why it is `ignored`.
+
+    `media` is the one media that it carries, in base64.
+    """
 
     envelope: Envelope
     pieces: tuple[Piece, ...]
     ignored: str | None
+    media: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +102,21 @@ def open_webhook(instance: str, body: Mapping[str, object]) -> Webhook:
         items = data if isinstance(data, list) else [data]
         if len(items) > MOST_ITEMS:
             raise NotAnEnvelope(f"a webhook may carry {MOST_ITEMS} events at most")
-        return Webhook(envelope, tuple(_in_pieces(items)), None)
+        return Webhook(envelope, tuple(_in_pieces(items)), None, _media_in(items))
     if envelope.event in _INSTANCE_READERS:
         if not isinstance(data, dict | None):
             raise NotAnEnvelope(f"the data of {envelope.event} is not an object")
         return Webhook(envelope, ((bounded(data or {})[0],),), None)
     reason = _REASONS.get(envelope.event, f"event not used: {envelope.event}")
     return Webhook(envelope, (), reason)
+
+
+def _media_in(items: Sequence[object]) -> str | None:
+    """Return the media of a webhook with one message, which nothing else of it has."""
+    item = items[0] if len(items) == 1 else None
+    message = item.get("message") if isinstance(item, dict) else None
+    media = message.get("base64") if isinstance(message, dict) else None
+    return media if isinstance(media, str) and media not in ("", TOO_LARGE) else None
 
 
 def _in_pieces(items: Sequence[object]) -> Iterator[Piece]:

@@ -25,7 +25,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, StateError
 from router.http.bodies import Bodies, TooMuch
 from router.http.errors import ErrorBody
 from router.http.json_bounds import require_few_values, require_shallow
@@ -36,9 +36,11 @@ from router.intake.decoding import decode
 from router.intake.dependencies import IntakeServices, TheServices
 from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
 from router.intake.rejections import Rejected
+from router.intake.sieve import Sieve
 from router.logs.events import Action, log_event
 from router.sharing.rates import per_minute
 from router.state.calls.intake import Decision
+from router.state.calls.media_jobs import GiveMedia, give_media
 from router.state.database import Json
 
 
@@ -127,6 +129,7 @@ async def _take(request: Request, services: IntakeServices, instance: str) -> Re
     webhook, weight = await _read(request, services, instance)
     with _kept(services.bodies, instance, weight):
         taken = await _record(services, instance, webhook)
+        await _give_media(services, webhook, taken)
     if not taken.decisions:
         if taken.ignored is None:
             assert taken.refused is not None  # noqa: S101 - one of the three it is
@@ -192,6 +195,29 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
     return taken
 
 
+async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken) -> None:
+    """Keep the media that a webhook carries for who understands it, before Evolution is answered.
+
+    On the Cloud channel it can be had nowhere else. Whoever gets no answer sends it again.
+    """
+    if webhook.media is None or len(taken.decisions) != 1 or services.media_came is None:
+        return
+    (decision,) = taken.decisions
+    if decision.message_id is None or decision.tenant_id is None or decision.sender is not None:
+        return
+    asked = GiveMedia(
+        tenant_id=decision.tenant_id, message_id=decision.message_id, content=webhook.media
+    )
+    try:
+        await give_media(services.database, asked)
+    except DatabaseAway as error:
+        raise Rejected(503, "database_away", f"its media was not kept: {error}") from error
+    except StateError as error:  # it is no base64, say: the message counts all the same
+        log_event(_log, Action.MEDIA_NOT_UNDERSTOOD, f"a webhook's media was not kept: {error}")
+        return
+    services.media_came()
+
+
 def _correlation_id() -> str:
     """Return what tells this webhook's lines from others'. No secret: it may be guessed."""
     return f"{getrandbits(64):016x}"  # nosec B311
@@ -222,6 +248,7 @@ async def _read(request: Request, services: IntakeServices, instance: str) -> tu
         request.receive,
         sender=_sender(instance),
         most=settings.max_webhook_bytes,
+        without=Sieve,
     )
     try:
         async with reading as raw:
@@ -242,7 +269,9 @@ def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
     require_shallow(body, raw, most_deep)
     if not isinstance(body, dict):
         raise NotAnEnvelope("the body is not a JSON object")
-    return open_webhook(instance, body), weight_of(raw, body, _MOST_VALUES)
+    webhook = open_webhook(instance, body)
+    carried = 0 if webhook.media is None else 2 * len(webhook.media)
+    return webhook, weight_of(raw, body, _MOST_VALUES) + carried
 
 
 @contextmanager

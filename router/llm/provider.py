@@ -99,7 +99,12 @@ LlmCause: TypeAlias = (
 
 
 class LlmError(Exception):
-    """The provider gave no usable reply; the text says why, without keys or prompts."""
+    """The provider gave no usable reply; the text says why, without keys or prompts.
+
+    `execution`: n8n's that failed, where a flow was asked, and where people see it.
+    """
+
+    execution: tuple[str, str | None] | None = None
 
     cause: LlmCause = "failed"
 

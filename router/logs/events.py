@@ -14,6 +14,8 @@ from enum import StrEnum
 
 bound_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 bound_contact: ContextVar[str | None] = ContextVar("contact", default=None)
+bound_execution: ContextVar[str | None] = ContextVar("execution_id", default=None)
+bound_execution_url: ContextVar[str | None] = ContextVar("execution_url", default=None)
 
 
 class Action(StrEnum):
@@ -54,9 +56,11 @@ class Action(StrEnum):
     GAP_REPAIRED = "gap_repaired"  # what no webhook brought was fetched
     GAP_REPAIR_FAILED = "gap_repair_failed"
     # Flows in n8n
+    FLOW_BEGAN = "flow_began"  # it has the turn, sends and closes it by itself
     FLOW_FAILING = "flow_failing"  # so often in a row that turns do not go to it any more
     FLOW_WORKS = "flow_works"  # again: turns go to it
     # The people of the business
+    HANDOFF_UNTAKEN = "handoff_untaken"  # what was done about one that nobody took: `did`
     NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
     NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
     RELAYED = "relayed"  # what a human said through HybridFlow; `outcome` says what became of it
@@ -110,8 +114,17 @@ def bind_correlation(correlation_id: str, contact: str | None = None) -> Iterato
     `contact` is what stands for the person that it is about.
     """
     token, of_contact = bound_correlation.set(correlation_id), bound_contact.set(contact)
+    execution, its_url = bound_execution.set(None), bound_execution_url.set(None)
     try:
         yield
     finally:
         bound_correlation.reset(token)
         bound_contact.reset(of_contact)
+        bound_execution.reset(execution)
+        bound_execution_url.reset(its_url)
+
+
+def bind_execution(execution_id: str, url: str | None) -> None:
+    """Give every later line of the block the execution of n8n that worked on it, and its link."""
+    bound_execution.set(execution_id)
+    bound_execution_url.set(url)

@@ -7,7 +7,13 @@ from typing import Any
 
 import orjson
 
-from router.logs.events import Action, bound_contact, bound_correlation
+from router.logs.events import (
+    Action,
+    bound_contact,
+    bound_correlation,
+    bound_execution,
+    bound_execution_url,
+)
 from router.logs.people import mask_people, without_people
 from router.logs.scrubber import Scrubber, readable
 
@@ -16,6 +22,12 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
 )
 _QUERY = re.compile(r"\?[^ \"]*")
+_BOUND = (
+    ("contact", bound_contact),
+    ("execution_id", bound_execution),
+    ("execution_url", bound_execution_url),
+    ("correlation_id", bound_correlation),
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,6 +63,7 @@ class TextFormatter(logging.Formatter):
         content = self._scrub.fields(_content(self, record))
         message = content.pop("message")
         exception = content.pop("exception", None)
+        content.pop("configuration", None)  # it fills a screen, and pushes away what is said before
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={readable(value)}" for name, value in content.items())
         lines = [f"{time} {record.levelname:<8} {message}  {fields}"]
@@ -72,7 +85,7 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
         content["logger"] = record.name
     if record.exc_info:
         content["exception"] = without_people(formatter.formatException(record.exc_info))
-    for name, bound in (("contact", bound_contact), ("correlation_id", bound_correlation)):
+    for name, bound in _BOUND:
         value = content.pop(name, None) or bound.get()
         if value is not None:
             content[name] = value

@@ -18,10 +18,12 @@ from router.gate.refusals import said_of
 from router.http.part import part
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
+from router.n8n.addresses import editor_url
 from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.failures_told import OF_THE_FLOW, FailureKind, Judged, is_of_a_key, judge_failure
 from router.n8n.finishing import Done, Written, fail, finish, log_dead, log_replied, patience
+from router.n8n.flow_executions import WORKFLOW_ID, link_to
 from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
     BeginFlow,
@@ -65,6 +67,9 @@ class Began(BaseModel):
     """The flow has begun."""
 
     execution_id: str = Field(pattern=EXECUTION_ID, description="n8n's `$execution.id`, a number")
+    workflow_id: str | None = Field(
+        default=None, pattern=WORKFLOW_ID, description="n8n's `$workflow.id`, for a link to it"
+    )
 
 
 class Crash(BaseModel):
@@ -72,6 +77,7 @@ class Crash(BaseModel):
 
     error: str = Field(default="the execution failed without a word", max_length=10_000)
     node: str | None = Field(default=None, max_length=500)
+    workflow_id: str | None = Field(default=None, pattern=WORKFLOW_ID)
 
 
 class Failure(BaseModel):
@@ -100,7 +106,9 @@ async def began(services: TheServices, turn_id: int, token: _Token, body: Began)
     """Note the execution, so that its crash can be told from its silence."""
 
     async def ask(database: Database, held: Held) -> Answer:
-        return await begin_flow(database, BeginFlow(**held, execution_id=body.execution_id))
+        url = link_to(editor_url(services.settings), body.workflow_id, body.execution_id)
+        asked = BeginFlow(**held, execution_id=body.execution_id, execution_url=url)
+        return await begin_flow(database, asked)
 
     return _answered(services, await _call(services, turn_id, token, ask))
 
@@ -126,9 +134,12 @@ async def crash(
     )
     answer = await fail_execution(database, asked)
     turn_id, state = (None, None) if isinstance(answer, Refusal) else (answer.turn_id, answer.state)
+    known = turn_id is None  # its answer was heard before, and the turn has gone on
     log_event(
-        _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
-        turn_id=turn_id, turn_state=state,
+        _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}",
+        level=logging.INFO if known else logging.WARNING,
+        turn_id=turn_id, turn_state=state, execution_id=execution_id,
+        execution_url=link_to(editor_url(settings), told.workflow_id, execution_id),
     )  # fmt: skip
     log_dead(turn_id, answer)
     if turn_id is not None:
@@ -174,7 +185,7 @@ async def report_failure(
     log_dead(turn_id, answer)
     if not isinstance(answer, Refusal) and (failure.kind in OF_THE_FLOW or of_a_key):
         await services.failing.turn_failed(turn_id, told)
-    return _answered(services, answer)
+    return _answered(services, answer, told=told)
 
 
 @router.post("/turns/{turn_id}/handoff", summary="Call a human")
@@ -228,12 +239,12 @@ async def _call(
     return await ask(services.database, TurnToken(turn_id, shown.secret).held)
 
 
-def _answered(services: FlowServices, answer: Answer) -> JSONResponse:
+def _answered(services: FlowServices, answer: Answer, **more: str) -> JSONResponse:
     if isinstance(answer, Refusal):
         return _error(409, answer.refused, f"nothing was done: {said_of(answer.refused)}")
     services.failing.breakers.heard_of()
     services.wake()
-    return JSONResponse(answer.as_told())
+    return JSONResponse({**answer.as_told(), **more})
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

@@ -36,15 +36,15 @@ from router.n8n.answering import (
     understand,
 )
 from router.n8n.breakers import Breaker, FlowBreakers
-from router.n8n.execution_ids import is_execution_id
 from router.n8n.failing_flows import FailingFlows
+from router.n8n.flow_executions import Execution, FlowExecutions, said_in
 from router.n8n.payload import Contract, FlowTerms, TurnPayload, build_payload
 from router.n8n.reply import Answered, Reading
-from router.outbound.answers import beginning, read_json
+from router.outbound.answers import beginning
 from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
-from router.state.calls.flows import BeginFlow, ForwardTurn, begin_flow, forward_turn
+from router.state.calls.flows import ForwardTurn, forward_turn
 from router.state.calls.model import Refusal
 from router.state.database import Database
 
@@ -76,7 +76,8 @@ class FlowRules:
 
     `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
     failed `flow_failures` times in a row. `contract` holds for tenants that have
-    none of their own; `attempt_lease` is renewed while a flow is waited for.
+    none of their own; `attempt_lease` is renewed while a flow is waited for. `editor_url` is where
+    people see n8n.
     """
 
     webhooks_url: str
@@ -87,6 +88,7 @@ class FlowRules:
     contract: Contract = "answer"
     attempt_lease: float = 30
     flow_failures: int = 5
+    editor_url: str = ""
 
     @property
     def webhook_url(self) -> str:
@@ -117,6 +119,7 @@ class N8nHandler:
         self.failing = FailingFlows(
             database, self.breakers, "queue" if rules.wait_for_n8n else "fallback"
         )
+        self._executions = FlowExecutions(database, rules.editor_url)
         self._has_warned = False
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
@@ -207,7 +210,7 @@ class N8nHandler:
             raise SendStopped(given.refused)
         self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
         try:
-            said = await self._said(turn, payload)
+            said, execution = await self._said(turn, payload)
         except NotTaken as not_taken:
             await self._not_taken(turn, not_taken)
             return None
@@ -223,15 +226,17 @@ class N8nHandler:
             raise
         self.breaker.worked()
         if not isinstance(said, Answered):
-            return await self._begun(turn, said.execution_id)
+            return await self._begun(turn, execution)
         self.breakers.answered(turn.tenant.tenant_id)
         await self.failing.worked(turn.tenant.tenant_id, _flow_of(turn))
-        await self._note_execution(turn, said.execution_id)
         if said.silence is not None:
+            await self._executions.note(turn, execution)
             return Silence(said.silence, said.cost)
-        return Reply(parts=said.parts, handler="n8n", **_told(said))
+        return Reply(parts=said.parts, handler="n8n", **_told(said), **_worked(execution))
 
-    async def _said(self, turn: ClaimedTurn, payload: TurnPayload) -> Reading:
+    async def _said(
+        self, turn: ClaimedTurn, payload: TurnPayload
+    ) -> tuple[Reading, Execution | None]:
         """Return what the flow says; once more with more room where that was all that it lacked.
 
         Raises NotTaken and LlmError.
@@ -252,10 +257,18 @@ class N8nHandler:
             # So many tokens are more than the model gives, or than it makes in the time it has.
             raise out_of_room(_FLOWS_MODEL, limit) from error
 
-    async def _ask(self, turn: ClaimedTurn, payload: TurnPayload) -> Reading:
+    async def _ask(
+        self, turn: ClaimedTurn, payload: TurnPayload
+    ) -> tuple[Reading, Execution | None]:
         url, seconds = self._rules.url_of(turn.tenant.n8n_flow), self._rules.terms.answer
         answer = await ask_flow(self._http, url, payload.model_dump_json(), self._headers, seconds)
-        return await understand(answer, turn, seconds)
+        try:
+            said = await understand(answer, turn, seconds)
+        except LlmError as error:
+            if (failed := self._executions.hear(answer)) is not None:
+                error.execution = (failed.execution_id, failed.url)
+            raise
+        return said, self._executions.hear(answer, said.execution_id)
 
     async def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
         """Note what n8n does not take: its tenant's own flow says nothing of n8n."""
@@ -283,7 +296,7 @@ class N8nHandler:
         is_open = await self.failing.failed(tenant_id, _flow_of(turn), str(error))
         return is_open and not self._rules.wait_for_n8n
 
-    async def _begun(self, turn: ClaimedTurn, execution: object) -> HandedOver:
+    async def _begun(self, turn: ClaimedTurn, execution: Execution | None) -> HandedOver:
         """Leave the turn to a flow that answers as those do that send by themselves."""
         self.breakers.began_itself(turn.tenant.tenant_id)
         if not self._has_warned:
@@ -296,7 +309,7 @@ class N8nHandler:
             )  # fmt: skip
         lease = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
         if not isinstance(await forward_turn(self._database, lease), Refusal):
-            await self._note_execution(turn, execution)
+            await self._executions.note(turn, execution)
         return HandedOver()
 
     @property
@@ -333,7 +346,11 @@ class N8nHandler:
             self.breaker.worked()
             if await says_something(answer, turn):
                 raise await self._own_fault(turn, _ANSWERS_AND_SENDS)
-            await self._note_execution(turn, _execution_in(answer))
+            await self._executions.note(turn, self._executions.hear(answer, said_in(answer)))
+            log_event(
+                _log, Action.FLOW_BEGAN, f"the flow {_flow_of(turn)} has the turn",
+                turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id, attempt=turn.attempt,
+            )  # fmt: skip
             return True
         said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
         if answer.is_server_error:
@@ -357,23 +374,6 @@ class N8nHandler:
         await self._failed(turn, failed)
         return failed
 
-    async def _note_execution(self, turn: ClaimedTurn, execution: object) -> None:
-        """Write down which execution has the turn, where the flow says so."""
-        if not execution:
-            return
-        if not is_execution_id(execution):
-            why: str | None = "the workflow's webhook must answer with `$execution.id`, a number"
-        else:
-            asked = BeginFlow(**turn.held, execution_id=str(execution), by_n8n=True)
-            begun = await begin_flow(self._database, asked)
-            # It was taken back meanwhile: a crash changes nothing.
-            why = begun.refused if isinstance(begun, Refusal) else None
-        if why is not None:
-            log_event(
-                _log, Action.AI_FAILED, f"n8n's execution was not noted: {why}",
-                level=logging.WARNING, turn_id=turn.turn_id,
-            )  # fmt: skip
-
     def _refused(self, reason: str) -> bool:
         self.breaker.failed(monotonic())
         log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
@@ -383,15 +383,6 @@ class N8nHandler:
 def _flow_of(turn: ClaimedTurn) -> str:
     """Return the flow that the turn goes to: its webhook's path."""
     return turn.tenant.n8n_flow or TURN_WEBHOOK
-
-
-def _execution_in(answer: httpx.Response) -> object:
-    """Return what a flow says of its execution as it begins."""
-    try:
-        said = read_json(answer.content)
-    except ValueError:
-        return None
-    return said.get("execution_id") if isinstance(said, dict) else None
 
 
 class _Told(TypedDict):
@@ -410,3 +401,14 @@ def _told(said: Answered) -> _Told:
         "tokens_in": cost.get("tokens_in"),
         "tokens_out": cost.get("tokens_out"),
     }
+
+
+class _Worked(TypedDict):
+    execution_id: str | None
+    execution_url: str | None
+
+
+def _worked(execution: Execution | None) -> _Worked:
+    if execution is None:
+        return {"execution_id": None, "execution_url": None}
+    return {"execution_id": execution.execution_id, "execution_url": execution.url}

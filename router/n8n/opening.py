@@ -4,7 +4,7 @@ import httpx
 from pydantic import SecretStr
 
 from router.configuration.settings import Settings
-from router.n8n.addresses import public_api
+from router.n8n.addresses import editor_url, public_api
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.handler import FlowRules, N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
@@ -60,6 +60,7 @@ def _rules(settings: Settings) -> FlowRules:
         contract=settings.n8n_contract,
         attempt_lease=settings.turn_lease_seconds,
         flow_failures=settings.n8n_flow_failures,
+        editor_url=editor_url(settings),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.llm.provider import Prompt, PromptMessage
-from router.replies.context import Context, context_of
+from router.replies.context import Context, context_of, people_line
 from router.replies.llm_keys import max_tokens_within
 from router.replies.prompt import name_line, transcript_of
 from router.replies.understood import said_of
@@ -74,6 +74,11 @@ class FlowContext(_Part):
         description="When the contact last wrote, before they began to now"
     )
     last_wrote_days_ago: int | None = Field(description="The same in days of the calendar")
+    people_spoke: str | None = Field(
+        default=None,
+        description="Where a human of the business spoke with the contact: who, from when to when,"
+        " and that what they agreed stands",
+    )
 
 
 class FlowMedia(_Part):
@@ -280,6 +285,7 @@ def _context(context: Context) -> FlowContext:
         holiday=context.holiday,
         last_wrote_at=last,
         last_wrote_days_ago=None if last is None else (context.now.date() - last.date()).days,
+        people_spoke=None if context.people is None else people_line(context.people),
     )
 
 

@@ -17,6 +17,7 @@ from router.llm.provider import LlmError
 from router.n8n.addresses import for_editor
 from router.n8n.answering import NotTaken, ask_flow, understand
 from router.n8n.dry_turns import DRY_JID, shown_values
+from router.n8n.flow_executions import Execution, execution_in, said_in
 from router.n8n.handler import KEY_HEADER, FlowRules
 from router.n8n.payload import Contract, FlowUrls, TurnPayload, build_payload
 from router.n8n.reply import Answered
@@ -49,7 +50,14 @@ class SaidMessage(BaseModel):
     body: dict[str, Any] | None = None
 
 
-class TriedFlow(BaseModel):
+class Executed(BaseModel):
+    """Which execution of n8n it was, where that is known."""
+
+    execution_id: str | None = None
+    execution_url: str | None = None
+
+
+class TriedFlow(Executed):
     """What a flow made of a test turn. With an `error` a real turn would have been tried again."""
 
     ok: bool
@@ -59,7 +67,6 @@ class TriedFlow(BaseModel):
     handoff: dict[str, Any] | None = None
     silence: str | None = None
     usage: dict[str, Any] | None = None
-    execution_id: str | None = None
     error: str | None = None
     seconds: float
 
@@ -155,10 +162,13 @@ class FlowTrial:
         }
         seconds = self._rules.terms.answer if answers else _ACCEPTED
         answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds)
+        editor = self._rules.editor_url
+        _tell_execution(tried, execution_in(answer, editor))
         if not answers and answer.is_success:
+            _tell_execution(tried, execution_in(answer, editor, said_in(answer)))
             return False
         said = await understand(answer, turn, seconds)
-        tried.execution_id = None if said.execution_id is None else str(said.execution_id)
+        _tell_execution(tried, execution_in(answer, editor, said.execution_id))
         if not isinstance(said, Answered):
             return False
         _tell(said, tried)
@@ -252,6 +262,11 @@ def _turn(dry: BegunDryTurn, text: str) -> ClaimedTurn:
         parts=(),
         history=(message,),
     )
+
+
+def _tell_execution(tried: TriedFlow, execution: Execution | None) -> None:
+    if execution is not None:
+        tried.execution_id, tried.execution_url = execution.execution_id, execution.url
 
 
 def _tell(said: Answered, tried: TriedFlow) -> None:

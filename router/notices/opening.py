@@ -1,12 +1,16 @@
 """Puts the notifier together from the configuration."""
 
+from collections.abc import Callable
+
 import httpx
 
 from router.configuration.settings import Settings
 from router.notices.delivery import Delivery, Flows, NoticeServices
 from router.notices.notifier import NoticeLimits, Notifier
+from router.notices.untaken import UntakenHandoffs
 from router.sending.outbox import Outbox
 from router.state.database import Database
+from router.tenants.policy import policy
 
 _PARALLEL = 10
 LEASE = 60.0  # seconds that a flow, or the router itself, has to tell a notice
@@ -38,3 +42,19 @@ def make_notifier(
         poll=settings.poll_seconds,
     )
     return Notifier(database, limits, lambda notice: Delivery(notice, services))
+
+
+def make_untaken(
+    settings: Settings,
+    database: Database,
+    wake_notices: Callable[[], None],
+    wake_turns: Callable[[], None],
+) -> UntakenHandoffs:
+    """Return what looks after handoffs that nobody takes, not running."""
+    return UntakenHandoffs(
+        database,
+        policy(settings),
+        settings.default_timezone,
+        wake_notices=wake_notices,
+        wake_turns=wake_turns,
+    )

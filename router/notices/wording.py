@@ -28,6 +28,15 @@ _MEANWHILE = {
     "fallback": "Until it works again, HybridFlow's own AI answers.",
     "queue": "Until it works again, nobody is answered.",
 }
+_REASONS = {
+    "asked_for_person": "the customer asked for one",
+    "not_known": "the AI does not know the answer",
+    "not_allowed": "the AI may not decide this",
+    "upset": "the customer is upset",
+    "tool_failed": "something that the AI needs does not work",
+    "other": "the AI asked for one",
+}
+_NOT_TOLD = "The customer could not be told that somebody comes."
 _UNDELIVERED = "WhatsApp did not deliver {failed} of {name}. {cure}"
 
 
@@ -92,9 +101,23 @@ def _failing(notice: ClaimedNotice) -> str:
 
 
 def _handoff(facts: NoticeFacts) -> str:
-    said = f"{_who(facts)} needs a person: {facts.reason or 'the AI asked for one'}"
+    why = _REASONS.get(facts.reason or "", facts.reason)
+    if facts.waited_minutes is None:
+        said = f"{_who(facts)} needs a person: {why or 'the AI asked for one'}"
+    else:
+        said = (
+            f"{_who(facts)} has waited for a person for {_lasting(facts.waited_minutes)}, and"
+            f" nobody has answered: {why or 'the AI asked for one'}"
+        )
     said = said[:1].upper() + said[1:] if facts.contact_name is None else said
-    return f"{said}\n\n{facts.summary}" if facts.summary else said
+    told = [said, facts.summary, _NOT_TOLD if facts.words == "not_said" else None]
+    return "\n\n".join(each for each in told if each)
+
+
+def _lasting(minutes: float) -> str:
+    if minutes < 60:
+        return f"{max(round(minutes), 1)} min"
+    return f"{int(minutes // 60)} h {round(minutes % 60)} min"
 
 
 def _who(facts: NoticeFacts) -> str:

@@ -150,19 +150,25 @@ class Delivery:
                 pass
         words = relay.words
         if words is None:
-            return await self._send(await self._asked())
+            return await self._send_asked()
         if relay.send_state is None and words.kind == "text":
             command = read_command(words.text, words.sent_at, self._zone)
             if command is not None:
                 return await self._obey(command)
         return await self._pass_on(words)
 
-    async def _asked(self) -> Outgoing:
-        held = HeldRelay(relay_id=self._relay.relay_id, token=self._relay.token)
-        read = await read_relay(self._services.database, held)
-        if isinstance(read, Refusal) or read.said is None:
-            raise Gone
-        return Outgoing.of(read.said["path"], read.said["body"])
+    async def _send_asked(self) -> Ended:
+        """Send what an operator has asked for; it may be large."""
+        relay = self._relay
+        try:
+            with self._services.media.room(relay.tenant_id, relay.facts.bytes):
+                held = HeldRelay(relay_id=relay.relay_id, token=relay.token)
+                read = await read_relay(self._services.database, held)
+                if isinstance(read, Refusal) or read.said is None:
+                    raise Gone
+                return await self._send(Outgoing.of(read.said["path"], read.said["body"]))
+        except NoStaffMedia as error:
+            raise PutOff(self._pause, str(error)) from error
 
     async def _obey(self, command: Command) -> Ended:
         asked = ObeyStaff(
@@ -186,7 +192,9 @@ class Delivery:
             return await self._send(Outgoing.of(*text_by_hand(words.text)))
         media = self._services.media
         try:
-            with media.room(self._relay, words):
+            told = (words.media or {}).get("bytes")
+            size = told if isinstance(told, int) else None
+            with media.room(self._relay.tenant_id, size):
                 return await self._send(await media.fetch(self._relay, words))
         except NoStaffMedia as error:
             if error.is_away and self._age < _TRIED_FOR:

@@ -20,7 +20,7 @@ _KINDS: dict[str, MediaKind] = {
     "document": "document",
     "sticker": "sticker",
 }
-_TIMES_IN_MEMORY = 5  # a media in base64: Evolution's answer, as it is read, and what is sent
+_TIMES_IN_MEMORY = 2  # as it came, and in the request that carries it
 
 
 class NoStaffMedia(Exception):
@@ -43,14 +43,16 @@ class StaffMedia:
         self._most = most
 
     @contextmanager
-    def room(self, relay: ClaimedRelay, words: StaffWords) -> Iterator[None]:
-        """Keep room in memory for it, as long as the block lasts. Raises NoStaffMedia."""
-        told = (words.media or {}).get("bytes")
-        size = told if isinstance(told, int) else self._most
-        if size > self._most:
+    def room(self, tenant_id: int, size: int | None) -> Iterator[None]:
+        """Keep room in memory for a media, as long as the block lasts. Raises NoStaffMedia.
+
+        `size` is how many bytes it has, where that was told.
+        """
+        held = self._most if size is None else size
+        if held > 2 * self._most:
             raise NoStaffMedia(f"it has more than {self._most} bytes")
         try:
-            with self._bodies.keeping(str(relay.tenant_id), _TIMES_IN_MEMORY * size):
+            with self._bodies.keeping(str(tenant_id), _TIMES_IN_MEMORY * held):
                 yield
         except TooMuch as error:
             raise NoStaffMedia(str(error), is_away=True) from error

@@ -101,7 +101,6 @@ _WORDS: Mapping[RelayOutcome, Callable[[Told], str]] = {
         f"{_NOTHING} What you wrote came too late to be of use. If it still holds, reply to the"
         f" notice about {told.who} once more."
     ),
-    "deleted": lambda _: f"{_NOTHING} You deleted it first.",
 }
 
 

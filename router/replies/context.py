@@ -10,6 +10,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from router.configuration.zones import zone_of
+from router.replies.forgeries import disarm
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.tenants.away import weekday
 from router.tenants.hours import Opening, opening_at, read_hours
@@ -18,7 +19,17 @@ _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
+_PEOPLE = ("owner", "operator", "client")
 _A_VISIT = timedelta(hours=12)  # who wrote less long ago writes still
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Humans of the business who spoke with the contact: which, and from when to when."""
+
+    names: tuple[str, ...]
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Context:
     contact_name: str | None
     last_wrote_at: datetime | None
     is_vip: bool = False
+    people: People | None = None
 
 
 def context_of(turn: ClaimedTurn, default_zone: str) -> Context:
@@ -52,6 +64,7 @@ def context_of(turn: ClaimedTurn, default_zone: str) -> Context:
         contact_name=None if in_group else turn.session.contact_name,
         last_wrote_at=None if last is None else last.astimezone(zone),
         is_vip="vip" in turn.session.labels,
+        people=_people(turn.history, zone),
     )
 
 
@@ -67,6 +80,37 @@ def _last_wrote_at(history: Sequence[TurnMessage]) -> datetime | None:
     return next((old for new, old in pairwise(times) if new - old >= _A_VISIT), None)
 
 
+def _people(history: Sequence[TurnMessage], zone: ZoneInfo) -> People | None:
+    """Return who last spoke for the business besides the AI, until the AI spoke before them."""
+    spoke: list[TurnMessage] = []
+    for message in reversed(history):
+        if message.sender in _PEOPLE:
+            spoke.append(message)
+        elif message.sender == "ai" and spoke:
+            break
+    if not spoke:
+        return None
+    names = dict.fromkeys(each.author_name for each in reversed(spoke) if each.author_name)
+    return People(
+        names=tuple(" ".join(disarm(name).split())[:60] for name in names),
+        since=spoke[-1].sent_at.astimezone(zone),
+        until=spoke[0].sent_at.astimezone(zone),
+    )
+
+
+def people_line(people: People) -> str:
+    """Return the line that says that a human spoke, and that what was agreed stands."""
+    who = " and ".join(people.names) or "Somebody of the business"
+    at = spoken(people.since)
+    if people.until.date() != people.since.date():
+        at = f"from {at} to {spoken(people.until)}"
+    elif f"{people.since:%H:%M}" == f"{people.until:%H:%M}":
+        at = f"on {at}"
+    else:
+        at = f"on {spoken_day(people.since)}, from {people.since:%H:%M} to {people.until:%H:%M}"
+    return f"{who} spoke with the customer {at}; what they agreed stands."
+
+
 def sentences(context: Context) -> str:
     """Return what the LLM is told of it; nothing in it was written by a customer."""
     told = [f"It is {spoken(context.now)} now, by the clock of the business ({context.zone.key})."]
@@ -79,6 +123,8 @@ def sentences(context: Context) -> str:
         told.append(
             f"Before now the customer last wrote {ago}, on {spoken(context.last_wrote_at)}."
         )
+    if context.people is not None:
+        told.append(people_line(context.people))
     if context.is_vip:
         told.append("The business counts this customer among its most important ones.")
     return " ".join(told)

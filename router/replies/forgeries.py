@@ -20,6 +20,7 @@ _CONTROL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([|｜])>"), r"\1 >"),
     (re.compile(r"\[(/?INST)\]", re.IGNORECASE), r"(\1)"),
     (re.compile(r"<<(/?SYS)>>", re.IGNORECASE), r"(\1)"),
+    (re.compile(r"\[\[(?=\s*\w{1,12}\s*:)"), "[ ["),  # what has a file of the business sent
     (re.compile(r"<(/?s|/?(?:start|end)_of_turn|/?bos|/?eos)>", re.IGNORECASE), r"< \1 >"),
 )
 

@@ -20,7 +20,7 @@ follows is the rest of that text), or without a text, as the last one.
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is to be said, in parts that WhatsApp takes, and what it cost."""
+    """What is to be said, in parts that WhatsApp takes, what it cost, and the execution in n8n."""
 
     parts: tuple[Part, ...] = field(repr=False)
     handler: Literal["n8n", "fallback"]
@@ -28,6 +28,8 @@ class Reply:
     model: str | None = None
     tokens_in: int | None = 0
     tokens_out: int | None = 0
+    execution_id: str | None = None
+    execution_url: str | None = None
 
     @property
     def said(self) -> str:

@@ -9,7 +9,12 @@ from router.state.calls.model import Refusal
 from router.state.database import Database
 
 MOST = 8  # in a prompt; each costs as much as a thousand words
-_LABELS = {"image": "[image]", "sticker": "[sticker]", "document": "[page of a document]"}
+_LABELS = {
+    "image": "[image]",
+    "sticker": "[sticker]",
+    "document": "[page of a document]",
+    "video": "[frame of a video]",
+}
 
 
 async def with_pictures(database: Database, turn: ClaimedTurn, prompt: Prompt) -> Prompt:

@@ -15,15 +15,22 @@ def said_of(message: TurnMessage) -> str:
     told = message.body
     if not told.startswith("[") or "]" not in told:
         return told
+    if message.kind in _SOUND:
+        return _heard(told, message)
+    if message.transcript:
+        told = f'{told}\n[said in it: "{_quoted(message.transcript)}"]'
+    if message.description:
+        told = f'{told}\n[in it: "{_quoted(message.description)}"]'
+    return f"{told}\n[it could not be looked at]" if message.unheard else told
+
+
+def _heard(told: str, message: TurnMessage) -> str:
+    if message.unheard:
+        return _inside(told, ", that could not be heard")
     if message.transcript == "":
         return _inside(told, ", in which nothing is said")
     if message.transcript and f'"{message.transcript}"' not in told:
         return _inside(told, f': "{_quoted(message.transcript)}"')
-    if message.description:
-        return f'{told}\n[in it: "{_quoted(message.description)}"]'
-    if message.unheard:
-        seen = f"{told}\n[it could not be looked at]"
-        return _inside(told, ", that could not be heard") if message.kind in _SOUND else seen
     return told
 
 

@@ -5,6 +5,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -13,10 +14,10 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
 from router.http.bodies import Bodies, TooMuch
 from router.logs.events import Action, bind_correlation, log_event
-from router.senses.decoding import Decoder
-from router.senses.files import sound_of
-from router.senses.hearing import Listener, NotUnderstood
+from router.senses.decoding import Decoder, Opened
+from router.senses.hearing import Listener, NotUnderstood, Sound
 from router.senses.seeing import Describer, words_of
+from router.senses.transcriptions import TOKENS_A_SECOND
 from router.state.calls.media_jobs import (
     BeginMediaJob,
     ClaimedMediaJob,
@@ -24,9 +25,13 @@ from router.state.calls.media_jobs import (
     FinishMediaJob,
     MediaJobFailed,
     MediaJobFinished,
+    ReadMedia,
+    RenewMediaJob,
     begin_media_job,
     fail_media_job,
     finish_media_job,
+    read_media,
+    renew_media_job,
 )
 from router.state.calls.model import Refusal
 from router.state.database import Database
@@ -36,6 +41,7 @@ from router.tenants.policy import HEARD
 
 _log = logging.getLogger(__name__)
 _TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, its bytes, as sent
+_BEATS = 3  # in each lease
 _SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
 
 
@@ -64,6 +70,7 @@ class Senses:
     bodies: Bodies
     budgets: Mapping[str, int]
     most_bytes: int
+    lease: float
     max_attempts: int
     retry_base: float
     wake_turns: Callable[[float], None]
@@ -93,6 +100,9 @@ class MediaAttempt:
             bind_correlation(f"media-{self._job.job_id}", None),
             on_behalf_of(f"tenant {self._job.tenant_id}"),
         ):
+            renewing = asyncio.create_task(
+                self._renew(), name=f"lease of media job {self._job.name}"
+            )
             try:
                 await self._work()
             except asyncio.CancelledError:
@@ -100,6 +110,16 @@ class MediaAttempt:
                 raise
             except StateError as error:
                 self._log_failure(f"what was understood was not recorded: {error}")
+            finally:
+                renewing.cancel()
+
+    async def _renew(self) -> None:
+        """Say that this process lives, so that a lease can be short."""
+        asked = RenewMediaJob(**self._job.held, lease_seconds=self._senses.lease)
+        while True:
+            await asyncio.sleep(self._senses.lease / _BEATS)
+            with suppress(StateError):
+                await renew_media_job(self._senses.database, asked)
 
     async def _work(self) -> None:
         if self._stopped:
@@ -130,23 +150,47 @@ class MediaAttempt:
             with senses.bodies.keeping_more(str(job.tenant_id)) as keep:
                 keep(_TIMES_IN_MEMORY * most)
                 content = await self._fetch(most)
-                return await (self._hear if job.kind in HEARD else self._see)(content)
+                way = self._hear if job.kind in HEARD else self._see
+                return await (self._watch if job.kind == "video" else way)(content)
         except TooMuch as error:
             raise NotUnderstood(str(error), final=False) from error
 
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
             raise NotUnderstood("nobody listens any more", final=True)
-        sound = sound_of(content)
-        if sound is None:
-            raise NotUnderstood("its bytes are no sound that is known", final=True)
+        return await self._words_in(await self._senses.decoder.open(content, "sound"))
+
+    async def _words_in(self, opened: Opened) -> Understood | None:
+        """Return what is said; of silence nobody asks, for what models make of it is made up."""
+        if opened.is_silent or self._senses.listener is None or opened.sound is None:
+            return {"transcript": "" if opened.is_silent else None}
         if not await self._may_spend():
             return None
+        sound = Sound(opened.sound)
         heard = await self._senses.listener.hear(sound, self._job.language)
-        return {"transcript": heard.words, "tokens": heard.tokens}
+        tokens = heard.tokens or round(TOKENS_A_SECOND * opened.seconds)
+        words = f"{heard.words} […]" if opened.is_cut and heard.words else heard.words
+        return {"transcript": words, "tokens": tokens}
+
+    async def _watch(self, content: bytes) -> Understood | None:
+        opened = await self._senses.decoder.open(content, "video")
+        try:
+            heard = await self._words_in(opened)
+        except NotUnderstood as error:
+            if not error.final or not opened.pictures:
+                raise
+            heard = {"transcript": None}  # it is seen all the same
+        if heard is None:
+            return None
+        seen = await self._shown(opened)
+        if seen is None:
+            return None
+        return {**heard, **seen, "tokens": heard.get("tokens", 0) + seen.get("tokens", 0)}
 
     async def _see(self, content: bytes) -> Understood | None:
-        opened = await self._senses.decoder.open(content)
+        return await self._shown(await self._senses.decoder.open(content))
+
+    async def _shown(self, opened: Opened) -> Understood | None:
         words = words_of(opened)
         describer = self._senses.describer
         if describer is None or not opened.pictures:
@@ -166,6 +210,8 @@ class MediaAttempt:
     async def _fetch(self, most: int) -> bytes:
         """Return the media's bytes. Raises NotUnderstood."""
         job = self._job
+        if job.has_content:
+            return await self._given()
         if job.wa_id is None:
             raise NotUnderstood("its message has no id", final=True)
         try:
@@ -181,6 +227,13 @@ class MediaAttempt:
             return await asyncio.to_thread(base64.b64decode, media.base64, validate=True)
         except (binascii.Error, ValueError) as error:
             raise NotUnderstood("what Evolution gave is no base64", final=True) from error
+
+    async def _given(self) -> bytes:
+        """Return what came inside of the webhook."""
+        found = await read_media(self._senses.database, ReadMedia(**self._job.held))
+        if isinstance(found, Refusal) or found.content is None:
+            raise NotUnderstood("what came with it is gone", final=True)
+        return await asyncio.to_thread(base64.b64decode, found.content)
 
     async def _fail(self, error: NotUnderstood) -> None:
         asked = FailMediaJob(

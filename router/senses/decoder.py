@@ -4,7 +4,7 @@ It is started by its path, with nothing of HybridFlow's in its environment, read
 input and writes one JSON object. Files are hostile: whatever a library does with one, it does it
 here, with so much memory and so much time. What it cannot open it refuses in a few words.
 
-    python -I decoder.py < file > answer
+    python -I decoder.py file|sound|video < file > answer
 """
 
 import base64
@@ -15,7 +15,13 @@ import resource
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+# Started by its path, and apart from everything else, it finds its own folder.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from router.senses.refusals import Refused
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses, most of which are libraries
 MOST_SECONDS = 12  # of the processor
@@ -33,16 +39,12 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
 Answer = dict[str, Any]
 
 
-class Refused(Exception):
-    """The file is not opened; the text says why."""
-
-
 def main() -> None:
     """Read, open, answer."""
     _limit()
     content = sys.stdin.buffer.read()
     try:
-        answer = opened(content)
+        answer = _WAYS[sys.argv[1]](content)
     except Refused as refused:
         answer = {"refused": str(refused)}
     except MemoryError:
@@ -61,6 +63,27 @@ def opened(content: bytes) -> Answer:
     if _is_text(content):
         return {"what": "text", **_cut(content.decode("utf-8", "replace"))}
     return {"what": "picture", "pictures": [_picture(content)]}
+
+
+def _heard(content: bytes) -> Answer:
+    from router.senses.decoded_sound import sound_in
+
+    return {"what": "sound", **sound_in(content)}
+
+
+def _watched(content: bytes) -> Answer:
+    from router.senses.decoded_sound import video_in
+
+    seen = video_in(content)
+    pictures = [_jpeg(each) for each in seen.pop("frames")]
+    return {"what": "video", "pictures": pictures, **seen}
+
+
+_WAYS: Mapping[str, Callable[[bytes], Answer]] = {
+    "file": opened,
+    "sound": _heard,
+    "video": _watched,
+}
 
 
 def _limit() -> None:

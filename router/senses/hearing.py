@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.senses.files import Sound
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A file with sound in it. Servers go by its name: .oga and .opus many do not know."""
+
+    content: bytes = field(repr=False)
+    name: str = "sound.ogg"
+    mimetype: str = "audio/ogg"
 
 
 @dataclass(frozen=True, slots=True)

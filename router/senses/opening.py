@@ -18,8 +18,7 @@ from router.tenants.policy import budgets
 
 _PARALLEL = 8
 _ATTEMPTS = 4
-_FETCH = 45.0  # seconds to wait for others of the same instance, and to fetch
-_MARGIN = 10.0
+_LEASE = 12.0  # seconds; who works on a job renews it
 
 
 def make_listener(settings: Settings) -> Listener | None:
@@ -57,13 +56,14 @@ def make_understander(
         bodies=bodies,
         budgets=budgets(settings),
         most_bytes=settings.max_media_bytes,
+        lease=_LEASE,
         max_attempts=_ATTEMPTS,
         retry_base=settings.retry_base_seconds,
         wake_turns=wake_turns,
     )
     limits = JobLimits(
         parallel=_PARALLEL,
-        lease=_FETCH + settings.stt_timeout + _MARGIN,
+        lease=_LEASE,
         max_attempts=_ATTEMPTS,
         poll=settings.poll_seconds,
     )

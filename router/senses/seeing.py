@@ -35,7 +35,7 @@ class Describer:
 
 def words_of(opened: Opened) -> str | None:
     """Return what is said of a document: what it is, what was left out, and its text."""
-    if opened.what == "picture":
+    if opened.what in ("picture", "video"):
         return None
     told = [opened.what]
     if opened.pages is not None:

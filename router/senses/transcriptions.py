@@ -11,15 +11,15 @@ from pydantic import SecretStr
 
 from router.llm.loading import InThread
 from router.llm.provider import hide, tokens_told
-from router.senses.files import Sound
-from router.senses.hearing import Heard, NotUnderstood
+from router.senses.hearing import Heard, NotUnderstood, Sound
 from router.senses.hearsay import without_hearsay
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _IT = "the speech service"
-_TOKENS_A_SECOND = 10  # of sound, where a server tells how long it was and no tokens
+TOKENS_A_SECOND = 10
+"""Of sound, where a server tells no tokens."""
 _REFUSED = (400, 404, 413, 415, 422)  # for what the sound, or the request, is
 _LONGEST = 20_000  # characters: what is said in ten minutes is half as long
 
@@ -87,7 +87,7 @@ class Transcriptions:
 def _tokens(usage: object) -> int:
     """Return what it cost, as far as the answer tells."""
     told = tokens_told(getattr(usage, "total_tokens", None))
-    return told or _TOKENS_A_SECOND * tokens_told(getattr(usage, "seconds", None))
+    return told or TOKENS_A_SECOND * tokens_told(getattr(usage, "seconds", None))
 
 
 def _reason(body: object) -> str:

@@ -64,6 +64,20 @@ def was_open(hours: Hours, zone: ZoneInfo, at: datetime) -> bool:
     return any(begins <= at < ends for begins, ends in _open_times(hours, zone, at, days=2))
 
 
+def open_for(hours: Hours, zone: ZoneInfo, since: datetime, lasts: timedelta) -> datetime | None:
+    """Return when it will have been open for so long since then; None: never, as far as we see."""
+    until = since
+    for opens, ends in _open_times(hours, zone, since):
+        begins = max(opens, until)
+        if ends <= begins:
+            continue
+        if ends - begins >= lasts:
+            return begins + lasts
+        lasts -= ends - begins
+        until = ends
+    return None
+
+
 def _open_times(
     hours: Hours, zone: ZoneInfo, now: datetime, days: int = _LOOKED_AHEAD
 ) -> Iterator[tuple[datetime, datetime]]:

@@ -8,7 +8,7 @@ from router.configuration.tenant_settings import SETTINGS
 from router.state.database import Json
 
 HEARD = ("ptt", "audio")
-SEEN = ("image", "sticker", "document")
+SEEN = ("image", "sticker", "document", "video")
 """The kinds of messages that are put into words, or shown to the LLM."""
 
 

@@ -16,6 +16,7 @@ from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError, MediaAway, MessageRefused
 from router.llm.provider import (
     LlmAway,
+    LlmEmpty,
     LlmError,
     LlmFailed,
     LlmMisconfigured,
@@ -66,10 +67,11 @@ from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
 from router.turns.media import PartMedia
-from router.turns.saying import Pace, Saying, in_bubbles, outgoing, said_without_a_model
+from router.turns.own_files import OwnFiles
+from router.turns.saying import Pace, Saying, delivered, outgoing, said_without_a_model
 from router.turns.seats import Seat
 from router.turns.settling import Settling
-from router.turns.voices import Voices, in_messages, tokens_aloud
+from router.turns.voices import Voices, tokens_aloud
 from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
@@ -116,6 +118,7 @@ class Workshop:
     reach: Reach
     rules: AttemptRules
     media: PartMedia
+    files: OwnFiles
     voices: Voices
     wake_notices: Callable[[], None]
 
@@ -232,15 +235,20 @@ class TurnAttempt:
         return self._unsaved.parts
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in, by voice or in writing."""
-        parts, cost = reply.parts, reply.cost
-        if self._shop.voices.speaks(self._turn):
-            parts = in_messages(parts)
-            if cost.get("tokens_in") is not None:
-                cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
-        else:
-            parts = in_bubbles(parts, self._turn.tenant.delivery.max_bubbles)
-        return MadeReply(parts=parts, handler=reply.handler, **cost)
+        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
+        by_voice, cost = self._shop.voices.speaks(self._turn), reply.cost
+        parts = delivered(reply.parts, self._turn, by_voice=by_voice)
+        if not parts:
+            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+        if by_voice and cost.get("tokens_in") is not None:
+            cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
+        return MadeReply(
+            parts=parts,
+            handler=reply.handler,
+            execution_id=reply.execution_id,
+            execution_url=reply.execution_url,
+            **cost,
+        )
 
     async def _may_answer(self) -> bool:
         """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
@@ -394,26 +402,27 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part, *, in_writing: bool = False) -> bool:
-        """Send one part, or give it up where it can never be had.
+    async def _say(self, part: int, body: Part, as_it_is: Outgoing | None = None) -> bool:
+        """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
 
         False: nobody knows whether it left, and the turn is put aside.
         """
-        message = outgoing(part, body, self._turn)
+        message = in_writing = as_it_is or outgoing(part, body, self._turn)
         try:
             await self._stand()
-            if not in_writing and self._shop.voices.speaks(self._turn):
+            if as_it_is is None and self._shop.voices.speaks(self._turn):
                 await self._save_reply()  # a voice takes seconds, and may end with the router
                 message = await self._shop.voices.said(self._turn, self._line, body, message)
             if not message.has_substitute:
                 await self._saying.type_first(body)
+            message = await self._shop.files.filled(message, self._turn.tenant.tenant_id)
             speaker = reply_part(self._turn, part, self._line, self._unsaved)
             async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
                 self._sending = True
                 sent = await self._shop.outbox.send(speaker, ready)
         except SendFailed as failed:
             if message.has_substitute and isinstance(failed.cause, MessageRefused):
-                return await self._say(part, body, in_writing=True)
+                return await self._say(part, body, in_writing)
             if self._is_lost(failed):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
@@ -495,7 +504,7 @@ class TurnAttempt:
                 continue
             if not is_plain_text(part.kind, part.body, part.told_as):
                 self._log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
-            elif not await self._say(part.part, part.body):
+            elif not await self._say(part.part, part.body, Outgoing.plain(part.body)):
                 return
         asked = FinishTurn(**self._turn.held, reason="flow_settled")
         answer = await finish_turn(self._shop.database, asked)
@@ -516,9 +525,12 @@ class TurnAttempt:
         )
         if isinstance(error, LlmError):
             await self._say_fallback(kind, cause, told)
+        execution_id, execution_url = _execution_of(error)
         asked = FailTurn(
             **self._turn.held,
             kind=kind,
+            execution_id=execution_id,
+            execution_url=execution_url,
             away="llm" if isinstance(error, LlmError) else "evolution",
             error=told,
             cause=cause,
@@ -595,6 +607,15 @@ def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
         return "transient"  # it is the media's own trouble: others are sent meanwhile
     return "away" if failed.is_away else "permanent"
+
+
+def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
+    """Return n8n's execution that failed, and where people see it, if it was one."""
+    while error is not None:
+        if isinstance(error, LlmError) and error.execution is not None:
+            return error.execution
+        error = error.__cause__
+    return None, None
 
 
 def _is_free(error: Exception) -> bool:

@@ -21,6 +21,7 @@ from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
+from router.turns.own_files import OwnFiles
 from router.turns.saying import Pace
 from router.turns.settling import Settling
 from router.turns.voices import Voices
@@ -59,6 +60,7 @@ def make_dispatcher(
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         media=tools.media,
+        files=OwnFiles(database),
         voices=tools.voices,
         wake_notices=tools.wake_notices,
         rules=AttemptRules(

@@ -15,6 +15,8 @@ from router.sending.outgoing import Outgoing
 from router.sending.paths import REACTION_PATH
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import TenantLine
+from router.turns.own_files import with_files
+from router.turns.voices import in_messages
 from router.whatsapp.bubbles import bubbles_of
 
 _SHORTEST = 0.3  # seconds; less is not seen
@@ -33,6 +35,13 @@ class Pace:
             return 0.0
         wanted = min(characters / self.speed, self.most - typed)
         return wanted if wanted >= _SHORTEST else 0.0
+
+
+def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> tuple[Part, ...]:
+    """Return the parts in which a reply is said: in a few messages, or by voice, with its files."""
+    if by_voice:
+        return in_messages(with_files(parts, turn.tenant.files))
+    return with_files(in_bubbles(parts, turn.tenant.delivery.max_bubbles), turn.tenant.files)
 
 
 def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:

@@ -71,10 +71,7 @@ class Voices:
 
 
 def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Return the parts with the reply's one text as it is said by voice."""
-    texts = [part for part in parts if isinstance(part, str)]
-    if len(texts) != 1:
-        return parts
+    """Return the parts with their texts as they are said by voice."""
     said: list[Part] = []
     for part in parts:
         said += in_voice(part) if isinstance(part, str) else (part,)

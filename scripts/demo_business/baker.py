@@ -62,18 +62,19 @@ _NOTHING = _about(
     en="Hi! This is Padaria Aurora. How can I help?",
     es="¡Hola! Aquí la Padaria Aurora. ¿En qué puedo ayudar?",
 )
+_NOTES = re.compile(r"\[[^\]]*\]")  # the router's own, in English: a customer has no brackets there
 _SPANISH = re.compile(
     r"[¿¡ñ]|\b(hola|ustedes|tienen|cu[aá]nto|abren|leche|est[aá]n|domicilio)\b", re.IGNORECASE
 )
 _ENGLISH = re.compile(
-    r"\b(hi|hello|you|the|do|is|are|open|have|how|what|want|without|please|thanks)\b",
+    r"\b(hi|hello|you|the|is|are|open|have|how|what|want|without|please|thanks)\b",
     re.IGNORECASE,
 )
 
 
 def answer(request: LlmRequest) -> Reply:
     """Answer all that the customer has written since the AI last spoke."""
-    heard = " ".join(request.unanswered)
+    heard = _NOTES.sub(" ", " ".join(request.unanswered))
     topics = [topic for topic in _TOPICS if topic.asked.search(heard)] or [_NOTHING]
     return Reply(" ".join(_said(topic, heard) for topic in topics))
 

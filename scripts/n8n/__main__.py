@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 
@@ -66,6 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name)
         if name in ("import", "export", "check"):
             command.add_argument("--folder", type=Path, default=WORKFLOWS)
+        if name == "export":
+            command.add_argument(
+                "--drafts",
+                action="store_true",
+                help="as the editor shows them, also what is not published (the examples are not)",
+            )
     _add_try(commands.add_parser("try"))
     commands.add_parser("schema")
     commands.add_parser("credentials").add_argument("--output", type=Path, required=True)
@@ -115,8 +122,11 @@ def _import(given: argparse.Namespace) -> int:
 
 def _export(given: argparse.Namespace) -> int:
     with n8n_home(_settings(), _tell) as (installation, home):
-        for file in asyncio.run(export_all(installation, home, given.folder)):
+        which: Literal["drafts", "published"] = "drafts" if given.drafts else "published"
+        for file in asyncio.run(export_all(installation, home, given.folder, which)):
             print(f"exported: {file}")
+    if not given.drafts:
+        print("Only what is published. --drafts: as the editor shows it, published or not.")
     return 0
 
 

@@ -23,6 +23,9 @@ _FILES = {
     "hybridflowConnection": "connection_alert.json",
     "hybridflowAgent": "agent_example.json",
     "hybridflowGateway": "gateway_example.json",
+    "hybridflowMedia": "media_example.json",
+    "hybridflowTools": "tools_example.json",
+    "hybridflowBranch": "branch_example.json",
 }
 # What a workflow is. Everything else that n8n exports says when and by whom it was saved.
 _KEPT = ("id", "name", "description", "settings", "nodes", "connections", "pinData", "nodeGroups")

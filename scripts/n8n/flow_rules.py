@@ -43,6 +43,7 @@ _GATEWAY_IN_CODE = re.compile(r"\burls\W{1,4}gateway\b")
 _ENDS = ("done", "fail", "handoff")
 _GOOD_ENDS = ("done",)
 _RESPOND = "respondToWebhook"
+_STOP = "stopAndError"
 _CURES = {"done": "closes the turn", "fail": "reports a failure"}
 
 
@@ -163,7 +164,7 @@ def _failures_are_handled(workflow: CheckedWorkflow) -> Iterator[Fault]:
         behind = [workflow.graph.nodes[n] for n in workflow.graph.after_failure(node["name"])]
         if TURN_WEBHOOK not in paths:
             if not behind:
-                text = "its error output leads nowhere. Connect it on to a No Operation node."
+                text = "its error output leads nowhere. Connect it on to a Stop and Error node."
                 yield workflow.fault(node["name"], text)
         elif not any(posts_to(one, "fail") for one in behind):
             wrong = "reports nothing" if behind else "leads nowhere"
@@ -194,10 +195,30 @@ def _flow_ends_on_purpose(workflow: CheckedWorkflow) -> Iterator[Fault]:
             )
 
 
+def _answer_comes_first(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    """What one output leads to is run from top to bottom: first the answer, then the red end."""
+    for groups in workflow.graph.outputs.values():
+        for group in groups:
+            nodes = [workflow.graph.nodes[name] for name in group]
+            answers = [_row(node) for node in nodes if kind_of(node) == _RESPOND]
+            for node in nodes:
+                if answers and kind_of(node) == _STOP and _row(node) < max(answers):
+                    yield workflow.fault(
+                        node["name"],
+                        "it ends the flow before that has answered. Put it below the Respond node:"
+                        " n8n runs what one output leads to from top to bottom.",
+                    )
+
+
+def _row(node: Node) -> tuple[float, float]:
+    across, down = node["position"]
+    return down, across
+
+
 _UNHEARD = {
     True: "without an answer, which is a failed attempt. Connect it on to the Respond node.",
     False: "the router hears of it only when the lease is over. Connect it on to urls.done or"
-    " urls.fail, or to a No Operation node.",
+    " urls.fail, or to a No Operation or Stop and Error node.",
 }
 
 
@@ -252,4 +273,5 @@ FLOW_RULES: tuple[Rule, ...] = (
     _flow_reports,
     _failures_are_handled,
     _flow_ends_on_purpose,
+    _answer_comes_first,
 )

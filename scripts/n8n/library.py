@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scripts.n8n.canonical import canonical, file_name, to_text, with_router_url
 from scripts.n8n.credentials import fill_in, read_example
@@ -20,7 +20,12 @@ from scripts.n8n.server import SUPERVISOR, N8nHome, process_environment
 _ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = _ROOT / "n8n_workflows"
 # What a builder copies and changes stays a draft.
-DRAFTS = frozenset({"hybridflowAgent", "hybridflowGateway"})
+DRAFTS = frozenset(
+    {
+        *("hybridflowAgent", "hybridflowGateway"),
+        *("hybridflowMedia", "hybridflowTools", "hybridflowBranch"),
+    }
+)
 _AT_ONCE = 2
 
 
@@ -58,13 +63,20 @@ async def import_all(
     return tuple(str(workflow["name"]) for workflow in workflows)
 
 
-async def export_all(installation: Installation, home: N8nHome, folder: Path) -> tuple[Path, ...]:
+async def export_all(
+    installation: Installation,
+    home: N8nHome,
+    folder: Path,
+    which: Literal["drafts", "published"] = "drafts",
+) -> tuple[Path, ...]:
     """Write every workflow of n8n into `folder` in its canonical form; return the files.
 
-    Raises CommandFailed, and SecretInWorkflow before anything is written.
+    As it is at work (`published`; one that is not published is left out), or as the editor shows it
+    (`drafts`). Raises CommandFailed, and SecretInWorkflow before anything is written.
     """
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
-        await _n8n(installation, home, "export:workflow", "--backup", f"--output={name}")
+        only = ("--published",) if which == "published" else ()
+        await _n8n(installation, home, "export:workflow", "--backup", *only, f"--output={name}")
         exported = _read_all(Path(name))
     return _write_all(folder, {file_name(w): to_text(canonical(w)) for w in exported})
 

@@ -17,6 +17,13 @@ class Provider:
     variable: str
     own_base: str
     path: str
+    others: tuple[str, ...] = ()
+    """Other paths of it that a flow may ask."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return all paths of it that are known here."""
+        return (self.path, *self.others)
 
     @property
     def own_url(self) -> str:
@@ -24,9 +31,12 @@ class Provider:
         return self.own_base + self.path
 
 
+_SOUND = ("/audio/transcriptions", "/audio/speech")
 PROVIDERS: Mapping[str, Provider] = {
     "anthropicApi": Provider("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1/messages"),
-    "openAiApi": Provider("OPENAI_BASE_URL", "https://api.openai.com/v1", "/chat/completions"),
+    "openAiApi": Provider(
+        "OPENAI_BASE_URL", "https://api.openai.com/v1", "/chat/completions", _SOUND
+    ),
 }
 """By the kind of their credential in n8n."""
 BASES: Mapping[str, str] = {each.variable: each.own_base for each in PROVIDERS.values()}
@@ -65,10 +75,11 @@ def _addressed(node: Mapping[str, Any], bases: Mapping[str, str]) -> dict[str, A
     url = given.get("url")
     if provider is None or not isinstance(url, str) or "{{" in url:
         return dict(node)
-    if not url.endswith(provider.path):
+    path = next((path for path in provider.paths if url.endswith(path)), None)
+    if path is None:
         return dict(node)
     base = (bases.get(provider.variable) or provider.own_base).rstrip("/")
-    return {**node, "parameters": {**given, "url": base + provider.path}}
+    return {**node, "parameters": {**given, "url": base + path}}
 
 
 def _provider(node: Mapping[str, Any]) -> Provider | None:

@@ -57,7 +57,7 @@ async def _only(database: Database) -> str:
 
 def told(tried: TriedFlow) -> list[str]:
     """Return what a flow made of the turn, as lines."""
-    where = f", execution {tried.execution_id}" if tried.execution_id else ""
+    where = f", execution {tried.execution_url or tried.execution_id}" if tried.execution_id else ""
     lines = [f"{tried.flow}, contract {tried.contract}: {tried.seconds:g} s{where}"]
     for each in tried.said:
         if each.text is not None:

@@ -11,6 +11,7 @@ from playwright.async_api import Page
 
 from tests.console.conftest import NARROW, WIDE, Opens, Seen
 from tests.console.npm import axe_findings
+from tests.routers import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 HOSTILE = (
@@ -48,6 +49,11 @@ def _shown(turn: int, steps: list[dict[str, Any]], **more: object) -> dict[str, 
     }
 
 
+_PHONE_IS_ABOVE = """() => {
+    const top = (place) => place.getBoundingClientRect().top;
+    const phones = [...document.querySelectorAll(".phone")].filter((each) => each.offsetHeight);
+    return phones.length === 1 && top(phones[0]) < top(document.querySelector(".story"));
+}"""
 _LOOKS_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 _DONE = [(name, "done") for name in ("received", "judged", "waited")]
 STATES: Mapping[str, dict[str, Any]] = {
@@ -98,6 +104,15 @@ async def test_the_page_asks_again_when_the_stream_says_so_and_not_before(
         assert await seen.faults() == []
 
 
+async def test_what_is_to_be_typed_for_a_real_number_is_what_the_guide_says(opens: Opens):
+    async with opens("/try") as seen:
+        typed = await seen.page.text_content(".connect pre") or ""
+    guide = (ROOT / "README.md").read_text()
+    in_one_line = [" ".join(text.replace("\\\n", " ").split()) for text in (typed, guide)]
+    assert "scripts.tenant connect" in in_one_line[0]
+    assert in_one_line[0] in in_one_line[1]
+
+
 async def test_a_log_goes_on_with_what_is_written_and_stays_where_it_is_read(opens: Opens):
     async with opens("/try", width=NARROW) as seen:
         page = await _told(seen, STATES["under way"])
@@ -123,6 +138,7 @@ async def test_no_state_is_wider_than_a_small_phone_and_hostile_texts_stay_text(
                 await page.locator(f"label[for={phone}]").click()
                 across = await page.evaluate("document.documentElement.scrollWidth")
                 assert (name, phone, across) == (name, phone, NARROW)
+                assert await page.evaluate(_PHONE_IS_ABOVE), (name, phone)
             assert await page.locator("main img, main script").count() == 0
             assert HOSTILE[:40] in await page.inner_text(".phone.shop .bub.own")
         assert await seen.faults() == []

@@ -54,6 +54,23 @@ async def test_a_model_that_is_not_there_is_told(staged, llm: Anthropic):
     assert "neither the key nor the model" in turn["error"]
 
 
+async def test_a_failure_ends_red_in_n8n_and_is_found_there_by_its_turn(
+    staged, n8n: TestN8n, llm: Anthropic
+):
+    llm.fail(llm.no_such_model(), times=None)
+    n8n.router.leads_to(None)
+    async with staged(**QUICK) as stage:
+        turn = await the_turn(stage)
+        await n8n.falls_silent()
+    assert (turn["state"], turn["error_kind"]) == ("dead", "permanent")
+    execution = await n8n.execution(turn["execution_id"])
+    assert execution["status"] == "error"
+    said = {"turn_id": str(turn["id"]), "correlation_id": turn["correlation_id"]}
+    assert execution["custom_data"] == said
+    path = f"/workflow/hybridflowInbound/executions/{turn['execution_id']}"
+    assert turn["execution_url"] == n8n.server.home.url + path
+
+
 @pytest.mark.parametrize(
     "fault",
     [Anthropic.rate_limited, Anthropic.overloaded, Anthropic.bad_key, Anthropic.no_credit],

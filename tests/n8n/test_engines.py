@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from loopback.anthropic import Anthropic
+from scripts.n8n.server import MEASURED
 from tests.n8n.test_trying import tries
 from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases
@@ -15,11 +16,16 @@ pytestmark = [pytest.mark.n8n, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module", params=["vm", "legacy"])
 def engine(request, databases: Databases, tmp_path_factory) -> Iterator[TestN8n]:
-    """An n8n on one of its two engines, chosen as a deployment does."""
-    extra = {"N8N_EXPRESSION_ENGINE": request.param}
+    """An n8n on one of its two engines: the run's own, or one with what a deployment chooses."""
+    own = "N8N_EXPRESSION_ENGINE"
+    if request.param == MEASURED[own]:
+        n8n = request.getfixturevalue("n8n")
+        assert n8n.server.home.environment()[own] == request.param
+        yield n8n
+        return
     folder = tmp_path_factory.mktemp(request.param)
     url = databases.create()
-    with running_n8n(url, folder, extra) as n8n:
+    with running_n8n(url, folder, {own: request.param}) as n8n:
         yield n8n
 
 

@@ -12,10 +12,10 @@ from tests.scenarios.stage import Stage
 pytestmark = pytest.mark.n8n
 
 
-async def tries(stage: Stage, **wanted: Any) -> dict[str, Any]:
+async def tries(stage: Stage, name: str = "padaria", **wanted: Any) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=stage.router_url, timeout=100) as client:
         answer = await client.post(
-            "/api/instances/padaria/try-flow", json=wanted, headers={"X-API-Key": API_KEY}
+            f"/api/instances/{name}/try-flow", json=wanted, headers={"X-API-Key": API_KEY}
         )
     assert answer.status_code == 200, answer.text
     return dict(answer.json())

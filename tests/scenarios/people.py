@@ -62,10 +62,10 @@ class Staff:
         self.stage = stage
         self.ana = ana
 
-    async def are_told(self) -> PhoneMessage:
+    async def are_told(self, number: str = ANA) -> PhoneMessage:
         """Maria asks for a human, and Ana has the notice on her phone."""
         stage = self.stage
-        await stage.change(notify_number=ANA)
+        await stage.change(notify_number=number)
         await stage.maria.writes("oi")
         await stage.maria.answered()
         await stage.sql("update tenants set debounce_seconds = 600")

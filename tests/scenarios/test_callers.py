@@ -36,7 +36,7 @@ async def office(database_url: str, auth: SupabaseAuth) -> AsyncIterator[Office]
 async def ask(
     office: Office, shown: str, path: str = "/api/sessions", **more: Any
 ) -> httpx.Response:
-    headers = {"X-API-Key": "", "Authorization": f"Bearer {shown}"}
+    headers = {"X-API-Key": "", "Authorization": f"Bearer {shown}", "Idempotency-Key": "k-1"}
     method = more.pop("method", "GET")
     query = more.pop("query", {"tenant_id": 1})
     return await office.api.request(method, path, headers=headers, params=query, **more)
@@ -104,6 +104,11 @@ async def test_no_path_leads_from_one_tenant_into_another(office: Office):
         "/api/sessions/{session_id}/labels": {"add": ["vip"]},
         "/api/sessions/{session_id}/owner": {"owner": "Ana"},
         "/api/sessions/{session_id}/notes": {"body": "x"},
+        "/api/tenants/{tenant_id}/files/{name}": {
+            "description": "x",
+            "content": base64.b64encode(b"%PDF-1.7").decode(),
+        },
+        "/api/sessions/{session_id}/messages": {"text": "x"},
     }
     own = {
         *(("/api/tenants", "get"), ("/api/api-keys", "get"), ("/api/me", "get")),

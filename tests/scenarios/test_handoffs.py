@@ -4,6 +4,7 @@ import pytest
 
 from loopback.faults import wrong_answer
 from loopback.replies import Reply, calls_tool
+from router.notices.untaken import NOBODY_YET
 from router.replies.handoffs import HANDOFF_MESSAGE
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
@@ -150,3 +151,24 @@ async def test_a_human_at_the_same_instant_and_nothing_is_said(stage: Stage):
     await stage.turns_end()
     assert stage.maria.replies == []
     assert await stage.sql("select id from handoffs") == []
+
+
+async def test_nobody_comes_and_in_the_end_the_ai_goes_on(stage: Stage):
+    await stage.change(notify_number="5511955559999", notify_number_next="5511955558888")
+    await stage.maria.writes("quero falar com um atendente")
+    await stage.turns_end()
+    await stage.maria.writes("alguém aí?")
+    for step, did in enumerate(("people", "the next", "the customer"), start=1):
+        await stage.time_passes(minutes=16)
+        await stage.cron_runs()
+        rows = await stage.sql("select step, state from handoffs")
+        assert rows == [{"step": step, "state": "waiting"}], did
+    await stage.turns_end()
+    assert stage.maria.replies == [HANDOFF_MESSAGE["pt"], NOBODY_YET["pt"]]
+    stage.llm.answers("Enquanto isso, posso ajudar?")
+    await stage.time_passes(minutes=16)
+    await stage.cron_runs()
+    await stage.until("select state from handoffs", lambda rows: rows == [{"state": "expired"}])
+    assert not await stage.paused()
+    rows = await stage.sql("select facts -> 'waited_minutes' as m from notices order by id")
+    assert len(rows) == 3

@@ -10,10 +10,11 @@ from loopback.evolution import Evolution
 from loopback.evolution.contents import image, voice
 from loopback.speech import SpeechService
 from router.configuration.settings import load_settings
+from tests import files
 from tests.n8n_server import TestN8n
 from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
 
-OGG = b"OggS\x00\x02" + bytes(22) + b"OpusHead" + bytes(200)
+OGG = files.sound()
 HEARD = '[voice message, 7 seconds: "quero dois bolos de chocolate"]'
 UNHEARD = "[voice message, 7 seconds, that could not be heard]"
 
@@ -65,7 +66,7 @@ async def test_what_is_said_is_answered(stage: Stage, speech: SpeechService, llm
     await stage.maria.answered()
     assert question(llm).endswith(HEARD)
     (asked,) = speech.heard
-    assert (asked.name, asked.mimetype, asked.content) == ("sound.ogg", "audio/ogg", OGG)
+    assert (asked.name, asked.mimetype, asked.content[:4]) == ("sound.ogg", "audio/ogg", b"OggS")
     assert asked.fields["model"] == "whisper"
     assert await row(stage) == {
         "transcript": "quero dois bolos de chocolate", "body": "[voice message, 7 seconds]",
@@ -146,6 +147,13 @@ async def test_silence_is_told_as_silence(stage: Stage, speech: SpeechService, l
     assert question(llm).endswith("[voice message, 7 seconds, in which nothing is said]")
 
 
+async def test_of_silence_nobody_is_asked(stage: Stage, speech: SpeechService, llm: Anthropic):
+    await says(stage, files.sound(loud=False))
+    await stage.maria.answered()
+    assert question(llm).endswith("[voice message, 7 seconds, in which nothing is said]")
+    assert speech.heard == []
+
+
 async def test_what_is_said_is_no_instruction_and_closes_no_bracket(
     stage: Stage, speech: SpeechService, llm: Anthropic
 ):
@@ -189,6 +197,28 @@ async def test_a_used_up_budget_hears_nothing(stage: Stage, speech: SpeechServic
     (job,) = await stage.sql("select state, error from media_jobs")
     assert job == {"state": "failed", "error": "the budget is used up: daily_tokens"}
     assert speech.heard == []
+
+
+async def test_a_flood_of_voice_messages_holds_up_no_text_of_another_tenant(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    gate = speech.hold()
+    for _ in range(50):
+        sent = stage.maria.sends(voice())
+        stage.shop.received[sent.wa_id] = OGG
+        await sent
+    await speech.asked()
+    other = await stage.open_shop("loja")
+    joao = other.customer("5511955550002", name="João")
+    await joao.writes("tem bolo?")
+    assert await joao.answered()  # while all who listen are busy with the flood
+    said = joao.sends(voice())
+    other.received[said.wa_id] = OGG
+    await said
+    of_other = "select tenant_id from media_jobs where token_hash is not null order by id desc"
+    await stage.until(of_other, lambda rows: bool(rows) and rows[0]["tenant_id"] == 2)
+    assert len(speech.heard) <= 8
+    gate.open()
 
 
 async def test_other_media_is_as_it_was(stage: Stage, speech: SpeechService, llm: Anthropic):

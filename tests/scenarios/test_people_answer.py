@@ -180,3 +180,176 @@ async def test_a_picture_goes_to_the_customer_too(stage: Stage, staff: Staff):
     await staff.ana.sends(quoting(stage, contents.image("nosso bolo"), notice))
     assert await staff.word() == "Sent to Maria (5511955550001)."
     assert len(stage.maria.replies) == 2
+
+
+# What may go wrong
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({}, "text"),
+        ({"text": " \u200b "}, "text"),
+        ({"text": "oi", "media": {"kind": "image", "base64": "AAAA"}}, "media"),
+        ({"media": {"kind": "image"}}, "base64"),
+        ({"media": {"kind": "image", "base64": "not base64!"}}, "base64"),
+        ({"media": {"kind": "document", "base64": "AAAA"}}, "file_name"),
+        ({"media": {"kind": "voice", "base64": "AAAA"}}, "sound"),
+        ({"media": {"kind": "sticker", "base64": "AAAA", "caption": "oi"}}, "caption"),
+        ({"media": {"kind": "image", "url": "https://ana:secret@example.com/a.png"}}, "media.url"),
+        ({"text": "oi", "seen": 7}, "seen"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_by_name_and_takes_nothing_over(
+    stage: Stage, desk: Desk, body: dict[str, object], names: str
+):
+    await stage.maria.writes("oi")
+    await stage.maria.answered()
+    answer = await desk.post("k-1", **body)
+    assert answer.status_code == 422, answer.text
+    assert names in answer.json()["error"]["message"]
+    assert not await stage.paused()
+    assert await stage.sql("select id from relays") == []
+
+
+async def test_without_an_idempotency_key_nothing_is_sent(stage: Stage, desk: Desk):
+    await stage.maria.writes("oi")
+    await stage.maria.answered()
+    answer = await desk.post("")
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.text or "idempotency" in answer.text.lower()
+
+
+async def test_an_echo_that_comes_before_the_answer_does_not_pause_as_the_owner(
+    stage: Stage, desk: Desk
+):
+    await stage.maria.writes("oi")
+    await stage.maria.answered()
+    stage.shop.tells_sends = "before"
+    await desk.writes("k-1", text="Tem sim!")
+    await desk.ends()
+    await stage.shop.echoes(stage.maria)
+    assert await stage.sql("select id from messages where sender in ('owner', 'client')") == []
+    (session,) = await stage.sessions()
+    assert session["pause_source"] == "operator"
+
+
+async def test_the_same_request_again_and_again_is_one_message(stage: Stage, desk: Desk):
+    await stage.maria.writes("oi")
+    await stage.maria.answered()
+    answers = await asyncio.gather(*(desk.writes("k-1", text="Tem sim!") for _ in range(5)))
+    assert len({answer["message"]["id"] for answer in answers}) == 1
+    await desk.ends()
+    assert stage.maria.replies[1:] == ["Tem sim!"]
+
+
+async def test_the_staff_are_known_under_their_lid(stage: Stage):
+    staff = Staff(stage, stage.shop.customer(ANA, name="Ana", lid="201988880009009"))
+    notice = await staff.are_told()
+    await staff.ana.quotes(notice, "Já te ligo")
+    assert await staff.word() == "Sent to Maria (5511955550001)."
+
+
+async def test_a_notice_that_is_answered_twice_is_two_messages_in_their_order(
+    stage: Stage, staff: Staff
+):
+    notice = await staff.are_told()
+    await staff.ana.quotes(notice, "Oi Maria")
+    await staff.ana.quotes(notice, "Já te ligo")
+    await staff.word(3)
+    assert stage.maria.replies[1:] == ["Oi Maria", "Já te ligo"]
+
+
+async def test_a_webhook_that_comes_twice_is_one_message(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    first = await staff.ana.quotes(notice, "Já te ligo")
+    about = contents.quoting("Já te ligo", notice.wa_id, notice.text, stage.shop.jid)
+    await staff.ana.sends(about, wa_id=first.wa_id)
+    await staff.word()
+    await stage.until(
+        "select finished_at from relays", lambda rows: all(row["finished_at"] for row in rows)
+    )
+    assert stage.maria.replies[1:] == ["Já te ligo"]
+    assert len(staff.ana.replies) == 2
+
+
+async def test_what_evolution_refuses_is_told_to_who_wrote_it(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    stage.shop.fail("sendText", failures.not_on_whatsapp("5511955550001"))
+    await staff.ana.quotes(notice, "Já te ligo")
+    word = await staff.word()
+    assert word.startswith("Not sent to Maria (5511955550001): ")
+    assert stage.maria.replies[1:] == []
+
+
+async def test_a_file_that_is_gone_is_told_of(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    sent = contents.image("nosso bolo")
+    wa_id = "3A" + "0" * 18
+    stage.shop.received[wa_id] = None
+    await staff.ana.sends(quoting(stage, sent, notice), wa_id=wa_id)
+    assert "does not hand out that file" in await staff.word()
+    assert stage.maria.replies[1:] == []
+
+
+async def test_the_word_back_is_said_when_the_line_is_back(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    gate = stage.shop.hold("sendText", after=True)
+    await staff.ana.quotes(notice, "Já te ligo")
+    await gate.reached()
+    stage.shop.fail("sendText", failures.CONNECTION_CLOSED, times=2)
+    gate.open()
+    await stage.until(
+        "select outcome, next_at > now() as waits from relays",
+        lambda rows: rows == [{"outcome": "sent", "waits": True}],
+    )
+    await Desk(stage).comes()
+    await Desk(stage).ends()
+    assert await staff.word() == "Sent to Maria (5511955550001)."
+    assert (stage.maria.replies[1:], len(staff.ana.replies)) == (["Já te ligo"], 2)
+
+
+async def test_staff_who_write_while_the_ai_answers_again_take_over(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    await staff.ana.quotes(notice, "resume")
+    await staff.word()
+    await stage.turns_end()
+    said = len(stage.maria.replies)
+    gate = stage.llm.hold()
+    await stage.maria.writes("e o bolo?")
+    await gate.reached()
+    await staff.ana.quotes(notice, "Já te ligo")
+    word = await staff.word(3)
+    gate.open()
+    await stage.turns_end()
+    assert word == (
+        "Sent to Maria (5511955550001). The AI had the conversation back; now it is quiet there."
+    )
+    assert stage.maria.replies[said:] == ["Já te ligo"]
+    assert await stage.paused()
+
+
+async def test_a_conversation_that_was_erased_is_told_of(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    await stage.post(f"/api/contacts/5511955550001/erase?tenant_id={stage.tenant_id}")
+    await staff.ana.quotes(notice, "Já te ligo")
+    assert await staff.word() == "Nothing was sent. That conversation was erased."
+    assert stage.maria.replies[1:] == []
+
+
+async def test_the_owner_answers_in_the_chat_with_the_own_number(stage: Stage):
+    number = stage.shop.jid.partition("@")[0]
+    own = stage.shop.customer(number, name="Padaria")
+    staff = Staff(stage, own)
+    notice = await staff.are_told(number)
+    await stage.shop.owner.sends(own, quoting(stage, contents.text("Já te ligo"), notice))
+    assert await staff.word() == "Sent to Maria (5511955550001)."
+    assert stage.maria.replies[1:] == ["Já te ligo"]
+    await stage.shop.owner.writes(own, "leite, ovos")
+    assert await stage.sql("select id from messages where body = 'leite, ovos'") == []
+
+
+async def test_a_reaction_to_a_notice_is_nothing(stage: Stage, staff: Staff):
+    notice = await staff.are_told()
+    await staff.ana.reacts(notice)
+    assert await stage.sql("select id from relays") == []

@@ -1,13 +1,14 @@
 """Pictures, stickers and documents that a contact sends: the AI is shown them, or told of them."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
-from loopback.evolution.contents import Content, document, image, sticker
+from loopback.evolution.contents import Content, document, image, sticker, video
 from loopback.pictures import pictures_in
 from tests import files
 from tests.n8n_server import TestN8n
@@ -55,6 +56,13 @@ async def test_the_llm_is_shown_what_came(stage: Stage, llm: Anthropic, content:
     assert shown(llm) == ["image/jpeg"]
     (job,) = await stage.sql("select state, error from media_jobs")
     assert job == {"state": "done", "error": None}
+
+
+async def test_a_video_is_shown_by_frames(stage: Stage, llm: Anthropic):
+    await sends(stage, video("a festa"), files.video())
+    await stage.maria.answered()
+    assert shown(llm) == ["image/jpeg"] * 3
+    assert question(llm).endswith('[video, 4 seconds: "a festa"]')
 
 
 async def test_an_album_is_shown_and_what_is_left_out_is_named(stage: Stage, llm: Anthropic):
@@ -124,6 +132,22 @@ async def test_pictures_go_with_their_message(stage: Stage, llm: Anthropic):
     assert shown(llm) == []
 
 
+async def cloud_sends(stage: Stage, content: Content, raw: bytes) -> None:
+    """Have somebody send it to a number of the Cloud API, where media comes in its webhook."""
+    shop = await stage.open_cloud_shop()
+    joao = shop.customer("5511955550002", name="João")
+    await joao.sends(replace(content, raw=raw))
+    await joao.answered()
+    assert shop.calls("getBase64FromMediaMessage") == []
+
+
+async def test_what_comes_inside_of_its_webhook_is_seen_and_then_gone(stage: Stage, llm: Anthropic):
+    await cloud_sends(stage, image("este bolo"), files.picture())
+    assert shown(llm) == ["image/jpeg"]
+    (job,) = await stage.sql("select state, content from media_jobs")
+    assert job == {"state": "done", "content": None}
+
+
 @pytest.mark.n8n
 @pytest.mark.parametrize("handler", ["n8n"], indirect=True)
 async def test_a_flow_is_told_what_a_picture_shows(stage: Stage, llm: Anthropic):
@@ -135,3 +159,15 @@ async def test_a_flow_is_told_what_a_picture_shows(stage: Stage, llm: Anthropic)
     assert row["description"] == "Um bolo de chocolate com o preço 90 reais."
     assert "Um bolo de chocolate" in str(llm.requests[-1].messages)
     assert shown(llm) == []
+
+
+async def test_one_that_is_too_large_for_a_webhook_loses_its_media_and_no_word(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    settings = {"LOOK_AT_MEDIA": "true", "MAX_WEBHOOK_BYTES": "100000"}
+    async with performance(database_url, evolution, llm, **settings) as stage:
+        await cloud_sends(stage, video("a festa", seconds=9), bytes(300_000))
+        assert question(llm).endswith('[video, too large: "a festa"]')
+        assert await stage.sql("select id from media_jobs") == []
+        await stage.maria.writes("oi")  # nothing else is held up by it
+        await stage.maria.answered()

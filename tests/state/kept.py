@@ -111,10 +111,10 @@ class _Looking:
     @classmethod
     async def begin(cls, dsn: str, questions: _Questions | None) -> Self:
         connection = await asyncpg.connect(dsn, server_settings=_DELETING)
-        questions = questions or await _Questions.about(connection)
+        asked = questions or await _Questions.about(connection)
         since = await connection.fetchval("select pg_current_xact_id()::xid")
-        at_first = await connection.fetchval(questions.marks, since)
-        return cls(connection, questions, since, at_first)
+        at_first = await connection.fetchval(asked.marks, since)
+        return cls(connection, asked, since, at_first)
 
 
 def _mark(table: str) -> str:

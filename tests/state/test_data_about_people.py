@@ -37,11 +37,14 @@ OF_THE_BUSINESS = {
     "erased_messages": "tenant_id wa_id_hash erased_at",
     # What a flow would have said to a made-up contact, until it was told.
     "dry_turns": "id tenant_id token_hash began_at ends_at said ended",
+    # What the business itself shows to everybody.
+    "tenant_files": "id tenant_id name description kind file_name bytes content created_by"
+    " created_at",
     "executions_to_erase": "execution_id tenant_id asked_at next_at error",
     # What changed in the last ten minutes, by ids that lead to nobody once they are erased.
-    "changes": "txid at tenant_id session_id turn_id kind sign_in router",
     # That customers got no answer, for what cause and how long: of no contact.
     "outages": "id tenant_id cause about began_at last_at ended_at notice_id error",
+    "changes": "txid at tenant_id session_id turn_id kind sign_in router",
 }
 """What is in no contact's export: it is about the business, its people, or who was erased."""
 
@@ -54,7 +57,7 @@ NOT_EXPORTED = {
     "messages": "send_began_at identity told_as chosen_id late_until check_at upload_seconds",
     "notices": "token_hash waiting",
     # What the LLM is shown of what they sent: small copies, gone in a day.
-    "media_jobs": "token_hash waiting pictures",
+    "media_jobs": "token_hash waiting pictures content",
     # What is to be sent is in the message; the rest says how it is sent once.
     "relays": "token_hash waiting request_hash lease_until said idempotency_key",
     "spending": "id",
@@ -67,13 +70,15 @@ KEPT_UNTIL_ERASED = {
     "session_notes": "people keep them, and take them away",
 }
 HIDDEN_FROM_MEMBERS = {
-    "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"
-    " reserved_tokens reserved_on beside stop_reason waits seen_at execution_told_at retried_at"
-    " waits_for waiting held said_so_far handler_since due_when_heard outage_id",
-    "turn_attempts": "worker",
+    "turns": "token_hash execution_id execution_url debounce_until lease_until worker"
+    " correlation_id reserved_tokens reserved_on beside stop_reason waits seen_at"
+    " execution_told_at retried_at waits_for waiting held said_so_far handler_since due_when_heard"
+    " outage_id",
+    "turn_attempts": "worker execution_id execution_url",
     "notices": "token_hash next_at lease_until waiting",
     "media_jobs": "id tenant_id message_id state next_at attempt token_hash lease_until error"
-    " tokens created_at finished_at updated_at waiting pictures pictures_until",
+    " tokens created_at finished_at updated_at waiting pictures pictures_until"
+    " content",
     "relays": "caller idempotency_key request_hash said facts next_at attempt token_hash waiting"
     " lease_until",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",

@@ -1,5 +1,6 @@
 """Handoffs: each is a row that waits until a human takes it, and is over when the AI goes on."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -285,3 +286,128 @@ async def test_a_refused_reply_becomes_a_handoff_with_words(talk: Conversation):
     await talk.begin(turn, "Já chamo alguém.")
     (handoff,) = await handoffs(talk)
     assert (handoff["state"], handoff["reason"]) == ("waiting", "not_allowed")
+
+
+# --- nobody comes
+
+
+async def looked_at(talk: Conversation) -> list[Json]:
+    return list((await talk.database.call("look_at_handoffs", {"limit": 10}))["handoffs"])
+
+
+async def press(talk: Conversation, handoff: Json, **more: Any) -> Any:
+    asked = {"handoff_id": handoff["handoff_id"], "step": handoff["step"], "say": "Ninguém ainda."}
+    return (await talk.database.call("press_handoff", {**asked, "policy": POLICY, **more}))["did"]
+
+
+async def next_step(talk: Conversation) -> Any:
+    await talk.travel(minutes=16)
+    (handoff,) = await looked_at(talk)
+    return await press(talk, handoff)
+
+
+async def test_an_untaken_one_never_ends_by_itself(talk: Conversation):
+    await hand_off(talk)
+    await talk.travel(hours=30)
+    await talk.database.call("auto_resume", {"policy": POLICY})
+    await talk.maria_writes("alô?")
+    assert await states(talk) == ["waiting"]
+    assert (await talk.session())["is_paused"]
+
+
+async def test_people_then_the_next_number_then_the_customer_then_the_ai(talk: Conversation):
+    await talk.set_rule("notify_number", "5511955550009")
+    await talk.set_rule("notify_number_next", "5511955550010")
+    await hand_off(talk)
+    assert await looked_at(talk) == [], "not before its time"
+    assert await next_step(talk) == "reminded"
+    assert await next_step(talk) == "told_next"
+    await talk.maria_writes("alguém aí?")
+    assert await next_step(talk) == "told_customer"
+    claimed = await talk.database.call(
+        "claim_notices", {"limit": 9, "lease_seconds": 60, "max_attempts": 5}
+    )
+    told = [(n["number"], n["facts"].get("waited_minutes")) for n in claimed["notices"]]
+    assert told == [("5511955550009", None), ("5511955550009", 16), ("5511955550010", 32)]
+    turn = await talk.claim_one()
+    assert turn["reply"] == [{"line": 1, "text": "Ninguém ainda."}]
+    begun = await talk.begin(turn, "Ninguém ainda.")
+    await talk.finish(turn, begun, "3EB0CC")
+    assert (await talk.session())["is_paused"]
+    assert await next_step(talk) == "returned"
+    assert await states(talk) == ["expired"]
+    assert not (await talk.session())["is_paused"]
+    waiting = await talk.claim_one()
+    assert [m["body"] for m in waiting["history"] if m["in_turn"]] == ["alguém aí?"]
+
+
+async def test_each_step_is_done_once(talk: Conversation):
+    await hand_off(talk)
+    await talk.travel(minutes=16)
+    (handoff,) = await looked_at(talk)
+    assert [await press(talk, handoff) for _ in range(3)] == ["reminded", None, None]
+    assert await looked_at(talk) == []
+
+
+async def test_without_a_next_number_the_customer_is_told(talk: Conversation):
+    await hand_off(talk)
+    assert [await next_step(talk) for _ in range(2)] == ["reminded", "told_customer"]
+
+
+async def test_a_tenant_may_have_it_wait(talk: Conversation):
+    await talk.set_rule("handoff_untaken", "wait")
+    await hand_off(talk)
+    assert [await next_step(talk) for _ in range(3)] == ["reminded", "told_customer", "waits"]
+    await talk.travel(hours=30)
+    assert await looked_at(talk) == []
+    assert await states(talk) == ["waiting"]
+    assert (await talk.session())["is_paused"]
+
+
+async def test_who_comes_ends_it(talk: Conversation):
+    await hand_off(talk)
+    assert [await next_step(talk) for _ in range(2)] == ["reminded", "told_customer"]
+    turn = await talk.claim_one()
+    await talk.owner_writes("oi, aqui é a Ana")
+    assert (await talk.begin(turn, "Ninguém ainda."))["refused"] == "paused"
+    await talk.travel(minutes=16)
+    assert await looked_at(talk) == []
+    assert await states(talk) == ["taken"]
+
+
+async def test_while_it_is_closed_nothing_is_done(talk: Conversation):
+    await hand_off(talk)
+    await talk.travel(minutes=16)
+    (handoff,) = await looked_at(talk)
+    later = (talk.now() + timedelta(hours=9)).isoformat()
+    assert await press(talk, handoff, due_at=later) is None
+    assert await looked_at(talk) == []
+    await talk.travel(hours=10)
+    (handoff,) = await looked_at(talk)
+    assert handoff["step"] == 0
+
+
+async def test_to_a_machine_nothing_is_said(talk: Conversation):
+    await talk.maria_writes("oi")
+    await talk.sql("select hybridflow.pause_for_loop(s) from sessions as s")
+    assert [await next_step(talk) for _ in range(2)] == ["reminded", "returned"]
+
+
+# --- shown
+
+
+async def test_handoffs_are_listed_and_one_is_in_its_session(talk: Conversation):
+    await hand_off(talk, "upset", summary="bolo seco")
+    asked = {"tenant_id": 1, "session_id": 1, "policy": POLICY}
+    shown = (await talk.database.call("get_session", asked))["session"]["handoff"]
+    assert (shown["state"], shown["summary"], shown["reminded"]) == ("waiting", "bolo seco", False)
+    await talk.database.call("resume_session", {**OPERATOR, "policy": POLICY})
+    assert (await talk.database.call("get_session", asked))["session"]["handoff"] is None
+    await hand_off(talk)
+    for state, ids in ((None, [2, 1]), ("waiting", [2]), ("done", [1]), ("expired", [])):
+        page = await talk.database.call("list_handoffs", {"tenant_id": 1, "state": state})
+        assert [item["id"] for item in page["items"]] == ids
+    page = await talk.database.call("list_handoffs", {"tenant_id": 1, "limit": 1})
+    more = {"tenant_id": 1, "limit": 1, "cursor": page["next_cursor"]}
+    rest = await talk.database.call("list_handoffs", more)
+    assert [item["id"] for item in rest["items"]] == [1]

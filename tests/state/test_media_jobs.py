@@ -226,3 +226,60 @@ async def test_a_merged_turn_waits_for_what_the_other_waited_for(talk: Conversat
     await finish(talk, job)
     (again,) = await talk.claim()
     assert [m["transcript"] for m in again["history"]] == [None, "bolo"]
+
+
+async def test_who_lives_keeps_it(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    renew = {**held(job), "lease_seconds": 60}
+    for _ in range(3):
+        await talk.travel(seconds=50)
+        assert await talk.database.call("renew_media_job", renew) == {"ok": True}
+        assert await claim(talk) == []
+    await finish(talk, job)
+    assert await talk.database.call("renew_media_job", renew) == {"refused": "stale"}
+
+
+async def test_what_came_in_its_webhook_is_waited_for_given_once_and_gone_when_done(
+    talk: Conversation,
+):
+    event = talk.message("[voice message]", kind="ptt", wa_id="AC01") | {"carried": True}
+    (decision,) = await talk.ingest(event | {"media": {"seconds": 7}}, policy=HEARING)
+    assert await claim(talk) == []
+    given = {"tenant_id": 1, "message_id": decision["message_id"], "content": "T2dnUw=="}
+    assert await talk.database.call("give_media", given) == {"ok": True, "taken": True}
+    again = await talk.database.call("give_media", given | {"content": "AAAA"})
+    assert again == {"ok": True, "taken": False}
+    (job,) = await claim(talk)
+    assert job["has_content"]
+    assert await talk.database.call("read_media", held(job)) == {"content": "T2dnUw=="}
+    await finish(talk, job)
+    assert await talk.database.call("read_media", held(job)) == {"content": None}
+    (late,) = await talk.sql("select content from media_jobs")
+    assert late["content"] is None
+
+
+async def test_what_was_never_given_is_asked_for(talk: Conversation):
+    event = talk.message("[voice message]", kind="ptt") | {"carried": True}
+    await talk.ingest(event | {"media": {"seconds": 7}}, policy=HEARING)
+    await talk.travel(seconds=31)
+    (job,) = await claim(talk)
+    assert not job["has_content"]
+
+
+async def test_pictures_are_shown_to_their_turn_alone(talk: Conversation):
+    async def shows(number: int) -> None:
+        event = talk.message("[image]", kind="image") | {"media": {"bytes": 9}}
+        await talk.ingest(event, policy={**HEARING, "senses": ["image"]})
+        (job,) = await claim(talk)
+        await talk.database.call("finish_media_job", {**held(job), "pictures": [f"p{number}"]})
+
+    for number in range(3):
+        await shows(number)
+    turn = await talk.claim_one()
+    assert [m["pictured"] for m in turn["history"]] == [True, True, True]
+    about = {"turn_id": turn["turn_id"], "token": turn["token"]}
+    read = await talk.database.call("read_pictures", {**about, "most": 2})
+    assert ([p["jpeg"] for p in read["pictures"]], read["left_out"]) == (["p1", "p2"], 1)
+    wrong = {**about, "token": "00000000-0000-0000-0000-000000000000", "most": 2}
+    assert await talk.database.call("read_pictures", wrong) == {"refused": "stale"}

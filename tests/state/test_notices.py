@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from router.errors import Invalid
+from router.state.calls.notices import ClaimNotices
 from router.state.database import Json
 from tests.state.conversation import MARIA, POLICY, Conversation, held
 
@@ -28,9 +29,8 @@ def qr(code: str | None = "2@REF,AAA") -> Json:
 
 
 async def claim(talk: Conversation, lease: float = 60, max_attempts: int = 5) -> list[Json]:
-    answer = await talk.database.call(
-        "claim_notices", {"limit": 10, "lease_seconds": lease, "max_attempts": max_attempts}
-    )
+    asked = ClaimNotices(limit=10, lease_seconds=lease, max_attempts=max_attempts)
+    answer = await talk.database.call("claim_notices", asked.written())
     notices: list[Json] = answer["notices"]
     return notices
 
@@ -512,3 +512,15 @@ async def test_what_dies_of_its_attempts_is_no_end_of_the_round(talk: Conversati
     first = await talk.database.call("claim_notices", question)
     assert (first["notices"], first["more"]) == ([], True)
     assert len((await talk.database.call("claim_notices", question))["notices"]) == 3
+
+
+async def test_a_router_of_before_is_given_what_it_can_tell_of(talk: Conversation):
+    await due(talk, 1, 1)
+    await talk.sql("update notices set kind = 'unanswered', facts = '{}'")
+    await due(talk, 1, 1)
+    of_before = {"limit": 2, "lease_seconds": 60, "max_attempts": 5}
+    answer = await talk.database.call("claim_notices", of_before)
+    assert [notice["kind"] for notice in answer["notices"]] == ["handoff"]
+    assert not answer["more"]
+    assert answer["next_due_at"] > answer["now"]  # it does not ask again at once, for ever
+    assert [notice["kind"] for notice in await claim(talk)] == ["unanswered"]

@@ -14,7 +14,7 @@ from tests.state.test_callers import ANA, BOSS, call
 NOBODY = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-000000000000"}
 READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
-    *("turn_attempts", "session_notes", "outages", "handoffs", "relays"),
+    *("turn_attempts", "session_notes", "handoffs", "relays", "outages"),
     *("messages_archive", "memberships", "audit_log"),
 )
 SECRET_COLUMNS = {

@@ -280,7 +280,10 @@ async def is_off(talk: Conversation) -> str:
 async def is_staff(talk: Conversation) -> str:
     await talk.set_rule("notify_number", "5511955550001")
     await writes(talk, wa_id="AC01")
-    return "it came from the tenant's notify_number: recorded, never answered by the AI"
+    return (
+        "it came from the tenant's notify_number: recorded, never answered by the AI; if it quotes"
+        " a notice, it is for that customer"
+    )
 
 
 async def is_a_reaction(talk: Conversation) -> str:

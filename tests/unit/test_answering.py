@@ -73,7 +73,14 @@ class Office:
         self.handler = N8nHandler(
             http,
             self.database,
-            FlowRules(RULES.webhooks_url, RULES.api_key, TERMS, probe_seconds=15, **terms),
+            FlowRules(
+                RULES.webhooks_url,
+                RULES.api_key,
+                TERMS,
+                probe_seconds=15,
+                editor_url="http://n8n.example",
+                **terms,
+            ),
             self.fallback,
         )
 
@@ -151,19 +158,50 @@ async def test_silence_is_told_with_its_cost():
     assert silent.cost["tokens_in"] == 3
 
 
-async def test_an_execution_that_is_named_is_noted():
-    office = Office(says({**OK, "execution_id": "4711"}))
+def named(answer: object, workflow: str, status: int = 200) -> httpx.Response:
+    """An answer as the standard flow gives it."""
+    return httpx.Response(status, json=answer, headers={"X-N8N-Execution": workflow})
+
+
+async def test_an_execution_that_is_named_goes_with_the_reply():
+    office = Office(named(OK, "hybridflowInbound/4711"))
+    reply = await office.make()
+    assert isinstance(reply, Reply)
+    url = "http://n8n.example/workflow/hybridflowInbound/executions/4711"
+    assert (reply.execution_id, reply.execution_url) == ("4711", url)
+    assert [name for name, _ in office.database.asked] == ["forward_turn"]
+
+
+async def test_that_of_a_flow_that_is_silent_is_noted():
+    office = Office(named({"silence": "an emoji"}, "hybridflowInbound/4711"))
     await office.make()
     name, asked = office.database.asked[1]
     assert (name, asked["execution_id"], asked["by_n8n"]) == ("begin_flow", "4711", True)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_that_of_a_flow_that_failed_goes_with_the_error(status: int):
+    office = Office(named({"error": {"message": "no"}}, "abc/12", status))
+    with pytest.raises(LlmError) as failed:
+        await office.make()
+    assert failed.value.execution == ("12", "http://n8n.example/workflow/abc/executions/12")
+    assert [name for name, _ in office.database.asked] == ["forward_turn"]
+
+
+@pytest.mark.parametrize("header", ["12", "../12", "a b/12", "x/../12", "/12", "a" * 65 + "/12"])
+async def test_without_a_workflow_that_can_be_one_there_is_no_link(header: str):
+    reply = await Office(named(OK, header)).make()
+    assert isinstance(reply, Reply)
+    assert (reply.execution_id, reply.execution_url) == ("12", None)
 
 
 async def test_so_it_is_however_the_answer_is_wrapped_and_what_is_none_is_told(
     caplog: pytest.LogCaptureFixture,
 ):
     office = Office(says([{"json": {**OK, "execution_id": "4711"}}]))
-    await office.make()
-    assert office.database.asked[1][1]["execution_id"] == "4711"
+    reply = await office.make()
+    assert isinstance(reply, Reply)
+    assert (reply.execution_id, reply.execution_url) == ("4711", None)
     office = Office(says({**OK, "execution_id": "../workflows/7"}))
     await office.make()
     assert len(office.database.asked) == 1

@@ -170,6 +170,7 @@ def test_a_flow_gets_the_same() -> None:
         "holiday": None,
         "last_wrote_at": "2026-11-17T10:00:00-03:00",
         "last_wrote_days_ago": 9,
+        "people_spoke": None,
     }
 
 
@@ -255,3 +256,23 @@ def test_notes_and_what_they_say_of_a_vip_are_told_to_the_llm_and_to_no_customer
     reply = f"Claro! {note}"
     assert judge_reply(reply, None, ReplyRules(), DEFAULTS) is None
     assert judge_reply(reply, None, ReplyRules(), DEFAULTS, people_noted=(note,)) is not None
+
+
+def test_what_a_human_agreed_is_told_with_when_and_who() -> None:
+    ours = {"from_me": True, "in_turn": False}
+    asked = now(
+        NOON,
+        said("Temos!", "2026-11-26T12:00:00Z", sender="ai", **ours),
+        said("o bolo veio seco", "2026-11-26T12:05:00Z", in_turn=False),
+        said("Oi, mando outro", "2026-11-26T12:10:00Z", sender="owner", author_name=None, **ours),
+        said("sem custo", "2026-11-26T12:40:00Z", sender="operator", author_name="Ana", **ours),
+        said("obrigada! de que sabor?", "2026-11-26T14:59:50Z"),
+    )
+    line = (
+        "Ana spoke with the customer on Thursday, 26 November 2026, from 09:10 to 09:40; what they"
+        " agreed stands."
+    )
+    assert line in told(asked)[0]
+    payload = build_payload(asked, prompt_of_turn(asked, RULES), TERMS)
+    assert payload.context is not None
+    assert payload.context.people_spoke == line

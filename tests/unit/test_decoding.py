@@ -6,8 +6,9 @@ import io
 import pytest
 from PIL import Image
 
+from router.senses import decoded_sound
 from router.senses import decoder as program
-from router.senses.decoding import Decoder, Opened
+from router.senses.decoding import As, Decoder, Opened
 from router.senses.hearing import NotUnderstood
 from router.senses.seeing import words_of
 from tests import files
@@ -117,6 +118,64 @@ async def test_what_cannot_or_shall_not_be_opened_is_refused_in_words(content: b
 
 async def test_an_archive_that_lies_about_its_size_costs_no_more():
     assert await refused(files.zip_lie())
+
+
+@pytest.mark.parametrize("kind", ["ogg", "mp3", "m4a", "wav", "flac", "webm"])
+async def test_a_sound_is_made_anew_whatever_it_was(kind: str):
+    heard = await Decoder().open(files.sound(2, kind=kind), "sound")
+    assert heard.sound is not None
+    assert heard.sound.startswith(b"OggS")
+    assert heard.seconds == pytest.approx(2, abs=0.2)
+    assert not heard.is_silent
+
+
+async def test_silence_is_known():
+    assert (await Decoder().open(files.sound(loud=False), "sound")).is_silent
+
+
+async def test_a_broken_end_costs_nothing_of_what_came_before():
+    whole = files.sound(3)
+    heard = await Decoder().open(whole[: len(whole) // 2], "sound")
+    assert 0.5 < heard.seconds < 2.5
+
+
+def test_a_sound_has_an_end(monkeypatch):
+    monkeypatch.setattr(decoded_sound, "MOST_SECONDS", 2)
+    heard = decoded_sound.sound_in(files.sound(9))
+    assert heard["is_cut"]
+    assert heard["seconds"] == pytest.approx(2, abs=0.2)
+
+
+async def test_a_video_has_frames_and_sound():
+    seen = await Decoder().open(files.video(36), "video")
+    assert len(seen.pictures) == 3
+    first, last = colour(look(seen.pictures[0]), 100), colour(look(seen.pictures[2]), 100)
+    assert first[0] > 200 > 90 > first[2]
+    assert last[2] > 200 > 90 > last[0]
+    assert seen.sound is not None
+    silent = await Decoder().open(files.video(36, with_sound=False), "video")
+    assert (len(silent.pictures), silent.sound) == (3, None)
+
+
+async def test_a_heavy_video_is_opened_within_the_limits():
+    heavy = files.video(60, noisy=True, with_sound=False)
+    assert len(heavy) > 10_000_000
+    assert (await Decoder().open(heavy, "video")).pictures
+
+
+@pytest.mark.parametrize("way", ["sound", "video"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"MZ\x90\x00", files.playlist(), files.picture("PNG"), files.pdf(),
+        b"OggS" + bytes(500),
+        b"\x00\x00\x00\x20ftypisom" + bytes(500), b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(99),
+    ],
+)  # fmt: skip
+async def test_what_is_no_sound_and_no_video_is_refused(content: bytes, way: As):
+    with pytest.raises(NotUnderstood) as told:
+        await Decoder().open(content, way)
+    assert told.value.final
 
 
 async def test_what_takes_too_long_is_ended():

@@ -324,6 +324,11 @@ def asked(*texts: str) -> LlmRequest:
         (("¿Abren el domingo?",), "los domingos de 7 a 13 h"),
         (("Oi", "Quanto custa o bolo?", "Vocês entregam?"), "Entregamos num raio de 3 km"),
         (("Quanto custa o bolo?", "Vocês entregam?"), "R$ 32"),
+        (("Qual o preço do bolo?",), "O bolo de cenoura sai por R$ 32."),
+        (
+            ("[the customer's name on WhatsApp: Marina]", "Vocês abrem no domingo?"),
+            "Aos domingos abrimos das 7h às 13h.",
+        ),
         (("???",), "Padaria Aurora"),
     ],
 )

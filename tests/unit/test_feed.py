@@ -261,6 +261,18 @@ async def test_who_is_alone_looks_seldom_and_who_has_company_often():
     assert await deaf.feed.step() == ALONE
 
 
+async def test_a_greeting_that_failed_is_said_again():
+    deaf = Deaf()
+    deaf.state.is_away = True
+    with pytest.raises(DatabaseAway):
+        await deaf.feed.step()
+    deaf.state.is_away = False
+    await deaf.feed.step()
+    assert [each["function"] for each in deaf.state.asked] == [
+        *("greet_routers", "greet_routers", "read_changes")
+    ]
+
+
 async def test_what_was_missed_may_have_been_a_call():
     deaf = Deaf()
     await deaf.feed.step()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from router.configuration.opening_hours import WEEKDAYS, Hours, OpeningHours, compiled
 from router.configuration.zones import zone_of
 from router.tenants.away import away_text, check_away_message
-from router.tenants.hours import Opening, opening_at, read_hours, was_open
+from router.tenants.hours import Opening, open_for, opening_at, read_hours, was_open
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -256,3 +256,18 @@ def test_an_away_message_that_does_not_is_refused(text: str, word: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its words are what is looked at
         check_away_message(text)
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("since", "minutes", "expected"),
+    [
+        ("2026-11-26 10:00", 15, "2026-11-26 10:15"),
+        ("2026-11-26 17:50", 15, "2026-11-27 09:05"),
+        ("2026-11-26 22:00", 15, "2026-11-27 09:15"),
+        ("2026-11-27 17:50", 15, "2026-11-30 09:05"),
+        ("2026-11-26 10:00", 60 * 12, "2026-11-27 13:00"),
+    ],
+)
+def test_when_it_will_have_been_open_for_so_long(since: str, minutes: int, expected: str):
+    ends = open_for(hours(SHOP), SAO_PAULO, at(since), timedelta(minutes=minutes))
+    assert ends == at(expected)

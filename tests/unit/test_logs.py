@@ -431,6 +431,15 @@ def test_the_text_format_is_for_reading(stream):
     )
 
 
+def test_the_text_format_leaves_out_the_screen_full_of_the_configuration():
+    record = logging.makeLogRecord(
+        {"msg": "ready", "action": Action.STARTED, "fields": {"configuration": ["A=1"], "left": 2}}
+    )
+    text = TextFormatter(Scrubber()).format(record)
+    assert text.endswith("ready  action=started left=2")
+    assert json.loads(JsonFormatter(Scrubber()).format(record))["configuration"] == ["A=1"]
+
+
 def test_the_text_format_shows_an_exception_below_and_scrubs_it():
     scrub = Scrubber()
     scrub.add("hunter22")

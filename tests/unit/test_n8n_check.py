@@ -456,7 +456,7 @@ def test_a_webhook_of_the_routers_that_is_no_turn_is_held_to_the_same():
 
     assert any("anybody could call it" in f for f in found(changed(notice_flow(), unlocked)))
     assert any("urls.done" in f for f in found(changed(notice_flow(), without_done)))
-    assert any("No Operation" in f for f in found(changed(notice_flow(), unhandled)))
+    assert any("Stop and Error" in f for f in found(changed(notice_flow(), unhandled)))
     assert any("the fence" in f for f in found(changed(notice_flow(), past_the_fence)))
 
 

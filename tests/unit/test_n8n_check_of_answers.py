@@ -15,6 +15,8 @@ CATALOGUE = Catalogue(
         "n8n-nodes-base.httpRequest": frozenset({4.2}),
         "n8n-nodes-base.if": frozenset({2.2}),
         "n8n-nodes-base.noOp": frozenset({1.0}),
+        "n8n-nodes-base.executionData": frozenset({1.1}),
+        "n8n-nodes-base.stopAndError": frozenset({1.0}),
         "n8n-nodes-base.respondToWebhook": frozenset({1.4}),
         "n8n-nodes-base.stickyNote": frozenset({1.0}),
     }
@@ -65,6 +67,7 @@ def test_a_dead_end_of_another_kind_is_no_answer(inbound: Workflow):
 def test_the_last_nodes_output_is_an_answer(inbound: Workflow):
     named(inbound, "Turn")["parameters"]["responseMode"] = "lastNode"
     inbound["nodes"].remove(named(inbound, "Answer"))
+    inbound["nodes"].remove(named(inbound, "Failed"))
     for name in ("Ask Claude", "Ask OpenAI"):
         del inbound["connections"][name]
     assert faults(inbound) == []
@@ -79,4 +82,15 @@ def test_a_flow_that_answers_at_once_must_report(inbound: Workflow):
 def test_a_node_that_fails_needs_no_path_of_its_own(inbound: Workflow):
     for name in ("Ask Claude", "Ask OpenAI"):
         del named(inbound, name)["onError"]
+        inbound["connections"][name]["main"].pop()
+    inbound["nodes"].remove(named(inbound, "Failed"))
     assert faults(inbound) == []
+
+
+@pytest.mark.parametrize("position", [[912, -64], [896, -48]])
+def test_what_ends_a_flow_red_comes_after_its_answer(inbound: Workflow, position: list[int]):
+    """n8n takes what one output leads to from top to bottom, and from left to right."""
+    named(inbound, "Failed")["position"] = position
+    (told,) = set(faults(inbound))
+    assert "Failed" in told
+    assert "below" in told

@@ -1,4 +1,4 @@
-"""What a file is by its bytes, what a model makes up of silence, and how the AI reads media."""
+"""What a model makes up of silence, and how the AI reads what was put into words."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,36 +6,8 @@ from typing import Any
 import pytest
 
 from router.replies.understood import said_of
-from router.senses.files import sound_of
 from router.senses.hearsay import without_hearsay
 from router.state.calls.claimed_turn import TurnMessage
-
-OGG = b"OggS\x00\x02" + bytes(22) + b"OpusHead" + bytes(200)
-
-
-@pytest.mark.parametrize(
-    ("content", "name"),
-    [
-        (OGG, "sound.ogg"),
-        (b"ID3\x03\x00" + bytes(99), "sound.mp3"),
-        (b"\xff\xfb\x90\x64" + bytes(99), "sound.mp3"),
-        (b"\x00\x00\x00\x20ftypM4A " + bytes(99), "sound.m4a"),
-        (b"\x00\x00\x00\x18ftypmp42" + bytes(99), "sound.m4a"),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(99), "sound.wav"),
-        (b"fLaC\x00\x00\x00\x22" + bytes(99), "sound.flac"),
-    ],
-)
-def test_a_sound_is_named_by_its_bytes(content: bytes, name: str):
-    found = sound_of(content)
-    assert found is not None
-    assert (found.name, found.content) == (name, content)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"O", b"MZ\x90\x00", b"\x89PNG\r\n\x1a\n" + bytes(99), b"%PDF-1.7\n", b"text"]
-)
-def test_what_is_no_sound_is_none(content: bytes):
-    assert sound_of(content) is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +56,10 @@ def message(body: str, **more: Any) -> TurnMessage:
         (
             '[image: "a ] b"]', {"kind": "image", "description": "a [cake]"},
             '[image: "a ] b"]\n[in it: "a (cake)"]',
+        ),
+        (
+            "[video, 4 seconds]", {"kind": "video", "transcript": "oi", "description": "a cake"},
+            '[video, 4 seconds]\n[said in it: "oi"]\n[in it: "a cake"]',
         ),
         ("[image]", {"kind": "image", "unheard": True}, "[image]\n[it could not be looked at]"),
     ],

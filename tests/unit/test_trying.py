@@ -14,12 +14,19 @@ from router.app import create_app
 from router.configuration.demo import Demo
 from router.configuration.settings import load_settings
 from router.console import trying
+from router.feed.feed import Feed
+from router.feed.forgetting import Forgetting
+from router.feed.opening import Streams
+from router.feed.rights import Rights
 from router.http.services import provide
+from router.sharing.at_once import AtOnce
+from router.sharing.shares import Shares
 from tests.services import console_services
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 CHANGING = ("/try/customer?text=Oi", "/try/owner?text=Oi", "/try/resume", "/try/kill",
             "/try/break/twice", "/try/pass-time")  # fmt: skip
+LOOKING = ("/try/state", "/try/stream")
 NOW = "2026-11-26T12:00:00+00:00"
 SESSION = {
     "id": 5, "tenant_id": 7, "chat": "contact", "phone_jid": None, "lid": None, "identities": [],
@@ -84,7 +91,9 @@ async def app(
     app = create_app(load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None))
     demo = Demo(7, "demo-shop", evolution.url, llm.url)
     async with httpx.AsyncClient() as http:
-        provide(app, console_services(demo, state, http))
+        feed = Feed(state, name="me")
+        streams = Streams(feed, Rights(feed, state), Forgetting(state), Shares(1), AtOnce(1))
+        provide(app, console_services(demo, state, http), streams)
         yield app
 
 
@@ -198,19 +207,19 @@ async def test_no_other_page_moves_it(
     assert state.asked == []
 
 
-@pytest.mark.parametrize("path", [*CHANGING, "/try/state"])
+@pytest.mark.parametrize("path", [*CHANGING, *LOOKING])
 async def test_nobody_else_sees_or_moves_it(app: FastAPI, path: str, shop: Business):
     transport = httpx.ASGITransport(app, client=("192.168.1.7", 1))
-    method = "GET" if path == "/try/state" else "POST"
+    method = "GET" if path in LOOKING else "POST"
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as page:
         assert (await page.request(method, path, headers=OWN)).status_code == 404
     assert texts(shop) == []
 
 
-@pytest.mark.parametrize("path", [*CHANGING, "/try/state"])
+@pytest.mark.parametrize("path", [*CHANGING, *LOOKING])
 async def test_where_no_demo_is_played_there_is_nothing_to_move(
     app: FastAPI, page: httpx.AsyncClient, path: str
 ):
     provide(app, console_services(None))
-    method = "GET" if path == "/try/state" else "POST"
+    method = "GET" if path in LOOKING else "POST"
     assert (await page.request(method, path)).status_code == 404

@@ -423,11 +423,11 @@ async def test_every_way_to_write_the_path_is_one_sender(path: str):
     names: list[str] = []
     reading = post.bodies.reading
 
-    def noting(*given: Any, sender: str, most: int) -> Any:
+    def noting(*given: Any, sender: str, **more: Any) -> Any:
         names.append(sender)
-        return reading(*given, sender=sender, most=most)
+        return reading(*given, sender=sender, **more)
 
-    post.bodies.reading = noting  # type: ignore[method-assign,assignment]
+    post.bodies.reading = noting  # type: ignore[method-assign]
     await asyncio.sleep(0)
     post.rates._counters.reset()
     assert (await post.http.post(f"/webhook/{path}", json=text)).status_code == 200

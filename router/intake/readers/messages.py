@@ -4,6 +4,7 @@ Both have one shape. What only the state can know (is it our own, is it a human'
 here.
 """
 
+import re
 from collections.abc import Mapping
 
 from router.intake.readers.changes import read_protocol_message
@@ -21,7 +22,7 @@ from router.intake.readers.envelope import (
     message_id,
 )
 from router.whatsapp.bounds import cut_text
-from router.whatsapp.clean import JsonObject, as_line, as_object, as_time
+from router.whatsapp.clean import JsonObject, as_line, as_object, as_text, as_time
 from router.whatsapp.commands import is_command
 from router.whatsapp.content import ad_note, context_of, innermost, read_content, read_quoted
 from router.whatsapp.jids import JidKind, kind_of
@@ -30,6 +31,8 @@ from router.whatsapp.telling import telling
 from router.whatsapp.wamid import corrected
 
 _SEND_MESSAGE = "send.message"
+_WHAT = re.compile(r"(\[[A-Za-z]+(?: message| note)?(?:, \d+ seconds?)?)")
+TOO_LARGE = "-"  # what is in the place of a media that was left out: see `router.intake.sieve`
 
 # Evolution's words, and Meta's for the same.
 _STATUSES = {
@@ -78,10 +81,12 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
     event["sent_at"] = as_time(data.get("messageTimestamp"))
     if reading is not None:
         event |= _what_for(reading, wa_id, from_me=from_me)
+        event |= {} if from_me else _carried(data, reading)
     if from_me and said["quoted"] and is_of_own_lid(envelope, key):
         event["own_lid"] = True
     chat = "self" if is_to_self else jids[0]
-    return event | _names(data, key, chat, from_me=from_me) | said
+    told = event | _names(data, key, chat, from_me=from_me) | said
+    return _too_large(told) if _base64(data) == TOO_LARGE else told
 
 
 def _said(
@@ -121,6 +126,25 @@ def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
     if reading.transcript:
         told["transcript"] = cut_text(reading.transcript)
     return told
+
+
+def _base64(data: Mapping[str, object]) -> object:
+    """Return what is left of the media inside of the webhook: nobody reads it here."""
+    return as_object(data.get("message")).get("base64")
+
+
+def _carried(data: Mapping[str, object], reading: Reading) -> JsonObject:
+    """Return whether the media itself came with it."""
+    return {} if reading.media is None or _base64(data) is None else {"carried": True}
+
+
+def _too_large(event: JsonObject) -> JsonObject:
+    """Return the event of a media that was left out of its webhook, and says so."""
+    media = event.get("media")
+    if not isinstance(media, dict):
+        return event
+    text = _WHAT.sub(r"\1, too large", as_text(event.get("text")), count=1)
+    return {**event, "text": text, "media": {**media, "too_large": True}}
 
 
 def _names(

@@ -25,6 +25,15 @@ class DeliveryRules(Answer):
     voice_replies: Literal["never", "mirror", "always"] = "never"
 
 
+class OwnFile(Answer):
+    """A file of the business that a reply may have."""
+
+    name: str
+    description: str
+    kind: Literal["image", "sticker", "video", "audio", "document"]
+    file_name: str
+
+
 class TurnTenant(StoredInstance):
     """The tenant's side of a turn; its keys as they are stored."""
 
@@ -47,6 +56,7 @@ class TurnTenant(StoredInstance):
     handoff_on_promise: bool = True
     reply_rules: ReplyRules = ReplyRules()
     delivery: DeliveryRules = DeliveryRules()
+    files: Items[OwnFile] = ()
 
 
 class TurnSession(Answer):

@@ -40,6 +40,7 @@ class BeginFlow(Asked):
     token: str
     execution_id: str
     by_n8n: bool | None = None
+    execution_url: str | None = None
 
 
 async def begin_flow(database: Database, asked: BeginFlow) -> Done | Refusal:

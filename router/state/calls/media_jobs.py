@@ -40,6 +40,7 @@ class ClaimedMediaJob(StoredInstance):
     seconds: float | None
     bytes: int | None
     language: str | None
+    has_content: bool = False
 
     @property
     def name(self) -> str:
@@ -84,6 +85,19 @@ async def claim_media_jobs(database: Database, asked: ClaimMediaJobs) -> Claimed
     return await call(database, "claim_media_jobs", asked, ClaimedMediaJobs)
 
 
+class RenewMediaJob(Asked):
+    """Who works on a job still lives."""
+
+    job_id: int
+    token: str
+    lease_seconds: float
+
+
+async def renew_media_job(database: Database, asked: RenewMediaJob) -> Done | Refusal:
+    """Lengthen a job's lease."""
+    return await call_or_refused(database, "renew_media_job", asked, Done, Refusal)
+
+
 class BeginMediaJob(Asked):
     """An attempt that is about to ask what costs money."""
 
@@ -117,6 +131,43 @@ class MediaJobFinished(Done):
 async def finish_media_job(database: Database, asked: FinishMediaJob) -> MediaJobFinished | Refusal:
     """Put the words beside the message, and let its turn go on."""
     return await call_or_refused(database, "finish_media_job", asked, MediaJobFinished, Refusal)
+
+
+class GiveMedia(Asked):
+    """A media, in base64, that came inside of its message's webhook."""
+
+    tenant_id: int
+    message_id: int
+    content: Text
+
+
+class MediaGiven(Done):
+    """Whether a job has taken it."""
+
+    taken: bool
+
+
+async def give_media(database: Database, asked: GiveMedia) -> MediaGiven:
+    """Keep the media for its job. Raises Invalid for what is no base64."""
+    return await call(database, "give_media", asked, MediaGiven)
+
+
+class ReadMedia(Asked):
+    """Which attempt asks for the media that was given."""
+
+    job_id: int
+    token: str
+
+
+class MediaRead(Answer):
+    """The media in base64; None: there is none."""
+
+    content: str | None
+
+
+async def read_media(database: Database, asked: ReadMedia) -> MediaRead | Refusal:
+    """Return the media of a job that was given."""
+    return await call_or_refused(database, "read_media", asked, MediaRead, Refusal)
 
 
 class ReadPictures(Asked):

@@ -1,6 +1,6 @@
 """Notices, from their claim to their end: database/schema/0870_notices.sql."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from router.state.calls.model import (
     Answer,
@@ -66,9 +66,11 @@ class NoticeFacts(Answer):
     contacts: int | None = None
     flow: str | None = None
     failures: int | None = None
-    outages: Items[OutageTold] = ()
+    waited_minutes: float | None = None
+    to_next: bool = False
     words: Literal["not_said"] | None = None
     """Of a handoff: the customer could not be told of it."""
+    outages: Items[OutageTold] = ()
 
 
 class ClaimedNotice(Answer):
@@ -113,6 +115,8 @@ class ClaimNotices(Asked):
     limit: int
     lease_seconds: float
     max_attempts: int
+    kinds: tuple[str, ...] = get_args(NoticeKind)
+    """What the caller can tell of: a newer schema may have more."""
     after_tenant: int | None = None
     tenant_max: int | None = None
     own: dict[str, int] | None = None

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from router.state.calls.handoffs import SessionHandoff
 from router.state.calls.model import Answer, Asked, Items, Moment, Text, Values, call
 from router.state.calls.shown import AskedPage, Page, Time
 from router.state.database import Database
@@ -36,6 +37,9 @@ class Session(Answer):
     resume_source: PauseSource | None
     labels: Items[str] = Field(description="no-ai: the AI answers nothing there")
     owner: str | None = Field(description="Who of the business looks after it")
+    handoff: SessionHandoff | None = Field(
+        default=None, description="The one that waits, or that a human has taken"
+    )
     last_human_at: Time | None
     last_message_at: Time | None
     last_contact_at: Time | None
@@ -104,6 +108,9 @@ class Turn(Answer):
     tokens_out: int | None
     correlation_id: str | None
     execution_id: str | None = Field(description="n8n's execution that worked on it last")
+    execution_url: str | None = Field(
+        default=None, description="Where n8n's editor shows it, if n8n keeps it"
+    )
     created_at: Time
     claimed_at: Time | None
     finished_at: Time | None

@@ -36,7 +36,6 @@ RelayOutcome: TypeAlias = Literal[
     "no_media",
     "unquoted",
     "too_old",
-    "deleted",
 ]
 RelayState: TypeAlias = Literal["waiting", "in_doubt", "sent", "failed"]
 
@@ -66,13 +65,37 @@ async def send_message(database: Database, asked: SendMessage) -> MessageOnItsWa
     return await call(database, "send_message", asked, MessageOnItsWay)
 
 
+class FindSentMessage(Asked):
+    """Whether the same was asked for before."""
+
+    tenant_id: int
+    session_id: int
+    idempotency_key: Text
+    request_hash: str
+
+
+class FoundSentMessage(Answer):
+    """What has become of it."""
+
+    found: MessageOnItsWay | None
+
+
+async def find_sent_message(database: Database, asked: FindSentMessage) -> FoundSentMessage:
+    """Look for what the same request has had written down before."""
+    return await call(database, "find_sent_message", asked, FoundSentMessage)
+
+
 class RelayFacts(Answer):
-    """Of which conversation it is, whether the AI had it, and until when it is the human's."""
+    """Of which conversation it is, whether the AI had it, and until when it is the human's.
+
+    `bytes`: how much is to be sent, of an operator's.
+    """
 
     name: str | None = None
     jid: str | None = None
     was_ai: bool | None = None
     until: Moment | None = None
+    bytes: int | None = None
 
 
 class StaffWords(Answer):

@@ -79,7 +79,10 @@ async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
 
 
 class MadeReply(Asked):
-    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`."""
+    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`.
+
+    The execution is n8n's, where a flow made it, and where people see that.
+    """
 
     parts: SkipValidation[tuple[str | Mapping[str, object], ...]]
     handler: Literal["n8n", "fallback"]
@@ -87,6 +90,8 @@ class MadeReply(Asked):
     model: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    execution_id: str | None = None
+    execution_url: str | None = None
 
 
 class SaveReply(MadeReply):
@@ -132,6 +137,8 @@ class FailTurn(Asked):
     base_seconds: float
     answer_within_minutes: float | None = None
     cause: Cause | None = None
+    execution_id: str | None = None
+    execution_url: str | None = None
 
 
 class TurnFailed(Answer):

@@ -1,0 +1,40 @@
+"""A webhook that is too large without its media: what is read of it has that left out.
+
+On the Cloud channel a media comes inside of its webhook and nowhere else. One that is too large to
+be taken is no reason to lose the message: Evolution does not send again what is refused so.
+"""
+
+import re
+
+from router.intake.readers.messages import TOO_LARGE
+
+_FIELD = re.compile(rb'"base64"[ \t\r\n]{0,9}:[ \t\r\n]{0,9}"')
+_LONGEST = 28  # bytes of a field's beginning
+
+
+class Sieve:
+    """Lets a body pass chunk by chunk, without the text of any field `base64`."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+        self._is_inside = False
+
+    def pass_on(self, chunk: bytes, *, is_last: bool) -> bytes:
+        """Return what is kept of the next chunk, and of what was held back before."""
+        body, self._kept = self._kept + chunk, b""
+        passed = bytearray()
+        while body:
+            if self._is_inside:
+                _, end, body = body.partition(b'"')
+                self._is_inside = not end
+                passed += end
+            elif (field := _FIELD.search(body)) is not None:
+                passed += body[: field.end()] + TOO_LARGE.encode()
+                body = body[field.end() :]
+                self._is_inside = True
+            else:  # its end may be where a field begins
+                ready = len(body) if is_last else max(0, len(body) - _LONGEST)
+                self._kept = body[ready:]
+                passed += body[:ready]
+                break
+        return bytes(passed)

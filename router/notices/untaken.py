@@ -1,0 +1,114 @@
+"""Handoffs that nobody takes: people are told again, then the next number, then the customer.
+
+What is done is the state's to say, once for all routers; when is said here, for it takes the hours
+in which the business is open.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from router.configuration.zones import zone_of
+from router.logs.events import Action, log_event
+from router.running.loops import Loop
+from router.state.calls.handoffs import (
+    LookAtHandoffs,
+    PressHandoff,
+    UntakenHandoff,
+    look_at_handoffs,
+    press_handoff,
+)
+from router.state.database import Database, Json
+from router.tenants.hours import open_for, read_hours
+from router.whatsapp.languages import Language, language_of
+
+_log = logging.getLogger(__name__)
+_APART = 20.0
+_AT_ONCE = 50
+_MOST = timedelta(days=30)
+"""Not asked later: the tenant's hours may change."""
+
+NOBODY_YET: Mapping[Language, str] = {
+    "pt": "Ainda não consegui alguém da equipe para falar com você. Sua mensagem está com eles, e"
+    " respondem por aqui assim que puderem.",
+    "es": "Todavía no he conseguido a nadie del equipo. Su mensaje está con ellos, y le"
+    " responderán por aquí en cuanto puedan.",
+    "en": "I have not reached anyone from our team yet. They have your message, and will answer"
+    " here as soon as they can.",
+}
+
+
+class UntakenHandoffs:
+    """Looks after handoffs. `wake_notices` and `wake_turns` are called when there is work."""
+
+    def __init__(
+        self,
+        database: Database,
+        policy: Json,
+        timezone: str,
+        *,
+        wake_notices: Callable[[], None],
+        wake_turns: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._timezone = timezone
+        self._wake_notices = wake_notices
+        self._wake_turns = wake_turns
+        self._loop = Loop(self.step, pause=_APART, failed="handoffs could not be looked at")
+
+    async def run(self) -> None:
+        """Look after them until `stop`."""
+        await self._loop.run()
+
+    async def stop(self) -> None:
+        """Look at no more."""
+        self._loop.stop()
+
+    async def step(self) -> float:
+        """Look at some. Returns the seconds until the next time."""
+        return 0.1 if await self.look() >= _AT_ONCE else _APART
+
+    async def look(self) -> int:
+        """Look at some, and do what is due. Returns how many."""
+        untaken = await look_at_handoffs(self._database, LookAtHandoffs(limit=_AT_ONCE))
+        for handoff in untaken.handoffs:
+            await self._press(handoff, untaken.now)
+        return len(untaken.handoffs)
+
+    async def _press(self, handoff: UntakenHandoff, now: datetime) -> None:
+        due = due_at(handoff, self._timezone)
+        asked = PressHandoff(
+            handoff_id=handoff.handoff_id,
+            step=handoff.step,
+            say=NOBODY_YET[language_of(handoff.jids, handoff.wrote)],
+            policy=self._policy,
+            due_at=min(due, now + _MOST) if due > now else None,
+        )
+        pressed = await press_handoff(self._database, asked)
+        if pressed.did is None:
+            return
+        log_event(
+            _log,
+            Action.HANDOFF_UNTAKEN,
+            f"nobody took a handoff: {pressed.did}",
+            handoff_id=handoff.handoff_id,
+            did=pressed.did,
+            turn_id=pressed.turn_id,
+        )
+        self._wake_notices()
+        if pressed.turn_id is not None:
+            self._wake_turns()
+
+
+def due_at(handoff: UntakenHandoff, default_zone: str) -> datetime:
+    """Return when the next step of a handoff is due, by the hours in which it is open."""
+    waits = timedelta(minutes=handoff.minutes)
+    hours = read_hours(handoff.opening_hours)
+    if hours is None:
+        return handoff.step_at + waits
+    try:
+        zone = zone_of(handoff.timezone or default_zone)
+    except ValueError:
+        zone = zone_of(default_zone)
+    return open_for(hours, zone, handoff.step_at, waits) or handoff.step_at + waits

@@ -1,0 +1,158 @@
+"""What is to be heard and seen of sound and video, in the program that opens files (`decoder`).
+
+FFmpeg's libraries open it, told by its bytes which container it is: left to guess, they would take
+a playlist for a file, and open what it names.
+"""
+
+import array
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import puremagic
+
+from router.senses.refusals import Refused
+
+MOST_SECONDS = 600  # of sound that is listened to
+FRAMES = 3  # of a video that are shown
+_MOST_PIXELS = 10_000_000  # of a frame
+_RATE = 16_000  # Hertz: more is not needed for what people say
+_BITS = 24_000  # a second, of which ten minutes have 1.8 MB
+_QUIET = 300  # of 32,768: no louder than the noise of a phone in a pocket
+_LOOKED_AT = 4096  # bytes of its beginning
+_PACKETS = 100_000
+_CONTAINERS = {
+    ".ogg": "ogg",
+    ".oga": "ogg",
+    ".opus": "ogg",
+    ".mp3": "mp3",
+    ".wav": "wav",
+    ".flac": "flac",
+    ".amr": "amr",
+    ".webm": "matroska",
+    ".mkv": "matroska",
+    ".mp4": "mov",
+    ".m4a": "mov",
+    ".3gp": "mov",
+    ".mov": "mov",
+}  # by puremagic's extensions
+
+
+def container_of(content: bytes) -> str:
+    """Return which container of FFmpeg's it is, by its bytes. Raises Refused."""
+    start = content[:_LOOKED_AT]
+    if start[4:8] == b"ftyp":  # of its many brands puremagic knows some
+        return "mov"
+    if start[:2] in (b"\xff\xf1", b"\xff\xf9"):
+        return "aac"
+    if start[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):  # MP3 without a tag in front
+        return "mp3"
+    try:
+        found = [each.extension for each in puremagic.magic_string(start)]
+    except (puremagic.PureError, ValueError):
+        found = []
+    for extension in found:
+        if extension in _CONTAINERS:
+            return _CONTAINERS[extension]
+    raise Refused("its bytes are no sound and no video that is known")
+
+
+def sound_in(content: bytes) -> dict[str, Any]:
+    """Return its sound: Ogg/Opus in base64, made anew; how long it is, and whether it is silent."""
+    with _container(content) as container:
+        if not container.streams.audio:
+            raise Refused("it has no sound")
+        return _sound(container)
+
+
+def video_in(content: bytes) -> dict[str, Any]:
+    """Return frames of a video, as PIL's images, and its sound, if it has one."""
+    answer: dict[str, Any] = {"frames": []}
+    with _container(content) as container:
+        if container.streams.video:
+            answer["frames"] = list(_frames(container))
+    with _container(content) as container:
+        if container.streams.audio:
+            answer |= _sound(container)
+    if not answer["frames"] and "sound" not in answer:
+        raise Refused("it has no picture and no sound")
+    return answer
+
+
+def _container(content: bytes) -> Any:
+    import av
+
+    return av.open(io.BytesIO(content), mode="r", format=container_of(content))
+
+
+def _sound(container: Any) -> dict[str, Any]:
+    import av
+
+    kept = io.BytesIO()
+    samples, loudest, is_cut = 0, 0, False
+    with av.open(kept, mode="w", format="ogg") as made:
+        stream: Any = made.add_stream("libopus", rate=_RATE)
+        stream.bit_rate, stream.layout = _BITS, "mono"
+        stream.options = {"application": "voip", "compression_level": "1"}  # quick is good enough
+        for frame in _resampled(container):
+            loudest = max(loudest, _loudness(frame))
+            samples += frame.samples
+            made.mux(stream.encode(frame))
+            if samples >= MOST_SECONDS * _RATE:
+                is_cut = True
+                break
+        made.mux(stream.encode(None))
+    if not samples:
+        raise Refused("it has no sound")
+    return {
+        "sound": base64.b64encode(kept.getvalue()).decode(),
+        "seconds": samples / _RATE,
+        "is_silent": loudest < _QUIET,
+        "is_cut": is_cut,
+    }
+
+
+def _resampled(container: Any) -> Iterator[Any]:
+    """Give the sound as 16-bit mono; what is broken ends it, and what came before counts."""
+    import av
+
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
+    try:
+        for number, frame in enumerate(container.decode(container.streams.audio[0])):
+            if number > _PACKETS:
+                return
+            frame.pts = None
+            yield from resampler.resample(frame)
+    except av.FFmpegError:
+        return
+    yield from resampler.resample(None)
+
+
+def _loudness(frame: Any) -> int:
+    samples = array.array("h", bytes(frame.planes[0])[: 2 * frame.samples])
+    loudest, deepest = (max(samples), min(samples)) if samples else (0, 0)
+    return max(loudest, -deepest)
+
+
+def _frames(container: Any) -> Iterator[Any]:
+    """Give the first frame, and one of each third: of a short video the first alone may do."""
+    import av
+
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1
+    if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
+        return
+    length = container.duration or 0
+    for third in range(FRAMES):
+        try:
+            if third:
+                container.seek(third * length // FRAMES)
+            frame = next(container.decode(stream), None)
+        except av.FFmpegError:
+            return
+        if frame is None or frame.width * frame.height > _MOST_PIXELS:
+            return
+        yield frame.to_image()
+        if not length:
+            return

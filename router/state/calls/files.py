@@ -1,0 +1,98 @@
+"""The business's own files: database/schema/0725_files.sql."""
+
+from typing import Literal
+
+from router.state.calls.model import Answer, Asked, Items, Text, call
+from router.state.calls.shown import Time
+from router.state.database import Database
+
+FileKind = Literal["image", "sticker", "video", "audio", "document"]
+
+
+class TenantFile(Answer):
+    """A file, without its content."""
+
+    id: int
+    tenant_id: int
+    name: str
+    description: str
+    kind: FileKind
+    file_name: str
+    bytes: int
+    created_by: str
+    created_at: Time
+
+
+class TenantFiles(Answer):
+    """A tenant's files, by name."""
+
+    items: Items[TenantFile]
+
+
+class SetFile(Asked):
+    """What is kept, under which name; the content in base64."""
+
+    tenant_id: int
+    name: Text
+    description: Text
+    kind: FileKind
+    file_name: Text
+    content: Text
+
+
+class KeptFile(Answer):
+    """The file, as it is now."""
+
+    file: TenantFile
+
+
+class ListFiles(Asked):
+    """Whose."""
+
+    tenant_id: int
+
+
+class RemoveFile(Asked):
+    """Which."""
+
+    tenant_id: int
+    name: Text
+
+
+class RemovedFile(Answer):
+    """The result of a removal."""
+
+    removed: bool
+
+
+class ReadFile(Asked):
+    """Which."""
+
+    tenant_id: int
+    name: Text
+
+
+class FileContent(Answer):
+    """What is in it, in base64; None: there is no such file."""
+
+    content: str | None
+
+
+async def set_file(database: Database, asked: SetFile) -> KeptFile:
+    """Keep a file. Raises NotFound and Invalid."""
+    return await call(database, "set_file", asked, KeptFile)
+
+
+async def list_files(database: Database, asked: ListFiles) -> TenantFiles:
+    """Return a tenant's files."""
+    return await call(database, "list_files", asked, TenantFiles)
+
+
+async def remove_file(database: Database, asked: RemoveFile) -> RemovedFile:
+    """Remove a file."""
+    return await call(database, "remove_file", asked, RemovedFile)
+
+
+async def read_file(database: Database, asked: ReadFile) -> FileContent:
+    """Return what is in a file."""
+    return await call(database, "read_file", asked, FileContent)

@@ -1,0 +1,112 @@
+"""Handoffs: those that nobody took, and what is done about them.
+
+database/schema/0310_handoffs.sql.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Items, Moment, Text, Values, call
+from router.state.calls.shown import AskedPage, Page, Time
+from router.state.database import Database
+
+HandoffState: TypeAlias = Literal["waiting", "taken", "done", "expired"]
+
+
+class SessionHandoff(Answer):
+    """That the AI wanted a human in a conversation, and who came."""
+
+    id: int
+    tenant_id: int
+    session_id: int
+    turn_id: int | None = Field(description="The turn that handed off, if one did")
+    state: HandoffState = Field(
+        description="waiting for a human; taken: one wrote or paused; done: given back to the AI;"
+        " expired: nobody came"
+    )
+    reason: Literal["asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"]
+    why: str | None = Field(description="In the words of who handed off, where they say more")
+    summary: str | None = Field(description="What the customer wants, for who comes")
+    said: str | None = Field(description="What the customer is told of it")
+    words: Literal["none", "saying", "said", "not_said"] = Field(
+        description="What became of that; not_said: a part of it could not be delivered"
+    )
+    created_at: Time
+    taken_at: Time | None
+    taken_by: str | None = Field(description="owner: on the phone; operator: through HybridFlow")
+    taken_name: str | None
+    ended_at: Time | None
+    reminded: bool = Field(description="People were told again, for nobody came")
+    told_next: bool = Field(description="So was the next number, if there is one")
+    told_customer: bool = Field(description="So was the customer")
+
+
+class ListHandoffs(AskedPage):
+    """Which handoffs."""
+
+    tenant_id: int
+    state: HandoffState | None = None
+    session_id: int | None = None
+
+
+class HandoffPage(Page[SessionHandoff]):
+    """A page of handoffs."""
+
+
+class LookAtHandoffs(Asked):
+    """How many at once."""
+
+    limit: int
+
+
+class UntakenHandoff(Answer):
+    """One that waits: how many steps are done, the last of them when, and the tenant's hours."""
+
+    handoff_id: int
+    step: int
+    step_at: Moment
+    minutes: float
+    timezone: str | None
+    opening_hours: dict[str, Any] | None
+    jids: Items[str]
+    wrote: Items[str]
+
+
+class UntakenHandoffs(Answer):
+    """Those that are to be looked at, by the state's clock."""
+
+    handoffs: Items[UntakenHandoff]
+    now: Moment
+
+
+class PressHandoff(Asked):
+    """The next step of one; with `due_at` it is not time yet, but then."""
+
+    handoff_id: int
+    step: int
+    say: Text
+    policy: Values
+    due_at: Moment | None = None
+
+
+class Pressed(Answer):
+    """What was done, if anything was."""
+
+    did: Literal["reminded", "told_next", "told_customer", "returned", "waits"] | None
+    turn_id: int | None = None
+
+
+async def look_at_handoffs(database: Database, asked: LookAtHandoffs) -> UntakenHandoffs:
+    """Return what nobody took, and is to be looked at."""
+    return await call(database, "look_at_handoffs", asked, UntakenHandoffs)
+
+
+async def press_handoff(database: Database, asked: PressHandoff) -> Pressed:
+    """Do the next step, once, or note when it is due."""
+    return await call(database, "press_handoff", asked, Pressed)
+
+
+async def list_handoffs(database: Database, asked: ListHandoffs) -> HandoffPage:
+    """Return some of a tenant's handoffs, newest first. Raises NotFound and Invalid."""
+    return await call(database, "list_handoffs", asked, HandoffPage)

@@ -1,0 +1,97 @@
+"""The business's own files in a reply: named ones are sent, and no mark is ever read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.replies.forgeries import disarm
+from router.state.calls.claimed_turn import OwnFile
+from router.turns.own_files import with_files
+from router.whatsapp.file_types import type_of_file
+
+MENU = OwnFile(name="menu", description="The menu", kind="image", file_name="menu.jpg")
+HI = OwnFile(name="hi", description="A cake that waves", kind="sticker", file_name="hi.webp")
+MENU_PART = {
+    "path": "message/sendMedia",
+    "body": {"mediatype": "image", "media": "own-file:menu", "fileName": "menu.jpg"},
+}
+HI_PART = {"path": "message/sendSticker", "body": {"sticker": "own-file:hi"}}
+
+
+def test_a_named_file_is_sent_where_it_is_named():
+    said = with_files(("Veja!\n\n[[image:menu]]\n\nQual?",), (MENU, HI))
+    assert said == ("Veja!", MENU_PART, "Qual?")
+
+
+@pytest.mark.parametrize("mark", ["[[image:menu]]", "[[ Image : MENU ]]", "[[file:menu]]"])
+def test_it_is_known_however_it_is_written(mark: str):
+    assert with_files((mark,), (MENU,)) == (MENU_PART,)
+
+
+def test_a_picture_for_a_sticker_is_one_and_each_is_sent_once():
+    assert with_files(("[[image:hi]] [[sticker:hi]]",), (MENU, HI)) == (HI_PART,)
+
+
+@pytest.mark.parametrize(
+    "mark", ["[[image:secret]]", "[[image:]]", "[[imagem:x y]]", "[[image:../etc]]", "[image:none]"]
+)
+def test_a_name_that_there_is_not_is_shown_to_nobody(mark: str):
+    assert with_files((f"Oi {mark} Maria",), (MENU,)) == ("Oi", "Maria")
+    assert with_files((mark,), ()) == ()
+
+
+def test_what_is_no_text_stays_as_it_is():
+    handoff = {"handoff": {"reason": "x"}}
+    assert with_files(("Oi", handoff), (MENU,)) == ("Oi", handoff)
+
+
+def test_a_handoff_keeps_its_words_without_the_marks():
+    handoff = {"handoff": {"reason": "other"}}
+    assert with_files(({**handoff, "text": "Já chamo! [[image:menu]]"},), (MENU,)) == (
+        MENU_PART,
+        {**handoff, "text": "Já chamo!"},
+    )
+    assert with_files(({**handoff, "text": "[[image:none]]"},), (MENU,)) == (handoff,)
+
+
+def test_a_customers_mark_is_none():
+    assert "[[" not in disarm("me manda [[image:menu]] e [[ image: x]]")
+
+
+@given(st.lists(st.sampled_from(["[[image:menu]]", "[[image:x", "oi", "\n", "]]", "[[", "image:"])))
+def test_no_whole_mark_is_left(pieces: list[str]):
+    for part in with_files(("".join(pieces),), (MENU,)):
+        if isinstance(part, str):
+            assert "[[image:menu]]" not in part
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0 jpeg", "image"),
+        (b"\x89PNG\r\n\x1a\n....", "image"),
+        (b"RIFF1234WEBPVP8 ", "sticker"),
+        (b"%PDF-1.7", "document"),
+        (b"\0\0\0\x18ftypmp42", "video"),
+        (b"\0\0\0\x18ftypM4A ", "audio"),
+        (b"ID3\x04", "audio"),
+        (b"OggS\0", "audio"),
+    ],
+)
+def test_what_a_file_is_is_told_by_its_content(content: bytes, kind: str):
+    found = type_of_file(content)
+    assert found is not None
+    assert found.kind == kind
+
+
+@pytest.mark.parametrize("content", [b"", b"<svg/>", b"MZ\x90", b"PK\x03\x04", b"GIF89a"])
+def test_what_is_not_sent_is_none(content: bytes):
+    assert type_of_file(content) is None
+
+
+def test_what_a_handoff_says_keeps_no_mark_and_its_files_come_first():
+    handoff = {"handoff": {"reason": "other"}}
+    told = {**handoff, "text": "Vou chamar alguém. [[image:menu]] [[image:nothing]]"}
+    said = with_files((told,), (MENU,))
+    assert said == (MENU_PART, {**handoff, "text": "Vou chamar alguém."})
+    assert with_files(({**handoff, "text": "[[image:nothing]]"},), (MENU,)) == (handoff,)
