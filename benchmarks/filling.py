@@ -91,6 +91,12 @@ _NOTICES = """
     from public.sessions cross join lateral (select now() - random() * interval '80 days') as t (at)
     where id between $1 and $2 and id % 4 = 0
 """
+_MEDIA_JOBS = """
+    insert into public.media_jobs (tenant_id, message_id, state, next_at, finished_at)
+    select m.tenant_id, min(m.id), 'done', now() - interval '1 day', now() - interval '1 day'
+    from public.messages as m where m.session_id between $1 and $2 and not m.from_me
+    group by m.tenant_id, m.session_id
+"""
 _AUDIT = """
     insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
     select now() - random() * interval '80 days', tenant_id, 'user', 'ana', 'pause_session', id
@@ -145,5 +151,5 @@ async def _fill_chunk(
     await connection.execute(_TURNS.format(each=_TURNS_EACH), first, last)
     await connection.execute(_MESSAGES.format(turns=_TURNS_EACH), first, last, messages_each)
     await connection.execute(_EVENTS.format(each=_EVENTS_EACH), first, last)
-    for statement in (_ARCHIVED, _CHANGES, _SPENDING, _NOTICES, _AUDIT, _ERASED):
+    for statement in (_ARCHIVED, _CHANGES, _SPENDING, _NOTICES, _MEDIA_JOBS, _AUDIT, _ERASED):
         await connection.execute(statement, first, last)

@@ -185,6 +185,7 @@ class Walk:
     async def _what_runs_by_itself(self) -> None:
         lease = {"limit": 10, "lease_seconds": 60, "max_attempts": 5}
         await self._call("notices are claimed", "claim_notices", lease)
+        await self._call("media jobs are claimed", "claim_media_jobs", lease)
         await self._call("executions to erase", "claim_executions_to_erase", {"limit": 10})
         await self._call("the guards are read", "webhook_guards", {})
         await self._call("the health is asked", "check_database", {})

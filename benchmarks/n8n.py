@@ -5,11 +5,15 @@ In one run, on the same machine, the same PostgreSQL (fsync on), the same n8n, L
 
 - `bare`: into a workflow that keeps nothing (LLM, Evolution's sendText): no pause, no history;
 - `alone`: into a workflow that does it all by itself, with its state in PostgreSQL;
-- `router`: to the router with N8N_ENABLED, which gives its turns to n8n_workflows/inbound.json.
+- `answer`: to the router, whose turns n8n_workflows/inbound.json answers;
+- `gateway`: to the router, whose turns n8n_workflows/gateway_example.json has, sends and closes.
 
-Each message is of another customer. `drain` is the time from the first message to the last reply.
-`--engine` sets n8n's N8N_EXPRESSION_ENGINE, to compare. The absolute figures are this machine's.
-A message that was refused, not answered, or answered twice ends it with words and 1.
+Each message is of another customer. `drain` is the time from the first message to the last reply,
+`closed` how many turns the router has closed as sent, whole. `--engine` sets n8n's
+N8N_EXPRESSION_ENGINE, to compare; `--workers` runs n8n in queue mode (benchmarks/queue_mode.py);
+`--kill` ends n8n by kill -9 when half of a burst is answered, and starts it again. The absolute
+figures are this machine's. A message that was refused, not answered, or answered twice ends it with
+words and 1; with `--kill`, only where the router took it.
 """
 
 import argparse
@@ -20,17 +24,19 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import asyncpg
 
 from benchmarks.alone import ALONE, BARE, INSTANCE, TABLES, alone, bare
 from benchmarks.http_load import Load
-from benchmarks.serving import UNLIMITED, load, serving
+from benchmarks.queue_mode import queue_mode
+from benchmarks.serving import UNLIMITED, load, serving, try_load
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Evolution
 from router.embedded.ports import free_port
@@ -38,7 +44,7 @@ from router.embedded.postgres import EmbeddedPostgres
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.state.migrations import migrate
 from scripts.n8n.installation import Installation, cache_folder, install
-from scripts.n8n.library import WORKFLOWS, import_all
+from scripts.n8n.library import DRAFTS, WORKFLOWS, import_all
 from scripts.n8n.server import N8nHome, N8nServer, open_home
 
 Json = dict[str, Any]
@@ -56,6 +62,7 @@ class Outcome:
     load: Load
     replies: Counter[str]
     drain: float
+    closed: int | None = None
 
     @property
     def lost(self) -> int:
@@ -75,6 +82,7 @@ class Outcome:
             str(len(self.replies)),
             str(self.lost),
             str(self.doubled),
+            "" if self.closed is None else str(self.closed),
             f"{self.load.p50 / 1000:.3f}",
             f"{self.load.p99 / 1000:.3f}",
             f"{self.drain:.1f}",
@@ -88,6 +96,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=50, help="at once (50)")
     parser.add_argument("--in-flight", type=int, default=10, help="turns in n8n (10)")
     parser.add_argument("--engine", choices=["legacy", "vm"], default="legacy")
+    parser.add_argument("--workers", type=int, default=0, help="of n8n's queue mode (0: without)")
+    parser.add_argument("--kill", action="store_true", help="n8n, in the middle of each burst")
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
@@ -96,25 +106,29 @@ def main() -> None:
         asyncio.run(migrate(postgres.dsn))
         llm = stack.enter_context(Anthropic())
         evolution = stack.enter_context(Evolution())
-        # A router takes over what another client says: the instance that it answers is its own.
-        shop, other = evolution.instance("bench"), evolution.instance(INSTANCE)
+        # A router takes over what another client says: the instances that it answers are its own.
+        other = evolution.instance(INSTANCE)
         workflows = [make(evolution.url, other.token) for make in (bare, alone)]
-        n8n = stack.enter_context(_n8n(postgres, folder, llm, workflows, given.engine))
+        n8n = stack.enter_context(_n8n(postgres, folder, llm, workflows, given))
+        kill = n8n.restart if given.kill else None
         straight = [
-            _burst(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", other, given)
+            _burst(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", other, given, kill)
             for name in (BARE, ALONE)
         ]
-        router = stack.enter_context(_router(postgres, n8n, llm, given))
-        asyncio.run(_open_tenant(postgres, evolution, shop))
-        shop.sends_webhooks_to(
-            f"{router}/webhook/bench",
-            headers={"X-Webhook-Secret": _SECRET},
-            events=SUBSCRIBED_EVENTS,
-        )
-        through = _burst("router", f"{router}/webhook/bench", "X-Webhook-Secret", shop, given)
-    outcomes = (*straight, through)
+        through = []
+        for contract in ("answer", "gateway"):
+            shop = evolution.instance(contract)
+            with _router(postgres, n8n.url, llm, given, contract) as router:
+                asyncio.run(_open_tenant(postgres, evolution, shop, contract))
+                url = f"{router}/webhook/{contract}"
+                shop.sends_webhooks_to(
+                    url, headers={"X-Webhook-Secret": _SECRET}, events=SUBSCRIBED_EVENTS
+                )
+                burst = _burst(contract, url, "X-Webhook-Secret", shop, given, kill)
+                through.append(replace(burst, closed=_closed(postgres, contract)))
+    outcomes = (*straight, *through)
     _report(given, outcomes)
-    if faults := complaints(outcomes):
+    if faults := complaints(through if given.kill else outcomes):
         raise SystemExit("\n".join(faults))
 
 
@@ -126,13 +140,26 @@ def complaints(outcomes: Iterable[Outcome]) -> list[str]:
             found.append(f"{outcome.name}: {outcome.lost} messages were taken and not answered")
         if outcome.doubled:
             found.append(f"{outcome.name}: {outcome.doubled} messages were answered twice")
+        if outcome.closed is not None and outcome.closed < outcome.load.taken - outcome.lost:
+            found.append(f"{outcome.name}: only {outcome.closed} turns were closed as sent, whole")
     return found
 
 
-def _burst(name: str, url: str, header: str, shop: Business, given: argparse.Namespace) -> Outcome:
+def _burst(
+    name: str,
+    url: str,
+    header: str,
+    shop: Business,
+    given: argparse.Namespace,
+    kill: Callable[[], None] | None,
+) -> Outcome:
     before = len(shop.calls("sendText"))
     began = time.monotonic()
-    sent = load(
+    killer = None if kill is None else Thread(target=_kills, args=(kill, shop, before, given))
+    if killer is not None:
+        killer.start()
+    straight = kill is not None and name in (BARE, ALONE)  # what n8n refuses then, nobody has
+    sent = (try_load if straight else load)(
         url,
         f"{header}: {_SECRET}",
         connections=given.connections,
@@ -146,24 +173,60 @@ def _burst(name: str, url: str, header: str, shop: Business, given: argparse.Nam
         elif seen - before >= given.messages and time.monotonic() - last > 3:
             break
         time.sleep(0.1)
+    if killer is not None:
+        killer.join()
     calls = shop.calls("sendText")[before:]
     replies = Counter(str(call.body["number"]).split("@")[0] for call in calls)
     return Outcome(name, sent, replies, last - began)
 
 
+def _kills(
+    kill: Callable[[], None], shop: Business, before: int, given: argparse.Namespace
+) -> None:
+    """Kill n8n when half of the burst is answered."""
+    until = time.monotonic() + _PATIENCE
+    while len(shop.calls("sendText")) - before < given.messages // 2:
+        if time.monotonic() > until:
+            return
+        time.sleep(0.02)
+    kill()
+
+
+class _Running:
+    """n8n as it runs, and its workers."""
+
+    def __init__(self, server: N8nServer) -> None:
+        self._server = server
+        self.url = server.home.url
+
+    def restart(self) -> None:
+        """Kill it, and start it again. The workers, where there are some, live on."""
+        self._server.kill()
+        self._server.start()
+        asyncio.run(self._server.ready())
+
+
 @contextmanager
 def _n8n(
-    postgres: EmbeddedPostgres, folder: Path, llm: Anthropic, workflows: list[Json], engine: str
-) -> Iterator[N8nHome]:
+    postgres: EmbeddedPostgres,
+    folder: Path,
+    llm: Anthropic,
+    workflows: list[Json],
+    given: argparse.Namespace,
+) -> Iterator[_Running]:
     installation = install(cache_folder(), print)
     home = asyncio.run(_filled(installation, postgres, folder, llm, workflows))
-    server = N8nServer(installation, replace(home, settings={"N8N_EXPRESSION_ENGINE": engine}))
-    server.start()
-    try:
-        asyncio.run(server.ready())
-        yield home
-    finally:
-        server.stop()
+    home = replace(home, settings={"N8N_EXPRESSION_ENGINE": given.engine})
+    with ExitStack() as stack:
+        if given.workers:
+            home = stack.enter_context(queue_mode(installation, home, folder, given.workers))
+        server = N8nServer(installation, home)
+        server.start()
+        try:
+            asyncio.run(server.ready())
+            yield _Running(server)
+        finally:
+            server.stop()
 
 
 async def _filled(
@@ -186,6 +249,7 @@ async def _filled(
             "ANTHROPIC_BASE_URL": llm.url,
         },
         router_url="http://127.0.0.1:9",
+        drafts=DRAFTS - {"hybridflowGateway"},
     )
     return home
 
@@ -215,9 +279,14 @@ def _lay_out(workflows: list[Json], home: N8nHome, folder: Path) -> None:
 
 @contextmanager
 def _router(
-    postgres: EmbeddedPostgres, n8n: N8nHome, llm: Anthropic, given: argparse.Namespace
+    postgres: EmbeddedPostgres,
+    n8n_url: str,
+    llm: Anthropic,
+    given: argparse.Namespace,
+    contract: str,
 ) -> Iterator[str]:
     port = free_port()
+    flow = "" if contract == "answer" else f"/{contract}"
     configuration = {
         **UNLIMITED,
         "DATABASE_URL": postgres.dsn,
@@ -226,7 +295,9 @@ def _router(
         "ANTHROPIC_BASE_URL": llm.url,
         "ALLOWED_NETWORKS": "127.0.0.0/8",
         "N8N_ENABLED": "true",
-        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+        "N8N_WEBHOOK_URL": f"{n8n_url}/webhook{flow}",
+        "N8N_CONTRACT": contract,
+        "N8N_PROBE_SECONDS": "1",
         "N8N_API_KEY": _SECRET,
         "N8N_ROUTER_URL": f"http://127.0.0.1:{port}",
         "N8N_MAX_IN_FLIGHT": str(given.in_flight),
@@ -237,14 +308,38 @@ def _router(
         yield url
 
 
-async def _open_tenant(postgres: EmbeddedPostgres, evolution: Evolution, shop: Business) -> None:
+async def _open_tenant(
+    postgres: EmbeddedPostgres, evolution: Evolution, shop: Business, name: str
+) -> None:
     await _execute(
         postgres.dsn,
         "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
-        " values ('bench', $1, $2, 0)",
+        " values ($1, $2, $3, 0)",
+        name,
         evolution.url,
         shop.token,
     )
+
+
+def _closed(postgres: EmbeddedPostgres, name: str) -> int:
+    """Return how many turns were closed as sent, whole; those about to be closed are waited for."""
+    ours = "from turns as t join tenants as n on n.id = t.tenant_id where n.instance_name = $1"
+    until = time.monotonic() + _STILL
+    while asyncio.run(_count(postgres.dsn, f"{ours} and t.finished_at is null", name)):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.1)
+    return asyncio.run(
+        _count(postgres.dsn, f"{ours} and t.state = 'sent' and not t.incomplete", name)
+    )
+
+
+async def _count(dsn: str, of: str, *values: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval(f"select count(*) {of}", *values))
+    finally:
+        await connection.close()
 
 
 async def _execute(dsn: str, statement: str, *values: str) -> None:
@@ -258,14 +353,28 @@ async def _execute(dsn: str, statement: str, *values: str) -> None:
 def _report(given: argparse.Namespace, outcomes: tuple[Outcome, ...]) -> None:
     print(
         f"{given.messages} messages, {given.connections} connections,"
-        f" {given.in_flight} turns in n8n at once, expression engine {given.engine}\n"
+        f" {given.in_flight} turns in n8n at once, expression engine {given.engine}"
+        f", {given.workers or 'no'} workers\n"
     )
-    head = ("", "accepted", "answered", "lost", "doubled", "accept p50", "accept p99", "drain")
+    head = (
+        "",
+        "accepted",
+        "answered",
+        "lost",
+        "doubled",
+        "closed",
+        "accept p50",
+        "accept p99",
+        "drain",
+    )
     for row in (head, *(outcome.row() for outcome in outcomes)):
         print("".join(f"{cell:>12}" for cell in row))
-    *_, straight, through = outcomes
-    print(f"\ndrain, router / alone: {through.drain / straight.drain:.2f}")
-    print(f"p99 to accept, router / alone: {through.load.p99 / straight.load.p99:.3f}")
+    _, straight, *through = outcomes
+    print()
+    for each in through:
+        print(f"drain, {each.name} / alone: {each.drain / straight.drain:.2f}")
+        print(f"p99 to accept, {each.name} / alone: {each.load.p99 / straight.load.p99:.3f}")
+        print(f"turns a second, {each.name}: {len(each.replies) / each.drain:.1f}")
 
 
 if __name__ == "__main__":

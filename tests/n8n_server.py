@@ -2,15 +2,16 @@
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,6 +25,8 @@ from tests.routers import CRON_SECRET
 
 _BUSY = "select exists (select from execution_entity where status in ('new', 'running')"
 _BUSY += ' and "deletedAt" is null)'
+ENGINE = "HYBRIDFLOW_N8N_ENGINE"
+"""The variable that names the expression engine of the n8n of all tests, if not that of `start`."""
 SHOP = "https://shop.example"
 N8N_API_KEY = "what-n8n-and-the-router-share"
 
@@ -173,9 +176,16 @@ class TestN8n:
             await connection.close()
 
 
+Prepares: TypeAlias = Callable[[Installation, N8nHome, Path], None]
+"""What is done before the workflows of a folder are imported."""
+
+
 @contextmanager
 def running_n8n(
-    database_url: str, folder: Path, extra: Mapping[str, str] | None = None
+    database_url: str,
+    folder: Path,
+    extra: Mapping[str, str] | None = None,
+    prepares: Prepares | None = None,
 ) -> Iterator[TestN8n]:
     """Install n8n if need be, import the workflows, start it; it ends with the block.
 
@@ -185,6 +195,9 @@ def running_n8n(
     with Relay() as anthropic, Relay() as openai, Relay() as router, Relay() as shop:
         relays = Relays(anthropic, openai, router, shop)
         home = _home(database_url, folder / "home", extra)
+        _lay_out(folder / "workflows", relays)
+        if prepares is not None:
+            prepares(installation, home, folder / "workflows")
         asyncio.run(_fill(installation, home, folder / "workflows", relays))
         server = N8nServer(installation, home)
         server.start()
@@ -197,16 +210,21 @@ def running_n8n(
 
 def _home(database_url: str, folder: Path, extra: Mapping[str, str] | None) -> N8nHome:
     if extra is None:
-        return asyncio.run(open_home(database_url, folder, free_port()))
+        engine = os.environ.get(ENGINE)
+        chosen = {"N8N_EXPRESSION_ENGINE": engine} if engine else None
+        return asyncio.run(open_home(database_url, folder, free_port(), chosen))
     folder.mkdir(parents=True)
     return N8nHome(database_url, folder, "a-key-of-one-test", free_port(), extra=extra)
 
 
-async def _fill(installation: Installation, home: N8nHome, folder: Path, relays: Relays) -> None:
+def _lay_out(folder: Path, relays: Relays) -> None:
     shutil.copytree(WORKFLOWS, folder)
     tools = folder / "tools_example.json"
     tools.write_text(tools.read_text().replace(SHOP, relays.shop.url))
     (folder / "misbehaving.json").write_text(json.dumps(misbehaving()))
+
+
+async def _fill(installation: Installation, home: N8nHome, folder: Path, relays: Relays) -> None:
     await import_all(
         installation,
         home,

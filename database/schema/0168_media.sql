@@ -37,7 +37,9 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
-create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+-- Of all tenants together; `attempt` keeps it from being taken for one tenant's, of which it would read all.
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at)
+where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
 alter table public.media_jobs enable row level security;

@@ -235,7 +235,10 @@ begin
         pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
-            case when v_from.is_paused then v_from.pause_written_at end
+            case when v_from.is_paused then v_from.pause_written_at end,
+            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
+            case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
         resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
         resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,

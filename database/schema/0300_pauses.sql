@@ -27,6 +27,33 @@ as $$
     select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
 $$;
 
+-- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
+-- asked since, which keeps that as pause_written_at.
+create or replace function hybridflow.asked_by_human(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
+$$;
+
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+create or replace function hybridflow.human_pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_session.is_paused and not p_session.pause_indefinite then greatest(
+        p_session.paused_until,
+        greatest(p_session.pause_written_at, hybridflow.asked_by_human(p_session))
+        + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+    ) end
+$$;
+
 -- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
 -- waits: see press_handoff). No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
@@ -389,11 +416,14 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
-                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+                and coalesce(v_human.created_at < s.paused_at, true)
+                then case when exists (
+                    select from public.handoffs as h where h.taken_message_id = p_message_id
+                ) then 'ai' else 'operator' end
             else s.pause_source
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,

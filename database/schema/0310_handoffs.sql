@@ -46,7 +46,11 @@ begin
         pause_message_id = null, paused_at = v_now,
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        pause_asked_at = v_now,
+        -- What a human asked for without saying until when counts as what they wrote then.
+        pause_written_at = case
+            when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
+        end,
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
@@ -357,7 +361,9 @@ begin
         v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
     elsif v_tenant.handoff_untaken = 'wait' then
         return '{"did": "waits"}';
-    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+    elsif v_session.pause_indefinite
+        or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
+    then
         -- Somebody paused it besides, and that lasts.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
     else

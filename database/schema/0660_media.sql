@@ -147,7 +147,7 @@ declare
 begin
     select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
         select j.tenant_id from public.media_jobs as j
-        where j.waiting and j.next_at <= p_now
+        where j.waiting and j.attempt >= 0 and j.next_at <= p_now
         order by j.next_at limit c_few
     ) as d;
     if is_whole then
@@ -303,7 +303,7 @@ begin
             when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
             else (
                 select j.next_at from public.media_jobs as j
-                where j.waiting and j.next_at > v_now
+                where j.waiting and j.attempt >= 0 and j.next_at > v_now
                 order by j.next_at limit 1
             )
         end

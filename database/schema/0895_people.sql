@@ -393,7 +393,7 @@ as $$
         'media_jobs', (
             select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
-            inner join public.media_jobs as j on j.message_id = m.id
+            cross join lateral (select k.* from public.media_jobs as k where k.message_id = m.id offset 0) as j
             where m.session_id = any(p_session_ids)
         ),
         'spending', (
@@ -732,7 +732,9 @@ begin
             into v_rows
             from (
                 select j.* from public.messages as m
-                inner join public.media_jobs as j on j.message_id = m.id
+                cross join lateral (
+                    select k.* from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then

@@ -1,8 +1,9 @@
 """The business's own files in a reply: sent where the model has written a file's name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from router.evolution.errors import MediaRefused
 from router.replies.making import Part
@@ -20,43 +21,44 @@ _MARK = re.compile(
     r"\s*:\s*([^\[\]\n]{0,200}?)\s*\]{1,2}[ \t]*",
     re.IGNORECASE,
 )
+_MOST = 5  # of one reply
 _FIELDS = ("media", "sticker")
 
 
 def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part, ...]:
-    """Return the parts with the files where they are named; no such mark is left in a text.
-
-    What a human is called with is kept: a file named there comes before it.
-    """
+    """Return the parts with the files where they are named; no such mark is left in a text."""
     known = {each.name: each for each in files}
     said: list[Part] = []
+    sent: set[str] = set()
+
+    def taken_apart(text: str) -> list[Part]:
+        pieces: list[Part] = []
+        last = 0
+        for mark in _MARK.finditer(text):
+            pieces += _text(text[last : mark.start()])
+            last = mark.end()
+            found = known.get(mark[1].lower())
+            if found is not None and found.name not in sent and len(sent) < _MOST:
+                sent.add(found.name)
+                pieces.append(_part(found))
+        return [*pieces, *_text(text[last:])]
+
     for part in parts:
         if isinstance(part, str):
-            said += _cut(part, known)
+            said += taken_apart(part)
         elif "text" in part:
-            pieces = _cut(part["text"], known)
-            said += [piece for piece in pieces if not isinstance(piece, str)]
-            text = "\n\n".join(piece for piece in pieces if isinstance(piece, str))
-            rest = {name: value for name, value in part.items() if name != "text"}
-            said.append({**rest, "text": text} if text else rest)
+            said += _handed_off(part, taken_apart(part["text"]))
         else:
             said.append(part)
     return tuple(said)
 
 
-def _cut(text: str, known: dict[str, OwnFile]) -> list[Part]:
-    """Cut a text at the files that are named in it; each is sent once.
-
-    `known` are those that are still to be sent.
-    """
-    said: list[Part] = []
-    last = 0
-    for mark in _MARK.finditer(text):
-        said += _text(text[last : mark.start()])
-        last = mark.end()
-        if (found := known.pop(mark[1].lower(), None)) is not None:
-            said.append(_part(found))
-    return [*said, *_text(text[last:])]
+def _handed_off(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
+    """Return the files that a handoff's text names, and behind them the handoff with the rest."""
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    rest = {name: value for name, value in part.items() if name != "text"}
+    told: Part = {"text": "\n\n".join(texts), **rest} if texts else rest
+    return [*(piece for piece in pieces if not isinstance(piece, str)), told]
 
 
 class OwnFiles:

@@ -21,7 +21,7 @@ from tests.routers import ROOT
 # What others are built of.
 PARTS = {
     *("__init__", "alone", "attacks", "backlog", "bare", "costs", "customers", "filling"),
-    *("hot_paths", "http_load", "instant", "outage", "rest", "serving"),
+    *("hot_paths", "http_load", "instant", "outage", "queue_mode", "rest", "serving"),
 }
 PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size", "stream"}
 
@@ -166,19 +166,21 @@ def test_n8n_answers_every_message_once_on_every_way():
     done = run("n8n", "--messages", "20", "--connections", "5", "--in-flight", "4")
     rows = table(done, "accepted")
     assert [row[:5] for row in rows] == [
-        [way, "20", "20", "0", "0"] for way in ("bare", "alone", "router")
+        [way, "20", "20", "0", "0"] for way in ("bare", "alone", "answer", "gateway")
     ]
-    assert "drain, router / alone" in done.stdout
+    assert [row[5] for row in rows[2:]] == ["20", "20"]
+    assert "drain, answer / alone" in done.stdout
 
 
 def test_a_burst_that_loses_or_doubles_is_complained_of():
     load = Load(1, 3, {"200": 3}, 1.0, 1.0, 1.0)
     good = Outcome("alone", load, Counter("abc"), 1.0)
-    bad = Outcome("router", load, Counter("aab"), 1.0)
+    bad = Outcome("answer", load, Counter("aab"), 1.0, closed=1)
     assert complaints([good]) == []
     assert complaints([good, bad]) == [
-        "router: 1 messages were taken and not answered",
-        "router: 1 messages were answered twice",
+        "answer: 1 messages were taken and not answered",
+        "answer: 1 messages were answered twice",
+        "answer: only 1 turns were closed as sent, whole",
     ]
 
 

@@ -39,6 +39,7 @@ def router(database_url: str, llm: Anthropic, speech: SpeechService) -> Iterator
 async def stage(
     router: RouterProcess, database_url: str, evolution: Evolution, llm: Anthropic
 ) -> AsyncIterator[Stage]:
+    llm.answers_always("Certo!")
     router.start()
     await router.ready()
     async with set_stage(database_url, router.url, evolution, llm) as stage:

@@ -119,10 +119,29 @@ def _flows() -> list[_Flow]:
 
 def misbehaving() -> dict[str, Any]:
     """The workflow, as a file of n8n_workflows/ would hold it."""
-    flows = _flows()
+    return _workflow("testMisbehaving", "Flows that misbehave", _flows())
+
+
+def community() -> dict[str, Any]:
+    """A flow that sends by a node of n8n's community."""
+    flow = _Flow("community").begins()
+    send = {
+        "resource": "messages-api",
+        "operation": "send-text",
+        "instanceName": f"={{{{ {flow.turn}.tenant.instance_name }}}}",
+        "remoteJid": f"={{{{ {flow.turn}.session.number }}}}",
+        "messageText": "pelo nó da comunidade",
+        "options_message": {},
+    }
+    named = {"evolutionApi": {"id": "evolutionGateway", "name": "Evolution, through the gateway"}}
+    flow.add("n8n-nodes-evolution-api.evolutionApi", 1, send, credentials=named)
+    return _workflow("testCommunity", "A community node", [flow.done()])
+
+
+def _workflow(id_: str, name: str, flows: list[_Flow]) -> dict[str, Any]:
     return {
-        "id": "testMisbehaving",
-        "name": "Flows that misbehave",
+        "id": id_,
+        "name": name,
         "settings": {"executionOrder": "v1", "errorWorkflow": "hybridflowError"},
         "nodes": [node for flow in flows for node in flow.nodes],
         "connections": {

@@ -69,7 +69,7 @@ class Staff:
         await stage.maria.writes("oi")
         await stage.maria.answered()
         await stage.sql("update tenants set debounce_seconds = 600")
-        await stage.maria.writes("quero falar com gente")
+        await stage.maria.writes("meu bolo veio seco")
         token = "00000000-0000-4000-8000-000000000001"
         (turn,) = await stage.sql(
             "update turns set state = 'running', lease_until = now() + interval '1 hour',"

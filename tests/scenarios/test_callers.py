@@ -104,11 +104,11 @@ async def test_no_path_leads_from_one_tenant_into_another(office: Office):
         "/api/sessions/{session_id}/labels": {"add": ["vip"]},
         "/api/sessions/{session_id}/owner": {"owner": "Ana"},
         "/api/sessions/{session_id}/notes": {"body": "x"},
+        "/api/sessions/{session_id}/messages": {"text": "x"},
         "/api/tenants/{tenant_id}/files/{name}": {
             "description": "x",
             "content": base64.b64encode(b"%PDF-1.7").decode(),
         },
-        "/api/sessions/{session_id}/messages": {"text": "x"},
     }
     own = {
         *(("/api/tenants", "get"), ("/api/api-keys", "get"), ("/api/me", "get")),

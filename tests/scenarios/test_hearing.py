@@ -35,6 +35,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     settings = handler.configuration() if handler else {}
     settings |= {"STT_BASE_URL": speech.base_url, "STT_API_KEY": "stt-key", "STT_MODEL": "whisper"}
+    llm.answers_always("Certo!")
     async with performance(database_url, evolution, llm, **settings) as stage:
         yield stage
         speech.heal()

@@ -9,8 +9,6 @@ from loopback.evolution import contents, failures
 from tests.scenarios.people import ANA, Desk, Staff, quoting
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
-pytestmark = BOTH_HANDLERS
-
 PICTURE = b"\xff\xd8\xff" + b"a picture of a cake" * 20
 
 
@@ -22,6 +20,7 @@ def desk(stage: Stage) -> Desk:
 # Over the API
 
 
+@BOTH_HANDLERS
 async def test_an_operator_takes_over_and_what_they_write_is_on_the_phone_once(
     stage: Stage, desk: Desk
 ):
@@ -42,6 +41,7 @@ async def test_an_operator_takes_over_and_what_they_write_is_on_the_phone_once(
     assert len(stage.maria.replies) == 2
 
 
+@BOTH_HANDLERS
 async def test_the_reply_that_is_being_made_is_stopped_by_it(stage: Stage, desk: Desk):
     gate = stage.llm.hold()
     await stage.maria.writes("tem bolo?")
@@ -113,8 +113,9 @@ async def test_a_doubt_is_settled_and_nothing_is_sent_twice(stage: Stage, desk: 
     assert stage.maria.replies == ["Já vai"]
 
 
+@BOTH_HANDLERS
 async def test_two_operators_at_once_are_one_and_one_who_has_to_look(stage: Stage, desk: Desk):
-    seen = await stage.maria.writes("quero falar com gente")
+    seen = await stage.maria.writes("meu bolo veio seco")
     await stage.maria.answered()
     (last,) = await stage.sql("select max(id) as id from messages")
     both = await asyncio.gather(
@@ -137,6 +138,7 @@ def staff(stage: Stage) -> Staff:
     return Staff(stage, stage.shop.customer(ANA, name="Ana"))
 
 
+@BOTH_HANDLERS
 async def test_what_quotes_a_notice_goes_to_the_customer_and_gets_a_word(
     stage: Stage, staff: Staff
 ):
@@ -149,6 +151,7 @@ async def test_what_quotes_a_notice_goes_to_the_customer_and_gets_a_word(
     assert [session["phone_jid"] for session in sessions] == ["5511955550001@s.whatsapp.net"]
 
 
+@BOTH_HANDLERS
 async def test_ok_takes_it_resume_gives_it_back_and_a_time_gives_it_back_then(
     stage: Stage, staff: Staff
 ):
@@ -309,6 +312,7 @@ async def test_the_word_back_is_said_when_the_line_is_back(stage: Stage, staff: 
     assert (stage.maria.replies[1:], len(staff.ana.replies)) == (["Já te ligo"], 2)
 
 
+@BOTH_HANDLERS
 async def test_staff_who_write_while_the_ai_answers_again_take_over(stage: Stage, staff: Staff):
     notice = await staff.are_told()
     await staff.ana.quotes(notice, "resume")

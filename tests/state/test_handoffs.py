@@ -1,7 +1,7 @@
 """Handoffs: each is a row that waits until a human takes it, and is over when the AI goes on."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -411,3 +411,33 @@ async def test_handoffs_are_listed_and_one_is_in_its_session(talk: Conversation)
     more = {"tenant_id": 1, "limit": 1, "cursor": page["next_cursor"]}
     rest = await talk.database.call("list_handoffs", more)
     assert [item["id"] for item in rest["items"]] == [1]
+
+
+@pytest.mark.parametrize("how", ["wrote", "asked"])
+async def test_a_handoff_that_nobody_takes_shortens_no_humans_pause(
+    talk: Conversation, how: Literal["wrote", "asked"]
+):
+    """It began while a human's pause lasted already: their two hours count, not its one."""
+    session = await talk.maria_writes("oi")
+    about = {"tenant_id": 1, "session_id": session["session_id"]}
+    if how == "wrote":
+        await talk.owner_writes("deixa comigo")
+    else:
+        await talk.database.call("pause_session", {**about, "source": "operator"})
+    await talk.travel(seconds=60)
+    await talk.sql(
+        "select hybridflow.pause_for_human(s, 'asked', null) from sessions as s where s.id = $1",
+        session["session_id"],
+    )
+    for step in range(4):
+        await talk.travel(minutes=15)
+        (handoff,) = await talk.sql("select id from handoffs")
+        await talk.database.call(
+            "press_handoff",
+            {"handoff_id": handoff["id"], "step": step, "say": "…", "policy": POLICY},
+        )
+    assert await talk.value("select state from handoffs") == "expired"
+    assert (await talk.session(MARIA))["is_paused"]
+    await talk.travel(minutes=61)
+    over = await talk.database.call("pauses_over", {"policy": POLICY})
+    assert over["session_ids"] == [session["session_id"]]

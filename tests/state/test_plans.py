@@ -60,6 +60,15 @@ _WAIT = {
         """,
         {"notices are claimed", "the line is up again"},
     ),
+    "due media jobs": (
+        """
+        insert into media_jobs (tenant_id, message_id, next_at)
+        select m.tenant_id, max(m.id), now() - random() * interval '5 minutes'
+        from messages as m where m.session_id % 20 <> 0 and m.session_id < 2000
+        group by m.tenant_id, m.session_id
+        """,
+        {"media jobs are claimed"},
+    ),
     "notices that are put off": (
         """
         insert into notices (tenant_id, session_id, kind, facts, next_at)
@@ -75,6 +84,7 @@ SEARCHED = 1_001  # the same where something is searched: so many are looked at 
 GROWING = {
     *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
     *("processed_events", "spending", "notices", "audit_log", "erased_messages"),
+    "media_jobs",
 }
 
 

@@ -23,6 +23,8 @@ class Pauses:
     async def call(self, function: str, argument: Mapping[str, Any]) -> dict[str, Any]:
         if function == "pauses_over":
             return {"session_ids": self._due, "more": False}
+        if function == "look_at_handoffs":
+            return {"handoffs": [], "now": "2026-11-26T12:00:00Z"}
         ids = argument["session_ids"]
         self.calls.append(ids)
         if self._slow.intersection(ids):

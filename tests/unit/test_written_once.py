@@ -10,7 +10,7 @@ SCHEMA = Path(__file__).parents[2] / "database" / "schema"
 ONCE = {
     "hybridflow.turn_refusal": r'"refused": "superseded"|p_turn\.token_hash is distinct from',
     "hybridflow.notice_refusal": r'"refused": "superseded"|p_notice\.token_hash is distinct from',
-    "hybridflow.hold_media_job": r'"refused": "superseded"|job\.token_hash is distinct from',
+    "hybridflow.hold_media_job": r'"refused": "superseded"|[^_]job\.token_hash is distinct from',
     "hybridflow.relay_refusal": r'"refused": "superseded"|p_relay\.token_hash is distinct from',
     "hybridflow.stopped_for": r"p_session\.is_paused and v_own",
     "hybridflow.back_off": r"\bpower\(",

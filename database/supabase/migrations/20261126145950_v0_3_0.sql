@@ -113,6 +113,8 @@ begin
                 ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('has_waiting_handoff', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('asked_by_human', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('human_pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('cancel_other_turns', 'iii', array['p_session_id', 'p_but', 'p_reason']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'integer'),
                 ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
@@ -1520,7 +1522,9 @@ comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting
 
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
-create index if not exists media_jobs_waiting_until on public.media_jobs (next_at) where waiting;
+-- Of all tenants together; `attempt` keeps it from being taken for one tenant's, of which it would read all.
+create index if not exists media_jobs_waiting_until on public.media_jobs (next_at)
+where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
 alter table public.media_jobs enable row level security;
@@ -1969,7 +1973,10 @@ begin
         pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
-            case when v_from.is_paused then v_from.pause_written_at end
+            case when v_from.is_paused then v_from.pause_written_at end,
+            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
+            case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
         resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
         resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
@@ -2212,6 +2219,33 @@ stable
 set search_path = ''
 as $$
     select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
+$$;
+
+-- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
+-- asked since, which keeps that as pause_written_at.
+create or replace function hybridflow.asked_by_human(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
+$$;
+
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+create or replace function hybridflow.human_pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_session.is_paused and not p_session.pause_indefinite then greatest(
+        p_session.paused_until,
+        greatest(p_session.pause_written_at, hybridflow.asked_by_human(p_session))
+        + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+    ) end
 $$;
 
 -- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
@@ -2576,11 +2610,14 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
-                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+                and coalesce(v_human.created_at < s.paused_at, true)
+                then case when exists (
+                    select from public.handoffs as h where h.taken_message_id = p_message_id
+                ) then 'ai' else 'operator' end
             else s.pause_source
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,
@@ -2902,7 +2939,11 @@ begin
         pause_message_id = null, paused_at = v_now,
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
-        pause_asked_at = v_now, pause_written_at = case when is_paused then pause_written_at end,
+        pause_asked_at = v_now,
+        -- What a human asked for without saying until when counts as what they wrote then.
+        pause_written_at = case
+            when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
+        end,
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
@@ -3213,7 +3254,9 @@ begin
         v_turn_id := hybridflow.tell_customer_of_wait(v_handoff, p ->> 'say');
     elsif v_tenant.handoff_untaken = 'wait' then
         return '{"did": "waits"}';
-    elsif v_session.pause_indefinite or v_session.paused_until > v_now then
+    elsif v_session.pause_indefinite
+        or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
+    then
         -- Somebody paused it besides, and that lasts.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
     else
@@ -8650,7 +8693,7 @@ declare
 begin
     select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
         select j.tenant_id from public.media_jobs as j
-        where j.waiting and j.next_at <= p_now
+        where j.waiting and j.attempt >= 0 and j.next_at <= p_now
         order by j.next_at limit c_few
     ) as d;
     if is_whole then
@@ -8806,7 +8849,7 @@ begin
             when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
             else (
                 select j.next_at from public.media_jobs as j
-                where j.waiting and j.next_at > v_now
+                where j.waiting and j.attempt >= 0 and j.next_at > v_now
                 order by j.next_at limit 1
             )
         end
@@ -17091,7 +17134,7 @@ as $$
         'media_jobs', (
             select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
             from public.messages as m
-            inner join public.media_jobs as j on j.message_id = m.id
+            cross join lateral (select k.* from public.media_jobs as k where k.message_id = m.id offset 0) as j
             where m.session_id = any(p_session_ids)
         ),
         'spending', (
@@ -17430,7 +17473,9 @@ begin
             into v_rows
             from (
                 select j.* from public.messages as m
-                inner join public.media_jobs as j on j.message_id = m.id
+                cross join lateral (
+                    select k.* from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
         when 'spending' then
