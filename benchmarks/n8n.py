@@ -298,6 +298,8 @@ def _router(
         "N8N_WEBHOOK_URL": f"{n8n_url}/webhook{flow}",
         "N8N_CONTRACT": contract,
         "N8N_PROBE_SECONDS": "1",
+        # Of a flow that sends by itself only the lease tells that it died with n8n.
+        "N8N_LEASE_SECONDS": "10" if given.kill else "90",
         "N8N_API_KEY": _SECRET,
         "N8N_ROUTER_URL": f"http://127.0.0.1:{port}",
         "N8N_MAX_IN_FLIGHT": str(given.in_flight),
