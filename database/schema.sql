@@ -10432,10 +10432,11 @@ comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
 comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
-'or a group''s JID; the AI answers nothing that comes from there';
+'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
+'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
+'from there; what quotes a notice goes to its customer';
 comment on column public.tenants.notify_url is
-'A webhook that is told of handoffs and of a lost connection';
+'A webhook that is told of every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.forbidden_patterns is
 'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
 'simple that all are looked for in a moment';
@@ -18303,7 +18304,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a6038c4e02cb958cd6753f44bfa02b2a106db8c377f0203eb7fcd89a014a36ef')
+    ('20261126145950', 'v0_3_0', 'c248872bf2a59d234b342d8d0acc596f4dcbbde929790d51dff943450059551d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
