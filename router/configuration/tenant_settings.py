@@ -195,9 +195,9 @@ class TenantSettings(BaseModel):
     notify_number: Annotated[
         str | None,
         Setting(
-            about="Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and"
-            " of times in which nobody is answered: a number or a group's JID. The AI answers nothing"
-            " that comes from there; what quotes a notice goes to its customer",
+            about="Staff to be told by WhatsApp of a handoff, of replies that are not delivered,"
+            " and of times in which nobody is answered: a number or a group's JID. The AI answers"
+            " nothing that comes from there; what quotes a notice goes to its customer",
             otherwise="nobody",
             must="be a phone number with its country code, or the JID of a person or a group",
             example="5511955559999",

@@ -21,6 +21,8 @@ ELSEWHERE = {
     "HYBRIDFLOW_POSTGRES_BIN": _FOR_TESTS,
     "CHROMIUM_BIN": _FOR_TESTS,
     "POSTGREST_BIN": _FOR_TESTS,
+    "HYBRIDFLOW_N8N_ENGINE": _FOR_TESTS,
+    "HYBRIDFLOW_N8N_VERSION": "scripts/n8n/installation.py reads it",
     "MESSAGES_UPDATE": _ANOTHERS,
     "SEND_MESSAGE": _ANOTHERS,
     "RESTORED_URL": "the shell's of whoever restores a backup",
