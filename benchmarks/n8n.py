@@ -51,6 +51,7 @@ Json = dict[str, Any]
 
 _SECRET = secrets.token_urlsafe(24)
 _PATIENCE = 300.0
+_BACK = 90.0  # the same where n8n is killed: a busy machine takes a minute to start it
 _STILL = 15.0  # seconds without a reply after which none is expected any more
 
 
@@ -167,7 +168,8 @@ def _burst(
         contacts=given.messages,
     )
     seen, last = before, time.monotonic()
-    while time.monotonic() - last < _STILL and time.monotonic() - began < _PATIENCE:
+    still = _STILL if kill is None else _BACK
+    while time.monotonic() - last < still and time.monotonic() - began < _PATIENCE:
         if (now := len(shop.calls("sendText"))) > seen:
             seen, last = now, time.monotonic()
         elif seen - before >= given.messages and time.monotonic() - last > 3:
@@ -298,6 +300,8 @@ def _router(
         "N8N_WEBHOOK_URL": f"{n8n_url}/webhook{flow}",
         "N8N_CONTRACT": contract,
         "N8N_PROBE_SECONDS": "1",
+        # Of a flow that sends by itself only the lease tells that it died with n8n.
+        "N8N_LEASE_SECONDS": "10" if given.kill else "90",
         "N8N_API_KEY": _SECRET,
         "N8N_ROUTER_URL": f"http://127.0.0.1:{port}",
         "N8N_MAX_IN_FLIGHT": str(given.in_flight),

@@ -9094,6 +9094,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_turn public.turns;
     v_refused jsonb;
     v_most integer;
@@ -9123,7 +9124,7 @@ begin
             where l.session_id = v_turn.session_id and not l.from_me
             order by l.sent_at desc, l.id desc limit 100
         ) as m
-        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures_until > v_now
         cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
         where m.deleted_at is null
     ) as r;
@@ -18304,7 +18305,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c248872bf2a59d234b342d8d0acc596f4dcbbde929790d51dff943450059551d')
+    ('20261126145950', 'v0_3_0', '27fb4a98c760ccafc495ab21cc9da9e9b57cc64533dd6aeadf191a278d751591')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

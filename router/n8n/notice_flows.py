@@ -20,6 +20,8 @@ _WEBHOOKS: dict[NoticeKind, str] = {
     "qr_waiting": "hybridflow-connection",
     "undelivered": "hybridflow-connection",
     "flow_failing": "hybridflow-connection",
+    "unanswered": "hybridflow-connection",
+    "answered_again": "hybridflow-connection",
 }
 
 

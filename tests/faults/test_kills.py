@@ -173,3 +173,45 @@ async def test_two_routers_share_the_work_and_answer_once(killed, database_url, 
         assert [len(customer.replies) for customer in customers] == [1] * 12
     finally:
         other.close()
+
+
+ASKS = "quero falar com um atendente"
+
+
+async def is_kept(stage: Stage) -> None:
+    """The customer is told once, and a human is wanted."""
+    await stage.maria.answered(1, within=40)
+    await stage.until("select words from handoffs", lambda rows: rows == [{"words": "said"}])
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["reason"]) == ("sent", "handoff")
+    assert len(stage.maria.replies) == 1
+    rows = await stage.sql("select state from handoffs")
+    assert rows == [{"state": "waiting"}]
+    assert await stage.paused()
+    assert len(await stage.sql("select id from notices where kind = 'handoff'")) == 1
+
+
+async def test_killed_between_a_handoffs_pause_and_its_words(killed):
+    stage, router = killed
+    gate = stage.shop.hold("sendText")
+    stage.shop.fail("sendText", failures.CUT)
+    await stage.maria.writes(ASKS)
+    await gate.reached()
+    router.kill()
+    assert await stage.paused(), "it was handed off as its words began to be sent"
+    gate.open()
+    router.start()
+    await is_kept(stage)
+
+
+async def test_killed_after_a_handoffs_words_before_they_were_recorded(killed):
+    stage, router = killed
+    stage.shop.tells_sends = "never"
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes(ASKS)
+    await gate.reached()
+    router.kill()
+    stage.shop.heal()
+    router.start()
+    await is_kept(stage)
+    assert len(stage.shop.calls("sendText")) == 1

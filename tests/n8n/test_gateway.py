@@ -188,7 +188,7 @@ async def test_a_flow_that_said_something_and_failed_is_not_begun_again(stage: S
 
 
 async def test_a_handoff_pauses_with_a_reason_and_closes_the_turn(stage: Stage, n8n):
-    await stage.maria.writes("quero falar com gente")
+    await stage.maria.writes("o bolo veio errado")
     flow = await given(stage, n8n)
     for _ in range(2):
         answer = await flow.reports("handoff", reason="asked for a human", summary="about cake")

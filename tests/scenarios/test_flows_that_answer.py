@@ -98,7 +98,7 @@ async def test_a_media_is_fetched_from_its_address_before_it_is_sent(
 
 async def test_a_handoff_pauses_the_session_after_what_is_said(stage: Stage, n8n: AnsweringN8n):
     n8n.says({"handoff": {"reason": "quer falar", "summary": "bolo", "say": "Já chamo alguém."}})
-    await stage.maria.writes("quero falar com gente")
+    await stage.maria.writes("o bolo veio errado")
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["reason"]) == ("sent", "handoff")
     assert stage.maria.replies == ["Já chamo alguém."]
@@ -117,7 +117,7 @@ async def test_a_handoff_pauses_the_session_after_what_is_said(stage: Stage, n8n
 async def test_a_handoff_without_words_has_the_tenants(stage: Stage, n8n: AnsweringN8n):
     await stage.change(handoff_message="Um momento, chamo a Ana.")
     n8n.says({"text": "Entendo.", "handoff": {"reason": "upset"}})
-    await stage.maria.writes("quero falar com gente")
+    await stage.maria.writes("o bolo veio errado")
     await stage.turns_end()
     assert stage.maria.replies == ["Entendo.", "Um momento, chamo a Ana."]
     (handoff,) = await stage.sql("select reason, why, words from handoffs")
@@ -126,7 +126,7 @@ async def test_a_handoff_without_words_has_the_tenants(stage: Stage, n8n: Answer
 
 async def test_a_handoff_without_any_word_has_ours(stage: Stage, n8n: AnsweringN8n):
     n8n.says({"handoff": {"reason": "quer falar"}})
-    await stage.maria.writes("quero falar com gente")
+    await stage.maria.writes("o bolo veio errado")
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["reason"]) == ("sent", "handoff")
     assert stage.maria.replies == [HANDOFF_MESSAGE["pt"]]

@@ -22,6 +22,18 @@ async def staffed(stage: Stage, **more: object) -> Customer:
     return staff
 
 
+async def told(staff: Customer, words: str) -> str:
+    """Wait until the staff is told something with these words, and return it.
+
+    A flow in n8n that fails again and again is told of besides.
+    """
+    count = 0
+    while not (found := [each for each in staff.replies if words in each]):
+        count = len(await staff.answered(count + 1))
+    assert len(found) == 1
+    return found[0]
+
+
 async def outages_open(stage: Stage, count: int) -> None:
     await stage.until(
         "select id from outages where ended_at is null", lambda rows: len(rows) == count
@@ -37,16 +49,16 @@ async def test_credit_that_is_used_up_is_told_once_and_all_are_answered_when_the
     stage.llm.fail(stage.llm.no_credit(), times=None)
     for each in (stage.maria, *others):
         await each.writes("Vocês abrem amanhã?")
-    await staff.answered()
+    await told(staff, "credit of the AI's account")
     for each in (stage.maria, *others):
         await each.answered()
         assert each.replies == [SORRY]
     await stage.until(WAITING, lambda rows: len(rows) == 3)
     assert not await stage.paused()  # the echoes of what we said are ours
-    assert "credit" in staff.replies[0]
     await stage.time_passes(minutes=2)  # it is tried again, in vain
     await stage.until(WAITING, lambda rows: sum(row["waits"] for row in rows) >= 6)
-    assert [len(each.replies) for each in (staff, stage.maria, *others)] == [1, 1, 1, 1]
+    assert [len(each.replies) for each in (stage.maria, *others)] == [1, 1, 1]
+    await told(staff, "does not answer its customers")
 
     stage.llm.heal()
     stage.llm.answers_always("Abrimos às 8.")
@@ -56,9 +68,8 @@ async def test_credit_that_is_used_up_is_told_once_and_all_are_answered_when_the
         assert each.replies == [SORRY, "Abrimos às 8."]
     await outages_open(stage, 0)
     await stage.time_passes(minutes=3)
-    await staff.answered(2)
-    assert "answers its customers again" in staff.replies[1]
-    assert "Of 3 answers none is lost" in staff.replies[1]
+    assert "Of 3 answers none is lost" in await told(staff, "answers its customers again")
+    await told(staff, "does not answer its customers")
     assert not await stage.paused()
 
 
@@ -66,8 +77,7 @@ async def test_a_refused_key_waits_too_and_the_deployment_is_told(stage: Stage):
     staff = await staffed(stage)
     stage.llm.fail(stage.llm.bad_key(), times=None)
     await stage.maria.writes("oi")
-    await staff.answered()
-    assert "refuses the key" in staff.replies[0]
+    await told(staff, "refuses the key")
     async with httpx.AsyncClient(base_url=stage.router_url) as client:
         health = await client.get("/health")
         checked = await client.get(
@@ -116,9 +126,8 @@ async def test_a_wrong_model_is_told_and_the_customer_hears_of_it_once(stage: St
     await stage.maria.writes("alô?")
     (*_, last) = await stage.turns_end()
     assert last["state"] == "dead"
-    await staff.answered()
-    assert "its model" in staff.replies[0]
-    assert (stage.maria.replies, len(staff.replies)) == ([SORRY], 1)
+    await told(staff, "its model")
+    assert stage.maria.replies == [SORRY]
 
 
 async def test_who_takes_over_in_an_outage_hears_nothing_more_of_us(stage: Stage):

@@ -84,7 +84,7 @@ async def test_what_was_shown_is_shown_again_to_who_asks_about_it(stage: Stage, 
     await stage.maria.writes("e agora?")
     await stage.maria.answered(3)
     assert shown(llm) == []
-    assert await stage.sql("select id from media_jobs where pictures is not null") == []
+    await stage.until("select id from media_jobs where pictures is not null", lambda kept: not kept)
 
 
 async def test_a_model_that_does_not_see_is_asked_without(stage: Stage, llm: Anthropic):

@@ -6,6 +6,8 @@ import pytest
 
 from router.llm.accounts import account_cause
 from router.n8n.failures_told import FailureKind, Judged, judge_failure
+from router.n8n.notice_flows import _WEBHOOKS
+from router.state.calls.notices import NoticeKind
 
 CREDIT = "Your credit balance is too low to access the Anthropic API."
 
@@ -51,3 +53,7 @@ def test_every_kind_is_judged():
 )
 def test_an_account_is_known_by_its_status_and_its_words(status: int, said: str, cause: str | None):
     assert account_cause(status, said) == cause
+
+
+def test_every_notice_has_its_flow():
+    assert _WEBHOOKS.keys() == set(get_args(NoticeKind))

@@ -9062,6 +9062,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_turn public.turns;
     v_refused jsonb;
     v_most integer;
@@ -9091,7 +9092,7 @@ begin
             where l.session_id = v_turn.session_id and not l.from_me
             order by l.sent_at desc, l.id desc limit 100
         ) as m
-        inner join public.media_jobs as j on j.message_id = m.id and j.pictures is not null
+        inner join public.media_jobs as j on j.message_id = m.id and j.pictures_until > v_now
         cross join lateral jsonb_array_elements_text(j.pictures) with ordinality as e (jpeg, place)
         where m.deleted_at is null
     ) as r;
