@@ -10433,10 +10433,11 @@ comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
 comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
-'or a group''s JID; the AI answers nothing that comes from there';
+'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
+'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
+'from there; what quotes a notice goes to its customer';
 comment on column public.tenants.notify_url is
-'A webhook that is told of handoffs and of a lost connection';
+'A webhook that is told of every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.forbidden_patterns is
 'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
 'simple that all are looked for in a moment';
@@ -18304,7 +18305,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '1d4d2c0acbbeb8d78d35f8c709440ee3862958614531efe160977106007c64f8')
+    ('20261126145950', 'v0_3_0', '27fb4a98c760ccafc495ab21cc9da9e9b57cc64533dd6aeadf191a278d751591')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

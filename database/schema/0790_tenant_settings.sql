@@ -300,10 +300,11 @@ comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
 comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
-'or a group''s JID; the AI answers nothing that comes from there';
+'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
+'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
+'from there; what quotes a notice goes to its customer';
 comment on column public.tenants.notify_url is
-'A webhook that is told of handoffs and of a lost connection';
+'A webhook that is told of every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.forbidden_patterns is
 'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
 'simple that all are looked for in a moment';

@@ -195,8 +195,9 @@ class TenantSettings(BaseModel):
     notify_number: Annotated[
         str | None,
         Setting(
-            about="Staff to be told by WhatsApp of a handoff, and of replies that are not"
-            " delivered: a number or a group's JID; the AI answers nothing that comes from there",
+            about="Staff to be told by WhatsApp of a handoff, of replies that are not delivered,"
+            " and of times in which nobody is answered: a number or a group's JID. The AI answers"
+            " nothing that comes from there; what quotes a notice goes to its customer",
             otherwise="nobody",
             must="be a phone number with its country code, or the JID of a person or a group",
             example="5511955559999",
@@ -206,7 +207,7 @@ class TenantSettings(BaseModel):
         str | None,
         Field(description=_FOR_ADMINS),
         Setting(
-            about="A webhook that is told of handoffs and of a lost connection",
+            about="A webhook that is told of every notice: a handoff, a lost connection, an outage",
             otherwise="none",
             example="https://tickets.example.com/hook",
             form="address",
