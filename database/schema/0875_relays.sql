@@ -373,6 +373,11 @@ begin
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
         if v_message.id is not null and not v_message.from_me then
             return false;  -- the staff quote themselves
+        elsif exists (
+            select from public.relays as r
+            where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
+        ) then
+            return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;

@@ -130,6 +130,18 @@ async def test_of_two_sessions_that_become_one_the_older_handoff_waits(talk: Con
     assert [(row["state"], row["session_id"]) for row in rows] == [("waiting", 1), ("done", 1)]
 
 
+async def test_who_wrote_in_the_other_one_has_taken_it(talk: Conversation):
+    """The owner wrote to a LID of which no phone was known: nobody tells that nobody has come."""
+    await hand_off(talk)
+    await talk.travel(minutes=5)
+    written = await talk.owner_writes("oi, aqui é a Ana", jids=[MARIA_LID])
+    assert await states(talk) == ["waiting"]
+    await talk.maria_writes("oi Ana", jids=[MARIA_LID, MARIA])
+    (handoff,) = await handoffs(talk)
+    assert (handoff["state"], handoff["taken_by"]) == ("taken", "owner")
+    assert handoff["taken_message_id"] == written["message_id"]
+
+
 async def test_each_change_of_one_is_told(talk: Conversation):
     await talk.sql("delete from changes")
     await hand_off(talk)

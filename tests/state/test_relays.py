@@ -435,6 +435,29 @@ async def test_what_is_no_notice_is_told_of_as_such(talk: Conversation):
     assert (await claim_one(talk))["outcome"] == "no_notice"
 
 
+async def test_a_bot_that_quotes_each_word_back_is_told_once_more_and_then_no_more(
+    talk: Conversation,
+):
+    await told(talk)
+    quoted, outcomes = "3EB0NOTICE", []
+    for answer in range(5):
+        await staff_write(talk, "Obrigado pelo contato!", quoted=quoted, wa_id=f"ACBOT{answer}")
+        relays = await claim(talk)
+        if not relays:
+            break
+        (relay,) = relays
+        if relay["outcome"] is None:
+            await left(talk, await begin(talk, relay), "3EB0PASSED")
+            await settle(talk, relay, outcome="sent")
+            outcomes.append("sent")
+        else:
+            outcomes.append(relay["outcome"])
+        quoted = f"3EB0WORD{answer}"
+        await left(talk, await say_word(talk, relay), quoted)
+        await settle(talk, relay, over=True)
+    assert outcomes == ["sent", "no_notice"]
+
+
 async def test_who_quotes_themselves_says_nothing_to_anybody(talk: Conversation):
     await told(talk)
     await staff_write(talk, "bom dia", quoted=None, wa_id="ACOWN")
