@@ -3128,20 +3128,32 @@ end
 $$;
 
 -- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
--- whose pause ran out, has expired. A trigger, for pauses end in several ways.
+-- whose pause ran out, has expired. What was not said of them yet is said no more: what the customer wrote
+-- may have another answer now. A trigger, for pauses end in several ways.
 create or replace function hybridflow.end_handoffs()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_saying bigint[];
 begin
-    update public.handoffs
-    set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
-        ended_at = hybridflow.clock(), next_at = null
-    where session_id = new.id and ended_at is null;
-    if found then
-        perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    with ended as (
+        update public.handoffs
+        set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
+            ended_at = hybridflow.clock(), next_at = null
+        where session_id = new.id and ended_at is null
+        returning turn_id, line_turn_id
+    )
+
+    select array_agg(e.turn_id) || array_agg(e.line_turn_id) into v_saying from ended as e;
+    if v_saying is null then
+        return null;
     end if;
+    perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    perform hybridflow.stop_turn(t.id, 'paused')
+    from public.turns as t
+    where t.id = any(v_saying) and t.state in ('pending', 'running', 'sending');
     return null;
 end
 $$;
@@ -18371,7 +18383,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '71ad30399e7befab77fc4f714cd3354468b41dddfbb49ae6be086276eed132fa')
+    ('20261126145950', 'v0_3_0', '5b799019848cadb5bc83f696a86937cc1fac15ed46e6cdbf9986f12e858feafd')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
