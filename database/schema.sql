@@ -15092,7 +15092,7 @@ begin
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
-            'was_ai', not v_about.is_paused
+            'was_ai', not v_about.is_paused, 'wa_id', p_event -> 'wa_id'
         )),
         v_outcome, v_now, v_now
     );
@@ -15524,7 +15524,8 @@ as $$
     select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
 $$;
 
--- Deletes the relays about a contact, and by them, where they are of the staff. Returns how many.
+-- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
+-- and the word back, keep their places, without a word. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
@@ -15533,6 +15534,14 @@ as $$
 declare
     v_count bigint;
 begin
+    update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
+    where id = any(array(
+        select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select m.id from hybridflow.relays_about(p_session_ids) as r
+        cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
+        where m.session_id = r.staff_session_id
+    ));
     delete from public.relays where id = any(array(
         select r.id from hybridflow.relays_about(p_session_ids) as r
         union
@@ -18383,7 +18392,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '5b799019848cadb5bc83f696a86937cc1fac15ed46e6cdbf9986f12e858feafd')
+    ('20261126145950', 'v0_3_0', '2969f72314f89c3049ccc67f5d1119b20dae8cbf3c9ccc3d04248c91cce4c051')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
