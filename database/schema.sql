@@ -412,12 +412,14 @@ begin
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
                 ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('lock_waiting_notice', 'ii', array['p_tenant_id', 'p_kind']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
                 ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
                 ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
                 ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
                 ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
@@ -3126,20 +3128,32 @@ end
 $$;
 
 -- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
--- whose pause ran out, has expired. A trigger, for pauses end in several ways.
+-- whose pause ran out, has expired. What was not said of them yet is said no more: what the customer wrote
+-- may have another answer now. A trigger, for pauses end in several ways.
 create or replace function hybridflow.end_handoffs()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_saying bigint[];
 begin
-    update public.handoffs
-    set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
-        ended_at = hybridflow.clock(), next_at = null
-    where session_id = new.id and ended_at is null;
-    if found then
-        perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    with ended as (
+        update public.handoffs
+        set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
+            ended_at = hybridflow.clock(), next_at = null
+        where session_id = new.id and ended_at is null
+        returning turn_id, line_turn_id
+    )
+
+    select array_agg(e.turn_id) || array_agg(e.line_turn_id) into v_saying from ended as e;
+    if v_saying is null then
+        return null;
     end if;
+    perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    perform hybridflow.stop_turn(t.id, 'paused')
+    from public.turns as t
+    where t.id = any(v_saying) and t.state in ('pending', 'running', 'sending');
     return null;
 end
 $$;
@@ -3149,13 +3163,16 @@ after update of is_paused on public.sessions
 for each row when (old.is_paused and not new.is_paused)
 execute function hybridflow.end_handoffs();
 
--- Session p_from is merged into p_into, both locked: its handoffs are the other's now. Of two that wait the
--- older one does, and the other is done.
+-- Session p_from is merged into p_into, both locked, its messages already: its handoffs are the other's now.
+-- Of two that wait the older one does, and the other is done. One is taken where a human wrote since in the
+-- other session: to a LID, say, of which no phone was known.
 create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_human public.messages;
 begin
     update public.handoffs
     set state = 'done', ended_at = hybridflow.clock(), next_at = null
@@ -3165,6 +3182,19 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+    select m.* into v_human
+    from public.handoffs as h
+    inner join public.tenants as t on t.id = h.tenant_id
+    inner join public.messages as m on m.session_id = h.session_id
+    where h.session_id = p_into and h.state = 'waiting' and m.sent_at >= h.created_at - interval '10 seconds'
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    order by m.sent_at desc, m.id desc limit 1;
+    if v_human.id is not null then
+        perform hybridflow.take_handoff(
+            p_into, case v_human.sender when 'operator' then 'operator' else 'owner' end, v_human.author_name,
+            v_human.id, v_human.sent_at
+        );
+    end if;
 end
 $$;
 
@@ -4722,7 +4752,9 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
-    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
+    if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
+        perform hybridflow.replies_are_made((v_held.turn).tenant_id);  -- not what needs no model
+    end if;
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -13042,7 +13074,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
-        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
+        perform hybridflow.replies_are_made((v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
@@ -13510,6 +13542,20 @@ begin
 end
 $$;
 
+-- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
+-- end at the same moment, and neither's is to be lost.
+create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.notices as n
+    where n.tenant_id = p_tenant_id and n.kind = p_kind and n.waiting and n.kind <> 'handoff'
+    for update;
+end
+$$;
+
 -- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
 create or replace function hybridflow.tell_outage(
     p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
@@ -13519,22 +13565,28 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_waiting record;
     v_facts jsonb;
-    v_id bigint;
 begin
-    v_facts := jsonb_build_object('outages', to_jsonb(
-        array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
-    ));
-    update public.notices
-    set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
-    where id = (v_waiting.notice).id and waiting and attempt = 0
-    returning id into v_id;
-    if v_id is null then
+    loop
+        perform hybridflow.lock_waiting_notice(p_tenant_id, p_kind);
+        v_waiting := hybridflow.waiting_notice(p_tenant_id, p_kind);
+        v_facts := jsonb_build_object('outages', to_jsonb(
+            array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
+        ));
+        if (v_waiting.notice).attempt = 0 then
+            update public.notices
+            set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
+            where id = (v_waiting.notice).id;
+            return (v_waiting.notice).id;
+        end if;
         perform hybridflow.make_notice(p_tenant_id, p_kind, null, v_facts, p_at);
-        v_id := ((hybridflow.waiting_notice(p_tenant_id, p_kind)).notice).id;
-    end if;
-    return v_id;
+        v_waiting := hybridflow.waiting_notice(p_tenant_id, p_kind);
+        if p_id = any(v_waiting.ids) then
+            return (v_waiting.notice).id;
+        end if;
+        -- Another call has made one at this moment, which tells of another outage: of this one as well.
+    end loop;
 end
 $$;
 
@@ -13546,8 +13598,10 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_waiting record;
 begin
+    perform hybridflow.lock_waiting_notice(p_tenant_id, p_kind);
+    v_waiting := hybridflow.waiting_notice(p_tenant_id, p_kind);
     if (v_waiting.notice).id is null or (v_waiting.notice).attempt > 0 or p_id <> all(v_waiting.ids) then
         return false;
     elsif cardinality(v_waiting.ids) = 1 then
@@ -13588,6 +13642,9 @@ begin
     elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
         return null;
     end if;
+    -- Another call may have begun it since we looked.
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
     if v_outage.began_at <= v_now - v_how.lasts then
         update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
         v_outage := null;
@@ -13703,6 +13760,23 @@ begin
 end
 $$;
 
+-- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
+-- its LLM, also where the tenant has had another one, or another key, since that began.
+create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_outages(d.about, p_tenant_id)
+    from (
+        select distinct o.about from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null
+            and (o.about = 'tenant ' || p_tenant_id or starts_with(o.about, 'llm '))
+    ) as d;
+end
+$$;
+
 -- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
 -- without an answer.
 create or replace function hybridflow.outage_json(p_outage public.outages)
@@ -13795,6 +13869,7 @@ begin
         end if;
         v_since := (
             select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
             where o.tenant_id = v_turn.tenant_id and o.ended_at is null
         );
     end if;
@@ -14988,6 +15063,11 @@ begin
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
         if v_message.id is not null and not v_message.from_me then
             return false;  -- the staff quote themselves
+        elsif exists (
+            select from public.relays as r
+            where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
+        ) then
+            return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
@@ -15014,7 +15094,7 @@ begin
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
-            'was_ai', not v_about.is_paused
+            'was_ai', not v_about.is_paused, 'wa_id', p_event -> 'wa_id'
         )),
         v_outcome, v_now, v_now
     );
@@ -15446,7 +15526,8 @@ as $$
     select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
 $$;
 
--- Deletes the relays about a contact, and by them, where they are of the staff. Returns how many.
+-- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
+-- and the word back, keep their places, without a word. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
@@ -15455,6 +15536,14 @@ as $$
 declare
     v_count bigint;
 begin
+    update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
+    where id = any(array(
+        select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select m.id from hybridflow.relays_about(p_session_ids) as r
+        cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
+        where m.session_id = r.staff_session_id
+    ));
     delete from public.relays where id = any(array(
         select r.id from hybridflow.relays_about(p_session_ids) as r
         union
@@ -18305,7 +18394,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '27fb4a98c760ccafc495ab21cc9da9e9b57cc64533dd6aeadf191a278d751591')
+    ('20261126145950', 'v0_3_0', '0e37e25abd9dd814c97fb4a790a50fcb9538972ed1f7c2faf0ee2fe1da3e97c5')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

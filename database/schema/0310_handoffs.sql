@@ -201,20 +201,32 @@ end
 $$;
 
 -- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
--- whose pause ran out, has expired. A trigger, for pauses end in several ways.
+-- whose pause ran out, has expired. What was not said of them yet is said no more: what the customer wrote
+-- may have another answer now. A trigger, for pauses end in several ways.
 create or replace function hybridflow.end_handoffs()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_saying bigint[];
 begin
-    update public.handoffs
-    set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
-        ended_at = hybridflow.clock(), next_at = null
-    where session_id = new.id and ended_at is null;
-    if found then
-        perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    with ended as (
+        update public.handoffs
+        set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
+            ended_at = hybridflow.clock(), next_at = null
+        where session_id = new.id and ended_at is null
+        returning turn_id, line_turn_id
+    )
+
+    select array_agg(e.turn_id) || array_agg(e.line_turn_id) into v_saying from ended as e;
+    if v_saying is null then
+        return null;
     end if;
+    perform hybridflow.handoff_changed(new.tenant_id, new.id);
+    perform hybridflow.stop_turn(t.id, 'paused')
+    from public.turns as t
+    where t.id = any(v_saying) and t.state in ('pending', 'running', 'sending');
     return null;
 end
 $$;
@@ -224,13 +236,16 @@ after update of is_paused on public.sessions
 for each row when (old.is_paused and not new.is_paused)
 execute function hybridflow.end_handoffs();
 
--- Session p_from is merged into p_into, both locked: its handoffs are the other's now. Of two that wait the
--- older one does, and the other is done.
+-- Session p_from is merged into p_into, both locked, its messages already: its handoffs are the other's now.
+-- Of two that wait the older one does, and the other is done. One is taken where a human wrote since in the
+-- other session: to a LID, say, of which no phone was known.
 create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_human public.messages;
 begin
     update public.handoffs
     set state = 'done', ended_at = hybridflow.clock(), next_at = null
@@ -240,6 +255,19 @@ begin
         having count(*) > 1
     );
     update public.handoffs set session_id = p_into where session_id = p_from;
+    select m.* into v_human
+    from public.handoffs as h
+    inner join public.tenants as t on t.id = h.tenant_id
+    inner join public.messages as m on m.session_id = h.session_id
+    where h.session_id = p_into and h.state = 'waiting' and m.sent_at >= h.created_at - interval '10 seconds'
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    order by m.sent_at desc, m.id desc limit 1;
+    if v_human.id is not null then
+        perform hybridflow.take_handoff(
+            p_into, case v_human.sender when 'operator' then 'operator' else 'owner' end, v_human.author_name,
+            v_human.id, v_human.sent_at
+        );
+    end if;
 end
 $$;
 

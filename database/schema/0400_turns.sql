@@ -1356,7 +1356,9 @@ begin
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
-    perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
+    if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
+        perform hybridflow.replies_are_made((v_held.turn).tenant_id);  -- not what needs no model
+    end if;
     return jsonb_build_object('ok', true);
 end
 $$;

@@ -374,7 +374,7 @@ begin
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
-        perform hybridflow.end_outages('tenant ' || (v_held.turn).tenant_id, (v_held.turn).tenant_id);
+        perform hybridflow.replies_are_made((v_held.turn).tenant_id);
     end if;
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;

@@ -55,6 +55,20 @@ begin
 end
 $$;
 
+-- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
+-- end at the same moment, and neither's is to be lost.
+create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.notices as n
+    where n.tenant_id = p_tenant_id and n.kind = p_kind and n.waiting and n.kind <> 'handoff'
+    for update;
+end
+$$;
+
 -- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
 create or replace function hybridflow.tell_outage(
     p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
@@ -64,22 +78,28 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_waiting record;
     v_facts jsonb;
-    v_id bigint;
 begin
-    v_facts := jsonb_build_object('outages', to_jsonb(
-        array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
-    ));
-    update public.notices
-    set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
-    where id = (v_waiting.notice).id and waiting and attempt = 0
-    returning id into v_id;
-    if v_id is null then
+    loop
+        perform hybridflow.lock_waiting_notice(p_tenant_id, p_kind);
+        v_waiting := hybridflow.waiting_notice(p_tenant_id, p_kind);
+        v_facts := jsonb_build_object('outages', to_jsonb(
+            array(select distinct i from unnest(v_waiting.ids || p_id) as i order by i)
+        ));
+        if (v_waiting.notice).attempt = 0 then
+            update public.notices
+            set facts = v_facts, next_at = least(next_at, p_at), updated_at = hybridflow.clock()
+            where id = (v_waiting.notice).id;
+            return (v_waiting.notice).id;
+        end if;
         perform hybridflow.make_notice(p_tenant_id, p_kind, null, v_facts, p_at);
-        v_id := ((hybridflow.waiting_notice(p_tenant_id, p_kind)).notice).id;
-    end if;
-    return v_id;
+        v_waiting := hybridflow.waiting_notice(p_tenant_id, p_kind);
+        if p_id = any(v_waiting.ids) then
+            return (v_waiting.notice).id;
+        end if;
+        -- Another call has made one at this moment, which tells of another outage: of this one as well.
+    end loop;
 end
 $$;
 
@@ -91,8 +111,10 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_waiting record := hybridflow.waiting_notice(p_tenant_id, p_kind);
+    v_waiting record;
 begin
+    perform hybridflow.lock_waiting_notice(p_tenant_id, p_kind);
+    v_waiting := hybridflow.waiting_notice(p_tenant_id, p_kind);
     if (v_waiting.notice).id is null or (v_waiting.notice).attempt > 0 or p_id <> all(v_waiting.ids) then
         return false;
     elsif cardinality(v_waiting.ids) = 1 then
@@ -133,6 +155,9 @@ begin
     elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
         return null;
     end if;
+    -- Another call may have begun it since we looked.
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
     if v_outage.began_at <= v_now - v_how.lasts then
         update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
         v_outage := null;
@@ -248,6 +273,23 @@ begin
 end
 $$;
 
+-- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
+-- its LLM, also where the tenant has had another one, or another key, since that began.
+create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_outages(d.about, p_tenant_id)
+    from (
+        select distinct o.about from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null
+            and (o.about = 'tenant ' || p_tenant_id or starts_with(o.about, 'llm '))
+    ) as d;
+end
+$$;
+
 -- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
 -- without an answer.
 create or replace function hybridflow.outage_json(p_outage public.outages)
@@ -340,6 +382,7 @@ begin
         end if;
         v_since := (
             select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
             where o.tenant_id = v_turn.tenant_id and o.ended_at is null
         );
     end if;

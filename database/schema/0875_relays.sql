@@ -373,6 +373,11 @@ begin
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
         if v_message.id is not null and not v_message.from_me then
             return false;  -- the staff quote themselves
+        elsif exists (
+            select from public.relays as r
+            where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
+        ) then
+            return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
@@ -399,7 +404,7 @@ begin
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
-            'was_ai', not v_about.is_paused
+            'was_ai', not v_about.is_paused, 'wa_id', p_event -> 'wa_id'
         )),
         v_outcome, v_now, v_now
     );
@@ -831,7 +836,8 @@ as $$
     select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
 $$;
 
--- Deletes the relays about a contact, and by them, where they are of the staff. Returns how many.
+-- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
+-- and the word back, keep their places, without a word. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
@@ -840,6 +846,14 @@ as $$
 declare
     v_count bigint;
 begin
+    update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
+    where id = any(array(
+        select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select m.id from hybridflow.relays_about(p_session_ids) as r
+        cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
+        where m.session_id = r.staff_session_id
+    ));
     delete from public.relays where id = any(array(
         select r.id from hybridflow.relays_about(p_session_ids) as r
         union

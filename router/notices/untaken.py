@@ -7,10 +7,11 @@ in which the business is open.
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from router.configuration.zones import zone_of
 from router.logs.events import Action, log_event
-from router.running.loops import Loop
+from router.running.loops import Loop, safely
 from router.state.calls.handoffs import (
     LookAtHandoffs,
     PressHandoff,
@@ -73,7 +74,8 @@ class UntakenHandoffs:
         """Look at some, and do what is due. Returns how many."""
         untaken = await look_at_handoffs(self._database, LookAtHandoffs(limit=_AT_ONCE))
         for handoff in untaken.handoffs:
-            await self._press(handoff, untaken.now)
+            pressed = partial(self._press, handoff, untaken.now)
+            await safely(pressed, f"handoff {handoff.handoff_id} could not be looked after")
         return len(untaken.handoffs)
 
     async def _press(self, handoff: UntakenHandoff, now: datetime) -> None:

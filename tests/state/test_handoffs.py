@@ -130,6 +130,18 @@ async def test_of_two_sessions_that_become_one_the_older_handoff_waits(talk: Con
     assert [(row["state"], row["session_id"]) for row in rows] == [("waiting", 1), ("done", 1)]
 
 
+async def test_who_wrote_in_the_other_one_has_taken_it(talk: Conversation):
+    """The owner wrote to a LID of which no phone was known: nobody tells that nobody has come."""
+    await hand_off(talk)
+    await talk.travel(minutes=5)
+    written = await talk.owner_writes("oi, aqui é a Ana", jids=[MARIA_LID])
+    assert await states(talk) == ["waiting"]
+    await talk.maria_writes("oi Ana", jids=[MARIA_LID, MARIA])
+    (handoff,) = await handoffs(talk)
+    assert (handoff["state"], handoff["taken_by"]) == ("taken", "owner")
+    assert handoff["taken_message_id"] == written["message_id"]
+
+
 async def test_each_change_of_one_is_told(talk: Conversation):
     await talk.sql("delete from changes")
     await hand_off(talk)
@@ -255,6 +267,45 @@ async def test_given_back_what_was_not_said_yet_is_said_no_more(talk: Conversati
     await talk.database.call("resume_session", {**OPERATOR, "policy": POLICY})
     assert (await talk.begin(turn, "Ela responde aqui.", 1))["refused"] == "paused"
     assert await states(talk) == ["done"]
+
+
+@pytest.mark.parametrize("how", ["resumed", "nobody came"])
+@pytest.mark.parametrize("at", ["waiting for the line", "claimed again"])
+async def test_given_back_before_its_words_have_left_the_customer_is_answered_otherwise(
+    talk: Conversation, at: str, how: str
+):
+    """Nothing of the handoff is on the phone, and its words may not be said any more."""
+    turn = await handing_off(talk, WORDS[1:])
+    begun = await talk.begin(turn, "Já chamo a Ana.")
+    await talk.database.call("fail_send", {"tenant_id": 1, "message_id": begun["message_id"]})
+    assert (await talk.fail(turn, "away"))["state"] == "pending"
+    if how == "nobody came":
+        assert await next_step(talk) == "reminded"
+        assert await next_step(talk) == "told_customer"
+    if at == "claimed again":
+        await talk.travel(minutes=1)
+        await talk.claim_one(lease=3600)
+    if how == "nobody came":
+        assert await next_step(talk) == "returned"
+    else:
+        await talk.database.call("resume_session", {**OPERATOR, "policy": POLICY})
+    assert await talk.turn_states() == ["cancelled", "pending"]
+    anew = await talk.claim_one()
+    assert anew["reply"] is None
+    assert [m["body"] for m in anew["history"] if m["in_turn"]] == ["o bolo veio seco!"]
+    asked = {**held(anew), "parts": WORDS[1:], "handler": "fallback"}
+    await talk.database.call("save_reply", asked)
+    assert (await say(talk, anew, 0, WORDS[1:]))["ok"]  # it may hand off again
+
+
+async def test_given_back_the_line_that_nobody_came_is_no_turn_of_the_customers(talk: Conversation):
+    await hand_off(talk)
+    for _ in range(2):
+        await next_step(talk)
+    await talk.database.call("resume_session", {**OPERATOR, "policy": POLICY})
+    said, line, anew = await talk.turns()
+    assert (said["state"], line["state"], anew["state"]) == ("sent", "cancelled", "pending")
+    assert (await talk.claim_one())["turn_id"] == anew["id"]
 
 
 async def test_what_else_was_about_to_be_said_is_cancelled(talk: Conversation):

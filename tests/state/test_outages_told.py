@@ -1,5 +1,6 @@
 """What gets no answer is told: an outage as one, with its count and its end. The state's part."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +9,7 @@ import pytest
 
 from router.notices.outages import ONE_BY_ONE, WHY
 from router.state.calls.turns import Cause
+from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation, Json, held
 from tests.state.test_notices import STAFF, claim, claim_one, token
 
@@ -238,6 +240,69 @@ async def test_a_used_up_budget_is_told_and_ends_with_the_next_reply(talk: Conve
     assert [(o["cause"], o["unanswered"]) for o in outages(notice)] == [("budget", 2)]
 
 
+async def test_a_tenant_that_has_another_key_since_is_told_that_it_is_over(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    await write(talk, 1)
+    await fail_all(talk)
+    await told(talk)
+    await talk.set_rule("llm_api_key", "sealed")  # the owner has helped themselves
+    await works(talk)
+    await talk.travel(minutes=5)
+    (notice,) = await told(talk)
+    assert notice["kind"] == "answered_again"
+    await write(talk, 2)
+    (answer,) = await fail_all(talk)
+    assert answer["outage"] == "account_empty"  # another one, and told
+
+
+async def test_what_needs_no_model_ends_no_outage(talk: Conversation):
+    await write(talk, 1)
+    await fail_all(talk, kind="permanent", cause="misconfigured")
+    await write(talk, 2, "atendente")
+    await talk.travel(minutes=1)
+    (turn,) = await talk.claim()
+    ready = {"parts": [{"handoff": {"reason": "asked_for_person"}, "text": "Vou chamar alguém."}]}
+    await talk.database.call("save_reply", {**held(turn), **ready, "handler": "fallback"})
+    assert await talk.value("select count(*) from outages where ended_at is null") == 1
+
+
+async def two_outages_at_once(
+    ours: DirectDatabase, theirs: DirectDatabase, first: str, second: str
+) -> Conversation:
+    """Two turns meet an outage each; the second one's call comes before the first one's commits."""
+    talk = Conversation(ours)
+    await talk.open_shop()
+    await talk.set_rule("notify_number", STAFF)
+    for who in (1, 2):
+        await write(talk, who)
+    await talk.travel(minutes=1)
+    one, other = await talk.claim(limit=2)
+    ends: Json = {"kind": "permanent", "error": "…", "max_attempts": 5, "base_seconds": 2}
+    async with ours._pool.acquire() as connection, connection.transaction():
+        await connection.fetchval("select fail_turn($1)", {**held(one), **ends, "cause": first})
+        later = asyncio.create_task(
+            theirs.call("fail_turn", {**held(other), **ends, "cause": second})
+        )
+        waiting = "select count(*) from pg_locks where not granted"
+        async with asyncio.timeout(10):
+            while not later.done() and not await connection.fetchval(waiting):
+                await asyncio.sleep(0.01)
+    await later
+    return talk
+
+
+async def test_two_causes_at_the_same_moment_are_both_told(database_url: str):
+    ours = await DirectDatabase.connect(database_url, size=1)
+    theirs = await DirectDatabase.connect(database_url, size=1)
+    try:
+        talk = await two_outages_at_once(ours, theirs, "account_empty", "send_failed")
+        (notice,) = await told(talk)
+        assert {each["cause"] for each in outages(notice)} == {"account_empty", "send_failed"}
+    finally:
+        await ours.close()
+        await theirs.close()
+
+
 async def begin_fallback(
     talk: Conversation, turn: Json, cause: str = "account_empty", kind: str = "away"
 ) -> Json:
@@ -262,6 +327,22 @@ async def test_the_contact_is_sent_the_fallback_message_once_an_outage(talk: Con
     await talk.maria_writes("E domingo?")
     # The earlier turn is still being sent, and the contact's next one is another outage's.
     assert await talk.value("select count(*) from outages where ended_at is null") == 0
+
+
+async def test_an_outage_that_says_nothing_keeps_no_later_one_from_being_said(talk: Conversation):
+    """One that concerns a conversation has no end: it is as if it lasted for ever."""
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await talk.fail(turn, "permanent", cause="send_failed")
+    await talk.travel(minutes=1)
+    await talk.maria_writes("Abrem amanhã?")
+    turn = await talk.claim_one()
+    assert (await begin_fallback(talk, turn))["ok"]
+    await talk.fail(turn, **EMPTY)
+    await works(talk)
+    await talk.travel(hours=48)
+    await talk.maria_writes("E domingo?")
+    assert (await begin_fallback(talk, await talk.claim_one()))["ok"]
 
 
 async def test_its_echo_is_ours_before_and_after_the_answer_to_it(talk: Conversation):

@@ -263,6 +263,24 @@ async def test_an_erased_contacts_relays_go_with_it(talk: Conversation):
 # The staff, by quoting a notice
 
 
+async def test_of_an_erased_contact_the_staffs_conversation_keeps_no_word(talk: Conversation):
+    """Neither what was written to them there, with the notice that it quoted, nor the word back."""
+    await told(talk)
+    await staff_write(talk, SAID)
+    relay = await claim_one(talk)
+    await left(talk, await begin(talk, relay))
+    await settle(talk, relay, outcome="sent")
+    await left(talk, await say_word(talk, relay, "Sent to Maria (5511955550001)."), "3EB0WORD")
+    await talk.ingest(talk.message("bom dia", jids=(STAFF,)))  # about nobody
+    contact = {"tenant_id": 1, "jids": ["5511955550001@s.whatsapp.net"]}
+    hashes = {"5511955550001@s.whatsapp.net": ["00" * 32]}
+    await talk.database.call("erase_contact", {**contact, "hashes": hashes})
+    kept = await talk.sql("select body, quoted from messages order by id")
+    assert [(row["body"], row["quoted"]) for row in kept if row["body"] or row["quoted"]] == [
+        ("bom dia", None)
+    ]
+
+
 async def told(talk: Conversation, number: str = STAFF, wa_id: str = "3EB0NOTICE") -> None:
     """Maria wants a human, and the staff have the notice on their phone."""
     await talk.set_rule("notify_number", number.removesuffix("@s.whatsapp.net"))
@@ -433,6 +451,29 @@ async def test_what_is_no_notice_is_told_of_as_such(talk: Conversation):
     await told(talk)
     await staff_write(talk, "Já te ligo", quoted="3EB0SOMETHING")
     assert (await claim_one(talk))["outcome"] == "no_notice"
+
+
+async def test_a_bot_that_quotes_each_word_back_is_told_once_more_and_then_no_more(
+    talk: Conversation,
+):
+    await told(talk)
+    quoted, outcomes = "3EB0NOTICE", []
+    for answer in range(5):
+        await staff_write(talk, "Obrigado pelo contato!", quoted=quoted, wa_id=f"ACBOT{answer}")
+        relays = await claim(talk)
+        if not relays:
+            break
+        (relay,) = relays
+        if relay["outcome"] is None:
+            await left(talk, await begin(talk, relay), "3EB0PASSED")
+            await settle(talk, relay, outcome="sent")
+            outcomes.append("sent")
+        else:
+            outcomes.append(relay["outcome"])
+        quoted = f"3EB0WORD{answer}"
+        await left(talk, await say_word(talk, relay), quoted)
+        await settle(talk, relay, over=True)
+    assert outcomes == ["sent", "no_notice"]
 
 
 async def test_who_quotes_themselves_says_nothing_to_anybody(talk: Conversation):
