@@ -103,7 +103,6 @@ async def test_a_gap_repair_whose_evolution_does_not_answer(stage: Stage, router
 
 
 async def test_courtesy_whose_evolution_does_not_answer(stage: Stage, router: RouterProcess):
-    stage.llm.hold()
     gate = stage.shop.hold("markMessageAsRead")
     await stage.maria.writes("tem bolo?")
     await gate.reached()

@@ -351,8 +351,9 @@ select 1; select 2;
 
 async def test_what_make_run_says_to_do_next_can_be_done(staged: Staged):
     async with staged(Command("none", "shell", "curl, scripts.tenant add")) as stage:
-        settings = load_settings({"DATABASE_URL": "postgresql://x@localhost/x"}, env_file=None)
-        said = banner(settings, Kept({}, ()), with_n8n=False, with_demo=True)
+        given = {"DATABASE_URL": "postgresql://x@localhost/x", "ANTHROPIC_API_KEY": "sk-x"}
+        settings = load_settings(given, env_file=None)
+        said = banner(settings, Kept({}, ()), with_n8n=False)
         steps = re.findall(r": +((?:\.venv/bin/python|curl) .*)", said)
         assert len(steps) == 1
         stage.evolution.instance("my-instance")
