@@ -14,7 +14,8 @@ _FENCE = "```"
 _QUOTES = "\"'\u2018\u2019\u201c\u201d«»"
 _ITEM = re.compile(rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|[0-9]{{1,3}}[.)º°-]|[a-zA-Z][.)]\s)")
 _ANNOUNCES = re.compile(rf"[:\uff1a;,\u2013\u2014-][*_~{_QUOTES}]*\Z")
-_LINK = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+", re.IGNORECASE)
+# An address begins a word and has one @: what is nothing but @ is looked through once.
+_LINK = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)[^\s@]+@[^\s@.]+\.\S+", re.IGNORECASE)
 _PRICE = re.compile(
     r"(?:R\$|US\$|[$€£]|\b(?:BRL|USD|EUR|GBP)\b)\s?[0-9]"
     r"|[0-9]\s?(?:€|£|\breais\b|\beuros?\b|\bd[oó]lares\b|\bdollars\b)",

@@ -1,6 +1,7 @@
 """A reply in a few messages: what is divided, and what never is."""
 
 import re
+from time import process_time
 
 import pytest
 from hypothesis import assume, given
@@ -105,3 +106,10 @@ def test_no_code_list_or_link_is_divided(text: str, most: int):
 def test_very_many_paragraphs_are_no_work():
     text = "\n\n".join(["Ab"] * 1300)[:4096]
     assert len(bubbles_of(text, 3)) == 3
+
+
+@pytest.mark.parametrize("sign", ["@", "a@", "@.", "www.", "$", "a"])
+def test_whatever_it_is_made_of_it_is_divided_at_once(sign: str):
+    began = process_time()
+    bubbles_of(f"{LONG}\n\n{sign * 3000}\n\n{LAST}", 3)
+    assert process_time() - began < 2
