@@ -328,6 +328,7 @@ begin
                 ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -8922,6 +8923,29 @@ begin
 end
 $$;
 
+-- What an attempt at a job that is held has cost is spent.
+create or replace function hybridflow.spend_on_media(
+    p_job public.media_jobs, p_message public.messages, p_tokens bigint
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+begin
+    if coalesce(p_tokens, 0) <= 0 then
+        return;
+    end if;
+    v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
+    update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
+    update public.media_jobs set tokens = tokens + p_tokens where id = p_job.id;
+end
+$$;
+
 -- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
 -- null: none waited for it alone.
 create or replace function hybridflow.close_media_job(
@@ -8933,19 +8957,12 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_day date := (v_now at time zone 'UTC')::date;
-    v_all public.spending;
-    v_own public.spending;
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
+        lease_until = null, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
-    if p_tokens > 0 then
-        v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
-        v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
-        update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
-    end if;
+    perform hybridflow.spend_on_media(p_job, p_message, p_tokens);
     perform hybridflow.tell_change(
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
@@ -8972,9 +8989,10 @@ begin
 end
 $$;
 
--- begin_media_job({job_id, token, policy})
--- Before an attempt asks what costs money. Returns {ok} or {refused: reason}: 'stale', 'superseded', or
--- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+-- begin_media_job({job_id, token, policy, tokens?})
+-- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
+-- {ok} or {refused: reason}: 'stale', 'superseded', or 'budget' (the tenant's or the contact's is used up:
+-- the job has failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9001,7 +9019,8 @@ begin
     v_used_up := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 0, 1);
     if v_used_up is not null then
         perform hybridflow.close_media_job(
-            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up, 0
+            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up,
+            coalesce((p ->> 'tokens')::bigint, 0)
         );
         return '{"refused": "budget"}';
     end if;
@@ -9040,10 +9059,12 @@ begin
 end
 $$;
 
--- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?})
+-- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
+-- tokens?})
 -- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
--- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing was
--- tried, it is due at once and no attempt counts. Returns {state, due_in?} or {refused: reason}; due_in as
+-- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
+-- known of it, it is due at once (in wait_seconds) and no attempt counts. tokens: what the attempt has cost
+-- all the same. Returns {state, due_in?} or {refused: reason}; due_in as
 -- of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
@@ -9065,14 +9086,15 @@ begin
         and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
     then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', 0
+            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
         )));
     end if;
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
         next_at = case
-            when v_back then v_now
+            when v_back then v_now + hybridflow.seconds(coalesce((p ->> 'wait_seconds')::numeric, 0))
             else v_now + hybridflow.seconds(
                 hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
             )
@@ -18303,7 +18325,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a6038c4e02cb958cd6753f44bfa02b2a106db8c377f0203eb7fcd89a014a36ef')
+    ('20261126145950', 'v0_3_0', '5dfb41df5e4b2f3233708c4acdcf08389b6bfc9afc353cdc8b96c7af78a60cc2')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

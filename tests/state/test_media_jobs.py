@@ -162,6 +162,34 @@ async def test_what_is_given_back_costs_no_attempt(talk: Conversation):
     assert again["attempt"] == 1
 
 
+async def test_what_had_no_room_waits_a_moment_and_no_attempt_counts(talk: Conversation):
+    await says(talk)
+    for _ in range(5):
+        (job,) = await claim(talk)
+        assert job["attempt"] == 1
+        await fail(talk, job, given_back=True, wait_seconds=3)
+        assert await claim(talk) == []
+        await talk.travel(seconds=3)
+
+
+async def test_what_an_attempt_cost_that_brought_nothing_is_spent_as_well(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await fail(talk, job, tokens=70)
+    await talk.travel(seconds=60)
+    (job,) = await claim(talk)
+    await fail(talk, job, tokens=5, given_back=True)
+    (job,) = await claim(talk)
+    await finish(talk, job, tokens=20)
+    assert [row["tokens"] for row in await talk.sql("select tokens from spending")] == [95, 95]
+    assert await talk.value("select tokens from media_jobs") == 95
+    await says(talk)
+    (job,) = await claim(talk)
+    asked = {**held(job), "policy": {"daily_tokens": 90}, "tokens": 5}
+    assert await talk.database.call("begin_media_job", asked) == {"refused": "budget"}
+    assert [row["tokens"] for row in await talk.sql("select tokens from spending")] == [100, 100]
+
+
 async def test_it_goes_with_its_message(talk: Conversation):
     await says(talk, "AC01")
     (job,) = await claim(talk)
