@@ -311,3 +311,22 @@ async def test_pictures_are_shown_to_their_turn_alone(talk: Conversation):
     assert ([p["jpeg"] for p in read["pictures"]], read["left_out"]) == (["p1", "p2"], 1)
     wrong = {**about, "token": "00000000-0000-0000-0000-000000000000", "most": 2}
     assert await talk.database.call("read_pictures", wrong) == {"refused": "stale"}
+
+
+async def test_what_is_kept_for_a_day_goes_though_no_router_understands_media_now(
+    talk: Conversation,
+):
+    await says(talk)
+    (job,) = await claim(talk)
+    await finish(talk, job, pictures=["/9j/"])
+    await says(talk, "AC02")
+    (sent,) = await talk.sql("select id, tenant_id from messages where wa_id = 'AC02'")
+    asked = {"tenant_id": sent["tenant_id"], "message_id": sent["id"], "content": "AAAA"}
+    assert (await talk.database.call("give_media", asked))["taken"]
+    await talk.database.call("prune", {})
+    kept = "select count(pictures) + count(content) from media_jobs"
+    assert await talk.value(kept) == 2
+    await talk.travel(days=1, minutes=1)
+    await talk.database.call("prune", {})
+    assert await talk.value(kept) == 0
+    assert await talk.value("select state from media_jobs order by id desc limit 1") == "failed"
