@@ -104,7 +104,7 @@ def _limit() -> None:
 
 
 def _die_first() -> None:
-    """Where memory runs out all the same, as in a small container, let it end us, not the router."""
+    """Where memory runs out all the same, in a small container, let it end us, not the router."""
     with suppress(OSError):  # there is no such file but on Linux
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -39,6 +39,8 @@ def test_a_short_reply_is_one_message():
     [
         "Temos os seguintes bolos:\n\n- cenoura\n- fubá",
         "- cenoura com cobertura\n\n- fubá cremoso\n\n- chocolate",
+        "1\ufe0f\u20e3 Cenoura com nozes\n\n2\ufe0f\u20e3 Fubá\n\n3\u20e3 Chocolate com cobertura",
+        "O valor do bolo inteiro é de\n\n45 reais",
         "1. Escolha o bolo\n\n2. Mande o endereço\n\n3. Pague na entrega",
         "🍰 Bolo de cenoura\n\n🍪 Biscoito de polvilho",
         "*Entrega:* amanhã\n\n*Pagamento:* Pix",
