@@ -1955,7 +1955,15 @@ begin
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
         update public.turns as t
-        set retried_at = greatest(t.retried_at, f.retried_at)
+        set retried_at = greatest(t.retried_at, f.retried_at),
+            -- It waits for the media of both.
+            run_after = case
+                when f.due_when_heard is not null then greatest(t.run_after, f.run_after) else t.run_after
+            end,
+            due_when_heard = case
+                when f.due_when_heard is null then t.due_when_heard
+                else greatest(coalesce(t.due_when_heard, t.run_after), f.due_when_heard)
+            end
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
         perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
@@ -3716,7 +3724,7 @@ as $$
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
         'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
         'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
@@ -18354,7 +18362,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '7750538f5a3addcd92425b810a188f222952192055e523a7eae8b491bf5b98c0')
+    ('20261126145950', 'v0_3_0', '258d717ffaf33adacf04e3715fd75bc883b03deaeb33f11b154ac2b4f40df2dc')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.state.conversation import JOAO, POLICY, Conversation, Json
+from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation, Json
 
 HEARING = {**POLICY, "senses": ["ptt"], "media_wait_seconds": 20}
 
@@ -205,6 +205,17 @@ async def test_of_a_deleted_message_nothing_is_kept(talk: Conversation):
     assert await talk.value("select transcript from messages") is None
 
 
+async def test_of_a_deleted_message_nobody_says_that_it_was_not_heard(talk: Conversation):
+    await says(talk, "AC01")
+    await talk.maria_writes("deixa, escrevo")
+    (job,) = await claim(talk)
+    await talk.sql("update messages set deleted_at = now() where wa_id = 'AC01'")
+    await fail(talk, job, final=True)
+    await talk.travel(seconds=3)
+    (turn,) = await talk.claim()
+    assert not any(m["unheard"] for m in turn["history"])
+
+
 async def test_what_it_cost_is_spent_and_a_used_up_budget_refuses_it(talk: Conversation):
     await says(talk)
     (job,) = await claim(talk)
@@ -254,6 +265,26 @@ async def test_a_merged_turn_waits_for_what_the_other_waited_for(talk: Conversat
     await finish(talk, job)
     (again,) = await talk.claim()
     assert [m["transcript"] for m in again["history"]] == [None, "bolo"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_of_two_conversations_that_are_one_the_turn_waits_for_the_media_of_either(
+    talk: Conversation, is_first: bool
+):
+    voice, text = (MARIA_LID, MARIA) if is_first else (MARIA, MARIA_LID)
+    if is_first:
+        await says(talk, jids=(voice,))
+    await talk.ingest(talk.message("oi", jids=(text,)), policy=HEARING)
+    if not is_first:
+        await says(talk, jids=(voice,))
+    await talk.ingest(talk.message("tudo bem?", jids=(MARIA, MARIA_LID)), policy=HEARING)
+    assert await talk.value("select count(*) from sessions") == 1
+    await talk.travel(seconds=10)
+    assert await talk.claim() == []
+    (job,) = await claim(talk)
+    await finish(talk, job)
+    (turn,) = await talk.claim()
+    assert "bolo" in [m["transcript"] for m in turn["history"]]
 
 
 async def test_who_lives_keeps_it(talk: Conversation):

@@ -1923,7 +1923,15 @@ begin
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
         update public.turns as t
-        set retried_at = greatest(t.retried_at, f.retried_at)
+        set retried_at = greatest(t.retried_at, f.retried_at),
+            -- It waits for the media of both.
+            run_after = case
+                when f.due_when_heard is not null then greatest(t.run_after, f.run_after) else t.run_after
+            end,
+            due_when_heard = case
+                when f.due_when_heard is null then t.due_when_heard
+                else greatest(coalesce(t.due_when_heard, t.run_after), f.due_when_heard)
+            end
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
         perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
@@ -3684,7 +3692,7 @@ as $$
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
         'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
         'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
