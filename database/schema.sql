@@ -328,6 +328,7 @@ begin
                 ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -477,6 +478,7 @@ begin
                 ('prune_handoffs', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
                 ('prune_spending', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('prune_erased', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
+                ('prune_media', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'void'),
                 ('amount_of', 'ii', array['p_table', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'jsonb'),
                 ('note_guard', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('guard_json', 'ii', array['p_tenant', 'p_now']::text[], array['public.tenants', 'timestamptz']::text[], 0, false, 'jsonb'),
@@ -1955,7 +1957,15 @@ begin
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
         update public.turns as t
-        set retried_at = greatest(t.retried_at, f.retried_at)
+        set retried_at = greatest(t.retried_at, f.retried_at),
+            -- It waits for the media of both.
+            run_after = case
+                when f.due_when_heard is not null then greatest(t.run_after, f.run_after) else t.run_after
+            end,
+            due_when_heard = case
+                when f.due_when_heard is null then t.due_when_heard
+                else greatest(coalesce(t.due_when_heard, t.run_after), f.due_when_heard)
+            end
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
         perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
@@ -3744,7 +3754,7 @@ as $$
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
         'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
         'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
@@ -8954,6 +8964,29 @@ begin
 end
 $$;
 
+-- What an attempt at a job that is held has cost is spent.
+create or replace function hybridflow.spend_on_media(
+    p_job public.media_jobs, p_message public.messages, p_tokens bigint
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+begin
+    if coalesce(p_tokens, 0) <= 0 then
+        return;
+    end if;
+    v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
+    update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
+    update public.media_jobs set tokens = tokens + p_tokens where id = p_job.id;
+end
+$$;
+
 -- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
 -- null: none waited for it alone.
 create or replace function hybridflow.close_media_job(
@@ -8965,19 +8998,12 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_day date := (v_now at time zone 'UTC')::date;
-    v_all public.spending;
-    v_own public.spending;
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
+        lease_until = null, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
-    if p_tokens > 0 then
-        v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
-        v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
-        update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
-    end if;
+    perform hybridflow.spend_on_media(p_job, p_message, p_tokens);
     perform hybridflow.tell_change(
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
@@ -9004,9 +9030,10 @@ begin
 end
 $$;
 
--- begin_media_job({job_id, token, policy})
--- Before an attempt asks what costs money. Returns {ok} or {refused: reason}: 'stale', 'superseded', or
--- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+-- begin_media_job({job_id, token, policy, tokens?})
+-- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
+-- {ok} or {refused: reason}: 'stale', 'superseded', or 'budget' (the tenant's or the contact's is used up:
+-- the job has failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9033,7 +9060,8 @@ begin
     v_used_up := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 0, 1);
     if v_used_up is not null then
         perform hybridflow.close_media_job(
-            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up, 0
+            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up,
+            coalesce((p ->> 'tokens')::bigint, 0)
         );
         return '{"refused": "budget"}';
     end if;
@@ -9072,10 +9100,12 @@ begin
 end
 $$;
 
--- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?})
+-- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
+-- tokens?})
 -- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
--- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing was
--- tried, it is due at once and no attempt counts. Returns {state, due_in?} or {refused: reason}; due_in as
+-- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
+-- known of it, it is due at once (in wait_seconds) and no attempt counts. tokens: what the attempt has cost
+-- all the same. Returns {state, due_in?} or {refused: reason}; due_in as
 -- of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
@@ -9097,14 +9127,15 @@ begin
         and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
     then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', 0
+            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
         )));
     end if;
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
         next_at = case
-            when v_back then v_now
+            when v_back then v_now + hybridflow.seconds(coalesce((p ->> 'wait_seconds')::numeric, 0))
             else v_now + hybridflow.seconds(
                 hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
             )
@@ -16181,14 +16212,41 @@ begin
 end
 $$;
 
+-- Forgets what is kept of media for a while alone, also where no router understands media any more: pictures
+-- after their day, and with a job that nobody has claimed for a day what came inside of its webhook.
+create or replace function hybridflow.prune_media(p_batch integer)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit p_batch for update skip locked
+    ));
+    update public.media_jobs
+    set state = 'failed', content = null, lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'nobody has worked on it for a day')
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.waiting and j.attempt >= 0 and j.next_at <= v_now - interval '1 day'
+        order by j.next_at limit p_batch for update skip locked
+    ));
+end
+$$;
+
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
 -- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
 -- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
 -- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
--- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
--- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
--- `more`, call it again. PT422: a number is out of range.
+-- notice that is yet to be told; changes after their ten minutes; what is kept of media for a day. Returns
+-- {events, messages_deleted, messages_archived, turns, notices, handoffs, relays, spending,
+-- erased_messages, changes, more}; with `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -16219,6 +16277,7 @@ begin
     );
     delete from public.processed_events where id = any(v_ids);
     v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
+    perform hybridflow.prune_media(v_batch);
     v_counts := jsonb_build_object(
         'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
@@ -18394,7 +18453,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '0e37e25abd9dd814c97fb4a790a50fcb9538972ed1f7c2faf0ee2fe1da3e97c5')
+    ('20261126145950', 'v0_3_0', 'd5d0a87356b83b220fa151b380a5df7cf0d17598e8b39eb262d1aa9e41268998')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -183,7 +183,15 @@ begin
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
         update public.turns as t
-        set retried_at = greatest(t.retried_at, f.retried_at)
+        set retried_at = greatest(t.retried_at, f.retried_at),
+            -- It waits for the media of both.
+            run_after = case
+                when f.due_when_heard is not null then greatest(t.run_after, f.run_after) else t.run_after
+            end,
+            due_when_heard = case
+                when f.due_when_heard is null then t.due_when_heard
+                else greatest(coalesce(t.due_when_heard, t.run_after), f.due_when_heard)
+            end
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
         perform hybridflow.close_turn(t.id, 'cancelled', 'merged')

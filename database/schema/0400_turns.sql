@@ -348,7 +348,7 @@ as $$
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
         'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
         'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (

@@ -344,6 +344,29 @@ begin
 end
 $$;
 
+-- What an attempt at a job that is held has cost is spent.
+create or replace function hybridflow.spend_on_media(
+    p_job public.media_jobs, p_message public.messages, p_tokens bigint
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+begin
+    if coalesce(p_tokens, 0) <= 0 then
+        return;
+    end if;
+    v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
+    update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
+    update public.media_jobs set tokens = tokens + p_tokens where id = p_job.id;
+end
+$$;
+
 -- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
 -- null: none waited for it alone.
 create or replace function hybridflow.close_media_job(
@@ -355,19 +378,12 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_day date := (v_now at time zone 'UTC')::date;
-    v_all public.spending;
-    v_own public.spending;
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, tokens = p_tokens, content = null, finished_at = v_now, updated_at = v_now
+        lease_until = null, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
-    if p_tokens > 0 then
-        v_all := hybridflow.spending_of(p_job.tenant_id, null, v_day);
-        v_own := hybridflow.spending_of(p_job.tenant_id, p_message.session_id, v_day);
-        update public.spending set tokens = tokens + p_tokens where id in (v_all.id, v_own.id);
-    end if;
+    perform hybridflow.spend_on_media(p_job, p_message, p_tokens);
     perform hybridflow.tell_change(
         'message', p_message.tenant_id, p_message.session_id, p_message.turn_id
     );
@@ -394,9 +410,10 @@ begin
 end
 $$;
 
--- begin_media_job({job_id, token, policy})
--- Before an attempt asks what costs money. Returns {ok} or {refused: reason}: 'stale', 'superseded', or
--- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+-- begin_media_job({job_id, token, policy, tokens?})
+-- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
+-- {ok} or {refused: reason}: 'stale', 'superseded', or 'budget' (the tenant's or the contact's is used up:
+-- the job has failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -423,7 +440,8 @@ begin
     v_used_up := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 0, 1);
     if v_used_up is not null then
         perform hybridflow.close_media_job(
-            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up, 0
+            v_held.job, v_held.message, 'the budget is used up: ' || v_used_up,
+            coalesce((p ->> 'tokens')::bigint, 0)
         );
         return '{"refused": "budget"}';
     end if;
@@ -462,10 +480,12 @@ begin
 end
 $$;
 
--- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?})
+-- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
+-- tokens?})
 -- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
--- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing was
--- tried, it is due at once and no attempt counts. Returns {state, due_in?} or {refused: reason}; due_in as
+-- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
+-- known of it, it is due at once (in wait_seconds) and no attempt counts. tokens: what the attempt has cost
+-- all the same. Returns {state, due_in?} or {refused: reason}; due_in as
 -- of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
@@ -487,14 +507,15 @@ begin
         and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
     then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', 0
+            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
         )));
     end if;
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
         next_at = case
-            when v_back then v_now
+            when v_back then v_now + hybridflow.seconds(coalesce((p ->> 'wait_seconds')::numeric, 0))
             else v_now + hybridflow.seconds(
                 hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
             )

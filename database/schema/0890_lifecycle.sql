@@ -301,14 +301,41 @@ begin
 end
 $$;
 
+-- Forgets what is kept of media for a while alone, also where no router understands media any more: pictures
+-- after their day, and with a job that nobody has claimed for a day what came inside of its webhook.
+create or replace function hybridflow.prune_media(p_batch integer)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.media_jobs set pictures = null, pictures_until = null
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.pictures_until <= v_now
+        order by j.pictures_until limit p_batch for update skip locked
+    ));
+    update public.media_jobs
+    set state = 'failed', content = null, lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'nobody has worked on it for a day')
+    where id = any(array(
+        select j.id from public.media_jobs as j
+        where j.waiting and j.attempt >= 0 and j.next_at <= v_now - interval '1 day'
+        order by j.next_at limit p_batch for update skip locked
+    ));
+end
+$$;
+
 -- prune({batch?, events_days?, retention_days?})
 -- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
 -- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
 -- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
 -- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
--- notice that is yet to be told; and changes after their ten minutes. Returns {events, messages_deleted,
--- messages_archived, turns, notices, handoffs, relays, spending, erased_messages, changes, more}; with
--- `more`, call it again. PT422: a number is out of range.
+-- notice that is yet to be told; changes after their ten minutes; what is kept of media for a day. Returns
+-- {events, messages_deleted, messages_archived, turns, notices, handoffs, relays, spending,
+-- erased_messages, changes, more}; with `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -339,6 +366,7 @@ begin
     );
     delete from public.processed_events where id = any(v_ids);
     v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
+    perform hybridflow.prune_media(v_batch);
     v_counts := jsonb_build_object(
         'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),

@@ -20,6 +20,7 @@ _GIVEN_BY_OTHERS = frozenset(
         "ANTHROPIC_API_KEY",
         "OPENAI_API_KEY",
         "STT_API_KEY",
+        "TTS_API_KEY",
         "MODERATION_API_KEY",
         "N8N_PUBLIC_API_KEY",
     }

@@ -15,7 +15,7 @@ from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionErro
 from router.http.bodies import Bodies, TooMuch
 from router.logs.events import Action, bind_correlation, log_event
 from router.senses.decoding import Decoder, Opened
-from router.senses.hearing import Listener, NotUnderstood, Sound
+from router.senses.hearing import Listener, NoRoom, NotUnderstood, Sound
 from router.senses.seeing import Describer, words_of
 from router.senses.transcriptions import TOKENS_A_SECOND
 from router.state.calls.media_jobs import (
@@ -38,11 +38,13 @@ from router.state.database import Database
 from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.tenants.policy import HEARD
+from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
 _TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, its bytes, as sent
 _BEATS = 3  # in each lease
 _SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
+_NO_ROOM_FOR = 3.0  # seconds until what had no room here is tried again
 
 
 class Understood(TypedDict, total=False):
@@ -51,7 +53,6 @@ class Understood(TypedDict, total=False):
     transcript: str | None
     description: str | None
     pictures: tuple[str, ...]
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class MediaAttempt:
         self._job = job
         self._senses = senses
         self._stopped = False
+        self._spent = 0
+        """Tokens that this attempt has cost; they are booked however it ends."""
 
     @property
     def tenant_id(self) -> int:
@@ -127,12 +130,15 @@ class MediaAttempt:
             return
         try:
             understood = await self._understand()
+        except NoRoom as error:
+            await self._give_back(str(error), _NO_ROOM_FOR)
+            return
         except NotUnderstood as error:
             await self._fail(error)
             return
         if understood is None:
             return
-        asked = FinishMediaJob(**self._job.held, **understood)
+        asked = FinishMediaJob(**self._job.held, **_storable(understood), tokens=self._spent)
         self._told(await finish_media_job(self._senses.database, asked))
 
     async def _understand(self) -> Understood | None:
@@ -153,7 +159,7 @@ class MediaAttempt:
                 way = self._hear if job.kind in HEARD else self._see
                 return await (self._watch if job.kind == "video" else way)(content)
         except TooMuch as error:
-            raise NotUnderstood(str(error), final=False) from error
+            raise NoRoom(str(error)) from error
 
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
@@ -168,9 +174,9 @@ class MediaAttempt:
             return None
         sound = Sound(opened.sound)
         heard = await self._senses.listener.hear(sound, self._job.language)
-        tokens = heard.tokens or round(TOKENS_A_SECOND * opened.seconds)
+        self._spent += heard.tokens or round(TOKENS_A_SECOND * opened.seconds)
         words = f"{heard.words} […]" if opened.is_cut and heard.words else heard.words
-        return {"transcript": words, "tokens": tokens}
+        return {"transcript": words}
 
     async def _watch(self, content: bytes) -> Understood | None:
         opened = await self._senses.decoder.open(content, "video")
@@ -185,7 +191,7 @@ class MediaAttempt:
         seen = await self._shown(opened)
         if seen is None:
             return None
-        return {**heard, **seen, "tokens": heard.get("tokens", 0) + seen.get("tokens", 0)}
+        return {**heard, **seen}
 
     async def _see(self, content: bytes) -> Understood | None:
         return await self._shown(await self._senses.decoder.open(content))
@@ -198,10 +204,13 @@ class MediaAttempt:
         if not await self._may_spend():
             return None
         shown, tokens = await describer.describe(opened.pictures)
-        return {"description": shown if words is None else f"{words}: {shown}", "tokens": tokens}
+        self._spent += tokens
+        return {"description": shown if words is None else f"{words}: {shown}"}
 
     async def _may_spend(self) -> bool:
-        asked = BeginMediaJob(**self._job.held, policy=self._senses.budgets)
+        asked = BeginMediaJob(
+            **self._job.held, policy=self._senses.budgets, tokens=self._spent or None
+        )
         begun = await begin_media_job(self._senses.database, asked)
         if isinstance(begun, Refusal):
             self._log_failure(f"not put into words: {begun.refused}")
@@ -238,23 +247,28 @@ class MediaAttempt:
     async def _fail(self, error: NotUnderstood) -> None:
         asked = FailMediaJob(
             **self._job.held,
-            error=str(error),
+            error=clean(str(error)),
             final=error.final,
             max_attempts=self._senses.max_attempts,
             base_seconds=self._senses.retry_base,
+            tokens=(self._spent + error.tokens) or None,
         )
         answer = await fail_media_job(self._senses.database, asked)
         self._told(answer)
         self._log_failure(f"not put into words: {error}")
 
-    async def _give_back(self) -> None:
+    async def _give_back(
+        self, why: str = "the router was stopped before it was understood", wait: float = 0
+    ) -> None:
         asked = FailMediaJob(
             **self._job.held,
-            error="the router was stopped before it was understood",
+            error=why,
             final=False,
             max_attempts=self._senses.max_attempts,
             base_seconds=0,
             given_back=True,
+            wait_seconds=wait or None,
+            tokens=self._spent or None,
         )
         try:
             await fail_media_job(self._senses.database, asked)
@@ -275,3 +289,13 @@ class MediaAttempt:
             session_id=self._job.session_id,
             job_id=self._job.job_id,
         )
+
+
+def _storable(understood: Understood) -> Understood:
+    """Return it with words that can be stored: in a document there may be any sign."""
+    words, shown = understood.get("transcript"), understood.get("description")
+    return {
+        **understood,
+        "transcript": None if words is None else clean(words),
+        "description": None if shown is None else clean(shown),
+    }

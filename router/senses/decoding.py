@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from router.senses.hearing import NotUnderstood
+from router.senses.hearing import NoRoom, NotUnderstood
 
 _PROGRAM = Path(__file__).with_name("decoder.py")
 _AT_ONCE = 2  # processors are few, and files are many
@@ -49,12 +49,12 @@ class Decoder:
         self._seconds = seconds
 
     async def open(self, content: bytes, way: As = "file") -> Opened:
-        """Return what is in the file, opened as that. Raises NotUnderstood."""
+        """Return what is in the file, opened as that. Raises NotUnderstood and NoRoom."""
         try:
             async with asyncio.timeout(_WAIT):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise NotUnderstood("too many files are being opened", final=False) from error
+            raise NoRoom("too many files are being opened") from error
         try:
             answer = await self._ask(content, way)
         finally:
@@ -62,16 +62,19 @@ class Decoder:
         return _read(answer)
 
     async def _ask(self, content: bytes, way: As) -> bytes:
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            str(_PROGRAM),
-            way,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={},  # no key of ours is where a stranger's file is opened
-        )
+        try:
+            program = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                str(_PROGRAM),
+                way,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},  # no key of ours is where a stranger's file is opened
+            )
+        except OSError as error:  # there is no memory for one more process, or no file
+            raise NotUnderstood("the program could not be started", final=False) from error
         try:
             async with asyncio.timeout(self._seconds):
                 giving = asyncio.create_task(_give(program, content))

@@ -24,12 +24,17 @@ class Heard:
 class NotUnderstood(Exception):
     """There are no words; the text says why. `final`: nor will there be, however often it is tried.
 
-    The text has no word of the contact, and no key.
+    The text has no word of the contact, and no key. `tokens` is what it cost all the same.
     """
 
-    def __init__(self, message: str, *, final: bool) -> None:
+    def __init__(self, message: str, *, final: bool, tokens: int = 0) -> None:
         super().__init__(message)
         self.final = final
+        self.tokens = tokens
+
+
+class NoRoom(Exception):
+    """This process has too much to do to open it now; nothing is known of the file itself."""
 
 
 class Listener(Protocol):

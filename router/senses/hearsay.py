@@ -30,7 +30,7 @@ _AROUND = " \t.,!?…♪♫-\"'"
 def without_hearsay(words: str) -> str:
     """Return what was said, or an empty text where it is what a model says of silence."""
     said = " ".join(words.split())
-    sentences = (each.strip(_AROUND) for each in re.split(r"[.!?]+\s", said))
+    sentences = (each.strip(_AROUND) for each in re.split(r"(?<=[.!?])\s", said))
     if all(_is_made_up(each) for each in sentences):
         return ""
     return said

@@ -28,9 +28,11 @@ class Describer:
             reply = await self._provider.complete(prompt, model=None, max_tokens=_MOST_TOKENS)
         except LlmError as error:
             raise NotUnderstood(f"nobody described it: {error}", final=False) from error
+        tokens = reply.tokens_in + reply.tokens_out
         if not reply.text.strip():
-            raise NotUnderstood("nobody described it: no word was said", final=False)
-        return reply.text.strip()[:_LONGEST], reply.tokens_in + reply.tokens_out
+            why = "nobody described it: no word was said"
+            raise NotUnderstood(why, final=False, tokens=tokens)
+        return reply.text.strip()[:_LONGEST], tokens
 
 
 def words_of(opened: Opened) -> str | None:

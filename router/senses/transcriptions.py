@@ -66,7 +66,7 @@ class Transcriptions:
         words = getattr(answer, "text", None)
         if not isinstance(words, str):
             raise NotUnderstood(f"{_IT}: its answer has no text", final=False)
-        return Heard(without_hearsay(words)[:_LONGEST], _tokens(getattr(answer, "usage", None)))
+        return Heard(without_hearsay(words[:_LONGEST]), _tokens(getattr(answer, "usage", None)))
 
     async def close(self) -> None:
         """See Listener."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 MOST_CHARACTERS = 1000  # of one voice message, which is a minute; more is read than listened to
+_MOST_WRITTEN = 4 * MOST_CHARACTERS  # with its marks; what is longer is not even looked through
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _LINK = re.compile(r"(?:https?://|www\.)[^\s<>()]*[^\s<>().,;:!?\"'*_~]", re.IGNORECASE)
 _TO_COPY = re.compile(
@@ -32,6 +33,8 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 def read_aloud(text: str) -> str | None:
     """Return the words in which a text is read aloud; None: it stays text."""
+    if len(text) > _MOST_WRITTEN:
+        return None
     if _LINK.search(text) or _TO_COPY.search(text) or _CODE.search(text):
         return None
     plain = _SIGNS.sub(" ", _MARK.sub("", _BULLET.sub("", text)))

@@ -16,6 +16,7 @@ RATE = 48_000
 _BITS = 32_000  # a second
 _SHORTEST, _LONGEST = 0.2, 180.0  # seconds
 _SILENT = 64  # of 32,768
+_FORMATS = "ogg,mp3,wav,flac,aac,mov,matroska"  # files: a playlist or a session names others
 
 
 class BadAudio(Exception):
@@ -51,7 +52,7 @@ def _decoded(content: bytes) -> list[AudioFrame]:
     import av
 
     frames: list[AudioFrame] = []
-    with av.open(BytesIO(content), "r") as container:
+    with av.open(BytesIO(content), "r", options={"format_whitelist": _FORMATS}) as container:
         if not container.streams.audio:
             raise BadAudio("there is no sound in it")
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)

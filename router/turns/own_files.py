@@ -17,8 +17,8 @@ from router.state.database import Database
 OWN = "own-file:"
 """Before the name that stands in a part where the content goes."""
 _MARK = re.compile(
-    r"[ \t]*\[{1,2}\s*(?:image|imagem|imagen|file|arquivo|archivo|sticker|video|audio|document)"
-    r"\s*:\s*([^\[\]\n]{0,200}?)\s*\]{1,2}[ \t]*",
+    r"\[{1,2}\s*+(?:image|imagem|imagen|file|arquivo|archivo|sticker|video|audio|document)"
+    r"\s*+:\s*+([^\[\]\n]{0,200})\s*+\]{1,2}",  # +: no white space is tried twice
     re.IGNORECASE,
 )
 _MOST = 5  # of one reply
@@ -37,7 +37,7 @@ def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part,
         for mark in _MARK.finditer(text):
             pieces += _text(text[last : mark.start()])
             last = mark.end()
-            found = known.get(mark[1].lower())
+            found = known.get(mark[1].strip().lower())
             if found is not None and found.name not in sent and len(sent) < _MOST:
                 sent.add(found.name)
                 pieces.append(_part(found))

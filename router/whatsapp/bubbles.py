@@ -12,9 +12,12 @@ _MOST_UNITS = 40  # more of them are put together first, so that the work is bou
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _FENCE = "```"
 _QUOTES = "\"'\u2018\u2019\u201c\u201d«»"
-_ITEM = re.compile(rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|[0-9]{{1,3}}[.)º°-]|[a-zA-Z][.)]\s)")
+_ITEM = re.compile(
+    rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|[0-9]{{1,3}}(?:[.)º°-]|\ufe0f?\u20e3)|[a-zA-Z][.)]\s)"
+)
 _ANNOUNCES = re.compile(rf"[:\uff1a;,\u2013\u2014-][*_~{_QUOTES}]*\Z")
-_LINK = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+", re.IGNORECASE)
+# An address begins a word and has one @: what is nothing but @ is looked through once.
+_LINK = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)[^\s@]+@[^\s@.]+\.\S+", re.IGNORECASE)
 _PRICE = re.compile(
     r"(?:R\$|US\$|[$€£]|\b(?:BRL|USD|EUR|GBP)\b)\s?[0-9]"
     r"|[0-9]\s?(?:€|£|\breais\b|\beuros?\b|\bd[oó]lares\b|\bdollars\b)",
@@ -100,8 +103,8 @@ def _is_item(line: str) -> bool:
 
 def _is_bare(line: str) -> bool:
     """Whether it is a link or a price and nothing that says of what."""
-    rest = _LINK.sub(" ", line)
-    if rest == line and _PRICE.search(line) is None:
+    rest = _PRICE.sub(" ", _LINK.sub(" ", line))
+    if rest == line:
         return False
     return not any(len(word) > 3 and word.isalpha() for word in rest.split())
 

@@ -141,6 +141,16 @@ async def test_a_sound_that_it_refuses_is_not_sent_again(
     assert len(speech.heard) == 1
 
 
+async def test_words_that_cannot_be_stored_are_stored_without_what_cannot(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    speech.hears = lambda _: "quero\x00 dois bolos"
+    await says(stage)
+    await stage.maria.answered()
+    assert "quero dois bolos" in question(llm)
+    assert len(speech.heard) == 1
+
+
 async def test_silence_is_told_as_silence(stage: Stage, speech: SpeechService, llm: Anthropic):
     speech.hears = lambda _: " Legendas pela comunidade Amara.org"
     await says(stage)

@@ -108,6 +108,14 @@ async def test_a_document_is_read_and_is_no_instruction(stage: Stage, llm: Anthr
     assert row["description"].startswith("PDF, 12 pages")
 
 
+async def test_a_text_with_what_cannot_be_stored_in_it_is_read(stage: Stage, llm: Anthropic):
+    await sends(stage, document("lista.txt"), b"Bolo: 40 reais. " * 300 + b"\x00fim")
+    await stage.maria.answered()
+    assert '[in it: "text: Bolo: 40 reais.' in question(llm)
+    (job,) = await stage.sql("select state, attempt from media_jobs")
+    assert job == {"state": "done", "attempt": 1}
+
+
 @pytest.mark.parametrize("raw", [files.png_of(30_000, 30_000), files.zip_bomb(), b"MZ\x00"])
 async def test_what_cannot_be_opened_is_told_so_and_poisons_nothing(
     stage: Stage, llm: Anthropic, raw: bytes

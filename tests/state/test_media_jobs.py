@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.state.conversation import JOAO, POLICY, Conversation, Json
+from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation, Json
 
 HEARING = {**POLICY, "senses": ["ptt"], "media_wait_seconds": 20}
 
@@ -162,6 +162,34 @@ async def test_what_is_given_back_costs_no_attempt(talk: Conversation):
     assert again["attempt"] == 1
 
 
+async def test_what_had_no_room_waits_a_moment_and_no_attempt_counts(talk: Conversation):
+    await says(talk)
+    for _ in range(5):
+        (job,) = await claim(talk)
+        assert job["attempt"] == 1
+        await fail(talk, job, given_back=True, wait_seconds=3)
+        assert await claim(talk) == []
+        await talk.travel(seconds=3)
+
+
+async def test_what_an_attempt_cost_that_brought_nothing_is_spent_as_well(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await fail(talk, job, tokens=70)
+    await talk.travel(seconds=60)
+    (job,) = await claim(talk)
+    await fail(talk, job, tokens=5, given_back=True)
+    (job,) = await claim(talk)
+    await finish(talk, job, tokens=20)
+    assert [row["tokens"] for row in await talk.sql("select tokens from spending")] == [95, 95]
+    assert await talk.value("select tokens from media_jobs") == 95
+    await says(talk)
+    (job,) = await claim(talk)
+    asked = {**held(job), "policy": {"daily_tokens": 90}, "tokens": 5}
+    assert await talk.database.call("begin_media_job", asked) == {"refused": "budget"}
+    assert [row["tokens"] for row in await talk.sql("select tokens from spending")] == [100, 100]
+
+
 async def test_it_goes_with_its_message(talk: Conversation):
     await says(talk, "AC01")
     (job,) = await claim(talk)
@@ -175,6 +203,17 @@ async def test_of_a_deleted_message_nothing_is_kept(talk: Conversation):
     await talk.sql("update messages set deleted_at = now() where wa_id = 'AC01'")
     await finish(talk, job)
     assert await talk.value("select transcript from messages") is None
+
+
+async def test_of_a_deleted_message_nobody_says_that_it_was_not_heard(talk: Conversation):
+    await says(talk, "AC01")
+    await talk.maria_writes("deixa, escrevo")
+    (job,) = await claim(talk)
+    await talk.sql("update messages set deleted_at = now() where wa_id = 'AC01'")
+    await fail(talk, job, final=True)
+    await talk.travel(seconds=3)
+    (turn,) = await talk.claim()
+    assert not any(m["unheard"] for m in turn["history"])
 
 
 async def test_what_it_cost_is_spent_and_a_used_up_budget_refuses_it(talk: Conversation):
@@ -226,6 +265,26 @@ async def test_a_merged_turn_waits_for_what_the_other_waited_for(talk: Conversat
     await finish(talk, job)
     (again,) = await talk.claim()
     assert [m["transcript"] for m in again["history"]] == [None, "bolo"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_of_two_conversations_that_are_one_the_turn_waits_for_the_media_of_either(
+    talk: Conversation, is_first: bool
+):
+    voice, text = (MARIA_LID, MARIA) if is_first else (MARIA, MARIA_LID)
+    if is_first:
+        await says(talk, jids=(voice,))
+    await talk.ingest(talk.message("oi", jids=(text,)), policy=HEARING)
+    if not is_first:
+        await says(talk, jids=(voice,))
+    await talk.ingest(talk.message("tudo bem?", jids=(MARIA, MARIA_LID)), policy=HEARING)
+    assert await talk.value("select count(*) from sessions") == 1
+    await talk.travel(seconds=10)
+    assert await talk.claim() == []
+    (job,) = await claim(talk)
+    await finish(talk, job)
+    (turn,) = await talk.claim()
+    assert "bolo" in [m["transcript"] for m in turn["history"]]
 
 
 async def test_who_lives_keeps_it(talk: Conversation):
@@ -283,3 +342,22 @@ async def test_pictures_are_shown_to_their_turn_alone(talk: Conversation):
     assert ([p["jpeg"] for p in read["pictures"]], read["left_out"]) == (["p1", "p2"], 1)
     wrong = {**about, "token": "00000000-0000-0000-0000-000000000000", "most": 2}
     assert await talk.database.call("read_pictures", wrong) == {"refused": "stale"}
+
+
+async def test_what_is_kept_for_a_day_goes_though_no_router_understands_media_now(
+    talk: Conversation,
+):
+    await says(talk)
+    (job,) = await claim(talk)
+    await finish(talk, job, pictures=["/9j/"])
+    await says(talk, "AC02")
+    (sent,) = await talk.sql("select id, tenant_id from messages where wa_id = 'AC02'")
+    asked = {"tenant_id": sent["tenant_id"], "message_id": sent["id"], "content": "AAAA"}
+    assert (await talk.database.call("give_media", asked))["taken"]
+    await talk.database.call("prune", {})
+    kept = "select count(pictures) + count(content) from media_jobs"
+    assert await talk.value(kept) == 2
+    await talk.travel(days=1, minutes=1)
+    await talk.database.call("prune", {})
+    assert await talk.value(kept) == 0
+    assert await talk.value("select state from media_jobs order by id desc limit 1") == "failed"

@@ -1,6 +1,7 @@
 """A reply in a few messages: what is divided, and what never is."""
 
 import re
+from time import process_time
 
 import pytest
 from hypothesis import assume, given
@@ -38,6 +39,8 @@ def test_a_short_reply_is_one_message():
     [
         "Temos os seguintes bolos:\n\n- cenoura\n- fubá",
         "- cenoura com cobertura\n\n- fubá cremoso\n\n- chocolate",
+        "1\ufe0f\u20e3 Cenoura com nozes\n\n2\ufe0f\u20e3 Fubá\n\n3\u20e3 Chocolate com cobertura",
+        "O valor do bolo inteiro é de\n\n45 reais",
         "1. Escolha o bolo\n\n2. Mande o endereço\n\n3. Pague na entrega",
         "🍰 Bolo de cenoura\n\n🍪 Biscoito de polvilho",
         "*Entrega:* amanhã\n\n*Pagamento:* Pix",
@@ -105,3 +108,10 @@ def test_no_code_list_or_link_is_divided(text: str, most: int):
 def test_very_many_paragraphs_are_no_work():
     text = "\n\n".join(["Ab"] * 1300)[:4096]
     assert len(bubbles_of(text, 3)) == 3
+
+
+@pytest.mark.parametrize("sign", ["@", "a@", "@.", "www.", "$", "a"])
+def test_whatever_it_is_made_of_it_is_divided_at_once(sign: str):
+    began = process_time()
+    bubbles_of(f"{LONG}\n\n{sign * 3000}\n\n{LAST}", 3)
+    assert process_time() - began < 2

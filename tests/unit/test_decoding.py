@@ -2,6 +2,8 @@
 
 import base64
 import io
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -201,3 +203,14 @@ async def test_the_program_has_nothing_of_our_environment_and_its_end_is_told(
     ):
         spy.write_text(text)
         await refused(b"x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel is told")
+def test_where_memory_runs_out_the_program_ends_first():
+    """And not the router, whose memory is that of the same container."""
+    asked = (
+        "from router.senses import decoder; from pathlib import Path; decoder._limit();"
+        " print(Path('/proc/self/oom_score_adj').read_text())"
+    )
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True)
+    assert told.stdout.strip() == b"1000"

@@ -1,5 +1,7 @@
 """The business's own files in a reply: named ones are sent, and no mark is ever read."""
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +97,12 @@ def test_what_a_handoff_says_keeps_no_mark_and_its_files_come_first():
     said = with_files((told,), (MENU,))
     assert said == (MENU_PART, {**handoff, "text": "Vou chamar alguém."})
     assert with_files(({**handoff, "text": "[[image:nothing]]"},), (MENU,)) == (handoff,)
+
+
+@pytest.mark.parametrize(
+    "text", ["[image:" + " " * 3000, "[image: a" + " " * 3000, " " * 9000 + "x", "[" * 9000]
+)
+def test_white_space_is_looked_through_once(text: str):
+    began = process_time()
+    with_files((text,), (MENU,))
+    assert process_time() - began < 2

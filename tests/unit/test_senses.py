@@ -1,6 +1,7 @@
 """What a model makes up of silence, and how the AI reads what was put into words."""
 
 from datetime import UTC, datetime
+from time import process_time
 from typing import Any
 
 import pytest
@@ -32,6 +33,13 @@ def test_what_models_say_of_silence_is_nothing(words: str):
 )  # fmt: skip
 def test_what_was_said_stays(words: str):
     assert without_hearsay(f" {words}\n") == words
+
+
+@pytest.mark.parametrize("sign", ["!", "! ", "(", "legendado por "])
+def test_a_long_one_is_looked_through_at_once(sign: str):
+    began = process_time()
+    without_hearsay(sign * (20_000 // len(sign)))
+    assert process_time() - began < 2
 
 
 def message(body: str, **more: Any) -> TurnMessage:

@@ -490,6 +490,12 @@ def test_weak_secrets_are_warned_of(secret, reason):
     assert all(reason in line for line in warnings)
 
 
+@pytest.mark.parametrize("name", ["STT_API_KEY", "TTS_API_KEY"])
+def test_the_keys_that_others_gave_may_be_short(name):
+    assert not [line for line in load(**{name: "sk-1"}).warnings() if name in line]
+    assert [line for line in load(**{name: "your-key-here"}).warnings() if name in line]
+
+
 def test_a_weak_secret_among_several_is_warned_of_by_name():
     warnings = load(API_KEYS=f"ana:{STRONG},ci:12345").warnings()
     assert [line for line in warnings if "API_KEYS" in line] == [

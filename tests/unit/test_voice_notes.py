@@ -36,3 +36,10 @@ def test_a_voice_message_is_one_again():
 def test_what_would_arrive_as_an_empty_voice_message_is_refused(content: bytes):
     with pytest.raises(BadAudio):
         voice_note(content)
+
+
+def test_a_list_that_names_a_file_of_ours_is_no_recording(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ours.ogg").write_bytes(tone(2.0))
+    with pytest.raises(BadAudio):
+        voice_note(b"ffconcat version 1.0\nfile ours.ogg\n")

@@ -104,6 +104,7 @@ class BeginMediaJob(Asked):
     job_id: int
     token: str
     policy: Values
+    tokens: int | None = None
 
 
 async def begin_media_job(database: Database, asked: BeginMediaJob) -> Done | Refusal:
@@ -208,6 +209,8 @@ class FailMediaJob(Asked):
     max_attempts: int
     base_seconds: float
     given_back: bool | None = None
+    wait_seconds: float | None = None
+    tokens: int | None = None
 
 
 class MediaJobFailed(Answer):
