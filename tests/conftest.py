@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import certifi
+import httpx
 import pytest
 
 from router.embedded.postgres import EmbeddedPostgres
@@ -81,6 +82,16 @@ def n8n(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
     """The real n8n, with the project's workflows; started when the first test asks for it."""
     with running_n8n(postgres.dsn, tmp_path_factory.mktemp("n8n")) as n8n:
         yield n8n
+
+
+@pytest.fixture(scope="session")
+def owner(n8n: TestN8n) -> httpx.Cookies:
+    """Who owns that n8n, signed in to its editor."""
+    who = {"email": "owner@padaria.example", "firstName": "Ana", "lastName": "Dona"}
+    with httpx.Client(base_url=n8n.server.home.url, timeout=60) as client:
+        made = client.post("/rest/owner/setup", json={**who, "password": "Uma-senha-forte-1"})
+        made.raise_for_status()
+        return client.cookies
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks for what is parametrized

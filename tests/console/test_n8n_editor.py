@@ -8,10 +8,8 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from scripts.n8n.library import WORKFLOWS, export_all, ids_of
-from tests.n8n.conftest import owner
 from tests.n8n_server import SHOP, TestN8n
 
-__all__ = ["owner"]
 pytestmark = [
     pytest.mark.n8n,
     pytest.mark.asyncio(loop_scope="session"),

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import httpx
 import pytest
 
 from loopback.anthropic import Anthropic
@@ -15,22 +14,6 @@ from tests.scenarios.stage import Stage, performance
 __all__ = ["evolution", "llm"]
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
-
-
-OWNER = {
-    "email": "owner@padaria.example",
-    "firstName": "Ana",
-    "lastName": "Dona",
-    "password": "Uma-senha-forte-1",
-}
-
-
-@pytest.fixture(scope="session")
-def owner(n8n: TestN8n) -> httpx.Cookies:
-    """Who owns this n8n, signed in to its editor."""
-    with httpx.Client(base_url=n8n.server.home.url, timeout=60) as client:
-        client.post("/rest/owner/setup", json=OWNER).raise_for_status()
-        return client.cookies
 
 
 @pytest.fixture

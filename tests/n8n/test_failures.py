@@ -65,9 +65,9 @@ def refuses_the_request(llm: Anthropic) -> Fault:
     return wrong_answer(400, {"type": "error", "error": error})
 
 
-@pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_credit])
-async def test_an_account_that_is_refused_is_waited_for(staged, llm, fault):
-    llm.fail(fault(llm), times=None)
+async def test_an_account_that_is_refused_is_waited_for(staged, llm):
+    """Used-up credit is Anthropic's 400, of which this flow's node tells no more than that."""
+    llm.fail(llm.bad_key(), times=None)
     async with staged("gateway") as stage:
         await stage.maria.writes("oi")
         (turn,) = await stage.until(PUT_OFF, is_put_off)

@@ -142,6 +142,7 @@ async def test_two_that_leave_at_once_are_both_said(stage: Stage, n8n):
     """Whichever is first: the turn stays open while the other one is on its way."""
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
+    stage.shop.tells_sends = "never"  # a webhook would end the send before its answer does
     stage.shop.fail("sendText", slow(0.3))
     first = asyncio.create_task(flow.sends("Temos!"))
     await stage.until("select 1 from messages where send_state = 'sending'", bool)

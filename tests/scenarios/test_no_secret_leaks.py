@@ -342,7 +342,7 @@ async def test_a_provider_that_repeats_its_key(database_url: str, parrot: Parrot
         await open_padaria(search, llm_provider=provider)
         parrot.status = 401
         await posts(search, json=body("messages_upsert__text", **now("messages_upsert__text")))
-        (turn,) = await search.until("select id, error from turns where state = 'dead'")
+        (turn,) = await search.until("select id, error from turns where error is not null")
         assert "401" in turn["error"]
         await search.operates("GET", f"/api/turns/{turn['id']}", params={"tenant_id": 1})
         search.router.stop()

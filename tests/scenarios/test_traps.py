@@ -108,14 +108,16 @@ async def test_media_are_described_with_and_without_base64(stage: Stage):
     assert await stage.sql("select 1 from messages where media::text like '%iVBOR%'") == []
 
 
-async def test_the_message_is_marked_as_read_and_the_ai_is_seen_typing(stage: Stage):
+async def test_the_message_is_marked_as_read_with_the_reply_and_not_before(stage: Stage):
     gate = stage.llm.hold()
     asked = await stage.maria.writes("oi")
+    await gate.reached()
+    assert asked.wa_id not in stage.shop.read
+    gate.open()
+    await stage.maria.answered()
     await stage.evolution.changes.until(
         lambda: asked.wa_id in stage.shop.read, "the message is marked as read"
     )
-    gate.open()
-    await stage.maria.answered()
 
 
 async def test_a_reply_in_markdown_arrives_in_whatsapps_own_marks(stage: Stage):
