@@ -30,6 +30,8 @@ class Tts(OpenAI):
         LlmServer.__init__(self, {"/v1/audio/speech": "speech"}, port=port, key=key)
         self.sound: bytes | None = None
         """What it answers, in place of a tone."""
+        self.breaks_off = False
+        """Whether a connection ends in the middle of the sound."""
 
     @property
     def read(self) -> list[str]:
@@ -62,7 +64,10 @@ class Tts(OpenAI):
         del kind, reply
         text = str(asked.body["input"])
         sound = tone(len(text) * _SECONDS_A_CHARACTER) if self.sound is None else self.sound
-        return Response(sound, media_type="audio/wav")
+        answer = Response(sound, media_type="audio/wav")
+        if self.breaks_off:
+            answer.headers["content-length"] = str(2 * len(sound))
+        return answer
 
 
 def tone(seconds: float, *, loudness: int = 8000, channels: int = 2) -> bytes:
