@@ -12,7 +12,7 @@ from router.replies.making import Part
 from router.sending.courtesy import Courtesy
 from router.sending.outgoing import Outgoing
 from router.sending.paths import VOICE_PATH
-from router.speech.aloud import in_voice, read_aloud
+from router.speech.aloud import MOST_MESSAGES, in_voice, read_aloud
 from router.speech.voice import Manner, SpeechFailed, Voice
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import TenantLine
@@ -74,7 +74,11 @@ def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """Return the parts with their texts as they are said by voice."""
     said: list[Part] = []
     for part in parts:
-        said += in_voice(part) if isinstance(part, str) else (part,)
+        # A reply of many messages is to be read, and nobody waits for as many voices.
+        if isinstance(part, str) and len(said) < MOST_MESSAGES:
+            said += in_voice(part)
+        else:
+            said.append(part)
     return tuple(said)
 
 
