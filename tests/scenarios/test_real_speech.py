@@ -43,8 +43,8 @@ async def test_what_is_spoken_is_what_the_ai_reads_and_its_answer_is_heard(
     (call,) = stage.shop.calls("sendWhatsAppAudio")
     answer = base64.b64decode(call.body["audio"])
     assert heard(answer) == ANSWER
-    with av.open(BytesIO(answer)) as sent, av.open(BytesIO(recorded(f"{ANSWER}!"))) as made:
-        assert sent.streams.audio[0].codec_context.name == "opus"
-        assert sent.duration == pytest.approx(made.duration, abs=100_000)
+    with av.open(BytesIO(answer)) as note, av.open(BytesIO(recorded(f"{ANSWER}!"))) as made:
+        assert note.streams.audio[0].codec_context.name == "opus"
+        assert note.duration == pytest.approx(made.duration, abs=100_000)
     (link,) = stage.shop.calls("sendText")
     assert link.body["text"] == "https://bakery.example/menu"
