@@ -11149,8 +11149,9 @@ $$;
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
--- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -18453,7 +18454,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '0a14e17e4e307ca290521d1763613097bfc46fbaf02402462bda37f81f5312e8')
+    ('20261126145950', 'v0_3_0', 'b7284e1e48df62e67582ebb70c5eb608a32fdac9dfa88d9887ea8efe721bce36')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

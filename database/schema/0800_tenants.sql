@@ -535,8 +535,9 @@ $$;
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
--- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
