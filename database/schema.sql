@@ -11164,9 +11164,10 @@ $$;
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
--- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -11182,7 +11183,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '', 'llm_api_key', v_tenant.llm_api_key,
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
@@ -18469,7 +18470,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '820833d183fee224458ea40078383d0e1d96c74bf35794d1058823749db2c7cd')
+    ('20261126145950', 'v0_3_0', 'f9caaeffd40e6a37c6acba30d230a2bcf2c91562e2bbf0144bf4cc79c740fba0')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
