@@ -41,6 +41,7 @@ _SIGNS = re.compile(
     "[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\ufe00-\ufe0f\u200d\u20e3"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]"
 )
+_UNSEEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _NO_STOP = re.compile(r"([^\s.!?…:;,])[ \t]*\n")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -49,6 +50,7 @@ def read_aloud(text: str) -> str | None:
     """Return the words in which a text is read aloud; None: it stays text."""
     if len(text) > _MOST_WRITTEN:
         return None
+    text = _UNSEEN.sub("", text)
     if _LINK.search(text) or _TO_COPY.search(text) or _CODE.search(text):
         return None
     plain = _SIGNS.sub(" ", _MARK.sub("", _BULLET.sub("", text)))

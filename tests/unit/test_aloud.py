@@ -16,6 +16,7 @@ from router.whatsapp.splitting import WHATSAPP_LIMIT
         ("Temos:\n- cenoura\n- fubá", "Temos: cenoura. fubá"),
         ("Oi, Maria 👋🏽\n\nTudo bem?", "Oi, Maria. Tudo bem?"),
         ("É um abre-alas, ok?", "É um abre-alas, ok?"),
+        ("\u202eTemos\u202c\u200b bo\u00adlo", "Temos bolo"),
         ("¡Hola! ~Mañana~ abrimos.", "¡Hola! Mañana abrimos."),
     ],
 )
@@ -38,6 +39,7 @@ def test_marks_and_signs_are_not_read(text: str, spoken: str):
         "Código: *XPTO-99*",
         "Pedido #4821",
         "Siga @padaria_bolos",
+        "Chave: maria\u200b@padaria.example",
         "| bolo | 45 |",
         "👍🎂",
         "123",
