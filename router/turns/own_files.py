@@ -41,6 +41,8 @@ def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part,
             said += pieces_of(part)
         elif "text" in part:
             said += _handed_off(part, pieces_of(part["text"]))
+        elif caption := _caption_of(part):
+            said += _captioned(part, pieces_of(caption))
         else:
             said.append(part)
     return tuple(said)
@@ -52,6 +54,20 @@ def _handed_off(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
     rest = {name: value for name, value in part.items() if name != "text"}
     told: Part = {"text": "\n\n".join(texts), **rest} if texts else rest
     return [*(piece for piece in pieces if not isinstance(piece, str)), told]
+
+
+def _caption_of(part: Mapping[str, Any]) -> str | None:
+    caption = part["body"].get("caption") if "body" in part else None
+    return caption if isinstance(caption, str) else None
+
+
+def _captioned(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
+    """Return a media of a flow with what of its caption is no mark, and the files behind it."""
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    body = {name: value for name, value in part["body"].items() if name != "caption"}
+    if texts:
+        body["caption"] = "\n\n".join(texts)
+    return [{**part, "body": body}, *(piece for piece in pieces if not isinstance(piece, str))]
 
 
 class OwnFiles:

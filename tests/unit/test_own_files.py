@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.replies.forgeries import disarm
+from router.replies.making import Part
 from router.state.calls.claimed_turn import OwnFile
 from router.turns.own_files import with_files
 from router.whatsapp.file_types import type_of_file
@@ -92,6 +93,19 @@ def test_a_handoff_keeps_its_words_without_the_marks():
         {**handoff, "text": "Já chamo!"},
     )
     assert with_files(({**handoff, "text": "[[image:none]]"},), (MENU,)) == (handoff,)
+
+
+def test_a_caption_keeps_no_mark_either():
+    photo = {"mediatype": "image", "media": "x"}
+
+    def captioned(caption: str) -> Part:
+        return {"path": "message/sendMedia", "body": {**photo, "caption": caption}}
+
+    assert with_files((captioned("Um bolo [[image:none]]!"),), (MENU,)) == (captioned("Um bolo!"),)
+    assert with_files((captioned("[[image:menu]]"),), (MENU,)) == (
+        {"path": "message/sendMedia", "body": photo},
+        MENU_PART,
+    )
 
 
 def test_a_customers_mark_is_none():
