@@ -1065,7 +1065,11 @@ add column if not exists handoff_untaken text not null default 'return'
 constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
 add column if not exists notify_number_next text
 constraint tenants_notify_number_next_check
-check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+add column if not exists tts_voice text
+constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
+add column if not exists tts_instructions text
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1303,7 +1307,8 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies,
+        'tts_voice', p_tenant.tts_voice, 'tts_instructions', p_tenant.tts_instructions
     )
 $$;
 
@@ -10295,7 +10300,8 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'llm_api_key'
     ]::text[]
 $$;
 
@@ -10481,6 +10487,10 @@ as $$
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -10523,7 +10533,8 @@ begin
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -10682,6 +10693,11 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -18624,7 +18640,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b586607fc28993fed24b20dcf0aae9f9cd538d088c07c645949a995bcf3f6cbb')
+    ('20261126145950', 'v0_3_0', '7859861000f517182cd96f0a69d2f2790cbfef00d5ba826f1bda7d986be488fd')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -21,7 +21,7 @@ from tests.routers import ROOT
 # What others are built of.
 PARTS = {
     *("__init__", "alone", "attacks", "backlog", "bare", "costs", "customers", "filling"),
-    *("hot_paths", "http_load", "instant", "outage", "queue_mode", "rest", "serving"),
+    *("hot_paths", "http_load", "instant", "n8n_stage", "outage", "queue_mode", "rest", "serving"),
 }
 PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size", "stream"}
 
