@@ -4343,7 +4343,7 @@ as $$
         p_turn.retried_at,
         case when not exists (
             select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
-        ) then p_turn.created_at end
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -18640,7 +18640,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '7859861000f517182cd96f0a69d2f2790cbfef00d5ba826f1bda7d986be488fd')
+    ('20261126145950', 'v0_3_0', '2aec739e93e2e61ca4d4a8aacd82db0c25e0a181df3c9c0ed258d5cbc1deab21')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

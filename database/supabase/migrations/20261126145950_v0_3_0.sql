@@ -4311,7 +4311,7 @@ as $$
         p_turn.retried_at,
         case when not exists (
             select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
-        ) then p_turn.created_at end
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
