@@ -197,7 +197,8 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
-                ('bury_lapsed', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'bigint[]'),
+                ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
@@ -407,6 +408,7 @@ begin
                 ('check_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'void'),
                 ('is_anothers_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
                 ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('lock_execution', 'iooo', array['p_execution_id', 'turn', 'session', 'refused']::text[], array['text', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
@@ -418,7 +420,9 @@ begin
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
                 ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
                 ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
-                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
+                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
+                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
@@ -1059,7 +1063,11 @@ add column if not exists handoff_untaken text not null default 'return'
 constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
 add column if not exists notify_number_next text
 constraint tenants_notify_number_next_check
-check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+add column if not exists tts_voice text
+constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
+add column if not exists tts_instructions text
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1297,7 +1305,8 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies,
+        'tts_voice', p_tenant.tts_voice, 'tts_instructions', p_tenant.tts_instructions
     )
 $$;
 
@@ -3919,8 +3928,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
+-- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Returns their ids.
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -3928,10 +3938,10 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.attempt >= p_max_attempts
-            and not hybridflow.is_in_doubt(t.id)
-        for update skip locked
+            and hybridflow.is_used_up(t, p_max_attempts)
+        for update of t, s skip locked
     );
 begin
     perform hybridflow.note_lapsed(v_ids);
@@ -3940,12 +3950,24 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(
-        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    perform hybridflow.after_unanswered(
+        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
     )
-    from public.turns as t where t.id = any(v_ids);
+    from public.turns as t
+    inner join public.sessions as s on s.id = t.session_id
+    where t.id = any(v_ids);
     return v_ids;
 end
+$$;
+
+-- Whether the turn, whose lease has run out, may have no attempt more.
+create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
@@ -4303,7 +4325,8 @@ as $$
 $$;
 
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that. A time to come says nothing of a change.
+-- one that a person retried is as old as that, and one that answers nothing and only says something as it was
+-- made. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -4315,7 +4338,10 @@ as $$
             select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
             from public.messages as m where m.turn_id = p_turn.id and not m.from_me
         ),
-        p_turn.retried_at
+        p_turn.retried_at,
+        case when not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ) then p_turn.created_at end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -4407,7 +4433,9 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed(
+            (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
+        );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -4440,7 +4468,10 @@ begin
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
             where (t.state = 'pending' and t.run_after <= v_now)
-                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+                or (
+                    t.state in ('running', 'sending') and t.lease_until <= v_now
+                    and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                )
             order by f.place limit v_limit
             for update of t skip locked
         ) as d
@@ -4801,6 +4832,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_minutes numeric := (p ->> 'answer_within_minutes')::numeric;
     v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
@@ -4829,14 +4861,14 @@ begin
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
-    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, v_minutes) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
@@ -10216,7 +10248,8 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'llm_api_key'
     ]::text[]
 $$;
 
@@ -10402,6 +10435,10 @@ as $$
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -10444,7 +10481,8 @@ begin
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -10603,6 +10641,11 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -11148,9 +11191,10 @@ $$;
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
--- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -11166,7 +11210,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '', 'llm_api_key', v_tenant.llm_api_key,
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
@@ -12861,11 +12905,68 @@ begin
 end
 $$;
 
+-- The turn that an execution worked on, locked together with its session (session first); `refused` says why
+-- nothing may be done about it. PT404: no turn was worked on by it.
+create or replace function hybridflow.lock_execution(
+    p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_owner bigint := hybridflow.execution_owner(p_execution_id);
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p_execution_id and t.tenant_id = coalesce(v_owner, t.tenant_id)
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update of s;
+    select t.* into turn from public.turns as t
+    where t.execution_id = p_execution_id and t.session_id = session.id
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update;
+    if turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
+    elsif turn.state not in ('running', 'sending') then
+        refused := jsonb_build_object('refused', 'superseded');
+    elsif turn.lease_until <= hybridflow.clock() then
+        refused := jsonb_build_object('refused', 'stale');
+    end if;
+end
+$$;
+
+-- take_execution({execution_id})
+-- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
+-- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
+-- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.take_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_token uuid := gen_random_uuid();
+begin
+    perform hybridflow.require_keys('take_execution', p, '{execution_id}');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns
+    set token_hash = hybridflow.hash_token(v_token),
+        lease_until = greatest(lease_until, hybridflow.clock() + interval '1 minute')
+    where id = (v_held.turn).id;
+    return jsonb_build_object('turn_id', (v_held.turn).id, 'token', v_token);
+end
+$$;
+
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
--- worked on by it.
+-- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
+-- turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -12873,30 +12974,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
-    v_turn public.turns;
-    v_session public.sessions;
+    v_held record;
 begin
     perform hybridflow.require_keys(
         'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
     );
-    select s.* into v_session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
-    order by t.state in ('running', 'sending') desc, t.id desc limit 1
-    for update of s;
-    select * into v_turn from public.turns
-    where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by state in ('running', 'sending') desc, id desc limit 1
-    for update;
-    if v_turn.id is null then
-        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
-    elsif v_turn.state not in ('running', 'sending') then
-        return jsonb_build_object('refused', 'superseded');
-    elsif v_turn.lease_until <= hybridflow.clock() then
-        return jsonb_build_object('refused', 'stale');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p)
+        || jsonb_build_object('turn_id', (v_held.turn).id);
 end
 $$;
 
@@ -13544,7 +13632,7 @@ as $$
     ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
     ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
     ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
-    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, true, false, 'always'),
     ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
     ('line_away', 'line', null, interval '0', true, false, false, 'always'),
     ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
@@ -13732,16 +13820,69 @@ begin
 end
 $$;
 
+-- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
+-- the outage began, or an earlier one that goes on; where it is none, for an hour.
+create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
+            where o.tenant_id = p_tenant_id and o.ended_at is null
+                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
+        ),
+        hybridflow.clock() - interval '1 hour'
+    )
+$$;
+
+-- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
+-- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+create or replace function hybridflow.say_fallback(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message text;
+begin
+    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
+    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
+        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
+        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
+        or hybridflow.is_too_old(p_turn, p_minutes)
+        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
+        -- The contact has written again: that is answered, or ends as this did.
+        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
+        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
+    then
+        return;
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
+    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
+end
+$$;
+
 -- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
 -- handoff?}.
 create or replace function hybridflow.after_unanswered(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
 )
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_told jsonb := '{}';
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
         perform hybridflow.cancel_turns(p_session.id, 'paused');
@@ -13750,9 +13891,10 @@ begin
         ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
-        return jsonb_build_object('outage', p_cause);
+        v_told := jsonb_build_object('outage', p_cause);
     end if;
-    return '{}';
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
 end
 $$;
 
@@ -13861,13 +14003,11 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
     v_held record;
     v_turn public.turns;
     v_stopped text;
     v_how record;
     v_outage public.outages;
-    v_since timestamptz := v_now - interval '1 hour';
     v_message public.messages;
 begin
     perform hybridflow.require_keys(
@@ -13898,13 +14038,8 @@ begin
         if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
             return '{"refused": "not_now"}';
         end if;
-        v_since := (
-            select min(o.began_at) from public.outages as o
-            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
-            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
-        );
     end if;
-    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+    if hybridflow.told_fallback_at(v_held.session) >= hybridflow.fallback_since(v_turn.tenant_id, v_how.cause) then
         return '{"refused": "told"}';
     end if;
     v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
@@ -18352,8 +18487,8 @@ select hybridflow.apply_grants(
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
         'claim_doubts', 'settle_doubt',
-        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
-        'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
+        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'take_execution',
+        'fail_execution', 'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
@@ -18453,7 +18588,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd5d0a87356b83b220fa151b380a5df7cf0d17598e8b39eb262d1aa9e41268998')
+    ('20261126145950', 'v0_3_0', 'be27797dbea1d70e9b276fc4adf2a2dc376d919131232bffc54e00a4d730f1f2')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

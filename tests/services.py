@@ -19,6 +19,7 @@ from router.intake.ingester import Ingester
 from router.intake.marks import Marks
 from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
+from router.llm.looks import Looks
 from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
@@ -86,6 +87,7 @@ def api_services(
         evolution=evolution,
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         tests=AtOnce(2),
+        looks=Looks({}),
         wake=wake,
         abandon=nothing,
         wake_eraser=wake_eraser,

@@ -130,11 +130,68 @@ begin
 end
 $$;
 
+-- The turn that an execution worked on, locked together with its session (session first); `refused` says why
+-- nothing may be done about it. PT404: no turn was worked on by it.
+create or replace function hybridflow.lock_execution(
+    p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_owner bigint := hybridflow.execution_owner(p_execution_id);
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p_execution_id and t.tenant_id = coalesce(v_owner, t.tenant_id)
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update of s;
+    select t.* into turn from public.turns as t
+    where t.execution_id = p_execution_id and t.session_id = session.id
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update;
+    if turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
+    elsif turn.state not in ('running', 'sending') then
+        refused := jsonb_build_object('refused', 'superseded');
+    elsif turn.lease_until <= hybridflow.clock() then
+        refused := jsonb_build_object('refused', 'stale');
+    end if;
+end
+$$;
+
+-- take_execution({execution_id})
+-- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
+-- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
+-- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.take_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_token uuid := gen_random_uuid();
+begin
+    perform hybridflow.require_keys('take_execution', p, '{execution_id}');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns
+    set token_hash = hybridflow.hash_token(v_token),
+        lease_until = greatest(lease_until, hybridflow.clock() + interval '1 minute')
+    where id = (v_held.turn).id;
+    return jsonb_build_object('turn_id', (v_held.turn).id, 'token', v_token);
+end
+$$;
+
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
--- worked on by it.
+-- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
+-- turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -142,30 +199,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
-    v_turn public.turns;
-    v_session public.sessions;
+    v_held record;
 begin
     perform hybridflow.require_keys(
         'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
     );
-    select s.* into v_session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
-    order by t.state in ('running', 'sending') desc, t.id desc limit 1
-    for update of s;
-    select * into v_turn from public.turns
-    where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by state in ('running', 'sending') desc, id desc limit 1
-    for update;
-    if v_turn.id is null then
-        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
-    elsif v_turn.state not in ('running', 'sending') then
-        return jsonb_build_object('refused', 'superseded');
-    elsif v_turn.lease_until <= hybridflow.clock() then
-        return jsonb_build_object('refused', 'stale');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p)
+        || jsonb_build_object('turn_id', (v_held.turn).id);
 end
 $$;
 

@@ -143,7 +143,7 @@ def kind_of(status: int | None, said: str) -> Kind:
     for kind, pattern in _WORDS[:_PLAIN]:
         if pattern.search(said):
             return kind
-    if status is not None and not (status in _OF_A_KEY and not _OF_AN_LLM.search(said)):
+    if status is not None and not (status in _OF_A_KEY and not is_of_an_llm(said)):
         return _BY_STATUS.get(status, "llm_down" if status >= 500 else "flow_error")
     if status in _OF_A_KEY:
         return "flow_error"  # a tool's, or another server's: to try again may help
@@ -151,6 +151,11 @@ def kind_of(status: int | None, said: str) -> Kind:
         if pattern.search(said):
             return kind
     return "flow_error"
+
+
+def is_of_an_llm(said: str) -> bool:
+    """Whether an error's words speak of a model, its provider or its key."""
+    return _OF_AN_LLM.search(said) is not None
 
 
 def _named(kind: Kind) -> str:

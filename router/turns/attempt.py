@@ -180,7 +180,10 @@ class TurnAttempt:
             if stopped.reason == _BOTH and self._is_by_flow:
                 await self._fail(LlmFailed(_SENDS_AND_ANSWERS), "transient", Action.AI_FAILED)
                 return
-            self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
+            self._log(
+                Action.TURN_CANCELLED, f"not sent: {stopped.reason}",
+                reason=stopped.reason, typed_seconds=round(self._saying.typed, 1),
+            )  # fmt: skip
         except SendFailed as failed:
             await self._fail(failed.cause, _kind_of_send(failed), Action.EVOLUTION_SEND_FAILED)
         except LlmRefused as error:

@@ -10,6 +10,7 @@ from router.replies.handoffs import asked_for, with_words
 from router.replies.making import Part
 from router.replies.quoting import quoted_in
 from router.replies.thanks import thanked_with
+from router.safety.unseen import is_seen
 from router.sending.courtesy import Courtesy
 from router.sending.outgoing import Outgoing
 from router.sending.paths import REACTION_PATH
@@ -40,8 +41,11 @@ class Pace:
 def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> tuple[Part, ...]:
     """Return the parts in which a reply is said: in a few messages, or by voice, with its files."""
     if by_voice:
-        return in_messages(with_files(parts, turn.tenant.files))
-    return with_files(in_bubbles(parts, turn.tenant.delivery.max_bubbles), turn.tenant.files)
+        said = in_messages(with_files(parts, turn.tenant.files))
+    else:
+        bubbles = in_bubbles(parts, turn.tenant.delivery.max_bubbles)
+        said = with_files(bubbles, turn.tenant.files)
+    return tuple(part for part in said if not isinstance(part, str) or is_seen(part))
 
 
 def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:

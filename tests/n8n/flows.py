@@ -86,6 +86,25 @@ class _Flow:
         named = {"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}}
         return self.add("n8n-nodes-base.httpRequest", 4.2, parameters, credentials=named)
 
+    def asks_llm(self) -> "_Flow":
+        """Ask Claude by a plain request, and let its errors break the flow."""
+        asked = "{ model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'oi' }] }"
+        version = {"name": "anthropic-version", "value": "2023-06-01"}
+        parameters = {
+            "method": "POST",
+            "url": f"={{{{ {self.turn}.tenant.llm_url }}}}",
+            "authentication": "predefinedCredentialType",
+            "nodeCredentialType": "anthropicApi",
+            "sendHeaders": True,
+            "headerParameters": {"parameters": [version]},
+            "sendBody": True,
+            "specifyBody": "json",
+            "jsonBody": f"={{{{ {asked} }}}}",
+            "options": {},
+        }
+        named = {"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}}
+        return self.add("n8n-nodes-base.httpRequest", 4.2, parameters, credentials=named)
+
     def done(self) -> "_Flow":
         return self.posts("done", "{}")
 
@@ -102,6 +121,7 @@ def _flows() -> list[_Flow]:
         .begins()
         .tells_execution()
         .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "the builder's mistake"}),
+        _Flow("unpaid").begins().tells_execution().asks_llm().done(),
         _Flow("halfway")
         .begins()
         .tells_execution()

@@ -251,6 +251,24 @@ async def test_a_human_who_writes_meanwhile_is_not_talked_over(stage: Stage, n8n
     assert stage.maria.replies == []
 
 
+async def test_several_messages_are_said_as_the_flow_divided_them_and_a_word_stops_the_rest(
+    stage: Stage, n8n: AnsweringN8n
+):
+    long = "Temos bolo de cenoura hoje.\n\n" * 8 + "Qual deles você quer?"
+    n8n.says({"messages": [{"text": long}, {"text": "Mando uma foto:"}, {"sticker": PNG}]})
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    gate.open()
+    (turn,) = await stage.turns_end()
+    assert stage.maria.replies == [long]
+    assert (turn["state"], turn["incomplete"], turn["reason"]) == ("sent", True, "takeover")
+    asked = {"tenant_id": stage.tenant_id, "turn_id": turn["id"]}
+    told = (await stage.database.call("tell_turn", asked))["happenings"]
+    assert [each["unsaid"] for each in told if each["kind"] == "closed"] == [2]
+
+
 async def test_what_did_not_leave_is_sent_again_without_the_flow(stage: Stage, n8n: AnsweringN8n):
     n8n.says({"messages": [{"text": "um"}, {"text": "dois"}, {"sticker": PNG}]})
     stage.shop.fail("sendSticker", failures.CONNECTION_CLOSED)
