@@ -32,6 +32,7 @@ from router.n8n.answering import (
     NotTaken,
     ask_flow,
     is_not_begun,
+    is_there_for_others,
     says_something,
     understand,
 )
@@ -164,15 +165,19 @@ class N8nHandler:
         return turn.tenant.n8n_contract or self._rules.contract
 
     async def is_alive(self, flow: str | None = None) -> bool:
-        """Whether n8n would take a turn: its webhook is there, and closed without the key.
+        """Whether n8n would take a turn: its webhook is there. `flow` is a tenant's own.
 
-        Its own readiness is told before its webhooks are registered. `flow` is a tenant's own.
+        Its own readiness is told before its webhooks are registered. It is asked by GET first: a
+        webhook that is open to anybody would begin its flow with each POST.
         """
         try:
-            answer = await self._http.post(self._rules.url_of(flow), timeout=3)
+            for method in ("GET", "POST"):
+                answer = await self._http.request(method, self._rules.url_of(flow), timeout=3)
+                if answer.status_code in (401, 403) or is_there_for_others(answer):
+                    return True
         except httpx.HTTPError:
             return False
-        return answer.status_code in (401, 403)
+        return False
 
     async def is_away(self) -> bool:
         """Whether it would take no turn now, or has failed so often that it is given none."""
@@ -303,8 +308,9 @@ class N8nHandler:
             self._has_warned = True
             log_event(
                 _log, Action.STARTED,
-                "a flow only says that it has begun, and sends by itself: set n8n_contract of its"
-                " tenant, or N8N_CONTRACT, to gateway, or import the new workflows",
+                "a flow only says that it has begun. If it is to answer, set Respond of its Webhook"
+                " node to Using 'Respond to Webhook' Node; if it sends by itself, set n8n_contract"
+                " of its tenant, or N8N_CONTRACT, to gateway",
                 level=logging.WARNING, tenant_id=turn.tenant.tenant_id,
             )  # fmt: skip
         lease = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
