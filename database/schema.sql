@@ -13085,7 +13085,8 @@ end
 $$;
 
 -- The turn that an execution worked on, locked together with its session (session first); `refused` says why
--- nothing may be done about it. PT404: no turn was worked on by it.
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
 create or replace function hybridflow.lock_execution(
     p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -13107,7 +13108,7 @@ begin
     for update;
     if turn.id is null then
         raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
-    elsif turn.state not in ('running', 'sending') then
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
         refused := jsonb_build_object('refused', 'superseded');
     elsif turn.lease_until <= hybridflow.clock() then
         refused := jsonb_build_object('refused', 'stale');
@@ -13200,8 +13201,8 @@ $$;
 -- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
 -- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
 -- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
--- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -18824,7 +18825,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '2340038a43d1a442f1f10cd2c1d5edf146276f629f786737a855208ed2695c8f')
+    ('20261126145950', 'v0_3_0', 'f871a1aacd0d5b900b14f3ef13f3577a745da6be69ea0a6cb4c7cc668be611fe')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
