@@ -166,9 +166,13 @@ begin
                 ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('lock_turns_of_handoffs', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
+                ('know_more_of_handoff', 'ii', array['p_turn_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'boolean'),
+                ('hand_off_by_promise', 'iii', array['p_session', 'p_turn_id', 'p_handoff']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('say_handoff', 'iii', array['p_turn', 'p_handoff', 'p_say']::text[], array['public.turns', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
                 ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -213,6 +217,8 @@ begin
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
@@ -437,6 +443,7 @@ begin
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
+                ('untold_handoff_notice', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'bigint'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -2960,6 +2967,25 @@ begin
 end
 $$;
 
+-- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
+-- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
+-- handoff.
+create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.turns as t
+    where t.id in (
+        select unnest(array[h.turn_id, h.line_turn_id]) from public.handoffs as h
+        where h.session_id = p_session_id and h.ended_at is null
+    )
+    order by t.id
+    for update;
+end
+$$;
+
 -- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
@@ -3041,6 +3067,97 @@ begin
 end
 $$;
 
+-- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
+-- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set reason = hybridflow.handoff_reason(p ->> 'reason'),
+        why = left(nullif(p ->> 'reason', hybridflow.handoff_reason(p ->> 'reason')), 2000),
+        summary = coalesce(left(p ->> 'summary', 2000), summary)
+    where turn_id = p_turn_id and state = 'waiting'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    update public.sessions
+    set pause_reason = left(concat_ws(': ', p ->> 'reason', v_handoff.summary), 2000)
+    where id = v_handoff.session_id and pause_source = 'ai';
+    update public.notices
+    set next_at = hybridflow.clock(), facts = facts || jsonb_strip_nulls(jsonb_build_object(
+        'reason', left(p ->> 'reason', 500), 'summary', v_handoff.summary
+    ))
+    where id = hybridflow.untold_handoff_notice(v_handoff.session_id);
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
+-- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- hand_off): for that the notice waits for ten seconds.
+create or replace function hybridflow.hand_off_by_promise(
+    p_session public.sessions, p_turn_id bigint, p_handoff jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn_id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn_id, 'paused');
+    perform hybridflow.begin_handoff(p_session, p_turn_id, p_handoff);
+    update public.notices set next_at = hybridflow.clock() + interval '10 seconds'
+    where id = hybridflow.untold_handoff_notice(p_session.id);
+end
+$$;
+
+-- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
+-- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
+-- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
+-- did not leave is given up: it is for the human now.
+create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_in_doubt boolean := hybridflow.is_in_doubt(p_turn.id);
+    v_told jsonb := jsonb_build_array(jsonb_build_object('handoff', p_handoff, 'text', p_say -> 0))
+        || (p_say - 0);
+begin
+    if v_in_doubt or exists (
+        select from public.messages as m where m.turn_id = p_turn.id and m.from_me and m.send_state = 'sent'
+    ) then
+        update public.messages set given_up = 'its flow has called a human'
+        where turn_id = p_turn.id and part is not null and send_state = 'failed' and given_up is null;
+        update public.turns
+        set state = 'sending', reply = (
+                select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+                where m.turn_id = p_turn.id and m.part is not null
+            ) || v_told
+        where id = p_turn.id;
+        perform hybridflow.put_aside(
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+        );
+    else
+        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+    end if;
+    -- To send what is left is no further attempt.
+    update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
+    where id = p_turn.id;
+end
+$$;
+
 -- How a turn that has said all it can is closed: as a handoff, if it was one.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
@@ -3062,7 +3179,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and not exists (
+    set words = case when new.state = 'sent' and new.reply is null then case when exists (
+            -- A flow's own send promised a human; it has no reply.
+            select from public.messages as m
+            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
+        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -3090,7 +3211,7 @@ create or replace trigger turns_words_are_over
 after update of state on public.turns
 for each row when (
     new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
-    and new.reply @? '$[*].handoff'
+    and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
 )
 execute function hybridflow.words_are_over();
 
@@ -3107,6 +3228,7 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(p_session_id);
     update public.handoffs
     set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
         taken_message_id = p_message_id, next_at = null
@@ -3130,6 +3252,8 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(h.session_id) from public.handoffs as h
+    where h.taken_message_id = p_message_id;
     update public.handoffs as h
     set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
         next_at = h.step_at
@@ -3157,6 +3281,7 @@ as $$
 declare
     v_saying bigint[];
 begin
+    perform hybridflow.lock_turns_of_handoffs(new.id);
     with ended as (
         update public.handoffs
         set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
@@ -3193,6 +3318,7 @@ as $$
 declare
     v_human public.messages;
 begin
+    perform hybridflow.lock_turns_of_handoffs(s.id) from unnest(array[p_into, p_from]) as s (id);
     update public.handoffs
     set state = 'done', ended_at = hybridflow.clock(), next_at = null
     where id = (
@@ -3308,6 +3434,7 @@ begin
     select s.* into v_session from public.sessions as s
     where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
     for update;
+    perform hybridflow.lock_turns_of_handoffs(v_session.id);
     select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
     if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
         or v_handoff.session_id is distinct from v_session.id
@@ -4341,7 +4468,7 @@ as $$
         p_turn.retried_at,
         case when not exists (
             select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
-        ) then p_turn.created_at end
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -4379,9 +4506,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4389,16 +4549,17 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -4417,11 +4578,13 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_told jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -4454,6 +4617,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -4515,7 +4687,11 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    v_told := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+    if p ->> 'objects' is null then
+        v_told := jsonb_set(v_told, '{turns}', hybridflow.in_texts(v_told -> 'turns'));
+    end if;
+    return v_told || jsonb_build_object(
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -4534,6 +4710,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -4579,7 +4756,9 @@ declare
 begin
     if p_turn.stop_reason is not null then
         return p_turn.stop_reason;
-    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))'
+        or (p_turn.reply is null and p_turn.handler = 'n8n' and p_session.is_paused)  -- by a flow's promise
+    then
         select h.state into v_own from public.handoffs as h
         where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
         order by h.id desc limit 1;
@@ -5124,7 +5303,7 @@ begin
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
-        p ->> 'reason'
+        coalesce(hybridflow.ends_as_handoff((v_held.turn).id), p ->> 'reason')
     );
     return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
@@ -13017,10 +13196,11 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
--- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
--- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
--- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
+-- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
+-- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
+-- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
+-- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
 -- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
@@ -13069,7 +13249,15 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message, 'unread', case
+        'fallback_message', t.fallback_message, 'handoff_message', t.handoff_message,
+        'handoff_on_promise', t.handoff_on_promise, 'wrote', (
+            select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                select m.body from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.kind = 'text'
+                order by m.id desc limit 3
+            ) as l
+        ),
+        'unread', case
             when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
                 select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
                 where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
@@ -13120,7 +13308,7 @@ end
 $$;
 
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
--- text?, next_part?, rest?: [{body, kind, identity}], lease_seconds})
+-- text?, next_part?, rest?: [{body, kind, identity}], promise?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
@@ -13130,8 +13318,9 @@ $$;
 -- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
--- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
--- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+-- dearer. Else as begin_send, with the `part`. `promise` says why a human is called, where it
+-- promises one: the conversation is handed off in the same step. Returns {ok, message_id, chosen_id, jid,
+-- part} or {refused: reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -13189,6 +13378,14 @@ begin
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
+    end if;
+    if p ->> 'promise' is not null and coalesce((v_answer ->> 'ok')::boolean, false) then
+        perform hybridflow.hand_off_by_promise(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object(
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+            )
+        );
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
@@ -13279,11 +13476,14 @@ begin
 end
 $$;
 
--- hand_off({turn_id, token, reason, summary?})
+-- hand_off({turn_id, token, reason, summary?, say?: [text]})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
--- answer, with `already`.
+-- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
+-- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
+-- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
+-- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
+-- token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -13292,8 +13492,18 @@ as $$
 declare
     v_held record;
     v_replied boolean := false;
+    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
+    v_session_id bigint;
+    v_is_known boolean;
+    v_stopped text;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    select t.session_id into v_session_id from public.turns as t
+    where t.id = (p ->> 'turn_id')::bigint
+        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
+    if found then  -- what it is to say is on its way, and the turn another's by now
+        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
+    end if;
     v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
@@ -13302,7 +13512,23 @@ begin
     elsif v_held.refused is not null then
         return v_held.refused;
     end if;
-    if hybridflow.await_settlement(v_held.turn, null) then
+    if p ->> 'say' is not null then
+        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
+        if v_stopped is not null then
+            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif (v_held.turn).reply is not null then
+            return '{"refused": "has_answered"}';
+        end if;
+    end if;
+    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
+    if p ->> 'say' is not null then
+        perform hybridflow.say_handoff(
+            v_held.turn,
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+        );
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    elsif hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
         v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
@@ -13311,10 +13537,12 @@ begin
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    perform hybridflow.begin_handoff(
-        v_held.session, (v_held.turn).id,
-        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
-    );
+    if not v_is_known then
+        perform hybridflow.begin_handoff(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+        );
+    end if;
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
@@ -14239,6 +14467,18 @@ begin
 end
 $$;
 
+-- The newest notice of a handoff in the session, as long as nobody was told of it or is about to be.
+create or replace function hybridflow.untold_handoff_notice(p_session_id bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select max(n.id) from public.notices as n
+    where n.session_id = p_session_id and n.kind = 'handoff' and n.state = 'pending'
+        and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+$$;
+
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
 create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
 returns void
@@ -14249,11 +14489,7 @@ declare
     v_session public.sessions;
 begin
     update public.notices set facts = facts || '{"words": "not_said"}'
-    where id = (
-        select max(n.id) from public.notices as n
-        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
-            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
-    );
+    where id = hybridflow.untold_handoff_notice(p_handoff.session_id);
     if found then
         return;
     end if;
@@ -18588,7 +18824,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'be27797dbea1d70e9b276fc4adf2a2dc376d919131232bffc54e00a4d730f1f2')
+    ('20261126145950', 'v0_3_0', '2340038a43d1a442f1f10cd2c1d5edf146276f629f786737a855208ed2695c8f')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -926,7 +926,7 @@ as $$
         p_turn.retried_at,
         case when not exists (
             select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
-        ) then p_turn.created_at end
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -964,9 +964,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -974,16 +1007,17 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -1002,11 +1036,13 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_told jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -1039,6 +1075,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -1100,7 +1145,11 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    v_told := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+    if p ->> 'objects' is null then
+        v_told := jsonb_set(v_told, '{turns}', hybridflow.in_texts(v_told -> 'turns'));
+    end if;
+    return v_told || jsonb_build_object(
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -1119,6 +1168,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -1164,7 +1214,9 @@ declare
 begin
     if p_turn.stop_reason is not null then
         return p_turn.stop_reason;
-    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))'
+        or (p_turn.reply is null and p_turn.handler = 'n8n' and p_session.is_paused)  -- by a flow's promise
+    then
         select h.state into v_own from public.handoffs as h
         where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
         order by h.id desc limit 1;
@@ -1709,7 +1761,7 @@ begin
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
-        p ->> 'reason'
+        coalesce(hybridflow.ends_as_handoff((v_held.turn).id), p ->> 'reason')
     );
     return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end

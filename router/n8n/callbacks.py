@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Header, Path
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from router.gate.refusals import said_of
 from router.http.part import part
@@ -24,18 +24,17 @@ from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.failures_told import OF_THE_FLOW, FailureKind, Judged, is_of_a_key, judge_failure
 from router.n8n.finishing import Done, Written, fail, finish, log_dead, log_replied
 from router.n8n.flow_executions import WORKFLOW_ID, link_to
+from router.n8n.handing_off import call_human, texts_to_say
 from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
     BeginFlow,
     ExtendTurn,
     HandedOff,
-    HandOff,
     TakeExecution,
     begin_flow,
     extend_turn,
     take_execution,
 )
-from router.state.calls.flows import hand_off as hand_turn_off
 from router.state.calls.model import Answer, Held, Refusal
 from router.state.calls.turns import TurnFailed, TurnFinished
 from router.state.database import Database
@@ -93,6 +92,18 @@ class Handoff(BaseModel):
 
     reason: Written = Field(default=_WANTS_HUMAN, max_length=500)
     summary: Written | None = Field(default=None, max_length=2000)
+    say: Written | None = Field(
+        default=None,
+        max_length=4096,
+        description="What the customer is told of it; without it, where the flow has sent nothing"
+        " in this turn, the tenant's handoff_message",
+    )
+
+    @field_validator("say")
+    @classmethod
+    def _is_for_people(cls, say: str | None) -> str | None:
+        texts_to_say(say)
+        return say
 
 
 class Extension(BaseModel):
@@ -190,13 +201,12 @@ async def report_failure(
 async def hand_off(
     services: TheServices, turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
-    """Pause the session with source `ai` and the reason, and close the turn."""
+    """Tell the customer, pause the session with source `ai` and the reason, and close the turn."""
     told = body or Handoff()
 
-    async def ask(database: Database, held: Held) -> HandedOff | Refusal:
+    async def ask(_: Database, held: Held) -> HandedOff | Refusal:
         reason = told.reason.strip() or _WANTS_HUMAN
-        asked = HandOff(**held, reason=reason, summary=told.summary)
-        return await hand_turn_off(database, asked)
+        return await call_human(services, held, reason, told.summary, texts_to_say(told.say))
 
     answer = await _call(services, turn_id, token, ask)
     if not isinstance(answer, Refusal):

@@ -56,7 +56,10 @@ _SAID: tuple[tuple[Kind, str], ...] = (
     ),
     (
         "llm_unpaid",
-        r"insufficient_quota|exceeded your current quota|credit balance|billing|quota exceeded",
+        (
+            r"insufficient[_ -]?quota|exceeded your current quota|credit balance|billing"
+            r"|quota exceeded"
+        ),
     ),
     ("llm_rate_limited", r"rate.?limit|too many requests|too_many_requests"),
     (

@@ -14,6 +14,7 @@ from tests.state.conversation import Conversation, Json, held
 from tests.state.test_notices import STAFF, claim, claim_one, token
 
 SCHEMA = Path(__file__).parents[2] / "database" / "schema"
+GUIDE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
 SORRY = "Um momento, já chamamos alguém."
 EMPTY: dict[str, Any] = {
     "kind": "away",
@@ -382,6 +383,8 @@ async def test_every_cause_has_its_line_and_its_words(talk: Conversation):
     for name, line in lines.items():
         assert line["is_told"] or line["hands_off"] or name == "given_up", name
         assert (line["about"] is None) is (line["lasts"] is not None), name
+    for name in WHY:
+        assert f"`{name}`" in GUIDE, name
     grouped = {name for name, line in lines.items() if line["is_told"] and line["about"] is None}
     assert grouped == ONE_BY_ONE
 

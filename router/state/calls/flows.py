@@ -106,6 +106,9 @@ class TurnOfFlow(StoredInstance):
     said_so_far: str
     next_part: int
     fallback_message: str | None = None
+    handoff_message: str | None = None
+    handoff_on_promise: bool = True
+    wrote: Items[str] = ()
     unread: Items[str] = ()
     is_closed: bool = False
 
@@ -124,7 +127,10 @@ class RestOfSend(Asked):
 
 
 class BeginFlowSend(Sending):
-    """What a flow is about to send; `text` was judged when `next_part` was the next one."""
+    """What a flow is about to send; `text` was judged when `next_part` was the next one.
+
+    `promise`: it promises a human, and why one is called.
+    """
 
     turn_id: int
     token: str
@@ -133,6 +139,7 @@ class BeginFlowSend(Sending):
     text: Text | None = None
     next_part: int | None = None
     rest: tuple[RestOfSend, ...] | None = None
+    promise: Text | None = None
     lease_seconds: float
 
 
@@ -217,12 +224,13 @@ async def tell_flow_works(database: Database, asked: TellFlowWorks) -> Done:
 
 
 class HandOff(Asked):
-    """An attempt at which the AI asks for a human, and why."""
+    """An attempt at which the AI asks for a human, why, and what the customer is told of it."""
 
     turn_id: int
     token: str
     reason: Text
     summary: Text | None = None
+    say: tuple[Text, ...] | None = None
 
 
 class HandedOff(Done):
