@@ -201,8 +201,15 @@ class N8nHandler:
         return self.failing.told_to_anybody()
 
     async def _takes(self, turn: ClaimedTurn) -> bool:
-        """Whether the turn goes to n8n now; a flow that fails keeps no other from it."""
+        """Whether the turn goes to n8n now; a flow that fails keeps no other from it.
+
+        A flow that is given up is tried by turns that have not failed yet. Of one that has, the
+        next attempt comes later than the next try, and would be that each time.
+        """
         if not await self.is_available(turn.tenant.n8n_flow):
+            return False
+        given_up = self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn))
+        if given_up and turn.attempt > 1 and not self._rules.wait_for_n8n:
             return False
         return self.breakers.takes(turn.tenant.tenant_id, _flow_of(turn), monotonic())
 

@@ -1,7 +1,6 @@
 """n8n's own editor, in a real Chromium: saved without a change, no diff; a test turn goes green."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -84,11 +83,11 @@ async def test_a_test_turn_goes_green_to_the_end_in_the_editor(
 @asynccontextmanager
 async def _unpublished(url: str, owner: httpx.Cookies) -> AsyncIterator[str]:
     """Give the id of a draft: the standard flow, whose webhook has no example pinned to it."""
-    flow = json.loads((WORKFLOWS / "inbound.json").read_text())
-    (turn,) = (node for node in flow["nodes"] if node["name"] == "Turn")
-    turn["parameters"]["path"] = turn["webhookId"] = "drafted/hybridflow-turn"
-    draft = {name: flow[name] for name in ("nodes", "connections", "settings")}
     async with httpx.AsyncClient(base_url=url, cookies=owner, timeout=60) as client:
+        flow = (await client.get("/rest/workflows/hybridflowInbound")).json()["data"]
+        (turn,) = (node for node in flow["nodes"] if node["name"] == "Turn")
+        turn["parameters"]["path"] = turn["webhookId"] = "drafted/hybridflow-turn"
+        draft = {name: flow[name] for name in ("nodes", "connections", "settings")}
         made = await client.post("/rest/workflows", json={**draft, "name": "A draft"})
         made.raise_for_status()
         id_ = made.json()["data"]["id"]

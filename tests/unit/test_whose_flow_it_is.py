@@ -103,6 +103,20 @@ async def test_a_flow_whose_webhook_takes_no_post_is_told_the_cure(caplog):
     assert "GET request" not in caplog.text
 
 
+async def test_a_turn_that_has_failed_never_tries_a_flow_that_is_given_up():
+    """A lone conversation: its attempts are further apart than the tries are."""
+    office = Office(says({"message": "Error in workflow"}, 500))
+    office.handler.breakers.all.pause = 0.0
+    for attempt in range(1, 6):
+        with pytest.raises(LlmFailed):
+            await office.make(turn().model_copy(update={"attempt": attempt}))
+    with pytest.raises(LlmFailed):  # another one, which tries it
+        await office.make()
+    reply = await office.make(turn().model_copy(update={"attempt": 6}))
+    assert isinstance(reply, Reply)
+    assert reply.handler == "fallback"
+
+
 @pytest.mark.parametrize("is_published", [True, False])
 async def test_a_webhook_that_is_open_to_anybody_is_there_and_is_not_begun_by_a_look(
     is_published: bool,
