@@ -483,8 +483,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off and
--- no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
+-- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
+-- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -1437,8 +1437,8 @@ begin
 end
 $$;
 
--- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not written
--- down, {refused: reason}; null: it is.
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
+-- written down, {refused: reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql

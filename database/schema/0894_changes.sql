@@ -66,8 +66,9 @@ begin
 end
 $$;
 
--- Each table has a function of its own for its triggers; what one is called with is the kind. Those of messages,
--- turns and sessions write by themselves, for each turn has some ten of them, and to call costs as much again.
+-- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
+-- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
+-- much again.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
@@ -233,9 +234,9 @@ end
 $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
--- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that have
--- the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's is told
--- where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one snapshot.
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's is
+-- told where p_everybodys says so; all is lost where there is more of that. Stable: all is of one snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -310,9 +311,9 @@ $$;
 -- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that are
--- no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there than is
--- told of one (5000), or of all (50,000), where those come last that have the most.
+-- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
+-- are no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there
+-- than is told of one (5000), or of all (50,000), where those come last that have the most.
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
