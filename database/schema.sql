@@ -17135,8 +17135,8 @@ $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
 -- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
--- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is no tenant's
--- is told where p_everybodys says so; all is lost where there is more of that. Stable: it is one snapshot.
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is no
+-- tenant's is told where p_everybodys says so; all is lost where there is more of that. Stable: it is one snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -18913,7 +18913,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '355ab9c36399c18361f9c6b3d153d78291a5f2c34e78051f656ded98e55d449a')
+    ('20261126145950', 'v0_3_0', 'fc270fb4bab0d74d5948f684340d21eaabeb7c2c75699189c789ec77ac766601')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
