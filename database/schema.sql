@@ -3892,20 +3892,21 @@ as $$
         end,
         'sent_at', h.sent_at,
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
+        'transcript', case
+            when h.transcript is not null and h.deleted_at is null then hybridflow.cut(h.transcript)
+        end,
+        'description', case
+            when h.description is not null and h.deleted_at is null then hybridflow.cut(h.description)
+        end,
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
+        and h.description is null and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+        ),
         'in_turn', h.in_turn
-    ) || case
-        when h.deleted_at is not null or (h.media is null and h.transcript is null and h.description is null)
-            then '{}'
-        else jsonb_build_object(
-            'transcript', hybridflow.cut(h.transcript), 'description', hybridflow.cut(h.description),
-            'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
-                select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
-            ),
-            'pictured', h.media is not null and not h.from_me and exists (
-                select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
-            )
-        )
-    end order by h.in_turn, h.sent_at, h.id), '[]')
+    ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
             order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
@@ -3925,10 +3926,10 @@ as $$
                 and m.send_state is distinct from 'failed'
                 and not (m.from_me and m.status is not distinct from 'error')
                 -- One look for all messages: a session has one pending turn at most.
-                and m.turn_id is distinct from (
+                and (m.turn_id is null or m.turn_id is distinct from (
                     select o.id from public.turns as o
                     where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
-                )
+                ))
             order by m.sent_at desc, m.id desc
             limit p_limit
         ) as w
@@ -5915,15 +5916,17 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
     end if;
+    if coalesce(p -> 'reply', 'null') <> 'null'
+        and num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0
+    then
+        perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
+    end if;
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
     if coalesce(p -> 'reply', 'null') <> 'null' then
-        if num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0 then
-            perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
-        end if;
         v_refused := hybridflow.write_reply(v_turn, p -> 'reply');
         if v_refused is not null then
             return v_refused;
@@ -17136,7 +17139,8 @@ $$;
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
 -- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
 -- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is no
--- tenant's is told where p_everybodys says so; all is lost where there is more of that. Stable: it is one snapshot.
+-- tenant's is told where p_everybodys says so; all is lost where there is more of that. Stable: it is of one
+-- snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -18913,7 +18917,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'fc270fb4bab0d74d5948f684340d21eaabeb7c2c75699189c789ec77ac766601')
+    ('20261126145950', 'v0_3_0', '737ee668d52d9159fb78bd146268e80a592b41032df15da2161122ebe7548550')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -349,20 +349,21 @@ as $$
         end,
         'sent_at', h.sent_at,
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
+        'transcript', case
+            when h.transcript is not null and h.deleted_at is null then hybridflow.cut(h.transcript)
+        end,
+        'description', case
+            when h.description is not null and h.deleted_at is null then hybridflow.cut(h.description)
+        end,
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
+        and h.description is null and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+        ),
+        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
+            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+        ),
         'in_turn', h.in_turn
-    ) || case
-        when h.deleted_at is not null or (h.media is null and h.transcript is null and h.description is null)
-            then '{}'
-        else jsonb_build_object(
-            'transcript', hybridflow.cut(h.transcript), 'description', hybridflow.cut(h.description),
-            'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
-                select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
-            ),
-            'pictured', h.media is not null and not h.from_me and exists (
-                select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
-            )
-        )
-    end order by h.in_turn, h.sent_at, h.id), '[]')
+    ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
             order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
@@ -382,10 +383,10 @@ as $$
                 and m.send_state is distinct from 'failed'
                 and not (m.from_me and m.status is not distinct from 'error')
                 -- One look for all messages: a session has one pending turn at most.
-                and m.turn_id is distinct from (
+                and (m.turn_id is null or m.turn_id is distinct from (
                     select o.id from public.turns as o
                     where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
-                )
+                ))
             order by m.sent_at desc, m.id desc
             limit p_limit
         ) as w

@@ -305,15 +305,17 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
     end if;
+    if coalesce(p -> 'reply', 'null') <> 'null'
+        and num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0
+    then
+        perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
+    end if;
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
     if coalesce(p -> 'reply', 'null') <> 'null' then
-        if num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0 then
-            perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
-        end if;
         v_refused := hybridflow.write_reply(v_turn, p -> 'reply');
         if v_refused is not null then
             return v_refused;
