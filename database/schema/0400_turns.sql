@@ -343,19 +343,26 @@ as $$
             when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
             else h.body
         end,
-        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'quoted', hybridflow.cut_fields(h.quoted),
+        'author_name', case
+            when octet_length(h.author_name) > 256 then hybridflow.cut(h.author_name, 256) else h.author_name
+        end,
         'sent_at', h.sent_at,
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
-        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
-        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
-        ),
-        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
-        ),
         'in_turn', h.in_turn
-    ) order by h.in_turn, h.sent_at, h.id), '[]')
+    ) || case
+        when h.deleted_at is not null or (h.media is null and h.transcript is null and h.description is null)
+            then '{}'
+        else jsonb_build_object(
+            'transcript', hybridflow.cut(h.transcript), 'description', hybridflow.cut(h.description),
+            'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+                select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+            ),
+            'pictured', h.media is not null and not h.from_me and exists (
+                select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+            )
+        )
+    end order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
             order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
@@ -363,7 +370,10 @@ as $$
         from (
             select
                 m.*,
-                hybridflow.characters_of(m.body, m.quoted, m.media)
+                case
+                    when m.quoted is null and m.media is null and octet_length(m.body) <= 65536 then length(m.body)
+                    else hybridflow.characters_of(m.body, m.quoted, m.media)
+                end
                 + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
                 as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
@@ -371,9 +381,10 @@ as $$
             where m.session_id = p_turn.session_id
                 and m.send_state is distinct from 'failed'
                 and not (m.from_me and m.status is not distinct from 'error')
-                and not exists (
-                    select from public.turns as o
-                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+                -- One look for all messages: a session has one pending turn at most.
+                and m.turn_id is distinct from (
+                    select o.id from public.turns as o
+                    where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
                 )
             order by m.sent_at desc, m.id desc
             limit p_limit
@@ -472,8 +483,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
--- at once; where that fails, each by itself, so that one that fails is put off and no other.
+-- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
+-- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -485,15 +496,6 @@ declare
     v_contexts jsonb := '[]';
     v_unreadable jsonb := '[]';
 begin
-    begin
-        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
-        from unnest(p_ids, p_tokens) as c (id, token)
-        inner join public.turns as t on t.id = c.id;
-        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
-    exception
-        when others then
-            v_contexts := '[]';
-    end;
     for v_claim in
         select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
         inner join public.turns as t on t.id = c.id
@@ -941,20 +943,21 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[];
-begin
-    with old as (
-        update public.turns as t
-        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
-            error_kind = coalesce(error_kind, 'too_old'),
-            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
-            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
-        returning t.id
-    )
-
-    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    );
+begin
+    if v_ids = '{}' then  -- as almost always
+        return v_ids;
+    end if;
+    update public.turns
+    set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+        error_kind = coalesce(error_kind, 'too_old'),
+        error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
@@ -1023,6 +1026,9 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- quarter of what a claim costs.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -1042,7 +1048,9 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
-    v_told jsonb;
+    v_turns jsonb;
+    v_unreadable jsonb := '[]';
+    v_contexts jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -1145,11 +1153,24 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    v_told := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+    begin
+        select coalesce(jsonb_agg(
+            hybridflow.turn_context(t, c.token, (p ->> 'history_limit')::integer) order by t.id
+        ), '[]') into v_turns
+        from unnest(v_claimed, v_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+    exception
+        when others then
+            v_contexts := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+            v_turns := v_contexts -> 'turns';
+            v_unreadable := v_contexts -> 'unreadable';
+    end;
     if p ->> 'objects' is null then
-        v_told := jsonb_set(v_told, '{turns}', hybridflow.in_texts(v_told -> 'turns'));
+        v_turns := hybridflow.in_texts(v_turns);
     end if;
-    return v_told || jsonb_build_object(
+    return jsonb_build_object(
+        'turns', v_turns,
+        'unreadable', v_unreadable,
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -1264,17 +1285,27 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_id constant bigint := (p ->> 'turn_id')::bigint;
+    v_hash constant bytea := hybridflow.hash_token((p ->> 'token')::uuid);
+    v_session_id bigint;
     v_locked record;
 begin
-    if exists (
-        select from public.turns as t
-        where t.id = (p ->> 'turn_id')::bigint
-            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
-    ) then
-        v_locked := hybridflow.lock_turn(p);
-        turn := v_locked.turn;
-        session := v_locked.session;
-        refused := v_locked.refused;
+    select t.session_id into v_session_id from public.turns as t where t.id = v_id and t.token_hash = v_hash;
+    if found then
+        select s.* into session from public.sessions as s where s.id = v_session_id for update;
+        if not found then  -- its session was merged away while we waited, or is gone
+            v_locked := hybridflow.lock_turn(p);
+            turn := v_locked.turn;
+            session := v_locked.session;
+            refused := v_locked.refused;
+            return;
+        end if;
+        select t.* into turn from public.turns as t where t.id = v_id for update;
+        if turn.id is null or turn.state not in ('running', 'sending') or turn.token_hash is distinct from v_hash
+            or turn.lease_until <= hybridflow.clock()
+        then
+            refused := hybridflow.turn_refusal(turn, p);
+        end if;
     else
         refused := hybridflow.turn_refusal(turn, p);
     end if;
@@ -1353,9 +1384,15 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+    v_ids bigint[];
 begin
-    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    if exists (
+        select from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_waits_for
+    ) then
+        perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    end if;
+    v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -1388,7 +1425,6 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
-    v_llm text;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
@@ -1396,22 +1432,37 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif (v_held.turn).reply = p -> 'parts' or (
-        (v_held.turn).reply is not null and exists (
-            select from public.messages as m where m.turn_id = (v_held.turn).id and m.part is not null
+    end if;
+    return coalesce(hybridflow.write_reply(v_held.turn, p), jsonb_build_object('ok', true));
+end
+$$;
+
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
+-- written down, {refused: reason}; null: it is.
+create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text;
+begin
+    if p_turn.reply = p -> 'parts' or (
+        p_turn.reply is not null and exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         )
     ) then
-        return jsonb_build_object('ok', true);  -- it may have grown meanwhile: see give_up
-    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        return null;  -- it may have grown meanwhile: see give_up
+    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
         select from public.messages as m
-        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
     ) then
         return '{"refused": "has_spoken"}';
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
-    perform hybridflow.book_cost(v_held.turn, p);
+    perform hybridflow.book_cost(p_turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
@@ -1422,18 +1473,18 @@ begin
             when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
         end,
         updated_at = hybridflow.clock()
-    where id = (v_held.turn).id;
-    v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
+    where id = p_turn.id;
+    v_llm := hybridflow.llm_of(p_turn.tenant_id);
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
-        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+        perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made((v_held.turn).tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return jsonb_build_object('ok', true);
+    return null;
 end
 $$;
 

@@ -131,7 +131,8 @@ end
 $$;
 
 -- The turn that an execution worked on, locked together with its session (session first); `refused` says why
--- nothing may be done about it. PT404: no turn was worked on by it.
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
 create or replace function hybridflow.lock_execution(
     p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -153,7 +154,7 @@ begin
     for update;
     if turn.id is null then
         raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
-    elsif turn.state not in ('running', 'sending') then
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
         refused := jsonb_build_object('refused', 'superseded');
     elsif turn.lease_until <= hybridflow.clock() then
         refused := jsonb_build_object('refused', 'stale');
@@ -246,8 +247,8 @@ $$;
 -- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
 -- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
 -- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
--- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb

@@ -582,6 +582,17 @@ async def test_the_fallback_message_is_not_said_where_a_human_is(talk: Conversat
     assert await talk.turn_states() == ["dead", "cancelled"]
 
 
+async def test_a_flow_that_breaks_after_its_answer_changes_nothing(talk: Conversation):
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    turn = await talk.claim_one()
+    made = {"parts": ["Sim!"], "handler": "n8n", "execution_id": "7"}
+    await talk.database.call("save_reply", {**held(turn), **made})
+    taken = await talk.database.call("take_execution", {"execution_id": "7"})
+    assert taken == {"refused": "superseded"}
+    assert (await talk.begin(turn, "Sim!"))["ok"]
+
+
 async def test_nor_hours_later_when_the_line_is_back(talk: Conversation):
     await talk.set_rule("fallback_message", SORRY)
     await talk.maria_writes("Abrem amanhã?")
