@@ -1282,6 +1282,7 @@ declare
     v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
 begin
     perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    perform hybridflow.senses_are_back(p_waits_for);
     if v_ids = '{}' then
         return;
     end if;
