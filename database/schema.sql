@@ -166,9 +166,13 @@ begin
                 ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('lock_turns_of_handoffs', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
+                ('know_more_of_handoff', 'ii', array['p_turn_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'boolean'),
+                ('hand_off_by_promise', 'iii', array['p_session', 'p_turn_id', 'p_handoff']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('say_handoff', 'iii', array['p_turn', 'p_handoff', 'p_say']::text[], array['public.turns', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
                 ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -197,7 +201,8 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
-                ('bury_lapsed', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'bigint[]'),
+                ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
@@ -212,6 +217,8 @@ begin
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
@@ -409,6 +416,7 @@ begin
                 ('check_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'void'),
                 ('is_anothers_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
                 ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('lock_execution', 'iooo', array['p_execution_id', 'turn', 'session', 'refused']::text[], array['text', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
@@ -420,7 +428,9 @@ begin
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
                 ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
                 ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
-                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
+                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
+                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
@@ -435,6 +445,7 @@ begin
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
+                ('untold_handoff_notice', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'bigint'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -1061,7 +1072,11 @@ add column if not exists handoff_untaken text not null default 'return'
 constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
 add column if not exists notify_number_next text
 constraint tenants_notify_number_next_check
-check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+add column if not exists tts_voice text
+constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
+add column if not exists tts_instructions text
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1299,7 +1314,8 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies,
+        'tts_voice', p_tenant.tts_voice, 'tts_instructions', p_tenant.tts_instructions
     )
 $$;
 
@@ -2962,6 +2978,25 @@ begin
 end
 $$;
 
+-- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
+-- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
+-- handoff.
+create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.turns as t
+    where t.id in (
+        select unnest(array[h.turn_id, h.line_turn_id]) from public.handoffs as h
+        where h.session_id = p_session_id and h.ended_at is null
+    )
+    order by t.id
+    for update;
+end
+$$;
+
 -- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
@@ -3043,6 +3078,97 @@ begin
 end
 $$;
 
+-- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
+-- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set reason = hybridflow.handoff_reason(p ->> 'reason'),
+        why = left(nullif(p ->> 'reason', hybridflow.handoff_reason(p ->> 'reason')), 2000),
+        summary = coalesce(left(p ->> 'summary', 2000), summary)
+    where turn_id = p_turn_id and state = 'waiting'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    update public.sessions
+    set pause_reason = left(concat_ws(': ', p ->> 'reason', v_handoff.summary), 2000)
+    where id = v_handoff.session_id and pause_source = 'ai';
+    update public.notices
+    set next_at = hybridflow.clock(), facts = facts || jsonb_strip_nulls(jsonb_build_object(
+        'reason', left(p ->> 'reason', 500), 'summary', v_handoff.summary
+    ))
+    where id = hybridflow.untold_handoff_notice(v_handoff.session_id);
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
+-- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- hand_off): for that the notice waits for ten seconds.
+create or replace function hybridflow.hand_off_by_promise(
+    p_session public.sessions, p_turn_id bigint, p_handoff jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn_id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn_id, 'paused');
+    perform hybridflow.begin_handoff(p_session, p_turn_id, p_handoff);
+    update public.notices set next_at = hybridflow.clock() + interval '10 seconds'
+    where id = hybridflow.untold_handoff_notice(p_session.id);
+end
+$$;
+
+-- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
+-- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
+-- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
+-- did not leave is given up: it is for the human now.
+create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_in_doubt boolean := hybridflow.is_in_doubt(p_turn.id);
+    v_told jsonb := jsonb_build_array(jsonb_build_object('handoff', p_handoff, 'text', p_say -> 0))
+        || (p_say - 0);
+begin
+    if v_in_doubt or exists (
+        select from public.messages as m where m.turn_id = p_turn.id and m.from_me and m.send_state = 'sent'
+    ) then
+        update public.messages set given_up = 'its flow has called a human'
+        where turn_id = p_turn.id and part is not null and send_state = 'failed' and given_up is null;
+        update public.turns
+        set state = 'sending', reply = (
+                select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+                where m.turn_id = p_turn.id and m.part is not null
+            ) || v_told
+        where id = p_turn.id;
+        perform hybridflow.put_aside(
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+        );
+    else
+        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+    end if;
+    -- To send what is left is no further attempt.
+    update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
+    where id = p_turn.id;
+end
+$$;
+
 -- How a turn that has said all it can is closed: as a handoff, if it was one.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
@@ -3064,7 +3190,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and not exists (
+    set words = case when new.state = 'sent' and new.reply is null then case when exists (
+            -- A flow's own send promised a human; it has no reply.
+            select from public.messages as m
+            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
+        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -3092,7 +3222,7 @@ create or replace trigger turns_words_are_over
 after update of state on public.turns
 for each row when (
     new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
-    and new.reply @? '$[*].handoff'
+    and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
 )
 execute function hybridflow.words_are_over();
 
@@ -3109,6 +3239,7 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(p_session_id);
     update public.handoffs
     set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
         taken_message_id = p_message_id, next_at = null
@@ -3132,6 +3263,8 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(h.session_id) from public.handoffs as h
+    where h.taken_message_id = p_message_id;
     update public.handoffs as h
     set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
         next_at = h.step_at
@@ -3159,6 +3292,7 @@ as $$
 declare
     v_saying bigint[];
 begin
+    perform hybridflow.lock_turns_of_handoffs(new.id);
     with ended as (
         update public.handoffs
         set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
@@ -3195,6 +3329,7 @@ as $$
 declare
     v_human public.messages;
 begin
+    perform hybridflow.lock_turns_of_handoffs(s.id) from unnest(array[p_into, p_from]) as s (id);
     update public.handoffs
     set state = 'done', ended_at = hybridflow.clock(), next_at = null
     where id = (
@@ -3310,6 +3445,7 @@ begin
     select s.* into v_session from public.sessions as s
     where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
     for update;
+    perform hybridflow.lock_turns_of_handoffs(v_session.id);
     select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
     if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
         or v_handoff.session_id is distinct from v_session.id
@@ -3930,8 +4066,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
+-- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Returns their ids.
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -3939,10 +4076,10 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.attempt >= p_max_attempts
-            and not hybridflow.is_in_doubt(t.id)
-        for update skip locked
+            and hybridflow.is_used_up(t, p_max_attempts)
+        for update of t, s skip locked
     );
 begin
     perform hybridflow.note_lapsed(v_ids);
@@ -3951,12 +4088,24 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(
-        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    perform hybridflow.after_unanswered(
+        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
     )
-    from public.turns as t where t.id = any(v_ids);
+    from public.turns as t
+    inner join public.sessions as s on s.id = t.session_id
+    where t.id = any(v_ids);
     return v_ids;
 end
+$$;
+
+-- Whether the turn, whose lease has run out, may have no attempt more.
+create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
@@ -4314,7 +4463,8 @@ as $$
 $$;
 
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that. A time to come says nothing of a change.
+-- one that a person retried is as old as that, and one that answers nothing and only says something as it was
+-- made. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -4326,7 +4476,10 @@ as $$
             select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
             from public.messages as m where m.turn_id = p_turn.id and not m.from_me
         ),
-        p_turn.retried_at
+        p_turn.retried_at,
+        case when not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -4364,9 +4517,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4374,16 +4560,17 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -4402,11 +4589,13 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_told jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -4418,7 +4607,9 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed(
+            (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
+        );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -4437,6 +4628,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -4451,7 +4651,10 @@ begin
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
             where (t.state = 'pending' and t.run_after <= v_now)
-                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+                or (
+                    t.state in ('running', 'sending') and t.lease_until <= v_now
+                    and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                )
             order by f.place limit v_limit
             for update of t skip locked
         ) as d
@@ -4495,7 +4698,11 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    v_told := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+    if p ->> 'objects' is null then
+        v_told := jsonb_set(v_told, '{turns}', hybridflow.in_texts(v_told -> 'turns'));
+    end if;
+    return v_told || jsonb_build_object(
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -4514,6 +4721,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -4559,7 +4767,9 @@ declare
 begin
     if p_turn.stop_reason is not null then
         return p_turn.stop_reason;
-    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))'
+        or (p_turn.reply is null and p_turn.handler = 'n8n' and p_session.is_paused)  -- by a flow's promise
+    then
         select h.state into v_own from public.handoffs as h
         where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
         order by h.id desc limit 1;
@@ -4813,6 +5023,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_minutes numeric := (p ->> 'answer_within_minutes')::numeric;
     v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
@@ -4841,14 +5052,14 @@ begin
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
-    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, v_minutes) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
@@ -5104,7 +5315,7 @@ begin
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
-        p ->> 'reason'
+        coalesce(hybridflow.ends_as_handoff((v_held.turn).id), p ->> 'reason')
     );
     return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
@@ -10287,7 +10498,8 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'llm_api_key'
     ]::text[]
 $$;
 
@@ -10473,6 +10685,10 @@ as $$
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -10515,7 +10731,8 @@ begin
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -10674,6 +10891,11 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -11219,9 +11441,10 @@ $$;
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
--- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -11237,7 +11460,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '', 'llm_api_key', v_tenant.llm_api_key,
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
@@ -12932,11 +13155,69 @@ begin
 end
 $$;
 
+-- The turn that an execution worked on, locked together with its session (session first); `refused` says why
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
+create or replace function hybridflow.lock_execution(
+    p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_owner bigint := hybridflow.execution_owner(p_execution_id);
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p_execution_id and t.tenant_id = coalesce(v_owner, t.tenant_id)
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update of s;
+    select t.* into turn from public.turns as t
+    where t.execution_id = p_execution_id and t.session_id = session.id
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update;
+    if turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
+        refused := jsonb_build_object('refused', 'superseded');
+    elsif turn.lease_until <= hybridflow.clock() then
+        refused := jsonb_build_object('refused', 'stale');
+    end if;
+end
+$$;
+
+-- take_execution({execution_id})
+-- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
+-- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
+-- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.take_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_token uuid := gen_random_uuid();
+begin
+    perform hybridflow.require_keys('take_execution', p, '{execution_id}');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns
+    set token_hash = hybridflow.hash_token(v_token),
+        lease_until = greatest(lease_until, hybridflow.clock() + interval '1 minute')
+    where id = (v_held.turn).id;
+    return jsonb_build_object('turn_id', (v_held.turn).id, 'token', v_token);
+end
+$$;
+
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
--- worked on by it.
+-- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
+-- turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -12944,30 +13225,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
-    v_turn public.turns;
-    v_session public.sessions;
+    v_held record;
 begin
     perform hybridflow.require_keys(
         'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
     );
-    select s.* into v_session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
-    order by t.state in ('running', 'sending') desc, t.id desc limit 1
-    for update of s;
-    select * into v_turn from public.turns
-    where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by state in ('running', 'sending') desc, id desc limit 1
-    for update;
-    if v_turn.id is null then
-        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
-    elsif v_turn.state not in ('running', 'sending') then
-        return jsonb_build_object('refused', 'superseded');
-    elsif v_turn.lease_until <= hybridflow.clock() then
-        return jsonb_build_object('refused', 'stale');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p)
+        || jsonb_build_object('turn_id', (v_held.turn).id);
 end
 $$;
 
@@ -13000,11 +13268,12 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
--- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
--- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
--- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
--- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
+-- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
+-- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
+-- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -13052,7 +13321,15 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message, 'unread', case
+        'fallback_message', t.fallback_message, 'handoff_message', t.handoff_message,
+        'handoff_on_promise', t.handoff_on_promise, 'wrote', (
+            select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                select m.body from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.kind = 'text'
+                order by m.id desc limit 3
+            ) as l
+        ),
+        'unread', case
             when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
                 select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
                 where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
@@ -13103,7 +13380,7 @@ end
 $$;
 
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
--- text?, next_part?, rest?: [{body, kind, identity}], lease_seconds})
+-- text?, next_part?, rest?: [{body, kind, identity}], promise?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
@@ -13113,8 +13390,9 @@ $$;
 -- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
--- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
--- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+-- dearer. Else as begin_send, with the `part`. `promise` says why a human is called, where it
+-- promises one: the conversation is handed off in the same step. Returns {ok, message_id, chosen_id, jid,
+-- part} or {refused: reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -13172,6 +13450,14 @@ begin
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
+    end if;
+    if p ->> 'promise' is not null and coalesce((v_answer ->> 'ok')::boolean, false) then
+        perform hybridflow.hand_off_by_promise(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object(
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+            )
+        );
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
@@ -13262,11 +13548,14 @@ begin
 end
 $$;
 
--- hand_off({turn_id, token, reason, summary?})
+-- hand_off({turn_id, token, reason, summary?, say?: [text]})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
--- answer, with `already`.
+-- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
+-- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
+-- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
+-- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
+-- token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -13275,8 +13564,18 @@ as $$
 declare
     v_held record;
     v_replied boolean := false;
+    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
+    v_session_id bigint;
+    v_is_known boolean;
+    v_stopped text;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    select t.session_id into v_session_id from public.turns as t
+    where t.id = (p ->> 'turn_id')::bigint
+        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
+    if found then  -- what it is to say is on its way, and the turn another's by now
+        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
+    end if;
     v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
@@ -13285,7 +13584,23 @@ begin
     elsif v_held.refused is not null then
         return v_held.refused;
     end if;
-    if hybridflow.await_settlement(v_held.turn, null) then
+    if p ->> 'say' is not null then
+        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
+        if v_stopped is not null then
+            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif (v_held.turn).reply is not null then
+            return '{"refused": "has_answered"}';
+        end if;
+    end if;
+    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
+    if p ->> 'say' is not null then
+        perform hybridflow.say_handoff(
+            v_held.turn,
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+        );
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    elsif hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
         v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
@@ -13294,10 +13609,12 @@ begin
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    perform hybridflow.begin_handoff(
-        v_held.session, (v_held.turn).id,
-        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
-    );
+    if not v_is_known then
+        perform hybridflow.begin_handoff(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+        );
+    end if;
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
@@ -13615,7 +13932,7 @@ as $$
     ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
     ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
     ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
-    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, true, false, 'always'),
     ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
     ('line_away', 'line', null, interval '0', true, false, false, 'always'),
     ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
@@ -13803,16 +14120,69 @@ begin
 end
 $$;
 
+-- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
+-- the outage began, or an earlier one that goes on; where it is none, for an hour.
+create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
+            where o.tenant_id = p_tenant_id and o.ended_at is null
+                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
+        ),
+        hybridflow.clock() - interval '1 hour'
+    )
+$$;
+
+-- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
+-- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+create or replace function hybridflow.say_fallback(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message text;
+begin
+    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
+    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
+        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
+        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
+        or hybridflow.is_too_old(p_turn, p_minutes)
+        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
+        -- The contact has written again: that is answered, or ends as this did.
+        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
+        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
+    then
+        return;
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
+    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
+end
+$$;
+
 -- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
 -- handoff?}.
 create or replace function hybridflow.after_unanswered(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
 )
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_told jsonb := '{}';
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
         perform hybridflow.cancel_turns(p_session.id, 'paused');
@@ -13821,9 +14191,10 @@ begin
         ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
-        return jsonb_build_object('outage', p_cause);
+        v_told := jsonb_build_object('outage', p_cause);
     end if;
-    return '{}';
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
 end
 $$;
 
@@ -13932,13 +14303,11 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
     v_held record;
     v_turn public.turns;
     v_stopped text;
     v_how record;
     v_outage public.outages;
-    v_since timestamptz := v_now - interval '1 hour';
     v_message public.messages;
 begin
     perform hybridflow.require_keys(
@@ -13969,13 +14338,8 @@ begin
         if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
             return '{"refused": "not_now"}';
         end if;
-        v_since := (
-            select min(o.began_at) from public.outages as o
-            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
-            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
-        );
     end if;
-    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+    if hybridflow.told_fallback_at(v_held.session) >= hybridflow.fallback_since(v_turn.tenant_id, v_how.cause) then
         return '{"refused": "told"}';
     end if;
     v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
@@ -14175,6 +14539,18 @@ begin
 end
 $$;
 
+-- The newest notice of a handoff in the session, as long as nobody was told of it or is about to be.
+create or replace function hybridflow.untold_handoff_notice(p_session_id bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select max(n.id) from public.notices as n
+    where n.session_id = p_session_id and n.kind = 'handoff' and n.state = 'pending'
+        and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+$$;
+
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
 create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
 returns void
@@ -14185,11 +14561,7 @@ declare
     v_session public.sessions;
 begin
     update public.notices set facts = facts || '{"words": "not_said"}'
-    where id = (
-        select max(n.id) from public.notices as n
-        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
-            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
-    );
+    where id = hybridflow.untold_handoff_notice(p_handoff.session_id);
     if found then
         return;
     end if;
@@ -18423,8 +18795,8 @@ select hybridflow.apply_grants(
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
         'claim_doubts', 'settle_doubt',
-        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
-        'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
+        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'take_execution',
+        'fail_execution', 'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
@@ -18524,7 +18896,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd9e090eff11bb335683ec7e2ff4eeefee7ed060b8a1b9978c00f6379ceb16d87')
+    ('20261126145950', 'v0_3_0', 'f4c86f3267b0075f2638e06d6b1443bf0137316b6574be4ab30c1e02b950b009')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -513,8 +513,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
+-- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Returns their ids.
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -522,10 +523,10 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.attempt >= p_max_attempts
-            and not hybridflow.is_in_doubt(t.id)
-        for update skip locked
+            and hybridflow.is_used_up(t, p_max_attempts)
+        for update of t, s skip locked
     );
 begin
     perform hybridflow.note_lapsed(v_ids);
@@ -534,12 +535,24 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(
-        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    perform hybridflow.after_unanswered(
+        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
     )
-    from public.turns as t where t.id = any(v_ids);
+    from public.turns as t
+    inner join public.sessions as s on s.id = t.session_id
+    where t.id = any(v_ids);
     return v_ids;
 end
+$$;
+
+-- Whether the turn, whose lease has run out, may have no attempt more.
+create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
@@ -897,7 +910,8 @@ as $$
 $$;
 
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that. A time to come says nothing of a change.
+-- one that a person retried is as old as that, and one that answers nothing and only says something as it was
+-- made. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -909,7 +923,10 @@ as $$
             select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
             from public.messages as m where m.turn_id = p_turn.id and not m.from_me
         ),
-        p_turn.retried_at
+        p_turn.retried_at,
+        case when not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -947,9 +964,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -957,16 +1007,17 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -985,11 +1036,13 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_told jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -1001,7 +1054,9 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed(
+            (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
+        );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -1020,6 +1075,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -1034,7 +1098,10 @@ begin
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
             where (t.state = 'pending' and t.run_after <= v_now)
-                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+                or (
+                    t.state in ('running', 'sending') and t.lease_until <= v_now
+                    and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                )
             order by f.place limit v_limit
             for update of t skip locked
         ) as d
@@ -1078,7 +1145,11 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    v_told := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+    if p ->> 'objects' is null then
+        v_told := jsonb_set(v_told, '{turns}', hybridflow.in_texts(v_told -> 'turns'));
+    end if;
+    return v_told || jsonb_build_object(
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -1097,6 +1168,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -1142,7 +1214,9 @@ declare
 begin
     if p_turn.stop_reason is not null then
         return p_turn.stop_reason;
-    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))'
+        or (p_turn.reply is null and p_turn.handler = 'n8n' and p_session.is_paused)  -- by a flow's promise
+    then
         select h.state into v_own from public.handoffs as h
         where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
         order by h.id desc limit 1;
@@ -1396,6 +1470,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_minutes numeric := (p ->> 'answer_within_minutes')::numeric;
     v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
@@ -1424,14 +1499,14 @@ begin
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
-    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, v_minutes) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
@@ -1687,7 +1762,7 @@ begin
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
-        p ->> 'reason'
+        coalesce(hybridflow.ends_as_handoff((v_held.turn).id), p ->> 'reason')
     );
     return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end

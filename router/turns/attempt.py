@@ -180,7 +180,10 @@ class TurnAttempt:
             if stopped.reason == _BOTH and self._is_by_flow:
                 await self._fail(LlmFailed(_SENDS_AND_ANSWERS), "transient", Action.AI_FAILED)
                 return
-            self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
+            self._log(
+                Action.TURN_CANCELLED, f"not sent: {stopped.reason}",
+                reason=stopped.reason, typed_seconds=round(self._saying.typed, 1),
+            )  # fmt: skip
         except SendFailed as failed:
             await self._fail(failed.cause, _kind_of_send(failed), Action.EVOLUTION_SEND_FAILED)
         except LlmRefused as error:
@@ -377,7 +380,7 @@ class TurnAttempt:
             if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
-            if not await self._say(number, body):
+            if not await self._say(number, body, before=parts[:number]):
                 return
             parts = self._turn.reply or parts  # it grows where a caption stands for its media
         if self._is_dead:
@@ -402,12 +405,20 @@ class TurnAttempt:
             self._log_replied()
         self._shop.wake_notices()
 
-    async def _say(self, part: int, body: Part, as_it_is: Outgoing | None = None) -> bool:
+    async def _say(
+        self,
+        part: int,
+        body: Part,
+        as_it_is: Outgoing | None = None,
+        *,
+        before: tuple[Part, ...] = (),
+    ) -> bool:
         """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
 
-        False: nobody knows whether it left, and the turn is put aside.
+        `before` are those that it follows. False: nobody knows whether it left, and the turn is
+        put aside.
         """
-        message = in_writing = as_it_is or outgoing(part, body, self._turn)
+        message = in_writing = as_it_is or outgoing(body, self._turn, before)
         try:
             await self._stand()
             if as_it_is is None and self._shop.voices.speaks(self._turn):
