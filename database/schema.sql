@@ -336,6 +336,8 @@ begin
                 ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('sense_of', 'ii', array['p_tenant_id', 'p_name']::text[], array['bigint', 'text']::text[], 0, false, 'text'),
+                ('senses_are_back', 'i', array['p_waits_for']::text[], array['text']::text[], 0, false, 'void'),
                 ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
@@ -1559,7 +1561,14 @@ create table if not exists public.media_jobs (
 alter table public.media_jobs
 add column if not exists pictures jsonb,
 add column if not exists pictures_until timestamptz,
-add column if not exists content bytea;
+add column if not exists content bytea,
+add column if not exists waits integer not null default 0,
+add column if not exists waits_for text;
+
+comment on column public.media_jobs.waits is
+'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
+comment on column public.media_jobs.waits_for is
+'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
 
 comment on column public.media_jobs.content is
 'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
@@ -1580,6 +1589,8 @@ create index if not exists media_jobs_waiting_until on public.media_jobs (next_a
 where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
+create index if not exists media_jobs_put_off on public.media_jobs (waits_for, id desc)
+where waits_for is not null;
 alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
@@ -4936,6 +4947,7 @@ begin
     ) then
         perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     end if;
+    perform hybridflow.senses_are_back(p_waits_for);
     v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
@@ -9160,7 +9172,7 @@ begin
     );
     update public.media_jobs
     set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
-        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+        waits_for = null, error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
     with fresh as materialized (
@@ -9232,6 +9244,43 @@ begin
 end
 $$;
 
+-- What a media job needs, as its waits_for names it: 'line' is its tenant's, which turns wait for as well.
+create or replace function hybridflow.sense_of(p_tenant_id bigint, p_name text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_name = 'line' then hybridflow.line_of(p_tenant_id) else p_name end
+$$;
+
+-- What media jobs wait for works: those that wait for it are due at once, the newest; of the others some more
+-- whenever it works again. Who fails at it all the same uses up an attempt: see fail_media_job.
+create or replace function hybridflow.senses_are_back(p_waits_for text)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := array(
+        select j.id from public.media_jobs as j
+        where j.waits_for is not null and j.waits_for = p_waits_for
+        order by j.id desc limit 50 for update skip locked
+    );
+begin
+    if v_ids <> '{}' then
+        update public.media_jobs
+        set waits_for = null,
+            next_at = case when lease_until is null then least(next_at, v_now) else next_at end
+        where id = any(v_ids);
+    end if;
+end
+$$;
+
 -- What an attempt at a job that is held has cost is spent.
 create or replace function hybridflow.spend_on_media(
     p_job public.media_jobs, p_message public.messages, p_tokens bigint
@@ -9269,7 +9318,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, content = null, finished_at = v_now, updated_at = v_now
+        waits_for = null, lease_until = null, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     perform hybridflow.spend_on_media(p_job, p_message, p_tokens);
     perform hybridflow.tell_change(
@@ -9337,10 +9386,11 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
--- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
+-- or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9362,6 +9412,8 @@ begin
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
         where id = (v_held.job).id;
     end if;
+    perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
+    from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
     return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
     )));
@@ -9369,12 +9421,13 @@ end
 $$;
 
 -- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
--- tokens?})
+-- tokens?, away?, retry_after?, keep_trying_seconds?})
 -- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
--- known of it, it is due at once (in wait_seconds) and no attempt counts. tokens: what the attempt has cost
--- all the same. Returns {state, due_in?} or {refused: reason}; due_in as
--- of finish_media_job.
+-- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
+-- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
+-- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
+-- {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9384,6 +9437,9 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
+    v_away boolean := p ->> 'away' is not null;
+    v_counts boolean;
+    v_job public.media_jobs;
 begin
     perform hybridflow.require_keys(
         'fail_media_job', p, '{job_id,token,error,final,max_attempts,base_seconds}'
@@ -9391,9 +9447,15 @@ begin
     v_held := hybridflow.hold_media_job(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif not v_back
-        and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
-    then
+    end if;
+    v_job := v_held.job;
+    -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
+    v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
+    if not v_back and (
+        (p ->> 'final')::boolean
+        or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
+        or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+    ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
             v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
         )));
@@ -9401,14 +9463,23 @@ begin
     perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
-        attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
+        attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,
+        waits = case when v_back then waits when v_away then waits + 1 else 0 end,
+        waits_for = case
+            when v_back then waits_for
+            when v_away then hybridflow.sense_of(v_job.tenant_id, p ->> 'away')
+        end,
         next_at = case
             when v_back then v_now + hybridflow.seconds(coalesce((p ->> 'wait_seconds')::numeric, 0))
+            when v_away then v_now + hybridflow.seconds(greatest(
+                hybridflow.back_off((p ->> 'base_seconds')::numeric, v_job.waits, 300),
+                (p ->> 'retry_after')::numeric
+            ))
             else v_now + hybridflow.seconds(
                 hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
             )
         end
-    where id = (v_held.job).id;
+    where id = v_job.id;
     return '{"state": "pending"}';
 end
 $$;
@@ -18917,7 +18988,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '737ee668d52d9159fb78bd146268e80a592b41032df15da2161122ebe7548550')
+    ('20261126145950', 'v0_3_0', '48b37e15f176193ea9956fdc1f28f515101a70d228346bf81bb205da18040fec')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

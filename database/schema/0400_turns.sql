@@ -1393,6 +1393,7 @@ begin
     ) then
         perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     end if;
+    perform hybridflow.senses_are_back(p_waits_for);
     v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
