@@ -246,8 +246,8 @@ $$;
 -- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
 -- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
 -- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
--- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
