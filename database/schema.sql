@@ -217,6 +217,8 @@ begin
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
@@ -226,6 +228,7 @@ begin
                 ('newest_put_off', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'bigint[]'),
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('write_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -3883,19 +3886,26 @@ as $$
             when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
             else h.body
         end,
-        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'quoted', hybridflow.cut_fields(h.quoted),
+        'author_name', case
+            when octet_length(h.author_name) > 256 then hybridflow.cut(h.author_name, 256) else h.author_name
+        end,
         'sent_at', h.sent_at,
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
-        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
-        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
-        ),
-        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
-        ),
         'in_turn', h.in_turn
-    ) order by h.in_turn, h.sent_at, h.id), '[]')
+    ) || case
+        when h.deleted_at is not null or (h.media is null and h.transcript is null and h.description is null)
+            then '{}'
+        else jsonb_build_object(
+            'transcript', hybridflow.cut(h.transcript), 'description', hybridflow.cut(h.description),
+            'unheard', h.media is not null and h.transcript is null and h.description is null and exists (
+                select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+            ),
+            'pictured', h.media is not null and not h.from_me and exists (
+                select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+            )
+        )
+    end order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select w.*, sum(w.characters) over (
             order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
@@ -3903,7 +3913,10 @@ as $$
         from (
             select
                 m.*,
-                hybridflow.characters_of(m.body, m.quoted, m.media)
+                case
+                    when m.quoted is null and m.media is null and octet_length(m.body) <= 65536 then length(m.body)
+                    else hybridflow.characters_of(m.body, m.quoted, m.media)
+                end
                 + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
                 as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
@@ -3911,9 +3924,10 @@ as $$
             where m.session_id = p_turn.session_id
                 and m.send_state is distinct from 'failed'
                 and not (m.from_me and m.status is not distinct from 'error')
-                and not exists (
-                    select from public.turns as o
-                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+                -- One look for all messages: a session has one pending turn at most.
+                and m.turn_id is distinct from (
+                    select o.id from public.turns as o
+                    where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
                 )
             order by m.sent_at desc, m.id desc
             limit p_limit
@@ -4012,8 +4026,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
--- at once; where that fails, each by itself, so that one that fails is put off and no other.
+-- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
+-- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -4025,15 +4039,6 @@ declare
     v_contexts jsonb := '[]';
     v_unreadable jsonb := '[]';
 begin
-    begin
-        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
-        from unnest(p_ids, p_tokens) as c (id, token)
-        inner join public.turns as t on t.id = c.id;
-        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
-    exception
-        when others then
-            v_contexts := '[]';
-    end;
     for v_claim in
         select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
         inner join public.turns as t on t.id = c.id
@@ -4466,7 +4471,7 @@ as $$
         p_turn.retried_at,
         case when not exists (
             select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
-        ) then p_turn.created_at end
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -4481,20 +4486,21 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[];
-begin
-    with old as (
-        update public.turns as t
-        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
-            error_kind = coalesce(error_kind, 'too_old'),
-            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
-            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
-        returning t.id
-    )
-
-    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    );
+begin
+    if v_ids = '{}' then  -- as almost always
+        return v_ids;
+    end if;
+    update public.turns
+    set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+        error_kind = coalesce(error_kind, 'too_old'),
+        error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
@@ -4504,9 +4510,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4514,21 +4553,25 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- quarter of what a claim costs.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -4542,11 +4585,15 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_turns jsonb;
+    v_unreadable jsonb := '[]';
+    v_contexts jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -4579,6 +4626,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -4640,7 +4696,24 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    begin
+        select coalesce(jsonb_agg(
+            hybridflow.turn_context(t, c.token, (p ->> 'history_limit')::integer) order by t.id
+        ), '[]') into v_turns
+        from unnest(v_claimed, v_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+    exception
+        when others then
+            v_contexts := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+            v_turns := v_contexts -> 'turns';
+            v_unreadable := v_contexts -> 'unreadable';
+    end;
+    if p ->> 'objects' is null then
+        v_turns := hybridflow.in_texts(v_turns);
+    end if;
+    return jsonb_build_object(
+        'turns', v_turns,
+        'unreadable', v_unreadable,
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -4659,6 +4732,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -4754,17 +4828,27 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_id constant bigint := (p ->> 'turn_id')::bigint;
+    v_hash constant bytea := hybridflow.hash_token((p ->> 'token')::uuid);
+    v_session_id bigint;
     v_locked record;
 begin
-    if exists (
-        select from public.turns as t
-        where t.id = (p ->> 'turn_id')::bigint
-            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
-    ) then
-        v_locked := hybridflow.lock_turn(p);
-        turn := v_locked.turn;
-        session := v_locked.session;
-        refused := v_locked.refused;
+    select t.session_id into v_session_id from public.turns as t where t.id = v_id and t.token_hash = v_hash;
+    if found then
+        select s.* into session from public.sessions as s where s.id = v_session_id for update;
+        if not found then  -- its session was merged away while we waited, or is gone
+            v_locked := hybridflow.lock_turn(p);
+            turn := v_locked.turn;
+            session := v_locked.session;
+            refused := v_locked.refused;
+            return;
+        end if;
+        select t.* into turn from public.turns as t where t.id = v_id for update;
+        if turn.id is null or turn.state not in ('running', 'sending') or turn.token_hash is distinct from v_hash
+            or turn.lease_until <= hybridflow.clock()
+        then
+            refused := hybridflow.turn_refusal(turn, p);
+        end if;
     else
         refused := hybridflow.turn_refusal(turn, p);
     end if;
@@ -4843,9 +4927,15 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+    v_ids bigint[];
 begin
-    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    if exists (
+        select from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_waits_for
+    ) then
+        perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    end if;
+    v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -4878,7 +4968,6 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
-    v_llm text;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
@@ -4886,22 +4975,37 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif (v_held.turn).reply = p -> 'parts' or (
-        (v_held.turn).reply is not null and exists (
-            select from public.messages as m where m.turn_id = (v_held.turn).id and m.part is not null
+    end if;
+    return coalesce(hybridflow.write_reply(v_held.turn, p), jsonb_build_object('ok', true));
+end
+$$;
+
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
+-- written down, {refused: reason}; null: it is.
+create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text;
+begin
+    if p_turn.reply = p -> 'parts' or (
+        p_turn.reply is not null and exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         )
     ) then
-        return jsonb_build_object('ok', true);  -- it may have grown meanwhile: see give_up
-    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        return null;  -- it may have grown meanwhile: see give_up
+    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
         select from public.messages as m
-        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
     ) then
         return '{"refused": "has_spoken"}';
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
-    perform hybridflow.book_cost(v_held.turn, p);
+    perform hybridflow.book_cost(p_turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
@@ -4912,18 +5016,18 @@ begin
             when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
         end,
         updated_at = hybridflow.clock()
-    where id = (v_held.turn).id;
-    v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
+    where id = p_turn.id;
+    v_llm := hybridflow.llm_of(p_turn.tenant_id);
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
-        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+        perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made((v_held.turn).tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return jsonb_build_object('ok', true);
+    return null;
 end
 $$;
 
@@ -5802,7 +5906,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_saved jsonb;
+    v_refused jsonb;
     v_held record;
     v_turn public.turns;
     v_stopped text;
@@ -5811,19 +5915,21 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
     end if;
-    if coalesce(p -> 'reply', 'null') <> 'null' then
-        v_saved := public.save_reply(
-            p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
-        );
-        if v_saved ? 'refused' then
-            return v_saved;
-        end if;
-    end if;
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
+    if coalesce(p -> 'reply', 'null') <> 'null' then
+        if num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0 then
+            perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
+        end if;
+        v_refused := hybridflow.write_reply(v_turn, p -> 'reply');
+        if v_refused is not null then
+            return v_refused;
+        end if;
+        select * into v_turn from public.turns where id = v_turn.id;
+    end if;
     v_stopped := coalesce(
         hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
     );
@@ -13033,7 +13139,8 @@ end
 $$;
 
 -- The turn that an execution worked on, locked together with its session (session first); `refused` says why
--- nothing may be done about it. PT404: no turn was worked on by it.
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
 create or replace function hybridflow.lock_execution(
     p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -13055,7 +13162,7 @@ begin
     for update;
     if turn.id is null then
         raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
-    elsif turn.state not in ('running', 'sending') then
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
         refused := jsonb_build_object('refused', 'superseded');
     elsif turn.lease_until <= hybridflow.clock() then
         refused := jsonb_build_object('refused', 'stale');
@@ -16000,12 +16107,27 @@ $$;
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
 create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
 returns public.spending
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
-    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
-    returning *
+declare
+    v_row public.spending;
+begin
+    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    if p_session_id is null then
+        select * into v_row from public.spending
+        where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
+    else
+        select * into v_row from public.spending
+        where tenant_id = p_tenant_id and day = p_day and session_id = p_session_id for update;
+    end if;
+    if not found then
+        insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+        on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+        returning * into v_row;
+    end if;
+    return v_row;
+end
 $$;
 
 -- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
@@ -16861,14 +16983,17 @@ begin
 end
 $$;
 
--- Each table has a function of its own for its triggers; what one is called with is the kind.
+-- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
+-- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
+-- much again.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.turn_id, 'message');
     return null;
 end
 $$;
@@ -16879,7 +17004,8 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.id, 'turn');
     return null;
 end
 $$;
@@ -16893,7 +17019,7 @@ begin
     if tg_op = 'DELETE' then
         perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
+        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
     end if;
     return null;
 end
@@ -17025,9 +17151,9 @@ end
 $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
--- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
--- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
--- p_everybodys says so. Stable, so that all is of one snapshot.
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's is
+-- told where p_everybodys says so; all is lost where there is more of that. Stable: all is of one snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -17040,12 +17166,13 @@ as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
     v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
-    v_scanned bigint;
     v_changes jsonb;
     v_lost bigint[];
+    v_is_all_lost boolean;
 begin
-    with scanned as materialized (
-        select w.* from (
+    with once as materialized (
+        select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, min(w.at) as at
+        from (
             select c.* from public.changes as c
             where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
             union all
@@ -17053,31 +17180,45 @@ begin
         ) as w
         where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
             and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
-        limit p_most * 10 + 1
+        group by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router
     ),
 
-    once as (
+    sizes as (
         select
-            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
-            jsonb_build_object(
-                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
-                'sign_in', s.sign_in, 'router', s.router
-            ) as change
-        from scanned as s
-        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+            o.tenant_id, count(*) as changes,
+            sum(count(*)) over (partition by o.tenant_id is null order by count(*), o.tenant_id) as with_smaller
+        from once as o
+        group by o.tenant_id
+    ),
+
+    told as materialized (
+        select
+            s.tenant_id,
+            (s.changes <= p_most or s.tenant_id is null) and s.with_smaller <= p_most * 10 as is_told
+        from sizes as s
     )
 
     select
-        (select count(*) from scanned),
-        coalesce(jsonb_agg(o.change order by o.at)
-            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
-        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
-    into v_scanned, v_changes, v_lost
-    from once as o;
+        (
+            select
+                jsonb_agg(
+                    jsonb_build_object(
+                        'tenant_id', o.tenant_id, 'session_id', o.session_id, 'turn_id', o.turn_id,
+                        'kind', o.kind, 'sign_in', o.sign_in, 'router', o.router
+                    )
+                    order by o.at
+                )
+            from once as o
+            where exists (select 1 from told as t where t.is_told and t.tenant_id is not distinct from o.tenant_id)
+        ),
+        array_agg(t.tenant_id) filter (where not t.is_told and t.tenant_id is not null),
+        coalesce(bool_or(not t.is_told) filter (where t.tenant_id is null), false)
+    into v_changes, v_lost, v_is_all_lost
+    from told as t;
     return case
-        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        when v_is_all_lost then '{"changes": [], "lost_tenants": [], "lost": true}'
         else jsonb_build_object(
-            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+            'changes', coalesce(v_changes, '[]'), 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
         )
     end;
 end
@@ -17087,9 +17228,9 @@ $$;
 -- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
--- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
--- (5000).
+-- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
+-- are no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there
+-- than is told of one (5000), or of all (50,000), where those come last that have the most.
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -18789,7 +18930,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '3e4436d7d35d505822979dcd245263438987b82bc59ec434ff5ce2123bbd1cda')
+    ('20261126145950', 'v0_3_0', '97f15755aa212790ec5b49703768ababe5472b0cc393a0006397b1a3e1c3ec94')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -131,7 +131,8 @@ end
 $$;
 
 -- The turn that an execution worked on, locked together with its session (session first); `refused` says why
--- nothing may be done about it. PT404: no turn was worked on by it.
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
 create or replace function hybridflow.lock_execution(
     p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -153,7 +154,7 @@ begin
     for update;
     if turn.id is null then
         raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
-    elsif turn.state not in ('running', 'sending') then
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
         refused := jsonb_build_object('refused', 'superseded');
     elsif turn.lease_until <= hybridflow.clock() then
         refused := jsonb_build_object('refused', 'stale');

@@ -28,7 +28,7 @@ _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
 """The beginning of what is told of an LLM that refused this one request, and is not down."""
 
 _CREDIT = re.compile(
-    r"credit balance is too low|insufficient_quota|exceeded your current quota", re.IGNORECASE
+    r"credit balance is too low|insufficient[_ -]?quota|exceeded your current quota", re.IGNORECASE
 )
 """What only providers of LLMs say of used-up credit."""
 

@@ -79,12 +79,16 @@ def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
     return {"path": REACTION_PATH, "body": {"key": key, "reaction": sign}}
 
 
-def outgoing(number: int, part: Part, turn: ClaimedTurn) -> Outgoing:
-    """Return a part as it is sent. Its first text quotes what it answers, as that is by now."""
+def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoing:
+    """Return a part as it is sent, behind those `before` it.
+
+    The first text of a reply quotes what it answers, as that is by now.
+    """
     if not isinstance(part, str) and "text" not in part:
         return Outgoing.of(part["path"], part["body"])
     text: str = part if isinstance(part, str) else part["text"]
-    quoted = quoted_in(turn) if number == 0 and turn.tenant.delivery.quote_replies else None
+    is_first = not any(isinstance(each, str) or "text" in each for each in before)
+    quoted = quoted_in(turn) if is_first and turn.tenant.delivery.quote_replies else None
     return Outgoing.plain(text, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
 
 

@@ -131,8 +131,6 @@ async def test_all_the_typing_of_a_reply_has_one_bound_and_is_measured(
         await stage.turns_end()
         shown = [call.body["delay"] for call in stage.shop.calls("sendPresence")]
         assert shown == [780, 420]
-        assert _typed(caplog) == [("ai_replied", 1.2)]
-        caplog.clear()
         await stage.change(new_message_stops=True)
         stage.llm.answers(REPLY, "Temos!")
         gate = stage.shop.hold("sendText", after=True)
@@ -142,4 +140,7 @@ async def test_all_the_typing_of_a_reply_has_one_bound_and_is_measured(
         gate.open()
         await stage.maria.answered(5)
         await stage.turns_end()
-        assert _typed(caplog) == [("turn_cancelled", 0.8), ("ai_replied", 0.0)]
+        async with asyncio.timeout(20):
+            while len(measured := _typed(caplog)) < 3:  # a line may follow its turn's end
+                await asyncio.sleep(0.03)
+        assert measured == [("ai_replied", 1.2), ("turn_cancelled", 0.8), ("ai_replied", 0.0)]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from loopback.evolution import failures
 from router.replies.handoffs import HANDOFF_MESSAGE
-from tests.fixtures.sends import PNG
+from tests.fixtures.sends import PNG, SOUND
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY, Flow
 from tests.scenarios.stage import Stage, performance
@@ -62,7 +62,7 @@ async def test_all_kinds_of_messages_in_their_order(stage: Stage, n8n: Answering
                 {"reaction": "👍", "to": payload["messages"][0]["wa_id"]},
                 {"text": "Aqui:"},
                 {"media": PNG, "caption": "o bolo", "file_name": "bolo.png"},
-                {"audio": PNG},
+                {"audio": SOUND},
                 {"sticker": PNG},
                 {"location": place},
                 {"contact": {"name": "Ana", "phone": "+55 11 95555-0009"}},

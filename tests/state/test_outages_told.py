@@ -14,6 +14,7 @@ from tests.state.conversation import Conversation, Json, held
 from tests.state.test_notices import STAFF, claim, claim_one, token
 
 SCHEMA = Path(__file__).parents[2] / "database" / "schema"
+GUIDE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
 SORRY = "Um momento, já chamamos alguém."
 EMPTY: dict[str, Any] = {
     "kind": "away",
@@ -382,6 +383,8 @@ async def test_every_cause_has_its_line_and_its_words(talk: Conversation):
     for name, line in lines.items():
         assert line["is_told"] or line["hands_off"] or name == "given_up", name
         assert (line["about"] is None) is (line["lasts"] is not None), name
+    for name in WHY:
+        assert f"`{name}`" in GUIDE, name
     grouped = {name for name, line in lines.items() if line["is_told"] and line["about"] is None}
     assert grouped == ONE_BY_ONE
 
@@ -577,6 +580,17 @@ async def test_the_fallback_message_is_not_said_where_a_human_is(talk: Conversat
     await bury(talk)
     await talk.owner_writes("Abrimos!")
     assert await talk.turn_states() == ["dead", "cancelled"]
+
+
+async def test_a_flow_that_breaks_after_its_answer_changes_nothing(talk: Conversation):
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    turn = await talk.claim_one()
+    made = {"parts": ["Sim!"], "handler": "n8n", "execution_id": "7"}
+    await talk.database.call("save_reply", {**held(turn), **made})
+    taken = await talk.database.call("take_execution", {"execution_id": "7"})
+    assert taken == {"refused": "superseded"}
+    assert (await talk.begin(turn, "Sim!"))["ok"]
 
 
 async def test_nor_hours_later_when_the_line_is_back(talk: Conversation):

@@ -30,6 +30,12 @@ CREDIT = "Your credit balance is too low to access the Anthropic API."
             "429 · You exceeded your current quota, please check your plan and billing details",
             Judged("away", "account_empty", "llm"),
         ),
+        # As n8n words it itself.
+        (
+            "flow_error",
+            "429 · Insufficient quota detected.",
+            Judged("away", "account_empty", "llm"),
+        ),
         ("permanent", "401 invalid x-api-key", Judged("away", "account_refused", "llm")),
         ("flow_error", "401 Unauthorized by the calendar", Judged("transient", "flow_failed")),
         ("flow_error", "402 the courier wants to be paid", Judged("transient", "flow_failed")),

@@ -6,7 +6,7 @@ import pytest
 
 from router.replies.parts import parts_of
 from router.state.calls.claimed_turn import ClaimedTurn, DeliveryRules, OwnFile
-from router.turns.saying import Pace, delivered
+from router.turns.saying import Pace, delivered, outgoing
 from router.whatsapp.splitting import WHATSAPP_LIMIT
 from tests.unit.test_fallback import turn
 
@@ -55,6 +55,23 @@ def test_whatever_a_model_writes_is_a_few_messages_that_are_seen(
 )
 def test_what_nobody_sees_is_no_reply(reply: str):
     assert delivered(parts_of(reply), _turn(), by_voice=False) == ()
+
+
+def test_the_first_text_quotes_what_it_answers_also_behind_a_file():
+    made = _turn()
+    (asked,) = [message for message in made.history if message.in_turn]
+    twice = tuple(asked.model_copy(update={"wa_id": name}) for name in ("3A0", "3A1"))
+    delivery = DeliveryRules(max_bubbles=3, quote_replies=True)
+    tenant = made.tenant.model_copy(update={"delivery": delivery})
+    made = made.model_copy(update={"history": twice, "tenant": tenant})
+    image, first, second = delivered(
+        ("[[image:menu]]\n\nO menu é este.\n[[image:none]]", "Qual?"), made, by_voice=False
+    )
+    quoting = [
+        outgoing(part, made, before).refers_to
+        for part, before in ((image, ()), (first, (image,)), (second, (image, first)))
+    ]
+    assert quoting == [None, "3A1", None]
 
 
 def test_all_the_typing_of_a_reply_is_bounded_and_nothing_short_is_typed():

@@ -41,7 +41,7 @@ class InstanceFound(StoredInstance):
     is_active: bool
     llm_provider: str
     llm_api_key_set: bool
-    llm_api_key: SecretStr | None
+    llm_api_key: SecretStr | None = None
     connection_state: str | None
     shared_webhook_secret: bool
     webhook_hashes: Items[str]
