@@ -4947,7 +4947,9 @@ begin
     ) then
         perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     end if;
-    perform hybridflow.senses_are_back(p_waits_for);
+    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+        perform hybridflow.senses_are_back(p_waits_for);
+    end if;
     v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
@@ -17226,8 +17228,8 @@ $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
 -- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
--- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is no
--- tenant's is told where p_everybodys says so; all is lost where there is more of that. Stable: it is of one
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
+-- is told where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one
 -- snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
@@ -19005,7 +19007,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd9aa6f5b26c6c773492ddd0f650aa78ce13af790fdf7a723033dbd5341e15e09')
+    ('20261126145950', 'v0_3_0', '87d0af5d63a5476106376747c8cdc5e7519f252a0821dc1b52ad71e5689f3171')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -1393,7 +1393,9 @@ begin
     ) then
         perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     end if;
-    perform hybridflow.senses_are_back(p_waits_for);
+    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+        perform hybridflow.senses_are_back(p_waits_for);
+    end if;
     v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;

@@ -235,8 +235,8 @@ $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
 -- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
--- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is no
--- tenant's is told where p_everybodys says so; all is lost where there is more of that. Stable: it is of one
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
+-- is told where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one
 -- snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
