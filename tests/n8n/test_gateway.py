@@ -193,9 +193,11 @@ async def test_a_handoff_pauses_with_a_reason_and_closes_the_turn(stage: Stage, 
     for _ in range(2):
         answer = await flow.reports("handoff", reason="asked for a human", summary="about cake")
         assert answer.status_code == 200
+    (turn,) = await stage.turns_end()
     (session,) = await stage.sessions()
     assert (session["is_paused"], session["pause_source"]) == (True, "ai")
     assert session["pause_reason"] == "asked for a human: about cake"
+    assert (turn["reason"], len(stage.maria.replies)) == ("handoff", 1)  # and it is said
 
 
 async def test_a_slow_flow_may_ask_for_more_time(stage: Stage, n8n):

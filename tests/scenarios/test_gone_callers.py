@@ -49,5 +49,9 @@ async def test_a_caller_that_goes_away_within_its_body_is_no_error(
     caplog.set_level(logging.DEBUG)
     async with running_router(environment(database_url, **N8N)) as url:
         await send_half(url, path, CALLS[path], declared=declared)
-    loud = [r for r in caplog.records if r.levelno >= logging.WARNING or r.exc_info]
+    loud = [
+        r
+        for r in caplog.records
+        if r.levelno >= logging.WARNING or (r.exc_info and not r.name.startswith("anthropic"))
+    ]  # the SDK tells of a look at the account, of which nobody is here, with its trace
     assert [r.getMessage() for r in loud if "is not set" not in r.getMessage()] == []
