@@ -17,8 +17,9 @@ from router.sending.opening import Sending
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
-from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
+from router.turns.attempt import TurnAttempt
 from router.turns.dispatcher import ClaimLimits, Dispatcher
+from router.turns.in_hand import AttemptRules, Workshop
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.own_files import OwnFiles

@@ -43,7 +43,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     really = TurnAttempt.run
 
     async def run(attempt: TurnAttempt) -> None:
-        begun.append(attempt._turn.turn_id)
+        begun.append(attempt._hand.turn.turn_id)
         await really(attempt)
 
     monkeypatch.setattr(TurnAttempt, "run", run)

@@ -1,0 +1,201 @@
+"""The delivery of an answer: its parts in their order, each behind its fence, until all is said."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from router.evolution.errors import MediaAway, MessageRefused
+from router.logs.events import Action
+from router.replies.making import Part
+from router.sending.outcomes import InDoubt, SendFailed, SendStopped
+from router.sending.outgoing import Outgoing, is_plain_text
+from router.sending.speakers import reply_part
+from router.state.calls.flows import HandOff, hand_off
+from router.state.calls.model import Refusal
+from router.state.calls.sends import GiveUpPart, give_up_part
+from router.state.calls.turns import BeginAnew, FinishTurn, begin_anew, finish_turn
+from router.turns.in_hand import HAS_SPOKEN, InHand
+from router.turns.saying import Saying, outgoing
+from router.whatsapp.clean import clean
+
+
+class Delivery:
+    """Says the reply to the turn in hand."""
+
+    def __init__(self, hand: InHand) -> None:
+        self._hand = hand
+        self._saying = Saying(hand.turn, hand.line, hand.shop.courtesy, hand.shop.rules.pace)
+        self._is_dead = self._is_incomplete = False
+
+    async def send(self, parts: tuple[Part, ...]) -> None:
+        """Send each part that is not over, and log how it all ended.
+
+        Raises SendFailed where one is not sent now, SendStopped where none may be any more.
+        """
+        hand = self._hand
+        done = {part.part for part in hand.turn.parts if part.is_over}
+        if not hand.turn.parts and not hand.stopped:
+            hand.shop.courtesy.read(hand.turn, hand.line)
+        number = -1
+        while (number := number + 1) < len(parts):
+            if number in done:
+                continue
+            body = parts[number]
+            if hand.stopped:
+                await hand.save_reply()
+                await hand.release()
+                return
+            if not isinstance(body, str) and "handoff" in body and "text" not in body:
+                await self._hand_off(body["handoff"])
+                return
+            if not await self._say(number, body):
+                return
+            parts = hand.turn.reply or parts  # it grows where a caption stands for its media
+        if self._is_dead:
+            hand.log(
+                Action.TURN_DEAD, "nothing of the reply can be delivered; it can be retried",
+                level=logging.ERROR,
+            )  # fmt: skip
+            return
+        self._log_over()
+
+    async def go_on_without_reply(self) -> None:
+        """Go on where parts have begun and no reply is written down.
+
+        A flow in n8n has said something: that is finished. Or nothing has reached the phone: then
+        it is made again, to everything that the contact has written by now.
+        """
+        if any(part.send_state == "sent" for part in self._hand.turn.parts):
+            await self._finish_flow()
+            return
+        answer = await begin_anew(self._hand.shop.database, BeginAnew(**self._hand.turn.held))
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._hand.log(Action.TURN_RETRY, "nothing of the reply has left: it is made again")
+
+    async def _hand_off(self, called: Mapping[str, Any]) -> None:
+        """Call a human, after all that was to be said. Raises SendStopped."""
+        await self._hand.save_reply()
+        asked = HandOff(
+            **self._hand.turn.held, reason=str(called["reason"]), summary=called.get("summary")
+        )
+        answer = await hand_off(self._hand.shop.database, asked)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._hand.log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
+        if answer.replied:
+            self._log_replied()
+        self._hand.shop.wake_notices()
+
+    async def _say(self, part: int, body: Part, as_it_is: Outgoing | None = None) -> bool:
+        """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
+
+        False: nobody knows whether it left, and the turn is put aside.
+        """
+        hand = self._hand
+        message = in_writing = as_it_is or outgoing(part, body, hand.turn)
+        try:
+            await hand.stand()
+            if as_it_is is None and hand.shop.voices.speaks(hand.turn):
+                await hand.save_reply()  # a voice takes seconds, and may end with the router
+                message = await hand.shop.voices.said(hand.turn, hand.line, body, message)
+            if not message.has_substitute:
+                await self._saying.type_first(body)
+            message = await hand.shop.files.filled(message, hand.turn.tenant.tenant_id)
+            speaker = reply_part(hand.turn, part, hand.line, hand.unsaved)
+            async with hand.shop.media.filled(message, hand.turn.tenant.tenant_id) as ready:
+                hand.is_sending = True
+                sent = await hand.shop.outbox.send(speaker, ready)
+        except SendFailed as failed:
+            if message.has_substitute and isinstance(failed.cause, MessageRefused):
+                return await self._say(part, body, in_writing)
+            if self._is_lost(failed):
+                return await self._give_up(part, message, failed.cause)
+            with suppress(SendStopped):  # what follows is refused as well
+                await hand.save_reply()  # the fence may not have been asked
+            raise
+        finally:
+            hand.is_sending = False  # what became of it is told
+            if not isinstance(body, str) and "handoff" in body:
+                hand.shop.wake_notices()
+        hand.unsaved = None
+        self._saying.said()
+        if not isinstance(body, str) and "handoff" in body:
+            hand.log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
+        return not isinstance(sent, InDoubt)
+
+    def _is_lost(self, failed: SendFailed) -> bool:
+        """Whether this message can never be had, and another one may pass.
+
+        A media that is away is waited for as long as the turn has attempts.
+        """
+        is_last = self._hand.turn.attempt >= self._hand.shop.rules.max_attempts
+        cause = failed.cause
+        return isinstance(cause, MessageRefused) or (is_last and isinstance(cause, MediaAway))
+
+    async def _give_up(self, part: int, message: Outgoing, why: Exception) -> bool:
+        """Have the state give up a part: what follows it is next. Raises SendStopped.
+
+        False: nobody knows whether it left after all, and the turn is put aside.
+        """
+        hand = self._hand
+        try:
+            await hand.save_reply()
+        except SendStopped as stopped:
+            # Where the turn has ended with this part, give_up_part says how.
+            if stopped.reason == HAS_SPOKEN:
+                raise
+        asked = GiveUpPart(
+            **hand.turn.held,
+            part=part,
+            kind=message.kind,
+            body=message.text,
+            identity=message.identity,
+            error=clean(str(why)),
+        )
+        answer = await give_up_part(hand.shop.database, asked)
+        if isinstance(answer, Refusal):
+            if answer.refused in ("already_sent", "in_doubt"):  # a webhook has told of it
+                return answer.refused == "already_sent"
+            raise SendStopped(answer.refused)
+        hand.turn = hand.turn.model_copy(update={"reply": answer.reply})
+        self._is_dead, self._is_incomplete = answer.turn_state == "dead", True
+        hand.log(
+            Action.EVOLUTION_SEND_FAILED, f"part {part + 1} ({message.kind}) is given up: {why}",
+            level=logging.WARNING, turn_state=answer.turn_state,
+        )  # fmt: skip
+        hand.shop.wake_notices()
+        return True
+
+    async def _finish_flow(self) -> None:
+        """End what a flow has begun: send again the texts that never left, and close the turn.
+
+        What else the flow would have said is not known, and from the start it would repeat itself.
+        """
+        hand = self._hand
+        for part in hand.turn.parts:
+            if part.send_state != "failed" or part.is_over:
+                continue
+            if not is_plain_text(part.kind, part.body, part.told_as):
+                hand.log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
+            elif not await self._say(part.part, part.body, Outgoing.plain(part.body)):
+                return
+        asked = FinishTurn(**hand.turn.held, reason="flow_settled")
+        answer = await finish_turn(hand.shop.database, asked)
+        if isinstance(answer, Refusal) or answer.in_doubt:
+            return
+        self._is_incomplete = bool(answer.incomplete)
+        self._log_over()
+
+    def _log_over(self) -> None:
+        if self._is_incomplete:
+            self._hand.log(Action.TURN_CANCELLED, "a part of it is not sent", reason="incomplete")
+        else:
+            self._log_replied()
+
+    def _log_replied(self) -> None:
+        self._hand.log(
+            Action.AI_REPLIED, "AI reply pipeline completed successfully",
+            typed_seconds=round(self._saying.typed, 1),
+        )  # fmt: skip
