@@ -19,6 +19,9 @@ create table if not exists chat_messages (
 create index if not exists chat_messages_by_jid on chat_messages (jid, id);
 """
 
+_MODEL = "claude-haiku-5-5"
+_SYSTEM = "You are a WhatsApp assistant."
+_ANTHROPIC = "https://api.anthropic.com/v1/messages"  # as the files have it: the import writes ours
 _DATA = "$('Webhook').first().json.body.data"
 _POSTGRES = {"postgres": {"id": "benchPostgres", "name": "PostgreSQL"}}
 _SEEN = """
@@ -41,7 +44,7 @@ _SAID = "insert into chat_messages (jid, from_me, body) values ($1, true, $2)"
 
 def bare(evolution_url: str, apikey: str) -> Json:
     """Return a workflow that forgets: webhook, LLM, sendText; no state at all."""
-    answer = _chain(f"={{{{ {_DATA}.message.conversation }}}}")
+    answer = _answer(f"{_DATA}.message.conversation")
     return _workflow("benchBare", BARE, [answer, _send(evolution_url, apikey)])
 
 
@@ -52,8 +55,8 @@ def alone(evolution_url: str, apikey: str) -> Json:
     """
     jid, wa_id = f"{_DATA}.key.remoteJid", f"{_DATA}.key.id"
     said = f"{_DATA}.message.conversation"
-    answer = _chain(f"=Earlier:\n{{{{ $json.history }}}}\nNow:\n{{{{ {said} }}}}")
-    text = "$('Answer').first().json.text"
+    answer = _answer(f"'Earlier:\\n' + $json.history + '\\nNow:\\n' + {said}")
+    text = "$('Answer').first().json.content[0].text"
     return _workflow(
         "benchAlone",
         ALONE,
@@ -67,20 +70,19 @@ def alone(evolution_url: str, apikey: str) -> Json:
 
 
 def _workflow(identifier: str, path: str, steps: list[Json]) -> Json:
-    nodes = [_webhook(path), _from_contact(), *steps, _model()]
-    order = [node["name"] for node in nodes[:-1]]
+    nodes = [_webhook(path), _from_contact(), *steps]
+    order = [node["name"] for node in nodes]
     connections: Json = {
         here: {"main": [[{"node": there, "type": "main", "index": 0}]]}
         for here, there in pairwise(order)
     }
-    model = {"node": "Answer", "type": "ai_languageModel", "index": 0}
-    connections["Model"] = {"ai_languageModel": [[model]]}
     return {
         "id": identifier,
         "name": path,
         "nodes": nodes,
         "connections": connections,
-        "settings": {"executionOrder": "v1"},
+        # As the shipped flows: what a reply costs is compared, and not what is kept of it.
+        "settings": {"executionOrder": "v1", "saveDataSuccessExecution": "none"},
     }
 
 
@@ -109,18 +111,25 @@ def _from_contact() -> Json:
     return _node("From a contact?", "n8n-nodes-base.if", 2.2, parameters)
 
 
-def _chain(text: str) -> Json:
-    parameters = {"promptType": "define", "text": text}
-    messages = {"messageValues": [{"message": "You are a WhatsApp assistant."}]}
-    kind = "@n8n/n8n-nodes-langchain.chainLlm"
-    return _node("Answer", kind, 1.7, {**parameters, "messages": messages})
-
-
-def _model() -> Json:
-    model = {"__rl": True, "mode": "id", "value": "claude-haiku-5-5"}
+def _answer(text: str) -> Json:
+    """Ask the model as inbound.json does: an HTTP Request with n8n's credential."""
+    said = f"{{ model: '{_MODEL}', max_tokens: 1024, system: '{_SYSTEM}'"
     return _node(
-        *("Model", "@n8n/n8n-nodes-langchain.lmChatAnthropic", 1.6),
-        {"model": model, "options": {"maxTokensToSample": 1024}},
+        *("Answer", "n8n-nodes-base.httpRequest", 4.2),
+        {
+            "method": "POST",
+            "url": _ANTHROPIC,
+            "authentication": "predefinedCredentialType",
+            "nodeCredentialType": "anthropicApi",
+            "sendHeaders": True,
+            "headerParameters": {
+                "parameters": [{"name": "anthropic-version", "value": "2023-06-01"}]
+            },
+            "sendBody": True,
+            "specifyBody": "json",
+            "jsonBody": f"={{{{ {said}, messages: [{{ role: 'user', content: {text} }}] }} }}}}",
+            "options": {"timeout": 60000},
+        },
         credentials={"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}},
     )
 
@@ -145,7 +154,9 @@ def _send(evolution_url: str, apikey: str) -> Json:
             "headerParameters": {"parameters": [{"name": "apikey", "value": apikey}]},
             "sendBody": True,
             "specifyBody": "json",
-            "jsonBody": f"={{{{ {{ number: {_DATA}.key.remoteJid, text: $json.text }} }}}}",
+            "jsonBody": (
+                f"={{{{ {{ number: {_DATA}.key.remoteJid, text: $json.content[0].text }} }}}}"
+            ),
             "options": {},
         },
     )

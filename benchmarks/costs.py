@@ -37,7 +37,16 @@ def spent(routers: Iterable[int], postgres: EmbeddedPostgres, database: str) -> 
         postgres,
         f"select xact_commit + xact_rollback from pg_stat_database where datname = '{database}'",
     ).split()
-    return Spent(sum(map(_own_cpu, routers)), _cpu_of_server(postgres), int(transactions))
+    return Spent(sum(map(_own_cpu, routers)), cpu_of_server(postgres), int(transactions))
+
+
+def cpu_of_trees(roots: Iterable[int]) -> float:
+    """Return the CPU seconds of these processes, of those below them, and of their ended ones."""
+    parents = {pid: int(_stat(pid)[1]) for pid in _processes()}
+    wanted = set(roots)
+    while found := {pid for pid, parent in parents.items() if parent in wanted} - wanted:
+        wanted |= found
+    return sum(sum(map(int, _stat(pid)[11:15])) for pid in wanted) / _TICKS
 
 
 def memory(pid: int) -> float:
@@ -78,7 +87,7 @@ def psql(postgres: EmbeddedPostgres, statement: str, database: str = "postgres")
     ).stdout
 
 
-def _cpu_of_server(postgres: EmbeddedPostgres) -> float:
+def cpu_of_server(postgres: EmbeddedPostgres) -> float:
     """Return the CPU of the server and all of its processes, those that have ended as well."""
     postmaster = int(psql(postgres, "select split_part(pg_read_file('postmaster.pid'), e'\\n', 1)"))
     children = [pid for pid in _processes() if _stat(pid)[1] == str(postmaster)]

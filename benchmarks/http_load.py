@@ -102,8 +102,10 @@ def webhook_of(phone: str, text: str, instance: str, number: int, *, ago: float 
     ).encode()
 
 
-async def run_load(url: str, header: str, connections: int, total: int, contacts: int) -> Load:
-    """Send `total` webhooks to `url`. `header` goes with each: "Name: value".
+async def run_load(
+    url: str, header: str, connections: int, total: int, contacts: int, first: int = 0
+) -> Load:
+    """Send `total` webhooks to `url`, from number `first` on. `header` goes with each.
 
     Whatever happens to one is counted, once, and the next is sent.
     """
@@ -113,7 +115,7 @@ async def run_load(url: str, header: str, connections: int, total: int, contacts
         "Content-Type: application/json\r\nContent-Length: "
     ).encode()
     instance = target.path.rsplit("/", 1)[-1]
-    bodies = (webhook(number, contacts, instance) for number in range(total))
+    bodies = (webhook(number, contacts, instance) for number in range(first, first + total))
     requests = iter([head + str(len(body)).encode() + b"\r\n\r\n" + body for body in bodies])
     times: list[float] = []
     answers: Counter[str] = Counter()
@@ -171,9 +173,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1, help="at once (1)")
     parser.add_argument("--total", type=int, default=1000, help="webhooks (1000)")
     parser.add_argument("--contacts", type=int, default=500, help="who write them (500)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first webhook (0)")
     given = parser.parse_args()
     load = asyncio.run(
-        run_load(given.url, given.header, given.connections, given.total, given.contacts)
+        run_load(
+            *(given.url, given.header, given.connections),
+            *(given.total, given.contacts, given.first),
+        )
     )
     json.dump(asdict(load), sys.stdout)
 

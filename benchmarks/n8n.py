@@ -9,66 +9,72 @@ In one run, on the same machine, the same PostgreSQL (fsync on), the same n8n, L
 - `gateway`: to the router, whose turns n8n_workflows/gateway_example.json has, sends and closes.
 
 Each message is of another customer. `drain` is the time from the first message to the last reply,
-`closed` how many turns the router has closed as sent, whole. `--engine` sets n8n's
-N8N_EXPRESSION_ENGINE, to compare; `--workers` runs n8n in queue mode (benchmarks/queue_mode.py);
-`--kill` ends n8n by kill -9 when half of a burst is answered, and starts it again. The absolute
-figures are this machine's. A message that was refused, not answered, or answered twice ends it with
-words and 1; with `--kill`, only where the router took it.
+`closed` how many turns the router has closed as sent, and `incomplete` those of them of which it
+does not know that all was said. The last columns are milliseconds of
+CPU a reply: of n8n, of the router, of PostgreSQL, of the loopback programs. `--rounds` has the
+bursts one after the other so many times; a ratio is of the same round, and the middle one is told.
+`--engine` sets n8n's N8N_EXPRESSION_ENGINE, to compare; `--workers` runs n8n in queue mode
+(benchmarks/queue_mode.py); `--kill` ends n8n by kill -9 when half of a burst is answered, and
+starts it again. The absolute figures are this machine's. A message that was refused, not answered,
+or answered twice ends it with words and 1; with `--kill`, only where the router took it.
 """
 
 import argparse
 import asyncio
-import json
 import secrets
-import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from threading import Thread
-from typing import Any
 
-import asyncpg
-
-from benchmarks.alone import ALONE, BARE, INSTANCE, TABLES, alone, bare
+from benchmarks.alone import ALONE, BARE, INSTANCE, alone, bare
+from benchmarks.costs import cpu_of_server, cpu_of_trees
 from benchmarks.http_load import Load
-from benchmarks.queue_mode import queue_mode
-from benchmarks.serving import UNLIMITED, load, serving, try_load
+from benchmarks.n8n_stage import (
+    FLOWS,
+    RunningN8n,
+    Size,
+    count,
+    open_tenant,
+    running_n8n,
+    running_router,
+)
+from benchmarks.serving import load, try_load
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Evolution
-from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.state.migrations import migrate
-from scripts.n8n.installation import Installation, cache_folder, install
-from scripts.n8n.library import DRAFTS, WORKFLOWS, import_all
-from scripts.n8n.server import N8nHome, N8nServer, open_home
-
-Json = dict[str, Any]
 
 _SECRET = secrets.token_urlsafe(24)
 _PATIENCE = 300.0
 _BACK = 90.0  # the same where n8n is killed: a busy machine takes a minute to start it
 _STILL = 15.0  # seconds without a reply after which none is expected any more
+_WAYS = (BARE, ALONE, *FLOWS)
+_CPU = ("n8n", "router", "postgres", "loopback")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a burst; times in seconds."""
+    """What came of a burst; times in seconds. `cpu` is what a reply took, in milliseconds."""
 
     name: str
     load: Load
     replies: Counter[str]
     drain: float
     closed: int | None = None
+    incomplete: int = 0
+    cpu: dict[str, float] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
         """How many were taken and not answered."""
-        return self.load.taken - len(self.replies)
+        return max(0, self.load.taken - len(self.replies))  # n8n may take one and not say so
 
     @property
     def doubled(self) -> int:
@@ -83,23 +89,45 @@ class Outcome:
             str(len(self.replies)),
             str(self.lost),
             str(self.doubled),
-            "" if self.closed is None else str(self.closed),
+            *(("", "") if self.closed is None else (str(self.closed), str(self.incomplete))),
             f"{self.load.p50 / 1000:.3f}",
             f"{self.load.p99 / 1000:.3f}",
             f"{self.drain:.1f}",
+            *(f"{self.cpu[name]:.1f}" if name in self.cpu else "" for name in _CPU),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a burst goes, and the phone that its replies are seen on."""
+
+    name: str
+    url: str
+    header: str
+    shop: Business
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    given: argparse.Namespace
+    postgres: EmbeddedPostgres
+    n8n: RunningN8n
+    router: int
+
+    def cpu(self) -> dict[str, float]:
+        """Return what each has spent until now, in milliseconds."""
+        spent = (
+            cpu_of_trees([self.n8n.pid]),
+            cpu_of_trees([self.router]),
+            cpu_of_server(self.postgres),
+            time.process_time(),
+        )
+        return {name: 1000 * seconds for name, seconds in zip(_CPU, spent, strict=True)}
 
 
 def main() -> None:
     """Measure and print. Ends with words and 1 where a message was refused, lost or doubled."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.n8n", description=__doc__)
-    parser.add_argument("--messages", type=int, default=1000, help="of each burst (1000)")
-    parser.add_argument("--connections", type=int, default=50, help="at once (50)")
-    parser.add_argument("--in-flight", type=int, default=10, help="turns in n8n (10)")
-    parser.add_argument("--engine", choices=["legacy", "vm"], default="legacy")
-    parser.add_argument("--workers", type=int, default=0, help="of n8n's queue mode (0: without)")
-    parser.add_argument("--kill", action="store_true", help="n8n, in the middle of each burst")
-    given = parser.parse_args()
+    given = _asked()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
         folder.chmod(0o755)
@@ -110,31 +138,38 @@ def main() -> None:
         # A router takes over what another client says: the instances that it answers are its own.
         other = evolution.instance(INSTANCE)
         workflows = [make(evolution.url, other.token) for make in (bare, alone)]
-        n8n = stack.enter_context(_n8n(postgres, folder, llm, workflows, given))
-        kill = n8n.restart if given.kill else None
-        straight = [
-            _burst(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", other, given, kill)
+        # Of a flow that sends by itself only the lease tells that it died with n8n.
+        size = Size(given.in_flight, given.engine, given.workers, 10 if given.kill else 90)
+        n8n = stack.enter_context(running_n8n(postgres, folder, llm, workflows, _SECRET, size))
+        router = stack.enter_context(running_router(postgres, n8n.url, llm, _SECRET, size))
+        ways = {
+            name: _Way(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", other)
             for name in (BARE, ALONE)
-        ]
-        through = []
-        for contract in ("answer", "gateway"):
+        }
+        for contract in FLOWS:
             shop = evolution.instance(contract)
-            with _router(postgres, n8n.url, llm, given, contract) as router:
-                asyncio.run(_open_tenant(postgres, evolution, shop, contract))
-                url = f"{router}/webhook/{contract}"
-                shop.sends_webhooks_to(
-                    url, headers={"X-Webhook-Secret": _SECRET}, events=SUBSCRIBED_EVENTS
-                )
-                burst = _burst(contract, url, "X-Webhook-Secret", shop, given, kill)
-                through.append(replace(burst, closed=_closed(postgres, contract)))
-    outcomes = (*straight, *through)
+            asyncio.run(open_tenant(postgres, evolution, shop, contract))
+            url, key = f"{router[0]}/webhook/{contract}", "X-Webhook-Secret"
+            shop.sends_webhooks_to(url, headers={key: _SECRET}, events=SUBSCRIBED_EVENTS)
+            ways[contract] = _Way(contract, url, key, shop)
+        on = _Stage(given, postgres, n8n, router[1])
+        outcomes = [
+            _burst(ways[name], on, number)
+            for number in range(given.rounds)
+            for name in (given.ways if number % 2 == 0 else reversed(given.ways))
+        ]
     _report(given, outcomes)
-    if faults := complaints(through if given.kill else outcomes):
+    mine = [each for each in outcomes if not (given.kill and each.name in (BARE, ALONE))]
+    if faults := complaints(mine, killed=given.kill):
         raise SystemExit("\n".join(faults))
 
 
-def complaints(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return a sentence for each way that lost a message or answered one twice."""
+def complaints(outcomes: Iterable[Outcome], *, killed: bool = False) -> list[str]:
+    """Return a sentence for each way that lost a message or answered one twice.
+
+    A flow that sends by itself and is killed behind its send has said all that it had to say, and
+    nobody knows that: its turn is closed as incomplete.
+    """
     found = []
     for outcome in outcomes:
         if outcome.lost:
@@ -142,33 +177,45 @@ def complaints(outcomes: Iterable[Outcome]) -> list[str]:
         if outcome.doubled:
             found.append(f"{outcome.name}: {outcome.doubled} messages were answered twice")
         if outcome.closed is not None and outcome.closed < outcome.load.taken - outcome.lost:
-            found.append(f"{outcome.name}: only {outcome.closed} turns were closed as sent, whole")
+            found.append(f"{outcome.name}: only {outcome.closed} turns were closed as sent")
+        if outcome.incomplete and not killed:
+            found.append(f"{outcome.name}: {outcome.incomplete} turns were not said whole")
     return found
 
 
-def _burst(
-    name: str,
-    url: str,
-    header: str,
-    shop: Business,
-    given: argparse.Namespace,
-    kill: Callable[[], None] | None,
-) -> Outcome:
-    before = len(shop.calls("sendText"))
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.n8n", description=__doc__)
+    parser.add_argument("--messages", type=int, default=1000, help="of each burst (1000)")
+    parser.add_argument("--connections", type=int, default=50, help="at once (50)")
+    parser.add_argument("--in-flight", type=int, default=10, help="turns in n8n (10)")
+    parser.add_argument("--engine", choices=["legacy", "vm"], default="legacy")
+    parser.add_argument("--workers", type=int, default=0, help="of n8n's queue mode (0: without)")
+    parser.add_argument("--kill", action="store_true", help="n8n, in the middle of each burst")
+    parser.add_argument("--rounds", type=int, default=1, help="of all bursts (1)")
+    parser.add_argument("--ways", nargs="+", choices=_WAYS, default=list(_WAYS))
+    return parser.parse_args()
+
+
+def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
+    given, shop = on.given, way.shop
+    before, spent, closed = len(shop.calls("sendText")), on.cpu(), _closed(on, way)
     began = time.monotonic()
-    killer = None if kill is None else Thread(target=_kills, args=(kill, shop, before, given))
-    if killer is not None:
+    killer: Thread | None = None
+    if given.kill:
+        killer = Thread(target=_kills, args=(on.n8n.restart, shop, before, given))
         killer.start()
-    straight = kill is not None and name in (BARE, ALONE)  # what n8n refuses then, nobody has
-    sent = (try_load if straight else load)(
-        url,
-        f"{header}: {_SECRET}",
+    # What n8n refuses while it is away, nobody has.
+    send = try_load if given.kill and way.name in (BARE, ALONE) else load
+    sent = send(
+        way.url,
+        f"{way.header}: {_SECRET}",
         connections=given.connections,
         total=given.messages,
-        contacts=given.messages,
+        contacts=given.messages * given.rounds,
+        first=given.messages * number,
     )
     seen, last = before, time.monotonic()
-    still = _STILL if kill is None else _BACK
+    still = _BACK if given.kill else _STILL
     while time.monotonic() - last < still and time.monotonic() - began < _PATIENCE:
         if (now := len(shop.calls("sendText"))) > seen:
             seen, last = now, time.monotonic()
@@ -179,7 +226,16 @@ def _burst(
         killer.join()
     calls = shop.calls("sendText")[before:]
     replies = Counter(str(call.body["number"]).split("@")[0] for call in calls)
-    return Outcome(name, sent, replies, last - began)
+    ended = _closed(on, way)
+    cpu = {
+        name: (now - spent[name]) / max(1, len(calls))
+        for name, now in on.cpu().items()
+        if not (given.kill and name == "n8n")  # it is another one since
+    }
+    if closed is None or ended is None:
+        return Outcome(way.name, sent, replies, last - began, cpu=cpu)
+    whole, parts = ended[0] - closed[0], ended[1] - closed[1]
+    return Outcome(way.name, sent, replies, last - began, whole + parts, parts, cpu)
 
 
 def _kills(
@@ -194,191 +250,52 @@ def _kills(
     kill()
 
 
-class _Running:
-    """n8n as it runs, and its workers."""
+def _closed(on: _Stage, way: _Way) -> tuple[int, int] | None:
+    """Return how many turns were closed as sent, whole and incomplete.
 
-    def __init__(self, server: N8nServer) -> None:
-        self._server = server
-        self.url = server.home.url
-
-    def restart(self) -> None:
-        """Kill it, and start it again. The workers, where there are some, live on."""
-        self._server.kill()
-        self._server.start()
-        asyncio.run(self._server.ready())
-
-
-@contextmanager
-def _n8n(
-    postgres: EmbeddedPostgres,
-    folder: Path,
-    llm: Anthropic,
-    workflows: list[Json],
-    given: argparse.Namespace,
-) -> Iterator[_Running]:
-    installation = install(cache_folder(), print)
-    home = asyncio.run(_filled(installation, postgres, folder, llm, workflows))
-    home = replace(home, settings={"N8N_EXPRESSION_ENGINE": given.engine})
-    with ExitStack() as stack:
-        if given.workers:
-            home = stack.enter_context(queue_mode(installation, home, folder, given.workers))
-        server = N8nServer(installation, home)
-        server.start()
-        try:
-            asyncio.run(server.ready())
-            yield _Running(server)
-        finally:
-            server.stop()
-
-
-async def _filled(
-    installation: Installation,
-    postgres: EmbeddedPostgres,
-    folder: Path,
-    llm: Anthropic,
-    workflows: list[Json],
-) -> N8nHome:
-    home = await open_home(postgres.dsn, folder / "n8n", free_port())
-    _lay_out(workflows, home, folder / "workflows")
-    await _execute(home.database_url, TABLES)
-    await import_all(
-        installation,
-        home,
-        folder=folder / "workflows",
-        variables={
-            "N8N_API_KEY": _SECRET,
-            "ANTHROPIC_API_KEY": "sk-ant-loopback",
-            "ANTHROPIC_BASE_URL": llm.url,
-        },
-        router_url="http://127.0.0.1:9",
-        drafts=DRAFTS - {"hybridflowGateway"},
-    )
-    return home
-
-
-def _lay_out(workflows: list[Json], home: N8nHome, folder: Path) -> None:
-    """Put the workflows beside the project's, and the credential of their database."""
-    shutil.copytree(WORKFLOWS, folder)
-    for workflow in workflows:
-        (folder / f"{workflow['name']}.json").write_text(json.dumps(workflow))
-    own = home.environment()
-    credential = {
-        "id": "benchPostgres",
-        "name": "PostgreSQL",
-        "type": "postgres",
-        "data": {
-            "host": own["DB_POSTGRESDB_HOST"],
-            "port": own["DB_POSTGRESDB_PORT"],
-            "database": own["DB_POSTGRESDB_DATABASE"],
-            "user": own["DB_POSTGRESDB_USER"],
-            "password": own["DB_POSTGRESDB_PASSWORD"],
-            "ssl": "disable",
-        },
-    }
-    example = folder / "credentials.example.json"
-    example.write_text(json.dumps([*json.loads(example.read_text()), credential]))
-
-
-@contextmanager
-def _router(
-    postgres: EmbeddedPostgres,
-    n8n_url: str,
-    llm: Anthropic,
-    given: argparse.Namespace,
-    contract: str,
-) -> Iterator[str]:
-    port = free_port()
-    flow = "" if contract == "answer" else f"/{contract}"
-    configuration = {
-        **UNLIMITED,
-        "DATABASE_URL": postgres.dsn,
-        "EVOLUTION_WEBHOOK_SHARED_SECRET": _SECRET,
-        "ANTHROPIC_API_KEY": "sk-ant-loopback",
-        "ANTHROPIC_BASE_URL": llm.url,
-        "ALLOWED_NETWORKS": "127.0.0.0/8",
-        "N8N_ENABLED": "true",
-        "N8N_WEBHOOK_URL": f"{n8n_url}/webhook{flow}",
-        "N8N_CONTRACT": contract,
-        "N8N_PROBE_SECONDS": "1",
-        # Of a flow that sends by itself only the lease tells that it died with n8n.
-        "N8N_LEASE_SECONDS": "10" if given.kill else "90",
-        "N8N_API_KEY": _SECRET,
-        "N8N_ROUTER_URL": f"http://127.0.0.1:{port}",
-        "N8N_MAX_IN_FLIGHT": str(given.in_flight),
-        "N8N_FALLBACK": "queue",  # every reply is n8n's
-        "MAX_CONCURRENT_TURNS": str(max(given.in_flight, 20)),
-    }
-    with serving(("router.serving",), configuration, port) as url:
-        yield url
-
-
-async def _open_tenant(
-    postgres: EmbeddedPostgres, evolution: Evolution, shop: Business, name: str
-) -> None:
-    await _execute(
-        postgres.dsn,
-        "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
-        " values ($1, $2, $3, 0)",
-        name,
-        evolution.url,
-        shop.token,
-    )
-
-
-def _closed(postgres: EmbeddedPostgres, name: str) -> int:
-    """Return how many turns were closed as sent, whole; those about to be closed are waited for."""
+    Those about to be closed are waited for.
+    """
+    if way.name not in FLOWS:
+        return None
+    dsn = on.postgres.dsn
     ours = "from turns as t join tenants as n on n.id = t.tenant_id where n.instance_name = $1"
     until = time.monotonic() + _STILL
-    while asyncio.run(_count(postgres.dsn, f"{ours} and t.finished_at is null", name)):
+    while asyncio.run(count(dsn, f"{ours} and t.finished_at is null", way.name)):
         if time.monotonic() > until:
             break
         time.sleep(0.1)
-    return asyncio.run(
-        _count(postgres.dsn, f"{ours} and t.state = 'sent' and not t.incomplete", name)
+    sent = f"{ours} and t.state = 'sent' and "
+    return (
+        asyncio.run(count(dsn, f"{sent} not t.incomplete", way.name)),
+        asyncio.run(count(dsn, f"{sent} t.incomplete", way.name)),
     )
 
 
-async def _count(dsn: str, of: str, *values: str) -> int:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return int(await connection.fetchval(f"select count(*) {of}", *values))
-    finally:
-        await connection.close()
-
-
-async def _execute(dsn: str, statement: str, *values: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement, *values)
-    finally:
-        await connection.close()
-
-
-def _report(given: argparse.Namespace, outcomes: tuple[Outcome, ...]) -> None:
+def _report(given: argparse.Namespace, outcomes: list[Outcome]) -> None:
     print(
         f"{given.messages} messages, {given.connections} connections,"
         f" {given.in_flight} turns in n8n at once, expression engine {given.engine}"
         f", {given.workers or 'no'} workers\n"
     )
     head = (
-        "",
-        "accepted",
-        "answered",
-        "lost",
-        "doubled",
-        "closed",
-        "accept p50",
-        "accept p99",
-        "drain",
+        *("", "accepted", "answered", "lost", "doubled", "closed", "incomplete"),
+        *("accept p50", "accept p99", "drain", *_CPU),
     )
     for row in (head, *(outcome.row() for outcome in outcomes)):
         print("".join(f"{cell:>12}" for cell in row))
-    _, straight, *through = outcomes
     print()
-    for each in through:
-        print(f"drain, {each.name} / alone: {each.drain / straight.drain:.2f}")
-        print(f"p99 to accept, {each.name} / alone: {each.load.p99 / straight.load.p99:.3f}")
-        print(f"turns a second, {each.name}: {len(each.replies) / each.drain:.1f}")
+    straight = [each for each in outcomes if each.name == ALONE]
+    for name in FLOWS:
+        through = [each for each in outcomes if each.name == name]
+        pairs = list(zip(through, straight, strict=False))
+        if pairs:
+            drain = median(one.drain / other.drain for one, other in pairs)
+            accept = median(one.load.p99 / other.load.p99 for one, other in pairs)
+            print(f"drain, {name} / alone: {drain:.2f}")
+            print(f"p99 to accept, {name} / alone: {accept:.3f}")
+        if through:
+            pace = median(len(each.replies) / each.drain for each in through)
+            print(f"turns a second, {name}: {pace:.1f}")
 
 
 if __name__ == "__main__":

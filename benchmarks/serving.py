@@ -88,24 +88,30 @@ def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
     raise SystemExit("a server did not start")
 
 
-def load(url: str, header: str, *, connections: int, total: int, contacts: int = 500) -> Load:
+def load(
+    url: str, header: str, *, connections: int, total: int, contacts: int = 500, first: int = 0
+) -> Load:
     """Send `total` webhooks from a process of its own, and return what came of them.
 
     Raises SystemExit, with what was answered instead, unless every one got 200.
     """
-    result = try_load(url, header, connections=connections, total=total, contacts=contacts)
+    result = try_load(
+        url, header, connections=connections, total=total, contacts=contacts, first=first
+    )
     if result.taken != total:
         raise SystemExit(f"{total - result.taken} of {total} webhooks {result.told()} by {url}")
     return result
 
 
-def try_load(url: str, header: str, *, connections: int, total: int, contacts: int = 500) -> Load:
-    """Do the same, where not every one need be taken."""
+def try_load(
+    url: str, header: str, *, connections: int, total: int, contacts: int = 500, first: int = 0
+) -> Load:
+    """Do the same, where not every one need be taken; from number `first` on."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.http_load", url, "--header", header),
             *("--connections", str(connections), "--total", str(total)),
-            *("--contacts", str(contacts)),
+            *("--contacts", str(contacts), "--first", str(first)),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,

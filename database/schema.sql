@@ -166,9 +166,13 @@ begin
                 ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('lock_turns_of_handoffs', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
+                ('know_more_of_handoff', 'ii', array['p_turn_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'boolean'),
+                ('hand_off_by_promise', 'iii', array['p_session', 'p_turn_id', 'p_handoff']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('say_handoff', 'iii', array['p_turn', 'p_handoff', 'p_say']::text[], array['public.turns', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
                 ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -197,7 +201,8 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
-                ('bury_lapsed', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'bigint[]'),
+                ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
@@ -212,6 +217,8 @@ begin
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
@@ -221,6 +228,7 @@ begin
                 ('newest_put_off', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'bigint[]'),
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('write_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -328,6 +336,8 @@ begin
                 ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('claimable_media_jobs', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'job_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('hold_media_job', 'iooo', array['p', 'job', 'message', 'refused']::text[], array['jsonb', 'public.media_jobs', 'public.messages', 'jsonb']::text[], 0, false, null),
+                ('sense_of', 'ii', array['p_tenant_id', 'p_name']::text[], array['bigint', 'text']::text[], 0, false, 'text'),
+                ('senses_are_back', 'i', array['p_waits_for']::text[], array['text']::text[], 0, false, 'void'),
                 ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
@@ -407,6 +417,7 @@ begin
                 ('check_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'void'),
                 ('is_anothers_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
                 ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('lock_execution', 'iooo', array['p_execution_id', 'turn', 'session', 'refused']::text[], array['text', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
@@ -418,7 +429,9 @@ begin
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
                 ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
                 ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
-                ('after_unanswered', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_error']::text[], array['public.turns', 'public.sessions', 'text', 'text']::text[], 0, false, 'jsonb'),
+                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
+                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
+                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
@@ -433,6 +446,7 @@ begin
                 ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
                 ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_untaken', 'iii', array['p_handoff', 'p_session', 'p_to_next']::text[], array['public.handoffs', 'public.sessions', 'boolean']::text[], 0, false, 'void'),
+                ('untold_handoff_notice', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'bigint'),
                 ('notice_words_lost', 'i', array['p_handoff']::text[], array['public.handoffs']::text[], 0, false, 'void'),
                 ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
                 ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
@@ -1059,7 +1073,11 @@ add column if not exists handoff_untaken text not null default 'return'
 constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
 add column if not exists notify_number_next text
 constraint tenants_notify_number_next_check
-check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+add column if not exists tts_voice text
+constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
+add column if not exists tts_instructions text
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1297,7 +1315,8 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies,
+        'tts_voice', p_tenant.tts_voice, 'tts_instructions', p_tenant.tts_instructions
     )
 $$;
 
@@ -1542,7 +1561,14 @@ create table if not exists public.media_jobs (
 alter table public.media_jobs
 add column if not exists pictures jsonb,
 add column if not exists pictures_until timestamptz,
-add column if not exists content bytea;
+add column if not exists content bytea,
+add column if not exists waits integer not null default 0,
+add column if not exists waits_for text;
+
+comment on column public.media_jobs.waits is
+'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
+comment on column public.media_jobs.waits_for is
+'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
 
 comment on column public.media_jobs.content is
 'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
@@ -1563,6 +1589,8 @@ create index if not exists media_jobs_waiting_until on public.media_jobs (next_a
 where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
+create index if not exists media_jobs_put_off on public.media_jobs (waits_for, id desc)
+where waits_for is not null;
 alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
@@ -2951,6 +2979,25 @@ begin
 end
 $$;
 
+-- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
+-- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
+-- handoff.
+create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.turns as t
+    where t.id in (
+        select unnest(array[h.turn_id, h.line_turn_id]) from public.handoffs as h
+        where h.session_id = p_session_id and h.ended_at is null
+    )
+    order by t.id
+    for update;
+end
+$$;
+
 -- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
@@ -3032,6 +3079,97 @@ begin
 end
 $$;
 
+-- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
+-- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set reason = hybridflow.handoff_reason(p ->> 'reason'),
+        why = left(nullif(p ->> 'reason', hybridflow.handoff_reason(p ->> 'reason')), 2000),
+        summary = coalesce(left(p ->> 'summary', 2000), summary)
+    where turn_id = p_turn_id and state = 'waiting'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    update public.sessions
+    set pause_reason = left(concat_ws(': ', p ->> 'reason', v_handoff.summary), 2000)
+    where id = v_handoff.session_id and pause_source = 'ai';
+    update public.notices
+    set next_at = hybridflow.clock(), facts = facts || jsonb_strip_nulls(jsonb_build_object(
+        'reason', left(p ->> 'reason', 500), 'summary', v_handoff.summary
+    ))
+    where id = hybridflow.untold_handoff_notice(v_handoff.session_id);
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
+-- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- hand_off): for that the notice waits for ten seconds.
+create or replace function hybridflow.hand_off_by_promise(
+    p_session public.sessions, p_turn_id bigint, p_handoff jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn_id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn_id, 'paused');
+    perform hybridflow.begin_handoff(p_session, p_turn_id, p_handoff);
+    update public.notices set next_at = hybridflow.clock() + interval '10 seconds'
+    where id = hybridflow.untold_handoff_notice(p_session.id);
+end
+$$;
+
+-- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
+-- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
+-- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
+-- did not leave is given up: it is for the human now.
+create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_in_doubt boolean := hybridflow.is_in_doubt(p_turn.id);
+    v_told jsonb := jsonb_build_array(jsonb_build_object('handoff', p_handoff, 'text', p_say -> 0))
+        || (p_say - 0);
+begin
+    if v_in_doubt or exists (
+        select from public.messages as m where m.turn_id = p_turn.id and m.from_me and m.send_state = 'sent'
+    ) then
+        update public.messages set given_up = 'its flow has called a human'
+        where turn_id = p_turn.id and part is not null and send_state = 'failed' and given_up is null;
+        update public.turns
+        set state = 'sending', reply = (
+                select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+                where m.turn_id = p_turn.id and m.part is not null
+            ) || v_told
+        where id = p_turn.id;
+        perform hybridflow.put_aside(
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+        );
+    else
+        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+    end if;
+    -- To send what is left is no further attempt.
+    update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
+    where id = p_turn.id;
+end
+$$;
+
 -- How a turn that has said all it can is closed: as a handoff, if it was one.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
@@ -3053,7 +3191,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and not exists (
+    set words = case when new.state = 'sent' and new.reply is null then case when exists (
+            -- A flow's own send promised a human; it has no reply.
+            select from public.messages as m
+            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
+        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -3081,7 +3223,7 @@ create or replace trigger turns_words_are_over
 after update of state on public.turns
 for each row when (
     new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
-    and new.reply @? '$[*].handoff'
+    and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
 )
 execute function hybridflow.words_are_over();
 
@@ -3098,6 +3240,7 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(p_session_id);
     update public.handoffs
     set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
         taken_message_id = p_message_id, next_at = null
@@ -3121,6 +3264,8 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(h.session_id) from public.handoffs as h
+    where h.taken_message_id = p_message_id;
     update public.handoffs as h
     set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
         next_at = h.step_at
@@ -3148,6 +3293,7 @@ as $$
 declare
     v_saying bigint[];
 begin
+    perform hybridflow.lock_turns_of_handoffs(new.id);
     with ended as (
         update public.handoffs
         set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
@@ -3184,6 +3330,7 @@ as $$
 declare
     v_human public.messages;
 begin
+    perform hybridflow.lock_turns_of_handoffs(s.id) from unnest(array[p_into, p_from]) as s (id);
     update public.handoffs
     set state = 'done', ended_at = hybridflow.clock(), next_at = null
     where id = (
@@ -3299,6 +3446,7 @@ begin
     select s.* into v_session from public.sessions as s
     where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
     for update;
+    perform hybridflow.lock_turns_of_handoffs(v_session.id);
     select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
     if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
         or v_handoff.session_id is distinct from v_session.id
@@ -3749,12 +3897,20 @@ as $$
             when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
             else h.body
         end,
-        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'quoted', hybridflow.cut_fields(h.quoted),
+        'author_name', case
+            when octet_length(h.author_name) > 256 then hybridflow.cut(h.author_name, 256) else h.author_name
+        end,
         'sent_at', h.sent_at,
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
-        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
-        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
+        'transcript', case
+            when h.transcript is not null and h.deleted_at is null then hybridflow.cut(h.transcript)
+        end,
+        'description', case
+            when h.description is not null and h.deleted_at is null then hybridflow.cut(h.description)
+        end,
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
+        and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
@@ -3769,7 +3925,10 @@ as $$
         from (
             select
                 m.*,
-                hybridflow.characters_of(m.body, m.quoted, m.media)
+                case
+                    when m.quoted is null and m.media is null and octet_length(m.body) <= 65536 then length(m.body)
+                    else hybridflow.characters_of(m.body, m.quoted, m.media)
+                end
                 + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
                 as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
@@ -3777,10 +3936,11 @@ as $$
             where m.session_id = p_turn.session_id
                 and m.send_state is distinct from 'failed'
                 and not (m.from_me and m.status is not distinct from 'error')
-                and not exists (
-                    select from public.turns as o
-                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
-                )
+                -- One look for all messages: a session has one pending turn at most.
+                and (m.turn_id is null or m.turn_id is distinct from (
+                    select o.id from public.turns as o
+                    where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
+                ))
             order by m.sent_at desc, m.id desc
             limit p_limit
         ) as w
@@ -3878,8 +4038,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
--- at once; where that fails, each by itself, so that one that fails is put off and no other.
+-- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
+-- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -3891,15 +4051,6 @@ declare
     v_contexts jsonb := '[]';
     v_unreadable jsonb := '[]';
 begin
-    begin
-        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
-        from unnest(p_ids, p_tokens) as c (id, token)
-        inner join public.turns as t on t.id = c.id;
-        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
-    exception
-        when others then
-            v_contexts := '[]';
-    end;
     for v_claim in
         select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
         inner join public.turns as t on t.id = c.id
@@ -3919,8 +4070,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
+-- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Returns their ids.
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -3928,10 +4080,10 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.attempt >= p_max_attempts
-            and not hybridflow.is_in_doubt(t.id)
-        for update skip locked
+            and hybridflow.is_used_up(t, p_max_attempts)
+        for update of t, s skip locked
     );
 begin
     perform hybridflow.note_lapsed(v_ids);
@@ -3940,12 +4092,24 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(
-        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    perform hybridflow.after_unanswered(
+        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
     )
-    from public.turns as t where t.id = any(v_ids);
+    from public.turns as t
+    inner join public.sessions as s on s.id = t.session_id
+    where t.id = any(v_ids);
     return v_ids;
 end
+$$;
+
+-- Whether the turn, whose lease has run out, may have no attempt more.
+create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
@@ -4303,7 +4467,8 @@ as $$
 $$;
 
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that. A time to come says nothing of a change.
+-- one that a person retried is as old as that, and one that answers nothing and only says something as it was
+-- made. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -4315,7 +4480,10 @@ as $$
             select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
             from public.messages as m where m.turn_id = p_turn.id and not m.from_me
         ),
-        p_turn.retried_at
+        p_turn.retried_at,
+        case when not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -4330,20 +4498,21 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[];
-begin
-    with old as (
-        update public.turns as t
-        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
-            error_kind = coalesce(error_kind, 'too_old'),
-            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
-            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
-        returning t.id
-    )
-
-    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    );
+begin
+    if v_ids = '{}' then  -- as almost always
+        return v_ids;
+    end if;
+    update public.turns
+    set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+        error_kind = coalesce(error_kind, 'too_old'),
+        error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
@@ -4353,9 +4522,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4363,21 +4565,25 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- quarter of what a claim costs.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -4391,11 +4597,15 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_turns jsonb;
+    v_unreadable jsonb := '[]';
+    v_contexts jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -4407,7 +4617,9 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed(
+            (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
+        );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -4426,6 +4638,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -4440,7 +4661,10 @@ begin
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
             where (t.state = 'pending' and t.run_after <= v_now)
-                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+                or (
+                    t.state in ('running', 'sending') and t.lease_until <= v_now
+                    and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                )
             order by f.place limit v_limit
             for update of t skip locked
         ) as d
@@ -4484,7 +4708,24 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    begin
+        select coalesce(jsonb_agg(
+            hybridflow.turn_context(t, c.token, (p ->> 'history_limit')::integer) order by t.id
+        ), '[]') into v_turns
+        from unnest(v_claimed, v_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+    exception
+        when others then
+            v_contexts := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+            v_turns := v_contexts -> 'turns';
+            v_unreadable := v_contexts -> 'unreadable';
+    end;
+    if p ->> 'objects' is null then
+        v_turns := hybridflow.in_texts(v_turns);
+    end if;
+    return jsonb_build_object(
+        'turns', v_turns,
+        'unreadable', v_unreadable,
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -4503,6 +4744,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -4548,7 +4790,9 @@ declare
 begin
     if p_turn.stop_reason is not null then
         return p_turn.stop_reason;
-    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))'
+        or (p_turn.reply is null and p_turn.handler = 'n8n' and p_session.is_paused)  -- by a flow's promise
+    then
         select h.state into v_own from public.handoffs as h
         where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
         order by h.id desc limit 1;
@@ -4596,17 +4840,27 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_id constant bigint := (p ->> 'turn_id')::bigint;
+    v_hash constant bytea := hybridflow.hash_token((p ->> 'token')::uuid);
+    v_session_id bigint;
     v_locked record;
 begin
-    if exists (
-        select from public.turns as t
-        where t.id = (p ->> 'turn_id')::bigint
-            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
-    ) then
-        v_locked := hybridflow.lock_turn(p);
-        turn := v_locked.turn;
-        session := v_locked.session;
-        refused := v_locked.refused;
+    select t.session_id into v_session_id from public.turns as t where t.id = v_id and t.token_hash = v_hash;
+    if found then
+        select s.* into session from public.sessions as s where s.id = v_session_id for update;
+        if not found then  -- its session was merged away while we waited, or is gone
+            v_locked := hybridflow.lock_turn(p);
+            turn := v_locked.turn;
+            session := v_locked.session;
+            refused := v_locked.refused;
+            return;
+        end if;
+        select t.* into turn from public.turns as t where t.id = v_id for update;
+        if turn.id is null or turn.state not in ('running', 'sending') or turn.token_hash is distinct from v_hash
+            or turn.lease_until <= hybridflow.clock()
+        then
+            refused := hybridflow.turn_refusal(turn, p);
+        end if;
     else
         refused := hybridflow.turn_refusal(turn, p);
     end if;
@@ -4685,9 +4939,18 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+    v_ids bigint[];
 begin
-    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    if exists (
+        select from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_waits_for
+    ) then
+        perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    end if;
+    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+        perform hybridflow.senses_are_back(p_waits_for);
+    end if;
+    v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -4720,7 +4983,6 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
-    v_llm text;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
@@ -4728,22 +4990,37 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif (v_held.turn).reply = p -> 'parts' or (
-        (v_held.turn).reply is not null and exists (
-            select from public.messages as m where m.turn_id = (v_held.turn).id and m.part is not null
+    end if;
+    return coalesce(hybridflow.write_reply(v_held.turn, p), jsonb_build_object('ok', true));
+end
+$$;
+
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
+-- written down, {refused: reason}; null: it is.
+create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text;
+begin
+    if p_turn.reply = p -> 'parts' or (
+        p_turn.reply is not null and exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         )
     ) then
-        return jsonb_build_object('ok', true);  -- it may have grown meanwhile: see give_up
-    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        return null;  -- it may have grown meanwhile: see give_up
+    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
         select from public.messages as m
-        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
     ) then
         return '{"refused": "has_spoken"}';
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
-    perform hybridflow.book_cost(v_held.turn, p);
+    perform hybridflow.book_cost(p_turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
@@ -4754,18 +5031,18 @@ begin
             when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
         end,
         updated_at = hybridflow.clock()
-    where id = (v_held.turn).id;
-    v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
+    where id = p_turn.id;
+    v_llm := hybridflow.llm_of(p_turn.tenant_id);
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
-        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+        perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made((v_held.turn).tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return jsonb_build_object('ok', true);
+    return null;
 end
 $$;
 
@@ -4801,6 +5078,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_minutes numeric := (p ->> 'answer_within_minutes')::numeric;
     v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
@@ -4829,14 +5107,14 @@ begin
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
-    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, v_minutes) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
@@ -5092,7 +5370,7 @@ begin
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
-        p ->> 'reason'
+        coalesce(hybridflow.ends_as_handoff((v_held.turn).id), p ->> 'reason')
     );
     return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
@@ -5643,7 +5921,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_saved jsonb;
+    v_refused jsonb;
     v_held record;
     v_turn public.turns;
     v_stopped text;
@@ -5652,19 +5930,23 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
     end if;
-    if coalesce(p -> 'reply', 'null') <> 'null' then
-        v_saved := public.save_reply(
-            p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
-        );
-        if v_saved ? 'refused' then
-            return v_saved;
-        end if;
+    if coalesce(p -> 'reply', 'null') <> 'null'
+        and num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0
+    then
+        perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
     end if;
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
+    if coalesce(p -> 'reply', 'null') <> 'null' then
+        v_refused := hybridflow.write_reply(v_turn, p -> 'reply');
+        if v_refused is not null then
+            return v_refused;
+        end if;
+        select * into v_turn from public.turns where id = v_turn.id;
+    end if;
     v_stopped := coalesce(
         hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
     );
@@ -8892,7 +9174,7 @@ begin
     );
     update public.media_jobs
     set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
-        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+        waits_for = null, error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
     with fresh as materialized (
@@ -8964,6 +9246,43 @@ begin
 end
 $$;
 
+-- What a media job needs, as its waits_for names it: 'line' is its tenant's, which turns wait for as well.
+create or replace function hybridflow.sense_of(p_tenant_id bigint, p_name text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_name = 'line' then hybridflow.line_of(p_tenant_id) else p_name end
+$$;
+
+-- What media jobs wait for works: those that wait for it are due at once, the newest; of the others some more
+-- whenever it works again. Who fails at it all the same uses up an attempt: see fail_media_job.
+create or replace function hybridflow.senses_are_back(p_waits_for text)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := array(
+        select j.id from public.media_jobs as j
+        where j.waits_for is not null and j.waits_for = p_waits_for
+        order by j.id desc limit 50 for update skip locked
+    );
+begin
+    if v_ids <> '{}' then
+        update public.media_jobs
+        set waits_for = null,
+            next_at = case when lease_until is null then least(next_at, v_now) else next_at end
+        where id = any(v_ids);
+    end if;
+end
+$$;
+
 -- What an attempt at a job that is held has cost is spent.
 create or replace function hybridflow.spend_on_media(
     p_job public.media_jobs, p_message public.messages, p_tokens bigint
@@ -9001,7 +9320,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, content = null, finished_at = v_now, updated_at = v_now
+        waits_for = null, lease_until = null, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     perform hybridflow.spend_on_media(p_job, p_message, p_tokens);
     perform hybridflow.tell_change(
@@ -9069,10 +9388,11 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
--- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
+-- or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9094,6 +9414,8 @@ begin
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
         where id = (v_held.job).id;
     end if;
+    perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
+    from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
     return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
     )));
@@ -9101,12 +9423,13 @@ end
 $$;
 
 -- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
--- tokens?})
+-- tokens?, away?, retry_after?, keep_trying_seconds?})
 -- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
--- known of it, it is due at once (in wait_seconds) and no attempt counts. tokens: what the attempt has cost
--- all the same. Returns {state, due_in?} or {refused: reason}; due_in as
--- of finish_media_job.
+-- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
+-- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
+-- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
+-- {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9116,6 +9439,9 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
+    v_away boolean := p ->> 'away' is not null;
+    v_counts boolean;
+    v_job public.media_jobs;
 begin
     perform hybridflow.require_keys(
         'fail_media_job', p, '{job_id,token,error,final,max_attempts,base_seconds}'
@@ -9123,9 +9449,15 @@ begin
     v_held := hybridflow.hold_media_job(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif not v_back
-        and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
-    then
+    end if;
+    v_job := v_held.job;
+    -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
+    v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
+    if not v_back and (
+        (p ->> 'final')::boolean
+        or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
+        or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+    ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
             v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
         )));
@@ -9133,14 +9465,23 @@ begin
     perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
-        attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
+        attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,
+        waits = case when v_back then waits when v_away then waits + 1 else 0 end,
+        waits_for = case
+            when v_back then waits_for
+            when v_away then hybridflow.sense_of(v_job.tenant_id, p ->> 'away')
+        end,
         next_at = case
             when v_back then v_now + hybridflow.seconds(coalesce((p ->> 'wait_seconds')::numeric, 0))
+            when v_away then v_now + hybridflow.seconds(greatest(
+                hybridflow.back_off((p ->> 'base_seconds')::numeric, v_job.waits, 300),
+                (p ->> 'retry_after')::numeric
+            ))
             else v_now + hybridflow.seconds(
                 hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
             )
         end
-    where id = (v_held.job).id;
+    where id = v_job.id;
     return '{"state": "pending"}';
 end
 $$;
@@ -10216,7 +10557,8 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'llm_api_key'
     ]::text[]
 $$;
 
@@ -10402,6 +10744,10 @@ as $$
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -10444,7 +10790,8 @@ begin
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -10603,6 +10950,11 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -11148,9 +11500,10 @@ $$;
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
--- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -11166,7 +11519,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '', 'llm_api_key', v_tenant.llm_api_key,
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
@@ -12861,11 +13214,69 @@ begin
 end
 $$;
 
+-- The turn that an execution worked on, locked together with its session (session first); `refused` says why
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
+create or replace function hybridflow.lock_execution(
+    p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_owner bigint := hybridflow.execution_owner(p_execution_id);
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p_execution_id and t.tenant_id = coalesce(v_owner, t.tenant_id)
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update of s;
+    select t.* into turn from public.turns as t
+    where t.execution_id = p_execution_id and t.session_id = session.id
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update;
+    if turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
+        refused := jsonb_build_object('refused', 'superseded');
+    elsif turn.lease_until <= hybridflow.clock() then
+        refused := jsonb_build_object('refused', 'stale');
+    end if;
+end
+$$;
+
+-- take_execution({execution_id})
+-- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
+-- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
+-- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.take_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_token uuid := gen_random_uuid();
+begin
+    perform hybridflow.require_keys('take_execution', p, '{execution_id}');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns
+    set token_hash = hybridflow.hash_token(v_token),
+        lease_until = greatest(lease_until, hybridflow.clock() + interval '1 minute')
+    where id = (v_held.turn).id;
+    return jsonb_build_object('turn_id', (v_held.turn).id, 'token', v_token);
+end
+$$;
+
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
--- worked on by it.
+-- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
+-- turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -12873,30 +13284,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
-    v_turn public.turns;
-    v_session public.sessions;
+    v_held record;
 begin
     perform hybridflow.require_keys(
         'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
     );
-    select s.* into v_session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
-    order by t.state in ('running', 'sending') desc, t.id desc limit 1
-    for update of s;
-    select * into v_turn from public.turns
-    where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by state in ('running', 'sending') desc, id desc limit 1
-    for update;
-    if v_turn.id is null then
-        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
-    elsif v_turn.state not in ('running', 'sending') then
-        return jsonb_build_object('refused', 'superseded');
-    elsif v_turn.lease_until <= hybridflow.clock() then
-        return jsonb_build_object('refused', 'stale');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p)
+        || jsonb_build_object('turn_id', (v_held.turn).id);
 end
 $$;
 
@@ -12929,11 +13327,12 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
--- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
--- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
--- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
--- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
+-- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
+-- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
+-- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -12981,7 +13380,15 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message, 'unread', case
+        'fallback_message', t.fallback_message, 'handoff_message', t.handoff_message,
+        'handoff_on_promise', t.handoff_on_promise, 'wrote', (
+            select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                select m.body from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.kind = 'text'
+                order by m.id desc limit 3
+            ) as l
+        ),
+        'unread', case
             when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
                 select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
                 where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
@@ -13032,7 +13439,7 @@ end
 $$;
 
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
--- text?, next_part?, rest?: [{body, kind, identity}], lease_seconds})
+-- text?, next_part?, rest?: [{body, kind, identity}], promise?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
@@ -13042,8 +13449,9 @@ $$;
 -- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
--- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
--- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+-- dearer. Else as begin_send, with the `part`. `promise` says why a human is called, where it
+-- promises one: the conversation is handed off in the same step. Returns {ok, message_id, chosen_id, jid,
+-- part} or {refused: reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -13101,6 +13509,14 @@ begin
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
+    end if;
+    if p ->> 'promise' is not null and coalesce((v_answer ->> 'ok')::boolean, false) then
+        perform hybridflow.hand_off_by_promise(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object(
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+            )
+        );
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
@@ -13191,11 +13607,14 @@ begin
 end
 $$;
 
--- hand_off({turn_id, token, reason, summary?})
+-- hand_off({turn_id, token, reason, summary?, say?: [text]})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
--- answer, with `already`.
+-- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
+-- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
+-- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
+-- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
+-- token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -13204,8 +13623,18 @@ as $$
 declare
     v_held record;
     v_replied boolean := false;
+    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
+    v_session_id bigint;
+    v_is_known boolean;
+    v_stopped text;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    select t.session_id into v_session_id from public.turns as t
+    where t.id = (p ->> 'turn_id')::bigint
+        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
+    if found then  -- what it is to say is on its way, and the turn another's by now
+        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
+    end if;
     v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
@@ -13214,7 +13643,23 @@ begin
     elsif v_held.refused is not null then
         return v_held.refused;
     end if;
-    if hybridflow.await_settlement(v_held.turn, null) then
+    if p ->> 'say' is not null then
+        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
+        if v_stopped is not null then
+            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif (v_held.turn).reply is not null then
+            return '{"refused": "has_answered"}';
+        end if;
+    end if;
+    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
+    if p ->> 'say' is not null then
+        perform hybridflow.say_handoff(
+            v_held.turn,
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+        );
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    elsif hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
         v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
@@ -13223,10 +13668,12 @@ begin
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    perform hybridflow.begin_handoff(
-        v_held.session, (v_held.turn).id,
-        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
-    );
+    if not v_is_known then
+        perform hybridflow.begin_handoff(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+        );
+    end if;
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
@@ -13544,7 +13991,7 @@ as $$
     ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
     ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
     ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
-    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, true, false, 'always'),
     ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
     ('line_away', 'line', null, interval '0', true, false, false, 'always'),
     ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
@@ -13732,16 +14179,69 @@ begin
 end
 $$;
 
+-- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
+-- the outage began, or an earlier one that goes on; where it is none, for an hour.
+create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
+            where o.tenant_id = p_tenant_id and o.ended_at is null
+                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
+        ),
+        hybridflow.clock() - interval '1 hour'
+    )
+$$;
+
+-- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
+-- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+create or replace function hybridflow.say_fallback(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message text;
+begin
+    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
+    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
+        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
+        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
+        or hybridflow.is_too_old(p_turn, p_minutes)
+        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
+        -- The contact has written again: that is answered, or ends as this did.
+        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
+        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
+    then
+        return;
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
+    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
+end
+$$;
+
 -- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
 -- handoff?}.
 create or replace function hybridflow.after_unanswered(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
 )
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_told jsonb := '{}';
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
         perform hybridflow.cancel_turns(p_session.id, 'paused');
@@ -13750,9 +14250,10 @@ begin
         ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
-        return jsonb_build_object('outage', p_cause);
+        v_told := jsonb_build_object('outage', p_cause);
     end if;
-    return '{}';
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
 end
 $$;
 
@@ -13861,13 +14362,11 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
     v_held record;
     v_turn public.turns;
     v_stopped text;
     v_how record;
     v_outage public.outages;
-    v_since timestamptz := v_now - interval '1 hour';
     v_message public.messages;
 begin
     perform hybridflow.require_keys(
@@ -13898,13 +14397,8 @@ begin
         if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
             return '{"refused": "not_now"}';
         end if;
-        v_since := (
-            select min(o.began_at) from public.outages as o
-            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
-            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
-        );
     end if;
-    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+    if hybridflow.told_fallback_at(v_held.session) >= hybridflow.fallback_since(v_turn.tenant_id, v_how.cause) then
         return '{"refused": "told"}';
     end if;
     v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
@@ -14104,6 +14598,18 @@ begin
 end
 $$;
 
+-- The newest notice of a handoff in the session, as long as nobody was told of it or is about to be.
+create or replace function hybridflow.untold_handoff_notice(p_session_id bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select max(n.id) from public.notices as n
+    where n.session_id = p_session_id and n.kind = 'handoff' and n.state = 'pending'
+        and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+$$;
+
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
 create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
 returns void
@@ -14114,11 +14620,7 @@ declare
     v_session public.sessions;
 begin
     update public.notices set facts = facts || '{"words": "not_said"}'
-    where id = (
-        select max(n.id) from public.notices as n
-        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
-            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
-    );
+    where id = hybridflow.untold_handoff_notice(p_handoff.session_id);
     if found then
         return;
     end if;
@@ -14742,7 +15244,8 @@ create table if not exists public.relays (
     outcome text constraint relays_outcome_check check (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
-            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old'
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
+            'too_many'
         )
     ),
     error text,
@@ -15056,7 +15559,8 @@ end
 $$;
 
 -- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
--- and is relayed; a command that quotes nothing is told how it is done, once an hour; all else is for nobody.
+-- and is relayed, or where too much waits already they are told that it is not; a command that quotes nothing
+-- is told how it is done, once an hour; all else is for nobody.
 -- Returns whether a relay is on its way.
 create or replace function hybridflow.note_staff_words(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
@@ -15077,11 +15581,20 @@ declare
 begin
     if v_kind in ('reaction', 'poll_vote')
         or not (v_quotes or coalesce((p_event ->> 'is_command')::boolean, false))
-        or hybridflow.has_too_many_relays(p_tenant.id)
     then
         return false;
     end if;
-    if not v_quotes then
+    if hybridflow.has_too_many_relays(p_tenant.id) then
+        -- Each of the staff is told so once in ten minutes, so that what waits grows no further.
+        if not v_quotes or exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'too_many'
+                and r.created_at > v_now - interval '10 minutes'
+        ) then
+            return false;
+        end if;
+        v_outcome := 'too_many';
+    elsif not v_quotes then
         if exists (
             select from public.relays as r
             where r.staff_session_id = p_session.id and r.outcome = 'unquoted'
@@ -15150,7 +15663,7 @@ begin
         'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
-        'timezone', v_tenant.timezone, 'session_id', p_relay.session_id,
+        'timezone', v_tenant.timezone, 'answer_within_minutes', v_tenant.answer_within_minutes, 'session_id', p_relay.session_id,
         'words', case when p_relay.source = 'staff' then p_relay.said end,
         'facts', p_relay.facts, 'outcome', p_relay.outcome,
         'send_state', case
@@ -15165,8 +15678,9 @@ $$;
 -- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
 -- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
 -- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
--- instance_name, evo_server_url, evo_api_key, timezone, session_id, words, facts, outcome, send_state,
--- error, created_at, now}], now, next_due_at}, for the router only. words: what the staff wrote, until it has
+-- instance_name, evo_server_url, evo_api_key, timezone, answer_within_minutes, session_id, words, facts,
+-- outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what the
+-- staff wrote, until it has
 -- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
@@ -15507,7 +16021,8 @@ $$;
 
 -- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
 -- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
--- seconds. Returns {ok} or {refused: reason}: see relay_refusal.
+-- seconds. A message of which nothing was begun, and which is not sent any more, has failed. Returns {ok} or
+-- {refused: reason}: see relay_refusal.
 create or replace function public.settle_relay(p jsonb)
 returns jsonb
 language plpgsql
@@ -15523,6 +16038,10 @@ begin
     v_refused := hybridflow.relay_refusal(v_relay, p);
     if v_refused is not null then
         return v_refused;
+    end if;
+    if p ->> 'outcome' in ('failed', 'too_old') then
+        update public.messages as m set send_state = 'failed', check_at = null
+        where m.id = v_relay.message_id and hybridflow.is_unbegun(m);
     end if;
     update public.relays
     set outcome = coalesce(outcome, p ->> 'outcome'),
@@ -15664,12 +16183,27 @@ $$;
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
 create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
 returns public.spending
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
-    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
-    returning *
+declare
+    v_row public.spending;
+begin
+    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    if p_session_id is null then
+        select * into v_row from public.spending
+        where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
+    else
+        select * into v_row from public.spending
+        where tenant_id = p_tenant_id and day = p_day and session_id = p_session_id for update;
+    end if;
+    if not found then
+        insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+        on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+        returning * into v_row;
+    end if;
+    return v_row;
+end
 $$;
 
 -- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
@@ -16525,14 +17059,17 @@ begin
 end
 $$;
 
--- Each table has a function of its own for its triggers; what one is called with is the kind.
+-- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
+-- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
+-- much again.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.turn_id, 'message');
     return null;
 end
 $$;
@@ -16543,7 +17080,8 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.id, 'turn');
     return null;
 end
 $$;
@@ -16557,7 +17095,7 @@ begin
     if tg_op = 'DELETE' then
         perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
+        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
     end if;
     return null;
 end
@@ -16689,9 +17227,10 @@ end
 $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
--- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
--- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
--- p_everybodys says so. Stable, so that all is of one snapshot.
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
+-- is told where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one
+-- snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -16704,12 +17243,13 @@ as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
     v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
-    v_scanned bigint;
     v_changes jsonb;
     v_lost bigint[];
+    v_is_all_lost boolean;
 begin
-    with scanned as materialized (
-        select w.* from (
+    with once as materialized (
+        select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, min(w.at) as at
+        from (
             select c.* from public.changes as c
             where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
             union all
@@ -16717,31 +17257,45 @@ begin
         ) as w
         where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
             and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
-        limit p_most * 10 + 1
+        group by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router
     ),
 
-    once as (
+    sizes as (
         select
-            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
-            jsonb_build_object(
-                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
-                'sign_in', s.sign_in, 'router', s.router
-            ) as change
-        from scanned as s
-        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+            o.tenant_id, count(*) as changes,
+            sum(count(*)) over (partition by o.tenant_id is null order by count(*), o.tenant_id) as with_smaller
+        from once as o
+        group by o.tenant_id
+    ),
+
+    told as materialized (
+        select
+            s.tenant_id,
+            (s.changes <= p_most or s.tenant_id is null) and s.with_smaller <= p_most * 10 as is_told
+        from sizes as s
     )
 
     select
-        (select count(*) from scanned),
-        coalesce(jsonb_agg(o.change order by o.at)
-            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
-        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
-    into v_scanned, v_changes, v_lost
-    from once as o;
+        (
+            select
+                jsonb_agg(
+                    jsonb_build_object(
+                        'tenant_id', o.tenant_id, 'session_id', o.session_id, 'turn_id', o.turn_id,
+                        'kind', o.kind, 'sign_in', o.sign_in, 'router', o.router
+                    )
+                    order by o.at
+                )
+            from once as o
+            where exists (select 1 from told as t where t.is_told and t.tenant_id is not distinct from o.tenant_id)
+        ),
+        array_agg(t.tenant_id) filter (where not t.is_told and t.tenant_id is not null),
+        coalesce(bool_or(not t.is_told) filter (where t.tenant_id is null), false)
+    into v_changes, v_lost, v_is_all_lost
+    from told as t;
     return case
-        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        when v_is_all_lost then '{"changes": [], "lost_tenants": [], "lost": true}'
         else jsonb_build_object(
-            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+            'changes', coalesce(v_changes, '[]'), 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
         )
     end;
 end
@@ -16751,9 +17305,9 @@ $$;
 -- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
--- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
--- (5000).
+-- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
+-- are no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there
+-- than is told of one (5000), or of all (50,000), where those come last that have the most.
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -18352,8 +18906,8 @@ select hybridflow.apply_grants(
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'begin_fallback_send',
         'claim_doubts', 'settle_doubt',
-        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
-        'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
+        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'take_execution',
+        'fail_execution', 'look_at_turn', 'begin_flow_send', 'fail_send', 'give_up_part',
         'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
@@ -18453,7 +19007,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd5d0a87356b83b220fa151b380a5df7cf0d17598e8b39eb262d1aa9e41268998')
+    ('20261126145950', 'v0_3_0', '87d0af5d63a5476106376747c8cdc5e7519f252a0821dc1b52ad71e5689f3171')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

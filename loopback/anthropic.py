@@ -1,4 +1,4 @@
-"""Anthropic's Messages API as a loopback program: POST /v1/messages and its count_tokens.
+"""Anthropic's Messages API as a loopback program: POST /v1/messages, count_tokens, GET /v1/models.
 
 As the official SDK (2.12) uses it: the key as `Authorization: Bearer` (older ones: `x-api-key`),
 the header `anthropic-version`. Its rules: `max_tokens` is required; there is at least one message;
@@ -28,6 +28,7 @@ _TYPES = {
     500: "api_error",
     529: "overloaded_error",
 }
+_MODELS = ("claude-opus-4-6", "claude-sonnet-4-6", "claude-haiku-4-5")
 _STOPS = {
     "end": "end_turn",
     "length": "max_tokens",
@@ -86,13 +87,8 @@ class Anthropic(LlmServer):
 
     def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
         """Read a request. Raises Malformed as the API refuses."""
-        key = shown_key(request)
-        if not key:
-            raise Malformed(self.error(401, "x-api-key header is required"))
-        if self.key is not None and key != self.key:
-            raise Malformed(self.error(401, "invalid x-api-key"))
-        if "anthropic-version" not in request.headers:
-            raise Malformed(self.error(400, "anthropic-version: header is required"))
+        if (refused := self.refusal_of_key(request)) is not None:
+            raise Malformed(refused)
         if fault := _fault_in(body, needs_limit=kind == "message"):
             raise Malformed(self.error(400, fault))
         is_blind = body["model"] in self.blind_models
@@ -109,6 +105,39 @@ class Anthropic(LlmServer):
             messages=tuple((m["role"], _text(m["content"])) for m in body["messages"]),
             max_tokens=body.get("max_tokens"),
         )
+
+    def refusal_of_key(self, request: Request) -> Response | None:
+        """Return how a request without a good key is refused; None: it shows one."""
+        key = shown_key(request)
+        if not key:
+            return self.error(401, "x-api-key header is required")
+        if self.key is not None and key != self.key:
+            return self.error(401, "invalid x-api-key")
+        if "anthropic-version" not in request.headers:
+            return self.error(400, "anthropic-version: header is required")
+        return None
+
+    def put_list(self, request: Request) -> Response:
+        """Return the list of models, `limit` of them. An account without credit has it, too."""
+        limit = request.query_params.get("limit", "20")
+        if not (limit.isdigit() and 1 <= int(limit) <= 1000):
+            return self.error(400, "limit: Input should be between 1 and 1000")
+        shown = _MODELS[: int(limit)]
+        told = {
+            "data": [
+                {
+                    "type": "model",
+                    "id": name,
+                    "display_name": name,
+                    "created_at": "2026-02-04T00:00:00Z",
+                }
+                for name in shown
+            ],
+            "first_id": shown[0],
+            "last_id": shown[-1],
+            "has_more": len(shown) < len(_MODELS),
+        }
+        return JSONResponse(told, headers={"request-id": f"req_{secrets.token_hex(12)}"})
 
     def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
         """Return the answer as the API puts it."""

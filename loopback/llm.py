@@ -17,6 +17,7 @@ from loopback.waiting import DEADLINE, Changes, Gate
 
 Json = dict[str, Any]
 _CALL = "the model"
+_LIST = "the list of models"
 
 
 Answerer = Callable[[LlmRequest], str | Reply]
@@ -42,12 +43,15 @@ class LlmServer(LoopbackServer, ABC):
         """Models that the provider does not know."""
         self.blind_models: set[str] = set()
         """Models that refuse a request with pictures."""
+        self.looks: list[str] = []
+        """The keys by which the list of models was asked for."""
         self._script: list[str | Reply] = []
         self._answerer: Answerer = greet
         routes = [
             Route(path, self._endpoint(kind), methods=["POST"]) for path, kind in paths.items()
         ]
         routes += [
+            Route("/v1/models", self._list_models),
             Route("/_control/requests", self._list_requests),
             Route("/_control/answers", self._set_answers, methods=["POST"]),
             Route("/_control/faults", self._set_fault, methods=["POST", "DELETE"]),
@@ -67,6 +71,10 @@ class LlmServer(LoopbackServer, ABC):
         """Let the next `times` requests (None: all, until `heal`) meet the fault."""
         self.faults.fail(_CALL, fault, times=times)
 
+    def fail_list(self, fault: Fault, *, times: int | None = None) -> None:
+        """Let who asks for the list of models meet the fault: each time, until `heal`."""
+        self.faults.fail(_LIST, fault, times=times)
+
     def heal(self) -> None:
         """Forget the faults and open the gates."""
         self.faults.heal()
@@ -85,6 +93,12 @@ class LlmServer(LoopbackServer, ABC):
         """Do as `asked`, for callers without an event loop."""
         return self.changes.block_until(
             lambda: self._enough(times), f"{times} request(s)", within=within
+        )
+
+    async def looked_at(self, times: int = 1, *, within: float = DEADLINE) -> None:
+        """Wait until the list of models was asked for so many times."""
+        await self.changes.until(
+            lambda: len(self.looks) >= times, f"{times} look(s) at the models", within=within
         )
 
     async def deserted(self, times: int = 1, *, within: float = DEADLINE) -> None:
@@ -141,6 +155,14 @@ class LlmServer(LoopbackServer, ABC):
         """Read a request. Raises Malformed for what the provider would not take."""
 
     @abstractmethod
+    def refusal_of_key(self, request: Request) -> Response | None:
+        """Return how a request without a good key is refused; None: it shows one."""
+
+    @abstractmethod
+    def put_list(self, request: Request) -> Response:
+        """Return the list of models as the provider puts it."""
+
+    @abstractmethod
     def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
         """Return the answer as the provider puts it."""
 
@@ -187,6 +209,15 @@ class LlmServer(LoopbackServer, ABC):
             return response
 
         return serve
+
+    async def _list_models(self, request: Request) -> Response:
+        with self.changes.made():
+            self.looks.append(shown_key(request))
+
+        async def answer() -> Response:
+            return self.refusal_of_key(request) or self.put_list(request)
+
+        return await self.faults.play(_LIST, request, answer)
 
     def _next(self, asked: LlmRequest) -> Reply:
         with self.changes.lock:

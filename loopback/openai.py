@@ -1,4 +1,4 @@
-"""OpenAI's API as a loopback program: POST /v1/chat/completions and POST /v1/responses.
+"""OpenAI's API as a loopback program: Chat Completions, Responses, the list of models.
 
 As the official SDK (3.54) uses it; it recommends Responses for new projects, and any compatible
 server speaks Chat Completions.
@@ -81,10 +81,8 @@ class OpenAI(LlmServer):
 
     def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
         """Read a request. Raises Malformed as the API refuses."""
-        key = shown_key(request)
-        if not key or self.key not in (None, key):
-            message = "Incorrect API key provided." if key else "You didn't provide an API key."
-            raise Malformed(JSONResponse(error(message, code="invalid_api_key"), status_code=401))
+        if (refused := self.refusal_of_key(request)) is not None:
+            raise Malformed(refused)
         wrong = fault_in_chat(body) if kind == "chat" else fault_in_response(body)
         if wrong is not None:
             raise Malformed(JSONResponse(wrong, status_code=400))
@@ -105,6 +103,29 @@ class OpenAI(LlmServer):
             messages=tuple(turn for turn in spoken if turn[0] in ("user", "assistant")),
             max_tokens=next((body[name] for name in limits if body.get(name)), None),
         )
+
+    def refusal_of_key(self, request: Request) -> Response | None:
+        """Return how a request without a good key is refused; None: it shows one."""
+        key = shown_key(request)
+        if key and self.key in (None, key):
+            return None
+        message = "Incorrect API key provided." if key else "You didn't provide an API key."
+        return JSONResponse(error(message, code="invalid_api_key"), status_code=401)
+
+    def may_only_answer(self) -> Fault:
+        """Return how the list is refused to a key that may do nothing but ask models."""
+        message = (
+            "You have insufficient permissions for this operation. Missing scopes:"
+            " api.model.read. Check that you have the correct role in your organization, and if"
+            " you're using a restricted API key, that it has the necessary scopes."
+        )
+        return wrong_answer(403, error(message, code="missing_scope"))
+
+    def put_list(self, _: Request) -> Response:
+        """Return the list of models."""
+        made = {"object": "model", "created": 1_700_000_000, "owned_by": "openai"}
+        data = [{"id": name, **made} for name in ("gpt-5", "gpt-5-mini", "gpt-4o")]
+        return JSONResponse({"object": "list", "data": data}, headers=_identifier())
 
     def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
         """Return the answer as the API puts it."""

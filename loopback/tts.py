@@ -8,6 +8,7 @@ import argparse
 import math
 import struct
 import wave
+from collections.abc import Callable
 from io import BytesIO
 
 from starlette.requests import Request
@@ -30,6 +31,10 @@ class Tts(OpenAI):
         LlmServer.__init__(self, {"/v1/audio/speech": "speech"}, port=port, key=key)
         self.sound: bytes | None = None
         """What it answers, in place of a tone."""
+        self.speaks: Callable[[str], bytes] = lambda text: tone(len(text) * _SECONDS_A_CHARACTER)
+        """What it makes of a text."""
+        self.breaks_off = False
+        """Whether a connection ends in the middle of the sound."""
 
     @property
     def read(self) -> list[str]:
@@ -61,8 +66,11 @@ class Tts(OpenAI):
         """Return the sound."""
         del kind, reply
         text = str(asked.body["input"])
-        sound = tone(len(text) * _SECONDS_A_CHARACTER) if self.sound is None else self.sound
-        return Response(sound, media_type="audio/wav")
+        sound = self.speaks(text) if self.sound is None else self.sound
+        answer = Response(sound, media_type="audio/wav")
+        if self.breaks_off:
+            answer.headers["content-length"] = str(2 * len(sound))
+        return answer
 
 
 def tone(seconds: float, *, loudness: int = 8000, channels: int = 2) -> bytes:

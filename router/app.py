@@ -17,6 +17,7 @@ from router.gate.gate import CallGate
 from router.gate.opening import call_limits, cookies, memory_of_calls, sign_ins
 from router.gate.proofs import Proofs
 from router.http.callers import Callers
+from router.http.cutting import CanCut
 from router.http.errors import UnexpectedErrors, install_error_handlers
 from router.http.headers import ResponseHeaders
 from router.http.reference import add_reference
@@ -41,7 +42,8 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return what is called, from the outside in."""
-        return WebhooksFirst(super().build_middleware_stack(), is_https=self._is_https)
+        others = CanCut(super().build_middleware_stack())
+        return WebhooksFirst(others, is_https=self._is_https)
 
 
 def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:

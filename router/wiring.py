@@ -89,7 +89,15 @@ def _services(
     entrances = outside.entrances
     tokens = UserTokens(outside.http, token_rules(settings))
     callers = Callers(settings.trusted_proxies)
-    looked_at = LookedAt(settings, entrances.upkeep, outside.pools, workers.lost, workers.n8n, demo)
+    looked_at = LookedAt(
+        settings,
+        entrances.upkeep,
+        outside.pools,
+        workers.lost,
+        outside.looks,
+        workers.n8n,
+        demo,
+    )
     return Services(
         gate=GateServices(tokens, entrances.look_ups, entrances.turns),
         health=HealthChecks(looked_at),
@@ -112,6 +120,7 @@ def _services(
             evolution=outside.evolution,
             hashes=workers.hashes,
             tests=AtOnce(_TESTS),
+            looks=outside.looks,
             wake=workers.dispatcher.wake,
             abandon=workers.dispatcher.abandon,
             wake_eraser=workers.eraser.wake,

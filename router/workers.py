@@ -19,6 +19,7 @@ from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
 from router.intake.opening import Intake, Wakes, open_intake
+from router.llm.looks import Looks
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
 from router.n8n.handler import N8nHandler
@@ -83,6 +84,7 @@ class Outside:
     places: SendPlaces
     evolution: EvolutionClient
     providers: dict[str, LlmProvider]
+    looks: Looks
     listener: Listener | None
     voice: Voice | None
 
@@ -122,6 +124,8 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     providers = open_providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
+    looks = Looks(providers)
+    stack.push_async_callback(looks.close)
     listener = make_listener(settings)
     if listener is not None:
         stack.push_async_callback(listener.close)
@@ -129,7 +133,17 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     if voice is not None:
         stack.push_async_callback(voice.close)
     return Outside(
-        entrances, http, flows, trials, pools, places, evolution, providers, listener, voice
+        entrances,
+        http,
+        flows,
+        trials,
+        pools,
+        places,
+        evolution,
+        providers,
+        looks,
+        listener,
+        voice,
     )
 
 
@@ -256,6 +270,7 @@ async def _load(settings: Settings, outside: Outside) -> None:
     for name in (settings.llm_provider, *others):
         if providers[name].has_key:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
+    outside.looks.of_deployment()  # a key that is refused is told of before a customer writes
     if outside.listener is not None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
     if outside.voice is not None:

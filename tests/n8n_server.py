@@ -165,6 +165,14 @@ class TestN8n:
         assert row is not None, f"n8n has not kept execution {execution_id}"
         return {**row, "custom_data": {each["key"]: each["value"] for each in found}}
 
+    async def begun(self) -> int:
+        """Return how many executions have ever begun."""
+        connection = await asyncpg.connect(self.server.home.database_url)
+        try:
+            return int(await connection.fetchval("select last_value from execution_entity_id_seq"))
+        finally:
+            await connection.close()
+
     async def falls_silent(self) -> None:
         """Wait until no flow runs any more: one may still call a router that is about to stop."""
         connection = await asyncpg.connect(self.server.home.database_url)

@@ -41,6 +41,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "API_KEYS": f"tests:{API_KEY}",
         "ALLOWED_NETWORKS": "127.0.0.0/8",
         "ANTHROPIC_API_KEY": "sk-ant-for-the-loopback",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",  # no test asks the real one; nobody is there
         "LLM_PROVIDER": "anthropic",
         "DEBOUNCE_SECONDS": "0.3",
         "DEBOUNCE_CAP_SECONDS": "3",

@@ -19,8 +19,10 @@ from router.intake.ingester import Ingester
 from router.intake.marks import Marks
 from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
+from router.llm.looks import Looks
 from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
+from router.replies.opening import open_providers
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
 from router.state.database import Connected, Database
@@ -86,6 +88,7 @@ def api_services(
         evolution=evolution,
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         tests=AtOnce(2),
+        looks=Looks(open_providers(settings)),
         wake=wake,
         abandon=nothing,
         wake_eraser=wake_eraser,

@@ -93,7 +93,11 @@ add column if not exists handoff_untaken text not null default 'return'
 constraint tenants_handoff_untaken_check check (handoff_untaken in ('return', 'wait')),
 add column if not exists notify_number_next text
 constraint tenants_notify_number_next_check
-check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$');
+check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+add column if not exists tts_voice text
+constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
+add column if not exists tts_instructions text
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

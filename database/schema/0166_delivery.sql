@@ -9,7 +9,8 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'max_bubbles', p_tenant.max_bubbles, 'quote_replies', p_tenant.quote_replies,
-        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies
+        'thanks_reaction', p_tenant.thanks_reaction, 'voice_replies', p_tenant.voice_replies,
+        'tts_voice', p_tenant.tts_voice, 'tts_instructions', p_tenant.tts_instructions
     )
 $$;
 

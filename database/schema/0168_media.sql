@@ -21,7 +21,14 @@ create table if not exists public.media_jobs (
 alter table public.media_jobs
 add column if not exists pictures jsonb,
 add column if not exists pictures_until timestamptz,
-add column if not exists content bytea;
+add column if not exists content bytea,
+add column if not exists waits integer not null default 0,
+add column if not exists waits_for text;
+
+comment on column public.media_jobs.waits is
+'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
+comment on column public.media_jobs.waits_for is
+'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
 
 comment on column public.media_jobs.content is
 'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
@@ -42,4 +49,6 @@ create index if not exists media_jobs_waiting_until on public.media_jobs (next_a
 where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
 where pictures_until is not null;
+create index if not exists media_jobs_put_off on public.media_jobs (waits_for, id desc)
+where waits_for is not null;
 alter table public.media_jobs enable row level security;

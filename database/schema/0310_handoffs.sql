@@ -14,6 +14,25 @@ begin
 end
 $$;
 
+-- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
+-- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
+-- handoff.
+create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.turns as t
+    where t.id in (
+        select unnest(array[h.turn_id, h.line_turn_id]) from public.handoffs as h
+        where h.session_id = p_session_id and h.ended_at is null
+    )
+    order by t.id
+    for update;
+end
+$$;
+
 -- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
@@ -95,6 +114,97 @@ begin
 end
 $$;
 
+-- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
+-- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_handoff public.handoffs;
+begin
+    update public.handoffs
+    set reason = hybridflow.handoff_reason(p ->> 'reason'),
+        why = left(nullif(p ->> 'reason', hybridflow.handoff_reason(p ->> 'reason')), 2000),
+        summary = coalesce(left(p ->> 'summary', 2000), summary)
+    where turn_id = p_turn_id and state = 'waiting'
+    returning * into v_handoff;
+    if v_handoff.id is null then
+        return false;
+    end if;
+    update public.sessions
+    set pause_reason = left(concat_ws(': ', p ->> 'reason', v_handoff.summary), 2000)
+    where id = v_handoff.session_id and pause_source = 'ai';
+    update public.notices
+    set next_at = hybridflow.clock(), facts = facts || jsonb_strip_nulls(jsonb_build_object(
+        'reason', left(p ->> 'reason', 500), 'summary', v_handoff.summary
+    ))
+    where id = hybridflow.untold_handoff_notice(v_handoff.session_id);
+    perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
+    return true;
+end
+$$;
+
+-- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
+-- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- hand_off): for that the notice waits for ten seconds.
+create or replace function hybridflow.hand_off_by_promise(
+    p_session public.sessions, p_turn_id bigint, p_handoff jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.handoffs as h where h.turn_id = p_turn_id) then
+        return;
+    end if;
+    perform hybridflow.cancel_other_turns(p_session.id, p_turn_id, 'paused');
+    perform hybridflow.begin_handoff(p_session, p_turn_id, p_handoff);
+    update public.notices set next_at = hybridflow.clock() + interval '10 seconds'
+    where id = hybridflow.untold_handoff_notice(p_session.id);
+end
+$$;
+
+-- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
+-- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
+-- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
+-- did not leave is given up: it is for the human now.
+create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_in_doubt boolean := hybridflow.is_in_doubt(p_turn.id);
+    v_told jsonb := jsonb_build_array(jsonb_build_object('handoff', p_handoff, 'text', p_say -> 0))
+        || (p_say - 0);
+begin
+    if v_in_doubt or exists (
+        select from public.messages as m where m.turn_id = p_turn.id and m.from_me and m.send_state = 'sent'
+    ) then
+        update public.messages set given_up = 'its flow has called a human'
+        where turn_id = p_turn.id and part is not null and send_state = 'failed' and given_up is null;
+        update public.turns
+        set state = 'sending', reply = (
+                select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+                where m.turn_id = p_turn.id and m.part is not null
+            ) || v_told
+        where id = p_turn.id;
+        perform hybridflow.put_aside(
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+        );
+    else
+        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+    end if;
+    -- To send what is left is no further attempt.
+    update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
+    where id = p_turn.id;
+end
+$$;
+
 -- How a turn that has said all it can is closed: as a handoff, if it was one.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
@@ -116,7 +226,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and not exists (
+    set words = case when new.state = 'sent' and new.reply is null then case when exists (
+            -- A flow's own send promised a human; it has no reply.
+            select from public.messages as m
+            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
+        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -144,7 +258,7 @@ create or replace trigger turns_words_are_over
 after update of state on public.turns
 for each row when (
     new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
-    and new.reply @? '$[*].handoff'
+    and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
 )
 execute function hybridflow.words_are_over();
 
@@ -161,6 +275,7 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(p_session_id);
     update public.handoffs
     set state = 'taken', taken_at = greatest(p_at, created_at), taken_by = p_by, taken_name = left(p_name, 256),
         taken_message_id = p_message_id, next_at = null
@@ -184,6 +299,8 @@ as $$
 declare
     v_handoff public.handoffs;
 begin
+    perform hybridflow.lock_turns_of_handoffs(h.session_id) from public.handoffs as h
+    where h.taken_message_id = p_message_id;
     update public.handoffs as h
     set state = 'waiting', taken_at = null, taken_by = null, taken_name = null, taken_message_id = null,
         next_at = h.step_at
@@ -211,6 +328,7 @@ as $$
 declare
     v_saying bigint[];
 begin
+    perform hybridflow.lock_turns_of_handoffs(new.id);
     with ended as (
         update public.handoffs
         set state = case when state = 'waiting' and new.resume_source = 'cron' then 'expired' else 'done' end,
@@ -247,6 +365,7 @@ as $$
 declare
     v_human public.messages;
 begin
+    perform hybridflow.lock_turns_of_handoffs(s.id) from unnest(array[p_into, p_from]) as s (id);
     update public.handoffs
     set state = 'done', ended_at = hybridflow.clock(), next_at = null
     where id = (
@@ -362,6 +481,7 @@ begin
     select s.* into v_session from public.sessions as s
     where s.id = (select h.session_id from public.handoffs as h where h.id = (p ->> 'handoff_id')::bigint)
     for update;
+    perform hybridflow.lock_turns_of_handoffs(v_session.id);
     select * into v_handoff from public.handoffs where id = (p ->> 'handoff_id')::bigint for update;
     if v_handoff.id is null or v_handoff.state <> 'waiting' or v_handoff.step <> (p ->> 'step')::integer
         or v_handoff.session_id is distinct from v_session.id

@@ -343,12 +343,20 @@ as $$
             when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
             else h.body
         end,
-        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'quoted', hybridflow.cut_fields(h.quoted),
+        'author_name', case
+            when octet_length(h.author_name) > 256 then hybridflow.cut(h.author_name, 256) else h.author_name
+        end,
         'sent_at', h.sent_at,
         'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
-        'transcript', case when h.deleted_at is null then hybridflow.cut(h.transcript) end,
-        'description', case when h.deleted_at is null then hybridflow.cut(h.description) end,
-        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null and h.description is null and exists (
+        'transcript', case
+            when h.transcript is not null and h.deleted_at is null then hybridflow.cut(h.transcript)
+        end,
+        'description', case
+            when h.description is not null and h.deleted_at is null then hybridflow.cut(h.description)
+        end,
+        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
+        and h.description is null and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
@@ -363,7 +371,10 @@ as $$
         from (
             select
                 m.*,
-                hybridflow.characters_of(m.body, m.quoted, m.media)
+                case
+                    when m.quoted is null and m.media is null and octet_length(m.body) <= 65536 then length(m.body)
+                    else hybridflow.characters_of(m.body, m.quoted, m.media)
+                end
                 + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
                 as characters,
                 (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
@@ -371,10 +382,11 @@ as $$
             where m.session_id = p_turn.session_id
                 and m.send_state is distinct from 'failed'
                 and not (m.from_me and m.status is not distinct from 'error')
-                and not exists (
-                    select from public.turns as o
-                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
-                )
+                -- One look for all messages: a session has one pending turn at most.
+                and (m.turn_id is null or m.turn_id is distinct from (
+                    select o.id from public.turns as o
+                    where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
+                ))
             order by m.sent_at desc, m.id desc
             limit p_limit
         ) as w
@@ -472,8 +484,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
--- at once; where that fails, each by itself, so that one that fails is put off and no other.
+-- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
+-- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -485,15 +497,6 @@ declare
     v_contexts jsonb := '[]';
     v_unreadable jsonb := '[]';
 begin
-    begin
-        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
-        from unnest(p_ids, p_tokens) as c (id, token)
-        inner join public.turns as t on t.id = c.id;
-        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
-    exception
-        when others then
-            v_contexts := '[]';
-    end;
     for v_claim in
         select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
         inner join public.turns as t on t.id = c.id
@@ -513,8 +516,9 @@ end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Returns their ids.
-create or replace function hybridflow.bury_lapsed(p_max_attempts integer)
+-- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Returns their ids.
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
 language plpgsql
 set search_path = ''
@@ -522,10 +526,10 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and t.attempt >= p_max_attempts
-            and not hybridflow.is_in_doubt(t.id)
-        for update skip locked
+            and hybridflow.is_used_up(t, p_max_attempts)
+        for update of t, s skip locked
     );
 begin
     perform hybridflow.note_lapsed(v_ids);
@@ -534,12 +538,24 @@ begin
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(
-        t, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error
+    perform hybridflow.after_unanswered(
+        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
     )
-    from public.turns as t where t.id = any(v_ids);
+    from public.turns as t
+    inner join public.sessions as s on s.id = t.session_id
+    where t.id = any(v_ids);
     return v_ids;
 end
+$$;
+
+-- Whether the turn, whose lease has run out, may have no attempt more.
+create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
@@ -897,7 +913,8 @@ as $$
 $$;
 
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
--- one that a person retried is as old as that. A time to come says nothing of a change.
+-- one that a person retried is as old as that, and one that answers nothing and only says something as it was
+-- made. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -909,7 +926,10 @@ as $$
             select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
             from public.messages as m where m.turn_id = p_turn.id and not m.from_me
         ),
-        p_turn.retried_at
+        p_turn.retried_at,
+        case when not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ) then p_turn.debounce_until end
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
@@ -924,20 +944,21 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[];
-begin
-    with old as (
-        update public.turns as t
-        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
-            error_kind = coalesce(error_kind, 'too_old'),
-            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
-            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
-        returning t.id
-    )
-
-    select coalesce(array_agg(o.id), '{}') into v_ids from old as o;
+    );
+begin
+    if v_ids = '{}' then  -- as almost always
+        return v_ids;
+    end if;
+    update public.turns
+    set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+        error_kind = coalesce(error_kind, 'too_old'),
+        error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
@@ -947,9 +968,42 @@ begin
 end
 $$;
 
+-- Whether a router of 0.2.0 can say the turn's reply, which knows texts alone: of a handoff it says the text.
+-- What is given up it would send again.
+create or replace function hybridflow.is_in_texts(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not coalesce(p_turn.reply @? '$[*] ? (@.type() == "object" && !exists(@.text))', false)
+        and not exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.given_up is not null
+        )
+$$;
+
+-- Turns as claim_turns tells of them, with their replies as texts.
+create or replace function hybridflow.in_texts(p_turns jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(
+        case
+            when jsonb_typeof(c.turn -> 'reply') <> 'array' then c.turn
+            else jsonb_set(c.turn, '{reply}', (
+                select coalesce(jsonb_agg(coalesce(r.part ->> 'text', r.part #>> '{}') order by r.nth), '[]')
+                from jsonb_array_elements(c.turn -> 'reply') with ordinality as r (part, nth)
+            ))
+        end order by c.nth
+    ), '[]')
+    from jsonb_array_elements(p_turns) with ordinality as c (turn, nth)
+$$;
+
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?})
+-- answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -957,21 +1011,25 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
--- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
--- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
--- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
--- tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken,
--- next_due_at}: the context (see turn_context) has the reply saved and the parts begun by an earlier attempt;
--- exhausted: those that died here, for their last lease has run out (see bury_lapsed); after_tenant is for
--- the next claim; more: there may be others that can be claimed at once; taken: how many turns were there to
--- be claimed, or ended; next_due_at is when the next one falls due, now where others hold what could be
--- claimed.
+-- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
+-- not, and is given those that have one as texts, and no others. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
+-- database takes back was never made, its token opens nothing, and what is done with it next
+-- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
+-- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
+-- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- quarter of what a claim costs.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -985,11 +1043,15 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
+    v_for_others integer := 0;
     v_old bigint[];
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
+    v_turns jsonb;
+    v_unreadable jsonb := '[]';
+    v_contexts jsonb;
 begin
     if num_nulls(
         p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
@@ -1001,7 +1063,9 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
-        v_buried := hybridflow.bury_lapsed((p ->> 'max_attempts')::integer);
+        v_buried := hybridflow.bury_lapsed(
+            (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
+        );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
@@ -1020,6 +1084,15 @@ begin
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    if p ->> 'objects' is null then
+        select
+            coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
+            count(*) filter (where not r.readable)
+        into v_offered, v_for_others
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.turns as t on t.id = f.id
+        cross join lateral (select hybridflow.is_in_texts(t) as readable) as r;
+    end if;
     select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
     into v_ids, v_locked
     from (
@@ -1034,7 +1107,10 @@ begin
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
             where (t.state = 'pending' and t.run_after <= v_now)
-                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+                or (
+                    t.state in ('running', 'sending') and t.lease_until <= v_now
+                    and not hybridflow.is_used_up(t, (p ->> 'max_attempts')::integer)
+                )
             order by f.place limit v_limit
             for update of t skip locked
         ) as d
@@ -1078,7 +1154,24 @@ begin
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
-    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+    begin
+        select coalesce(jsonb_agg(
+            hybridflow.turn_context(t, c.token, (p ->> 'history_limit')::integer) order by t.id
+        ), '[]') into v_turns
+        from unnest(v_claimed, v_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+    exception
+        when others then
+            v_contexts := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
+            v_turns := v_contexts -> 'turns';
+            v_unreadable := v_contexts -> 'unreadable';
+    end;
+    if p ->> 'objects' is null then
+        v_turns := hybridflow.in_texts(v_turns);
+    end if;
+    return jsonb_build_object(
+        'turns', v_turns,
+        'unreadable', v_unreadable,
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
                 'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
@@ -1097,6 +1190,7 @@ begin
         'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
             else hybridflow.next_claimable(v_now)
         end
     );
@@ -1142,7 +1236,9 @@ declare
 begin
     if p_turn.stop_reason is not null then
         return p_turn.stop_reason;
-    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))' then
+    elsif p_turn.reply @? '$[*] ? (exists(@.handoff) || exists(@.line))'
+        or (p_turn.reply is null and p_turn.handler = 'n8n' and p_session.is_paused)  -- by a flow's promise
+    then
         select h.state into v_own from public.handoffs as h
         where h.turn_id = p_turn.id or h.line_turn_id = p_turn.id
         order by h.id desc limit 1;
@@ -1190,17 +1286,27 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_id constant bigint := (p ->> 'turn_id')::bigint;
+    v_hash constant bytea := hybridflow.hash_token((p ->> 'token')::uuid);
+    v_session_id bigint;
     v_locked record;
 begin
-    if exists (
-        select from public.turns as t
-        where t.id = (p ->> 'turn_id')::bigint
-            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
-    ) then
-        v_locked := hybridflow.lock_turn(p);
-        turn := v_locked.turn;
-        session := v_locked.session;
-        refused := v_locked.refused;
+    select t.session_id into v_session_id from public.turns as t where t.id = v_id and t.token_hash = v_hash;
+    if found then
+        select s.* into session from public.sessions as s where s.id = v_session_id for update;
+        if not found then  -- its session was merged away while we waited, or is gone
+            v_locked := hybridflow.lock_turn(p);
+            turn := v_locked.turn;
+            session := v_locked.session;
+            refused := v_locked.refused;
+            return;
+        end if;
+        select t.* into turn from public.turns as t where t.id = v_id for update;
+        if turn.id is null or turn.state not in ('running', 'sending') or turn.token_hash is distinct from v_hash
+            or turn.lease_until <= hybridflow.clock()
+        then
+            refused := hybridflow.turn_refusal(turn, p);
+        end if;
     else
         refused := hybridflow.turn_refusal(turn, p);
     end if;
@@ -1279,9 +1385,18 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+    v_ids bigint[];
 begin
-    perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    if exists (
+        select from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_waits_for
+    ) then
+        perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    end if;
+    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+        perform hybridflow.senses_are_back(p_waits_for);
+    end if;
+    v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
     end if;
@@ -1314,7 +1429,6 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
-    v_llm text;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
@@ -1322,22 +1436,37 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif (v_held.turn).reply = p -> 'parts' or (
-        (v_held.turn).reply is not null and exists (
-            select from public.messages as m where m.turn_id = (v_held.turn).id and m.part is not null
+    end if;
+    return coalesce(hybridflow.write_reply(v_held.turn, p), jsonb_build_object('ok', true));
+end
+$$;
+
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
+-- written down, {refused: reason}; null: it is.
+create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text;
+begin
+    if p_turn.reply = p -> 'parts' or (
+        p_turn.reply is not null and exists (
+            select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         )
     ) then
-        return jsonb_build_object('ok', true);  -- it may have grown meanwhile: see give_up
-    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        return null;  -- it may have grown meanwhile: see give_up
+    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
         select from public.messages as m
-        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
     ) then
         return '{"refused": "has_spoken"}';
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
-    perform hybridflow.book_cost(v_held.turn, p);
+    perform hybridflow.book_cost(p_turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
@@ -1348,18 +1477,18 @@ begin
             when p ->> 'execution_id' is not null then p ->> 'execution_url' else execution_url
         end,
         updated_at = hybridflow.clock()
-    where id = (v_held.turn).id;
-    v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
+    where id = p_turn.id;
+    v_llm := hybridflow.llm_of(p_turn.tenant_id);
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
-        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+        perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made((v_held.turn).tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return jsonb_build_object('ok', true);
+    return null;
 end
 $$;
 
@@ -1395,6 +1524,7 @@ declare
         (p ->> 'retry_after')::numeric
     ));
     v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+    v_minutes numeric := (p ->> 'answer_within_minutes')::numeric;
     v_began boolean;
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
@@ -1423,14 +1553,14 @@ begin
     elsif v_stopped is not null then
         perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
-    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, v_minutes) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead')
-            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error');
+            || hybridflow.after_unanswered(p_turn, p_session, p ->> 'cause', p ->> 'error', v_minutes);
     elsif v_spoken then
         perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
@@ -1686,7 +1816,7 @@ begin
     perform hybridflow.close_turn(
         (v_held.turn).id,
         case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
-        p ->> 'reason'
+        coalesce(hybridflow.ends_as_handoff((v_held.turn).id), p ->> 'reason')
     );
     return v_told || jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end

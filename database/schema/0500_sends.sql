@@ -296,7 +296,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_saved jsonb;
+    v_refused jsonb;
     v_held record;
     v_turn public.turns;
     v_stopped text;
@@ -305,19 +305,23 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
     end if;
-    if coalesce(p -> 'reply', 'null') <> 'null' then
-        v_saved := public.save_reply(
-            p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
-        );
-        if v_saved ? 'refused' then
-            return v_saved;
-        end if;
+    if coalesce(p -> 'reply', 'null') <> 'null'
+        and num_nulls(nullif(p -> 'reply' -> 'parts', 'null'), p -> 'reply' ->> 'handler') > 0
+    then
+        perform hybridflow.require_keys('save_reply', p -> 'reply', '{parts,handler}');
     end if;
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
     end if;
     v_turn := v_held.turn;
+    if coalesce(p -> 'reply', 'null') <> 'null' then
+        v_refused := hybridflow.write_reply(v_turn, p -> 'reply');
+        if v_refused is not null then
+            return v_refused;
+        end if;
+        select * into v_turn from public.turns where id = v_turn.id;
+    end if;
     v_stopped := coalesce(
         hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
     );

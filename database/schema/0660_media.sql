@@ -272,7 +272,7 @@ begin
     );
     update public.media_jobs
     set state = 'failed', lease_until = null, finished_at = v_now, updated_at = v_now, content = null,
-        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+        waits_for = null, error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
 
     with fresh as materialized (
@@ -344,6 +344,43 @@ begin
 end
 $$;
 
+-- What a media job needs, as its waits_for names it: 'line' is its tenant's, which turns wait for as well.
+create or replace function hybridflow.sense_of(p_tenant_id bigint, p_name text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_name = 'line' then hybridflow.line_of(p_tenant_id) else p_name end
+$$;
+
+-- What media jobs wait for works: those that wait for it are due at once, the newest; of the others some more
+-- whenever it works again. Who fails at it all the same uses up an attempt: see fail_media_job.
+create or replace function hybridflow.senses_are_back(p_waits_for text)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := array(
+        select j.id from public.media_jobs as j
+        where j.waits_for is not null and j.waits_for = p_waits_for
+        order by j.id desc limit 50 for update skip locked
+    );
+begin
+    if v_ids <> '{}' then
+        update public.media_jobs
+        set waits_for = null,
+            next_at = case when lease_until is null then least(next_at, v_now) else next_at end
+        where id = any(v_ids);
+    end if;
+end
+$$;
+
 -- What an attempt at a job that is held has cost is spent.
 create or replace function hybridflow.spend_on_media(
     p_job public.media_jobs, p_message public.messages, p_tokens bigint
@@ -381,7 +418,7 @@ declare
 begin
     update public.media_jobs
     set state = case when p_error is null then 'done' else 'failed' end, error = left(p_error, 2000),
-        lease_until = null, content = null, finished_at = v_now, updated_at = v_now
+        waits_for = null, lease_until = null, content = null, finished_at = v_now, updated_at = v_now
     where id = p_job.id;
     perform hybridflow.spend_on_media(p_job, p_message, p_tokens);
     perform hybridflow.tell_change(
@@ -449,10 +486,11 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?})
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. Returns {ok,
--- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
+-- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
+-- or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -474,6 +512,8 @@ begin
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
         where id = (v_held.job).id;
     end if;
+    perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
+    from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
     return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
     )));
@@ -481,12 +521,13 @@ end
 $$;
 
 -- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
--- tokens?})
+-- tokens?, away?, retry_after?, keep_trying_seconds?})
 -- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
--- known of it, it is due at once (in wait_seconds) and no attempt counts. tokens: what the attempt has cost
--- all the same. Returns {state, due_in?} or {refused: reason}; due_in as
--- of finish_media_job.
+-- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
+-- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
+-- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
+-- {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -496,6 +537,9 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
+    v_away boolean := p ->> 'away' is not null;
+    v_counts boolean;
+    v_job public.media_jobs;
 begin
     perform hybridflow.require_keys(
         'fail_media_job', p, '{job_id,token,error,final,max_attempts,base_seconds}'
@@ -503,9 +547,15 @@ begin
     v_held := hybridflow.hold_media_job(p);
     if v_held.refused is not null then
         return v_held.refused;
-    elsif not v_back
-        and ((p ->> 'final')::boolean or (v_held.job).attempt >= (p ->> 'max_attempts')::integer)
-    then
+    end if;
+    v_job := v_held.job;
+    -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
+    v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
+    if not v_back and (
+        (p ->> 'final')::boolean
+        or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
+        or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+    ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
             v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
         )));
@@ -513,14 +563,23 @@ begin
     perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
-        attempt = case when v_back then greatest(attempt - 1, 0) else attempt end,
+        attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,
+        waits = case when v_back then waits when v_away then waits + 1 else 0 end,
+        waits_for = case
+            when v_back then waits_for
+            when v_away then hybridflow.sense_of(v_job.tenant_id, p ->> 'away')
+        end,
         next_at = case
             when v_back then v_now + hybridflow.seconds(coalesce((p ->> 'wait_seconds')::numeric, 0))
+            when v_away then v_now + hybridflow.seconds(greatest(
+                hybridflow.back_off((p ->> 'base_seconds')::numeric, v_job.waits, 300),
+                (p ->> 'retry_after')::numeric
+            ))
             else v_now + hybridflow.seconds(
                 hybridflow.back_off((p ->> 'base_seconds')::numeric, (v_held.job).attempt - 1, 900)
             )
         end
-    where id = (v_held.job).id;
+    where id = v_job.id;
     return '{"state": "pending"}';
 end
 $$;

@@ -20,7 +20,8 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'evo_api_key', 'llm_api_key'
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'llm_api_key'
     ]::text[]
 $$;
 
@@ -206,6 +207,10 @@ as $$
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -248,7 +253,8 @@ begin
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, evo_api_key = p_new.evo_api_key,
+        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -407,6 +413,11 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

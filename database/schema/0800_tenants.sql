@@ -534,9 +534,10 @@ $$;
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
 -- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
--- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
--- shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at, probe_arrived}: outages
--- are those for which its customers get no answer now (see outage_json). PT404: there is none.
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
+-- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
+-- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
+-- (see outage_json). PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -552,7 +553,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '', 'llm_api_key', v_tenant.llm_api_key,
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),

@@ -130,11 +130,69 @@ begin
 end
 $$;
 
+-- The turn that an execution worked on, locked together with its session (session first); `refused` says why
+-- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
+-- PT404: no turn was worked on by it.
+create or replace function hybridflow.lock_execution(
+    p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_owner bigint := hybridflow.execution_owner(p_execution_id);
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p_execution_id and t.tenant_id = coalesce(v_owner, t.tenant_id)
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update of s;
+    select t.* into turn from public.turns as t
+    where t.execution_id = p_execution_id and t.session_id = session.id
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update;
+    if turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p_execution_id using errcode = 'PT404';
+    elsif turn.state not in ('running', 'sending') or turn.reply is not null then
+        refused := jsonb_build_object('refused', 'superseded');
+    elsif turn.lease_until <= hybridflow.clock() then
+        refused := jsonb_build_object('refused', 'stale');
+    end if;
+end
+$$;
+
+-- take_execution({execution_id})
+-- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
+-- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
+-- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.take_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_token uuid := gen_random_uuid();
+begin
+    perform hybridflow.require_keys('take_execution', p, '{execution_id}');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns
+    set token_hash = hybridflow.hash_token(v_token),
+        lease_until = greatest(lease_until, hybridflow.clock() + interval '1 minute')
+    where id = (v_held.turn).id;
+    return jsonb_build_object('turn_id', (v_held.turn).id, 'token', v_token);
+end
+$$;
+
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no turn was
--- worked on by it.
+-- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
+-- turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -142,30 +200,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
-    v_turn public.turns;
-    v_session public.sessions;
+    v_held record;
 begin
     perform hybridflow.require_keys(
         'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
     );
-    select s.* into v_session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
-    order by t.state in ('running', 'sending') desc, t.id desc limit 1
-    for update of s;
-    select * into v_turn from public.turns
-    where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by state in ('running', 'sending') desc, id desc limit 1
-    for update;
-    if v_turn.id is null then
-        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
-    elsif v_turn.state not in ('running', 'sending') then
-        return jsonb_build_object('refused', 'superseded');
-    elsif v_turn.lease_until <= hybridflow.clock() then
-        return jsonb_build_object('refused', 'stale');
+    v_held := hybridflow.lock_execution(p ->> 'execution_id');
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p)
+        || jsonb_build_object('turn_id', (v_held.turn).id);
 end
 $$;
 
@@ -198,11 +243,12 @@ $$;
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
--- next_part, fallback_message, unread: [wa_id], is_closed} or {refused: reason}: `sends` is what the flow has
--- sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence is asked
--- with after a judgement by that; `unread` is what is to be marked as read before its first send; `notes` as
--- notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons see
--- turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
+-- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
+-- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
+-- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
+-- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
+-- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
+-- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
 -- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
@@ -250,7 +296,15 @@ begin
             where m.turn_id = v_turn.id and m.part is not null
         ),
         'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id),
-        'fallback_message', t.fallback_message, 'unread', case
+        'fallback_message', t.fallback_message, 'handoff_message', t.handoff_message,
+        'handoff_on_promise', t.handoff_on_promise, 'wrote', (
+            select coalesce(jsonb_agg(hybridflow.cut(l.body, 1000)), '[]') from (
+                select m.body from public.messages as m
+                where m.turn_id = v_turn.id and not m.from_me and m.kind = 'text'
+                order by m.id desc limit 3
+            ) as l
+        ),
+        'unread', case
             when t.mark_as_read and s.chat = 'contact' and hybridflow.next_part(v_turn.id) = 0 then (
                 select coalesce(jsonb_agg(m.wa_id order by m.id), '[]') from public.messages as m
                 where m.turn_id = v_turn.id and not m.from_me and m.wa_id is not null
@@ -301,7 +355,7 @@ end
 $$;
 
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
--- text?, next_part?, rest?: [{body, kind, identity}], lease_seconds})
+-- text?, next_part?, rest?: [{body, kind, identity}], promise?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
@@ -311,8 +365,9 @@ $$;
 -- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
--- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
--- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+-- dearer. Else as begin_send, with the `part`. `promise` says why a human is called, where it
+-- promises one: the conversation is handed off in the same step. Returns {ok, message_id, chosen_id, jid,
+-- part} or {refused: reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -370,6 +425,14 @@ begin
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
+    end if;
+    if p ->> 'promise' is not null and coalesce((v_answer ->> 'ok')::boolean, false) then
+        perform hybridflow.hand_off_by_promise(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object(
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+            )
+        );
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
@@ -460,11 +523,14 @@ begin
 end
 $$;
 
--- hand_off({turn_id, token, reason, summary?})
+-- hand_off({turn_id, token, reason, summary?, say?: [text]})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. `replied`: what it had to say before that is on the phone, all of it.
--- Returns {ok, session_id, already?, replied?} or {refused: reason}. Again by the same token: the same
--- answer, with `already`.
+-- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
+-- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
+-- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
+-- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
+-- token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -473,8 +539,18 @@ as $$
 declare
     v_held record;
     v_replied boolean := false;
+    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
+    v_session_id bigint;
+    v_is_known boolean;
+    v_stopped text;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    select t.session_id into v_session_id from public.turns as t
+    where t.id = (p ->> 'turn_id')::bigint
+        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
+    if found then  -- what it is to say is on its way, and the turn another's by now
+        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
+    end if;
     v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
@@ -483,7 +559,23 @@ begin
     elsif v_held.refused is not null then
         return v_held.refused;
     end if;
-    if hybridflow.await_settlement(v_held.turn, null) then
+    if p ->> 'say' is not null then
+        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
+        if v_stopped is not null then
+            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif (v_held.turn).reply is not null then
+            return '{"refused": "has_answered"}';
+        end if;
+    end if;
+    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
+    if p ->> 'say' is not null then
+        perform hybridflow.say_handoff(
+            v_held.turn,
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+        );
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    elsif hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
         v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
@@ -492,10 +584,12 @@ begin
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    perform hybridflow.begin_handoff(
-        v_held.session, (v_held.turn).id,
-        jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
-    );
+    if not v_is_known then
+        perform hybridflow.begin_handoff(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+        );
+    end if;
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;

@@ -26,7 +26,7 @@ as $$
     ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
     ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
     ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
-    ('crashed', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, true, false, 'always'),
     ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
     ('line_away', 'line', null, interval '0', true, false, false, 'always'),
     ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
@@ -214,16 +214,69 @@ begin
 end
 $$;
 
+-- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
+-- the outage began, or an earlier one that goes on; where it is none, for an hour.
+create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
+            where o.tenant_id = p_tenant_id and o.ended_at is null
+                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
+        ),
+        hybridflow.clock() - interval '1 hour'
+    )
+$$;
+
+-- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
+-- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+create or replace function hybridflow.say_fallback(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message text;
+begin
+    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
+    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
+        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
+        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
+        or hybridflow.is_too_old(p_turn, p_minutes)
+        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
+        -- The contact has written again: that is answered, or ends as this did.
+        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
+        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
+    then
+        return;
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
+    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
+end
+$$;
+
 -- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. Returns {outage?,
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
 -- handoff?}.
 create or replace function hybridflow.after_unanswered(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_error text
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
 )
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_told jsonb := '{}';
 begin
     if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
         perform hybridflow.cancel_turns(p_session.id, 'paused');
@@ -232,9 +285,10 @@ begin
         ));
         return '{"handoff": true}';
     elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
-        return jsonb_build_object('outage', p_cause);
+        v_told := jsonb_build_object('outage', p_cause);
     end if;
-    return '{}';
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
 end
 $$;
 
@@ -343,13 +397,11 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
     v_held record;
     v_turn public.turns;
     v_stopped text;
     v_how record;
     v_outage public.outages;
-    v_since timestamptz := v_now - interval '1 hour';
     v_message public.messages;
 begin
     perform hybridflow.require_keys(
@@ -380,13 +432,8 @@ begin
         if v_outage.id is null or v_outage.began_at + v_how.tells_after > hybridflow.clock() then
             return '{"refused": "not_now"}';
         end if;
-        v_since := (
-            select min(o.began_at) from public.outages as o
-            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
-            where o.tenant_id = v_turn.tenant_id and o.ended_at is null
-        );
     end if;
-    if hybridflow.told_fallback_at(v_held.session) >= v_since then
+    if hybridflow.told_fallback_at(v_held.session) >= hybridflow.fallback_since(v_turn.tenant_id, v_how.cause) then
         return '{"refused": "told"}';
     end if;
     v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);

@@ -142,6 +142,18 @@ begin
 end
 $$;
 
+-- The newest notice of a handoff in the session, as long as nobody was told of it or is about to be.
+create or replace function hybridflow.untold_handoff_notice(p_session_id bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select max(n.id) from public.notices as n
+    where n.session_id = p_session_id and n.kind = 'handoff' and n.state = 'pending'
+        and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
+$$;
+
 -- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
 create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
 returns void
@@ -152,11 +164,7 @@ declare
     v_session public.sessions;
 begin
     update public.notices set facts = facts || '{"words": "not_said"}'
-    where id = (
-        select max(n.id) from public.notices as n
-        where n.session_id = p_handoff.session_id and n.kind = 'handoff' and n.state = 'pending'
-            and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
-    );
+    where id = hybridflow.untold_handoff_notice(p_handoff.session_id);
     if found then
         return;
     end if;

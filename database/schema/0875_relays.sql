@@ -21,7 +21,8 @@ create table if not exists public.relays (
     outcome text constraint relays_outcome_check check (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
-            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old'
+            'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
+            'too_many'
         )
     ),
     error text,
@@ -335,7 +336,8 @@ end
 $$;
 
 -- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
--- and is relayed; a command that quotes nothing is told how it is done, once an hour; all else is for nobody.
+-- and is relayed, or where too much waits already they are told that it is not; a command that quotes nothing
+-- is told how it is done, once an hour; all else is for nobody.
 -- Returns whether a relay is on its way.
 create or replace function hybridflow.note_staff_words(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
@@ -356,11 +358,20 @@ declare
 begin
     if v_kind in ('reaction', 'poll_vote')
         or not (v_quotes or coalesce((p_event ->> 'is_command')::boolean, false))
-        or hybridflow.has_too_many_relays(p_tenant.id)
     then
         return false;
     end if;
-    if not v_quotes then
+    if hybridflow.has_too_many_relays(p_tenant.id) then
+        -- Each of the staff is told so once in ten minutes, so that what waits grows no further.
+        if not v_quotes or exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'too_many'
+                and r.created_at > v_now - interval '10 minutes'
+        ) then
+            return false;
+        end if;
+        v_outcome := 'too_many';
+    elsif not v_quotes then
         if exists (
             select from public.relays as r
             where r.staff_session_id = p_session.id and r.outcome = 'unquoted'
@@ -429,7 +440,7 @@ begin
         'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
-        'timezone', v_tenant.timezone, 'session_id', p_relay.session_id,
+        'timezone', v_tenant.timezone, 'answer_within_minutes', v_tenant.answer_within_minutes, 'session_id', p_relay.session_id,
         'words', case when p_relay.source = 'staff' then p_relay.said end,
         'facts', p_relay.facts, 'outcome', p_relay.outcome,
         'send_state', case
@@ -444,8 +455,9 @@ $$;
 -- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
 -- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
 -- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
--- instance_name, evo_server_url, evo_api_key, timezone, session_id, words, facts, outcome, send_state,
--- error, created_at, now}], now, next_due_at}, for the router only. words: what the staff wrote, until it has
+-- instance_name, evo_server_url, evo_api_key, timezone, answer_within_minutes, session_id, words, facts,
+-- outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what the
+-- staff wrote, until it has
 -- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
@@ -786,7 +798,8 @@ $$;
 
 -- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
 -- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
--- seconds. Returns {ok} or {refused: reason}: see relay_refusal.
+-- seconds. A message of which nothing was begun, and which is not sent any more, has failed. Returns {ok} or
+-- {refused: reason}: see relay_refusal.
 create or replace function public.settle_relay(p jsonb)
 returns jsonb
 language plpgsql
@@ -802,6 +815,10 @@ begin
     v_refused := hybridflow.relay_refusal(v_relay, p);
     if v_refused is not null then
         return v_refused;
+    end if;
+    if p ->> 'outcome' in ('failed', 'too_old') then
+        update public.messages as m set send_state = 'failed', check_at = null
+        where m.id = v_relay.message_id and hybridflow.is_unbegun(m);
     end if;
     update public.relays
     set outcome = coalesce(outcome, p ->> 'outcome'),

@@ -53,12 +53,27 @@ $$;
 -- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
 create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
 returns public.spending
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
-    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
-    returning *
+declare
+    v_row public.spending;
+begin
+    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    if p_session_id is null then
+        select * into v_row from public.spending
+        where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
+    else
+        select * into v_row from public.spending
+        where tenant_id = p_tenant_id and day = p_day and session_id = p_session_id for update;
+    end if;
+    if not found then
+        insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+        on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+        returning * into v_row;
+    end if;
+    return v_row;
+end
 $$;
 
 -- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the

@@ -66,14 +66,17 @@ begin
 end
 $$;
 
--- Each table has a function of its own for its triggers; what one is called with is the kind.
+-- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
+-- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
+-- much again.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.tell_change('message', new.tenant_id, new.session_id, new.turn_id);
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.turn_id, 'message');
     return null;
 end
 $$;
@@ -84,7 +87,8 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.tell_change('turn', new.tenant_id, new.session_id, new.id);
+    insert into public.changes (tenant_id, session_id, turn_id, kind)
+    values (new.tenant_id, new.session_id, new.id, 'turn');
     return null;
 end
 $$;
@@ -98,7 +102,7 @@ begin
     if tg_op = 'DELETE' then
         perform hybridflow.tell_change('gone', old.tenant_id, old.id);
     else
-        perform hybridflow.tell_change(tg_argv[0], new.tenant_id, new.id);
+        insert into public.changes (tenant_id, session_id, kind) values (new.tenant_id, new.id, tg_argv[0]);
     end if;
     return null;
 end
@@ -230,9 +234,10 @@ end
 $$;
 
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
--- {changes, lost_tenants, lost}. Of one tenant p_most at most: one that has more is among lost_tenants, and
--- nothing of it is told. Where far more has changed than that, all is lost. What is nobody's is told where
--- p_everybodys says so. Stable, so that all is of one snapshot.
+-- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
+-- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
+-- is told where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one
+-- snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -245,12 +250,13 @@ as $$
 declare
     v_now pg_snapshot := pg_current_snapshot();
     v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
-    v_scanned bigint;
     v_changes jsonb;
     v_lost bigint[];
+    v_is_all_lost boolean;
 begin
-    with scanned as materialized (
-        select w.* from (
+    with once as materialized (
+        select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, min(w.at) as at
+        from (
             select c.* from public.changes as c
             where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
             union all
@@ -258,31 +264,45 @@ begin
         ) as w
         where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
             and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
-        limit p_most * 10 + 1
+        group by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router
     ),
 
-    once as (
+    sizes as (
         select
-            s.tenant_id, min(s.at) as at, count(*) over (partition by s.tenant_id) as of_tenant,
-            jsonb_build_object(
-                'tenant_id', s.tenant_id, 'session_id', s.session_id, 'turn_id', s.turn_id, 'kind', s.kind,
-                'sign_in', s.sign_in, 'router', s.router
-            ) as change
-        from scanned as s
-        group by s.tenant_id, s.session_id, s.turn_id, s.kind, s.sign_in, s.router
+            o.tenant_id, count(*) as changes,
+            sum(count(*)) over (partition by o.tenant_id is null order by count(*), o.tenant_id) as with_smaller
+        from once as o
+        group by o.tenant_id
+    ),
+
+    told as materialized (
+        select
+            s.tenant_id,
+            (s.changes <= p_most or s.tenant_id is null) and s.with_smaller <= p_most * 10 as is_told
+        from sizes as s
     )
 
     select
-        (select count(*) from scanned),
-        coalesce(jsonb_agg(o.change order by o.at)
-            filter (where o.tenant_id is null or o.of_tenant <= p_most), '[]'),
-        array_agg(distinct o.tenant_id) filter (where o.tenant_id is not null and o.of_tenant > p_most)
-    into v_scanned, v_changes, v_lost
-    from once as o;
+        (
+            select
+                jsonb_agg(
+                    jsonb_build_object(
+                        'tenant_id', o.tenant_id, 'session_id', o.session_id, 'turn_id', o.turn_id,
+                        'kind', o.kind, 'sign_in', o.sign_in, 'router', o.router
+                    )
+                    order by o.at
+                )
+            from once as o
+            where exists (select 1 from told as t where t.is_told and t.tenant_id is not distinct from o.tenant_id)
+        ),
+        array_agg(t.tenant_id) filter (where not t.is_told and t.tenant_id is not null),
+        coalesce(bool_or(not t.is_told) filter (where t.tenant_id is null), false)
+    into v_changes, v_lost, v_is_all_lost
+    from told as t;
     return case
-        when v_scanned > p_most * 10 then '{"changes": [], "lost_tenants": [], "lost": true}'
+        when v_is_all_lost then '{"changes": [], "lost_tenants": [], "lost": true}'
         else jsonb_build_object(
-            'changes', v_changes, 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
+            'changes', coalesce(v_changes, '[]'), 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
         )
     end;
 end
@@ -292,9 +312,9 @@ $$;
 -- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, older than what is kept, or 50,000 rows have come
--- since then, and nobody can tell what changed. lost_tenants: more has changed there than is told of one
--- (5000).
+-- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
+-- are no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there
+-- than is told of one (5000), or of all (50,000), where those come last that have the most.
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql

@@ -15,6 +15,7 @@ from router.gate.identity import CallerIdentity, identify
 from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
+from router.llm.looks import Looks
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
@@ -68,6 +69,7 @@ class ApiServices:
     evolution: EvolutionClient
     hashes: ContactHashes
     tests: AtOnce
+    looks: Looks
     wake: Wake
     abandon: Abandon
     wake_eraser: Callable[[], None]
@@ -90,6 +92,10 @@ async def _settings(services: _Services) -> Settings:
 
 async def _tests(services: _Services) -> AtOnce:
     return services.tests
+
+
+async def _looks(services: _Services) -> Looks:
+    return services.looks
 
 
 async def _trial(services: _Services) -> FlowTrial:
@@ -124,6 +130,9 @@ TheUpkeep = Annotated[Database, Depends(_upkeep)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheTests = Annotated[AtOnce, Depends(_tests)]
 """Counts the tests of each instance that are under way."""
+
+TheLooks = Annotated[Looks, Depends(_looks)]
+"""How the LLM's accounts stand."""
 
 TheTrial = Annotated[FlowTrial, Depends(_trial)]
 

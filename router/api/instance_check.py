@@ -19,10 +19,15 @@ from router.errors import DatabaseAway, NotFound, TooManyOfThese
 from router.evolution.bots import enabled_bots
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
+from router.http.accounts import say_account
+from router.llm.looks import Looks
+from router.llm.provider import LlmMisconfigured
 from router.notices.outages import why
+from router.replies.llm_keys import LlmKeys
 from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, TenantInstance, find_instance
+from router.tenants.sealing import Vault
 
 
 @dataclass(slots=True)
@@ -56,6 +61,7 @@ class InstanceTest:
     settings: Settings
     http: httpx.AsyncClient
     at_once: AtOnce
+    looks: Looks
 
     async def run(self, name: str, *, trial: bool) -> InstanceCheck:
         """Check the instance `name`; with `trial`, also send a probe through PUBLIC_URL.
@@ -79,10 +85,7 @@ class InstanceTest:
             await self._check_evolution(tenant, found)
         if trial:
             await self._try_webhook(name, tenant, found)
-        if tenant is not None and tenant.has_llm_key:
-            found.ok("llm", f"{tenant.llm_provider} is configured, with a key of the tenant's own")
-        else:
-            self._check_llm(tenant.llm_provider if tenant else self.settings.llm_provider, found)
+        await self._check_llm(tenant, found)
         return found.result()
 
     async def _find_tenant(self, name: str, found: _Findings) -> TenantInstance | None:
@@ -177,15 +180,28 @@ class InstanceTest:
     def _round_trip(self) -> RoundTrip:
         return RoundTrip(self.database, self.settings, self.http)
 
-    def _check_llm(self, provider: str, found: _Findings) -> None:
-        keys = {
-            "anthropic": self.settings.anthropic_api_key,
-            "openai": self.settings.openai_api_key,
-        }
-        if keys.get(provider) is None:
-            found.failed("llm", f"no key for {provider}", f"set {provider.upper()}_API_KEY")
+    async def _check_llm(self, tenant: TenantInstance | None, found: _Findings) -> None:
+        provider = self.settings.llm_provider if tenant is None else tenant.llm_provider
+        variable = f"{provider.upper()}_API_KEY"
+        key = None
+        if tenant is not None and tenant.has_llm_key:
+            variable = "the tenant's llm_api_key"
+            try:
+                keys = LlmKeys(Vault(self.settings.secrets_key))
+                key = keys.of_tenant(tenant.tenant_id, tenant.llm_key)
+            except LlmMisconfigured as error:
+                found.failed("llm", str(error), f"set {variable} again")
+                return
+        elif not self.looks.has_key(provider):
+            found.failed("llm", f"no key for {provider}", f"set {variable}")
+            return
+        known = await self.looks.of_account(provider, key)
+        whose = "a key of the tenant's own" if key is not None else "the deployment's key"
+        detail = f"{provider} with {whose}: {say_account(provider, known, variable)}"
+        if known is not None and known.is_refused:
+            found.failed("llm", detail, f"add credit, or set another key as {variable}")
         else:
-            found.ok("llm", f"{provider} is configured")
+            found.ok("llm", detail)
 
 
 async def _note(trying: Awaitable[CheckStep], found: _Findings) -> None:

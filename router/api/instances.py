@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path
 
-from router.api.dependencies import TheDatabase, TheEvolution, TheSettings, TheTests
+from router.api.dependencies import TheDatabase, TheEvolution, TheLooks, TheSettings, TheTests
 from router.api.instance_check import InstanceTest
 from router.api.keyed import keyed
 from router.api.models import InstanceCheck
@@ -24,6 +24,7 @@ async def check_instance(
     evolution: TheEvolution,
     settings: TheSettings,
     tests: TheTests,
+    looks: TheLooks,
 ) -> InstanceCheck:
     """Names the step that fails, and the cure.
 
@@ -31,7 +32,8 @@ async def check_instance(
     WhatsApp.
     """
     async with open_tenant_http(settings, _PATIENCE) as http:
-        return await InstanceTest(database, evolution, settings, http, tests).run(name, trial=False)
+        test = InstanceTest(database, evolution, settings, http, tests, looks)
+        return await test.run(name, trial=False)
 
 
 @router.post(
@@ -43,10 +45,12 @@ async def probe_instance(
     evolution: TheEvolution,
     settings: TheSettings,
     tests: TheTests,
+    looks: TheLooks,
 ) -> InstanceCheck:
     """Also posts a probe to PUBLIC_URL with the deployment's secret, as Evolution would."""
     async with open_tenant_http(settings, _PATIENCE) as http:
-        return await InstanceTest(database, evolution, settings, http, tests).run(name, trial=True)
+        test = InstanceTest(database, evolution, settings, http, tests, looks)
+        return await test.run(name, trial=True)
 
 
 @router.get("/instances/{name}/qrcode", summary="Get the last QR code")

@@ -25,7 +25,7 @@ from router.api.queries import LARGEST_ID
 from router.errors import Invalid
 from router.logs.events import Action, log_event
 from router.outbound.media import NoMedia
-from router.safety.unseen import without_unseen
+from router.safety.unseen import is_seen
 from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand, why_no_voice
 from router.sending.outgoing import Outgoing
 from router.sending.times import upload_seconds
@@ -130,7 +130,7 @@ async def send_to_contact(
         if (before := (await find_sent_message(database, named)).found) is not None:
             return before
     message = await _outgoing(wanted, tenant_id, relays)
-    if not without_unseen(message.text).strip():
+    if not is_seen(message.text):
         raise Invalid("text: there is nothing in it that can be sent")
     asked = SendMessage(
         tenant_id=tenant_id,

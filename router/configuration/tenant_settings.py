@@ -606,6 +606,28 @@ class TenantSettings(BaseModel):
             example="5511955558888",
         ),
     ]
+    tts_voice: Annotated[
+        str | None,
+        Setting(
+            about="The voice that says its replies, by the name that the deployment's server of"
+            " voices has for it; many speak one language",
+            must="have from 1 to 100 characters",
+            example="pf_dora",
+            variable="tts_voice",
+            deployment="default",
+        ),
+    ]
+    tts_instructions: Annotated[
+        str | None,
+        Setting(
+            about="How that voice speaks (language, accent, tone), for a model that reads"
+            " instructions",
+            otherwise="as the model does by itself",
+            must="have from 1 to 500 characters",
+            example="Fala português do Brasil, com calma e simpatia.",
+            form="text",
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

@@ -143,6 +143,7 @@ class Variables(BaseSettings):
     tts_api_key: _Secret | None = None
     tts_model: str = "gpt-4o-mini-tts"
     tts_voice: str = "alloy"
+    tts_timeout: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 20
 
     # How long data is kept
     events_retention_days: Annotated[int, Field(ge=7, le=3650)] = 7

@@ -34,7 +34,12 @@ _DYING = 0.2  # seconds, in which the answer leaves
 
 
 async def _require_own_page(request: Request) -> None:
-    if request.method != "GET" and not is_of_own_page(request.headers):
+    """Raise NotAllowed for a call by another page, even of this machine: it would take places."""
+    if request.method == "GET":
+        # Who types the address, or is no browser, says of no other page.
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise NotAllowed("the demo is shown to its own page alone")
+    elif not is_of_own_page(request.headers):
         raise NotAllowed("the demo is moved by its own page alone")
 
 

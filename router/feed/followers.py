@@ -6,7 +6,7 @@ much waits for it, that is dropped, and it is told to come back and read everyth
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from router.feed import events
@@ -39,6 +39,14 @@ class Follower:
         self.is_over = False
         self._waiting: deque[bytes] = deque()
         self._woken = asyncio.Event()
+        self._then: list[Callable[[], None]] = []
+
+    def when_over(self, then: Callable[[], None]) -> None:
+        """Call `then` as soon as nothing more is to come."""
+        if self.is_over:
+            then()
+        else:
+            self._then.append(then)
 
     def tell(self, piece: bytes, position: str) -> None:
         """Have it told; `position` is where that leads to. Never waits."""
@@ -58,6 +66,8 @@ class Follower:
             self.is_over = True
             self.joined.set()
             self._woken.set()
+            for each in self._then:
+                each()
 
     async def told(self) -> AsyncIterator[bytes]:
         """Give what is to be told, as it comes, until it is over."""

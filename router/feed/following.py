@@ -1,21 +1,29 @@
-"""One who begins to look at a tenant: its place, what it missed, and what comes, as an answer."""
+"""One who begins to look at a tenant: its place, what it missed, and what comes, as an answer.
 
+Whoever stops reading, or may not look any more, has some seconds to take what it is still told.
+Then its connection is cut: it keeps no place of others, and no server from stopping.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from typing import Final
 
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from router.errors import TooManyOfThese
 from router.feed import events
 from router.feed.followers import Follower, Look
 from router.feed.opening import Streams
+from router.http.cutting import can_cut, cut, cut_and_see
 from router.sharing.at_once import TooManyAtOnce
 from router.sharing.shares import TENANT
 from router.state.calls.changes import Followed
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STANDS_STILL: Final = 20.0  # seconds that a piece may take to go on its way
+_LAST_WORDS: Final = 5.0  # and all that was still to be told, when it is over
 
 
 class EventStream(StreamingResponse):
@@ -25,12 +33,29 @@ class EventStream(StreamingResponse):
 
     def __init__(self, follower: Follower, began: Followed, ended: Callable[[], None]) -> None:
         super().__init__(_told(follower, began), headers=_HEADERS)
+        self._follower = follower
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell what there is to tell."""
+        """Tell what there is to tell, to one that takes it."""
+        loop = asyncio.get_running_loop()
+        if can_cut(scope):
+            self.headers["Connection"] = "close"  # so nothing else comes by it, and it may be cut
+
+        async def sent(message: Message) -> None:
+            late = loop.call_later(_STANDS_STILL, self._follower.end, "too_slow")
+            try:
+                await send(message)
+            finally:
+                late.cancel()
+
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(None) as bound:
+                self._follower.when_over(lambda: bound.reschedule(loop.time() + _LAST_WORDS))
+                await super().__call__(scope, receive, sent)
+            loop.call_later(_LAST_WORDS, cut, scope)  # the server would wait for it to be read
+        except TimeoutError:
+            await cut_and_see(scope, receive)
         finally:
             self._ended()
 

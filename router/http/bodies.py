@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -72,8 +72,26 @@ class LeavesOut(Protocol):
         """Return what is kept."""
 
 
-_Bound: TypeAlias = "tuple[int, LeavesOut | None]"
-_TIMES_WITHOUT = 10  # a body may be larger than its bound, where only a part of it is read
+_TIMES_WITHOUT = 150
+"""A body may be so much larger than its bound, where a part is left out: a file may have 2 GB."""
+
+
+@dataclass(slots=True)
+class _Bound:
+    """How much is kept of a body; what is left out of one that has more, and since when it is."""
+
+    most: int
+    without: Callable[[], LeavesOut] | None
+    sieve: LeavesOut | None = None
+
+    def pass_on(self, body: bytearray, chunk: bytes, *, is_last: bool) -> bytes:
+        """Return what is kept of the chunk; `body`, what came before, may become less."""
+        if self.sieve is None:
+            if len(body) + len(chunk) <= self.most or self.without is None:
+                return chunk
+            self.sieve = self.without()  # it did not say how long it is
+            body[:] = self.sieve.pass_on(bytes(body), is_last=False)
+        return self.sieve.pass_on(chunk, is_last=is_last)
 
 
 class Bodies:
@@ -148,17 +166,17 @@ class Bodies:
         if declared is None and "transfer-encoding" not in headers:
             return b""  # the server has seen that there is none
         too_large = TooMuch(413, "too_large", f"a body may have at most {most} bytes")
-        sieve: LeavesOut | None = None
+        bound = _Bound(most, without)
         if declared is not None and declared.isdigit() and int(declared) > most:
             if without is None or int(declared) > _TIMES_WITHOUT * most:
                 raise too_large
-            sieve = without()
+            bound.sieve = without()
         block = self._callers.block_of(scope)
         if self._arriving[block] >= self._limits.arriving:
             raise TooMuch(429, "too_many_at_once", "wait until your other bodies have arrived", 1)
         self._arriving[block] += 1
         try:
-            return await self._receive_all(receive, sender, (most, sieve), too_large)
+            return await self._receive_all(receive, sender, bound, too_large)
         except TimeoutError:
             message = "the body did not come in time: send it faster"
             raise TooMuch(408, "too_slow", message) from None
@@ -166,7 +184,7 @@ class Bodies:
             _take_off(self._arriving, block, 1)
 
     async def _receive_all(
-        self, receive: Receive, sender: str, bound: "_Bound", too_large: TooMuch
+        self, receive: Receive, sender: str, bound: _Bound, too_large: TooMuch
     ) -> bytes:
         async with asyncio.timeout(self._limits.patience.seconds) as deadline:
             arrival = _Arrival(sender, asyncio.get_running_loop().time(), deadline)
@@ -180,10 +198,9 @@ class Bodies:
                 del self._arrivals[arrival]
 
     async def _gather(
-        self, receive: Receive, arrival: _Arrival, bound: "_Bound", too_large: TooMuch
+        self, receive: Receive, arrival: _Arrival, bound: _Bound, too_large: TooMuch
     ) -> bytes:
         patience = self._limits.patience
-        most, sieve = bound
         body = bytearray()
         received = 0
         while True:
@@ -194,14 +211,17 @@ class Bodies:
                 raise ClientDisconnect  # half a request is none
             chunk = message.get("body", b"")
             received += len(chunk)
-            if sieve is not None:
-                chunk = sieve.pass_on(chunk, is_last=not message.get("more_body", False))
-            if len(body) + len(chunk) > most:
+            is_last = not message.get("more_body", False)
+            chunk = bound.pass_on(body, chunk, is_last=is_last)
+            if (left_out := arrival.held - len(body)) > 0:
+                self._let_go(arrival.sender, left_out)
+                arrival.held = len(body)
+            if len(body) + len(chunk) > bound.most or received > _TIMES_WITHOUT * bound.most:
                 raise too_large
             self._hold(arrival.sender, len(chunk), arrival)
             arrival.held += len(chunk)
             body += chunk
-            if not message.get("more_body", False):
+            if is_last:
                 return bytes(body)
             granted = patience.seconds + received / patience.bytes_a_second
             arrival.deadline.reschedule(arrival.since + granted)

@@ -1,6 +1,7 @@
 """`GET /health` for people and monitors, `/health/live` for orchestrators; spends no LLM token."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Protocol
@@ -12,9 +13,11 @@ from router import __version__
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.errors import StateError
+from router.http.accounts import judge_accounts
 from router.http.part import part
 from router.http.services import given
 from router.http.unanswered import judge_outages
+from router.llm.standing import Known
 from router.outbound.pools import TenantPools
 from router.sharing.at_once import Shared
 from router.state.calls.health import check_database, count_outages, count_undelivered
@@ -35,6 +38,13 @@ class Workflows(Protocol):
 
     def fails(self) -> str | None:
         """Return which flows fail again and again; None: none."""
+
+
+class Accounts(Protocol):
+    """The LLM's accounts, as far as they are looked at."""
+
+    def of_deployment(self) -> Mapping[str, Known | None]:
+        """Return at once how those of the deployment's keys stand, by their providers."""
 
 
 class Check(BaseModel):
@@ -61,6 +71,7 @@ class LookedAt:
     database: Database
     pools: TenantPools
     lost_servers: LostServers
+    accounts: Accounts
     n8n: Workflows | None
     demo: Demo | None = None
 
@@ -96,7 +107,7 @@ async def get_liveness() -> dict[str, bool]:
 async def _look(at: LookedAt) -> dict[str, Check]:
     checks = {
         "database": await _check_database(at.database, at.settings),
-        "llm": _check_llm(at.settings, at.demo),
+        "llm": _check_llm(at.settings, at.accounts, at.demo),
         "connections": _check_connections(at.pools),
     }
     if checks["database"].status == "ok":
@@ -165,14 +176,15 @@ async def _lost_servers(servers: LostServers) -> Check | None:
     return Check(status="ok", message=f"warning: {told}") if told else None
 
 
-def _check_llm(settings: Settings, demo: Demo | None) -> Check:
+def _check_llm(settings: Settings, accounts: Accounts, demo: Demo | None) -> Check:
     if demo is not None and demo.llm_url is not None:
         return Check(status="ok", message="demo: the LLM is played, and answers for no real tenant")
     keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
     if keys[settings.llm_provider] is None:
         variable = f"{settings.llm_provider.upper()}_API_KEY"
         return Check(status="error", message=f"no key for {settings.llm_provider}: set {variable}")
-    return Check(status="ok", message="LLM provider configured")
+    judged = judge_accounts(settings.llm_provider, accounts.of_deployment())
+    return Check(status=judged.status, message=judged.message)
 
 
 def _check_connections(pools: TenantPools) -> Check:

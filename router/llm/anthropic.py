@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from router.llm.endings import ending_of
@@ -46,6 +47,9 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
             model=model, max_tokens=max_tokens, system=prompt.system, messages=messages, **offered
         )
         return answer
+
+    def _list(self, client: AsyncAnthropic) -> AbstractAsyncContextManager[Any]:
+        return client.models.with_streaming_response.list(limit=1)
 
     def _read(self, answer: Message) -> LlmReply:
         ending = ending_of(answer.stop_reason)
@@ -108,6 +112,8 @@ def _ask_nobody() -> None:
                 system=".",
                 messages=[{"role": "user", "content": "."}],
             )
+            async with client.models.with_streaming_response.list(limit=1):
+                pass
 
     asyncio.run(ask())
 

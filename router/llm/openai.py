@@ -6,6 +6,7 @@ Chat Completions, not Responses: every OpenAI-compatible server speaks it.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import SecretStr
@@ -75,6 +76,9 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
             answer = await _asked(client, prompt, model, {other: max_tokens})
         self._limits.learn(model, other)
         return answer
+
+    def _list(self, client: AsyncOpenAI) -> AbstractAsyncContextManager[Any]:
+        return client.models.with_streaming_response.list()
 
     def _read(self, answer: ChatCompletion) -> LlmReply:
         if not answer.choices:
@@ -202,6 +206,8 @@ def _ask_nobody() -> None:
                 messages=[{"role": "user", "content": "."}],
                 extra_body={"max_tokens": 1},
             )
+            async with client.models.with_streaming_response.list():
+                pass
 
     asyncio.run(ask())
 

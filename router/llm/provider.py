@@ -19,6 +19,7 @@ from tenacity.stop import stop_base
 from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.llm.accounts import AccountCause, account_cause
 from router.llm.reasoning import without_reasoning
+from router.llm.standing import Known
 from router.logs.scrubber import scrubbed
 from router.whatsapp.clean import as_line
 
@@ -131,6 +132,7 @@ class LlmAccountRefused(LlmAway):
     def __init__(self, message: str, cause: AccountCause, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after, is_free=True)
         self.cause: LlmCause = cause
+        self.account = cause
 
 
 class LlmFailed(LlmError):
@@ -172,6 +174,17 @@ class LlmProvider(Protocol):
 
     def with_key(self, key: SecretStr) -> "LlmProvider":
         """Return the same provider with a tenant's own key; it is closed with this one."""
+
+    @property
+    def account(self) -> str:
+        """A name of the key's account, that tells nothing of the key."""
+
+    @property
+    def known(self) -> Known | None:
+        """How its account stands, by turns and looks; None: nothing is known."""
+
+    async def look(self) -> None:
+        """Ask for the list of models, for no token; what that shows is `known` then."""
 
     async def load(self) -> None:
         """Load what the first question needs, beside the event loop; return when it is there."""

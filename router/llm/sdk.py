@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import SecretStr
 
+from router.llm.known import Accounts
 from router.llm.loading import InThread, rehearse
 from router.llm.provider import (
+    LlmAccountRefused,
     LlmAway,
     LlmMisconfigured,
     LlmReply,
@@ -19,6 +23,7 @@ from router.llm.provider import (
     judge_status,
     judge_told,
 )
+from router.llm.standing import Known, Standing, judge_list
 from router.llm.thinkers import Thinkers
 from router.llm.tools import Toolless, refuses_tools
 
@@ -30,6 +35,7 @@ class _Client(Protocol):
 
 
 C = TypeVar("C", bound=_Client)
+_LOOK_SECONDS = 5.0
 
 
 class SdkProvider(ABC, Generic[C]):
@@ -60,6 +66,17 @@ class SdkProvider(ABC, Generic[C]):
         self._loading = shared or InThread(self._load)
         self._thinkers = Thinkers()
         self._toolless = Toolless()
+        self._accounts = Accounts()
+
+    @property
+    def account(self) -> str:
+        """See LlmProvider."""
+        return self._accounts.name_of(self._api_key)
+
+    @property
+    def known(self) -> Known | None:
+        """See LlmProvider."""
+        return self._accounts.known(self._api_key)
 
     @property
     def has_key(self) -> bool:
@@ -77,14 +94,48 @@ class SdkProvider(ABC, Generic[C]):
         )
         provider._thinkers = self._thinkers  # noqa: SLF001 - the same server's
         provider._toolless = self._toolless  # noqa: SLF001
+        provider._accounts = self._accounts  # noqa: SLF001
         return provider
 
     async def load(self) -> None:
         """See LlmProvider."""
         await self._loading.get()
 
+    async def look(self) -> None:
+        """See LlmProvider."""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                standing, said = await self._looked()
+        except TimeoutError:
+            standing, said = "unknown", "the list of models did not come in time"
+        except UnicodeError:
+            standing, said = "account_refused", "the key holds what no HTTP header may"
+        self._accounts.heard(self._api_key, standing, said, by="look")
+
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider."""
+        try:
+            reply = await self._completed(prompt, model=model, max_tokens=max_tokens)
+        except LlmAccountRefused as error:
+            self._accounts.heard(self._api_key, error.account, str(error), by="turn")
+            raise
+        self._accounts.heard(self._api_key, "works", "a reply was made", by="turn")
+        return reply
+
+    async def _looked(self) -> tuple[Standing, str]:
+        """Return what the list of models shows of the account; its end is not waited for."""
+        client = await self._connected()
+        sdk = import_module(self.name)
+        try:
+            async with self._list(client) as answer:
+                return judge_list(answer.status_code, answer.headers.get("content-type", ""), "")
+        except sdk.APIStatusError as error:
+            said = f"{_named(error.body)} {self._reason(error.body)}"
+            return judge_list(error.status_code, "", said)
+        except sdk.APIError:
+            return "away", "the server cannot be reached"
+
+    async def _completed(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         client = await self._connected()
         sdk = import_module(self.name)  # the thread has loaded it
         model = model or self._model
@@ -97,7 +148,7 @@ class SdkProvider(ABC, Generic[C]):
             if prompt.tools and refuses_tools(error.status_code, reason):
                 self._toolless.learn(model, reason)
                 bare = replace(prompt, tools=())
-                return await self.complete(bare, model=model, max_tokens=max_tokens)
+                return await self._completed(bare, model=model, max_tokens=max_tokens)
             raise judge_status(
                 self.name,
                 error.status_code,
@@ -146,6 +197,10 @@ class SdkProvider(ABC, Generic[C]):
     @abstractmethod
     async def _ask(self, client: C, prompt: Prompt, model: str, max_tokens: int) -> Any:
         """Return what the SDK answers."""
+
+    @abstractmethod
+    def _list(self, client: C) -> AbstractAsyncContextManager[Any]:
+        """Ask for the list of models: its answer is read no further than its headers."""
 
     @abstractmethod
     def _read(self, answer: Any) -> LlmReply:

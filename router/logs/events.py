@@ -40,6 +40,7 @@ class Action(StrEnum):
     TURN_DEAD = "turn_dead"  # out of attempts, or it can never work
     FALLBACK_TOLD = "fallback_told"  # a contact who gets no answer was told so
     UNANSWERED = "unanswered"  # an outage begins: customers get no answer
+    LLM_REFUSED = "llm_refused"  # a key of the deployment is not taken; found without a turn
     AWAY_TOLD = "away_told"  # a contact was told that the business is closed
     AI_REPLIED = "ai_replied"  # every part of the reply is sent
     AI_FAILED = "ai_failed"  # the LLM gave no reply

@@ -23,7 +23,8 @@ _CONNECT = 10.0
 _LONG = 4000  # bytes; what is longer is read beside the event loop
 _GAVE_UP = (408, 504, 524)  # a proxy in front of n8n: the flow may run on
 _AWAY = (502, 503)
-_NOT_THERE = (401, 403, 404)
+_NO_SUCH = 404
+_NOT_THERE = (401, 403, _NO_SUCH)
 _TOO_LARGE = 413
 _TURNED_AWAY = frozenset(
     {
@@ -32,6 +33,8 @@ _TURNED_AWAY = frozenset(
         *("ip is not allowed to access the webhook", "404 page not found", "404 not found"),
     }
 )
+_OTHER_METHOD = re.compile(r"this webhook is not registered for (get|post) requests")
+_SET_POST = "its webhook takes no POST: set the HTTP Method of its Webhook node to POST"
 _NO_WEBHOOK = re.compile(r"the requested webhook .{0,600} (?:is )?not registered", re.DOTALL)
 
 
@@ -84,7 +87,7 @@ async def ask_flow(
 async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Reading:
     """Return what a flow has answered. Raises NotTaken, and LlmError: there is no reply."""
     status = answer.status_code
-    said = f"n8n answered {status}: {beginning(answer.content, 200)}"
+    said = f"n8n answered {status}: {_words_of(answer)}"
     if answer.is_success:
         return await _read(answer.content, conversation_of(turn))
     if status == _TOO_LARGE:
@@ -107,19 +110,41 @@ def is_not_begun(answer: httpx.Response) -> bool:
     """
     if answer.status_code not in _NOT_THERE:
         return True
-    body = answer.content.strip()
-    if body[:1] == b"<":
+    if answer.content.strip()[:1] == b"<":
         return True  # a proxy's page
+    said = _message_of(answer)
+    if said is None:
+        return False
+    told = said[:1000].strip().lower().rstrip(".!")
+    return told in _TURNED_AWAY or any(
+        known.match(told) is not None for known in (_NO_WEBHOOK, _OTHER_METHOD)
+    )
+
+
+def is_there_for_others(answer: httpx.Response) -> bool:
+    """Whether n8n has this webhook, though not for the method by which it was asked."""
+    said = _message_of(answer) if answer.status_code == _NO_SUCH else None
+    return said is not None and _OTHER_METHOD.match(said.lower()) is not None
+
+
+def _message_of(answer: httpx.Response) -> str | None:
+    """Return what an answer of n8n's says in words; None: none that are known as such."""
+    body = answer.content.strip()
     try:
         said = read_json(body)
     except ValueError:
         said = body[:200].decode(errors="replace")
     if isinstance(said, dict):
         said = said.get("message")
-    if not isinstance(said, str):
-        return False
-    told = said[:1000].strip().lower().rstrip(".!")
-    return told in _TURNED_AWAY or _NO_WEBHOOK.match(told) is not None
+    return said if isinstance(said, str) else None
+
+
+def _words_of(answer: httpx.Response) -> str:
+    """Return what an answer says, for people."""
+    said = _message_of(answer) if answer.status_code == _NO_SUCH else None
+    if said is None:
+        return beginning(answer.content, 200)
+    return _SET_POST if _OTHER_METHOD.match(said.lower()) else said[:200]
 
 
 async def says_something(answer: httpx.Response, turn: ClaimedTurn) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Header, Path
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from router.gate.refusals import said_of
 from router.http.part import part
@@ -22,20 +22,19 @@ from router.n8n.addresses import editor_url
 from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.failures_told import OF_THE_FLOW, FailureKind, Judged, is_of_a_key, judge_failure
-from router.n8n.finishing import Done, Written, fail, finish, log_dead, log_replied, patience
+from router.n8n.finishing import Done, Written, fail, finish, log_dead, log_replied
 from router.n8n.flow_executions import WORKFLOW_ID, link_to
+from router.n8n.handing_off import call_human, texts_to_say
 from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
     BeginFlow,
     ExtendTurn,
-    FailExecution,
     HandedOff,
-    HandOff,
+    TakeExecution,
     begin_flow,
     extend_turn,
-    fail_execution,
+    take_execution,
 )
-from router.state.calls.flows import hand_off as hand_turn_off
 from router.state.calls.model import Answer, Held, Refusal
 from router.state.calls.turns import TurnFailed, TurnFinished
 from router.state.database import Database
@@ -93,6 +92,18 @@ class Handoff(BaseModel):
 
     reason: Written = Field(default=_WANTS_HUMAN, max_length=500)
     summary: Written | None = Field(default=None, max_length=2000)
+    say: Written | None = Field(
+        default=None,
+        max_length=4096,
+        description="What the customer is told of it; without it, where the flow has sent nothing"
+        " in this turn, the tenant's handoff_message",
+    )
+
+    @field_validator("say")
+    @classmethod
+    def _is_for_people(cls, say: str | None) -> str | None:
+        texts_to_say(say)
+        return say
 
 
 class Extension(BaseModel):
@@ -123,29 +134,29 @@ async def crash(
     if expected is None or not compare_digest(key.encode(), expected.get_secret_value().encode()):
         return _error(401, "unauthorized", f"the header {KEY_HEADER} must be N8N_API_KEY")
     told = body or Crash()
-    database = services.database
     where = f" in the node {told.node}" if told.node else ""
-    asked = FailExecution(
-        execution_id=execution_id,
-        kind="transient",
-        error=scrubbed(f"flow_error{where}: {told.error}"),
-        cause="flow_failed",
-        **patience(settings),
-    )
-    answer = await fail_execution(database, asked)
-    turn_id, state = (None, None) if isinstance(answer, Refusal) else (answer.turn_id, answer.state)
-    known = turn_id is None  # its answer was heard before, and the turn has gone on
+    error = scrubbed(f"flow_error{where}: {told.error}")
+    taken = await take_execution(services.database, TakeExecution(execution_id=execution_id))
+    answer: TurnFailed | Refusal
+    if isinstance(taken, Refusal):  # its answer was heard before, and the turn has gone on
+        turn_id, answer = None, taken
+    else:
+        turn_id = taken.turn_id
+        judged = _judge(services, turn_id, "flow_error", told.error)
+        answer = await fail(services, taken.held, judged, error)
     log_event(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}",
-        level=logging.INFO if known else logging.WARNING,
-        turn_id=turn_id, turn_state=state, execution_id=execution_id,
+        level=logging.INFO if turn_id is None else logging.WARNING,
+        turn_id=turn_id, turn_state=answer.state if isinstance(answer, TurnFailed) else None,
+        execution_id=execution_id,
         execution_url=link_to(editor_url(settings), told.workflow_id, execution_id),
     )  # fmt: skip
     log_dead(turn_id, answer)
-    if turn_id is not None:
-        services.wake_notices()
-        await services.failing.turn_failed(turn_id, asked.error)
-    return _answered(services, answer)
+    if turn_id is None:
+        return _answered(services, answer)
+    services.wake_notices()
+    await services.failing.turn_failed(turn_id, error)
+    return _answered(services, answer, turn_id=turn_id)
 
 
 @router.post("/turns/{turn_id}/done", summary="Close a turn")
@@ -167,11 +178,9 @@ async def report_failure(
 ) -> JSONResponse:
     """End the attempt: tried again or dead, by the kind; what was said already is not repeated."""
     failure = body or Failure()
-    judged = judge_failure(failure.kind, failure.error)
+    judged = _judge(services, turn_id, failure.kind, failure.error)
     told = scrubbed(f"{failure.kind}: {failure.error}")
     of_a_key = is_of_a_key(failure.kind, failure.error)
-    if of_a_key and services.failing.gives_up(turn_id):
-        judged = Judged("transient", judged.cause)  # another handler makes it, with its own key
 
     async def ask(_: Database, held: Held) -> TurnFailed | Refusal:
         return await fail(services, held, judged, told, failure.retry_after)
@@ -192,13 +201,12 @@ async def report_failure(
 async def hand_off(
     services: TheServices, turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
-    """Pause the session with source `ai` and the reason, and close the turn."""
+    """Tell the customer, pause the session with source `ai` and the reason, and close the turn."""
     told = body or Handoff()
 
-    async def ask(database: Database, held: Held) -> HandedOff | Refusal:
+    async def ask(_: Database, held: Held) -> HandedOff | Refusal:
         reason = told.reason.strip() or _WANTS_HUMAN
-        asked = HandOff(**held, reason=reason, summary=told.summary)
-        return await hand_turn_off(database, asked)
+        return await call_human(services, held, reason, told.summary, texts_to_say(told.say))
 
     answer = await _call(services, turn_id, token, ask)
     if not isinstance(answer, Refusal):
@@ -239,7 +247,16 @@ async def _call(
     return await ask(services.database, TurnToken(turn_id, shown.secret).held)
 
 
-def _answered(services: FlowServices, answer: Answer, **more: str) -> JSONResponse:
+def _judge(services: FlowServices, turn_id: int, kind: FailureKind, error: str) -> Judged:
+    """Return what is told of a failure: another handler, where one answers, has its own key."""
+    judged = judge_failure(kind, error)
+    is_of_the_key = is_of_a_key(kind, error) or (kind in OF_THE_FLOW and judged.away == "llm")
+    if is_of_the_key and services.failing.gives_up(turn_id):
+        return Judged("transient", judged.cause)
+    return judged
+
+
+def _answered(services: FlowServices, answer: Answer, **more: object) -> JSONResponse:
     if isinstance(answer, Refusal):
         return _error(409, answer.refused, f"nothing was done: {said_of(answer.refused)}")
     services.failing.breakers.heard_of()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from router.llm.provider import LlmAccountRefused, LlmMisconfigured, LlmRefused
-from router.n8n.flow_errors import failure_of, kind_of
+from router.n8n.flow_errors import failure_of, is_of_an_llm, kind_of
 from router.state.calls.turns import Cause
 
 FailureKind: TypeAlias = Literal[
@@ -26,6 +26,11 @@ OF_THE_LINE: frozenset[Cause] = frozenset({"line_away", "send_failed"})
 OF_THE_FLOW = frozenset({"flow_error", "transient", "permanent"})
 _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
 """The beginning of what is told of an LLM that refused this one request, and is not down."""
+
+_CREDIT = re.compile(
+    r"credit balance is too low|insufficient[_ -]?quota|exceeded your current quota", re.IGNORECASE
+)
+"""What only providers of LLMs say of used-up credit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +58,25 @@ _PLAIN: Mapping[str, Judged] = {
 def judge_failure(kind: FailureKind, error: str) -> Judged:
     """Return what `fail_turn` is told of a failure.
 
-    A refused or empty account is away whatever the flow calls it: it is cured by others.
+    A refused or empty account is away whatever the flow calls it: it is cured by others. Where the
+    flow does not say that it is the LLM's, the words have to: tools have accounts, too.
     """
+    known = failure_of(error, where=kind)
+    if isinstance(known, LlmAccountRefused) and (kind not in _PLAIN or _is_an_llms(kind, error)):
+        return Judged("away", known.cause, "llm")
     if (plain := _PLAIN.get(kind)) is not None:
         return plain
-    known = failure_of(error, where=kind)
-    if isinstance(known, LlmAccountRefused):
-        return Judged("away", known.cause, "llm")
     if kind == "llm_refused":
         refused = isinstance(known, LlmRefused) or kind_of(None, error) == "llm_refused"
         return Judged("permanent", "model_refused" if refused else "misconfigured")
     if _HAS_ANSWERED.match(error):
         return Judged("transient", "failed")
     return Judged("away", "llm_away", "llm")
+
+
+def _is_an_llms(kind: FailureKind, error: str) -> bool:
+    """Whether a failure of the flow itself is of an account at an LLM's provider."""
+    return kind in OF_THE_FLOW and (is_of_an_llm(error) or _CREDIT.search(error) is not None)
 
 
 def is_of_a_key(kind: FailureKind, error: str) -> bool:

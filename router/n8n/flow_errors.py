@@ -39,6 +39,8 @@ _STATUS_KEYS = ("httpCode", "statusCode", "status", "code", "responseCode")
 _TEXT_KEYS = ("message", "description", "error", "errorMessage", "cause", "detail", "type", "code")
 _STATUS_FIRST = re.compile(r"\s*(?:no status |error:? |status(?: code)? )?([45]\d\d)\b")
 _STATUS_SAID = re.compile(r"\b(?:status(?: code)?|code|http)[ :=]{1,3}([45]\d\d)\b", re.IGNORECASE)
+# All that n8n 2.20 tells of a 404 of a node that goes on.
+_NO_SUCH_SAID = re.compile(r"the resource you are requesting could not be found", re.IGNORECASE)
 _RETRY = re.compile(
     r"(?:try again|retry)[^.\n]{0,40}? (\d{1,4}(?:\.\d+)?) ?s(?:ec|\b)", re.IGNORECASE
 )
@@ -54,7 +56,10 @@ _SAID: tuple[tuple[Kind, str], ...] = (
     ),
     (
         "llm_unpaid",
-        r"insufficient_quota|exceeded your current quota|credit balance|billing|quota exceeded",
+        (
+            r"insufficient[_ -]?quota|exceeded your current quota|credit balance|billing"
+            r"|quota exceeded"
+        ),
     ),
     ("llm_rate_limited", r"rate.?limit|too many requests|too_many_requests"),
     (
@@ -141,7 +146,7 @@ def kind_of(status: int | None, said: str) -> Kind:
     for kind, pattern in _WORDS[:_PLAIN]:
         if pattern.search(said):
             return kind
-    if status is not None and not (status in _OF_A_KEY and not _OF_AN_LLM.search(said)):
+    if status is not None and not (status in _OF_A_KEY and not is_of_an_llm(said)):
         return _BY_STATUS.get(status, "llm_down" if status >= 500 else "flow_error")
     if status in _OF_A_KEY:
         return "flow_error"  # a tool's, or another server's: to try again may help
@@ -149,6 +154,11 @@ def kind_of(status: int | None, said: str) -> Kind:
         if pattern.search(said):
             return kind
     return "flow_error"
+
+
+def is_of_an_llm(said: str) -> bool:
+    """Whether an error's words speak of a model, its provider or its key."""
+    return _OF_AN_LLM.search(said) is not None
 
 
 def _named(kind: Kind) -> str:
@@ -176,7 +186,7 @@ def _status(error: object, texts: list[str]) -> int | None:
     for text in texts:
         if said := _STATUS_FIRST.match(text) or _STATUS_SAID.search(text[:2000]):
             return int(said[1])
-    return None
+    return 404 if any(_NO_SUCH_SAID.match(text) for text in texts) else None
 
 
 def _retry_after(error: object, said: str) -> float | None:

@@ -26,6 +26,7 @@ from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.finishing import Done, done_of, finish
+from router.n8n.handing_off import promise_in, speaker_of
 from router.n8n.media import emptied, filled, refusal
 from router.n8n.notice_routes import send_notice
 from router.n8n.received_media import GET_MEDIA_PATH
@@ -33,7 +34,7 @@ from router.n8n.requests import body_of, read_body, understood, written_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.outbound.media import NoMedia
 from router.replies.texts import texts_of
-from router.safety.guard import ReplyRefused, Speaker
+from router.safety.guard import ReplyRefused
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
@@ -271,7 +272,7 @@ class _FlowRequest:
             kind=message.kind,
             body=message.text,
             identity=message.identity,
-            text="\n\n".join(texts_of(message.body)),
+            text=texts_of(message.body),
             error=why,
         )
         try:
@@ -295,18 +296,8 @@ class _FlowRequest:
         texts = [texts_of(each.body) for each in messages if each.identity not in known]
         if not texts:
             return
-        speaker = Speaker(
-            held=self.token.held,
-            tenant_id=self.turn.tenant_id,
-            instance_name=self.turn.instance_name,
-            session_id=self.turn.session_id,
-            system_prompt=self.turn.system_prompt,
-            rules=self.turn.reply_rules,
-            facts=self.turn.facts,
-            people_noted=self.turn.notes,
-            contact_wrote=self.turn.contact_wrote or "",
-        )
         try:
+            speaker = speaker_of(self.turn, self.token.held)
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)
         except ReplyRefused as refused:
             self._services.wake()  # the turn may have a fallback message to be sent
@@ -359,7 +350,8 @@ class _FlowRequest:
             RestOfSend(body=each.text, kind=each.kind, identity=each.identity) for each in rest
         )
         text = "\n\n".join(texts_of(each.body) for each in (message, *rest))
-        speaker = flow(self.token, self._line, text, self._next_part, later)
+        promised = promise_in(texts_of(message.body), self.turn)
+        speaker = flow(self.token, self._line, text, self._next_part, later, promised)
         try:
             sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:
@@ -373,6 +365,9 @@ class _FlowRequest:
                 _log, Action.EVOLUTION_SEND_FAILED, str(failed), level=logging.WARNING, **self._who
             )
             raise failure(failed) from failed
+        finally:
+            if promised is not None:
+                self._services.wake_notices()  # the fence may have handed off, however it ends
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
         if all(before.identity != message.identity for before in self.turn.sends):

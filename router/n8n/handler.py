@@ -32,6 +32,7 @@ from router.n8n.answering import (
     NotTaken,
     ask_flow,
     is_not_begun,
+    is_there_for_others,
     says_something,
     understand,
 )
@@ -164,15 +165,19 @@ class N8nHandler:
         return turn.tenant.n8n_contract or self._rules.contract
 
     async def is_alive(self, flow: str | None = None) -> bool:
-        """Whether n8n would take a turn: its webhook is there, and closed without the key.
+        """Whether n8n would take a turn: its webhook is there. `flow` is a tenant's own.
 
-        Its own readiness is told before its webhooks are registered. `flow` is a tenant's own.
+        Its own readiness is told before its webhooks are registered. It is asked by GET first: a
+        webhook that is open to anybody would begin its flow with each POST.
         """
         try:
-            answer = await self._http.post(self._rules.url_of(flow), timeout=3)
+            for method in ("GET", "POST"):
+                answer = await self._http.request(method, self._rules.url_of(flow), timeout=3)
+                if answer.status_code in (401, 403) or is_there_for_others(answer):
+                    return True
         except httpx.HTTPError:
             return False
-        return answer.status_code in (401, 403)
+        return False
 
     async def is_away(self) -> bool:
         """Whether it would take no turn now, or has failed so often that it is given none."""
@@ -196,8 +201,15 @@ class N8nHandler:
         return self.failing.told_to_anybody()
 
     async def _takes(self, turn: ClaimedTurn) -> bool:
-        """Whether the turn goes to n8n now; a flow that fails keeps no other from it."""
+        """Whether the turn goes to n8n now; a flow that fails keeps no other from it.
+
+        A flow that is given up is tried by turns that have not failed yet. Of one that has, the
+        next attempt comes later than the next try, and would be that each time.
+        """
         if not await self.is_available(turn.tenant.n8n_flow):
+            return False
+        given_up = self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn))
+        if given_up and turn.attempt > 1 and not self._rules.wait_for_n8n:
             return False
         return self.breakers.takes(turn.tenant.tenant_id, _flow_of(turn), monotonic())
 
@@ -303,8 +315,9 @@ class N8nHandler:
             self._has_warned = True
             log_event(
                 _log, Action.STARTED,
-                "a flow only says that it has begun, and sends by itself: set n8n_contract of its"
-                " tenant, or N8N_CONTRACT, to gateway, or import the new workflows",
+                "a flow only says that it has begun. If it is to answer, set Respond of its Webhook"
+                " node to Using 'Respond to Webhook' Node; if it sends by itself, set n8n_contract"
+                " of its tenant, or N8N_CONTRACT, to gateway",
                 level=logging.WARNING, tenant_id=turn.tenant.tenant_id,
             )  # fmt: skip
         lease = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router.llm.provider import Prompt, PromptMessage
 from router.replies.context import Context, context_of, people_line
 from router.replies.llm_keys import max_tokens_within
-from router.replies.prompt import name_line, transcript_of
+from router.replies.prompt import name_line, transcript_of, without_files
 from router.replies.understood import said_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
@@ -200,6 +200,9 @@ def build_payload(
 ) -> TurnPayload:
     """Return the payload of an attempt, for a flow of that contract."""
     context = context_of(turn, terms.timezone)
+    system = prompt.system
+    if contract == "gateway":
+        system = without_files(system, turn.tenant.files)
     *before, question = _asked(prompt.messages, name_line(context))
     return TurnPayload(
         version=2 if contract == "answer" else 1,
@@ -230,7 +233,7 @@ def build_payload(
         messages=tuple(_message(m) for m in turn.history if m.in_turn),
         history=tuple(_message(m) for m in turn.history if not m.in_turn),
         prompt=FlowPrompt(
-            system=prompt.system,
+            system=system,
             messages=tuple(FlowPromptMessage(role=m.role, content=m.text) for m in prompt.messages),
             transcript=transcript_of(before),
             question=question.text,

@@ -114,6 +114,8 @@ class FlowTrial:
             is_answered = await self._post(turn, url, payload, tried)
             until = began + terms.answer
             await self._ended(database, wanted.instance_name, dry, tried, until, now=is_answered)
+            if tried.error is not None and contract == "answer":
+                tried.error += _BEGUN_ONLY
         except NotTaken as error:
             tried.error = f"{error}{_EDITOR if wanted.in_editor else _PUBLISH}"
         except LlmError as error:
@@ -219,6 +221,10 @@ class FlowTrial:
 
 _NOT_USED = "n8n is not used here: set N8N_ENABLED, N8N_WEBHOOK_URL and N8N_API_KEY"
 _PUBLISH = ". Is the workflow published, and N8N_WEBHOOK_URL right?"
+_BEGUN_ONLY = (
+    ". Its webhook answered at once, as one of the gateway contract: if the flow is to answer, set"
+    " Respond of its Webhook node to Using 'Respond to Webhook' Node"
+)
 _EDITOR = (
     ". Unpin the example of its webhook and press Execute workflow first: n8n's test webhook"
     " listens once, for two minutes"

@@ -36,7 +36,6 @@ from router.whatsapp.commands import Command, read_command
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN = 5.0  # seconds until a send in doubt is looked at again
 _DOUBTED_FOR = timedelta(minutes=10)  # so long the staff wait to hear how one ended
-_TRIED_FOR = timedelta(hours=1)  # what a person wrote is not sent when it is older
 _LONGEST_PAUSE = 60.0
 
 
@@ -144,18 +143,24 @@ class Delivery:
                 if relay.source == "staff" and self._age > _DOUBTED_FOR:
                     return self._ended("in_doubt")
                 raise PutOff(_LOOK_AGAIN if self._age < _DOUBTED_FOR else _LONGEST_PAUSE)
-            case "failed" if self._age > _TRIED_FOR:
-                return self._ended("failed", "it was not sent within an hour")
             case _:
                 pass
         words = relay.words
         if words is None:
-            return await self._send_asked()
+            return self._too_old() or await self._send_asked()
         if relay.send_state is None and words.kind == "text":
             command = read_command(words.text, words.sent_at, self._zone)
             if command is not None:
                 return await self._obey(command)
-        return await self._pass_on(words)
+        return self._too_old() or await self._pass_on(words)
+
+    def _too_old(self) -> Ended | None:
+        """Return how what a person wrote ends that came too late to be sent; None: it did not."""
+        if self._age <= self._tried_for:
+            return None
+        minutes = round(self._tried_for / timedelta(minutes=1))
+        why = f"it could not be sent within {minutes} minutes (answer_within_minutes)"
+        return self._ended("too_old" if self._relay.source == "staff" else "failed", why)
 
     async def _send_asked(self) -> Ended:
         """Send what an operator has asked for; it may be large."""
@@ -168,6 +173,8 @@ class Delivery:
                     raise Gone
                 return await self._send(Outgoing.of(read.said["path"], read.said["body"]))
         except NoStaffMedia as error:
+            if not error.is_away:
+                return self._ended("failed", str(error))
             raise PutOff(self._pause, str(error)) from error
 
     async def _obey(self, command: Command) -> Ended:
@@ -197,7 +204,7 @@ class Delivery:
             with media.room(self._relay.tenant_id, size):
                 return await self._send(await media.fetch(self._relay, words))
         except NoStaffMedia as error:
-            if error.is_away and self._age < _TRIED_FOR:
+            if error.is_away and self._age < self._tried_for:
                 raise PutOff(self._pause, str(error)) from error
             return self._ended("no_media", str(error))
 
@@ -210,7 +217,7 @@ class Delivery:
         except SendStopped as stopped:
             return self._refused(stopped.reason)
         except SendFailed as failed:
-            if failed.is_away and self._age < _TRIED_FOR:
+            if failed.is_away and self._age < self._tried_for:
                 raise PutOff(self._pause, str(failed)) from failed
             return self._ended("failed", str(failed))
         if isinstance(sent, InDoubt):
@@ -226,7 +233,7 @@ class Delivery:
             if stopped.reason not in ("erased", "in_doubt"):
                 raise Gone from stopped
         except SendFailed as failed:
-            if failed.is_away and self._age < _TRIED_FOR:
+            if failed.is_away and self._age < self._tried_for:
                 raise PutOff(self._pause) from failed
             self._log_failure(f"no word could be said back: {failed}")
         await self._settle(over=True)
@@ -287,6 +294,14 @@ class Delivery:
     @property
     def _age(self) -> timedelta:
         return self._relay.now - self._relay.created_at
+
+    @property
+    def _tried_for(self) -> timedelta:
+        """Return how long what a person wrote is worth sending: as an answer of the AI's is."""
+        minutes = self._relay.answer_within_minutes
+        if minutes is None:
+            minutes = self._services.policy["answer_within_minutes"]
+        return timedelta(minutes=minutes)
 
     @property
     def _pause(self) -> float:

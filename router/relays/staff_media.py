@@ -20,6 +20,7 @@ _KINDS: dict[str, MediaKind] = {
     "document": "document",
     "sticker": "sticker",
 }
+_TOO_LARGE = 413
 _TIMES_IN_MEMORY = 2  # as it came, and in the request that carries it
 
 
@@ -55,7 +56,8 @@ class StaffMedia:
             with self._bodies.keeping(str(tenant_id), _TIMES_IN_MEMORY * held):
                 yield
         except TooMuch as error:
-            raise NoStaffMedia(str(error), is_away=True) from error
+            # What is larger than all the room there is will never fit.
+            raise NoStaffMedia(str(error), is_away=error.status != _TOO_LARGE) from error
 
     async def fetch(self, relay: ClaimedRelay, words: StaffWords) -> Outgoing:
         """Return it as it is sent. Raises NoStaffMedia."""

@@ -101,6 +101,10 @@ _WORDS: Mapping[RelayOutcome, Callable[[Told], str]] = {
         f"{_NOTHING} What you wrote came too late to be of use. If it still holds, reply to the"
         f" notice about {told.who} once more."
     ),
+    "too_many": lambda _: (
+        f"{_NOTHING} Too many messages of yours wait to be sent already: WhatsApp is slow, or"
+        " cannot be reached. Write again when they are gone, or write to the customer by hand."
+    ),
 }
 
 

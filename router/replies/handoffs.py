@@ -1,6 +1,6 @@
 """What a customer is told where the AI hands the conversation to a human."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from router.replies.asking import asks_for_person
 from router.replies.making import Part
@@ -13,16 +13,19 @@ HANDOFF_MESSAGE: Mapping[Language, str] = {
     "es": "Voy a llamar a alguien del equipo para que siga con usted por aquí.",
     "en": "I am calling someone from our team, who will go on with you here.",
 }
-_PROMISED = "the AI said that a person will come"
+PROMISED = "the AI said that a person will come"
 _LONGEST = 500  # characters of what the customer wrote, as a summary
 
 
 def handoff_message(turn: ClaimedTurn) -> str:
     """Return the tenant's words for it, or ours in the language that the contact writes."""
-    if turn.tenant.handoff_message is not None:
-        return turn.tenant.handoff_message
     wrote = [each.body for each in turn.history if each.in_turn]
-    return HANDOFF_MESSAGE[language_of(turn.session.jids, wrote)]
+    return words_of_handoff(turn.tenant.handoff_message, turn.session.jids, wrote)
+
+
+def words_of_handoff(own: str | None, jids: Iterable[str], wrote: Iterable[str]) -> str:
+    """Return the tenant's own words, or ours in the language that the contact writes."""
+    return HANDOFF_MESSAGE[language_of(jids, wrote)] if own is None else own
 
 
 def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
@@ -40,7 +43,7 @@ def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]
     hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
     if hands_off or not turn.tenant.handoff_on_promise or not any(map(promises_person, texts)):
         return parts
-    handoff = {"handoff": {"reason": "other", "why": _PROMISED}}
+    handoff = {"handoff": {"reason": "other", "why": PROMISED}}
     if isinstance(last := parts[-1], str):
         return (*parts[:-1], {**handoff, "text": last})
     return (*parts, handoff)

@@ -36,10 +36,13 @@ class LlmKeys:
 
         Raises LlmMisconfigured where it cannot be opened.
         """
-        stored = turn.tenant.llm_api_key
+        return self.of_tenant(turn.tenant.tenant_id, turn.tenant.llm_api_key)
+
+    def of_tenant(self, tenant_id: int, stored: SecretStr | None) -> SecretStr | None:
+        """Return a tenant's key by what is stored of it; otherwise as `of_turn`."""
         if stored is None or not stored.get_secret_value():
             return None
-        place = place_of_key("llm_api_key", turn.tenant.tenant_id)
+        place = place_of_key("llm_api_key", tenant_id)
         try:
             key = self._vault.open(stored.get_secret_value(), place)
         except CannotOpen as error:

@@ -4,6 +4,7 @@ import asyncio
 
 from router.llm.reasoning import without_reasoning
 from router.replies.forgeries import strip_marks
+from router.safety.unseen import is_seen
 from router.whatsapp.clean import clean
 from router.whatsapp.markdown import to_whatsapp
 from router.whatsapp.splitting import split_reply
@@ -20,8 +21,9 @@ async def prepared(text: str) -> tuple[str, ...]:
 def parts_of(text: str) -> tuple[str, ...]:
     """Return the parts in which a reply is sent: without reasoning, marks, Markdown.
 
-    No text: no parts.
+    No text, or none that anybody sees: no parts.
     """
     if len(text) > _LONGEST:
         return (clean(text),)
-    return split_reply(to_whatsapp(strip_marks(without_reasoning(clean(text)))))
+    parts = split_reply(to_whatsapp(strip_marks(without_reasoning(clean(text)))))
+    return tuple(part for part in parts if is_seen(part))

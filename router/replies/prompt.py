@@ -119,10 +119,20 @@ def _system(
         told = f"{told}\n\n{_FACTS}\n{facts.strip()}"
     if notes:
         told = "\n".join([f"{told}\n\n{_NOTED}", *(f"- {_indented(note)}" for note in notes)])
-    if files:
-        listed = [f"- {each.name}: {' '.join(each.description.split())}" for each in files]
-        told = "\n".join([f"{told}\n\n{_FILES}", *listed])
-    return told
+    return told + _files_told(files)
+
+
+def _files_told(files: Sequence[OwnFile]) -> str:
+    listed = [f"- {each.name}: {' '.join(each.description.split())}" for each in files]
+    return "\n".join([f"\n\n{_FILES}", *listed]) if files else ""
+
+
+def without_files(system: str, files: Sequence[OwnFile]) -> str:
+    """Return a system prompt without what it says of files, for who sends by itself.
+
+    A mark is read where the router sends: whoever else was told of it would send it as it is.
+    """
+    return system.replace(told, "") if (told := _files_told(files)) else system
 
 
 def _days(history: Sequence[HistoryMessage], context: Context) -> Iterator[str]:

@@ -5,8 +5,9 @@ Anything else in the message (a question, a number, a no) makes it one that is a
 
 import re
 import unicodedata
+from itertools import takewhile
 
-from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 
 _MOST_WORDS = 10
 _SAY_THANKS = """
@@ -44,6 +45,10 @@ def is_bare_thanks(text: str) -> bool:
     )
 
 
+def _asks(message: TurnMessage) -> bool:
+    return "?" in message.body or "\uff1f" in message.body
+
+
 def thanked_with(turn: ClaimedTurn) -> str | None:
     """Return the id of the thanks that a reaction answers; None: words are wanted.
 
@@ -54,7 +59,9 @@ def thanked_with(turn: ClaimedTurn) -> str | None:
         return None
     asked = [message for message in turn.history if message.in_turn]
     before = [message for message in turn.history if not message.in_turn]
-    if not asked or not before or not before[-1].from_me or "?" in before[-1].body:
+    # A reply may be in several messages, and the question in any of them.
+    thanked_for = list(takewhile(lambda message: message.from_me, reversed(before)))
+    if not asked or not thanked_for or any(map(_asks, thanked_for)):
         return None
     if not all(m.kind == "text" and is_bare_thanks(m.body) for m in asked):
         return None

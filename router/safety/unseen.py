@@ -32,6 +32,11 @@ def without_unseen(text: str) -> str:
     return _OTHER_SPACE.sub(" ", _UNSEEN.sub("", _EMPTY.sub("", text)))
 
 
+def is_seen(text: str) -> bool:
+    """Whether there is anything in the text that somebody sees."""
+    return bool(without_unseen(text).strip())
+
+
 def in_one_line(text: str) -> str:
     """Return it likewise, but with one plain space for all that may look like some."""
     return _SPACES.sub(" ", _UNSEEN.sub("", _EMPTY.sub(" ", text)))

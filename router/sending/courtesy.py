@@ -12,9 +12,10 @@ not wanted any more is left out.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from router.evolution.errors import EvolutionError
 from router.evolution.sends import EvolutionSends
@@ -25,6 +26,9 @@ from router.tenants.instance import TenantLine
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50
 _LATER = 0.05  # seconds
+
+# Not a coroutine: a task that is cancelled before it began would leave one that nobody awaits.
+_Show = Callable[[], Awaitable[bool]]
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ class Courtesy:
         """Be seen typing while the block makes the reply."""
         wanted = _Wanted()
         if self._typing_ms:
-            self._begin_task(turn, line, self._type_soon(turn, line, wanted))
+            self._begin_task(turn, line, partial(self._type_soon, turn, line, wanted))
         try:
             yield
         finally:
@@ -74,14 +78,15 @@ class Courtesy:
 
     def read_these(self, line: TenantLine, jid: str, wa_ids: Sequence[str]) -> None:
         """Mark these messages of a chat as read."""
-        self._begin_for(line, self._read(line, jid, wa_ids))
+        self._begin_for(line, partial(self._read, line, jid, wa_ids))
 
     def type_for(
         self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
     ) -> None:
         """Have "typing…" shown for so long, from now on; who writes waits by themselves."""
         if self._typing_ms:
-            self._begin_task(turn, line, self._type(turn, line, round(seconds * 1000), presence))
+            milliseconds = round(seconds * 1000)
+            self._begin_task(turn, line, partial(self._type, turn, line, milliseconds, presence))
 
     async def stop(self) -> None:
         """Break off what is under way."""
@@ -90,30 +95,25 @@ class Courtesy:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _begin_task(
-        self, turn: ClaimedTurn, line: TenantLine, show: Coroutine[None, None, bool]
-    ) -> None:
+    def _begin_task(self, turn: ClaimedTurn, line: TenantLine, show: _Show) -> None:
         """Show it of a turn in a task of its own; nothing of the kind is seen in a group."""
-        if turn.session.chat == "group":
-            show.close()
-            return
-        self._begin_for(line, show)
+        if turn.session.chat != "group":
+            self._begin_for(line, show)
 
-    def _begin_for(self, line: TenantLine, show: Coroutine[None, None, bool]) -> None:
+    def _begin_for(self, line: TenantLine, show: _Show) -> None:
         """Show it in a task of its own, if there is a place for that."""
         name = line.stored.instance_name
         place = None if name in self._cannot else self._places.take_now({name: TENANT})
         if place is None:
-            show.close()
             return
         task = asyncio.create_task(self._show(name, show), name=f"courtesy of {name}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: place.give_back())
 
-    async def _show(self, name: str, show: Coroutine[None, None, bool]) -> None:
+    async def _show(self, name: str, show: _Show) -> None:
         try:
-            able = await show
+            able = await show()
         except EvolutionError as error:
             _log.debug("no courtesy shown: %s", error)
             return

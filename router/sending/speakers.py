@@ -161,11 +161,13 @@ def flow(
     text: str,
     next_part: int,
     rest: tuple[RestOfSend, ...] = (),
+    promise: str | None = None,
 ) -> Speaker:
     """Return a flow in n8n that answers the turn, whose tenant's `line` it is.
 
     `text` is all that will be read of what it sends. It was judged when `next_part` was the next.
-    `rest` is what comes after it, and is not lost where nobody knows how this one ends.
+    `rest` is what comes after it, and is not lost where nobody knows how this one ends. `promise`
+    says why a human is called, where it promises one.
     """
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
@@ -176,6 +178,7 @@ def flow(
             text=text,
             next_part=next_part,
             rest=rest or None,
+            promise=promise,
             lease_seconds=sending.lease,
         )
         begun = await begin_flow_send(database, asked)

@@ -14,8 +14,8 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
 from router.http.bodies import Bodies, TooMuch
 from router.logs.events import Action, bind_correlation, log_event
-from router.senses.decoding import Decoder, Opened
-from router.senses.hearing import Listener, NoRoom, NotUnderstood, Sound
+from router.senses.decoding import As, Decoder, Opened
+from router.senses.hearing import Listener, Need, NeedAway, NoRoom, NotUnderstood, Sound
 from router.senses.seeing import Describer, words_of
 from router.senses.transcriptions import TOKENS_A_SECOND
 from router.state.calls.media_jobs import (
@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 _TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, its bytes, as sent
 _BEATS = 3  # in each lease
 _SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
+_KEEP_TRYING = 86_400.0  # seconds that a media waits for what is away; as long as pictures are kept
 _NO_ROOM_FOR = 3.0  # seconds until what had no room here is tried again
 
 
@@ -53,6 +54,12 @@ class Understood(TypedDict, total=False):
     transcript: str | None
     description: str | None
     pictures: tuple[str, ...]
+
+
+class _Away(TypedDict, total=False):
+    away: Need
+    retry_after: float | None
+    keep_trying_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class MediaAttempt:
         self._job = job
         self._senses = senses
         self._stopped = False
+        self._used: set[Need] = set()
         self._spent = 0
         """Tokens that this attempt has cost; they are booked however it ends."""
 
@@ -138,7 +146,12 @@ class MediaAttempt:
             return
         if understood is None:
             return
-        asked = FinishMediaJob(**self._job.held, **_storable(understood), tokens=self._spent)
+        asked = FinishMediaJob(
+            **self._job.held,
+            **_storable(understood),
+            tokens=self._spent,
+            used=tuple(sorted(self._used)) or None,
+        )
         self._told(await finish_media_job(self._senses.database, asked))
 
     async def _understand(self) -> Understood | None:
@@ -161,10 +174,13 @@ class MediaAttempt:
         except TooMuch as error:
             raise NoRoom(str(error)) from error
 
+    async def _open(self, content: bytes, way: As) -> Opened:
+        return await self._senses.decoder.open(content, way, tenant=self._job.tenant_id)
+
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
             raise NotUnderstood("nobody listens any more", final=True)
-        return await self._words_in(await self._senses.decoder.open(content, "sound"))
+        return await self._words_in(await self._open(content, "sound"))
 
     async def _words_in(self, opened: Opened) -> Understood | None:
         """Return what is said; of silence nobody asks, for what models make of it is made up."""
@@ -173,13 +189,19 @@ class MediaAttempt:
         if not await self._may_spend():
             return None
         sound = Sound(opened.sound)
-        heard = await self._senses.listener.hear(sound, self._job.language)
+        try:
+            heard = await self._senses.listener.hear(sound, self._job.language)
+        except NotUnderstood as error:
+            if error.may_have_cost:
+                self._spent += round(TOKENS_A_SECOND * opened.seconds)
+            raise
+        self._used.add("speech")
         self._spent += heard.tokens or round(TOKENS_A_SECOND * opened.seconds)
         words = f"{heard.words} […]" if opened.is_cut and heard.words else heard.words
         return {"transcript": words}
 
     async def _watch(self, content: bytes) -> Understood | None:
-        opened = await self._senses.decoder.open(content, "video")
+        opened = await self._open(content, "video")
         try:
             heard = await self._words_in(opened)
         except NotUnderstood as error:
@@ -194,7 +216,7 @@ class MediaAttempt:
         return {**heard, **seen}
 
     async def _see(self, content: bytes) -> Understood | None:
-        return await self._shown(await self._senses.decoder.open(content))
+        return await self._shown(await self._open(content, "file"))
 
     async def _shown(self, opened: Opened) -> Understood | None:
         words = words_of(opened)
@@ -204,6 +226,7 @@ class MediaAttempt:
         if not await self._may_spend():
             return None
         shown, tokens = await describer.describe(opened.pictures)
+        self._used.add("describer")
         self._spent += tokens
         return {"description": shown if words is None else f"{words}: {shown}"}
 
@@ -229,9 +252,10 @@ class MediaAttempt:
         except AnswerTooLarge as error:
             raise NotUnderstood(str(error), final=True) from error
         except EvolutionAway as error:
-            raise NotUnderstood(str(error), final=False) from error
+            raise NeedAway(str(error), "line", error.retry_after) from error
         except EvolutionError as error:
             raise NotUnderstood(str(error), final=True) from error
+        self._used.add("line")
         try:
             return await asyncio.to_thread(base64.b64decode, media.base64, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -252,6 +276,7 @@ class MediaAttempt:
             max_attempts=self._senses.max_attempts,
             base_seconds=self._senses.retry_base,
             tokens=(self._spent + error.tokens) or None,
+            **_away(error),
         )
         answer = await fail_media_job(self._senses.database, asked)
         self._told(answer)
@@ -289,6 +314,16 @@ class MediaAttempt:
             session_id=self._job.session_id,
             job_id=self._job.job_id,
         )
+
+
+def _away(error: NotUnderstood) -> _Away:
+    if not isinstance(error, NeedAway):
+        return {}
+    return {
+        "away": error.need,
+        "retry_after": error.retry_after,
+        "keep_trying_seconds": _KEEP_TRYING,
+    }
 
 
 def _storable(understood: Understood) -> Understood:

@@ -1,4 +1,7 @@
-"""Has a stranger's file opened by a program of its own (`decoder`), which has limits."""
+"""Has a stranger's file opened by a program of its own (`decoder`), which has limits.
+
+Two are opened at once, and no tenant has both places: who sends many files waits for itself.
+"""
 
 import asyncio
 import base64
@@ -11,9 +14,11 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from router.senses.hearing import NoRoom, NotUnderstood
+from router.sharing.shares import Claims, Shares
 
 _PROGRAM = Path(__file__).with_name("decoder.py")
 _AT_ONCE = 2  # processors are few, and files are many
+_ONE = 1.0  # times what is free: one of the two
 _SECONDS = 45.0  # of the clock; of the processor it has fewer
 _WAIT = 60.0  # for a place
 _LONGEST_ANSWER = 8_000_000  # bytes
@@ -45,20 +50,20 @@ class Decoder:
     """Opens files, a few at once."""
 
     def __init__(self, seconds: float = _SECONDS) -> None:
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._places = Shares(_AT_ONCE)
         self._seconds = seconds
 
-    async def open(self, content: bytes, way: As = "file") -> Opened:
-        """Return what is in the file, opened as that. Raises NotUnderstood and NoRoom."""
+    async def open(self, content: bytes, way: As = "file", *, tenant: int) -> Opened:
+        """Return what is in the tenant's file, opened as that. Raises NotUnderstood and NoRoom."""
+        claims: Claims = {tenant: _ONE}
         try:
-            async with asyncio.timeout(_WAIT):
-                await self._places.acquire()
+            place = await self._places.take(claims, _WAIT)
         except TimeoutError as error:
             raise NoRoom("too many files are being opened") from error
         try:
             answer = await self._ask(content, way)
         finally:
-            self._places.release()
+            place.give_back()
         return _read(answer)
 
     async def _ask(self, content: bytes, way: As) -> bytes:

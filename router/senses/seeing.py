@@ -1,10 +1,11 @@
 """What is said of a file that was opened; who describes pictures that the LLM is not shown."""
 
-from router.llm.provider import LlmError, LlmProvider, Picture, Prompt, PromptMessage
+from router.llm.provider import LlmAway, LlmError, LlmProvider, Picture, Prompt, PromptMessage
 from router.senses.decoding import Opened
-from router.senses.hearing import NotUnderstood
+from router.senses.hearing import NeedAway, NotUnderstood
 
 _MOST_TOKENS = 500
+TOKENS_A_PICTURE = 1500  # at most, of one of ours, where the LLM has not told
 _LONGEST = 4000  # characters of a description
 _SYSTEM = """\
 You describe pictures that a customer sent to a business on WhatsApp, for a colleague who answers \
@@ -24,8 +25,13 @@ class Describer:
         shown = tuple(Picture(f"[picture {n}]", jpeg) for n, jpeg in enumerate(pictures, 1))
         asked = (PromptMessage("user", "What do these show?"),)
         prompt = Prompt(_SYSTEM, asked, shown)
+        may_cost = len(pictures) * TOKENS_A_PICTURE + _MOST_TOKENS
         try:
             reply = await self._provider.complete(prompt, model=None, max_tokens=_MOST_TOKENS)
+        except LlmAway as error:
+            tokens = 0 if error.is_free else may_cost
+            text = f"nobody described it: {error}"
+            raise NeedAway(text, "describer", error.retry_after, tokens=tokens) from error
         except LlmError as error:
             raise NotUnderstood(f"nobody described it: {error}", final=False) from error
         tokens = reply.tokens_in + reply.tokens_out

@@ -5,13 +5,16 @@ OpenAI, Groq, or a whisper server of one's own: they differ in the address, the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from pydantic import SecretStr
 
+from router.llm.accounts import account_cause
 from router.llm.loading import InThread
-from router.llm.provider import hide, tokens_told
-from router.senses.hearing import Heard, NotUnderstood, Sound
+from router.llm.provider import hide, read_retry_after, tokens_told
+from router.senses.hearing import Heard, NeedAway, NotUnderstood, Sound
 from router.senses.hearsay import without_hearsay
 
 if TYPE_CHECKING:
@@ -55,17 +58,19 @@ class Transcriptions:
             )
         except openai.APIStatusError as error:
             said = hide(self._api_key, _reason(error.body))
-            text = f"{_IT} answered {error.status_code}: {said}"
-            raise NotUnderstood(text, final=error.status_code in _REFUSED) from error
-        except openai.APIError as error:
-            raise NotUnderstood(
-                f"the speech service: {type(error).__name__}", final=False
-            ) from error
+            raise _judged(error.status_code, said, error.response.headers) from error
+        except openai.APIError as error:  # it may have listened, and charge for that
+            cause = error.__cause__
+            unasked = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
+            text = f"{_IT}: {type(error).__name__}"
+            raise NeedAway(text, "speech", may_have_cost=not unasked) from error
         except ValueError as error:  # the SDK lets broken JSON through as it is
-            raise NotUnderstood(f"{_IT}: its answer is no JSON", final=False) from error
+            text = f"{_IT}: its answer is no JSON"
+            raise NotUnderstood(text, final=False, may_have_cost=True) from error
         words = getattr(answer, "text", None)
         if not isinstance(words, str):
-            raise NotUnderstood(f"{_IT}: its answer has no text", final=False)
+            text = f"{_IT}: its answer has no text"
+            raise NotUnderstood(text, final=False, may_have_cost=True)
         return Heard(without_hearsay(words[:_LONGEST]), _tokens(getattr(answer, "usage", None)))
 
     async def close(self) -> None:
@@ -82,6 +87,14 @@ class Transcriptions:
             timeout=self._timeout,
             max_retries=0,
         )
+
+
+def _judged(status: int, said: str, headers: Mapping[str, str]) -> NotUnderstood:
+    """Return what an error means: of this sound, or that nobody is listened to for now."""
+    text = f"{_IT} answered {status}: {said}"
+    if status in _REFUSED and account_cause(status, said) is None:
+        return NotUnderstood(text, final=True)
+    return NeedAway(text, "speech", read_retry_after(headers.get("retry-after")))
 
 
 def _tokens(usage: object) -> int:

@@ -7,26 +7,41 @@ a long number, a table) stays text, and a link follows as text.
 import re
 from collections.abc import Iterator
 
+from router.whatsapp.splitting import split_reply
+
+MOST_MESSAGES = 6  # of one text; what alternates more often is written from there on
 MOST_CHARACTERS = 1000  # of one voice message, which is a minute; more is read than listened to
 _MOST_WRITTEN = 4 * MOST_CHARACTERS  # with its marks; what is longer is not even looked through
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
-_LINK = re.compile(r"(?:https?://|www\.)[^\s<>()]*[^\s<>().,;:!?\"'*_~]", re.IGNORECASE)
+_LINK = re.compile(
+    r"(?:(?:https?://|www\.)[^\s<>()]*"
+    r"|(?<![\w@./-])(?:[a-z0-9][a-z0-9-]{0,62}\.){1,5}"  # as they are often written
+    r"(?:(?:com|net|org|gov)(?:\.[a-z]{2})?|br|app|online|shop|store|[a-z]{2,10}(?=/\w))"
+    r"(?:[/?][^\s<>()]*)?(?![\w@-])"
+    r")(?<![.,;:!?\"'*_~])",
+    re.IGNORECASE,
+)
 _TO_COPY = re.compile(
     r"```|`[^`\n]+`|\|"  # code, tables
     r"|[0-9a-f]{8}-[0-9a-f]{4}-"  # a random key
     r"|\b000201[0-9]{4}"  # a Pix code that is copied and pasted
     r"|[^\s@]+@[^\s@]+\.\w+"
+    r"|(?<!\S)@\w[\w.]{2,}"  # a name in a network
+    r"|#[0-9]{3,}"
     r"|(?:[0-9][ .()/-]{0,2}){8,}"  # a phone, a document, a bar code
     r"|\b(?=\w*[0-9])(?=\w*[A-Z])[0-9A-Z]{6,}\b",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"\b(?=[0-9A-Z]*[0-9])(?=[0-9A-Z]*[A-Z])[0-9A-Z]{5,}\b")
+_CODE = re.compile(
+    r"\b(?=[0-9A-Z]*[0-9])(?=[0-9A-Z]*[A-Z])[0-9A-Z]{5,}\b|\b[A-Z]{2,}[-/.][0-9]{2,}\b"
+)
 _MARK = re.compile(r"(?<![^\W_])[*_~]+(?=\S)|(?<=\S)[*_~]+(?![^\W_])")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•>·▪●◦–—]|\u2022)[ \t]+", re.MULTILINE)  # noqa: RUF001
 _SIGNS = re.compile(
     "[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\ufe00-\ufe0f\u200d\u20e3"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]"
 )
+_UNSEEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _NO_STOP = re.compile(r"([^\s.!?…:;,])[ \t]*\n")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -35,6 +50,7 @@ def read_aloud(text: str) -> str | None:
     """Return the words in which a text is read aloud; None: it stays text."""
     if len(text) > _MOST_WRITTEN:
         return None
+    text = _UNSEEN.sub("", text)
     if _LINK.search(text) or _TO_COPY.search(text) or _CODE.search(text):
         return None
     plain = _SIGNS.sub(" ", _MARK.sub("", _BULLET.sub("", text)))
@@ -75,7 +91,15 @@ def in_voice(text: str) -> tuple[str, ...]:
         aloud.append(without)
         links += found
     end()
-    return tuple(messages)
+    return _few(messages)
+
+
+def _few(messages: list[str]) -> tuple[str, ...]:
+    """Return the messages, and where they are many the last of them as one to be read."""
+    if len(messages) <= MOST_MESSAGES:
+        return tuple(messages)
+    rest = "\n\n".join(messages[MOST_MESSAGES - 1 :])
+    return (*messages[: MOST_MESSAGES - 1], *split_reply(rest))
 
 
 def _without_links(paragraph: str) -> str:

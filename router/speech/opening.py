@@ -14,5 +14,6 @@ def open_voice(settings: Settings) -> Voice | None:
             api_key=settings.tts_api_key,
             model=settings.tts_model,
             voice=settings.tts_voice,
+            timeout=settings.tts_timeout,
         )
     )

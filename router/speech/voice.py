@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 _MOST_BYTES = 8_000_000  # a minute of what is not compressed, and some more
+_SILENT_AFTER = 2  # times in a row that it did not answer in time, or at all
+_SILENT_FOR = 60.0  # seconds in which it is not asked then: each would wait as long in vain
 
 
 class SpeechFailed(Exception):
@@ -30,14 +34,28 @@ class VoiceTerms:
     api_key: SecretStr | None
     model: str
     voice: str
-    timeout: float = 20.0
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """In which voice, and how, a tenant's replies are said; None: as the deployment has it."""
+
+    voice: str | None = None
+    instructions: str | None = None
 
 
 class Voice:
-    """Reads aloud, a few texts at once. Loaded in a thread, as the SDKs of LLMs are."""
+    """Reads aloud, a few texts at once. Loaded in a thread, as the SDKs of LLMs are.
 
-    def __init__(self, terms: VoiceTerms) -> None:
+    Where it has not answered a few times in a row it is not asked for a while.
+    """
+
+    def __init__(self, terms: VoiceTerms, clock: Callable[[], float] = monotonic) -> None:
         self._terms = terms
+        self._clock = clock
+        self._away = 0
+        self._asked_again_at = 0.0
         self._loading = InThread(self._load)
         self._places = asyncio.Semaphore(_AT_ONCE)
 
@@ -45,16 +63,24 @@ class Voice:
         """Load what the first text needs, beside the event loop."""
         await self._loading.get()
 
-    async def read(self, text: str) -> bytes:
+    async def read(self, text: str, manner: Manner) -> bytes:
         """Return a voice message that says the text. Raises SpeechFailed."""
+        if self._clock() < self._asked_again_at:
+            raise SpeechFailed("the server of the voice has been silent, and is asked again later")
         try:
             async with asyncio.timeout(self._terms.timeout), self._places:
-                content = await self._ask(text)
+                content = await self._ask(text, manner)
+                self._away = 0
                 note, _ = await asyncio.to_thread(voice_note, content)
         except TimeoutError as error:
+            self._was_away()
             raise SpeechFailed("it took too long") from error
         except BadAudio as error:
             raise SpeechFailed(f"what was answered is no sound: {error}") from error
+        except SpeechFailed:
+            raise
+        except Exception as error:  # whatever a server or a codec does: it is said in writing
+            raise SpeechFailed(f"the voice failed: {error!r}") from error
         return note
 
     async def close(self) -> None:
@@ -62,7 +88,12 @@ class Voice:
         if (client := self._loading.made) is not None:
             await client.close()
 
-    async def _ask(self, text: str) -> bytes:
+    def _was_away(self) -> None:
+        self._away += 1
+        if self._away >= _SILENT_AFTER:
+            self._asked_again_at = self._clock() + _SILENT_FOR
+
+    async def _ask(self, text: str, manner: Manner) -> bytes:
         client = await self._loading.get()
         import openai  # the thread has loaded it
 
@@ -70,9 +101,10 @@ class Voice:
         try:
             async with client.audio.speech.with_streaming_response.create(
                 model=self._terms.model,
-                voice=self._terms.voice,
+                voice=manner.voice or self._terms.voice,
                 input=text,
                 response_format="opus",
+                instructions=manner.instructions or openai.omit,
             ) as answer:
                 async for piece in answer.iter_bytes():
                     content += piece
@@ -80,7 +112,8 @@ class Voice:
                         raise SpeechFailed("what was answered is too large")
         except openai.APIStatusError as error:
             raise SpeechFailed(f"the server of the voice answered {error.status_code}") from error
-        except (openai.APIError, UnicodeError) as error:
+        except openai.APIConnectionError as error:
+            self._was_away()
             raise SpeechFailed(f"the server of the voice: {type(error).__name__}") from error
         return bytes(content)
 

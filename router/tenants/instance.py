@@ -131,6 +131,7 @@ class TenantInstance:
     shared_webhook_secret: bool = True
     failures: Failures | None = None  # None: the last reply was delivered, as far as is known
     outages: tuple[OutageTold, ...] = ()  # for which its customers get no answer now
+    llm_key: SecretStr | None = None  # its own, as it is stored
     last_event_at: datetime | None = None  # None: not within the week that events are remembered
 
     def reachable(self) -> Instance:
@@ -158,5 +159,6 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
         shared_webhook_secret=found.shared_webhook_secret,
         failures=None if (failed := found.undelivered) is None else Failures.of(failed),
         outages=tuple(found.outages),
+        llm_key=found.llm_api_key,
         last_event_at=found.last_event_at,
     )

@@ -58,8 +58,9 @@ class TurnAttempt:
                 await self._failure.of_llm(broken)
                 return
             self._hand.log(
-                Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason
-            )
+                Action.TURN_CANCELLED, f"not sent: {stopped.reason}",
+                reason=stopped.reason, typed_seconds=self._delivery.typed_seconds,
+            )  # fmt: skip
         except SendFailed as failed:
             await self._failure.of_send(failed)
         except LlmRefused as error:

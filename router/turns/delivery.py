@@ -28,6 +28,11 @@ class Delivery:
         self._saying = Saying(hand.turn, hand.line, hand.shop.courtesy, hand.shop.rules.pace)
         self._is_dead = self._is_incomplete = False
 
+    @property
+    def typed_seconds(self) -> float:
+        """How long "typing…" was shown before what is said, so far."""
+        return round(self._saying.typed, 1)
+
     async def send(self, parts: tuple[Part, ...]) -> None:
         """Send each part that is not over, and log how it all ended.
 
@@ -49,7 +54,7 @@ class Delivery:
             if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
-            if not await self._say(number, body):
+            if not await self._say(number, body, before=parts[:number]):
                 return
             parts = hand.turn.reply or parts  # it grows where a caption stands for its media
         if self._is_dead:
@@ -88,13 +93,21 @@ class Delivery:
             self._log_replied()
         self._hand.shop.wake_notices()
 
-    async def _say(self, part: int, body: Part, as_it_is: Outgoing | None = None) -> bool:
+    async def _say(
+        self,
+        part: int,
+        body: Part,
+        as_it_is: Outgoing | None = None,
+        *,
+        before: tuple[Part, ...] = (),
+    ) -> bool:
         """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
 
-        False: nobody knows whether it left, and the turn is put aside.
+        `before` are those that it follows. False: nobody knows whether it left, and the turn is
+        put aside.
         """
         hand = self._hand
-        message = in_writing = as_it_is or outgoing(part, body, hand.turn)
+        message = in_writing = as_it_is or outgoing(body, hand.turn, before)
         try:
             await hand.stand()
             if as_it_is is None and hand.shop.voices.speaks(hand.turn):
@@ -197,5 +210,5 @@ class Delivery:
     def _log_replied(self) -> None:
         self._hand.log(
             Action.AI_REPLIED, "AI reply pipeline completed successfully",
-            typed_seconds=round(self._saying.typed, 1),
+            typed_seconds=self.typed_seconds,
         )  # fmt: skip

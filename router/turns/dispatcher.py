@@ -179,6 +179,7 @@ class Dispatcher:
             sitting=sitting if is_shared else None,
             own_times=self._seats.times if is_shared else None,
             answer_within_minutes=limits.answer_within_minutes,
+            objects=True,
         )
 
     def _begin(self, turn: ClaimedTurn | NotRead) -> UnderWay:

@@ -8,11 +8,14 @@ from dataclasses import replace
 from router.evolution.errors import MediaAway, MediaRefused
 from router.http.bodies import Bodies, TooMuch
 from router.outbound.media import MediaSource, NoMedia, is_address
+from router.sending.by_hand import why_no_voice
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
+from router.sending.paths import VOICE_PATH
 from router.sharing.places import NoPlace
 
 _FIELDS = ("media", "audio", "sticker", "video")
+_BEGINNING = 64  # characters of base64, by which is told what it is
 
 
 class PartMedia:
@@ -32,6 +35,8 @@ class PartMedia:
         """
         name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
         if name is None or not is_address(address := str(message.body[name])):
+            if name is not None and message.path == VOICE_PATH:
+                _require_sound(_beginning(str(message.body[name])))
             yield message
             return
         with self._bodies.keeping_more(str(tenant_id)) as keep:
@@ -45,5 +50,21 @@ class PartMedia:
                 raise SendFailed(why) from error
             except TooMuch as error:
                 raise SendFailed(NoPlace(str(error))) from error
+            if message.path == VOICE_PATH:
+                _require_sound(content)
             body = {**message.body, name: base64.b64encode(content).decode()}
             yield replace(message, body=body)
+
+
+def _require_sound(content: bytes) -> None:
+    """Raise SendFailed where Evolution would send an empty voice message of it, and say yes."""
+    if (why := why_no_voice(content)) is not None:
+        raise SendFailed(MediaRefused(f"the audio of the flow's answer: {why}"))
+
+
+def _beginning(written: str) -> bytes:
+    start = written.lstrip()[:_BEGINNING]
+    try:
+        return base64.b64decode(start + "=" * (-len(start) % 4))
+    except ValueError:
+        return b""

@@ -1,6 +1,5 @@
 """The business's own files in a reply: sent where the model has written a file's name."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,14 +12,10 @@ from router.sending.paths import MEDIA_PATH, STICKER_PATH
 from router.state.calls.claimed_turn import OwnFile
 from router.state.calls.files import ReadFile, read_file
 from router.state.database import Database
+from router.turns.file_marks import taken_apart
 
 OWN = "own-file:"
 """Before the name that stands in a part where the content goes."""
-_MARK = re.compile(
-    r"\[{1,2}\s*+(?:image|imagem|imagen|file|arquivo|archivo|sticker|video|audio|document)"
-    r"\s*+:\s*+([^\[\]\n]{0,200})\s*+\]{1,2}",  # +: no white space is tried twice
-    re.IGNORECASE,
-)
 _MOST = 5  # of one reply
 _FIELDS = ("media", "sticker")
 
@@ -31,23 +26,23 @@ def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part,
     said: list[Part] = []
     sent: set[str] = set()
 
-    def taken_apart(text: str) -> list[Part]:
+    def pieces_of(text: str) -> list[Part]:
         pieces: list[Part] = []
-        last = 0
-        for mark in _MARK.finditer(text):
-            pieces += _text(text[last : mark.start()])
-            last = mark.end()
-            found = known.get(mark[1].strip().lower())
-            if found is not None and found.name not in sent and len(sent) < _MOST:
-                sent.add(found.name)
-                pieces.append(_part(found))
-        return [*pieces, *_text(text[last:])]
+        for piece in taken_apart(text, known.keys()):
+            if isinstance(piece, str):
+                pieces.append(piece)
+            elif piece.name not in sent and len(sent) < _MOST:
+                sent.add(piece.name)
+                pieces.append(_part(known[piece.name]))
+        return pieces
 
     for part in parts:
         if isinstance(part, str):
-            said += taken_apart(part)
+            said += pieces_of(part)
         elif "text" in part:
-            said += _handed_off(part, taken_apart(part["text"]))
+            said += _handed_off(part, pieces_of(part["text"]))
+        elif caption := _caption_of(part):
+            said += _captioned(part, pieces_of(caption))
         else:
             said.append(part)
     return tuple(said)
@@ -59,6 +54,20 @@ def _handed_off(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
     rest = {name: value for name, value in part.items() if name != "text"}
     told: Part = {"text": "\n\n".join(texts), **rest} if texts else rest
     return [*(piece for piece in pieces if not isinstance(piece, str)), told]
+
+
+def _caption_of(part: Mapping[str, Any]) -> str | None:
+    caption = part["body"].get("caption") if "body" in part else None
+    return caption if isinstance(caption, str) else None
+
+
+def _captioned(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
+    """Return a media of a flow with what of its caption is no mark, and the files behind it."""
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    body = {name: value for name, value in part["body"].items() if name != "caption"}
+    if texts:
+        body["caption"] = "\n\n".join(texts)
+    return [{**part, "body": body}, *(piece for piece in pieces if not isinstance(piece, str))]
 
 
 class OwnFiles:
@@ -82,10 +91,6 @@ class OwnFiles:
                     raise SendFailed(MediaRefused(why))
                 return replace(message, body={**message.body, field: content})
         return message
-
-
-def _text(text: str) -> tuple[str, ...]:
-    return (text.strip(),) if text.strip() else ()
 
 
 def _part(file: OwnFile) -> Part:

@@ -10,6 +10,7 @@ from router.replies.handoffs import asked_for, with_words
 from router.replies.making import Part
 from router.replies.quoting import quoted_in
 from router.replies.thanks import thanked_with
+from router.safety.unseen import is_seen
 from router.sending.courtesy import Courtesy
 from router.sending.outgoing import Outgoing
 from router.sending.paths import REACTION_PATH
@@ -40,8 +41,11 @@ class Pace:
 def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> tuple[Part, ...]:
     """Return the parts in which a reply is said: in a few messages, or by voice, with its files."""
     if by_voice:
-        return in_messages(with_files(parts, turn.tenant.files))
-    return with_files(in_bubbles(parts, turn.tenant.delivery.max_bubbles), turn.tenant.files)
+        said = in_messages(with_files(parts, turn.tenant.files))
+    else:
+        bubbles = in_bubbles(parts, turn.tenant.delivery.max_bubbles)
+        said = with_files(bubbles, turn.tenant.files)
+    return tuple(part for part in said if not isinstance(part, str) or is_seen(part))
 
 
 def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
@@ -75,12 +79,16 @@ def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
     return {"path": REACTION_PATH, "body": {"key": key, "reaction": sign}}
 
 
-def outgoing(number: int, part: Part, turn: ClaimedTurn) -> Outgoing:
-    """Return a part as it is sent. Its first text quotes what it answers, as that is by now."""
+def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoing:
+    """Return a part as it is sent, behind those `before` it.
+
+    The first text of a reply quotes what it answers, as that is by now.
+    """
     if not isinstance(part, str) and "text" not in part:
         return Outgoing.of(part["path"], part["body"])
     text: str = part if isinstance(part, str) else part["text"]
-    quoted = quoted_in(turn) if number == 0 and turn.tenant.delivery.quote_replies else None
+    is_first = not any(isinstance(each, str) or "text" in each for each in before)
+    quoted = quoted_in(turn) if is_first and turn.tenant.delivery.quote_replies else None
     return Outgoing.plain(text, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
 
 

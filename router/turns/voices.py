@@ -12,8 +12,8 @@ from router.replies.making import Part
 from router.sending.courtesy import Courtesy
 from router.sending.outgoing import Outgoing
 from router.sending.paths import VOICE_PATH
-from router.speech.aloud import in_voice, read_aloud
-from router.speech.voice import SpeechFailed, Voice
+from router.speech.aloud import MOST_MESSAGES, in_voice, read_aloud
+from router.speech.voice import Manner, SpeechFailed, Voice
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import TenantLine
 
@@ -52,7 +52,7 @@ class Voices:
             return message
         self._courtesy.type_for(turn, line, _RECORDING, presence="recording")
         try:
-            note = await self._voice.read(spoken)
+            note = await self._voice.read(spoken, _manner(turn))
         except SpeechFailed as error:
             log_event(
                 _log, Action.VOICE_FAILED, f"said in writing: {error}", level=logging.WARNING,
@@ -74,7 +74,11 @@ def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """Return the parts with their texts as they are said by voice."""
     said: list[Part] = []
     for part in parts:
-        said += in_voice(part) if isinstance(part, str) else (part,)
+        # A reply of many messages is to be read, and nobody waits for as many voices.
+        if isinstance(part, str) and len(said) < MOST_MESSAGES:
+            said += in_voice(part)
+        else:
+            said.append(part)
     return tuple(said)
 
 
@@ -82,6 +86,11 @@ def tokens_aloud(parts: tuple[Part, ...]) -> int:
     """Return what reading them aloud counts as, in tokens: one for four characters."""
     characters = sum(len(_spoken(part) or "") for part in parts)
     return -(-characters // _CHARACTERS_PER_TOKEN)
+
+
+def _manner(turn: ClaimedTurn) -> Manner:
+    rules = turn.tenant.delivery
+    return Manner(rules.tts_voice, rules.tts_instructions)
 
 
 def _spoken(part: Part) -> str | None:

@@ -5,7 +5,9 @@ a quote, a link or a price with what it is of. Nothing is cut inside of a paragr
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 
 _SHORT = 100  # characters: so little is one message, however it is written
 _MOST_UNITS = 40  # more of them are put together first, so that the work is bounded
@@ -23,6 +25,8 @@ _PRICE = re.compile(
     r"|[0-9]\s?(?:€|£|\breais\b|\beuros?\b|\bd[oó]lares\b|\bdollars\b)",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"^[ \t*_]{0,4}([0-9]{1,3})[.)][\s*_]", re.MULTILINE)
+_LONGEST_ITEM = 800  # characters from a number to the next one, where they are of one list
 _CONTINUES = re.compile(r"[a-zà-öø-ÿ)\]]|\s")
 _LINE_OF_A_LIST = 80  # characters of a short line that has a price or a link in it
 
@@ -68,16 +72,31 @@ def _bounded(units: list[_Unit], length: int) -> list[_Unit]:
 def _units(text: str) -> Iterator[_Unit]:
     """Yield what must not be divided, with the white space behind each."""
     begins, last, fences = 0, 0, 0
+    steps = _between_numbers(text)
     for gap in _GAP.finditer(text):
+        while steps and steps[0][1] <= gap.start():
+            steps.popleft()
+        is_in_list = bool(steps) and steps[0][0] <= gap.start()
         before = text[last : gap.start()]
         fences += before.count(_FENCE)
         # White space before a line is a part of that line.
         after = text[gap.end() - _indent(gap.group()) :]
-        if fences % 2 == 0 and not _belong_together(before, after.partition("\n\n")[0]):
+        is_whole = fences % 2 == 0 and not is_in_list
+        if is_whole and not _belong_together(before, after.partition("\n\n")[0]):
             yield text[begins : gap.start()], text[gap.start() : gap.end()]
             begins = gap.end()
         last = gap.end()
     yield text[begins:], ""
+
+
+def _between_numbers(text: str) -> deque[tuple[int, int]]:
+    """Return where one number of a list begins and the next one does, whatever is between them."""
+    found = [(int(number[1]), number.start()) for number in _NUMBER.finditer(text)]
+    return deque(
+        (start, end)
+        for (number, start), (following, end) in pairwise(found)
+        if following == number + 1 and end - start <= _LONGEST_ITEM
+    )
 
 
 def _indent(gap: str) -> int:

@@ -54,6 +54,17 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     return {name: _as_in_javascript(v) for name, v in full.items()}
 
 
+def with_examples_of(workflow: Workflow, before: Workflow | None) -> Workflow:
+    """Return the workflow with the pinned examples that its file has and n8n has no more.
+
+    Who tries a flow in the editor takes the pin off its webhook, and n8n saves that by itself.
+    """
+    pinned = workflow.get("pinData") or {}
+    names = {node["name"] for node in workflow["nodes"]} - pinned.keys()
+    kept = {name: v for name, v in ((before or {}).get("pinData") or {}).items() if name in names}
+    return {**workflow, "pinData": {**pinned, **kept}} if kept else workflow
+
+
 def to_text(workflow: Workflow) -> str:
     """Return the text of the file."""
     return json.dumps(workflow, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from scripts.n8n.canonical import canonical, file_name, to_text, with_router_url
+from scripts.n8n.canonical import canonical, file_name, to_text, with_examples_of, with_router_url
 from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.installation import Installation
 from scripts.n8n.llm_addresses import with_llm_addresses
@@ -72,13 +72,19 @@ async def export_all(
     """Write every workflow of n8n into `folder` in its canonical form; return the files.
 
     As it is at work (`published`; one that is not published is left out), or as the editor shows it
-    (`drafts`). Raises CommandFailed, and SecretInWorkflow before anything is written.
+    (`drafts`). An example that is pinned in the folder's file stays there, where the editor has
+    none. Raises CommandFailed, and SecretInWorkflow before anything is written.
     """
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
         only = ("--published",) if which == "published" else ()
         await _n8n(installation, home, "export:workflow", "--backup", *only, f"--output={name}")
         exported = _read_all(Path(name))
-    return _write_all(folder, {file_name(w): to_text(canonical(w)) for w in exported})
+    texts = {}
+    for workflow in exported:
+        file = folder / (name := file_name(workflow))
+        before = json.loads(file.read_text()) if file.exists() else None
+        texts[name] = to_text(canonical(with_examples_of(workflow, before)))
+    return _write_all(folder, texts)
 
 
 def read_workflows(folder: Path) -> list[dict[str, Any]]:

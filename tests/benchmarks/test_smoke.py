@@ -21,7 +21,7 @@ from tests.routers import ROOT
 # What others are built of.
 PARTS = {
     *("__init__", "alone", "attacks", "backlog", "bare", "costs", "customers", "filling"),
-    *("hot_paths", "http_load", "instant", "outage", "queue_mode", "rest", "serving"),
+    *("hot_paths", "http_load", "instant", "n8n_stage", "outage", "queue_mode", "rest", "serving"),
 }
 PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size", "stream"}
 
@@ -168,20 +168,23 @@ def test_n8n_answers_every_message_once_on_every_way():
     assert [row[:5] for row in rows] == [
         [way, "20", "20", "0", "0"] for way in ("bare", "alone", "answer", "gateway")
     ]
-    assert [row[5] for row in rows[2:]] == ["20", "20"]
+    assert [row[5:7] for row in rows[2:]] == [["20", "0"], ["20", "0"]]
     assert "drain, answer / alone" in done.stdout
 
 
 def test_a_burst_that_loses_or_doubles_is_complained_of():
     load = Load(1, 3, {"200": 3}, 1.0, 1.0, 1.0)
     good = Outcome("alone", load, Counter("abc"), 1.0)
-    bad = Outcome("answer", load, Counter("aab"), 1.0, closed=1)
+    bad = Outcome("answer", load, Counter("aab"), 1.0, closed=1, incomplete=1)
     assert complaints([good]) == []
     assert complaints([good, bad]) == [
         "answer: 1 messages were taken and not answered",
         "answer: 1 messages were answered twice",
-        "answer: only 1 turns were closed as sent, whole",
+        "answer: only 1 turns were closed as sent",
+        "answer: 1 turns were not said whole",
     ]
+    killed = Outcome("gateway", load, Counter("abc"), 1.0, closed=3, incomplete=1)
+    assert complaints([killed], killed=True) == []
 
 
 def test_every_benchmark_is_here():

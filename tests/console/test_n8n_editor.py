@@ -1,14 +1,20 @@
-"""Every workflow is saved in n8n's own editor, in a real Chromium, without a change: no diff."""
+"""n8n's own editor, in a real Chromium: saved without a change, no diff; a test turn goes green."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.async_api import Browser, Page
 
+from loopback.anthropic import Anthropic
+from loopback.evolution import Evolution
 from scripts.n8n.library import WORKFLOWS, export_all, ids_of
+from tests.n8n.test_trying import tries
 from tests.n8n_server import SHOP, TestN8n
+from tests.scenarios.stage import performance
 
 pytestmark = [
     pytest.mark.n8n,
@@ -31,6 +37,63 @@ async def test_to_save_without_a_change_gives_no_diff(
         ours = WORKFLOWS / file.name
         if ours.exists():
             assert file.read_text().replace(n8n.shop.url, SHOP) == ours.read_text(), file.name
+
+
+@pytest.fixture
+def llm() -> Iterator[Anthropic]:
+    with Anthropic() as llm:
+        yield llm
+
+
+@pytest.fixture
+def evolution() -> Iterator[Evolution]:
+    with Evolution() as evolution:
+        yield evolution
+
+
+async def test_a_test_turn_goes_green_to_the_end_in_the_editor(
+    n8n: TestN8n,
+    owner: httpx.Cookies,
+    chromium: Browser,
+    database_url: str,
+    evolution: Evolution,
+    llm: Anthropic,
+):
+    n8n.anthropic.leads_to(llm.url)
+    llm.answers("Temos bolo de cenoura")
+    url = n8n.server.home.url
+    context = await chromium.new_context(viewport={"width": 1400, "height": 900})
+    await context.add_cookies([{"name": "n8n-auth", "value": owner["n8n-auth"], "url": url}])
+    page = await context.new_page()
+    async with (
+        _unpublished(url, owner) as id_,
+        performance(database_url, evolution, llm, **n8n.configuration()) as stage,
+    ):
+        await page.goto(f"{url}/workflow/{id_}")
+        await page.locator('[data-test-id="execute-workflow-button"]').click(timeout=120_000)
+        await page.get_by_text("Waiting for you to call the Test URL").wait_for(timeout=60_000)
+        tried = await tries(stage, flow="drafted/hybridflow-turn", in_editor=True)
+        green = page.locator('[data-test-id="canvas-node-status-success"]')
+        await green.nth(4).wait_for(timeout=60_000)
+    await context.close()
+    n8n.anthropic.leads_to(None)
+    assert [each["text"] for each in tried["said"]] == ["Temos bolo de cenoura"], tried
+
+
+@asynccontextmanager
+async def _unpublished(url: str, owner: httpx.Cookies) -> AsyncIterator[str]:
+    """Give the id of a draft: the standard flow, whose webhook has no example pinned to it."""
+    async with httpx.AsyncClient(base_url=url, cookies=owner, timeout=60) as client:
+        flow = (await client.get("/rest/workflows/hybridflowInbound")).json()["data"]
+        (turn,) = (node for node in flow["nodes"] if node["name"] == "Turn")
+        turn["parameters"]["path"] = turn["webhookId"] = "drafted/hybridflow-turn"
+        draft = {name: flow[name] for name in ("nodes", "connections", "settings")}
+        made = await client.post("/rest/workflows", json={**draft, "name": "A draft"})
+        made.raise_for_status()
+        id_ = made.json()["data"]["id"]
+        yield id_
+        (await client.post(f"/rest/workflows/{id_}/archive")).raise_for_status()
+        (await client.delete(f"/rest/workflows/{id_}")).raise_for_status()
 
 
 async def _saved(page: Page, url: str, id_: str) -> None:

@@ -99,6 +99,7 @@ ELSEWHERE = {
     "python -m scripts.n8n start": _SERVE,
     "python -m scripts.n8n try": _TRY,
     'python -m scripts.n8n try --tenant my-instance --text "Have you got cake?"': _TRY,
+    "python -m scripts.n8n try --tenant my-instance --flow my-shop/hybridflow-turn": _TRY,
     _TRY_BY_CURL: _TRY,
     _MEDIA_BY_CURL: _MEDIA,
     "python -m scripts.n8n import": _TOGETHER,

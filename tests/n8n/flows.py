@@ -23,6 +23,11 @@ class _Flow:
         self.nodes.append({**node, **at, **more})
         return self
 
+    def begins_as_it_is_new(self, **chosen: str) -> "_Flow":
+        """Begin as n8n's editor makes the node, with what a builder has chosen in it."""
+        parameters = {"path": f"{self.name}/hybridflow-turn", "options": {}, **chosen}
+        return self.add("n8n-nodes-base.webhook", 2.1, parameters, webhookId=self.name)
+
     def begins(self, mode: str = "onReceived") -> "_Flow":
         parameters: dict[str, object] = {
             "httpMethod": "POST",
@@ -63,6 +68,12 @@ class _Flow:
         parameters = {"respondWith": "json", "responseBody": answer, "options": {}}
         return self.add("n8n-nodes-base.respondToWebhook", 1.4, parameters)
 
+    def answers(self, text: str) -> "_Flow":
+        """Answer by two nodes as the editor makes them: Edit Fields, Respond to Webhook."""
+        fields = {"mode": "raw", "jsonOutput": f'{{ "text": "{text}" }}', "options": {}}
+        self.add("n8n-nodes-base.set", 3.4, fields)
+        return self.add("n8n-nodes-base.respondToWebhook", 1.5, {"options": {}})
+
     def shows_key(self) -> "_Flow":
         """Ask an LLM wherever the payload says, with the deployment's key."""
         parameters = {
@@ -70,6 +81,25 @@ class _Flow:
             "url": "={{ $json.body.tenant.llm_url }}",
             "authentication": "predefinedCredentialType",
             "nodeCredentialType": "anthropicApi",
+            "options": {},
+        }
+        named = {"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}}
+        return self.add("n8n-nodes-base.httpRequest", 4.2, parameters, credentials=named)
+
+    def asks_llm(self) -> "_Flow":
+        """Ask Claude by a plain request, and let its errors break the flow."""
+        asked = "{ model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'oi' }] }"
+        version = {"name": "anthropic-version", "value": "2023-06-01"}
+        parameters = {
+            "method": "POST",
+            "url": f"={{{{ {self.turn}.tenant.llm_url }}}}",
+            "authentication": "predefinedCredentialType",
+            "nodeCredentialType": "anthropicApi",
+            "sendHeaders": True,
+            "headerParameters": {"parameters": [version]},
+            "sendBody": True,
+            "specifyBody": "json",
+            "jsonBody": f"={{{{ {asked} }}}}",
             "options": {},
         }
         named = {"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}}
@@ -91,6 +121,7 @@ def _flows() -> list[_Flow]:
         .begins()
         .tells_execution()
         .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "the builder's mistake"}),
+        _Flow("unpaid").begins().tells_execution().asks_llm().done(),
         _Flow("halfway")
         .begins()
         .tells_execution()
@@ -113,6 +144,11 @@ def _flows() -> list[_Flow]:
         .responds('{ "handoff": { "reason": "quer falar", "say": "Já chamo!" } }'),
         _Flow("answer-leak").begins("responseNode").shows_key().responds("={{ $json }}"),
         _Flow("answer-last").begins("lastNode").add("n8n-nodes-base.noOp", 1, {}),
+        # Its webhook is what n8n makes of a new one, which takes GET.
+        _Flow("answer-new").begins_as_it_is_new(responseMode="responseNode").answers("Temos!"),
+        _Flow("answer-open")
+        .begins_as_it_is_new(responseMode="responseNode", httpMethod="POST")
+        .answers("Temos!"),
         _Flow("stranger").begins().says("para você", "5511900000000").done(),
     ]
 

@@ -66,17 +66,52 @@ def refuses_the_request(llm: Anthropic) -> Fault:
 
 
 async def test_an_account_that_is_refused_is_waited_for(staged, llm):
-    """Used-up credit is Anthropic's 400, of which this flow's node tells no more than that."""
     llm.fail(llm.bad_key(), times=None)
     async with staged("gateway") as stage:
         await stage.maria.writes("oi")
         (turn,) = await stage.until(PUT_OFF, is_put_off)
         assert (turn["state"], turn["attempt"]) == ("pending", 0)
         (outage,) = await stage.sql("select cause from outages")
-        assert outage["cause"] in ("account_refused", "account_empty")
+        assert outage["cause"] == "account_refused"
         llm.heal()
         await stage.time_passes(minutes=2)
         await stage.maria.answered()
+
+
+async def test_used_up_credit_is_known_by_the_real_bodies(staged, n8n: TestN8n, llm):
+    """Anthropic says it with 400, OpenAI with 429; so does a flow that breaks of it."""
+    causes = "select cause from outages where ended_at is null"
+    with OpenAI() as openai:
+        n8n.openai.leads_to(openai.url)
+        async with staged("gateway") as stage:
+            for server, provider, count in ((llm, "anthropic", 1), (openai, "openai", 2)):
+                await stage.sql("update tenants set llm_provider = $1", provider)
+                server.fail(server.no_credit(), times=None)
+                await stage.maria.writes("oi")
+                (outage,) = await stage.until(causes, bool)
+                assert outage["cause"] == "account_empty"
+                server.heal()
+                await stage.time_passes(minutes=2)
+                await stage.maria.answered(count)
+                await stage.turns_end()
+                await stage.until(causes, lambda rows: not rows)
+        n8n.openai.leads_to(None)
+
+
+async def test_a_flow_that_breaks_of_it_is_known_by_the_error_workflow(staged, n8n: TestN8n, llm):
+    """No attempt is there to say the fallback message: it is said all the same, once."""
+    llm.fail(llm.no_credit(), times=None)
+    async with staged("unpaid", N8N_LEASE_SECONDS="600") as stage:
+        n8n.router.leads_to(stage.router_url)
+        await stage.change(fallback_message="Um momento, por favor.")
+        await stage.maria.writes("oi")
+        await stage.maria.answered()
+        (turn,) = await stage.until(PUT_OFF, is_put_off)
+        assert "credit balance" in turn["error"]
+        assert stage.maria.replies == ["Um momento, por favor."]
+        assert not await stage.paused()
+        (outage,) = await stage.sql("select cause from outages")
+        assert outage["cause"] == "account_empty"
 
 
 @pytest.mark.parametrize("fault", [Anthropic.no_such_model, refuses_the_request])

@@ -31,6 +31,7 @@ CONFIGURATION = {
     "EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET,
     "ALLOWED_NETWORKS": "127.0.0.0/8",
     "ANTHROPIC_API_KEY": "sk-ant-made-up-for-tests",
+    "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",  # nobody is there
 }
 
 

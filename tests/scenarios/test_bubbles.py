@@ -1,6 +1,9 @@
 """A reply in several messages: who may stop it, what is then not said, and how it is typed."""
 
 import asyncio
+import logging
+
+import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
@@ -105,9 +108,20 @@ async def test_typing_is_shown_before_each_fence_and_the_owner_may_write_meanwhi
         assert (turn["state"], turn["incomplete"]) == ("sent", True)
 
 
-async def test_all_the_typing_of_a_reply_has_one_bound(
-    database_url: str, evolution: Evolution, llm: Anthropic
+def _typed(caplog: pytest.LogCaptureFixture) -> list[tuple[str, float]]:
+    """What the log says of how long was typed, however the reply ended."""
+    told = [
+        line.__dict__.get("fields", {}) | {"action": line.action}
+        for line in caplog.records
+        if hasattr(line, "action")
+    ]
+    return [(each["action"], each["typed_seconds"]) for each in told if "typed_seconds" in each]
+
+
+async def test_all_the_typing_of_a_reply_has_one_bound_and_is_measured(
+    database_url: str, evolution: Evolution, llm: Anthropic, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level(logging.INFO)
     slowly = {"TYPING_SECONDS": "1", "TYPING_SPEED": "100", "TYPING_MOST_SECONDS": "1.2"}
     async with performance(database_url, evolution, llm, **slowly) as stage:
         stage.llm.answers(REPLY)
@@ -117,3 +131,16 @@ async def test_all_the_typing_of_a_reply_has_one_bound(
         await stage.turns_end()
         shown = [call.body["delay"] for call in stage.shop.calls("sendPresence")]
         assert shown == [780, 420]
+        await stage.change(new_message_stops=True)
+        stage.llm.answers(REPLY, "Temos!")
+        gate = stage.shop.hold("sendText", after=True)
+        await stage.maria.writes("e torta?")
+        await gate.reached()
+        await stage.maria.writes("de limão")
+        gate.open()
+        await stage.maria.answered(5)
+        await stage.turns_end()
+        async with asyncio.timeout(20):
+            while len(measured := _typed(caplog)) < 3:  # a line may follow its turn's end
+                await asyncio.sleep(0.03)
+        assert measured == [("ai_replied", 1.2), ("turn_cancelled", 0.8), ("ai_replied", 0.0)]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from loopback.evolution import failures
 from router.replies.handoffs import HANDOFF_MESSAGE
-from tests.fixtures.sends import PNG
+from tests.fixtures.sends import PNG, SOUND
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY, Flow
 from tests.scenarios.stage import Stage, performance
@@ -62,7 +62,7 @@ async def test_all_kinds_of_messages_in_their_order(stage: Stage, n8n: Answering
                 {"reaction": "👍", "to": payload["messages"][0]["wa_id"]},
                 {"text": "Aqui:"},
                 {"media": PNG, "caption": "o bolo", "file_name": "bolo.png"},
-                {"audio": PNG},
+                {"audio": SOUND},
                 {"sticker": PNG},
                 {"location": place},
                 {"contact": {"name": "Ana", "phone": "+55 11 95555-0009"}},
@@ -249,6 +249,24 @@ async def test_a_human_who_writes_meanwhile_is_not_talked_over(stage: Stage, n8n
     gate.open()
     assert await stage.paused()
     assert stage.maria.replies == []
+
+
+async def test_several_messages_are_said_as_the_flow_divided_them_and_a_word_stops_the_rest(
+    stage: Stage, n8n: AnsweringN8n
+):
+    long = "Temos bolo de cenoura hoje.\n\n" * 8 + "Qual deles você quer?"
+    n8n.says({"messages": [{"text": long}, {"text": "Mando uma foto:"}, {"sticker": PNG}]})
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    gate.open()
+    (turn,) = await stage.turns_end()
+    assert stage.maria.replies == [long]
+    assert (turn["state"], turn["incomplete"], turn["reason"]) == ("sent", True, "takeover")
+    asked = {"tenant_id": stage.tenant_id, "turn_id": turn["id"]}
+    told = (await stage.database.call("tell_turn", asked))["happenings"]
+    assert [each["unsaid"] for each in told if each["kind"] == "closed"] == [2]
 
 
 async def test_what_did_not_leave_is_sent_again_without_the_flow(stage: Stage, n8n: AnsweringN8n):

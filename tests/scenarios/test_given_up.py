@@ -17,7 +17,7 @@ from loopback.evolution.answers import error_body
 from loopback.faults import Fault, wrong_answer
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
-from tests.fixtures.sends import PNG
+from tests.fixtures.sends import PNG, SOUND
 from tests.routers import API_KEY
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import Flow, given
@@ -99,7 +99,7 @@ async def test_what_is_not_at_its_address_holds_up_nothing(
 KINDS: dict[str, tuple[dict[str, Any], str, Fault]] = {
     "a picture": ({"media": PNG, "file_name": "a.png"}, "sendMedia", NO_PICTURE),
     "a document": ({"media": PNG, "file_name": "a.pdf"}, "sendMedia", NO),
-    "a voice note": ({"audio": PNG}, "sendWhatsAppAudio", failures.MEDIA_NOT_FOUND),
+    "a voice note": ({"audio": SOUND}, "sendWhatsAppAudio", failures.MEDIA_NOT_FOUND),
     "a sticker": ({"sticker": PNG}, "sendSticker", NO_PICTURE),
     "a place": (
         {"location": {"latitude": 1, "longitude": 2, "name": "Loja", "address": "Rua A"}},

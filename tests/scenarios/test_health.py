@@ -1,20 +1,23 @@
 """Health and CORS as monitors and browsers meet them."""
 
+import asyncio
+from typing import Any
+
 import httpx
 
+from loopback.anthropic import Anthropic
 from router import __version__, workers
 from tests.postgres import make_outdated
-from tests.routers import environment, running_router
+from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import performance
 from tests.supabase import TestProject
 
 
-async def test_health_says_what_is_checked(database_url: str):
-    async with (
-        running_router(environment(database_url)) as url,
-        httpx.AsyncClient(base_url=url) as client,
-    ):
-        answer = await client.get("/health")
+async def test_health_says_what_is_checked(database_url: str, llm: Anthropic):
+    env = environment(database_url, ANTHROPIC_BASE_URL=llm.url)
+    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+        await llm.looked_at()
+        answer = await health_says(client, "the key is taken")
     assert answer.status_code == 200
     health = answer.json()
     assert health["ok"] is True
@@ -22,10 +25,63 @@ async def test_health_says_what_is_checked(database_url: str):
     assert health["timestamp"]
     assert health["checks"] == {
         "database": {"status": "ok", "message": "Connected to PostgreSQL"},
-        "llm": {"status": "ok", "message": "LLM provider configured"},
+        "llm": {"status": "ok", "message": "anthropic: the key is taken"},
         "connections": {"status": "ok", "message": "There are free connections to Evolution"},
         "delivery": {"status": "ok", "message": "no tenant's replies fail in a row"},
     }
+
+
+async def health_says(client: httpx.AsyncClient, words: str) -> httpx.Response:
+    """Ask until what was found out beside is told."""
+    async with asyncio.timeout(20):
+        while words not in (answer := await client.get("/health")).text:
+            await asyncio.sleep(0.05)
+    return answer
+
+
+async def test_a_refused_key_is_known_before_a_customer_writes(database_url: str):
+    """No turn, no token: the list of models is asked for, once, beside those who ask."""
+    key = "sk-ant-for-the-loopback"
+    with Anthropic(key="another") as llm:
+        env = environment(database_url, ANTHROPIC_BASE_URL=llm.url)
+        async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+            answer = await health_says(client, "refuses the key")
+            for _ in range(5):
+                await client.get("/health")
+        assert answer.status_code == 503
+        assert "ANTHROPIC_API_KEY" in answer.json()["checks"]["llm"]["message"]
+        assert key not in answer.text
+        assert (llm.looks, llm.requests) == ([key], [])
+
+
+async def test_a_tenants_own_key_is_looked_at_where_its_instance_is_tested(
+    database_url: str, evolution
+):
+    own = "sk-ant-of-the-tenant-0001"
+    with Anthropic(key="sk-ant-for-the-loopback") as llm:
+        async with (
+            performance(database_url, evolution, llm) as stage,
+            httpx.AsyncClient(base_url=stage.router_url) as client,
+        ):
+            test = "/api/instances/padaria/test-webhook"
+            shown = {"X-API-Key": API_KEY}
+            first = (await client.get(test, headers=shown)).json()["steps"]
+            await stage.change(llm_api_key=own)
+            for _ in range(3):
+                answer = await client.get(test, headers=shown)
+            health = await health_says(client, "the key is taken")
+    assert step_of_llm(first) == (True, "anthropic with the deployment's key: the key is taken")
+    is_ok, detail = step_of_llm(answer.json()["steps"])
+    assert (is_ok, "set another as the tenant's llm_api_key" in detail) == (False, True)
+    assert own not in answer.text
+    assert llm.looks.count(own) == 1
+    assert health.json()["checks"]["llm"]["status"] == "ok"  # a tenant's key takes nobody down
+    assert llm.requests == []
+
+
+def step_of_llm(steps: list[dict[str, Any]]) -> tuple[bool, str]:
+    (found,) = [each for each in steps if each["step"] == "llm"]
+    return found["ok"], found["detail"]
 
 
 async def test_a_missing_llm_key_is_not_ok_and_names_the_variable(database_url: str):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from loopback.anthropic import Anthropic
-from loopback.evolution import Evolution
+from loopback.evolution import Evolution, failures
 from loopback.evolution.contents import image, voice
 from loopback.speech import SpeechService
 from router.configuration.settings import load_settings
@@ -35,6 +35,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     settings = handler.configuration() if handler else {}
     settings |= {"STT_BASE_URL": speech.base_url, "STT_API_KEY": "stt-key", "STT_MODEL": "whisper"}
+    settings |= {"RETRY_BASE_SECONDS": "0.05"}
     llm.answers_always("Certo!")
     async with performance(database_url, evolution, llm, **settings) as stage:
         yield stage
@@ -129,6 +130,40 @@ async def test_a_service_in_trouble_is_asked_again(
     await stage.maria.answered()
     assert question(llm).endswith(HEARD)
     assert [each.status for each in speech.heard] == [500, 500, 200]
+
+
+async def test_through_an_outage_it_waits_and_its_words_come_late(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    await stage.change(media_wait_seconds=0.3)
+    speech.fail(speech.broken(), times=None)
+    await says(stage)
+    await stage.maria.answered()
+    assert question(llm).endswith(UNHEARD)
+    await speech.asked(6)  # more often than there are attempts
+    speech.heal()
+    await stage.until("select transcript from messages where transcript is not null", bool)
+    (job,) = await stage.sql("select state, attempt from media_jobs")
+    assert job == {"state": "done", "attempt": 1}
+    assert [turn["state"] for turn in await stage.turns_end()] == ["sent"]
+
+
+async def test_an_evolution_that_is_away_is_waited_for(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    stage.shop.fail("getBase64FromMediaMessage", failures.CUT, times=5)
+    await says(stage)
+    await stage.maria.answered()
+    assert question(llm).endswith(HEARD)
+
+
+async def test_what_breaks_off_may_have_cost(stage: Stage, speech: SpeechService):
+    speech.fail(failures.CUT)
+    await says(stage)
+    await stage.maria.answered()
+    (job,) = await stage.sql("select tokens, attempt from media_jobs")
+    assert job["attempt"] == 1
+    assert job["tokens"] > 82  # and what was heard the second time
 
 
 async def test_a_sound_that_it_refuses_is_not_sent_again(

@@ -130,6 +130,36 @@ async def test_two_operators_at_once_are_one_and_one_who_has_to_look(stage: Stag
     assert seen is not None
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            "created_at = created_at - interval '2 hours'",
+            "within 60 minutes (answer_within_minutes)",
+        ),
+        ("facts = jsonb_build_object('bytes', 1000000000000)", "it has more than"),
+    ],
+)
+async def test_what_is_too_old_or_too_large_by_now_ends_and_says_why(
+    stage: Stage, desk: Desk, change: str, why: str
+):
+    await stage.maria.writes("oi")
+    await stage.maria.answered()
+    stage.shop.fail("sendText", failures.CONNECTION_CLOSED)
+    await desk.writes("k-1", text="Já vai")
+    await stage.until(
+        "select send_state from messages where sender = 'operator'",
+        lambda rows: rows == [{"send_state": "failed"}],
+    )
+    await stage.sql(f"update relays set {change}, next_at = now()")
+    (relay,) = await desk.ends()
+    assert relay["outcome"] == "failed"
+    assert why in relay["error"]
+    again = await desk.writes("k-1", text="Já vai")
+    assert (again["state"], again["error"]) == ("failed", relay["error"])
+    assert len(stage.maria.replies) == 1
+
+
 # The staff, in WhatsApp
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, contents, failures
+from loopback.replies import tokens
 from loopback.tts import Tts, tone
 from tests.n8n_server import TestN8n
 from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
@@ -89,24 +90,37 @@ async def test_a_text_is_answered_by_text_where_voices_are_mirrored(stage: Stage
     assert (tts.read, stage.maria.replies) == ([], [REPLY])
 
 
-@pytest.mark.parametrize("trouble", ["broken", "nonsense", "silence", "nothing"])
-async def test_where_there_is_no_voice_it_is_written(stage: Stage, tts: Tts, trouble: str):
-    await stage.change(voice_replies="always")
-    stage.llm.answers(REPLY)
-    match trouble:
-        case "broken":
-            tts.fail(tts.broken())
-        case "nonsense":
-            tts.sound = b"<html>not found</html>"
-        case "silence":
-            tts.sound = tone(2.0, loudness=0)
-        case _:
-            tts.sound = b""
-    await stage.maria.writes("tem bolo?")
-    await stage.maria.answered()
-    (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["attempt"], stage.maria.replies) == ("sent", 1, [REPLY])
+async def test_where_there_is_no_voice_it_is_written_once_and_what_it_cost_is_booked(
+    stage: Stage, tts: Tts
+):
+    await stage.change(voice_replies="always", tts_voice="pf_dora")
+
+    def fails() -> None:
+        tts.fail(tts.broken())
+
+    def says(sound: bytes) -> None:
+        tts.sound = sound
+
+    troubles = (
+        fails,
+        lambda: says(b"<html>not found</html>"),
+        lambda: says(tone(2.0, loudness=0)),
+        lambda: says(b""),
+        lambda: says(b"x" * 8_000_001),
+    )
+    for number, trouble in enumerate(troubles, 1):
+        trouble()
+        stage.llm.answers(f"{REPLY} {number}")
+        await stage.maria.writes(f"tem bolo {number}?")
+        await stage.maria.answered(number)
+    turns = await stage.turns_end()
+    assert {(turn["state"], turn["attempt"]) for turn in turns} == {("sent", 1)}
+    assert stage.maria.replies == [f"{REPLY} {number}" for number in range(1, 6)]
     assert stage.shop.calls("sendWhatsAppAudio") == []
+    assert {request.body["voice"] for request in tts.requests} == {"pf_dora"}
+    asked = sum(tokens(request.text) for request in stage.llm.requests)
+    aloud = sum(-(-len(text) // 4) for text in tts.read)
+    assert sum(turn["tokens_in"] for turn in turns) == asked + aloud
 
 
 async def test_what_evolution_does_not_take_as_a_voice_it_is_given_as_a_text(stage: Stage):

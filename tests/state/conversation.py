@@ -130,6 +130,7 @@ class Conversation:
                 "max_attempts": max_attempts,
                 "history_limit": 50,
                 "worker": "test",
+                "objects": True,
             },
         )
         turns: list[Json] = answer["turns"]

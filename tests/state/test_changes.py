@@ -241,6 +241,29 @@ async def test_more_than_is_told_is_lost(talk: Conversation):
         " select 1, g, 'message' from generate_series(1, 50000) as g"
     )
     told = await read(talk, since, 1, 2)
+    assert (told["lost"], told["lost_tenants"]) == (False, [1])
+    assert {each["tenant_id"] for each in told["changes"]} == {2}
+
+
+async def test_who_has_little_is_told_it_however_much_all_have_together(talk: Conversation):
+    since = (await read(talk))["position"]
+    many = [1, *range(101, 113)]
+    await talk.maria_writes("oi")
+    await talk.sql(
+        "insert into changes (tenant_id, session_id, kind)"
+        " select 100 + g % 12 + 1, g, 'message' from generate_series(1, 12 * 4900) as g"
+    )
+    told = await read(talk, since, *many)
+    assert (told["lost"], len(told["lost_tenants"])) == (False, 2)
+    assert {1} | set(told["lost_tenants"]) | {each["tenant_id"] for each in told["changes"]} == set(
+        many
+    )
+    assert 45_000 < len(told["changes"]) <= 50_000
+    await talk.sql(
+        "insert into changes (kind, sign_in)"
+        " select 'signed_out', g from generate_series(1, 50001) as g"
+    )
+    told = await read(talk, since, *many)
     assert (told["lost"], told["changes"]) == (True, [])
 
 

@@ -77,6 +77,7 @@ HIDDEN_FROM_MEMBERS = {
     "turn_attempts": "worker execution_id execution_url",
     "notices": "token_hash next_at lease_until waiting",
     "media_jobs": "id tenant_id message_id state next_at attempt token_hash lease_until error"
+    " waits waits_for"
     " tokens created_at finished_at updated_at waiting pictures pictures_until"
     " content",
     "relays": "caller idempotency_key request_hash said facts next_at attempt token_hash waiting"

@@ -1,8 +1,10 @@
 """Handoffs: each is a row that waits until a human takes it, and is over when the AI goes on."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Literal
 
+import asyncpg
 import pytest
 
 from router.state.database import Json
@@ -492,3 +494,22 @@ async def test_a_handoff_that_nobody_takes_shortens_no_humans_pause(
     await talk.travel(minutes=61)
     over = await talk.database.call("pauses_over", {"policy": POLICY})
     assert over["session_ids"] == [session["session_id"]]
+
+
+async def test_who_waits_for_a_turn_holds_no_handoff(talk: Conversation, database_url: str):
+    """A claim that ends a turn writes down what became of its handoff: turn first, for all."""
+    turn = await handing_off(talk, WORDS[1:])
+    await say(talk, turn, 0, WORDS[1:])
+    said = {"tenant_id": 1, "session_id": 1, "body": "oi, é a Ana"}
+    claim = await asyncpg.connect(database_url)
+    try:
+        async with asyncio.timeout(30), claim.transaction():
+            await claim.execute("select from turns for update")
+            writes = asyncio.create_task(talk.database.call("begin_human_send", said))
+            while not await claim.fetchval("select count(*) from pg_locks where not granted"):
+                await asyncio.sleep(0.01)
+            await claim.execute("select from handoffs for update nowait")
+    finally:
+        await claim.close()
+    assert (await writes)["ok"]
+    assert await states(talk) == ["taken"]

@@ -361,3 +361,66 @@ async def test_what_is_kept_for_a_day_goes_though_no_router_understands_media_no
     await talk.database.call("prune", {})
     assert await talk.value(kept) == 0
     assert await talk.value("select state from media_jobs order by id desc limit 1") == "failed"
+
+
+AWAY: Json = {"away": "speech", "keep_trying_seconds": 86_400}
+
+
+async def test_what_is_away_uses_no_attempt_up_and_is_waited_for_a_day(talk: Conversation):
+    await says(talk)
+    for _ in range(10):  # three times as many as there are attempts
+        (job,) = await claim(talk)
+        assert job["attempt"] == 1
+        assert await fail(talk, job, **AWAY) == {"state": "pending"}
+        assert await claim(talk) == []
+        await talk.travel(minutes=7)
+    await talk.travel(days=1)
+    (job,) = await claim(talk)
+    assert (await fail(talk, job, **AWAY))["state"] == "failed"
+    (row,) = await talk.sql("select waits_for, error from media_jobs")
+    assert row == {"waits_for": None, "error": "no"}
+
+
+async def test_who_is_away_may_say_for_how_long(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await fail(talk, job, **AWAY, retry_after=600)
+    await talk.travel(minutes=9)
+    assert await claim(talk) == []
+    await talk.travel(minutes=1, seconds=1)
+    assert len(await claim(talk)) == 1
+
+
+@pytest.mark.parametrize("need", ["speech", "line"])
+async def test_what_waits_for_it_is_due_when_it_works_again(talk: Conversation, need: str):
+    for _ in range(3):
+        await says(talk)
+    first, second, third = await claim(talk)
+    await fail(talk, first, **AWAY | {"away": need}, retry_after=9999)
+    await fail(talk, second, **AWAY | {"away": "describer"}, retry_after=9999)
+    assert await claim(talk) == []
+    await finish(talk, third, used=["line", "speech"])
+    (again,) = await claim(talk)
+    assert again["job_id"] == first["job_id"]
+
+
+async def test_what_fails_where_others_pass_uses_its_attempts_up(talk: Conversation):
+    await says(talk)
+    states = []
+    for _ in range(4):
+        await says(talk)
+        jobs = await claim(talk)
+        poison = min(jobs, key=lambda job: job["job_id"])
+        states.append((await fail(talk, poison, **AWAY))["state"])
+        (fine,) = [job for job in jobs if job is not poison]
+        await finish(talk, fine, used=["speech"])
+    assert states == ["pending"] * 3 + ["failed"]
+
+
+async def test_the_line_that_is_up_again_lets_go_of_media_too(talk: Conversation):
+    await says(talk)
+    (job,) = await claim(talk)
+    await fail(talk, job, **AWAY | {"away": "line"}, retry_after=9999)
+    await talk.travel(seconds=21)
+    await talk.answer("Não consegui ouvir.")
+    assert len(await claim(talk)) == 1

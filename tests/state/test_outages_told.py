@@ -14,6 +14,7 @@ from tests.state.conversation import Conversation, Json, held
 from tests.state.test_notices import STAFF, claim, claim_one, token
 
 SCHEMA = Path(__file__).parents[2] / "database" / "schema"
+GUIDE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
 SORRY = "Um momento, já chamamos alguém."
 EMPTY: dict[str, Any] = {
     "kind": "away",
@@ -370,7 +371,7 @@ async def test_nothing_is_said_of_what_may_pass_in_a_moment(talk: Conversation):
     await talk.maria_writes("oi")
     turn = await talk.claim_one()
     assert (await begin_fallback(talk, turn, "llm_away"))["refused"] == "not_now"
-    assert (await begin_fallback(talk, turn, "crashed"))["refused"] == "not_now"
+    assert (await begin_fallback(talk, turn, "too_late"))["refused"] == "not_now"
     assert (await begin_fallback(talk, turn, "failed", "transient"))["refused"] == "not_now"
 
 
@@ -382,6 +383,8 @@ async def test_every_cause_has_its_line_and_its_words(talk: Conversation):
     for name, line in lines.items():
         assert line["is_told"] or line["hands_off"] or name == "given_up", name
         assert (line["about"] is None) is (line["lasts"] is not None), name
+    for name in WHY:
+        assert f"`{name}`" in GUIDE, name
     grouped = {name for name, line in lines.items() if line["is_told"] and line["about"] is None}
     assert grouped == ONE_BY_ONE
 
@@ -422,6 +425,192 @@ def reasons_in_the_schema() -> set[str]:
     found = {word for _, word in re.findall(call + arguments, source)}
     found |= set(re.findall(r"set state = '(?:dead|sent)'[^;]*?reason = '(\w+)'", source))
     return found - {"sent", "cancelled", "dead"}
+
+
+# Every place where a turn ends as dead, and how it comes there. What is told of it, and whether the
+# contact is sent the fallback message, by whoever holds the turn or by nobody.
+
+
+async def bury(talk: Conversation) -> None:
+    """Have somebody look for what has lapsed, as who has no seat left."""
+    asked: Json = {"limit": 0, "lease_seconds": 60, "max_attempts": 1, "history_limit": 5}
+    claimed = await talk.database.call(
+        "claim_turns", asked | {"worker": "test", "answer_within_minutes": 60}
+    )
+    assert claimed["exhausted"]
+
+
+async def fails_for_good(talk: Conversation) -> None:
+    await talk.fail(await talk.claim_one(), "permanent", cause="misconfigured")
+
+
+async def fails_too_often(talk: Conversation) -> None:
+    await talk.fail(await talk.claim_one(), "transient", cause="flow_failed", max_attempts=1)
+
+
+async def crashes_in_n8n(talk: Conversation) -> None:
+    """As a router reports it: the attempt is taken, and fails as by its flow."""
+    await talk.database.call("begin_flow", {**held(await talk.claim_one()), "execution_id": "7"})
+    taken = await talk.database.call("take_execution", {"execution_id": "7"})
+    await talk.fail(taken, "permanent", cause="flow_failed")
+
+
+async def crashes_in_n8n_for_an_older_router(talk: Conversation) -> None:
+    await talk.database.call("begin_flow", {**held(await talk.claim_one()), "execution_id": "7"})
+    ends = {"kind": "permanent", "error": "x", "max_attempts": 5, "base_seconds": 1}
+    await talk.database.call(
+        "fail_execution", {"execution_id": "7", **ends, "cause": "flow_failed"}
+    )
+
+
+async def lapses(talk: Conversation) -> None:
+    await talk.claim_one(lease=60)
+    await talk.travel(seconds=61)
+    await bury(talk)
+
+
+async def lapses_in_n8n(talk: Conversation) -> None:
+    forwarded = {**held(await talk.claim_one()), "lease_seconds": 60}
+    await talk.database.call("forward_turn", forwarded)
+    await talk.travel(seconds=61)
+    await bury(talk)
+
+
+async def lapses_and_nobody_looks_for_hours(talk: Conversation) -> None:
+    await talk.claim_one(lease=60)
+    await talk.travel(hours=3)
+    await bury(talk)
+
+
+async def is_too_old_at_a_claim(talk: Conversation) -> None:
+    await talk.travel(hours=3)
+    await claim_late(talk)
+
+
+async def is_away_for_too_long(talk: Conversation) -> None:
+    turn = await talk.claim_one(lease=20_000)
+    await talk.travel(hours=3)
+    await talk.fail(turn, **EMPTY)
+
+
+async def stays_in_doubt(talk: Conversation) -> None:
+    turn = await talk.claim_one(lease=200_000)
+    await talk.save(turn, "Sim!")
+    begun = await talk.begin(turn, "Sim!")
+    await talk.travel(hours=30)
+    settled = {**held(turn), "message_id": begun["message_id"], "outcome": "unknown"}
+    await talk.database.call(
+        "settle_send", {**settled, "check_after": 3, "give_up_hours": 24, "error": "nobody knows"}
+    )
+
+
+async def is_given_up(talk: Conversation) -> None:
+    turn = await talk.claim_one()
+    await talk.save(turn, "Sim!")
+    part = {"part": 0, "kind": "text", "body": "Sim!", "identity": "1", "error": "refused"}
+    await talk.database.call("give_up_part", {**held(turn), **part})
+
+
+DEAD: dict[str, list[tuple[Any, str, bool]]] = {
+    # The function that ends it: how it comes to that, the cause or notice that is told, is it said.
+    "after_failure": [
+        (fails_for_good, "misconfigured", True),
+        (fails_too_often, "flow_failed", True),
+        (crashes_in_n8n, "flow_failed", True),
+        (crashes_in_n8n_for_an_older_router, "flow_failed", True),
+        (is_away_for_too_long, "account_empty", False),
+    ],
+    "bury_lapsed": [
+        (lapses, "crashed", True),
+        (lapses_in_n8n, "flow_failed", True),
+        (lapses_and_nobody_looks_for_hours, "crashed", False),
+    ],
+    "end_too_old": [(is_too_old_at_a_claim, "too_late", False)],
+    "settle_send": [(stays_in_doubt, "in_doubt", False)],
+    "after_settlement": [(is_given_up, "undelivered", False)],
+}
+
+
+def functions_that_end_turns_as_dead() -> set[str]:
+    source = "\n".join(path.read_text() for path in sorted(SCHEMA.glob("*.sql")))
+    bodies = re.findall(r"create or replace function \w+\.(\w+)(.*?)\n\$\$;", source, re.DOTALL)
+    ends = re.compile(r"close_turn\([^;]*?'dead'|update public\.turns[^;]*?set state = 'dead'")
+    return {name for name, body in bodies if ends.search(body)}
+
+
+def test_every_place_where_a_turn_ends_as_dead_is_tried():
+    assert functions_that_end_turns_as_dead() == DEAD.keys()
+
+
+@pytest.mark.parametrize(
+    ("end", "cause", "is_said"), [each for ways in DEAD.values() for each in ways]
+)
+async def test_whoever_ends_a_turn_people_are_told_and_the_contact_in_time(
+    talk: Conversation, end: Any, cause: str, is_said: bool
+):
+    await talk.set_rule("notify_number", STAFF)
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    await end(talk)
+    assert (await talk.turn_states())[0] == "dead"
+    (notice,) = await told(talk)
+    told_of = [each["cause"] for each in notice["facts"].get("outages", [])]
+    assert (told_of or [notice["kind"]]) == [cause]
+    said = await talk.claim(limit=20)
+    assert [turn["reply"] for turn in said] == ([[SORRY]] if is_said else [])
+    if not is_said:
+        return
+    (turn,) = said
+    begun = await talk.begin(turn, SORRY)
+    assert begun["ok"]
+    await talk.finish(turn, begun, "3EB0SORRY")
+    await talk.ingest(talk.message(SORRY, from_me=True, wa_id="3EB0SORRY"))
+    assert not (await talk.session())["is_paused"]
+    # In one outage it is said once.
+    await talk.maria_writes("Alô?")
+    await fails_for_good(talk)
+    assert await talk.claim(limit=20) == []
+
+
+async def test_the_fallback_message_is_not_said_where_a_human_is(talk: Conversation):
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    await talk.claim_one(lease=60)
+    await talk.travel(seconds=61)
+    await bury(talk)
+    await talk.owner_writes("Abrimos!")
+    assert await talk.turn_states() == ["dead", "cancelled"]
+
+
+async def test_a_flow_that_breaks_after_its_answer_changes_nothing(talk: Conversation):
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    turn = await talk.claim_one()
+    made = {"parts": ["Sim!"], "handler": "n8n", "execution_id": "7"}
+    await talk.database.call("save_reply", {**held(turn), **made})
+    taken = await talk.database.call("take_execution", {"execution_id": "7"})
+    assert taken == {"refused": "superseded"}
+    assert (await talk.begin(turn, "Sim!"))["ok"]
+
+
+async def test_nor_hours_later_when_the_line_is_back(talk: Conversation):
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    await lapses(talk)
+    await talk.travel(hours=3)
+    await claim_late(talk)
+    assert await talk.turn_states() == ["dead", "dead"]
+
+
+async def test_who_has_written_again_has_that_answered(talk: Conversation):
+    await talk.set_rule("fallback_message", SORRY)
+    await talk.maria_writes("Abrem amanhã?")
+    await talk.claim_one(lease=60)
+    await talk.travel(seconds=50)
+    await talk.maria_writes("Alô?")
+    await talk.travel(seconds=11)
+    await bury(talk)
+    assert await talk.turn_states() == ["dead", "pending"]  # and no third one
 
 
 async def test_every_reason_for_which_a_turn_ends_is_meant_or_told(talk: Conversation):

@@ -170,6 +170,22 @@ async def test_ones_own_messages_need_not_be_seen(talk: Conversation):
     assert (await write(talk, "k-2", body="E mais uma coisa"))["state"] == "waiting"
 
 
+async def test_what_they_say_they_saw_rules_ones_own_messages_too(talk: Conversation):
+    seen = (await talk.maria_writes("oi"))["message_id"]
+    own = (await write(talk, seen_message_id=seen))["message"]["id"]
+    with pytest.raises(Conflict, match=str(own)):  # two people may share a key
+        await write(talk, "k-2", body="Olá, sou a Bia", seen_message_id=seen)
+    assert await write(talk, "k-2", body="Olá, sou a Bia", seen_message_id=own)
+
+
+async def test_a_message_of_which_nothing_was_begun_has_failed_with_its_relay(talk: Conversation):
+    await talk.maria_writes("oi")
+    await write(talk)
+    await settle(talk, await claim_one(talk), outcome="failed", error="too old", over=True)
+    assert await talk.value("select send_state from messages where from_me") == "failed"
+    assert (await write(talk))["state"] == "failed"
+
+
 async def test_what_was_not_begun_is_begun_by_whoever_comes_next(talk: Conversation):
     """The router died between the two: nothing looks for a message that never began."""
     await talk.maria_writes("oi")
@@ -491,6 +507,19 @@ async def test_a_notice_whose_id_is_not_known_yet_is_known_by_its_words(talk: Co
     event["quoted"] = {"wa_id": "3EB0OTHER", "text": "Maria needs  a person"}
     await talk.ingest(event)
     assert (await claim_one(talk))["facts"]["name"] == "Maria"
+
+
+async def test_staff_whose_words_are_too_many_are_told_so_once(talk: Conversation):
+    await told(talk)
+    await talk.sql(
+        "insert into relays (tenant_id, source, next_at)"
+        " select 1, 'staff', now() + interval '1 hour' from generate_series(1, 200)"
+    )
+    await staff_write(talk, "Já te ligo")
+    await staff_write(talk, "Alô?")
+    relay = await claim_one(talk)
+    assert (relay["outcome"], relay["words"]) == ("too_many", None)
+    assert await talk.value("select count(*) from relays") == 201
 
 
 async def test_what_comes_hours_late_is_not_sent(talk: Conversation):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.speech.aloud import MOST_CHARACTERS, in_voice, read_aloud
+from router.speech.aloud import MOST_CHARACTERS, MOST_MESSAGES, in_voice, read_aloud
+from router.whatsapp.splitting import WHATSAPP_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,7 @@ from router.speech.aloud import MOST_CHARACTERS, in_voice, read_aloud
         ("Temos:\n- cenoura\n- fubá", "Temos: cenoura. fubá"),
         ("Oi, Maria 👋🏽\n\nTudo bem?", "Oi, Maria. Tudo bem?"),
         ("É um abre-alas, ok?", "É um abre-alas, ok?"),
+        ("\u202eTemos\u202c\u200b bo\u00adlo", "Temos bolo"),
         ("¡Hola! ~Mañana~ abrimos.", "¡Hola! Mañana abrimos."),
     ],
 )
@@ -34,6 +36,10 @@ def test_marks_and_signs_are_not_read(text: str, spoken: str):
         "Seu código é AB12CD",
         "```\nbolo = 45\n```",
         "Use `bolo`",
+        "Código: *XPTO-99*",
+        "Pedido #4821",
+        "Siga @padaria_bolos",
+        "Chave: maria\u200b@padaria.example",
         "| bolo | 45 |",
         "👍🎂",
         "123",
@@ -50,6 +56,34 @@ def test_a_link_follows_as_text():
         "Nosso cardápio está em. Qual bolo você quer?",
         "https://padaria.example/c",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("Nosso site é padaria.com.br!", "padaria.com.br"),
+        ("Veja em padaria.com.br/cardapio.", "padaria.com.br/cardapio"),
+        ("Chame em wa.me/5511955550001?text=oi", "wa.me/5511955550001?text=oi"),
+        ("Tudo em linktr.ee/padaria", "linktr.ee/padaria"),
+    ],
+)
+def test_an_address_without_a_scheme_is_one(text: str, address: str):
+    said = in_voice(text)
+    assert said[-1] == address
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("text", ["Combinado.me avise quando puder", "Abrimos às 8h.até logo"])
+def test_a_full_stop_without_a_space_makes_no_address(text: str):
+    assert in_voice(text) == (text,)
+
+
+@pytest.mark.parametrize("pair", ["Oi, tudo bem?\n\nhttps://a.example/x", "Oi\n\n`a`", "👍\n\n🎂"])
+def test_what_alternates_for_ever_is_a_few_messages(pair: str):
+    said = in_voice("\n\n".join([pair] * 100))
+    assert len(said) <= MOST_MESSAGES
+    assert sum(each.count(pair[0]) for each in said) == 100
+    assert all(len(each) <= WHATSAPP_LIMIT for each in said)
 
 
 def test_a_key_stays_text_between_what_is_said():

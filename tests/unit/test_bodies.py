@@ -13,6 +13,7 @@ from router.http import json_bounds
 from router.http.bodies import Bodies, BodyLimits, Patience, TooMuch
 from router.http.callers import Callers
 from router.http.weight import weight_of
+from router.intake.sieve import Sieve
 from router.whatsapp.elements import too_many
 
 BOMBS = {
@@ -108,6 +109,23 @@ def bodies(**limits) -> Bodies:
 async def read(bodies: Bodies, receive, sender: str = "a", scope=SCOPE, most: int = 1000) -> bytes:
     async with bodies.reading(scope, receive, sender=sender, most=most) as body:
         return body
+
+
+async def test_one_that_tells_no_length_is_read_without_its_media_once_it_is_too_large():
+    read_all = bodies(held_bytes=200)
+    webhook = b'{"base64": "' + 90 * b"A" + b'", "b": 1}'
+    for size in (1, 7, 60):
+        chunks = [webhook[at : at + size] for at in range(0, len(webhook), size)]
+        reading = read_all.reading(CHUNKED, sending(*chunks), sender="a", most=50, without=Sieve)
+        async with reading as body:
+            assert body == b'{"base64": "-", "b": 1}'
+            kept = 100 - len(body)  # what was let go of does not count, what is held does
+            with read_all.keeping("a", kept), pytest.raises(TooMuch), read_all.keeping("a", 1):
+                pass
+    text = read_all.reading(CHUNKED, sending(60 * b"a"), sender="a", most=50, without=Sieve)
+    with pytest.raises(TooMuch):
+        async with text:
+            pass
 
 
 async def test_a_body_that_never_comes_ends_with_408():

@@ -42,6 +42,7 @@ def test_a_short_reply_is_one_message():
         "1\ufe0f\u20e3 Cenoura com nozes\n\n2\ufe0f\u20e3 Fubá\n\n3\u20e3 Chocolate com cobertura",
         "O valor do bolo inteiro é de\n\n45 reais",
         "1. Escolha o bolo\n\n2. Mande o endereço\n\n3. Pague na entrega",
+        "1. Escolha o bolo\n\nHá dois.\n\n2. Mande o endereço\n\nCom o CEP.\n\n*3.* Pague",
         "🍰 Bolo de cenoura\n\n🍪 Biscoito de polvilho",
         "*Entrega:* amanhã\n\n*Pagamento:* Pix",
         "> quanto custa\n\n> e entrega?",

@@ -33,7 +33,7 @@ from tests.unit.test_rooms import FILES, SCRIPTS, module_of, texts
 CALLS = Path(model.__file__).parent
 TOPICS = sorted(path.stem for path in CALLS.glob("*.py") if path.stem not in ("__init__", "model"))
 FOR_OTHERS = FOR_AUDIT | {"detail"}  # read by as_operator, and by routers of 0.1.0
-FOR_FORMER_RELEASES = {"finish_notice_send", "fail_notice_send"}
+FOR_FORMER_RELEASES = {"finish_notice_send", "fail_notice_send", "fail_execution"}
 PROGRAMS = ("auto_resume", "prune")  # scripts of the same name
 GIVEN_BY_PAGES = {"export_contact.contact"}  # its lists, by export_rows
 PUT_THERE = frozenset({"caller"})  # by as_operator, whoever is asked

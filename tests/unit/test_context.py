@@ -11,7 +11,7 @@ from router.replies.forgeries import TEAM_MARK
 from router.replies.prompt import NOTES, PromptRules, prompt_of_turn
 from router.safety.judgement import judge_reply
 from router.safety.rules import ReplyDefaults
-from router.state.calls.claimed_turn import ClaimedTurn, ReplyRules
+from router.state.calls.claimed_turn import ClaimedTurn, OwnFile, ReplyRules
 from tests.unit.test_fallback import message, turn
 
 ZONE = "America/Sao_Paulo"
@@ -172,6 +172,17 @@ def test_a_flow_gets_the_same() -> None:
         "last_wrote_days_ago": 9,
         "people_spoke": None,
     }
+
+
+def test_who_sends_by_itself_is_told_of_no_file_for_nobody_would_read_its_marks() -> None:
+    menu = OwnFile(name="menu", description="O menu", kind="image", file_name="menu.png")
+    plain = now(NOON, said("tem bolo?", NOON), facts="Abrimos às 9h.")
+    tenant = plain.tenant.model_copy(update={"files": (menu,)})
+    asked = plain.model_copy(update={"tenant": tenant})
+    prompt = prompt_of_turn(asked, RULES)
+    assert "- menu: O menu" in build_payload(asked, prompt, TERMS, "answer").prompt.system
+    without = build_payload(asked, prompt, TERMS, "gateway").prompt.system
+    assert without == prompt_of_turn(plain, RULES).system
 
 
 def test_of_one_message_a_flow_is_asked_that_alone_and_told_the_name_before() -> None:

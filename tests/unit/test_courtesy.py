@@ -1,6 +1,7 @@
 """Courtesy goes on by itself: nothing waits for it, and nothing of it begins too late."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -143,3 +144,15 @@ async def test_at_the_end_what_is_under_way_is_broken_off(shop: Business):
         await shown.courtesy.stop()
         assert shown.courtesy._under_way == set()
     gate.open()
+
+
+@pytest.mark.filterwarnings("error")
+async def test_what_is_broken_off_before_it_began_leaves_nothing_behind(shop: Business):
+    """A router told to stop in the moment a reply is there: a real run of the suite met it."""
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        shown.courtesy.read(shown.turn(), shown.line)
+        shown.courtesy.type_for(shown.turn(), shown.line, 1)
+        await shown.courtesy.stop()
+        gc.collect()
+    assert shop.calls("markMessageAsRead") == shop.calls("sendPresence") == []

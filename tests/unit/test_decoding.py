@@ -1,5 +1,6 @@
 """A stranger's file is opened in a program of its own: no crash, and no more than the limits."""
 
+import asyncio
 import base64
 import io
 import subprocess
@@ -17,7 +18,7 @@ from tests import files
 
 
 async def opened(content: bytes) -> Opened:
-    return await Decoder().open(content)
+    return await Decoder().open(content, tenant=1)
 
 
 async def refused(content: bytes) -> str:
@@ -124,7 +125,7 @@ async def test_an_archive_that_lies_about_its_size_costs_no_more():
 
 @pytest.mark.parametrize("kind", ["ogg", "mp3", "m4a", "wav", "flac", "webm"])
 async def test_a_sound_is_made_anew_whatever_it_was(kind: str):
-    heard = await Decoder().open(files.sound(2, kind=kind), "sound")
+    heard = await Decoder().open(files.sound(2, kind=kind), "sound", tenant=1)
     assert heard.sound is not None
     assert heard.sound.startswith(b"OggS")
     assert heard.seconds == pytest.approx(2, abs=0.2)
@@ -132,12 +133,12 @@ async def test_a_sound_is_made_anew_whatever_it_was(kind: str):
 
 
 async def test_silence_is_known():
-    assert (await Decoder().open(files.sound(loud=False), "sound")).is_silent
+    assert (await Decoder().open(files.sound(loud=False), "sound", tenant=1)).is_silent
 
 
 async def test_a_broken_end_costs_nothing_of_what_came_before():
     whole = files.sound(3)
-    heard = await Decoder().open(whole[: len(whole) // 2], "sound")
+    heard = await Decoder().open(whole[: len(whole) // 2], "sound", tenant=1)
     assert 0.5 < heard.seconds < 2.5
 
 
@@ -149,20 +150,20 @@ def test_a_sound_has_an_end(monkeypatch):
 
 
 async def test_a_video_has_frames_and_sound():
-    seen = await Decoder().open(files.video(36), "video")
+    seen = await Decoder().open(files.video(36), "video", tenant=1)
     assert len(seen.pictures) == 3
     first, last = colour(look(seen.pictures[0]), 100), colour(look(seen.pictures[2]), 100)
     assert first[0] > 200 > 90 > first[2]
     assert last[2] > 200 > 90 > last[0]
     assert seen.sound is not None
-    silent = await Decoder().open(files.video(36, with_sound=False), "video")
+    silent = await Decoder().open(files.video(36, with_sound=False), "video", tenant=1)
     assert (len(silent.pictures), silent.sound) == (3, None)
 
 
 async def test_a_heavy_video_is_opened_within_the_limits():
     heavy = files.video(60, noisy=True, with_sound=False)
     assert len(heavy) > 10_000_000
-    assert (await Decoder().open(heavy, "video")).pictures
+    assert (await Decoder().open(heavy, "video", tenant=1)).pictures
 
 
 @pytest.mark.parametrize("way", ["sound", "video"])
@@ -176,13 +177,34 @@ async def test_a_heavy_video_is_opened_within_the_limits():
 )  # fmt: skip
 async def test_what_is_no_sound_and_no_video_is_refused(content: bytes, way: As):
     with pytest.raises(NotUnderstood) as told:
-        await Decoder().open(content, way)
+        await Decoder().open(content, way, tenant=1)
     assert told.value.final
 
 
 async def test_what_takes_too_long_is_ended():
     with pytest.raises(NotUnderstood, match="too long"):
-        await Decoder(seconds=0.01).open(files.picture())
+        await Decoder(seconds=0.01).open(files.picture(), tenant=1)
+
+
+async def test_no_tenant_has_both_places(monkeypatch: pytest.MonkeyPatch):
+    begun: list[bytes] = []
+    gate = asyncio.Event()
+
+    async def ask(_: Decoder, content: bytes, __: As) -> bytes:
+        begun.append(content)
+        await gate.wait()
+        return b'{"what": "text"}'
+
+    monkeypatch.setattr(Decoder, "_ask", ask)
+    decoder = Decoder()
+    flood = [asyncio.create_task(decoder.open(b"a", tenant=1)) for _ in range(50)]
+    await asyncio.sleep(0)
+    other = asyncio.create_task(decoder.open(b"b", tenant=2))
+    await asyncio.sleep(0)
+    assert begun == [b"a", b"b"]
+    gate.set()
+    await asyncio.gather(*flood, other)
+    assert len(begun) == 51
 
 
 async def test_the_program_has_nothing_of_our_environment_and_its_end_is_told(

@@ -208,6 +208,9 @@ class Everything:
 
     replaced = exhausted
 
+    def of_deployment(self) -> dict[str, object]:
+        return {}
+
 
 @pytest.mark.parametrize("llm_url", ["http://127.0.0.1:2", None])
 async def test_health_is_ok_and_says_demo(llm_url: str | None):
@@ -216,7 +219,7 @@ async def test_health_is_ok_and_says_demo(llm_url: str | None):
     others: Any = Everything()
     settings = settings_of(ANTHROPIC_API_KEY="x")
     demo = dataclasses.replace(DEMO, llm_url=llm_url)
-    provide(app, HealthChecks(LookedAt(settings, others, others, others, None, demo)))
+    provide(app, HealthChecks(LookedAt(settings, others, others, others, others, None, demo)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://r") as http:
         answer = await http.get("/health")
     checks = answer.json()["checks"]

@@ -24,6 +24,22 @@ CREDIT = "Your credit balance is too low to access the Anthropic API."
         ("llm_rate_limited", "429 slow down", Judged("away", "llm_away", "llm")),
         ("llm_empty", "400 nothing was said", Judged("transient", "failed")),
         ("flow_error", "no such order", Judged("transient", "flow_failed")),
+        ("flow_error", f"400 · Bad request · {CREDIT}", Judged("away", "account_empty", "llm")),
+        (
+            "transient",
+            "429 · You exceeded your current quota, please check your plan and billing details",
+            Judged("away", "account_empty", "llm"),
+        ),
+        # As n8n words it itself.
+        (
+            "flow_error",
+            "429 · Insufficient quota detected.",
+            Judged("away", "account_empty", "llm"),
+        ),
+        ("permanent", "401 invalid x-api-key", Judged("away", "account_refused", "llm")),
+        ("flow_error", "401 Unauthorized by the calendar", Judged("transient", "flow_failed")),
+        ("flow_error", "402 the courier wants to be paid", Judged("transient", "flow_failed")),
+        ("evolution_refused", f"{CREDIT}", Judged("permanent", "send_failed")),
         ("evolution_away", "socket hang up", Judged("away", "line_away", "evolution")),
         ("not_on_whatsapp", "no", Judged("permanent", "send_failed")),
     ],

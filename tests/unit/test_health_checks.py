@@ -11,6 +11,7 @@ from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
 from router.http.health import HealthChecks, LookedAt, router
 from router.http.services import provide
+from router.llm.standing import Known
 from router.sharing.at_once import Shared
 from router.state.schema_version import SCHEMA_VERSION
 
@@ -21,6 +22,7 @@ class Everything:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.is_away = False
+        self.known: Known | None = None
         self.go = asyncio.Event()
         self.go.set()
 
@@ -40,6 +42,9 @@ class Everything:
 
     replaced = exhausted
 
+    def of_deployment(self) -> dict[str, Known | None]:
+        return {"anthropic": self.known}
+
 
 @pytest.fixture
 def everything() -> Everything:
@@ -52,7 +57,7 @@ def http(everything: Everything) -> httpx.AsyncClient:
     app.router.routes.extend(router.routes)
     settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
     others: Any = everything
-    looked_at = LookedAt(settings, everything, others, others, n8n=None)
+    looked_at = LookedAt(settings, everything, others, others, others, n8n=None)
     provide(app, HealthChecks(looked_at))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router")
 

@@ -16,6 +16,7 @@ from scripts.n8n.canonical import (
     canonical,
     file_name,
     to_text,
+    with_examples_of,
     with_router_url,
 )
 from scripts.n8n.secret_texts import EXAMPLE_TOKEN
@@ -54,6 +55,15 @@ def router_address(url: str) -> dict[str, Any]:
         "n8n-nodes-base.set",
         parameters={"assignments": {"assignments": [assignment]}, "options": {}},
     )
+
+
+def test_an_example_whose_pin_was_taken_off_to_try_the_flow_stays_in_the_file():
+    example = {"Turn": [{"json": {"body": {}}}], "Gone": [{"json": {}}]}
+    before = workflow(WEBHOOK, pinData=example)
+    assert with_examples_of(workflow(WEBHOOK), before)["pinData"] == {"Turn": example["Turn"]}
+    mine = {"Turn": [{"json": {"body": {"turn_id": 2}}}]}
+    assert with_examples_of(workflow(WEBHOOK, pinData=mine), before)["pinData"] == mine
+    assert with_examples_of(workflow(WEBHOOK), None) == workflow(WEBHOOK)
 
 
 def test_what_n8n_notes_about_the_saving_is_left_out():

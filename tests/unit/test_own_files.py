@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.replies.forgeries import disarm
+from router.replies.making import Part
 from router.state.calls.claimed_turn import OwnFile
 from router.turns.own_files import with_files
 from router.whatsapp.file_types import type_of_file
@@ -35,11 +36,49 @@ def test_a_picture_for_a_sticker_is_one_and_each_is_sent_once():
 
 
 @pytest.mark.parametrize(
-    "mark", ["[[image:secret]]", "[[image:]]", "[[imagem:x y]]", "[[image:../etc]]", "[image:none]"]
+    "mark",
+    [
+        *("[[image:secret]]", "[[image:]]", "[[imagem:x y]]", "[[image:../etc]]", "[[foto:x]]"),
+        *("[[image:[[image:x]]]]", "[[image:[[image:x]]menu", "[[ima[[image:x]]ge:x]]"),
+        *("[[image:", "[[file: [[file:", "[[image:x]] [[image:y]]", "[[image:" * 400 + "]]" * 400),
+    ],
 )
-def test_a_name_that_there_is_not_is_shown_to_nobody(mark: str):
-    assert with_files((f"Oi {mark} Maria",), (MENU,)) == ("Oi", "Maria")
-    assert with_files((mark,), ()) == ()
+def test_a_name_that_there_is_not_is_shown_to_nobody_and_all_else_is(mark: str):
+    (said,) = with_files((f"Oi {mark} Maria, tudo bem?",), (MENU,))
+    assert isinstance(said, str)
+    assert said.startswith("Oi ")
+    assert said.endswith(" Maria, tudo bem?")
+    assert "image:" not in said
+    assert "[[" not in said.replace("[[ima", "")
+    assert with_files(("[[image:none]]",), ()) == ()
+
+
+def test_the_text_around_an_unknown_name_is_as_if_it_had_not_been_there():
+    text = "Veja [[image:none]].\n\n[[image:none]]\n\nQual você quer?"
+    assert with_files((text,), (MENU,)) == ("Veja.\n\nQual você quer?",)
+    assert with_files(("se[[image:none]]nha",), ()) == ("se nha",)  # the guard saw no such word
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[document: contrato.pdf] está assinado",
+        "O recibo [image: nota 12] chegou",
+        "[[menu]] e [[nota: 1]]",
+        "matriz[[0]] = a[b[1]]",
+        "> [image:menu]\nisso aqui",
+    ],
+)
+def test_what_stands_in_one_bracket_is_a_text_whoever_has_such_a_file(text: str):
+    assert with_files((text,), (MENU,)) == (text,)
+
+
+def test_no_quotation_mark_or_bullet_is_sent_for_itself():
+    assert with_files(('Veja:\n"[[image:menu]]"\n- [[sticker:hi]]\n👍',), (MENU, HI)) == (
+        *("Veja:", MENU_PART),
+        *(HI_PART, "👍"),
+    )
+    assert with_files(("[[image:[[image:menu]]]] Oi",), (MENU,)) == (MENU_PART, "Oi")
 
 
 def test_what_is_no_text_stays_as_it_is():
@@ -54,6 +93,19 @@ def test_a_handoff_keeps_its_words_without_the_marks():
         {**handoff, "text": "Já chamo!"},
     )
     assert with_files(({**handoff, "text": "[[image:none]]"},), (MENU,)) == (handoff,)
+
+
+def test_a_caption_keeps_no_mark_either():
+    photo = {"mediatype": "image", "media": "x"}
+
+    def captioned(caption: str) -> Part:
+        return {"path": "message/sendMedia", "body": {**photo, "caption": caption}}
+
+    assert with_files((captioned("Um bolo [[image:none]]!"),), (MENU,)) == (captioned("Um bolo!"),)
+    assert with_files((captioned("[[image:menu]]"),), (MENU,)) == (
+        {"path": "message/sendMedia", "body": photo},
+        MENU_PART,
+    )
 
 
 def test_a_customers_mark_is_none():

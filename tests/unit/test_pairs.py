@@ -24,6 +24,7 @@ FOUND = {
     "is_active": True,
     "llm_provider": "anthropic",
     "llm_api_key_set": False,
+    "llm_api_key": None,
     "connection_state": "open",
     "shared_webhook_secret": True,
     "webhook_hashes": [],

@@ -13,6 +13,7 @@ from router.outbound.media import MediaSource
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
 from router.turns.media import PartMedia
+from tests.fixtures.sends import SOUND
 
 ADDRESS = "https://padaria.example/bolo.png"
 PICTURE = Outgoing.of("message/sendMedia", {"mediatype": "image", "media": ADDRESS})
@@ -43,7 +44,7 @@ async def test_what_is_at_an_address_is_sent_as_bytes_and_is_the_same_message():
     [
         Outgoing.plain("oi, veja https://padaria.example/"),
         Outgoing.of("message/sendSticker", {"sticker": "QUJD"}),
-        Outgoing.of("message/sendWhatsAppAudio", {"audio": "QUJD"}),
+        Outgoing.of("message/sendWhatsAppAudio", {"audio": SOUND}),
     ],
 )
 async def test_what_has_no_address_stays_as_it_is(message: Outgoing):
@@ -62,6 +63,15 @@ async def test_where_nothing_is_to_be_had_it_says_whether_it_may_be_later(
         async with media(lambda _: httpx.Response(status)).filled(PICTURE, 1):
             raise AssertionError("there is nothing to send")
     assert type(raised.value.cause) is cause
+
+
+@pytest.mark.parametrize("audio", ["QUJD", "https://padaria.example/a.ogg", "====", ""])
+async def test_of_what_is_no_sound_no_empty_voice_message_is_made(audio: str):
+    voice = Outgoing.of("message/sendWhatsAppAudio", {"audio": audio})
+    with pytest.raises(SendFailed, match="no sound") as raised:
+        async with media(there).filled(voice, 1):
+            raise AssertionError("there is nothing to send")
+    assert type(raised.value.cause) is MediaRefused
 
 
 async def test_what_has_no_room_in_memory_is_sent_later():

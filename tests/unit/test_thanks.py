@@ -64,6 +64,10 @@ def test_thanks_for_an_answer_is_reacted_to_at_its_last_message():
 
 def test_thanks_after_a_question_may_be_the_answer_to_it():
     assert thanked_with(_turn("Posso confirmar?", "obrigada!")) is None
+    asked = _turn("Posso confirmar?", "obrigada!")
+    second = asked.history[0].model_copy(update={"body": "Estamos abertos até as 18h."})
+    bubbles = (asked.history[0], second, *asked.history[1:])
+    assert thanked_with(asked.model_copy(update={"history": bubbles})) is None
 
 
 def test_there_is_none_in_a_group_nor_for_what_is_no_text():

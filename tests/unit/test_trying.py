@@ -207,6 +207,16 @@ async def test_no_other_page_moves_it(
     assert state.asked == []
 
 
+@pytest.mark.parametrize("path", LOOKING)
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_no_other_page_looks_at_it(app: FastAPI, path: str, site: str, state: State):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as page:
+        assert (await page.get(path, headers={"Sec-Fetch-Site": site})).status_code == 403
+        assert (await page.get("/try/state")).status_code == 200  # who is no page, as curl
+    assert [name for name, _ in state.asked] == ["list_sessions"]
+
+
 @pytest.mark.parametrize("path", [*CHANGING, *LOOKING])
 async def test_nobody_else_sees_or_moves_it(app: FastAPI, path: str, shop: Business):
     transport = httpx.ASGITransport(app, client=("192.168.1.7", 1))

@@ -12,6 +12,9 @@ from tests.unit.test_answering import OK, Office, says, turned_away
 from tests.unit.test_fallback import turn
 
 BEGUN = {"execution_id": "7"}
+NO_POST = "This webhook is not registered for POST requests. Did you mean to make a GET request?"
+NO_GET = "This webhook is not registered for GET requests. Did you mean to make a POST request?"
+NOT_FOUND = "The resource you are requesting could not be found"  # what n8n 2.20 tells of a 404
 LAPSED = {"last_handler": "n8n", "last_error": None}
 
 
@@ -84,12 +87,53 @@ async def test_a_flows_own_refusal_is_no_word_of_n8n(contract: str, status: int,
         httpx.Response(404, text="404 page not found\n"),
         httpx.Response(404, text="<html><h1>404 Not Found</h1></html>"),
         httpx.Response(403, text="IP is not whitelisted to access the webhook!"),
+        httpx.Response(404, json={"code": 404, "message": NO_POST}),
     ],
 )
 async def test_what_n8n_or_its_proxy_turns_away_the_fallback_answers(contract: str, answer: Any):
     office = Office(answer, contract=contract)
     assert isinstance(await office.make(), Reply)
     assert office.fallback.made == 1
+
+
+async def test_a_flow_whose_webhook_takes_no_post_is_told_the_cure(caplog):
+    office = Office(httpx.Response(404, json={"code": 404, "message": NO_POST}))
+    await office.make()
+    assert "set the HTTP Method of its Webhook node to POST" in caplog.text
+    assert "GET request" not in caplog.text
+
+
+async def test_a_turn_that_has_failed_never_tries_a_flow_that_is_given_up():
+    """A lone conversation: its attempts are further apart than the tries are."""
+    office = Office(says({"message": "Error in workflow"}, 500))
+    office.handler.breakers.all.pause = 0.0
+    for attempt in range(1, 6):
+        with pytest.raises(LlmFailed):
+            await office.make(turn().model_copy(update={"attempt": attempt}))
+    with pytest.raises(LlmFailed):  # another one, which tries it
+        await office.make()
+    reply = await office.make(turn().model_copy(update={"attempt": 6}))
+    assert isinstance(reply, Reply)
+    assert reply.handler == "fallback"
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+async def test_a_webhook_that_is_open_to_anybody_is_there_and_is_not_begun_by_a_look(
+    is_published: bool,
+):
+    asked: list[str] = []
+
+    def n8n(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if is_published and request.method == "POST":
+            return says(OK)
+        why = NO_GET if is_published else 'The requested webhook "GET x" is not registered.'
+        return says({"code": 404, "message": why}, 404)
+
+    office = Office(says(OK))
+    office.handler._http = httpx.AsyncClient(transport=httpx.MockTransport(n8n))
+    assert await office.handler.is_alive() is is_published
+    assert asked == (["GET"] if is_published else ["GET", "POST"])
 
 
 async def test_the_flow_that_is_wanted_is_probed():
@@ -116,6 +160,8 @@ async def test_the_flow_that_is_wanted_is_probed():
         ({"message": "the calendar is not shared", "httpCode": "403"}, LlmFailed),
         ({"message": "The resource could not be found", "httpCode": "404"}, LlmFailed),
         ({"message": "Request failed with status code 401"}, LlmFailed),
+        ({"message": NOT_FOUND}, LlmFailed),
+        ({"message": NOT_FOUND, "description": "model: claude-nobody"}, LlmMisconfigured),
         ("401 invalid x-api-key", LlmAccountRefused),
         ({"message": "The model `gpt-9` does not exist", "httpCode": "404"}, LlmMisconfigured),
         ({"message": "Quota exceeded for requests per minute", "httpCode": "429"}, LlmAway),

@@ -18,7 +18,9 @@ MARIA = RelayFacts(
     was_ai=False,
     until=datetime(2026, 11, 27, 12, 0, tzinfo=UTC),
 )
-IN_THE_GUIDES = (*("sent", "taken", "resumed", "until", "in_doubt", "no_media", "erased"),)
+IN_THE_GUIDES = (
+    *("sent", "taken", "resumed", "until", "in_doubt", "no_media", "erased", "too_many"),
+)
 
 
 @pytest.mark.parametrize("outcome", get_args(RelayOutcome))

@@ -23,6 +23,8 @@ class DeliveryRules(Answer):
     quote_replies: bool = False
     thanks_reaction: str | None = None
     voice_replies: Literal["never", "mirror", "always"] = "never"
+    tts_voice: str | None = None
+    tts_instructions: str | None = None
 
 
 class OwnFile(Answer):

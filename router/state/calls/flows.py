@@ -7,6 +7,7 @@ from router.state.calls.model import (
     Answer,
     Asked,
     Done,
+    Held,
     Items,
     Moment,
     Refusal,
@@ -16,7 +17,6 @@ from router.state.calls.model import (
     call_or_refused,
 )
 from router.state.calls.sends import BegunSend, Sending, SendRefused
-from router.state.calls.turns import Cause, TurnFailed
 from router.state.database import Database
 
 
@@ -48,31 +48,27 @@ async def begin_flow(database: Database, asked: BeginFlow) -> Done | Refusal:
     return await call_or_refused(database, "begin_flow", asked, Done, Refusal)
 
 
-class FailExecution(Asked):
-    """An execution that crashed, and how its turn is tried again."""
+class TakeExecution(Asked):
+    """An execution that crashed."""
 
     execution_id: str
-    kind: Literal["transient", "permanent", "away"]
-    error: Text
-    away: Literal["llm", "evolution"] | None = None
-    retry_after: float | None = None
-    tokens: int | None = None
-    check_after: float | None = None
-    max_attempts: int
-    base_seconds: float
-    answer_within_minutes: float | None = None
-    cause: Cause | None = None
 
 
-class ExecutionFailed(TurnFailed):
-    """What has become of the turn that it worked on."""
+class ExecutionTaken(Answer):
+    """The attempt that it worked on, which is the caller's from now on."""
 
     turn_id: int
+    token: str
+
+    @property
+    def held(self) -> Held:
+        """Return what every call about the attempt shows."""
+        return {"turn_id": self.turn_id, "token": self.token}
 
 
-async def fail_execution(database: Database, asked: FailExecution) -> ExecutionFailed | Refusal:
-    """End the attempt that an execution worked on."""
-    return await call_or_refused(database, "fail_execution", asked, ExecutionFailed, Refusal)
+async def take_execution(database: Database, asked: TakeExecution) -> ExecutionTaken | Refusal:
+    """Take the attempt that an execution worked on. Raises NotFound."""
+    return await call_or_refused(database, "take_execution", asked, ExecutionTaken, Refusal)
 
 
 class LookAtTurn(Asked):
@@ -110,6 +106,9 @@ class TurnOfFlow(StoredInstance):
     said_so_far: str
     next_part: int
     fallback_message: str | None = None
+    handoff_message: str | None = None
+    handoff_on_promise: bool = True
+    wrote: Items[str] = ()
     unread: Items[str] = ()
     is_closed: bool = False
 
@@ -128,7 +127,10 @@ class RestOfSend(Asked):
 
 
 class BeginFlowSend(Sending):
-    """What a flow is about to send; `text` was judged when `next_part` was the next one."""
+    """What a flow is about to send; `text` was judged when `next_part` was the next one.
+
+    `promise`: it promises a human, and why one is called.
+    """
 
     turn_id: int
     token: str
@@ -137,6 +139,7 @@ class BeginFlowSend(Sending):
     text: Text | None = None
     next_part: int | None = None
     rest: tuple[RestOfSend, ...] | None = None
+    promise: Text | None = None
     lease_seconds: float
 
 
@@ -221,12 +224,13 @@ async def tell_flow_works(database: Database, asked: TellFlowWorks) -> Done:
 
 
 class HandOff(Asked):
-    """An attempt at which the AI asks for a human, and why."""
+    """An attempt at which the AI asks for a human, why, and what the customer is told of it."""
 
     turn_id: int
     token: str
     reason: Text
     summary: Text | None = None
+    say: tuple[Text, ...] | None = None
 
 
 class HandedOff(Done):

@@ -1,5 +1,7 @@
 """The tenants' instances, as the router itself needs them: database/schema/0800_tenants.sql."""
 
+from pydantic import SecretStr
+
 from router.state.calls.model import (
     Answer,
     Asked,
@@ -31,11 +33,15 @@ class UndeliveredReplies(Answer):
 
 
 class InstanceFound(StoredInstance):
-    """How to reach it, who may post its webhooks, and what has failed recently."""
+    """How to reach it, who may post its webhooks, and what has failed recently.
+
+    Its key of the LLM is as it is stored.
+    """
 
     is_active: bool
     llm_provider: str
     llm_api_key_set: bool
+    llm_api_key: SecretStr | None = None
     connection_state: str | None
     shared_webhook_secret: bool
     webhook_hashes: Items[str]

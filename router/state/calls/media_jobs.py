@@ -121,6 +121,7 @@ class FinishMediaJob(Asked):
     description: Text | None = None
     pictures: tuple[str, ...] | None = None
     tokens: int | None = None
+    used: tuple[str, ...] | None = None
 
 
 class MediaJobFinished(Done):
@@ -211,6 +212,9 @@ class FailMediaJob(Asked):
     given_back: bool | None = None
     wait_seconds: float | None = None
     tokens: int | None = None
+    away: str | None = None
+    retry_after: float | None = None
+    keep_trying_seconds: float | None = None
 
 
 class MediaJobFailed(Answer):

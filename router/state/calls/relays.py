@@ -36,6 +36,7 @@ RelayOutcome: TypeAlias = Literal[
     "no_media",
     "unquoted",
     "too_old",
+    "too_many",
 ]
 RelayState: TypeAlias = Literal["waiting", "in_doubt", "sent", "failed"]
 
@@ -117,6 +118,7 @@ class ClaimedRelay(StoredInstance):
     attempt: int
     source: Literal["operator", "staff"]
     timezone: str | None
+    answer_within_minutes: float | None = None
     session_id: int | None
     words: StaffWords | None
     facts: RelayFacts

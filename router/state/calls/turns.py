@@ -38,6 +38,7 @@ class ClaimTurns(Asked):
     sitting: dict[str, int] | None = None
     own_times: float | None = None
     answer_within_minutes: float | None = None
+    objects: bool | None = None
 
 
 class UnreadableTurn(Answer):

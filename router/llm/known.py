@@ -1,0 +1,39 @@
+"""How the accounts of one provider stand, each by a hash of its key: in this process alone."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import SecretStr
+
+from router.llm.standing import Known, Standing, newest
+
+_MOST = 1_000  # accounts: tenants have their own
+
+
+class Accounts:
+    """What was heard of each; the one that was heard of least lately is forgotten first."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: OrderedDict[str, Known] = OrderedDict()
+
+    def name_of(self, key: SecretStr) -> str:
+        """Return a name of the key's account, that tells nothing of the key."""
+        return sha256(key.get_secret_value().encode("utf-8", "surrogatepass")).hexdigest()
+
+    def known(self, key: SecretStr) -> Known | None:
+        """Return how the account stands, if anything was heard of it."""
+        return self._known.get(self.name_of(key))
+
+    def heard(
+        self, key: SecretStr, standing: Standing, said: str, *, by: Literal["turn", "look"]
+    ) -> None:
+        """Keep what a turn or a look has met."""
+        name = self.name_of(key)
+        now = Known(standing, said, self._clock(), by)
+        self._known[name] = newest(self._known.pop(name, None), now)
+        if len(self._known) > _MOST:
+            self._known.popitem(last=False)

@@ -1,0 +1,75 @@
+"""What is known of an account at a provider: by the last turn it paid for, or by a look. Pure.
+
+A look asks for the provider's list of models, which costs nothing. It shows whether the key is
+taken where the server asks for one there, and nothing of its credit. Measured or documented: a
+refused key is 401 at Anthropic and OpenAI; a key of OpenAI's that may do no more than answer is 401
+or 403 with "Missing scopes", and answers all the same; many compatible servers have no such list
+(404, 405, 501, a page in HTML), and some show it to everybody.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from router.llm.accounts import account_cause
+
+Standing: TypeAlias = Literal["works", "account_empty", "account_refused", "away", "unknown"]
+
+_MAY_ANSWER = re.compile(r"missing[ _]scopes?|insufficient permissions", re.IGNORECASE)
+_NO_LIST = frozenset({501, 505})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How an account stands. `at` is a monotonic time in seconds, `said` has no key in it."""
+
+    standing: Standing
+    said: str
+    at: float
+    by: Literal["turn", "look"]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether only who has the account can cure it."""
+        return self.standing in ("account_empty", "account_refused")
+
+
+def newest(before: Known | None, now: Known) -> Known:
+    """Return what is known of an account after `now` was found out.
+
+    A look that tells nothing takes nothing back, and none can see whether there is credit again.
+    """
+    if before is None or now.by == "turn":
+        return now
+    keeps = before.by == "turn" or before.is_refused
+    if keeps and now.standing == "unknown":
+        return before
+    if before.is_refused and now.standing == "away":
+        return before
+    if before.by == "turn" and (before.standing, now.standing) == ("account_empty", "works"):
+        return before
+    return now
+
+
+def judge_list(status: int, content_type: str, said: str) -> tuple[Standing, str]:
+    """Return what the answer to a look shows, and that in words.
+
+    `said` is how the provider calls its error, and what it says of it.
+    """
+    if status < 300:
+        if "json" in content_type.lower():
+            return "works", "the key is taken"
+        return "unknown", "the server shows no list of models"
+    if status in (401, 403) and _MAY_ANSWER.search(said):
+        return "unknown", "the key may not see the list of models"
+    cause = account_cause(status, said)
+    if status == 403 and cause == "account_refused":
+        # A proxy, a country, or a rule about this one path: a turn shows what it means.
+        return "unknown", "the server does not show its list of models to this key"
+    if cause is not None:
+        return cause, f"the answer was {status}"
+    if status == 429:
+        return "unknown", "the server was asked too often"
+    if status >= 500 and status not in _NO_LIST:
+        return "away", f"the answer was {status}"
+    return "unknown", "the server shows no list of models"

@@ -1,0 +1,83 @@
+"""How a flow of the gateway contract hands a conversation to a human, and what it says of that.
+
+What the customer is told of a handoff is told by the router, as the last of the turn, and hands off
+in the same step. A flow that promises a human in words of its own hands off with these.
+"""
+
+from typing import Any
+
+from router.n8n.answered_messages import text_parts
+from router.n8n.dependencies import FlowServices
+from router.n8n.wrappings import BadAnswer
+from router.replies.handoffs import PROMISED, words_of_handoff
+from router.safety.guard import ReplyRefused, Speaker
+from router.safety.promises import promises_person
+from router.state.calls.flows import (
+    HandedOff,
+    HandOff,
+    LookAtTurn,
+    TurnOfFlow,
+    hand_off,
+    look_at_turn,
+)
+from router.state.calls.model import Held, Refusal
+
+
+def speaker_of(turn: TurnOfFlow, held: Held, *, words: str | None = None) -> Speaker:
+    """Return for whom a flow speaks, as the guard takes it."""
+    return Speaker(
+        held=held,
+        tenant_id=turn.tenant_id,
+        instance_name=turn.instance_name,
+        session_id=turn.session_id,
+        system_prompt=turn.system_prompt,
+        rules=turn.reply_rules,
+        facts=turn.facts,
+        people_noted=turn.notes,
+        contact_wrote=turn.contact_wrote or "",
+        handoff_message=words,
+    )
+
+
+def promise_in(text: str, turn: TurnOfFlow) -> str | None:
+    """Return why a human is called whom a flow's text promises; None: there is none to call."""
+    if not turn.handoff_on_promise or not promises_person(text):
+        return None
+    return PROMISED
+
+
+def texts_to_say(say: str | None) -> tuple[str, ...]:
+    """Return what a flow wants to have said, in messages; none where it says nothing of it.
+
+    Raises ValueError: that is no text for a customer.
+    """
+    if say is None or not say.strip():
+        return ()
+    try:
+        return text_parts(say, "say")
+    except BadAnswer as bad:
+        raise ValueError(str(bad)) from bad
+
+
+async def call_human(
+    services: FlowServices, held: Held, reason: str, summary: str | None, say: tuple[str, ...]
+) -> HandedOff | Refusal:
+    """Hand a flow's conversation off. The customer is told, unless the flow has told them.
+
+    What it wants to have said passes the guard first; where that refuses, the guard hands off.
+    """
+    told: dict[str, Any] = {**held, "reason": reason, "summary": summary}
+    turn = await look_at_turn(services.database, LookAtTurn(**held))
+    if isinstance(turn, Refusal):  # it may have been handed off by this very call before
+        return await hand_off(services.database, HandOff(**told))
+    words = words_of_handoff(turn.handoff_message, turn.jids, turn.wrote)
+    if say:
+        speaker = speaker_of(turn, held, words=words)
+        try:
+            await services.guard.check(speaker, "\n\n".join(say), said=turn.said_so_far)
+        except ReplyRefused as refused:
+            services.wake()
+            return Refusal(refused=refused.reason)
+    elif all(sent.send_state == "failed" for sent in turn.sends):
+        say = (words,)
+    return await hand_off(services.database, HandOff(**told, say=say or None))
