@@ -30,6 +30,7 @@ ELSEWHERE = {
     "branch/hybridflow-turn": _ANOTHERS,
     "gateway/hybridflow-turn": _ANOTHERS,
     "media/hybridflow-turn": _ANOTHERS,
+    "my-shop/hybridflow-turn": _ANOTHERS,
     "tools/hybridflow-turn": _ANOTHERS,
     "chat/getBase64FromMediaMessage": _ANOTHERS,
     "chat/sendPresence": _ANOTHERS,
