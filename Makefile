@@ -19,15 +19,15 @@ BROWSER ?=
 # Some containers set it: each of the hundreds of processes that tests start would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo picture test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state check-schema audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
 	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
 	@echo "             LLM=anthropic|openai: with a real one)"
-	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
-	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
-	@echo "             those that need n8n; BROWSER=0: without those in a real Chromium; those over"
+	@echo "make test    everything, six rows at once: lint, types, SQL, unit, state, scenario, fault, property"
+	@echo "             and n8n tests, every benchmark on a small scale, every command of the guides (N8N=0:"
+	@echo "             without those that need n8n; BROWSER=0: without those in a real Chromium; those over"
 	@echo "             the real PostgREST run where it is there)"
 	@echo "make test-last-release"
 	@echo "             the state tests of the last release on the current schema, for its routers go on"
@@ -65,29 +65,49 @@ test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=4 test-decisions test-conversations test-faults $(if $(filter 0,$(N8N)),,test-flows) test-last-release
+	$(MAKE) --no-print-directory --jobs=6 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults test-conversations test-decisions $(if $(filter 0,$(BROWSER)),,test-pages) test-last-release
+
+# Rows that run beside one another: they wait for each other's programs more than they compute, so there are more
+# of them than cores. The longest come first.
 
 test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles tests/state tests/properties
 
-test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest -m "not n8n" tests/scenarios $(if $(filter 0,$(BROWSER)),,tests/console)
+test-conversations: test-conversations-1 test-conversations-2
+
+test-conversations-1: .venv/dev.done
+	$(BIN)/python -m pytest -m "not n8n" --part=1/2 tests/scenarios
+
+test-conversations-2: .venv/dev.done
+	$(BIN)/python -m pytest -m "not n8n" --part=2/2 tests/scenarios
+
+test-pages: .venv/dev.done
+	$(BIN)/python -m pytest -m "not n8n" tests/console
 
 test-faults: .venv/dev.done
 	$(BIN)/python -m pytest -m "not n8n" tests/faults tests/guides tests/benchmarks tests/n8n
 
 test-flows: .venv/dev.done
-	$(BIN)/python -m pytest -m n8n tests/n8n tests/scenarios tests/faults tests/guides tests/benchmarks $(if $(filter 0,$(BROWSER)),,tests/console)
+	$(BIN)/python -m pytest -m n8n tests/n8n tests/guides tests/benchmarks $(if $(filter 0,$(BROWSER)),,tests/console)
+
+# The conversations once more, answered by an n8n of this row's own.
+test-flows-scenarios: .venv/dev.done
+	$(BIN)/python -m pytest -m n8n tests/scenarios tests/faults
 
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))
 
-# The state tests take one core, the rest the other.
+# The state tests take one core; the unit tests, in two parts, the other and what is left. They wait now and then.
 check: .venv/dev.done
-	$(MAKE) --no-print-directory --jobs=2 check-state lint types check-unit
+	$(MAKE) --no-print-directory --jobs=3 check-state check-unit lint types
 
-check-unit: .venv/dev.done
-	$(BIN)/python -m pytest tests/unit
+check-unit: check-unit-1 check-unit-2
+
+check-unit-1: .venv/dev.done
+	$(BIN)/python -m pytest --part=1/2 tests/unit
+
+check-unit-2: .venv/dev.done
+	$(BIN)/python -m pytest --part=2/2 tests/unit
 
 check-state: .venv/dev.done
 	$(BIN)/python -m pytest tests/state -m "not twice and not own_database and not apart"

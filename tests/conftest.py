@@ -12,6 +12,7 @@ import pytest
 
 from router.embedded.postgres import EmbeddedPostgres
 from tests.n8n_server import TestN8n, running_n8n
+from tests.parts import Part
 from tests.postgres import Databases, fleeting_server, migrated
 from tests.real_postgrest.choice import DOUBLE, program_for, run_over_both
 from tests.supabase import TestProject
@@ -33,6 +34,21 @@ def _trust_one_authority() -> None:
 
 
 _trust_one_authority()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part",
+        type=Part.read,
+        metavar="N/M",
+        help="only every M-th file of each folder, from the N-th on (make runs the parts together)",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of other parts. They are not imported, either."""
+    part: Part | None = config.getoption("--part")
+    return None if part is None or part.has(collection_path) else True
 
 
 @pytest.fixture(scope="session")

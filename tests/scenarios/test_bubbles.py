@@ -90,16 +90,29 @@ async def test_a_new_message_waits_for_all_that_is_said_where_it_does_not(stage:
     assert stage.maria.replies == [FIRST, SECOND, THIRD, "Fubá também temos!"]
 
 
+async def _replies_after_a_while(stage: Stage) -> None:
+    """Have the reply made so long that "typing…" is shown meanwhile, for TYPING_SECONDS."""
+    stage.llm.answers(REPLY)
+    gate = stage.llm.hold()
+    await stage.maria.writes("tem bolo?")
+    await stage.shop.called("sendPresence")
+    gate.open()
+
+
+def _typing(stage: Stage) -> list[int]:
+    """For how many milliseconds each was shown."""
+    return [call.body["delay"] for call in stage.shop.calls("sendPresence")]
+
+
 async def test_typing_is_shown_before_each_fence_and_the_owner_may_write_meanwhile(
     database_url: str, evolution: Evolution, llm: Anthropic
 ):
     slowly = {"TYPING_SECONDS": "1", "TYPING_SPEED": "1", "TYPING_MOST_SECONDS": "3"}
     async with performance(database_url, evolution, llm, **slowly) as stage:
-        stage.llm.answers(REPLY)
-        await stage.maria.writes("tem bolo?")
+        await _replies_after_a_while(stage)
         await stage.maria.answered(1)
-        (typing,) = await stage.shop.called("sendPresence")
-        assert typing.body["delay"] == 3000  # the most, not the 77 s of so many characters
+        await stage.shop.called("sendPresence", 2)
+        assert _typing(stage) == [1000, 3000]  # the most, not the 77 s of so many characters
         sending = await stage.sql("select * from messages where send_state = 'sending'")
         assert sending == []  # no fence is open while it is typed
         await stage.shop.owner.writes(stage.maria, "deixa comigo")
@@ -124,13 +137,11 @@ async def test_all_the_typing_of_a_reply_has_one_bound_and_is_measured(
     caplog.set_level(logging.INFO)
     slowly = {"TYPING_SECONDS": "1", "TYPING_SPEED": "100", "TYPING_MOST_SECONDS": "1.2"}
     async with performance(database_url, evolution, llm, **slowly) as stage:
-        stage.llm.answers(REPLY)
-        await stage.maria.writes("tem bolo?")
+        await _replies_after_a_while(stage)
         async with asyncio.timeout(20):
             await stage.maria.answered(3)
         await stage.turns_end()
-        shown = [call.body["delay"] for call in stage.shop.calls("sendPresence")]
-        assert shown == [780, 420]
+        assert _typing(stage) == [1000, 780, 420]
         await stage.change(new_message_stops=True)
         stage.llm.answers(REPLY, "Temos!")
         gate = stage.shop.hold("sendText", after=True)
