@@ -3135,7 +3135,8 @@ $$;
 -- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now.
+-- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
+-- left: of a file the reply has no more than what stands for it.
 create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
 returns void
 language plpgsql
@@ -3151,7 +3152,8 @@ begin
         select from public.messages as m where m.turn_id = p_turn.id and m.from_me and m.send_state = 'sent'
     ) then
         update public.messages set given_up = 'its flow has called a human'
-        where turn_id = p_turn.id and part is not null and send_state = 'failed' and given_up is null;
+        where turn_id = p_turn.id and part is not null and send_state in ('failed', 'sending', 'unknown')
+            and given_up is null;
         update public.turns
         set state = 'sending', reply = (
                 select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
@@ -19007,7 +19009,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '87d0af5d63a5476106376747c8cdc5e7519f252a0821dc1b52ad71e5689f3171')
+    ('20261126145950', 'v0_3_0', '360345087f264d39893a62bd07b64bc2c5fe6416d15735c434501552f1adc5ef')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -170,7 +170,8 @@ $$;
 -- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now.
+-- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
+-- left: of a file the reply has no more than what stands for it.
 create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
 returns void
 language plpgsql
@@ -186,7 +187,8 @@ begin
         select from public.messages as m where m.turn_id = p_turn.id and m.from_me and m.send_state = 'sent'
     ) then
         update public.messages set given_up = 'its flow has called a human'
-        where turn_id = p_turn.id and part is not null and send_state = 'failed' and given_up is null;
+        where turn_id = p_turn.id and part is not null and send_state in ('failed', 'sending', 'unknown')
+            and given_up is null;
         update public.turns
         set state = 'sending', reply = (
                 select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m

@@ -201,6 +201,31 @@ async def test_it_begins_with_the_part_that_says_so(talk: Conversation):
     assert [h["words"] for h in await handoffs(talk)] == ["said"]
 
 
+async def test_a_file_in_doubt_as_its_flow_calls_a_human_is_not_said_in_words(talk: Conversation):
+    await talk.maria_writes("o bolo veio seco!")
+    turn = await talk.claim_one()
+    await talk.database.call("forward_turn", {**held(turn), "lease_seconds": 20})
+    image = {"kind": "image", "body": "[image]", "identity": "a", "told_as": []}
+    begun = await talk.database.call(
+        "begin_flow_send", {**held(turn), **image, "lease_seconds": 45}
+    )
+    called = {"reason": "upset", "say": ["Já chamo a Ana."]}
+    assert (await talk.database.call("hand_off", {**held(turn), **called}))["ok"]
+    again = await talk.claim_one()
+    asked = {"message_id": begun["message_id"], "check_after": 3, "give_up_hours": 24}
+    settled = await talk.database.call(
+        "settle_send", {**held(again), **asked, "outcome": "not_sent"}
+    )
+    assert settled["turn_state"] == "sending"
+    (part,) = again["parts"]
+    assert part["given_up"], "or its '[image]' would be said as a text"
+    assert [each["text"] for each in again["reply"][1:]] == ["Já chamo a Ana."]
+    assert (await say(talk, again, 1, again["reply"]))["ok"]
+    (row,) = await talk.sql("select state, reason, incomplete from turns")
+    assert (row["state"], row["reason"], row["incomplete"]) == ("sent", "handoff", True)
+    assert [(h["state"], h["words"]) for h in await handoffs(talk)] == [("waiting", "said")]
+
+
 async def test_where_a_human_is_already_nothing_is_said_and_nothing_handed_off(talk: Conversation):
     turn = await handing_off(talk, WORDS[1:])
     await talk.owner_writes("oi, aqui é a Ana")
