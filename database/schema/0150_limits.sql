@@ -97,7 +97,9 @@ check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0
 add column if not exists tts_voice text
 constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
 add column if not exists tts_instructions text
-constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500),
+add column if not exists language text not null default 'en'
+constraint tenants_language_check check (language in ('en', 'pt', 'es'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

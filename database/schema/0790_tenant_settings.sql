@@ -20,7 +20,7 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'language', 'evo_api_key',
         'llm_api_key'
     ]::text[]
 $$;
@@ -211,6 +211,8 @@ as $$
             then 'tts_voice must have from 1 to 100 characters'
         when 'tenants_tts_instructions_check'
             then 'tts_instructions must have from 1 to 500 characters'
+        when 'tenants_language_check'
+            then 'language must be en or pt or es'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -254,7 +256,7 @@ begin
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
         notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
+        tts_instructions = p_new.tts_instructions, language = p_new.language, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -418,6 +420,9 @@ comment on column public.tenants.tts_voice is
 'for it; many speak one language';
 comment on column public.tenants.tts_instructions is
 'How that voice speaks (language, accent, tone), for a model that reads instructions';
+comment on column public.tenants.language is
+'The language in which its people are told: notices, and the word back to who quotes one. '
+'What customers are told is in the language that they write';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

@@ -310,7 +310,7 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
-        'tenant_id', t.id, 'instance_name', t.instance_name,
+        'tenant_id', t.id, 'instance_name', t.instance_name, 'language', t.language,
         'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
@@ -468,7 +468,7 @@ $$;
 -- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
 -- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
 -- own_max, sitting, own_times) is as of claim_turns. Never waits.
--- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
+-- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, language, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb

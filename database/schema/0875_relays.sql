@@ -440,7 +440,8 @@ begin
         'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
-        'timezone', v_tenant.timezone, 'answer_within_minutes', v_tenant.answer_within_minutes, 'session_id', p_relay.session_id,
+        'timezone', v_tenant.timezone, 'language', v_tenant.language,
+        'answer_within_minutes', v_tenant.answer_within_minutes, 'session_id', p_relay.session_id,
         'words', case when p_relay.source = 'staff' then p_relay.said end,
         'facts', p_relay.facts, 'outcome', p_relay.outcome,
         'send_state', case
@@ -455,10 +456,10 @@ $$;
 -- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
 -- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
 -- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
--- instance_name, evo_server_url, evo_api_key, timezone, answer_within_minutes, session_id, words, facts,
--- outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what the
--- staff wrote, until it has
--- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
+-- instance_name, evo_server_url, evo_api_key, timezone, language, answer_within_minutes, session_id, words,
+-- facts, outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what
+-- the staff wrote, until it has an outcome; send_state: what became of the message to the contact, null while
+-- nothing of it was begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
 language plpgsql

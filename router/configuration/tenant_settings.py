@@ -628,6 +628,15 @@ class TenantSettings(BaseModel):
             form="text",
         ),
     ]
+    language: Annotated[
+        Literal["en", "pt", "es"],
+        Setting(
+            about="The language in which its people are told: notices, and the word back to who"
+            " quotes one. What customers are told is in the language that they write",
+            default="en",
+            example="pt",
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

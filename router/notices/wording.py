@@ -1,43 +1,23 @@
 """What a notice says, in words that can be sent as they are."""
 
 from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
+from router.notices.words import NOTICE_WORDS, Words
 from router.state.calls.notices import ClaimedNotice, NoticeFacts
-from router.tenants.delivery import CURE, describe_failures
+from router.tenants.delivery import UNCOUNTED
 from router.whatsapp.jids import JidKind, kind_of
+from router.whatsapp.languages import language_or_english
 
-_LOST = {
-    "close": "WhatsApp of {name} is not connected any more. Evolution API tries to connect again;"
-    " until then nobody is answered.",
-    "refused": "WhatsApp refuses the connection of {name}. Until it is linked again nobody is"
-    " answered.",
-    "logged_out": "{name} was logged out of WhatsApp. Until the phone is linked again nobody is"
-    " answered.",
-    "removed": "The instance {name} was removed from Evolution API. Nobody is answered any more.",
-}
-_QR = "{name} waits for its QR code to be scanned. Until the phone is linked nobody is answered."
-
-_GIVEN_UP = (
-    "{name} could not send a part of a reply to {who}: {reason}. What else the reply says is sent"
-    " all the same. If it matters, send it by hand."
+_REASONS = frozenset(
+    {"asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"}
 )
-_FAILING = (
-    "The flow {flow} of {name} in n8n has failed {failures} times in a row. {meanwhile} Its last"
-    " executions in n8n say why."
+_CALLED = (
+    ("the AI said that a person will come", "promised"),
+    ("two bots seem to talk to each other: the same again and again", "looped"),
+    ("the AI could not answer", "not_answered"),
+    ("the AI's reply was not sent", "not_sent"),
+    ("the AI declines to answer", "declined"),
 )
-_MEANWHILE = {
-    "fallback": "Until it works again, HybridFlow's own AI answers.",
-    "queue": "Until it works again, nobody is answered.",
-}
-_REASONS = {
-    "asked_for_person": "the customer asked for one",
-    "not_known": "the AI does not know the answer",
-    "not_allowed": "the AI may not decide this",
-    "upset": "the customer is upset",
-    "tool_failed": "something that the AI needs does not work",
-    "other": "the AI asked for one",
-}
-_NOT_TOLD = "The customer could not be told that somebody comes."
-_UNDELIVERED = "WhatsApp did not deliver {failed} of {name}. {cure}"
+"""How what the state says of a handoff begins, and the word for it; what follows is technical."""
 
 
 def number_shown(jid: str | None) -> str | None:
@@ -62,70 +42,92 @@ def reason_of(notice: ClaimedNotice) -> str | None:
 
 
 def say(notice: ClaimedNotice) -> str:
-    """Return the whole message."""
+    """Return the whole message, in the language of the business."""
+    language = language_or_english(notice.language)
+    words, name = NOTICE_WORDS[language], notice.instance_name
     if notice.kind == "qr_waiting":
-        return _QR.format(name=notice.instance_name)
+        return words["qr"].format(name=name)
     if notice.kind == "connection_lost":
-        text = _LOST.get(notice.facts.state or "", _LOST["close"])
-        return text.format(name=notice.instance_name)
+        text = words.get(f"lost_{notice.facts.state}", words["lost_close"])
+        return text.format(name=name)
     if notice.kind == "undelivered":
-        return _undelivered(notice)
+        return _undelivered(notice, words)
     if notice.kind == "flow_failing":
-        return _failing(notice)
+        return _failing(notice, words)
     if notice.kind == "unanswered":
-        return say_unanswered(notice.instance_name, notice.facts.outages)
+        return say_unanswered(name, notice.facts.outages, language)
     if notice.kind == "answered_again":
-        return say_answered_again(notice.instance_name, notice.facts.outages)
-    return _handoff(notice.facts)
+        return say_answered_again(name, notice.facts.outages, language)
+    return _handoff(notice.facts, words)
 
 
-def _undelivered(notice: ClaimedNotice) -> str:
+def _undelivered(notice: ClaimedNotice, words: Words) -> str:
     facts = notice.facts
     if facts.replies is None:
-        who = _who(facts)
-        return _GIVEN_UP.format(
-            name=notice.instance_name, who=who, reason=(facts.reason or "it is lost").rstrip(".")
+        return words["given_up"].format(
+            name=notice.instance_name,
+            who=_who(facts, words),
+            reason=(facts.reason or words["lost"]).rstrip("."),
         )
-    failed = describe_failures(facts.replies or 1, facts.contacts or 1)
-    return _UNDELIVERED.format(failed=failed, name=notice.instance_name, cure=CURE)
+    failed = _failures(facts.replies or 1, facts.contacts or 1, words)
+    return words["undelivered"].format(failed=failed, name=notice.instance_name, cure=words["cure"])
 
 
-def _failing(notice: ClaimedNotice) -> str:
+def _failures(replies: int, contacts: int, words: Words) -> str:
+    what = words["last_reply" if replies == 1 else "last_replies"]
+    said = words["to_contacts" if contacts > 1 else "to_contact"]
+    what = what.format(count=_counted(replies, words))
+    return said.format(what=what, count=_counted(contacts, words))
+
+
+def _counted(number: int, words: Words) -> str:
+    return words["or_more"].format(count=number) if number >= UNCOUNTED else str(number)
+
+
+def _failing(notice: ClaimedNotice, words: Words) -> str:
     facts = notice.facts
-    return _FAILING.format(
+    return words["failing"].format(
         flow=facts.flow,
         name=notice.instance_name,
         failures=facts.failures,
-        meanwhile=_MEANWHILE.get(facts.state or "", _MEANWHILE["fallback"]),
+        meanwhile=words.get(f"meanwhile_{facts.state}", words["meanwhile_fallback"]),
     )
 
 
-def _handoff(facts: NoticeFacts) -> str:
-    why = _REASONS.get(facts.reason or "", facts.reason)
+def _handoff(facts: NoticeFacts, words: Words) -> str:
+    who, why = _who(facts, words), _called(facts.reason, words)
     if facts.waited_minutes is None:
-        said = f"{_who(facts)} needs a person: {why or 'the AI asked for one'}"
+        said = words["needs"].format(who=who, why=why)
     else:
-        said = (
-            f"{_who(facts)} has waited for a person for {_lasting(facts.waited_minutes)}, and"
-            f" nobody has answered: {why or 'the AI asked for one'}"
-        )
+        long = _lasting(facts.waited_minutes, words)
+        said = words["has_waited"].format(who=who, why=why, long=long)
     said = said[:1].upper() + said[1:] if facts.contact_name is None else said
-    told = [said, facts.summary, _NOT_TOLD if facts.words == "not_said" else None]
+    told = [said, facts.summary, words["not_told"] if facts.words == "not_said" else None]
     return "\n\n".join(each for each in told if each)
 
 
-def _lasting(minutes: float) -> str:
+def _called(reason: str | None, words: Words) -> str:
+    """Return why a human is wanted: our own words are in every language, others as they are."""
+    if not reason or reason in _REASONS:
+        return words[reason or "other"]
+    for begins, word in _CALLED:
+        if reason.startswith(begins):
+            return words[word] + reason.removeprefix(begins)
+    return reason
+
+
+def _lasting(minutes: float, words: Words) -> str:
     if minutes < 60:
-        return f"{max(round(minutes), 1)} min"
-    return f"{int(minutes // 60)} h {round(minutes % 60)} min"
+        return words["minutes"].format(minutes=max(round(minutes), 1))
+    return words["hours"].format(hours=int(minutes // 60), minutes=round(minutes % 60))
 
 
-def _who(facts: NoticeFacts) -> str:
-    return who_is(facts.contact_name, facts.jid)
+def _who(facts: NoticeFacts, words: Words) -> str:
+    return who_is(facts.contact_name, facts.jid, words["a_customer"])
 
 
-def who_is(name: str | None, jid: str | None) -> str:
+def who_is(name: str | None, jid: str | None, nameless: str) -> str:
     """Return how a customer is called to the people of the business."""
     phone = jid if jid and kind_of(jid) is JidKind.PHONE else None
     number = f" ({number_shown(phone)})" if phone else ""
-    return f"{name or 'a customer'}{number}"
+    return f"{name or nameless}{number}"

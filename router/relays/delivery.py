@@ -32,6 +32,7 @@ from router.state.calls.relays import (
 )
 from router.state.database import Database
 from router.whatsapp.commands import Command, read_command
+from router.whatsapp.languages import language_or_english
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN = 5.0  # seconds until a send in doubt is looked at again
@@ -226,7 +227,8 @@ class Delivery:
 
     async def _say(self, ended: Ended) -> None:
         """Say the word back, at most once. Raises PutOff."""
-        word = word_back(ended.outcome, ended.facts, self._zone, ended.error)
+        language = language_or_english(self._relay.language)
+        word = word_back(ended.outcome, ended.facts, self._zone, ended.error, language=language)
         try:
             await self._leave(word_to_staff(self._relay), Outgoing.plain(word))
         except SendStopped as stopped:

@@ -6,6 +6,8 @@ from typing import Self
 
 from router.state.calls.instances import UndeliveredReplies
 
+UNCOUNTED = 100
+"""So many replies, or contacts, stand for any more."""
 CURE = (
     "WhatsApp may restrict the number (error 463): open it on the phone (of the Cloud API: the"
     " WhatsApp Manager), where it says so, and for how long. Answer by hand from there; until it"
@@ -42,7 +44,7 @@ def describe_failures(replies: int, contacts: int) -> str:
 
 
 def _counted(number: int) -> str:
-    return f"{number} or more" if number >= 100 else str(number)
+    return f"{number} or more" if number >= UNCOUNTED else str(number)
 
 
 def _ago(now: datetime, moment: datetime) -> str:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from router.whatsapp.jids import JidKind, kind_of
 
 Language: TypeAlias = Literal["pt", "es", "en"]
+_NAMED: dict[str, Language] = {name: name for name in get_args(Language)}
 
 # Words that one of them has and the others have not.
 _PORTUGUESE = """
@@ -47,3 +48,8 @@ def language_of(jids: Iterable[str], texts: Iterable[str] = ()) -> Language:
     if any(number.startswith(_SPEAK_SPANISH) for number in numbers):
         return "es"
     return "en" if numbers or not found[first] else first
+
+
+def language_or_english(name: str) -> Language:
+    """Return the language of that name; English, where it is one that is not spoken here."""
+    return _NAMED.get(name, "en")

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from loopback.evolution import failures
+from loopback.replies import calls_tool
 from tests.routers import RouterProcess
 from tests.scenarios.stage import Stage, set_stage
 
@@ -189,6 +190,22 @@ async def is_kept(stage: Stage) -> None:
     assert rows == [{"state": "waiting"}]
     assert await stage.paused()
     assert len(await stage.sql("select id from notices where kind = 'handoff'")) == 1
+
+
+async def test_killed_as_the_model_hands_over_and_there_is_neither_pause_nor_words(killed):
+    stage, router = killed
+    says = calls_tool("hand_over", reason="upset", summary="bolo seco", say="A Ana já vem.")
+    stage.llm.answers_always(says)
+    gate = stage.llm.hold()
+    await stage.maria.writes("o bolo veio seco!!")
+    await gate.reached()
+    router.kill()
+    assert not await stage.paused()
+    assert await stage.sql("select id from handoffs") == []
+    assert stage.maria.replies == []
+    stage.llm.heal()
+    router.start()
+    await is_kept(stage)
 
 
 async def test_killed_between_a_handoffs_pause_and_its_words(killed):

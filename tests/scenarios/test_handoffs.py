@@ -61,6 +61,7 @@ async def test_whatever_it_gives_the_tool_a_human_is_called(
     assert (await the_handoff(stage))["reason"] == reason
 
 
+@BOTH_HANDLERS
 async def test_a_reply_that_promises_a_human_calls_one(stage: Stage):
     stage.llm.answers("Claro! Vou te transferir para um atendente humano agora mesmo.")
     await stage.maria.writes("meu pedido não chegou")

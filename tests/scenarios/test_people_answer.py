@@ -276,6 +276,14 @@ async def test_the_same_request_again_and_again_is_one_message(stage: Stage, des
     assert stage.maria.replies[1:] == ["Tem sim!"]
 
 
+async def test_the_staff_are_told_in_their_language(stage: Stage, staff: Staff):
+    await stage.change(language="pt")
+    notice = await staff.are_told()
+    assert notice.text == "Maria (5511955550001) precisa de uma pessoa: o cliente pediu"
+    await staff.ana.quotes(notice, "Já te ligo")
+    assert await staff.word() == "Enviado para Maria (5511955550001)."
+
+
 async def test_the_staff_are_known_under_their_lid(stage: Stage):
     staff = Staff(stage, stage.shop.customer(ANA, name="Ana", lid="201988880009009"))
     notice = await staff.are_told()

@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from router.notices.outages import ONE_BY_ONE, WHY
+from router.notices.outage_words import WHY
+from router.notices.outages import ONE_BY_ONE
 from router.state.calls.turns import Cause
 from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation, Json, held
@@ -379,11 +380,11 @@ async def test_every_cause_has_its_line_and_its_words(talk: Conversation):
     lines = {row["cause"]: row for row in await talk.sql("select * from hybridflow.endings()")}
     causes = set(_words(Cause))
     assert causes <= lines.keys()
-    assert {name for name, line in lines.items() if line["is_told"]} == WHY.keys()
+    assert {name for name, line in lines.items() if line["is_told"]} == WHY["en"].keys()
     for name, line in lines.items():
         assert line["is_told"] or line["hands_off"] or name == "given_up", name
         assert (line["about"] is None) is (line["lasts"] is not None), name
-    for name in WHY:
+    for name in WHY["en"]:
         assert f"`{name}`" in GUIDE, name
     grouped = {name for name, line in lines.items() if line["is_told"] and line["about"] is None}
     assert grouped == ONE_BY_ONE

@@ -9,6 +9,7 @@ import pytest
 from router.configuration.zones import zone_of
 from router.relays.wording import word_back
 from router.state.calls.relays import RelayFacts, RelayOutcome
+from router.whatsapp.languages import Language
 
 DOCS = Path(__file__).parents[2] / "docs"
 ZONE = zone_of("America/Sao_Paulo")
@@ -20,28 +21,34 @@ MARIA = RelayFacts(
 )
 IN_THE_GUIDES = (
     *("sent", "taken", "resumed", "until", "in_doubt", "no_media", "erased", "too_many"),
+    *("no_session", "unsupported", "unquoted"),
 )
 
 
+PAGES: dict[str, Language] = {"owners.md": "en", "owners.pt-BR.md": "pt"}
+
+
+@pytest.mark.parametrize("language", get_args(Language))
 @pytest.mark.parametrize("outcome", get_args(RelayOutcome))
-def test_every_outcome_has_a_word(outcome: RelayOutcome):
+def test_every_outcome_has_a_word(outcome: RelayOutcome, language: Language):
     for facts in (MARIA, RelayFacts()):
-        word = word_back(outcome, facts, ZONE)
+        word = word_back(outcome, facts, ZONE, language=language)
         assert word[0].isupper()
         assert word.endswith(".")
         assert "None" not in word
 
 
-@pytest.mark.parametrize("page", ["owners.md", "owners.pt-BR.md"])
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("outcome", IN_THE_GUIDES)
 def test_the_guides_show_it_as_it_is(page: str, outcome: RelayOutcome):
-    assert f"{word_back(outcome, MARIA, ZONE)} |" in (DOCS / page).read_text(encoding="utf-8")
+    word = word_back(outcome, MARIA, ZONE, language=PAGES[page])
+    assert f"{word} |" in (DOCS / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["owners.md", "owners.pt-BR.md"])
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("outcome", ["no_notice", "too_old"])
 def test_the_guides_show_how_a_long_one_begins(page: str, outcome: RelayOutcome):
-    first, second, *_ = word_back(outcome, MARIA, ZONE).split(". ")
+    first, second, *_ = word_back(outcome, MARIA, ZONE, language=PAGES[page]).split(". ")
     assert f"{first}. {second}. …" in (DOCS / page).read_text(encoding="utf-8")
 
 

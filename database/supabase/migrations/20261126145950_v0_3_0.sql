@@ -1045,7 +1045,9 @@ check (notify_number_next ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0
 add column if not exists tts_voice text
 constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and 100),
 add column if not exists tts_instructions text
-constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500);
+constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500),
+add column if not exists language text not null default 'en'
+constraint tenants_language_check check (language in ('en', 'pt', 'es'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -10527,7 +10529,7 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'evo_api_key',
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'language', 'evo_api_key',
         'llm_api_key'
     ]::text[]
 $$;
@@ -10718,6 +10720,8 @@ as $$
             then 'tts_voice must have from 1 to 100 characters'
         when 'tenants_tts_instructions_check'
             then 'tts_instructions must have from 1 to 500 characters'
+        when 'tenants_language_check'
+            then 'language must be en or pt or es'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -10761,7 +10765,7 @@ begin
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
         notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, evo_api_key = p_new.evo_api_key,
+        tts_instructions = p_new.tts_instructions, language = p_new.language, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -10925,6 +10929,9 @@ comment on column public.tenants.tts_voice is
 'for it; many speak one language';
 comment on column public.tenants.tts_instructions is
 'How that voice speaks (language, accent, tone), for a model that reads instructions';
+comment on column public.tenants.language is
+'The language in which its people are told: notices, and the word back to who quotes one. '
+'What customers are told is in the language that they write';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -14736,7 +14743,7 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
-        'tenant_id', t.id, 'instance_name', t.instance_name,
+        'tenant_id', t.id, 'instance_name', t.instance_name, 'language', t.language,
         'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
@@ -14894,7 +14901,7 @@ $$;
 -- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
 -- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
 -- own_max, sitting, own_times) is as of claim_turns. Never waits.
--- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
+-- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, language, session_id, facts,
 -- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
@@ -15633,7 +15640,8 @@ begin
         'relay_id', p_relay.id, 'token', p_token, 'attempt', p_relay.attempt, 'source', p_relay.source,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
-        'timezone', v_tenant.timezone, 'answer_within_minutes', v_tenant.answer_within_minutes, 'session_id', p_relay.session_id,
+        'timezone', v_tenant.timezone, 'language', v_tenant.language,
+        'answer_within_minutes', v_tenant.answer_within_minutes, 'session_id', p_relay.session_id,
         'words', case when p_relay.source = 'staff' then p_relay.said end,
         'facts', p_relay.facts, 'outcome', p_relay.outcome,
         'send_state', case
@@ -15648,10 +15656,10 @@ $$;
 -- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
 -- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
 -- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
--- instance_name, evo_server_url, evo_api_key, timezone, answer_within_minutes, session_id, words, facts,
--- outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what the
--- staff wrote, until it has
--- an outcome; send_state: what became of the message to the contact, null while nothing of it was begun.
+-- instance_name, evo_server_url, evo_api_key, timezone, language, answer_within_minutes, session_id, words,
+-- facts, outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what
+-- the staff wrote, until it has an outcome; send_state: what became of the message to the contact, null while
+-- nothing of it was begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
 language plpgsql

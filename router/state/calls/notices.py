@@ -86,6 +86,7 @@ class ClaimedNotice(Answer):
     kind: NoticeKind
     tenant_id: int
     instance_name: str
+    language: str = "en"
     session_id: int | None
     facts: NoticeFacts
     created_at: Moment

@@ -118,6 +118,7 @@ class ClaimedRelay(StoredInstance):
     attempt: int
     source: Literal["operator", "staff"]
     timezone: str | None
+    language: str = "en"
     answer_within_minutes: float | None = None
     session_id: int | None
     words: StaffWords | None

@@ -1,0 +1,169 @@
+"""What notices say of outages, in three languages: why there is no answer, and who can cure that.
+
+Each language has the same words, with the same places in braces (tests/unit/test_words.py).
+"""
+
+from collections.abc import Mapping
+
+from router.notices.words import Words
+from router.whatsapp.languages import Language
+
+_TOLD_EN = "Who runs HybridFlow for you has to cure that, and sees it in its log and /health."
+_WAITS_EN = "When it works again, those who wait are answered by themselves, unless it is too late."
+_TOLD_PT = "Quem cuida do HybridFlow para você tem de resolver isso, e o vê no log e em /health."
+_WAITS_PT = "Quando voltar, quem espera é respondido sozinho, a não ser que seja tarde demais."
+_TOLD_ES = "Quien le lleva HybridFlow tiene que resolverlo, y lo ve en su log y en /health."
+_WAITS_ES = "Cuando vuelva, quienes esperan reciben respuesta solos, salvo que sea demasiado tarde."
+
+OF_OWN_KEY: Mapping[Language, Words] = {
+    "en": {
+        "account_empty": "The credit of your account at {provider} is used up. Add credit there. "
+        + _WAITS_EN,
+        "account_refused": "{provider} refuses the key of your account (llm_api_key). Set another"
+        " one, or see what {provider} says of it. " + _WAITS_EN,
+    },
+    "pt": {
+        "account_empty": "O crédito da sua conta na {provider} acabou. Ponha crédito lá. "
+        + _WAITS_PT,
+        "account_refused": "A {provider} recusa a chave da sua conta (llm_api_key). Troque a chave,"
+        " ou veja o que a {provider} diz dela. " + _WAITS_PT,
+    },
+    "es": {
+        "account_empty": "El crédito de su cuenta en {provider} se agotó. Añada crédito allí. "
+        + _WAITS_ES,
+        "account_refused": "{provider} rechaza la clave de su cuenta (llm_api_key). Ponga otra, o"
+        " vea lo que {provider} dice de ella. " + _WAITS_ES,
+    },
+}
+"""What is said of a business that has a key of its own, where that makes a difference."""
+
+WHY: Mapping[Language, Words] = {
+    "en": {
+        "account_empty": "The credit of the AI's account at {provider} is used up. " + _TOLD_EN,
+        "account_refused": "{provider} refuses the key of the AI's account. " + _TOLD_EN,
+        "llm_away": "The AI at {provider} has not answered for some minutes. " + _WAITS_EN,
+        "n8n_away": "n8n, which makes the answers, is away. " + _TOLD_EN,
+        "misconfigured": "The AI's settings are wrong: its model, or what is asked of it"
+        " (llm_model, llm_max_tokens), is refused, or it has no key. " + _TOLD_EN,
+        "flow_failed": "The flow in n8n that makes the answers fails. Its last executions in n8n"
+        " say why.",
+        "crashed": "Making an answer was broken off every time. " + _TOLD_EN,
+        "too_late": "Messages were not looked at before it was too late to answer them. "
+        + _TOLD_EN,
+        "line_away": "WhatsApp, or Evolution API, could not be reached before it was too late to"
+        " answer.",
+        "budget": "The budget of this day is used up (daily_turns, daily_tokens). It begins anew"
+        " at midnight UTC.",
+        "contact_budget": "A customer has used up its own budget of this day (contact_daily_turns,"
+        " contact_daily_tokens), and is answered again after midnight UTC.",
+        "send_failed": "Evolution API refuses to send an answer, for good.",
+        "in_doubt": "Nobody could find out whether an answer was sent. Look at the phone: it may"
+        " be there.",
+        "half_said": "A flow in n8n broke off in the middle of an answer, and what it would have"
+        " said besides is not known.",
+    },
+    "pt": {
+        "account_empty": "O crédito da conta da IA na {provider} acabou. " + _TOLD_PT,
+        "account_refused": "A {provider} recusa a chave da conta da IA. " + _TOLD_PT,
+        "llm_away": "A IA na {provider} não responde há alguns minutos. " + _WAITS_PT,
+        "n8n_away": "O n8n, que faz as respostas, está fora do ar. " + _TOLD_PT,
+        "misconfigured": "Os ajustes da IA estão errados: o modelo, ou o que se pede dele"
+        " (llm_model, llm_max_tokens), é recusado, ou não há chave. " + _TOLD_PT,
+        "flow_failed": "O fluxo no n8n que faz as respostas falha. As últimas execuções no n8n"
+        " dizem por quê.",
+        "crashed": "Fazer uma resposta foi interrompido todas as vezes. " + _TOLD_PT,
+        "too_late": "Mensagens não foram vistas antes de ser tarde demais para responder. "
+        + _TOLD_PT,
+        "line_away": "O WhatsApp, ou a Evolution API, ficou fora do ar até ser tarde demais para"
+        " responder.",
+        "budget": "O limite deste dia acabou (daily_turns, daily_tokens). Ele recomeça à"
+        " meia-noite UTC.",
+        "contact_budget": "Um cliente usou todo o seu limite deste dia (contact_daily_turns,"
+        " contact_daily_tokens), e volta a ser respondido depois da meia-noite UTC.",
+        "send_failed": "A Evolution API recusa de vez o envio de uma resposta.",
+        "in_doubt": "Não foi possível saber se uma resposta foi enviada. Olhe no celular: ela pode"
+        " estar lá.",
+        "half_said": "Um fluxo no n8n parou no meio de uma resposta, e não se sabe o que mais ele"
+        " diria.",
+    },
+    "es": {
+        "account_empty": "El crédito de la cuenta de la IA en {provider} se agotó. " + _TOLD_ES,
+        "account_refused": "{provider} rechaza la clave de la cuenta de la IA. " + _TOLD_ES,
+        "llm_away": "La IA en {provider} no responde desde hace unos minutos. " + _WAITS_ES,
+        "n8n_away": "n8n, que hace las respuestas, está fuera de servicio. " + _TOLD_ES,
+        "misconfigured": "Los ajustes de la IA están mal: su modelo, o lo que se le pide"
+        " (llm_model, llm_max_tokens), es rechazado, o no tiene clave. " + _TOLD_ES,
+        "flow_failed": "El flujo en n8n que hace las respuestas falla. Sus últimas ejecuciones en"
+        " n8n dicen por qué.",
+        "crashed": "Hacer una respuesta se interrumpió todas las veces. " + _TOLD_ES,
+        "too_late": "No se vieron mensajes antes de que fuera demasiado tarde para responder. "
+        + _TOLD_ES,
+        "line_away": "WhatsApp, o Evolution API, no se pudo alcanzar antes de que fuera demasiado"
+        " tarde para responder.",
+        "budget": "El límite de este día se agotó (daily_turns, daily_tokens). Empieza de nuevo a"
+        " medianoche UTC.",
+        "contact_budget": "Un cliente agotó su propio límite de este día (contact_daily_turns,"
+        " contact_daily_tokens), y se le responde de nuevo después de medianoche UTC.",
+        "send_failed": "Evolution API rechaza de forma definitiva el envío de una respuesta.",
+        "in_doubt": "No se pudo saber si una respuesta se envió. Mire en el teléfono: puede estar"
+        " allí.",
+        "half_said": "Un flujo en n8n se cortó en medio de una respuesta, y no se sabe qué más"
+        " habría dicho.",
+    },
+}
+"""Why there is no answer, and who can cure that, for each cause of `hybridflow.endings`."""
+
+FRAME: Mapping[Language, Words] = {
+    "en": {
+        "nobody": "{name} does not answer its customers now.",
+        "one": "{name} did not answer a customer.",
+        "again": "{name} answers its customers again.",
+        "unknown": "The AI could not answer.",
+        "provider": "its provider",
+        "one_conversation": "So far it concerns one conversation.",
+        "answers": "So far it concerns {count} answers.",
+        "lasted": "That lasted {long}.",
+        "none_lost": "Of {count} answers none is lost.",
+        "some_lost": "Of {count} answers {lost} were not made: look at the chats of that time, and"
+        " answer by hand.",
+        "or_more": "{count} or more",
+        "minute": "one minute",
+        "minutes": "{count} minutes",
+        "hours": "{count} hours",
+    },
+    "pt": {
+        "nobody": "{name} não responde aos clientes agora.",
+        "one": "{name} não respondeu a um cliente.",
+        "again": "{name} voltou a responder aos clientes.",
+        "unknown": "A IA não conseguiu responder.",
+        "provider": "empresa que a oferece",
+        "one_conversation": "Até agora, é uma conversa.",
+        "answers": "Até agora, são {count} respostas.",
+        "lasted": "Isso durou {long}.",
+        "none_lost": "De {count} respostas, nenhuma se perdeu.",
+        "some_lost": "De {count} respostas, {lost} não foram feitas: olhe as conversas desse tempo,"
+        " e responda você mesmo.",
+        "or_more": "{count} ou mais",
+        "minute": "um minuto",
+        "minutes": "{count} minutos",
+        "hours": "{count} horas",
+    },
+    "es": {
+        "nobody": "{name} no responde a sus clientes ahora.",
+        "one": "{name} no respondió a un cliente.",
+        "again": "{name} responde de nuevo a sus clientes.",
+        "unknown": "La IA no pudo responder.",
+        "provider": "su proveedor",
+        "one_conversation": "Hasta ahora es una conversación.",
+        "answers": "Hasta ahora son {count} respuestas.",
+        "lasted": "Eso duró {long}.",
+        "none_lost": "De {count} respuestas no se perdió ninguna.",
+        "some_lost": "De {count} respuestas {lost} no se hicieron: mire las conversaciones de ese"
+        " tiempo, y responda usted.",
+        "or_more": "{count} o más",
+        "minute": "un minuto",
+        "minutes": "{count} minutos",
+        "hours": "{count} horas",
+    },
+}
+"""What stands around the causes, and how much and how long is said."""
