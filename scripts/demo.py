@@ -1,9 +1,9 @@
 """The whole job with no account: `make demo`.
 
-A customer, an owner, Evolution and the LLM are programs on loopback; the router and its PostgreSQL
-are the real ones, and so is n8n with `--n8n` (`make demo N8N=1`). With `--llm anthropic` or
-`openai` the replies are the provider's own. Exits with 1 if the conversation did not go as it
-should.
+A customer, an owner, Evolution, the LLM and what hears voice notes are programs on loopback; the
+router and its PostgreSQL are the real ones, and so is n8n with `--n8n` (`make demo N8N=1`). With
+`--llm anthropic` or `openai` the replies are the provider's own. Exits with 1 if the conversation
+did not go as it should.
 """
 
 import argparse
@@ -21,13 +21,16 @@ from pathlib import Path
 import httpx
 
 from loopback.anthropic import Anthropic
-from loopback.evolution import Business, Customer, Evolution
+from loopback.evolution import Business, Customer, Evolution, contents
+from loopback.speech import SpeechService
+from loopback.tts import tone
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs.setup import configure_logging
 from router.serving.server import Server, server_config
+from router.speech.opus import voice_note
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.server import N8nDidNotStart
@@ -38,8 +41,10 @@ _PAUSE_SECONDS = 6
 _PATIENCE = 60
 _ANSWERS = (
     "Oi, Maria! Sim, temos bolo de *cenoura* e de *fubá*. O de cenoura sai por R$ 32. Quer um?",
+    "Temos, sim! O de fubá sai por *R$ 28*. Separo um, também?",
     "Claro! Abrimos às *7h* todos os dias.",
 )
+_SPOKEN = "E o de fubá, quanto custa?"
 _PROMPT = "You answer for Padaria Sol, a bakery in São Paulo. Carrot cake costs R$ 32. Be brief."
 
 
@@ -73,9 +78,15 @@ def _play(llm_name: str, *, with_n8n: bool) -> None:
         if llm is not None:
             for answer in _ANSWERS:
                 llm.answers(answer)
+        speech = stack.enter_context(SpeechService())
+        speech.hears = lambda _: _SPOKEN
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        configuration = _configuration(folder, llm_name, llm) | {"N8N_ROUTER_URL": url}
+        configuration = _configuration(folder, llm_name, llm) | {
+            "N8N_ROUTER_URL": url,
+            "STT_BASE_URL": speech.base_url,
+            "STT_API_KEY": "stt-loopback-needs-none",
+        }
         if with_n8n:
             configuration |= stack.enter_context(_n8n(configuration))
         asyncio.run(_perform(configuration, listener, evolution, llm_name))
@@ -177,25 +188,48 @@ async def _converse(shop: Business, maria: Customer, url: str) -> None:
     screen.show()
     await _expect(maria, replies=1)
 
+    _heading("Maria sends a voice note; it is heard, and answered like a text.")
+    await _speaks(shop, maria)
+    await maria.answered(2, within=_PATIENCE)
+    screen.show(heard=await _heard(url))
+    await _expect(maria, replies=2)
+
     _heading("The owner writes by hand; the AI falls silent.")
     await shop.owner.writes(maria, "Oi Maria, aqui é a Ana. Separo um de cenoura para você!")
     screen.show()
     await maria.writes("Obrigada, Ana! Passo às 5.")
     screen.show()
-    await _expect(maria, replies=1)
+    await _expect(maria, replies=2)
 
     _heading(f"The pause runs out (here after {_PAUSE_SECONDS} seconds); the AI is back.")
     await asyncio.sleep(_PAUSE_SECONDS)
     await maria.writes("E a que horas vocês abrem amanhã?")
     screen.show()
-    await maria.answered(2, within=_PATIENCE)
+    await maria.answered(3, within=_PATIENCE)
     screen.show()
-    await _expect(maria, replies=2)
+    await _expect(maria, replies=3)
 
     found = await _get(f"{url}/api/sessions?tenant_id=1")
     if len(found["items"]) != 1:
         raise WentWrong(f"one customer has {len(found['items'])} sessions")
-    print("\n  ✓ Two replies, one conversation, and nobody was talked over.")
+    print("\n  ✓ Three replies, one conversation, and nobody was talked over.")
+
+
+async def _speaks(shop: Business, maria: Customer) -> None:
+    """Have her send a voice note: a real one by its form, with a tone in place of her voice."""
+    sound, seconds = await asyncio.to_thread(voice_note, tone(3.0))
+    sent = maria.sends(contents.voice(round(seconds)))
+    shop.received[sent.wa_id] = sound
+    await sent
+
+
+async def _heard(url: str) -> str:
+    """Return the words that stand beside the voice note. Raises WentWrong."""
+    found = await _get(f"{url}/api/messages?tenant_id=1")
+    words = [each["transcript"] for each in found["items"] if each["transcript"]]
+    if words != [_SPOKEN]:
+        raise WentWrong(f"of the voice note stands {words}, not {_SPOKEN!r}")
+    return _SPOKEN
 
 
 _NAMES = {"customer": "Maria", "owner": "Ana (owner)", "api": "HybridFlow"}
@@ -208,11 +242,12 @@ class Screen:
         self._customer = customer
         self._shown = 0
 
-    def show(self) -> None:
-        """Print the messages that came since the last time."""
+    def show(self, heard: str = "") -> None:
+        """Print the messages that came since the last time; a voice note with what was heard."""
         for message in self._customer.transcript[self._shown :]:
             name = _NAMES.get(message.author, message.author)
-            first, *rest = message.text.splitlines()
+            text = f"(voice note) “{heard}”" if message.text == "<audio>" else message.text
+            first, *rest = text.splitlines()
             print(f"  {time.strftime('%H:%M:%S')}  {name:>11}  {first}")
             for line in rest:
                 print(" " * 25 + line)
@@ -233,9 +268,9 @@ async def _post(url: str, body: Mapping[str, object]) -> None:
         raise WentWrong(f"{url}: {answer.text}")
 
 
-async def _get(url: str) -> dict[str, list[object]]:
+async def _get(url: str) -> dict[str, list[dict[str, object]]]:
     async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}) as client:
-        answered: dict[str, list[object]] = (await client.get(url)).json()
+        answered: dict[str, list[dict[str, object]]] = (await client.get(url)).json()
     return answered
 
 

@@ -30,6 +30,7 @@ from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
+from scripts.n8n.meanwhile import coming_up
 from scripts.n8n.only_one import N8nRunsAlready
 from scripts.n8n.server import N8nDidNotStart
 from scripts.running import called
@@ -46,6 +47,12 @@ _TOLD = (
     N8nDidNotStart,
     N8nRunsAlready,
 )
+
+# The demo's n8n has gone, and the real one takes a while: the router serves meanwhile.
+_TILL_N8N = {
+    "python": "n8n is being started for it: till it is up the Python handler answers.",
+    "queue": "n8n is being started for it: till it is up turns wait (N8N_FALLBACK=queue).",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +97,8 @@ def _serve(*, with_n8n: bool) -> int:
             print(OVER, flush=True)
             kept = Kept(kept.values, new=())
             if has_own:
-                stack.enter_context(running_n8n(settings, _tell))
+                print(_TILL_N8N[settings.n8n_fallback], flush=True)
+                stack.enter_context(coming_up(running_n8n(settings, _tell), _tell, _TOLD))
         print(banner(settings, kept, with_n8n=with_n8n), flush=True)
         return serve(create_app(settings), settings, listener)
 

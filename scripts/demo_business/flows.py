@@ -8,22 +8,19 @@ import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
 
 import asyncpg
 
 from router.configuration.settings import Settings
-from scripts.n8n.launch import Place, running_n8n
+from scripts.n8n.launch import Place, end_leftovers, place_of_demo, running_n8n
 from scripts.n8n.server import N8nServer, drop_database
-
-_DATABASE: Final = "n8n_of_the_demo"
-_FOLDER: Final = "demo-n8n"
 
 
 @contextmanager
 def n8n_of_demo(settings: Settings, dsn: str, tell: Callable[[str], None]) -> Iterator[N8nServer]:
     """Give a new one, with these settings; nobody else plays on this data folder meanwhile."""
-    place = Place(settings.hybridflow_data / _FOLDER, _DATABASE)
+    place = place_of_demo(settings)
+    end_leftovers(settings, tell)  # one of a killed start works in what is dropped now
     _forget(place, dsn)
     try:
         with running_n8n(settings, tell, place) as n8n:

@@ -14,6 +14,7 @@ from scripts.n8n.credentials import variables_of
 from scripts.n8n.extra import extra_settings
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.keeping import kept_alive, next_pause
+from scripts.n8n.leftover import end_leftover
 from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, ids_of, import_all, unpublish
 from scripts.n8n.only_one import only_one
 from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home
@@ -66,6 +67,7 @@ def running_n8n(
     N8nRunsAlready, and ConfigurationError where something else listens on its port.
     """
     place = place or _place(settings)
+    end_leftovers(settings, tell)
     with only_one(place.folder, f"http://localhost:{settings.n8n_port}"):
         require_free_port(settings.n8n_port)
         with n8n_home(settings, tell, place) as (installation, home):
@@ -83,6 +85,12 @@ def running_n8n(
                     yield server
             finally:
                 server.stop()
+
+
+def end_leftovers(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Return when nothing of a killed start holds the port: the demo's n8n has the real one's."""
+    for place in (_place(settings), place_of_demo(settings)):
+        end_leftover(place.folder, tell)
 
 
 def require_free_port(port: int) -> None:
@@ -120,6 +128,11 @@ def router_url(settings: Settings) -> str:
     """Return where n8n reaches the router."""
     own = f"http://localhost:{settings.api_port}"
     return settings.n8n_router_url or settings.public_url or own
+
+
+def place_of_demo(settings: Settings) -> Place:
+    """Return the place of the demo's own, see `scripts/demo_business/flows.py`."""
+    return Place(settings.hybridflow_data / "demo-n8n", "n8n_of_the_demo")
 
 
 def _place(settings: Settings) -> Place:

@@ -19,6 +19,7 @@ import httpx
 from router.embedded.ports import free_port
 from router.n8n.handler import TURN_WEBHOOK
 from scripts.n8n.installation import Installation
+from scripts.n8n.leftover import note_process
 
 DATABASE = "n8n"
 # By its path: where n8n works is not where this project can be imported from.
@@ -143,6 +144,7 @@ class N8nServer:
         )
         assert self._supervisor.stdout is not None  # noqa: S101 - it is a pipe
         self.pid = int(self._supervisor.stdout.readline())
+        note_process(self.home.folder, self.pid)
 
     async def ready(self, within: float = _READY_SECONDS) -> None:
         """Return when it takes turns. Raises N8nDidNotStart."""

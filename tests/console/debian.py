@@ -4,7 +4,6 @@ What the machine lacks of it is downloaded and unpacked, the libraries and a fon
 there is no apt, or it has no such package (Ubuntu's is a snap), there is none to be had so.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,10 @@ from tests.npm import is_complete, kept
 
 _WANTED: Final = ("chromium", "fonts-dejavu-core")
 _INSTALLS: Final = re.compile(r"^Inst (\S+)", re.MULTILINE)
+_ASKED: Final = ("update", "install", "download")
+_SECONDS: Final = 300  # for one command of apt
+_WAITS: Final = ("-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30")
+_CURE: Final = "Look at /etc/apt/sources.list and the network, or `apt-get update` as root."
 _STARTS: Final = """\
 #!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
@@ -61,7 +64,7 @@ def fetch() -> Path:
 
 def _fill(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as downloads:
-        _run(["apt-get", "download", *_missing()], Path(downloads))
+        _download(Path(downloads))
         for package in sorted(Path(downloads).glob("*.deb")):
             _run(["dpkg-deb", "--extract", package.name, str(folder)], Path(downloads))
     if not (folder / "usr/lib/chromium/chromium").is_file():
@@ -72,22 +75,47 @@ def _fill(folder: Path) -> None:
     (folder / "chromium").chmod(0o755)
 
 
-def _missing() -> list[str]:
-    """Return the packages that this machine lacks of it."""
-    simulated = ["apt-get", "install", "--simulate", "--no-install-recommends", *_WANTED]
+def _download(folder: Path) -> None:
+    """Download the packages that this machine lacks of it.
+
+    A new machine has no lists yet, and old ones name packages that are gone: then it is done again
+    with new lists, in a folder of their own, which nobody need be root for.
+    """
     try:
-        said = _run(simulated, Path.cwd())
-    except NotFetched:
-        if os.geteuid() != 0:
-            raise
-        _run(["apt-get", "update"], Path.cwd())  # a new machine has no lists yet
-        said = _run(simulated, Path.cwd())
-    return _INSTALLS.findall(said)
+        _download_by(_WAITS, folder)
+    except NotFetched as first:
+        with tempfile.TemporaryDirectory(prefix="hybridflow-apt-") as own:
+            by_own = (*_WAITS, *_lists_in(Path(own)))
+            try:
+                _run(["apt-get", *by_own, "update"], folder)
+                _download_by(by_own, folder)
+            except NotFetched as again:
+                raise NotFetched(f"{first}; with new lists: {again}. {_CURE}") from None
+
+
+def _lists_in(own: Path) -> tuple[str, ...]:
+    """Return what makes apt keep its lists in that folder, to be read by the user it fetches as."""
+    own.chmod(0o755)
+    (own / "lists/partial").mkdir(parents=True)
+    places = (f"Dir::State::Lists={own}/lists", f"Dir::Cache={own}", "APT::Sandbox::User=")
+    return tuple(part for place in places for part in ("-o", place))
+
+
+def _download_by(options: tuple[str, ...], folder: Path) -> None:
+    apt = ["apt-get", *options]
+    said = _run([*apt, "install", "--simulate", "--no-install-recommends", *_WANTED], folder)
+    _run([*apt, "download", *_INSTALLS.findall(said)], folder)
 
 
 def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    asked = next((word for word in command[1:] if word in _ASKED), command[1])
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise NotFetched(f"{command[0]} {asked}: not done within {_SECONDS} s") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise NotFetched(f"{' '.join(command[:2])}: {said[-1] if said else done.returncode}")
+        raise NotFetched(f"{command[0]} {asked}: {said[-1] if said else done.returncode}")
     return done.stdout

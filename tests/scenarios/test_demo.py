@@ -24,6 +24,8 @@ def test_the_demo_goes_as_it_should(options: list[str]):
     )
     assert done.returncode == 0, done.stderr
     assert "nobody was talked over" in done.stdout
+    assert "Maria  (voice note) “E o de fubá, quanto custa?”" in done.stdout
+    assert "O de fubá sai por *R$ 28*" in done.stdout
     assert done.stderr == ""
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from router.embedded.ports import free_port
+from scripts.n8n.meanwhile import UP
 from tests.postgres import fleeting_folder
 from tests.routers import ROOT
 
@@ -200,14 +201,31 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
         made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=shop)
         assert made.status_code == 201
         said = until(program, "is ready")
+        assert "till it is up the Python handler answers" in said
         assert f"http://localhost:{editor}   (the editor)" in said
         assert not (folder / "demo-n8n").exists()
+        until(program, UP)
         health = httpx.get(f"http://127.0.0.1:{port}/health").json()
         assert (health["checks"]["llm"]["status"], "demo" in health["checks"]) == ("error", False)
     finally:
         stop(program)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{editor}/")
+
+
+@pytest.mark.n8n
+def test_after_kill_9_the_next_one_with_n8n_starts(folder: Path):
+    port, editor = free_port(), free_port()
+    program = start(folder, port, "--n8n", N8N_PORT=str(editor))
+    until(program, "is ready")
+    program.kill()
+    again = start(folder, port, "--n8n", N8N_PORT=str(editor))
+    try:
+        until(again, "is ready")
+        assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
+    finally:
+        stop(again)
+        program.communicate(timeout=30)
 
 
 def answered_on_page(page: str) -> Any:

@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from scripts.kept_secrets import Kept
 from scripts.n8n.extra import extra_settings
 from scripts.n8n.installation import Installation
 from scripts.n8n.keeping import kept_alive, next_pause
+from scripts.n8n.leftover import end_leftover
+from scripts.n8n.meanwhile import UP, coming_up
 from scripts.n8n.only_one import N8nRunsAlready, only_one
 from scripts.n8n.server import N8nHome, N8nServer
 
@@ -172,6 +175,61 @@ def test_a_start_under_way_is_told_as_that(tmp_path: Path):
         only_one(tmp_path, "http://x"),
     ):
         pass
+
+
+# --- after a start that was killed
+
+
+def test_what_a_killed_start_left_is_ended_before_the_next(tmp_path: Path):
+    server, told = server_of(Sleeper, tmp_path), []
+    server.start()
+    assert server._supervisor is not None
+    server._supervisor.kill()  # with the starter: nobody is left to end it
+    with alone(server.home.folder, "running"):
+        end_leftover(server.home.folder, told.append, wait=0.2)
+    assert lives(server.pid)  # its starter lives
+    assert told == []
+    end_leftover(server.home.folder, told.append, wait=0.2)
+    within(30, lambda: not lives(server.pid))
+    assert told == ["Waiting for the n8n of the last start to end …"]
+    server.stop()
+
+
+def test_a_process_that_has_the_number_by_now_is_left_alone(tmp_path: Path):
+    (tmp_path / "process").write_text(str(os.getpid()))
+    end_leftover(tmp_path, pytest.fail)
+    (tmp_path / "process").write_text("")
+    end_leftover(tmp_path, pytest.fail)
+
+
+# --- while the router serves already
+
+
+def test_it_comes_up_beside_the_block_and_ends_with_it():
+    told: list[str] = []
+    ended = threading.Event()
+
+    @contextmanager
+    def n8n() -> Iterator[None]:
+        yield
+        ended.set()
+
+    with coming_up(n8n(), told.append, (N8nRunsAlready,)):
+        within(30, lambda: told == [UP])
+        assert not ended.is_set()
+    assert ended.is_set()
+
+
+def test_one_that_does_not_come_up_is_told_and_ends_nothing():
+    told: list[str] = []
+
+    @contextmanager
+    def n8n() -> Iterator[None]:
+        raise N8nRunsAlready("it runs already")
+        yield
+
+    with coming_up(n8n(), told.append, (N8nRunsAlready,)):
+        within(30, lambda: told == ["it runs already"])
 
 
 # --- started again
