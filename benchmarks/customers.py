@@ -97,8 +97,11 @@ class Customers:
 
     async def write(self, instance: str, phone: str, text: str, *, ago: float = 0.0) -> None:
         """Write, and return when the router has it. Raises SystemExit where it does not take it."""
+        await self.post(instance, webhook_of(phone, text, instance, next(self._numbers), ago=ago))
+
+    async def post(self, instance: str, body: bytes) -> None:
+        """Have a webhook taken. Raises SystemExit where it is not."""
         target = urlsplit(f"{self._url}/webhook/{instance}")
-        body = webhook_of(phone, text, instance, next(self._numbers), ago=ago)
         head = (
             f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n"
             f"X-Webhook-Secret: {SECRET}\r\nContent-Type: application/json\r\n"

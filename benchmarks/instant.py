@@ -8,6 +8,7 @@ they can be away: nobody listens then, as when a server is down.
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ class Outside:
 
     def __init__(self, llm_seconds: float = 0.0) -> None:
         self.llm_seconds = llm_seconds
+        self.media = b""
+        """What every media of Evolution holds."""
         self.replied: defaultdict[str, list[float]] = defaultdict(list)
         """When each number got its replies, by time.perf_counter()."""
         self.asked: list[bytes] = []
@@ -160,6 +163,8 @@ class Outside:
         method = path.split("/")[2]
         if method == "findMessages":
             return 200, {"messages": {"total": 0, "pages": 0, "currentPage": 1, "records": []}}
+        if method == "getBase64FromMediaMessage":
+            return 201, {"mimetype": "audio/ogg", "base64": b64encode(self.media).decode()}
         if method != "sendText":
             return 200, {"instance": {"state": "open"}}
         number = str(json.loads(body)["number"]).partition("@")[0]

@@ -75,7 +75,10 @@ def _write(contact: Json, out: Path | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=called("scripts.contact"), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    exporting = commands.add_parser("export", help="give out all that is stored of a contact")
+    exporting = commands.add_parser(
+        "export",
+        help="give out all that is stored of a contact, without copies of media (kept a day)",
+    )
     erasing = commands.add_parser("erase", help="erase all of it; this cannot be undone")
     for command in (exporting, erasing):
         command.add_argument("instance", help="Evolution's name of the tenant's instance")

@@ -45,6 +45,11 @@ class ExportedContact(ContactHead):
     turns: _Rows = Field(description="The work of making each reply, with its errors")
     turn_attempts: _Rows = Field(description="Each attempt at a turn: when, by whom, how it ended")
     notices: _Rows = Field(description="What the staff were told about the contact")
+    media_jobs: _Rows = Field(
+        description="The work of putting their media into words. Without the media: the small"
+        " copies of pictures go within a day and what came in a webhook once it is understood; what"
+        " was made of them is in `messages` (`transcript`, `description`)"
+    )
     spending: _Rows = Field(description="Turns and tokens of each day")
     session_notes: _Rows = Field(description="What the staff noted about the contact")
     relays: _Rows = Field(description="What people wrote to the contact through HybridFlow")

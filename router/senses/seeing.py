@@ -4,7 +4,7 @@ from router.llm.provider import LlmAway, LlmError, LlmProvider, Picture, Prompt,
 from router.senses.decoding import Opened
 from router.senses.hearing import NeedAway, NotUnderstood
 
-_MOST_TOKENS = 500
+MOST_TOKENS = 500  # of a description
 TOKENS_A_PICTURE = 1500  # at most, of one of ours, where the LLM has not told
 _LONGEST = 4000  # characters of a description
 _SYSTEM = """\
@@ -25,9 +25,9 @@ class Describer:
         shown = tuple(Picture(f"[picture {n}]", jpeg) for n, jpeg in enumerate(pictures, 1))
         asked = (PromptMessage("user", "What do these show?"),)
         prompt = Prompt(_SYSTEM, asked, shown)
-        may_cost = len(pictures) * TOKENS_A_PICTURE + _MOST_TOKENS
+        may_cost = len(pictures) * TOKENS_A_PICTURE + MOST_TOKENS
         try:
-            reply = await self._provider.complete(prompt, model=None, max_tokens=_MOST_TOKENS)
+            reply = await self._provider.complete(prompt, model=None, max_tokens=MOST_TOKENS)
         except LlmAway as error:
             tokens = 0 if error.is_free else may_cost
             text = f"nobody described it: {error}"

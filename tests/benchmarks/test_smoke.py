@@ -23,7 +23,18 @@ PARTS = {
     *("__init__", "alone", "attacks", "backlog", "bare", "costs", "customers", "filling"),
     *("hot_paths", "http_load", "instant", "n8n_stage", "outage", "queue_mode", "rest", "serving"),
 }
-PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size", "stream"}
+PROGRAMS = {
+    "faults",
+    "front",
+    "growth",
+    "hostile",
+    "ingest",
+    "media",
+    "n8n",
+    "reply",
+    "size",
+    "stream",
+}
 
 
 def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -135,6 +146,14 @@ def test_stream_shows_every_change_to_all_who_follow():
     ((followers, changes, seen, *rest),) = table(run("stream", *sizes), "p99_ms")
     assert (followers, changes, seen) == ("12", "20", str(12 * 20))
     assert all(float(cell.rstrip("%")) >= 0 for cell in rest)
+
+
+def test_media_answers_texts_and_hears_every_note():
+    done = run("media", "--notes", "4", "--texts", "8", "--hearing", "0.1")
+    rows = table(done, "x_alone")
+    assert [row[0] for row in rows] == ["alone", "with-notes"]
+    assert all(row[1] == row[2] and int(row[1]) >= 8 for row in rows)
+    assert "4 notes at once: 4 heard, 4 answered" in done.stdout
 
 
 def test_size_walks_every_path_on_both_databases():

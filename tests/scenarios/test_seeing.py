@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from loopback.anthropic import Anthropic
-from loopback.evolution import Evolution
+from loopback.evolution import Evolution, failures
 from loopback.evolution.contents import Content, document, image, sticker, video
 from loopback.pictures import pictures_in
+from router.senses.seeing import MOST_TOKENS, TOKENS_A_PICTURE
 from tests import files
 from tests.n8n_server import TestN8n
+from tests.scenarios.answering import AnsweringN8n
+from tests.scenarios.flow import KEY
 from tests.scenarios.stage import Stage, performance
 
 
@@ -168,6 +171,27 @@ async def test_a_flow_is_told_what_a_picture_shows(stage: Stage, llm: Anthropic)
     assert row["description"] == "Um bolo de chocolate com o preço 90 reais."
     assert "Um bolo de chocolate" in str(llm.requests[-1].messages)
     assert shown(llm) == []
+
+
+async def test_a_describer_that_breaks_off_may_have_cost(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    with AnsweringN8n() as n8n:
+        settings = {
+            "N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook", "N8N_API_KEY": KEY,
+            "LOOK_AT_MEDIA": "true", "RETRY_BASE_SECONDS": "0.05",
+        }  # fmt: skip
+        async with performance(database_url, evolution, llm, **settings) as stage:
+            llm.fail(failures.CUT)
+            await sends(stage, image("este bolo"), files.picture())
+            await stage.maria.answered()
+            (job,) = await stage.sql("select state, attempt, tokens from media_jobs")
+            (spent,) = await stage.sql("select tokens from spending where session_id is null")
+    assert (job["state"], job["attempt"]) == ("done", 1)  # it was away: no attempt is used up
+    described = job["tokens"] - (TOKENS_A_PICTURE + MOST_TOKENS)
+    assert 0 < described < TOKENS_A_PICTURE, "what broke off at its most, and what was told"
+    assert spent["tokens"] >= job["tokens"]
+    assert [each.status for each in llm.requests] == [None, 200]
 
 
 async def test_one_that_is_too_large_for_a_webhook_loses_its_media_and_no_word(

@@ -1,24 +1,70 @@
-"""T1 to T12: what HybridFlow does where Evolution's own bots fail. Each is a conversation."""
+"""T1 to T12: what HybridFlow does where Evolution's own bots fail. Each is a conversation.
 
-from loopback.evolution import contents
-from tests.scenarios.stage import BOTH_HANDLERS, NAMED, Stage
+Where it makes a difference, it is held in voice notes or pictures too (`said`).
+"""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from loopback.anthropic import Anthropic
+from loopback.evolution import Evolution, contents
+from loopback.pictures import pictures_in
+from loopback.speech import SpeechService
+from tests import files
+from tests.n8n_server import TestN8n
+from tests.scenarios.saying import PICTURES, VOICE, WRITTEN, Saying
+from tests.scenarios.stage import BOTH_HANDLERS, NAMED, Stage, performance
 
 pytestmark = BOTH_HANDLERS
+SAID = pytest.mark.parametrize("said", [WRITTEN, VOICE], indirect=True)
+SAID_OR_SHOWN = pytest.mark.parametrize("said", [WRITTEN, VOICE, PICTURES], indirect=True)
 
 
-async def test_t1_the_owner_writes_first_and_the_customer_answers(stage: Stage):
-    await stage.shop.owner.writes(stage.maria, "Oi Maria, seu bolo está pronto!")
-    await stage.maria.writes("que ótimo, já vou")
+@pytest.fixture
+def speech() -> Iterator[SpeechService]:
+    with SpeechService() as speech:
+        yield speech
+
+
+@pytest.fixture
+async def stage(
+    database_url: str,
+    evolution: Evolution,
+    llm: Anthropic,
+    handler: TestN8n | None,
+    speech: SpeechService,
+) -> AsyncIterator[Stage]:
+    """A stage on which media is understood."""
+    settings = handler.configuration() if handler else {}
+    settings |= {"STT_BASE_URL": speech.base_url, "LOOK_AT_MEDIA": "true"}
+    async with performance(database_url, evolution, llm, **settings) as stage:
+        yield stage
+        if handler:
+            await handler.falls_silent()
+
+
+@pytest.fixture
+def said(request: pytest.FixtureRequest, stage: Stage, speech: SpeechService) -> Saying:
+    """How what is said comes."""
+    return Saying(stage, speech, request.param)
+
+
+@SAID
+async def test_t1_the_owner_writes_first_and_the_customer_answers(stage: Stage, said: Saying):
+    await said.owner(stage.maria, "Oi Maria, seu bolo está pronto!")
+    await said.customer(stage.maria, "que ótimo, já vou")
     await stage.turns_end()
     assert stage.maria.replies == []
     assert await stage.paused()
 
 
-async def test_t2_the_owner_writes_during_the_llm_call(stage: Stage):
+@SAID_OR_SHOWN
+async def test_t2_the_owner_writes_during_the_llm_call(stage: Stage, said: Saying):
     gate = stage.llm.hold()
-    await stage.maria.writes("tem bolo?")
+    await said.customer(stage.maria, "tem bolo?")
     await gate.reached()
-    await stage.shop.owner.writes(stage.maria, "tem sim, de cenoura")
+    await said.owner(stage.maria, "tem sim, de cenoura")
     gate.open()
     (turn,) = await stage.turns_end()
     assert (turn["state"], turn["reason"]) == ("cancelled", "takeover")
@@ -26,13 +72,16 @@ async def test_t2_the_owner_writes_during_the_llm_call(stage: Stage):
     assert await stage.paused()
 
 
-async def test_t2_the_owner_writes_after_the_reply_was_made_but_before_it_leaves(stage: Stage):
+@SAID
+async def test_t2_the_owner_writes_after_the_reply_was_made_but_before_it_leaves(
+    stage: Stage, said: Saying
+):
     first, second = "um " * 1000, "dois " * 500
     stage.llm.answers(f"{first}\n\n{second}")
     gate = stage.shop.hold("sendText", after=True)
-    await stage.maria.writes("tem bolo?")
+    await said.customer(stage.maria, "tem bolo?")
     await gate.reached()
-    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    await said.owner(stage.maria, "deixa comigo")
     gate.open()
     (turn,) = await stage.turns_end()
     assert stage.maria.replies == [first.strip()]
@@ -40,12 +89,13 @@ async def test_t2_the_owner_writes_after_the_reply_was_made_but_before_it_leaves
     assert await stage.paused()
 
 
-async def test_t3_the_owner_writes_while_nothing_happens(stage: Stage):
-    await stage.maria.writes("oi")
+@SAID
+async def test_t3_the_owner_writes_while_nothing_happens(stage: Stage, said: Saying):
+    await said.customer(stage.maria, "oi")
     await stage.maria.answered()
-    await stage.shop.owner.writes(stage.maria, "oi, aqui é o dono")
+    await said.owner(stage.maria, "oi, aqui é o dono")
     assert await stage.paused()
-    await stage.maria.writes("oi dono")
+    await said.customer(stage.maria, "oi dono")
     await stage.turns_end()
     assert len(stage.maria.replies) == 1
 
@@ -60,32 +110,38 @@ async def test_t4_the_pause_runs_out_and_the_ai_is_back(stage: Stage):
     await stage.maria.answered()
 
 
-async def test_t4_what_was_asked_during_the_pause_is_answered_once_it_is_over(stage: Stage):
-    await stage.shop.owner.writes(stage.maria, "oi, um instante")
+@SAID
+async def test_t4_what_was_asked_during_the_pause_is_answered_once_it_is_over(
+    stage: Stage, said: Saying
+):
+    await said.owner(stage.maria, "oi, um instante")
     await stage.time_passes(hours=1.9)
-    await stage.maria.writes("quanto custa o bolo?")
+    await said.customer(stage.maria, "quanto custa o bolo?")
+    await said.is_understood()
     await stage.turns_end()
     await stage.time_passes(hours=0.2)
     await stage.cron_runs()
     await stage.maria.answered()
     request = stage.llm.requests[-1]
-    said = str(request.body["messages"])
-    assert "quanto custa o bolo?" in said
-    assert "written by a person of the team] oi, um instante" in said
+    asked = str(request.body["messages"])
+    assert said.told("quanto custa o bolo?") in asked
+    assert f"written by a person of the team] {said.told_of_owner('oi, um instante')}" in asked
     await stage.turns_end()
     assert len(stage.maria.replies) == 1
 
 
-async def test_t5_the_owner_only_reacts(stage: Stage):
-    asked = await stage.maria.writes("obrigada!")
+@SAID
+async def test_t5_the_owner_only_reacts(stage: Stage, said: Saying):
+    asked = await said.customer(stage.maria, "obrigada!")
     await stage.shop.owner.reacts(stage.maria, asked)
     await stage.maria.answered()
     assert not await stage.paused()
 
 
-async def test_t6_the_owner_writes_inside_the_debounce(stage: Stage):
-    await stage.maria.writes("tem bolo?")
-    await stage.shop.owner.writes(stage.maria, "tem sim")
+@SAID
+async def test_t6_the_owner_writes_inside_the_debounce(stage: Stage, said: Saying):
+    await said.customer(stage.maria, "tem bolo?")
+    await said.owner(stage.maria, "tem sim")
     (turn,) = await stage.turns_end()
     assert turn["state"] == "cancelled"
     assert stage.maria.replies == []
@@ -93,41 +149,64 @@ async def test_t6_the_owner_writes_inside_the_debounce(stage: Stage):
     assert await stage.paused()
 
 
-async def test_t7_three_quick_messages_get_one_reply(stage: Stage):
+@SAID
+async def test_t7_three_quick_messages_get_one_reply(stage: Stage, said: Saying):
     for text in ("oi", "tem bolo?", "de cenoura?"):
-        await stage.maria.writes(text)
+        await said.customer(stage.maria, text)
     await stage.maria.answered()
     await stage.turns_end()
     assert len(stage.maria.replies) == 1
     (request,) = stage.llm.requests
-    assert request.body["messages"][-1]["content"] == f"{NAMED}oi\ntem bolo?\nde cenoura?"
+    lines = [said.told(text) for text in ("oi", "tem bolo?", "de cenoura?")]
+    assert request.body["messages"][-1]["content"] == NAMED + "\n".join(lines)
 
 
-async def test_t8_two_quick_messages_during_a_reply_get_one_more_in_order(stage: Stage):
+async def test_t7_an_album_gets_one_reply_that_knows_all_of_its_pictures(
+    stage: Stage, handler: TestN8n | None
+):
+    stage.llm.answers_always("Que lindos!")
+    for caption in ("este", "ou este", None):
+        shown = stage.maria.sends(contents.image(caption))
+        stage.shop.received[shown.wa_id] = files.picture(size=(60, 40))
+        await shown
+    await stage.maria.answered()
+    await stage.turns_end()
+    assert stage.maria.replies == ["Que lindos!"]
+    asked = [request.body["messages"] for request in stage.llm.requests]
+    assert sum(len(list(pictures_in(each))) for each in asked) == 3
+    assert len(asked) == (1 if handler is None else 4)  # a flow is told what they show
+    assert '[image: "ou este"]' in str(asked[-1])
+
+
+@SAID
+async def test_t8_two_quick_messages_during_a_reply_get_one_more_in_order(
+    stage: Stage, said: Saying
+):
     stage.llm.answers("resposta um")
     stage.llm.answers("resposta dois")
     gate = stage.llm.hold()
-    await stage.maria.writes("um")
+    await said.customer(stage.maria, "um")
     await gate.reached()
-    await stage.maria.writes("dois")
-    await stage.maria.writes("três")
+    await said.customer(stage.maria, "dois")
+    await said.customer(stage.maria, "três")
     gate.open()
     assert await stage.maria.answered(2) == ["resposta um", "resposta dois"]
     await stage.turns_end()
     assert len(stage.llm.requests) == 2
 
 
-async def test_t9_one_customer_at_two_businesses_is_never_mixed(stage: Stage):
+@SAID
+async def test_t9_one_customer_at_two_businesses_is_never_mixed(stage: Stage, said: Saying):
     other = await stage.open_shop("farmacia")
     at_other = other.customer("5511955550001", name="Maria", lid="201955550001001")
-    await stage.maria.writes("tem bolo?")
-    await at_other.writes("tem dipirona?")
+    await said.customer(stage.maria, "tem bolo?")
+    await said.customer(at_other, "tem dipirona?", at=other)
     await stage.maria.answered()
     await at_other.answered()
     for request in stage.llm.requests:
-        said = str(request.body)
-        assert ("bolo" in said) != ("dipirona" in said)
-        assert ("padaria" in said) == ("bolo" in said)
+        asked = str(request.body)
+        assert ("bolo" in asked) != ("dipirona" in asked)
+        assert ("padaria" in asked) == ("bolo" in asked)
 
 
 async def test_t10_a_group_is_ignored_unless_the_tenant_says_otherwise(stage: Stage):
