@@ -153,6 +153,7 @@ picture: .venv/dev.done
 
 lock:
 	$(UV) pip compile pyproject.toml $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements.txt
+	$(UV) pip compile pyproject.toml --extra local-speech $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements-local-speech.txt
 	$(UV) pip compile pyproject.toml --group dev $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements-dev.txt
 
 bench: .venv/dev.done

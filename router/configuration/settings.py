@@ -65,7 +65,8 @@ class Settings(Variables):
     @property
     def hears(self) -> bool:
         """Whether sound can be put into words."""
-        return self.stt_base_url is not None or self.stt_api_key is not None
+        several = (self.stt_local_model, self.stt_base_url, self.stt_api_key)
+        return any(each is not None for each in several)
 
     @property
     def making_seconds(self) -> float:

@@ -136,6 +136,7 @@ class Variables(BaseSettings):
     stt_api_key: _Secret | None = None
     stt_model: str = "gpt-4o-mini-transcribe"
     stt_timeout: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 20
+    stt_local_model: str | None = None
     media_wait_seconds: Annotated[float, Field(ge=0, le=120)] = 20
 
     # The voice that reads replies aloud

@@ -1,5 +1,6 @@
 """Puts together what understands media, from the configuration."""
 
+import os
 from collections.abc import Callable, Mapping
 
 from router.configuration.settings import Settings
@@ -9,6 +10,7 @@ from router.llm.provider import LlmProvider
 from router.senses.attempt import MediaAttempt, Senses
 from router.senses.decoding import Decoder
 from router.senses.hearing import Listener
+from router.senses.local_engine import LocalEngine, without_secrets
 from router.senses.seeing import Describer
 from router.senses.transcriptions import Transcriptions
 from router.senses.understander import JobLimits, Understander
@@ -25,6 +27,9 @@ def make_listener(settings: Settings) -> Listener | None:
     """Return what puts sound into words, not loaded yet; None where nothing does."""
     if not settings.hears:
         return None
+    if settings.stt_local_model is not None:
+        environment = without_secrets(os.environ)
+        return LocalEngine(settings.stt_local_model, settings.stt_timeout, environment)
     return Transcriptions(
         settings.stt_base_url, settings.stt_api_key, settings.stt_model, settings.stt_timeout
     )

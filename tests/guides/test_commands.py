@@ -69,6 +69,7 @@ ELSEWHERE = {
     "make lock": "asks an index for what there is: tests/unit/test_locks.py",
     "make lock UPGRADE=1": "asks an index for what there is: tests/unit/test_locks.py",
     "pip install -r requirements-dev.txt": "asks an index: the Makefile does it",
+    "pip install -r requirements-local-speech.txt": "asks an index: tests/unit/test_locks.py",
     "pip install --no-deps .": "asks an index: tests/scenarios/test_installed.py",
     "make lint": _MAKE_TEST,
     "make types": _MAKE_TEST,

@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
+from router.people.requests import Person, export_contact
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation, Json
 
 HEARING = {**POLICY, "senses": ["ptt"], "media_wait_seconds": 20}
+
+
+COPIES = (
+    "Small copies of what was sent are kept for a day, to be shown to the AI, and deleted then."
+    " An export is text and has no files"
+)
+FILE = (
+    "The file is kept until it is understood, and deleted then. An export is text and has no files"
+)
 
 
 async def says(talk: Conversation, wa_id: str | None = None, **how: Any) -> Json:
@@ -355,6 +365,11 @@ async def test_what_is_kept_for_a_day_goes_though_no_router_understands_media_no
     asked = {"tenant_id": sent["tenant_id"], "message_id": sent["id"], "content": "AAAA"}
     assert (await talk.database.call("give_media", asked))["taken"]
     await talk.database.call("prune", {})
+    maria = Person(1, (MARIA,))
+    asked = {"tenant_id": maria.tenant_id, "jids": maria.jids}
+    whole = (await talk.database.call("export_contact", asked))["contact"]["media_jobs"]
+    assert [job["left_out"].split(":")[0] for job in whole] == [COPIES, FILE]
+    assert (await export_contact(talk.database, maria))["media_jobs"] == whole
     kept = "select count(pictures) + count(content) from media_jobs"
     assert await talk.value(kept) == 2
     await talk.travel(days=1, minutes=1)

@@ -13,6 +13,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
 LOCKS = ("requirements.txt", "requirements-dev.txt")
+SPEECH = "requirements-local-speech.txt"
+EXTRA = [Requirement(each) for each in PROJECT["project"]["optional-dependencies"]["local-speech"]]
 _HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
 
@@ -28,7 +30,7 @@ def locked_in(lock: str) -> dict[str, str]:
     return {canonicalize_name(each.name): str(each.specifier) for each in requirements}
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, SPEECH])
 def test_every_version_is_exact_and_has_its_hashes(lock: str):
     lines = lines_of(lock)
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
@@ -39,14 +41,15 @@ def test_every_version_is_exact_and_has_its_hashes(lock: str):
             assert _HASH.match(line), line
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, SPEECH])
 def test_no_address_of_an_index_is_in_it(lock: str):
     text = (ROOT / lock).read_text(encoding="utf-8")
     assert not re.search(r"://|--(index|extra|find|trusted)", text)
 
 
 def test_what_the_project_names_is_locked_as_it_says():
-    for lock, named in (("requirements.txt", RUN), ("requirements-dev.txt", RUN + DEV)):
+    run, dev = LOCKS
+    for lock, named in ((run, RUN), (dev, RUN + DEV), (SPEECH, RUN + EXTRA)):
         locked = locked_in(lock)
         for each in named:
             assert locked[canonicalize_name(each.name)] == str(each.specifier), (
@@ -55,8 +58,14 @@ def test_what_the_project_names_is_locked_as_it_says():
 
 
 def test_the_tests_run_with_what_the_router_runs_with():
-    run, dev = locked_in("requirements.txt"), locked_in("requirements-dev.txt")
-    assert run.items() <= dev.items()
+    run = locked_in("requirements.txt")
+    assert run.items() <= locked_in("requirements-dev.txt").items()
+    assert run.items() <= locked_in(SPEECH).items()  # nor does the local engine change a version
+
+
+def test_what_is_optional_is_in_no_other_lock():
+    for each in EXTRA:
+        assert canonicalize_name(each.name) not in {*locked_in(LOCKS[0]), *locked_in(LOCKS[1])}
 
 
 def test_nothing_is_locked_beside_these_two():

@@ -496,6 +496,7 @@ begin
                 ('exported_turn', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
                 ('attempts_at', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, true, 'public.turn_attempts'),
                 ('rows_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
+                ('exported_media_job', 'i', array['p_job']::text[], array['public.media_jobs']::text[], 0, false, 'jsonb'),
                 ('all_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
                 ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
                 ('page_of_said', 'iiii', array['p_list', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
@@ -17814,6 +17815,30 @@ as $$
     )
 $$;
 
+-- A media job as an export has it. Its bytes are not in it, of which there may be megabytes for each: where
+-- there are some, `left_out` says which, and why.
+create or replace function hybridflow.exported_media_job(p_job public.media_jobs)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_job) - '{token_hash,waiting,pictures,content}'::text[] || jsonb_build_object(
+        'left_out', nullif(concat_ws(
+            ' ',
+            case when p_job.pictures is not null then
+                'Small copies of what was sent are kept for a day, to be shown to the AI, and deleted then.'
+            end,
+            case when p_job.content is not null then
+                'The file is kept until it is understood, and deleted then.'
+            end,
+            case when p_job.pictures is not null or p_job.content is not null then
+                'An export is text and has no files: what was sent is in the chat of whoever sent it.'
+            end
+        ), '')
+    )
+$$;
+
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
 -- spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
@@ -17846,9 +17871,11 @@ as $$
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'media_jobs', (
-            select coalesce(jsonb_agg(to_jsonb(j) - '{token_hash,waiting,pictures,content}'::text[] order by j.id), '[]')
+            select coalesce(jsonb_agg(hybridflow.exported_media_job(j.job) order by j.id), '[]')
             from public.messages as m
-            cross join lateral (select k.* from public.media_jobs as k where k.message_id = m.id offset 0) as j
+            cross join lateral (
+                select k.id, k as job from public.media_jobs as k where k.message_id = m.id offset 0
+            ) as j
             where m.session_id = any(p_session_ids)
         ),
         'spending', (
@@ -18182,13 +18209,13 @@ begin
         when 'media_jobs' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
-                'item', to_jsonb(f) - '{token_hash,waiting,pictures,content}'::text[]
+                'item', hybridflow.exported_media_job(f.job)
             ) order by f.id)
             into v_rows
             from (
                 select j.* from public.messages as m
                 cross join lateral (
-                    select k.* from public.media_jobs as k where k.message_id = m.id offset 0
+                    select k.id, k as job from public.media_jobs as k where k.message_id = m.id offset 0
                 ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
