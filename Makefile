@@ -25,7 +25,7 @@ help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
 	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
 	@echo "             LLM=anthropic|openai: with a real one)"
-	@echo "make test    everything, six rows at once: lint, types, SQL, unit, state, scenario, fault, property"
+	@echo "make test    everything, four rows at once: lint, types, SQL, unit, state, scenario, fault, property"
 	@echo "             and n8n tests, every benchmark on a small scale, every command of the guides (N8N=0:"
 	@echo "             without those that need n8n; BROWSER=0: without those in a real Chromium; those over"
 	@echo "             the real PostgREST run where it is there)"
@@ -65,9 +65,9 @@ test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=6 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults test-conversations test-decisions $(if $(filter 0,$(BROWSER)),,test-pages) test-last-release
+	$(MAKE) --no-print-directory --jobs=4 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults test-conversations test-decisions $(if $(filter 0,$(BROWSER)),,test-pages) test-last-release
 
-# Rows that run beside one another: they wait for each other's programs more than they compute, so there are more
+# Rows that run beside one another, four at once: they wait for other programs more than they compute, so there are more
 # of them than cores. The longest come first.
 
 test-decisions: .venv/dev.done

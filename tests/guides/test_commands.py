@@ -86,6 +86,7 @@ ELSEWHERE = {
     "make demo N8N=1": _DEMO,
     "make demo LLM=anthropic": "needs an account",
     "python -m benchmarks.front": _SMALL,
+    "python -m benchmarks.media": _SMALL,
     "python -m benchmarks.growth": _SMALL,
     "python -m benchmarks.hostile": _SMALL,
     "python -m benchmarks.ingest": _SMALL,
