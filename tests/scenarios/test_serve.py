@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from loopback.anthropic import Anthropic
 from router.embedded.ports import free_port
 from scripts.n8n.meanwhile import UP
 from tests.postgres import fleeting_folder
@@ -135,6 +136,25 @@ def test_a_killed_router_comes_back_and_the_demo_ends_with_the_first_tenant(fold
         assert "demo" not in health.json()["checks"]
     finally:
         stop(program)
+
+
+def test_with_a_key_of_an_llm_the_demo_talks_to_the_real_one(folder: Path):
+    port, key = free_port(), "sk-of-the-developer"
+    with Anthropic(key=key) as llm:
+        llm.answers_always("On Sundays we are open till noon.")
+        key_of_one = {"ANTHROPIC_API_KEY": key, "ANTHROPIC_BASE_URL": llm.base_url}
+        program = start(folder, port, **key_of_one)
+        try:
+            said = until(program, "is ready")
+            shown = answered_on_page(f"http://localhost:{port}/try")
+            health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+        finally:
+            said += stop(program)
+        (asked,) = llm.requests
+    assert "Aurora" in asked.system, "it is asked as the demo's business"
+    assert "On Sundays we are open till noon." in str(shown["transcript"])
+    assert "demo" in health["checks"]
+    assert key not in said
 
 
 def test_a_second_one_on_the_same_folder_leaves_the_first_ones_demo_alone(folder: Path):
