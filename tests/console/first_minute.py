@@ -22,13 +22,13 @@ PATIENCE = 60_000
 
 
 @contextmanager
-def make_run(more: Mapping[str, str] | None = None) -> Iterator[str]:
+def make_run(more: Mapping[str, str] | None = None, *options: str) -> Iterator[str]:
     """Run it, with nothing set; give the address that it prints."""
     with fleeting_folder() as folder, tempfile.TemporaryFile("w+") as log:
         kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
         env = {**kept, "HYBRIDFLOW_DATA": str(folder), "API_PORT": str(free_port()), **(more or {})}
         with subprocess.Popen(
-            [sys.executable, "-m", "scripts.serve"],
+            [sys.executable, "-m", "scripts.serve", *options],
             cwd=ROOT,
             env=env,
             stdout=subprocess.PIPE,

@@ -1,11 +1,13 @@
 """The first minute, played in full: `make run` as a process, and a person at its page."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
+from router.embedded.ports import free_port
 from tests.console.first_minute import PATIENCE, make_run, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -21,6 +23,12 @@ def running() -> Iterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(chromium: Browser, running: str) -> AsyncIterator[Page]:
+    async with opened(chromium, running) as page:
+        yield page
+
+
+@asynccontextmanager
+async def opened(chromium: Browser, running: str) -> AsyncIterator[Page]:
     context = await chromium.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
@@ -97,3 +105,13 @@ async def test_the_first_minute(page: Page):
     await says(page, CUSTOMER, "Thank you, and do you deliver?")
     await expect(replies(page).last).to_contain_text("We deliver")
     assert await replies(page).count() == 7
+
+
+@pytest.mark.n8n
+@pytest.mark.timeout(300)
+async def test_n8n_is_seen_at_work(chromium: Browser):
+    with make_run({"N8N_PORT": str(free_port())}, "--n8n") as address:
+        async with opened(chromium, address) as page:
+            await says(page, CUSTOMER, "Hi! Are you open on Sunday?")
+            await expect(replies(page)).to_have_count(1)
+            await expect(page.locator(".story > header")).to_contain_text("by n8n")
