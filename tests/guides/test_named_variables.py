@@ -23,6 +23,7 @@ ELSEWHERE = {
     "POSTGREST_BIN": _FOR_TESTS,
     "HYBRIDFLOW_N8N_VERSION": "scripts.n8n and the tests read it",
     "HYBRIDFLOW_N8N_ENGINE": _FOR_TESTS,
+    "HF_HOME": "of the library that keeps models: router/senses/local_engine.py",
     "MESSAGES_UPDATE": _ANOTHERS,
     "SEND_MESSAGE": _ANOTHERS,
     "RESTORED_URL": "the shell's of whoever restores a backup",
