@@ -227,10 +227,13 @@ async def test_t11_a_status_post_and_a_newsletter_are_ignored(stage: Stage):
     assert stage.shop.calls("sendText") == []
 
 
-async def test_t12_a_sticker_reaches_the_llm_as_what_it_is(stage: Stage):
+async def test_t12_a_sticker_reaches_the_llm_as_what_it_is(stage: Stage, handler: TestN8n | None):
     await stage.maria.sends(contents.sticker())
     await stage.maria.answered()
-    assert stage.llm.requests[-1].body["messages"][-1]["content"] == f"{NAMED}[sticker]"
+    told = stage.llm.requests[-1].body["messages"][-1]["content"]
+    what, _, description = told.partition("\n[in it: ")
+    assert what == f"{NAMED}[sticker]"
+    assert bool(description) == (handler is not None)  # a flow sees no pictures
 
 
 async def test_t12_a_tenant_may_leave_stickers_unanswered(stage: Stage):
