@@ -4,6 +4,7 @@ Where it makes a difference, it is held in voice notes or pictures too (`said`).
 """
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -227,13 +228,23 @@ async def test_t11_a_status_post_and_a_newsletter_are_ignored(stage: Stage):
     assert stage.shop.calls("sendText") == []
 
 
+def written_in(message: dict[str, Any]) -> str:
+    """What was said, in words: it stands behind the pictures and what they are."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return [block["text"] for block in content if block["type"] == "text"][-1]
+
+
 async def test_t12_a_sticker_reaches_the_llm_as_what_it_is(stage: Stage, handler: TestN8n | None):
     await stage.maria.sends(contents.sticker())
     await stage.maria.answered()
-    told = stage.llm.requests[-1].body["messages"][-1]["content"]
-    what, _, description = told.partition("\n[in it: ")
+    asked = stage.llm.requests[-1].body["messages"]
+    what, _, description = written_in(asked[-1]).partition("\n[in it: ")
     assert what == f"{NAMED}[sticker]"
-    assert bool(description) == (handler is not None)  # a flow sees no pictures
+    # A flow is told what is in the picture, who sees is shown it.
+    shown = (bool(description), len(list(pictures_in(asked))))
+    assert shown == ((False, 1) if handler is None else (True, 0))
 
 
 async def test_t12_a_tenant_may_leave_stickers_unanswered(stage: Stage):
