@@ -49,6 +49,7 @@ _MEDIA_BY_CURL = (
 _DEMO = "tests/scenarios/test_demo.py"
 _TOGETHER = "test_workflows_go_into_n8n_and_come_back_as_the_guide_says, for they need each other"
 _GIT = "is git's own, and wants a repository with a remote"
+_ROW = "a part of make test"
 _SMALL = "small, for the full size takes long: tests/benchmarks/test_smoke.py"
 _HARNESS = "for two minutes: tests/faults/test_harness.py"
 _NAMED = "only named: what stands behind it is in the guides with its options"
@@ -73,7 +74,13 @@ ELSEWHERE = {
     "pip install --no-deps .": "asks an index: tests/scenarios/test_installed.py",
     "make lint": _MAKE_TEST,
     "make types": _MAKE_TEST,
-    "make test-last-release": "a part of make test",
+    "make test-decisions": _ROW,
+    "make test-conversations": _ROW,
+    "make test-pages": _ROW,
+    "make test-faults": _ROW,
+    "make test-flows": _ROW,
+    "make test-flows-scenarios": _ROW,
+    "make test-last-release": _ROW,
     "make audit": "asks for advisories on the network: tests/unit/test_audit.py",
     "make audit STRICT=1": "asks for advisories on the network: tests/unit/test_audit.py",
     "make bench": _SMALL,
