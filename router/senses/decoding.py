@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from router.senses.ending import end_program
 from router.senses.hearing import NoRoom, NotUnderstood
 from router.sharing.shares import Claims, Shares
 
@@ -93,9 +94,7 @@ class Decoder:
         except TimeoutError as error:
             raise NotUnderstood("it took too long to be opened", final=True) from error
         finally:
-            with suppress(ProcessLookupError):
-                program.kill()
-            await program.wait()
+            await end_program(program)
         if not answer:
             raise NotUnderstood("it broke the program that opened it", final=True)
         return answer

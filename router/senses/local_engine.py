@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from router.senses.ending import end_program
 from router.senses.hearing import Heard, NeedAway, NoRoom, NotUnderstood, Sound
 from router.senses.hearsay import without_hearsay
 
@@ -123,11 +124,8 @@ class LocalEngine:
 
     async def _end(self) -> None:
         program, self._program = self._program, None
-        if program is None:
-            return
-        with suppress(ProcessLookupError):
-            program.kill()
-        await program.wait()
+        if program is not None:
+            await end_program(program)
 
 
 async def _line_of(program: asyncio.subprocess.Process) -> Any:

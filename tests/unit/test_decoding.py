@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from router.senses import decoded_sound
+from router.senses import decoded_sound, decoding
 from router.senses import decoder as program
 from router.senses.decoding import As, Decoder, Opened
 from router.senses.hearing import NotUnderstood
@@ -224,6 +224,24 @@ async def test_the_program_has_nothing_of_our_environment_and_its_end_is_told(
         "print('x' * 9_000_000)",
     ):
         spy.write_text(text)
+        await refused(b"x")
+
+
+async def test_a_program_that_says_too_much_is_ended_however_much_is_unread(monkeypatch, tmp_path):
+    """Asyncio saw no end of a program whose output was not read on, and its place was lost."""
+    spy = tmp_path / "decoder.py"
+    spy.write_text("print('x' * 9_000_000)")
+    monkeypatch.setattr("router.senses.decoding._PROGRAM", spy)
+    read = decoding._all_of
+
+    async def late(program: asyncio.subprocess.Process) -> bytes:
+        try:
+            return await read(program)
+        finally:
+            await asyncio.sleep(0.2)  # more comes, until nothing more is taken
+
+    monkeypatch.setattr(decoding, "_all_of", late)
+    async with asyncio.timeout(20):
         await refused(b"x")
 
 
