@@ -25,6 +25,15 @@ from tests.routers import CRON_SECRET
 
 _BUSY = "select exists (select from execution_entity where status in ('new', 'running')"
 _BUSY += ' and "deletedAt" is null)'
+_UNREGISTERED = """
+    select n.node ->> 'name' from workflow_entity w, json_array_elements(w.nodes) n(node)
+    where w.active and n.node ->> 'type' = 'n8n-nodes-base.webhook'
+        and not coalesce((n.node ->> 'disabled')::boolean, false)
+        and not exists (
+            select from webhook_entity e
+            where e."workflowId" = w.id and e.node = n.node ->> 'name'
+        )
+"""
 ENGINE = "HYBRIDFLOW_N8N_ENGINE"
 """The variable that names the expression engine of the n8n of all tests, if not that of `start`."""
 SHOP = "https://shop.example"
@@ -210,10 +219,27 @@ def running_n8n(
         server = N8nServer(installation, home)
         server.start()
         try:
-            asyncio.run(server.ready())
+            asyncio.run(_all_flows_ready(server))
             yield TestN8n(installation, server, relays)
         finally:
             server.stop()
+
+
+async def _all_flows_ready(server: N8nServer) -> None:
+    """Return when every flow takes turns: n8n registers their webhooks one after another.
+
+    `ready` looks at the standard flow alone. One that n8n does not know yet answers 404, and the
+    router's own handler would answer in its place.
+    """
+    await server.ready()
+    connection = await asyncpg.connect(server.home.database_url)
+    try:
+        async with asyncio.timeout(60):
+            while await connection.fetchval(_UNREGISTERED) is not None:
+                assert not server.has_ended(), server.log_end()
+                await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
 
 
 def _home(database_url: str, folder: Path, extra: Mapping[str, str] | None) -> N8nHome:
