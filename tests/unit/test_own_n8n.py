@@ -195,11 +195,30 @@ def test_what_a_killed_start_left_is_ended_before_the_next(tmp_path: Path):
     server.stop()
 
 
+def test_one_that_its_supervisor_ends_is_waited_for(tmp_path: Path):
+    server, told = server_of(Sleeper, tmp_path), []
+    server.start()
+    assert server._supervisor is not None
+    assert server._supervisor.stdin is not None
+    server._supervisor.stdin.close()  # as the system does where the starter was killed
+    end_leftover(server.home.folder, told.append)
+    with alone(server.home.folder, "working") as nobody_works_there:
+        assert nobody_works_there
+    server.stop()
+
+
 def test_a_process_that_has_the_number_by_now_is_left_alone(tmp_path: Path):
-    (tmp_path / "process").write_text(str(os.getpid()))
-    end_leftover(tmp_path, pytest.fail)
+    for noted in (f"{os.getpid()} {os.getpid()}", ""):
+        (tmp_path / "process").write_text(noted)
+        end_leftover(tmp_path, pytest.fail)
+
+
+def test_one_that_nobody_noted_is_waited_for_and_not_killed(tmp_path: Path):
     (tmp_path / "process").write_text("")
-    end_leftover(tmp_path, pytest.fail)
+    told: list[str] = []
+    with alone(tmp_path, "working"):
+        end_leftover(tmp_path, told.append, wait=0.2)
+    assert told == ["Waiting for the n8n of the last start to end …"]
 
 
 # --- while the router serves already
