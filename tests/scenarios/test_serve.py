@@ -211,7 +211,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(folder: Path):
 
 
 @pytest.mark.n8n
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
     port, editor = free_port(), free_port()
     with Anthropic() as llm, Evolution() as evolution:
@@ -229,7 +229,7 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
 
             customer = with_a_business(evolution, folder, port)
             said = until(program, "is ready")
-            assert "till it is up the Python handler answers" in said
+            assert "till it is up turns wait" in said
             assert f"http://localhost:{editor}   (the editor)" in said
             assert not (folder / "demo-n8n").exists()
             customer.writes("Are you open on Sunday?").wait()  # n8n is not there yet
@@ -268,20 +268,26 @@ def with_a_business(evolution: Evolution, folder: Path, port: int) -> Customer:
 
 
 @pytest.mark.n8n
-def test_after_kill_9_the_next_one_with_n8n_starts(folder: Path):
-    port, editor = free_port(), free_port()
-    program = start(folder, port, "--n8n", N8N_PORT=str(editor))
-    until(program, "is ready")
-    (supervisor,) = children_of(program, b"scripts/n8n/supervisor.py")
-    os.kill(supervisor, signal.SIGKILL)  # with it: nobody is left to end this n8n
-    program.kill()
-    again = start(folder, port, "--n8n", N8N_PORT=str(editor))
-    try:
-        until(again, "is ready")
-        assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
-    finally:
-        stop(again)
-        program.communicate(timeout=30)
+@pytest.mark.timeout(600)
+def test_after_kill_9_the_next_one_with_n8n_starts_with_the_keys_that_are_set_by_now(folder: Path):
+    port, editor, key = free_port(), free_port(), "sk-of-the-developer"
+    with Anthropic(key=key) as llm:
+        llm.answers_always("On Sundays we are open till noon.")
+        configured = {"N8N_PORT": str(editor), "ANTHROPIC_BASE_URL": llm.base_url}
+        program = start(folder, port, "--n8n", DEMO="0", **configured)
+        until(program, "is ready")
+        (supervisor,) = children_of(program, b"scripts/n8n/supervisor.py")
+        os.kill(supervisor, signal.SIGKILL)  # with it: nobody is left to end this n8n
+        program.kill()
+        again = start(folder, port, "--n8n", ANTHROPIC_API_KEY=key, **configured)
+        try:
+            said = until(again, "is ready")
+            assert "Giving n8n what is set by now: Anthropic …" in said
+            shown = answered_on_page(f"http://localhost:{port}/try")
+            assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
+        finally:
+            stop(again)
+            program.communicate(timeout=30)
 
 
 def answered_on_page(page: str) -> Any:
