@@ -179,12 +179,16 @@ async def _lost_servers(servers: LostServers) -> Check | None:
 def _check_llm(settings: Settings, accounts: Accounts, demo: Demo | None) -> Check:
     if demo is not None and demo.llm_url is not None:
         return Check(status="ok", message="demo: the LLM is played, and answers for no real tenant")
-    keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
-    if keys[settings.llm_provider] is None:
+    if not _has_key(settings):
         variable = f"{settings.llm_provider.upper()}_API_KEY"
         return Check(status="error", message=f"no key for {settings.llm_provider}: set {variable}")
     judged = judge_accounts(settings.llm_provider, accounts.of_deployment())
     return Check(status=judged.status, message=judged.message)
+
+
+def _has_key(settings: Settings) -> bool:
+    keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
+    return keys[settings.llm_provider] is not None
 
 
 def _check_connections(pools: TenantPools) -> Check:
@@ -197,9 +201,13 @@ def _check_connections(pools: TenantPools) -> Check:
 async def _check_n8n(n8n: Workflows, settings: Settings) -> Check:
     """n8n that is away is an error only where turns wait for it."""
     if await n8n.is_away():
-        if settings.n8n_fallback == "python":
+        if settings.n8n_fallback == "queue":
+            why = "N8N_FALLBACK=queue"
+        elif not _has_key(settings):
+            why = f"the Python handlers have no key for {settings.llm_provider}"
+        else:
             return Check(status="ok", message="n8n is away: the Python handlers answer")
-        return Check(status="error", message="n8n is away: turns wait for it (N8N_FALLBACK=queue)")
+        return Check(status="error", message=f"n8n is away: turns wait for it ({why})")
     # Ok even where a flow fails: one tenant's must not take the deployment down.
     failing = n8n.fails()
     warning = "" if failing is None else f"; warning: {failing}"

@@ -91,6 +91,41 @@ async def test_who_asks_afterwards_is_told_how_it_is_then(
         assert (await http.get("/health")).status_code == status
 
 
+class Away:
+    """An n8n that is away."""
+
+    async def is_away(self) -> bool:
+        return True
+
+    def fails(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("configured", "said"),
+    [
+        ({"ANTHROPIC_API_KEY": "x"}, "n8n is away: the Python handlers answer"),
+        ({"ANTHROPIC_API_KEY": "x", "N8N_FALLBACK": "queue"}, "turns wait for it (N8N_FALLBACK"),
+        ({}, "turns wait for it (the Python handlers have no key for anthropic)"),
+    ],
+)
+async def test_of_an_n8n_that_is_away_it_is_said_who_answers(
+    everything: Everything, configured: dict[str, str], said: str
+):
+    app = FastAPI()
+    app.router.routes.extend(router.routes)
+    others: Any = everything
+    settings = load_settings(configured, env_file=None)
+    looked_at = LookedAt(settings, everything, others, others, others, n8n=Away())
+    provide(app, HealthChecks(looked_at))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://router"
+    ) as asking:
+        told = (await asking.get("/health")).json()["checks"]["n8n"]
+    assert said in told["message"]
+    assert (told["status"] == "ok") == ("answer" in told["message"])
+
+
 async def test_however_often_it_is_asked_it_is_looked_few_times_and_never_answered_of_before():
     looks = 0
     changed = False

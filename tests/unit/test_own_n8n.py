@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from scripts.n8n.meanwhile import UP, coming_up
 from scripts.n8n.only_one import N8nRunsAlready, only_one
 from scripts.n8n.server import N8nHome, N8nServer
 
+ROOT = Path(__file__).parents[2]
 HOME = N8nHome("postgresql://localhost/n8n", Path("n8n"), "key")
 
 
@@ -280,6 +282,41 @@ def test_one_that_does_not_come_up_is_told_and_ends_nothing():
 
     with coming_up(n8n(), told.append, (N8nRunsAlready,)):
         within(30, lambda: told == ["it runs already"])
+
+
+COMING_UP = """
+import asyncio, sys
+from contextlib import contextmanager
+from pathlib import Path
+from scripts.n8n.meanwhile import coming_up
+from tests.unit.test_own_n8n import Sleeper, server_of
+
+@contextmanager
+def n8n():
+    server = server_of(Sleeper, Path(sys.argv[1]))
+    server.start()
+    print(server.pid, flush=True)
+    asyncio.run(server.ready())
+    yield
+
+with coming_up(n8n(), print, ()):
+    sys.stdin.read()
+"""
+
+
+def test_who_ends_it_with_ctrl_c_while_it_comes_up_leaves_none_behind(tmp_path: Path):
+    with subprocess.Popen(
+        [sys.executable, "-c", COMING_UP, str(tmp_path)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        assert lives(pid)
+        program.send_signal(signal.SIGINT)
+        program.wait(timeout=30)
+        within(30, lambda: not lives(pid))
+        with alone(tmp_path / "home", "working") as nobody_works_there:
+            assert nobody_works_there
 
 
 # --- started again
