@@ -291,6 +291,10 @@ CHANGES: list[tuple[Change, str]] = [
         lambda w: named(w, "Turn").update(credentials={}),
         'node "Turn": it has no key to compare with.',
     ),
+    (
+        lambda w: named(w, "Turn")["credentials"]["httpHeaderAuth"].update(id="hybridflowCron"),
+        'node "Turn": it would refuse the router, which shows another key.',
+    ),
     (lambda w: w.pop("pinData"), 'node "Turn": it has no pinned example'),
     (
         lambda w: w["pinData"]["Turn"][0]["json"]["body"].pop("urls"),
@@ -545,6 +549,13 @@ def test_what_an_n8n_lacks_that_is_older_than_any_that_was_tried(n8n: str, is_to
     (fault,) = check_workflow(flow, replace(CATALOGUE, n8n=n8n), CREDENTIALS, file="w.json")
     assert f"n8n {n8n} has no version 9.9" in str(fault)
     assert ("take a newer n8n: 2.20.12 is the oldest" in str(fault)) == is_told
+
+
+def test_the_editor_chooses_the_routers_credential_for_a_new_webhook():
+    """Of several that are as old it takes the last by their names."""
+    named_so = json.loads((Path("n8n_workflows") / "credentials.example.json").read_text())
+    locks = [each for each in named_so if each["type"] == "httpHeaderAuth"]
+    assert max(locks, key=lambda each: each["name"].casefold())["id"] == "hybridflowKey"
 
 
 @pytest.mark.parametrize("name", ["gateway_example", "agent_example"])
