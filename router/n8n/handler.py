@@ -32,6 +32,7 @@ from router.n8n.answering import (
     is_there_for_others,
     says_something,
     understand,
+    words_of,
 )
 from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.failing_flows import FailingFlows
@@ -39,7 +40,6 @@ from router.n8n.flow_executions import Execution, FlowExecutions, said_in
 from router.n8n.flows import FlowRules, flow_of, headers_with
 from router.n8n.payload import Contract, TurnPayload, build_payload
 from router.n8n.reply import Answered, Reading, reply_of
-from router.outbound.answers import beginning
 from router.replies.making import HandedOver, Reply, Silence, StandIn
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -330,7 +330,7 @@ class N8nHandler:
                 turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id, attempt=turn.attempt,
             )  # fmt: skip
             return True
-        said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
+        said = f"n8n answered {answer.status_code}: {words_of(answer)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
             if answer.status_code == _FLOW_DIED:

@@ -26,7 +26,7 @@ from scripts.n8n.library import (
     unpublish,
 )
 from scripts.n8n.only_one import only_one
-from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home
+from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home, workflows_in
 
 _CHANGED = (
     "n8n_workflows/ is not what was imported: `python -m scripts.n8n import` takes it over,"
@@ -122,6 +122,9 @@ def fill(
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
         asyncio.run(unpublish(installation, home, ids_of(folder) & ids_of(backup)))
+    else:  # an import may have been broken off, when it had published some
+        there = asyncio.run(workflows_in(home.database_url))
+        asyncio.run(unpublish(installation, home, ids_of(folder) & there))
     names = asyncio.run(
         import_all(
             installation,

@@ -29,6 +29,8 @@ def test_an_import_takes_over_the_files_and_keeps_what_was_there(
     for name in ("error.json", "credentials.example.json"):
         shutil.copy(WORKFLOWS / name, folder / name)
     fill(installation, home, settings, folder)
+    (home.folder / "imported").unlink()  # as if it had been broken off, when this was published
+    fill(installation, home, settings, folder)
 
     changed = json.loads((folder / "error.json").read_text())
     changed["name"] = "HybridFlow: a flow crashed badly"
