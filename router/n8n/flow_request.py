@@ -20,7 +20,7 @@ from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices
 from router.n8n.finishing import Done, done_of, finish
-from router.n8n.handing_off import promise_in, speaker_of
+from router.n8n.handing_off import promise_in, speaker_of, words_of_flow
 from router.n8n.media import emptied, filled, refusal
 from router.n8n.received_media import GET_MEDIA_PATH
 from router.n8n.requests import read_body, understood
@@ -227,7 +227,7 @@ class FlowRequest:
         if not texts:
             return
         try:
-            speaker = speaker_of(self.turn, self.token.held)
+            speaker = speaker_of(self.turn, self.token.held, words=words_of_flow(self.turn))
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)
         except ReplyRefused as refused:
             self._services.wake()  # the turn may have a fallback message to be sent
