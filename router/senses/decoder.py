@@ -4,7 +4,7 @@ It is started by its path, with nothing of HybridFlow's in its environment, read
 input and writes one JSON object. Files are hostile: whatever a library does with one, it does it
 here, with so much memory and so much time. What it cannot open it refuses in a few words.
 
-    python -I decoder.py file|sound|video < file > answer
+    python -I decoder.py file|sound|video|voice < file > answer
 """
 
 import base64
@@ -80,10 +80,17 @@ def _watched(content: bytes) -> Answer:
     return {"what": "video", "pictures": pictures, **seen}
 
 
+def _to_be_sent(content: bytes) -> Answer:
+    from router.senses.decoded_sound import voice_in
+
+    return {"what": "voice", **voice_in(content)}
+
+
 _WAYS: Mapping[str, Callable[[bytes], Answer]] = {
     "file": opened,
     "sound": _heard,
     "video": _watched,
+    "voice": _to_be_sent,
 }
 
 
