@@ -10,18 +10,17 @@ here, with so much memory and so much time. What it cannot open it refuses in a 
 import base64
 import io
 import json
-import os
 import resource
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 # Started by its path, and apart from everything else, it finds its own folder.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from router.senses.expendable import be_expendable
 from router.senses.refusals import Refused
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses, most of which are libraries
@@ -95,8 +94,7 @@ _WAYS: Mapping[str, Callable[[bytes], Answer]] = {
 
 
 def _limit() -> None:
-    os.nice(5)
-    _die_first()
+    be_expendable()
     most = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: MOST_SECONDS,
@@ -108,12 +106,6 @@ def _limit() -> None:
             resource.setrlimit(what, (number, number))
         except (OSError, ValueError):  # some systems know no limit of addresses
             continue
-
-
-def _die_first() -> None:
-    """Where memory runs out all the same, in a small container, let it end us, not the router."""
-    with suppress(OSError):  # there is no such file but on Linux
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _picture(content: bytes) -> str:
