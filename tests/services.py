@@ -1,11 +1,12 @@
 """What a router answers requests with, for tests that serve some of its routes alone."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from router.api.dependencies import ApiServices, Relays, Wake
+from router.api.dependencies import ApiServices, ReceivedFiles, Relays, Wake
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
@@ -19,6 +20,7 @@ from router.intake.ingester import Ingester
 from router.intake.marks import Marks
 from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
+from router.kept.opening import make_store
 from router.llm.looks import Looks
 from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
@@ -96,4 +98,5 @@ def api_services(
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
         relays=Relays(nothing, unasked, settings.max_media_bytes),
+        received_files=ReceivedFiles(make_store(settings), asyncio.Semaphore(4)),
     )

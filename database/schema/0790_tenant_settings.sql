@@ -20,8 +20,8 @@ as $$
         'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
         'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
         'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'language', 'evo_api_key',
-        'llm_api_key'
+        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'language',
+        'keep_media_days', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -213,6 +213,8 @@ as $$
             then 'tts_instructions must have from 1 to 500 characters'
         when 'tenants_language_check'
             then 'language must be en or pt or es'
+        when 'tenants_keep_media_days_check'
+            then 'keep_media_days must be from 0 to 3650'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -256,7 +258,8 @@ begin
         voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
         handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
         notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, language = p_new.language, evo_api_key = p_new.evo_api_key,
+        tts_instructions = p_new.tts_instructions, language = p_new.language,
+        keep_media_days = p_new.keep_media_days, evo_api_key = p_new.evo_api_key,
         llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -423,6 +426,8 @@ comment on column public.tenants.tts_instructions is
 comment on column public.tenants.language is
 'The language in which its people are told: notices, and the word back to who quotes one. '
 'What customers are told is in the language that they write';
+comment on column public.tenants.keep_media_days is
+'Days that the files which contacts send are kept (MEDIA_FOLDER); 0: they are not kept';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

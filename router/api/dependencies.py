@@ -1,5 +1,6 @@
 """What the endpoints take from the app, and who may call them."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
@@ -15,6 +16,7 @@ from router.gate.identity import CallerIdentity, identify
 from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
+from router.kept.store import FileStore
 from router.llm.looks import Looks
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
@@ -60,6 +62,14 @@ class Relays:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedFiles:
+    """Where what contacts sent is kept; None: nowhere. So many are read `at_once`."""
+
+    store: FileStore | None
+    at_once: asyncio.Semaphore
+
+
+@dataclass(frozen=True, slots=True)
 class ApiServices:
     """All that the endpoints of /api and cron take. `tests` are of an instance's way, at once."""
 
@@ -77,6 +87,7 @@ class ApiServices:
     cookies: Cookies
     trial: FlowTrial
     relays: Relays
+    received_files: ReceivedFiles
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -122,6 +133,10 @@ async def _relays(services: _Services) -> Relays:
     return services.relays
 
 
+async def _received_files(services: _Services) -> ReceivedFiles:
+    return services.received_files
+
+
 async def _hashes(services: _Services) -> ContactHashes:
     return services.hashes
 
@@ -140,10 +155,13 @@ TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
-"""Wakes the loop that has n8n forget the erased."""
+"""Wakes the loops that have n8n, and the store of files, forget the erased."""
 
 TheRelays = Annotated[Relays, Depends(_relays)]
 """Sends what people write."""
+
+TheFiles = Annotated[ReceivedFiles, Depends(_received_files)]
+"""Where what contacts sent is kept."""
 
 TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 

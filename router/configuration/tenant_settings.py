@@ -637,6 +637,16 @@ class TenantSettings(BaseModel):
             example="pt",
         ),
     ]
+    keep_media_days: Annotated[
+        int,
+        Setting(
+            about="Days that the files which contacts send are kept (MEDIA_FOLDER);"
+            " 0: they are not kept",
+            default=0,
+            ge=0,
+            le=3650,
+        ),
+    ]
     # Of what is not shown, or not to everybody: whether there is a value.
     evo_api_key_set: bool
     llm_api_key_set: bool

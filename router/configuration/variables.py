@@ -139,6 +139,10 @@ class Variables(BaseSettings):
     stt_local_model: str | None = None
     media_wait_seconds: Annotated[float, Field(ge=0, le=120)] = 20
 
+    # Where what contacts send is kept
+    media_folder: Annotated[Path, BeforeValidator(values.read_folder)] | None = None
+    media_bytes_per_tenant: Annotated[int, Field(ge=1_000_000, le=10**15)] = 5_000_000_000
+
     # The voice that reads replies aloud
     tts_base_url: _Url | None = None
     tts_api_key: _Secret | None = None
