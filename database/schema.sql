@@ -11334,7 +11334,8 @@ comment on column public.tenants.language is
 'The language in which its people are told: notices, and the word back to who quotes one. '
 'What customers are told is in the language that they write';
 comment on column public.tenants.keep_media_days is
-'Days that the files which contacts send are kept (MEDIA_FOLDER); 0: they are not kept';
+'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
+'are not kept';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -19439,7 +19440,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '292f527835c3c3151c81ac07e8cb61847eea27950a6fbafd8b0540d9df583314')
+    ('20261126145950', 'v0_3_0', '347dc66dee5894760693b7f53c0bbd842d40cac95d5f53ac04b922b2fda647dc')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

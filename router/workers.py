@@ -155,7 +155,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
         looks,
         listener,
         voice,
-        make_store(settings),
+        make_store(settings, http),
     )
 
 

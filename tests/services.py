@@ -98,5 +98,5 @@ def api_services(
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
         relays=Relays(nothing, unasked, settings.max_media_bytes),
-        received_files=ReceivedFiles(make_store(settings), asyncio.Semaphore(4)),
+        received_files=ReceivedFiles(make_store(settings, unasked), asyncio.Semaphore(4)),
     )

@@ -427,7 +427,8 @@ comment on column public.tenants.language is
 'The language in which its people are told: notices, and the word back to who quotes one. '
 'What customers are told is in the language that they write';
 comment on column public.tenants.keep_media_days is
-'Days that the files which contacts send are kept (MEDIA_FOLDER); 0: they are not kept';
+'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
+'are not kept';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

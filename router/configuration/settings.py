@@ -71,7 +71,7 @@ class Settings(Variables):
     @property
     def keeps_files(self) -> bool:
         """Whether there is a place in which what contacts send can be kept."""
-        return self.media_folder is not None
+        return self.media_folder is not None or self.media_bucket is not None
 
     @property
     def making_seconds(self) -> float:

@@ -640,7 +640,7 @@ class TenantSettings(BaseModel):
     keep_media_days: Annotated[
         int,
         Setting(
-            about="Days that the files which contacts send are kept (MEDIA_FOLDER);"
+            about="Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET);"
             " 0: they are not kept",
             default=0,
             ge=0,

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from router.errors import StateError
-from router.kept.store import FileStore, StoreAway
+from router.kept.store import FileStore, StoreAway, StoreRefuses
 from router.kept.types import media_type_of
 from router.logs.events import Action, log_event
 from router.running.loops import log_unexpected
@@ -79,15 +79,15 @@ class Keeping:
             _tell(job, "the tenant's files take all the room they may (MEDIA_BYTES_PER_TENANT)")
         return None
 
-    async def _write(self, begun: BegunFile, content: bytes) -> str | None:
+    async def _write(self, begun: BegunFile, content: bytes) -> StoreAway | None:
         """Return why it was not written; None: it is there."""
         try:
             await self.store.write(begun.name, content)
         except StoreAway as error:
-            return str(error)
+            return error
         except Exception as error:  # noqa: BLE001 - it ends nothing else
             log_unexpected("a file was not kept", error)
-            return f"unexpected {type(error).__name__}"
+            return StoreAway(f"unexpected {type(error).__name__}")
         return None
 
     async def _finish(
@@ -95,19 +95,19 @@ class Keeping:
         job: ClaimedMediaJob,
         begun: BegunFile,
         content: bytes,
-        writing: "asyncio.Task[str | None]",
+        writing: "asyncio.Task[StoreAway | None]",
     ) -> None:
         await asyncio.wait({writing}, timeout=self.patience)
-        error = writing.result() if writing.done() else "the store takes too long"
+        slow = StoreAway("the store takes too long")
+        error = writing.result() if writing.done() else slow
         asked = FinishKeeping(file_id=begun.file_id)
         if error is not None:
-            _tell(job, error)
+            _tell(job, str(error))
+            asked = FinishKeeping(file_id=begun.file_id, error=str(error))
+        if error is not None and not isinstance(error, StoreRefuses):
             written = await asyncio.to_thread(base64.b64encode, content)
-            asked = FinishKeeping(
-                file_id=begun.file_id,
-                error=error,
-                content=written.decode(),
-                most_waiting=_MOST_WAITING,
+            asked = asked.model_copy(
+                update={"content": written.decode(), "most_waiting": _MOST_WAITING}
             )
         try:
             await finish_keeping(self.database, asked)

@@ -11,6 +11,10 @@ class StoreAway(Exception):
     """The store cannot be asked now, or has no room: later it may."""
 
 
+class StoreRefuses(StoreAway):
+    """The store will never take this file."""
+
+
 class NoSuchFile(Exception):
     """The store has no file of that name."""
 

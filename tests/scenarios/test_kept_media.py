@@ -1,6 +1,7 @@
 """The files that contacts send: kept, given out to who may have them, gone when they must be."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,17 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.evolution.contents import Content, document, image, voice
+from loopback.faults import cut, wrong_answer
+from loopback.supabase import Supabase
+from loopback.supabase.storage import Bucket
 from tests import files
 from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 
+BUCKET = "received-media"
 
-@dataclass
+
+@dataclass(frozen=True)
 class Shelf:
     """A store as its owner sees it."""
 
@@ -25,29 +31,73 @@ class Shelf:
     heals: Callable[[], None]
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    folder = tmp_path / "received"
+def folder_in(path: Path) -> Shelf:
+    folder, aside = path / "received", path / "aside"
+    folder.mkdir()
 
     def breaks() -> None:
-        folder.parent.chmod(0o500)
-        folder.write_text("no folder")
+        folder.rename(aside)
+        folder.write_text("the disk is not there")
+
+    def heals() -> None:
+        folder.unlink()
+        aside.rename(folder)
 
     def names() -> list[str]:
-        found = (path for path in folder.rglob("*") if path.is_file())
-        return sorted(path.relative_to(folder).as_posix() for path in found)
+        found = (each for each in folder.rglob("*") if each.is_file())
+        return sorted(each.relative_to(folder).as_posix() for each in found)
 
-    return Shelf({"MEDIA_FOLDER": str(folder)}, names, lambda: None, lambda: None)
+    return Shelf({"MEDIA_FOLDER": str(folder)}, names, breaks, heals)
+
+
+def bucket_of(project: Supabase) -> Shelf:
+    full = {"statusCode": "503", "error": "DatabaseReadOnly", "message": "read-only mode"}
+
+    def breaks() -> None:
+        for method in ("POST", "DELETE"):
+            project.fail(wrong_answer(400, full), function=f"storage {method}", times=None)
+
+    def names() -> list[str]:
+        return sorted(project.storage.buckets[BUCKET].objects)
+
+    settings = {
+        "SUPABASE_URL": project.url,
+        "SUPABASE_SERVICE_ROLE_KEY": project.secret_key,
+        "MEDIA_BUCKET": BUCKET,
+    }
+    return Shelf(settings, names, breaks, project.heal)
 
 
 @pytest.fixture
-async def stage(
+def project(database_url: str) -> Iterator[Supabase]:
+    """Storage alone is asked: the state has DATABASE_URL."""
+    with Supabase(database_url) as project:
+        yield project
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
+    if request.param == "folder":
+        return folder_in(tmp_path)
+    return bucket_of(request.getfixturevalue("project"))
+
+
+@asynccontextmanager
+async def opened(
     database_url: str, evolution: Evolution, llm: Anthropic, shelf: Shelf
 ) -> AsyncIterator[Stage]:
     llm.answers_always("Certo!")
     settings = {"LOOK_AT_MEDIA": "true", "LLM_TIMEOUT": "9", **shelf.settings}
     async with performance(database_url, evolution, llm, **settings) as stage:
         await stage.change(keep_media_days=30)
+        yield stage
+
+
+@pytest.fixture
+async def stage(
+    database_url: str, evolution: Evolution, llm: Anthropic, shelf: Shelf
+) -> AsyncIterator[Stage]:
+    async with opened(database_url, evolution, llm, shelf) as stage:
         yield stage
 
 
@@ -105,7 +155,7 @@ async def test_what_came_is_kept_as_it_came_and_given_to_who_may_have_it(
     assert await refused(stage, 4711) == "not_found"
 
 
-async def test_a_voice_message_is_kept_though_nobody_listens(stage: Stage, shelf: Shelf):
+async def test_a_voice_message_is_kept_though_nobody_listens(stage: Stage):
     sound = files.sound()
     message = await sends(stage, voice(), sound)
     await stage.until("select state from kept_files", lambda rows: rows[0]["state"] == "kept")
@@ -123,3 +173,82 @@ async def test_an_erasure_and_the_end_of_its_days_take_the_file(stage: Stage, sh
     await stage.until("select id from kept_files", lambda rows: not rows)
     assert shelf.names() == []
     assert await refused(stage, message) == "not_found"
+
+
+async def test_a_store_that_is_away_holds_up_nothing_and_gets_its_file_later(
+    stage: Stage, shelf: Shelf
+):
+    shelf.breaks()
+    picture = files.picture()
+    message = await sends(stage, image(), picture)
+    assert len(stage.maria.replies) == 1
+    assert await refused(stage, message) == "not_yet"
+    assert len(await stage.sql("select id from kept_files where state = 'waiting'")) == 1
+    shelf.heals()
+    await stage.time_passes(seconds=40)
+    await looked_after(stage)
+    await stage.until("select state from kept_files", lambda rows: rows[0]["state"] == "kept")
+    assert (await ask(stage, f"/messages/{message}/media")).content == picture
+    assert len(shelf.names()) == 1
+    # Who is erased meanwhile is erased when it is back, and not forgotten before.
+    shelf.breaks()
+    await ask(stage, "/contacts/5511955550001/erase", "POST")
+    await stage.until("select error from kept_files", lambda rows: rows[0]["error"] is not None)
+    shelf.heals()
+    assert len(shelf.names()) == 1
+    await stage.time_passes(minutes=11)
+    await looked_after(stage)
+    await stage.until("select id from kept_files", lambda rows: not rows)
+    assert shelf.names() == []
+
+
+async def looked_after(stage: Stage) -> None:
+    """Have the router look after files now: somebody else is erased, of whom nothing is known."""
+    joao = stage.shop.customer("5511955550002", name="João")
+    await joao.writes("oi")
+    await joao.answered(len(joao.replies) + 1)
+    await ask(stage, "/contacts/5511955550002/erase", "POST")
+
+
+async def test_a_file_that_somebody_else_took_or_changed_is_not_given_out(
+    stage: Stage, shelf: Shelf, tmp_path: Path, request: pytest.FixtureRequest
+):
+    message = await sends(stage, image(), files.picture())
+    (name,) = shelf.names()
+    if "MEDIA_FOLDER" in shelf.settings:
+        (tmp_path / "received" / name).write_bytes(b"<html>")
+    else:
+        project = request.getfixturevalue("project")
+        project.storage.buckets[BUCKET].objects[name] = (b"<html>", "text/html")
+    assert await refused(stage, message) == "lost"
+
+
+async def test_a_lost_answer_of_storage_writes_nothing_twice_and_no_public_bucket_is_used(
+    database_url: str, evolution: Evolution, llm: Anthropic, project: Supabase
+):
+    project.storage.upserts = False
+    project.storage.buckets[BUCKET] = Bucket(is_public=True)
+    shelf = bucket_of(project)
+    async with opened(database_url, evolution, llm, shelf) as stage:
+        await sends(stage, image(), files.picture())
+        assert shelf.names() == []
+        (row,) = await stage.sql("select state, error from kept_files")
+        assert row["state"] == "waiting"
+        assert "is public" in row["error"]
+        project.storage.buckets[BUCKET].is_public = False
+        project.fail(cut(after=True), function="storage POST")
+        await stage.time_passes(seconds=40)
+        await looked_after(stage)
+        await stage.until(
+            "select error from kept_files", lambda rows: "cannot be reached" in rows[0]["error"]
+        )
+        assert len(shelf.names()) == 1
+        await stage.time_passes(minutes=2)
+        await looked_after(stage)
+        await stage.until("select state from kept_files", lambda rows: rows[0]["state"] == "kept")
+        assert len(shelf.names()) == 1
+        project.storage.buckets[BUCKET].limit = 100
+        project.storage.upserts = True
+        await sends(stage, image(), files.picture(), 2)
+        states = await stage.sql("select state from kept_files order by id")
+        assert [row["state"] for row in states] == ["kept", "failed"]
