@@ -11,7 +11,7 @@ from typing import Literal
 
 import httpx
 
-from router.llm.provider import LlmAway, LlmFailed
+from router.llm.errors import LlmAway, LlmFailed
 from router.n8n.answered_messages import Conversation
 from router.n8n.reply import Reading, is_reply, read_answer, read_failure
 from router.outbound.answers import beginning, read_json

@@ -5,14 +5,13 @@ it has the turn, sends and closes it by itself (the gateway contract).
 """
 
 import logging
-from dataclasses import dataclass
 from time import monotonic
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias
 
 import httpx
-from pydantic import SecretStr
 
-from router.llm.provider import (
+from router.llm.asking import more_room, out_of_room
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmEmpty,
@@ -21,10 +20,8 @@ from router.llm.provider import (
     LlmMisconfigured,
     LlmOutOfRoom,
     LlmRefused,
-    Prompt,
-    more_room,
-    out_of_room,
 )
+from router.llm.provider import Prompt
 from router.logs.events import Action, log_event
 from router.n8n.answering import (
     N8nAway,
@@ -39,8 +36,9 @@ from router.n8n.answering import (
 from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.failing_flows import FailingFlows
 from router.n8n.flow_executions import Execution, FlowExecutions, said_in
-from router.n8n.payload import Contract, FlowTerms, TurnPayload, build_payload
-from router.n8n.reply import Answered, Reading
+from router.n8n.flows import FlowRules, flow_of, headers_with
+from router.n8n.payload import Contract, TurnPayload, build_payload
+from router.n8n.reply import Answered, Reading, reply_of
 from router.outbound.answers import beginning
 from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
 from router.sending.outcomes import SendStopped
@@ -50,8 +48,6 @@ from router.state.calls.model import Refusal
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-KEY_HEADER = "X-N8N-API-Key"
-TURN_WEBHOOK = "hybridflow-turn"
 _OF_THE_REQUEST = (400, 413, 422)  # n8n is there; what it does not take is this turn
 _FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
 _ANSWERS_AND_SENDS = (
@@ -69,36 +65,6 @@ class FlowWaits(LlmAway):
 
 
 _Made: TypeAlias = Reply | Silence | HandedOver
-
-
-@dataclass(frozen=True, slots=True)
-class FlowRules:
-    """Where n8n is, what its flows are told, and whether turns wait for it while it is away.
-
-    `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
-    failed `flow_failures` times in a row. `contract` holds for tenants that have
-    none of their own; `attempt_lease` is renewed while a flow is waited for. `editor_url` is where
-    people see n8n.
-    """
-
-    webhooks_url: str
-    api_key: SecretStr
-    terms: FlowTerms
-    wait_for_n8n: bool
-    probe_seconds: float
-    contract: Contract = "answer"
-    attempt_lease: float = 30
-    flow_failures: int = 5
-    editor_url: str = ""
-
-    @property
-    def webhook_url(self) -> str:
-        """Where turns go of tenants that have no flow of their own."""
-        return self.url_of(None)
-
-    def url_of(self, flow: str | None) -> str:
-        """Return where a flow's turns go."""
-        return f"{self.webhooks_url}/{flow or TURN_WEBHOOK}"
 
 
 class N8nHandler:
@@ -136,7 +102,7 @@ class N8nHandler:
         sends = self._contract(turn) == "gateway" or self.breakers.begins_itself(tenant_id)
         lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
-            await self.failing.lapsed(turn.turn_id, tenant_id, _flow_of(turn))
+            await self.failing.lapsed(turn.turn_id, tenant_id, flow_of(turn))
         if self._rules.wait_for_n8n:
             return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
@@ -148,8 +114,8 @@ class N8nHandler:
         if (made := await self._made(turn, prompt)) is not None:
             return made
         why = "n8n is away"
-        if self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn)):
-            why = f"the flow {_flow_of(turn)} fails again and again: its turns wait for it"
+        if self.breakers.is_open(turn.tenant.tenant_id, flow_of(turn)):
+            why = f"the flow {flow_of(turn)} fails again and again: its turns wait for it"
             raise FlowWaits(why, retry_after=self.breaker.pause, is_free=True)
         raise N8nAway(why, retry_after=self.breaker.pause, is_free=True)
 
@@ -208,10 +174,10 @@ class N8nHandler:
         """
         if not await self.is_available(turn.tenant.n8n_flow):
             return False
-        given_up = self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn))
+        given_up = self.breakers.is_open(turn.tenant.tenant_id, flow_of(turn))
         if given_up and turn.attempt > 1 and not self._rules.wait_for_n8n:
             return False
-        return self.breakers.takes(turn.tenant.tenant_id, _flow_of(turn), monotonic())
+        return self.breakers.takes(turn.tenant.tenant_id, flow_of(turn), monotonic())
 
     async def _answered(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
         """Have the flow answer; None: n8n certainly has not begun one. Raises LlmError."""
@@ -220,7 +186,7 @@ class N8nHandler:
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
-        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
+        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
         try:
             said, execution = await self._said(turn, payload)
         except NotTaken as not_taken:
@@ -240,11 +206,11 @@ class N8nHandler:
         if not isinstance(said, Answered):
             return await self._begun(turn, execution)
         self.breakers.answered(turn.tenant.tenant_id)
-        await self.failing.worked(turn.tenant.tenant_id, _flow_of(turn))
+        await self.failing.worked(turn.tenant.tenant_id, flow_of(turn))
         if said.silence is not None:
             await self._executions.note(turn, execution)
             return Silence(said.silence, said.cost)
-        return Reply(parts=said.parts, handler="n8n", **_told(said), **_worked(execution))
+        return reply_of(said, execution)
 
     async def _said(
         self, turn: ClaimedTurn, payload: TurnPayload
@@ -273,7 +239,8 @@ class N8nHandler:
         self, turn: ClaimedTurn, payload: TurnPayload
     ) -> tuple[Reading, Execution | None]:
         url, seconds = self._rules.url_of(turn.tenant.n8n_flow), self._rules.terms.answer
-        answer = await ask_flow(self._http, url, payload.model_dump_json(), self._headers, seconds)
+        headers = headers_with(self._rules.api_key)
+        answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds)
         try:
             said = await understand(answer, turn, seconds)
         except LlmError as error:
@@ -289,9 +256,9 @@ class N8nHandler:
             return
         self.breaker.worked()
         if why.of == "flow":
-            await self.failing.failed(turn.tenant.tenant_id, _flow_of(turn), str(why))
+            await self.failing.failed(turn.tenant.tenant_id, flow_of(turn), str(why))
         log_event(
-            _log, Action.AI_FAILED, f"the flow {_flow_of(turn)}: {why}",
+            _log, Action.AI_FAILED, f"the flow {flow_of(turn)}: {why}",
             level=logging.WARNING, turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id,
         )  # fmt: skip
 
@@ -305,7 +272,7 @@ class N8nHandler:
             self.breakers.heard_of()
             return False
         tenant_id = turn.tenant.tenant_id
-        is_open = await self.failing.failed(tenant_id, _flow_of(turn), str(error))
+        is_open = await self.failing.failed(tenant_id, flow_of(turn), str(error))
         return is_open and not self._rules.wait_for_n8n
 
     async def _begun(self, turn: ClaimedTurn, execution: Execution | None) -> HandedOver:
@@ -325,25 +292,18 @@ class N8nHandler:
             await self._executions.note(turn, execution)
         return HandedOver()
 
-    @property
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Content-Type": "application/json",
-            KEY_HEADER: self._rules.api_key.get_secret_value(),
-        }
-
     async def _forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
         payload = build_payload(turn, prompt, self._rules.terms)
         asked = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
-        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
+        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
         try:
             answer = await self._http.post(
                 self._rules.url_of(turn.tenant.n8n_flow),
                 content=payload.model_dump_json(),
-                headers=self._headers,
+                headers=headers_with(self._rules.api_key),
                 timeout=10,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -361,7 +321,7 @@ class N8nHandler:
                 raise await self._own_fault(turn, _ANSWERS_AND_SENDS)
             await self._executions.note(turn, self._executions.hear(answer, said_in(answer)))
             log_event(
-                _log, Action.FLOW_BEGAN, f"the flow {_flow_of(turn)} has the turn",
+                _log, Action.FLOW_BEGAN, f"the flow {flow_of(turn)} has the turn",
                 turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id, attempt=turn.attempt,
             )  # fmt: skip
             return True
@@ -391,37 +351,3 @@ class N8nHandler:
         self.breaker.failed(monotonic())
         log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
         return False
-
-
-def _flow_of(turn: ClaimedTurn) -> str:
-    """Return the flow that the turn goes to: its webhook's path."""
-    return turn.tenant.n8n_flow or TURN_WEBHOOK
-
-
-class _Told(TypedDict):
-    provider: str | None
-    model: str | None
-    tokens_in: int | None
-    tokens_out: int | None
-
-
-def _told(said: Answered) -> _Told:
-    """Return the cost of an answer; tokens that it does not tell are not known."""
-    cost = said.cost
-    return {
-        "provider": cost.get("provider"),
-        "model": cost.get("model"),
-        "tokens_in": cost.get("tokens_in"),
-        "tokens_out": cost.get("tokens_out"),
-    }
-
-
-class _Worked(TypedDict):
-    execution_id: str | None
-    execution_url: str | None
-
-
-def _worked(execution: Execution | None) -> _Worked:
-    if execution is None:
-        return {"execution_id": None, "execution_url": None}
-    return {"execution_id": execution.execution_id, "execution_url": execution.url}

@@ -6,7 +6,8 @@ from pydantic import SecretStr
 from router.configuration.settings import Settings
 from router.n8n.addresses import editor_url, public_api
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
-from router.n8n.handler import FlowRules, N8nHandler
+from router.n8n.flows import FlowRules
+from router.n8n.handler import N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
 from router.n8n.trial import FlowTrial

@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.llm.provider import (
-    LlmEmpty,
-    LlmMisconfigured,
-    LlmProvider,
-    LlmReply,
-    Prompt,
-    complete_with_fallback,
-)
+from router.llm.asking import complete_with_fallback
+from router.llm.errors import LlmEmpty, LlmMisconfigured
+from router.llm.provider import LlmProvider, LlmReply, Prompt
 from router.replies.hand_over import call_of, handed_over
 from router.replies.llm_keys import LlmKeys, max_tokens_within
 from router.replies.making import Reply

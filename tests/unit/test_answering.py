@@ -8,17 +8,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.llm.provider import (
-    LlmAccountRefused,
-    LlmAway,
-    LlmEmpty,
-    LlmError,
-    LlmFailed,
-    LlmRefused,
-    Prompt,
-    PromptMessage,
-)
-from router.n8n.handler import FlowRules, N8nHandler
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused
+from router.llm.provider import Prompt, PromptMessage
+from router.n8n.flows import FlowRules
+from router.n8n.handler import N8nHandler
 from router.n8n.payload import FlowTerms
 from router.replies.making import HandedOver, Reply, Silence
 from router.sending.outcomes import SendStopped

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.llm.provider import LlmAccountRefused, LlmAway, LlmError, LlmFailed, LlmMisconfigured
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.n8n.flow_errors import failure_of
 from router.replies.making import HandedOver, Reply
 from tests.unit.test_answering import OK, Office, says, turned_away

@@ -239,11 +239,13 @@ function openConnect() {
   if (place instanceof HTMLDetailsElement) place.open = true;
 }
 
-function Connect() {
+/** @param {{ shown: Shown | null }} props */
+function Connect({ shown }) {
   return html`<details class="connect" id="connect">
     <summary class="link">${t("try.connect")}</summary>
     <p>${t("try.connect.about")}</p>
     <pre tabindex="0" aria-label=${t("try.connect")}>${TYPED}</pre>
+    ${shown?.llm_is_played && html`<p>${t("try.connect.key")}</p>`}
   </details>`;
 }
 
@@ -263,7 +265,7 @@ function Page() {
         <${OwnersPhone} shown=${shown} onFault=${setFault} />
       </div>
       <${Break} shown=${shown} onFault=${setFault} />`}
-    <${Connect} />
+    <${Connect} shown=${shown} />
   </main>`;
 }
 
