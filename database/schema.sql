@@ -9489,7 +9489,8 @@ begin
     end if;
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
-    where id = (v_held.message).id and deleted_at is null;
+    where id = (v_held.message).id and deleted_at is null
+        and not (v_held.job).keep_only;  -- which may have words of Evolution's
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
@@ -19439,7 +19440,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '5d3547a13856d71005fc69c515d4a3a81294faabe5dc26d564d54bd13e1e70dc')
+    ('20261126145950', 'v0_3_0', '6575f6004f409d109f0f0b9367a417a3670e25a56919f8880cc11de644c451c2')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

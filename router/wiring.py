@@ -4,7 +4,6 @@ It is made in `start` and closed in the reverse order: what feeds the state stop
 does.
 """
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -134,7 +133,7 @@ def _services(
                 MediaSource(outside.pools.media, settings.max_media_bytes),
                 settings.max_media_bytes,
             ),
-            received_files=ReceivedFiles(outside.store, asyncio.Semaphore(_DOWNLOADS)),
+            received_files=ReceivedFiles(outside.store, Shares(_DOWNLOADS)),
         ),
         console=ConsoleServices(
             demo=demo,

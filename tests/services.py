@@ -1,6 +1,5 @@
 """What a router answers requests with, for tests that serve some of its routes alone."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +26,7 @@ from router.people.hashing import ContactHashes
 from router.replies.opening import open_providers
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
+from router.sharing.shares import Shares
 from router.state.database import Connected, Database
 from router.state.entrances import Entrances
 
@@ -98,5 +98,5 @@ def api_services(
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
         relays=Relays(nothing, unasked, settings.max_media_bytes),
-        received_files=ReceivedFiles(make_store(settings, unasked), asyncio.Semaphore(4)),
+        received_files=ReceivedFiles(make_store(settings, unasked), Shares(4)),
     )

@@ -1,6 +1,5 @@
 """What the endpoints take from the app, and who may call them."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
@@ -22,6 +21,7 @@ from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
+from router.sharing.shares import Shares
 from router.state.database import Database
 from router.state.entrances import Entrance, Entrances
 
@@ -63,10 +63,10 @@ class Relays:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFiles:
-    """Where what contacts sent is kept; None: nowhere. So many are read `at_once`."""
+    """Where what contacts sent is kept; None: nowhere. To read one takes a place."""
 
     store: FileStore | None
-    at_once: asyncio.Semaphore
+    places: Shares
 
 
 @dataclass(frozen=True, slots=True)

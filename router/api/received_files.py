@@ -15,11 +15,13 @@ from router.http.errors import ErrorBody, error_response
 from router.kept.store import NoSuchFile, StoreAway
 from router.kept.types import file_name_of
 from router.logs.events import Action, log_event
+from router.sharing.shares import TENANT
 from router.state.calls.kept_files import FindKeptFile, KeptFile, find_kept_file
 from router.state.calls.model import Refusal
 
 router = keyed("sessions", prefix="/messages/{message_id}")
 _log = logging.getLogger(__name__)
+_WAIT = 5.0  # seconds, for a place to read
 _WHY = {
     "not_kept": "no file of this message was kept (keep_media_days, MEDIA_FOLDER, MEDIA_BUCKET)",
     "not_yet": "the file is on its way to where files are kept: ask again soon",
@@ -46,7 +48,10 @@ _WHY = {
             "description": "There is no such message (`not_found`), or no file of it any more:"
             " `not_kept`, `not_yet`, `failed`, `expired`, `deleted`, `lost`",
         },
-        503: {"model": ErrorBody, "description": "`store_away`, or the database is away; retry"},
+        503: {
+            "model": ErrorBody,
+            "description": "`store_away`, `busy`, or the database is away; retry",
+        },
     },
 )
 async def get_media(
@@ -60,14 +65,20 @@ async def get_media(
     if files.store is None or files.store.kind != file.store:
         away = f"it is kept in a {file.store}, and this router is not set to one"
         return error_response(503, "store_away", away)
-    async with files.at_once:
-        try:
-            content = await files.store.read(file.name, file.bytes)
-        except NoSuchFile:
-            return _lost(file, caller)
-        except StoreAway as error:
-            return error_response(503, "store_away", str(error), {"Retry-After": "5"})
-        told = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+    try:
+        place = await files.places.take({tenant_id: TENANT}, _WAIT)
+    except TimeoutError:
+        why = "as many files are being read as may be: ask again soon"
+        return error_response(503, "busy", why, {"Retry-After": "5"})
+    try:
+        content = await files.store.read(file.name, file.bytes)
+    except NoSuchFile:
+        return _lost(file, caller)
+    except StoreAway as error:
+        return error_response(503, "store_away", str(error), {"Retry-After": "5"})
+    finally:
+        place.give_back()
+    told = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
     if told != file.sha256:
         return _lost(file, caller)
     name = file_name_of(message_id, file.media_type)

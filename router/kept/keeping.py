@@ -28,7 +28,7 @@ from router.state.calls.media_jobs import ClaimedMediaJob
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 5.0  # seconds that a store has, once the rest is done: the answer waits for them
+_PATIENCE = 3.0  # seconds that a store has, once the rest is done: the answer waits for them
 _MOST_WAITING = 64_000_000  # bytes of a tenant's files, in the database while a store is away
 
 

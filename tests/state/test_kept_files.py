@@ -88,6 +88,16 @@ async def test_a_turn_waits_for_no_file_and_a_router_without_a_store_keeps_none(
     assert await claim(talk) == []
 
 
+async def test_words_that_came_with_it_stay(talk: Conversation):
+    await talk.set_rule("keep_media_days", 30)
+    event = talk.message("[voice message]", kind="ptt") | {"transcript": "dois bolos"}
+    await talk.ingest(event | {"media": {"bytes": 9}}, policy=KEEPING | {"senses": ["ptt"]})
+    (job,) = await claim(talk)
+    assert job["keep_only"]
+    await talk.database.call("finish_media_job", held(job))
+    assert await talk.value("select transcript from messages") == "dois bolos"
+
+
 async def test_a_tenant_that_keeps_nothing_has_nothing_written(talk: Conversation):
     job = await sends(talk)
     await talk.set_rule("keep_media_days", 0)

@@ -9457,7 +9457,8 @@ begin
     end if;
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
-    where id = (v_held.message).id and deleted_at is null;
+    where id = (v_held.message).id and deleted_at is null
+        and not (v_held.job).keep_only;  -- which may have words of Evolution's
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
