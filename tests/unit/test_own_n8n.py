@@ -240,17 +240,17 @@ def test_it_is_given_what_the_configuration_says_otherwise_and_nothing_that_it_d
             read_example(WORKFLOWS), {"N8N_API_KEY": "a", "CRON_SECRET": "b"} | variables
         )
 
-    def names(**variables: str) -> list[str]:
-        return [each["name"] for each in to_be_given(home, wanted(**variables))]
+    def given(**variables: str) -> list[str]:
+        return [each["id"] for each in to_be_given(home, wanted(**variables))]
 
-    assert names(ANTHROPIC_API_KEY="sk-1") == []  # who gave them noted nothing
+    assert given(ANTHROPIC_API_KEY="sk-1") == []  # who gave them noted nothing
     note_given(home, wanted())
-    assert names() == []
-    assert names(ANTHROPIC_API_KEY="sk-1") == ["Anthropic"]
+    assert given() == []
+    assert given(ANTHROPIC_API_KEY="sk-1") == ["hybridflowAnthropic"]
     note_given(home, to_be_given(home, wanted(ANTHROPIC_API_KEY="sk-1")))
-    assert names(ANTHROPIC_API_KEY="sk-1") == []
-    assert names() == []  # what is in the editor stays there
-    assert names(ANTHROPIC_API_KEY="sk-1", CRON_SECRET="c") == ["HybridFlow cron"]
+    assert given(ANTHROPIC_API_KEY="sk-1") == []
+    assert given() == []  # what is in the editor stays there
+    assert given(ANTHROPIC_API_KEY="sk-1", CRON_SECRET="c") == ["hybridflowCron"]
     assert "sk-1" not in (tmp_path / "credentials").read_text()
 
 
