@@ -131,6 +131,7 @@ def _services(
                 workers.relayer.wake,
                 MediaSource(outside.pools.media, settings.max_media_bytes),
                 settings.max_media_bytes,
+                Bodies(media_limits(settings), callers),
             ),
         ),
         console=ConsoleServices(

@@ -95,5 +95,5 @@ def api_services(
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
-        relays=Relays(nothing, unasked, settings.max_media_bytes),
+        relays=Relays(nothing, unasked, settings.max_media_bytes, unasked),
     )
