@@ -152,10 +152,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     entrances, http, pools = outside.entrances, outside.http, outside.pools
     database, evolution = entrances.turns, outside.evolution
     hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
-    maker: ReplyMaker = make_fallback(settings, outside.providers)
+    fallback = make_fallback(settings, outside.providers)
+    maker: ReplyMaker = fallback
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
-        maker = n8n = make_handler(settings, outside.flows, database, maker)
+        maker = n8n = make_handler(settings, outside.flows, database, fallback)
     if demo is not None and demo.llm_url is not None:
         maker = OnlyFor(maker, demo.tenant_id)
     sends, unhurried = EvolutionSends(pools.sends), EvolutionSends(pools.courtesy)

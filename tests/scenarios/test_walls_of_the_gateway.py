@@ -332,7 +332,7 @@ async def test_what_takes_long_is_done_beside_the_loop_and_never_for_a_closed_tu
             assert end.wait(30)
         return understood(path, written, contact)
 
-    monkeypatch.setattr("router.n8n.gateway.understood", slowly)
+    monkeypatch.setattr("router.n8n.flow_request.understood", slowly)
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("message/sendText", {"text": "Temos! " * 1000}),
         ("message/sendMedia", {"mediatype": "image", "media": "A" * 100_000}),
