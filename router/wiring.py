@@ -130,6 +130,7 @@ def _services(
             relays=Relays(
                 workers.relayer.wake,
                 MediaSource(outside.pools.media, settings.max_media_bytes),
+                workers.sounds,
                 settings.max_media_bytes,
                 Bodies(media_limits(settings), callers),
             ),
@@ -167,6 +168,7 @@ def _for_flows(
         presence=workers.presence,
         courtesy=workers.courtesy,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
+        sounds=workers.sounds,
         received=ReceivedMedia(
             outside.entrances.turns, outside.evolution, settings.max_media_bytes
         ),

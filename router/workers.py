@@ -47,6 +47,7 @@ from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.senses.hearing import Listener
 from router.senses.opening import make_describer, make_listener, make_understander
+from router.senses.sounds import Sounds
 from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
@@ -108,6 +109,7 @@ class Workers:
     lost: LostServers
     streams: Streams
     understander: Understander | None
+    sounds: Sounds
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
@@ -167,7 +169,8 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     budget = Budget(database, budgets(settings))
     courtesy = Courtesy(unhurried, settings.typing_seconds)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
-    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
+    sounds = Sounds()
+    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies, sounds)
     voices = Voices(outside.voice, courtesy)
     tools = Tools(
         sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
@@ -206,6 +209,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         lost=LostServers(entrances.upkeep, settings),
         streams=make_streams(entrances, hearing, connections),
         understander=understander,
+        sounds=sounds,
     )
 
 

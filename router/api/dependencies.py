@@ -20,6 +20,7 @@ from router.llm.looks import Looks
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.state.database import Database
 from router.state.entrances import Entrance, Entrances
@@ -52,12 +53,13 @@ class Abandon(Protocol):
 class Relays:
     """What carries to contacts what people write: `wake` tells it that there is something.
 
-    Media of `most_media` bytes at most are fetched from `media`; `bodies` bounds what of them is in
-    memory.
+    Media of `most_media` bytes at most are fetched from `media`; a voice message passes `sounds`.
+    `bodies` bounds what of them is in memory.
     """
 
     wake: Callable[[], None]
     media: MediaSource
+    sounds: Sounds
     most_media: int
     bodies: Bodies
 

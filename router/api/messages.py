@@ -28,7 +28,7 @@ from router.http.bodies import TooMuch
 from router.logs.events import Action, log_event
 from router.outbound.media import NoMedia
 from router.safety.unseen import is_seen
-from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand, why_no_voice
+from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand
 from router.sending.outgoing import Outgoing
 from router.sending.times import upload_seconds
 from router.state.calls.relays import (
@@ -175,8 +175,8 @@ async def _outgoing(
         content = await _fetched(media.url, tenant_id, relays, keep)
     else:
         content = await asyncio.to_thread(_decoded, media.base64 or "", relays.most_media)
-    if media.kind == "voice" and (why := why_no_voice(content)) is not None:
-        raise Invalid(f"media: {why}")
+    if media.kind == "voice":
+        await _require_sound(content, tenant_id, relays)
 
     def made() -> Outgoing:
         written = base64.b64encode(content).decode()
@@ -186,6 +186,15 @@ async def _outgoing(
         return Outgoing.of(path, body)
 
     return await asyncio.to_thread(made)
+
+
+async def _require_sound(content: bytes, tenant_id: int, relays: Relays) -> None:
+    try:
+        await relays.sounds.require(content, tenant_id)
+    except NoMedia as error:
+        if error.is_away:
+            raise HTTPException(503, f"media: {error}", {"Retry-After": "5"}) from error
+        raise Invalid(f"media: {error}") from error
 
 
 async def _fetched(url: str, tenant_id: int, relays: Relays, keep: Callable[[int], None]) -> bytes:

@@ -30,6 +30,7 @@ from router.replies.texts import texts_of
 from router.safety.guard import ReplyRefused
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
+from router.sending.paths import VOICE_PATH
 from router.sending.speakers import flow
 from router.sharing.at_once import TooManyAtOnce
 from router.state.calls.flows import LookAtTurn, RestOfSend, TurnOfFlow, look_at_turn
@@ -187,6 +188,10 @@ class FlowRequest:
                 media = await filled(
                     asked, each, self._services.media, tenant_id, self._beside, keep
                 )
+                if media.path == VOICE_PATH:
+                    sound = str(media.body["audio"])
+                    keep(2 * len(sound))
+                    await self._services.sounds.require(sound, tenant_id)
             except NoMedia as error:
                 if not error.is_away:
                     await self._give_up(each, f"{asked.media}: {error}")
