@@ -17294,7 +17294,7 @@ begin
             cross join lateral (
                 -- What is not visible is what another cluster's dump brought.
                 select
-                    coalesce(w.tenant_id = any(p_tenant_ids), p_everybodys)
+                    case when w.tenant_id is null then p_everybodys else w.tenant_id = any(p_tenant_ids) end
                     and pg_visible_in_snapshot(w.txid, v_now) as is_wanted
             ) as f
             left join lateral (
@@ -19082,7 +19082,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '8487eb7ebfa40182e0ee315a67c678cfb75ad1556486e9b77267c21db1e43095')
+    ('20261126145950', 'v0_3_0', 'a9c03046e07d53f85a846edfd5b08059d7c3fad6c6f6ffb1feb148efd5a0e33e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -274,7 +274,7 @@ begin
             cross join lateral (
                 -- What is not visible is what another cluster's dump brought.
                 select
-                    coalesce(w.tenant_id = any(p_tenant_ids), p_everybodys)
+                    case when w.tenant_id is null then p_everybodys else w.tenant_id = any(p_tenant_ids) end
                     and pg_visible_in_snapshot(w.txid, v_now) as is_wanted
             ) as f
             left join lateral (

@@ -245,6 +245,14 @@ async def test_more_than_is_told_is_lost(talk: Conversation):
     assert {each["tenant_id"] for each in told["changes"]} == {2}
 
 
+async def test_who_looks_at_no_tenant_is_told_what_is_no_tenants(talk: Conversation):
+    since = (await read(talk))["position"]
+    await talk.maria_writes("oi")
+    await talk.database.call("end_sign_in", {"sign_in": "5" * 64})
+    told = await talk.database.call("read_changes", {"tenant_ids": [], "since": since})
+    assert [each["kind"] for each in told["changes"]] == ["signed_out"]
+
+
 async def test_what_would_take_too_long_to_read_is_lost_whose_ever_it_is(talk: Conversation):
     since = (await read(talk))["position"]
     await talk.sql(
