@@ -19,6 +19,9 @@ from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
 from router.intake.opening import Intake, Wakes, open_intake
+from router.kept.keeper import Keeper
+from router.kept.opening import make_keeper, make_keeping, make_store
+from router.kept.store import FileStore
 from router.llm.looks import Looks
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
@@ -88,6 +91,7 @@ class Outside:
     looks: Looks
     listener: Listener | None
     voice: Voice | None
+    store: FileStore | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,13 @@ class Workers:
     streams: Streams
     understander: Understander | None
     sounds: Sounds
+    keeper: Keeper | None
+
+    def wake_erasing(self) -> None:
+        """Somebody was erased: n8n, and the store of files, are to forget them at once."""
+        self.eraser.wake()
+        if self.keeper is not None:
+            self.keeper.wake()
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
@@ -146,6 +157,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
         looks,
         listener,
         voice,
+        make_store(settings, http),
     )
 
 
@@ -182,11 +194,12 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     connections = connections_for(settings.max_connections, open_files())
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     understander = None
-    if outside.listener is not None or settings.look_at_media:
+    if outside.listener is not None or settings.look_at_media or settings.keeps_files:
         came = EvolutionClient(pools.senses, settings.max_media_bytes)
         describer = make_describer(settings, outside.providers)
+        keeping = make_keeping(settings, database, outside.store)
         understander = make_understander(
-            settings, database, came, outside.listener, describer, bodies, dispatcher.wake
+            settings, database, came, outside.listener, describer, keeping, bodies, dispatcher.wake
         )
     relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
     wakes = Wakes(notifier.wake, relayer.wake)
@@ -210,6 +223,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         streams=make_streams(entrances, hearing, connections),
         understander=understander,
         sounds=sounds,
+        keeper=make_keeper(entrances.upkeep, outside.store),
     )
 
 
@@ -222,6 +236,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database, streams = outside.entrances.turns.database, workers.streams
     understanding = [] if workers.understander is None else [workers.understander]
+    keeping = [] if workers.keeper is None else [workers.keeper]
     return [
         loading,
         serves,
@@ -235,6 +250,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
             asyncio.create_task(_after((serves, loading), each.run), name="understander")
             for each in understanding
         ),
+        *(asyncio.create_task(_after((serves,), each.run), name="keeper") for each in keeping),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
@@ -265,6 +281,8 @@ async def stop(workers: Workers) -> None:
     }
     if workers.understander is not None:
         stops = {**stops, "media": workers.understander.stop}
+    if workers.keeper is not None:
+        stops = {**stops, "kept files": workers.keeper.stop}
     await asyncio.gather(*(within(step, STOP_SECONDS, name) for name, step in stops.items()))
 
 

@@ -16,12 +16,14 @@ from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.bodies import Bodies
 from router.http.services import given
+from router.kept.store import FileStore
 from router.llm.looks import Looks
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
 from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
+from router.sharing.shares import Shares
 from router.state.database import Database
 from router.state.entrances import Entrance, Entrances
 
@@ -65,6 +67,14 @@ class Relays:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedFiles:
+    """Where what contacts sent is kept; None: nowhere. To read one takes a place."""
+
+    store: FileStore | None
+    places: Shares
+
+
+@dataclass(frozen=True, slots=True)
 class ApiServices:
     """All that the endpoints of /api and cron take. `tests` are of an instance's way, at once."""
 
@@ -82,6 +92,7 @@ class ApiServices:
     cookies: Cookies
     trial: FlowTrial
     relays: Relays
+    received_files: ReceivedFiles
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -127,6 +138,10 @@ async def _relays(services: _Services) -> Relays:
     return services.relays
 
 
+async def _received_files(services: _Services) -> ReceivedFiles:
+    return services.received_files
+
+
 async def _hashes(services: _Services) -> ContactHashes:
     return services.hashes
 
@@ -145,10 +160,13 @@ TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
-"""Wakes the loop that has n8n forget the erased."""
+"""Wakes the loops that have n8n, and the store of files, forget the erased."""
 
 TheRelays = Annotated[Relays, Depends(_relays)]
 """Sends what people write."""
+
+TheFiles = Annotated[ReceivedFiles, Depends(_received_files)]
+"""Where what contacts sent is kept."""
 
 TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 
