@@ -16070,11 +16070,11 @@ $$;
 -- claim_relays({limit, lease_seconds})
 -- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
 -- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
--- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
--- instance_name, evo_server_url, evo_api_key, timezone, language, answer_within_minutes, session_id, words,
--- facts, outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what
--- the staff wrote, until it has an outcome; send_state: what became of the message to the contact, null while
--- nothing of it was begun.
+-- tenant four at a time, those included that are given out already. Never waits. Returns {relays: [{relay_id,
+-- token, attempt, source, tenant_id, instance_name, evo_server_url, evo_api_key, timezone, language,
+-- answer_within_minutes, session_id, words, facts, outcome, send_state, error, created_at, now}], now,
+-- next_due_at}, for the router only. words: what the staff wrote, until it has an outcome; send_state: what
+-- became of the message to the contact, null while nothing of it was begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
 language plpgsql
@@ -16099,7 +16099,10 @@ begin
                 where e.session_id = r.session_id and e.id < r.id and e.waiting and e.outcome is null
                     and e.created_at > v_now - interval '10 minutes'
             )
-            order by r.next_at, r.id limit 4
+            order by r.next_at, r.id limit greatest(0, 4 - (
+                select count(*) from public.relays as g
+                where g.tenant_id = t.tenant_id and g.waiting and g.next_at > v_now and g.lease_until > v_now
+            ))
         ) as f
         order by f.next_at, f.id limit (p ->> 'limit')::integer
     ) as d;
@@ -17625,8 +17628,8 @@ $$;
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
 -- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
 -- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
--- is told where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one
--- snapshot.
+-- is told where p_everybodys says so; all is lost where there is more of that, and where more than 200,000
+-- rows, of whichever tenants, would have to be read. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -17637,23 +17640,44 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    c_most_read constant integer := 200000;
     v_now pg_snapshot := pg_current_snapshot();
     v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_read bigint;
     v_changes jsonb;
     v_lost bigint[];
     v_is_all_lost boolean;
 begin
-    with once as materialized (
-        select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, min(w.at) as at
+    with looked_at as materialized (  -- what is not looked for is one row of this
+        select
+            r.is_wanted, r.tenant_id, r.session_id, r.turn_id, r.kind, r.sign_in, r.router, min(r.at) as at,
+            count(*) as rows_read
         from (
-            select c.* from public.changes as c
-            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
-            union all
-            select c.* from public.changes as c where c.txid = any(v_late)
-        ) as w
-        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
-            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
-        group by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router
+            select f.is_wanted, g.*
+            from (
+                (
+                    select c.* from public.changes as c
+                    where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+                    order by c.txid limit c_most_read + 1
+                )
+                union all
+                (select c.* from public.changes as c where c.txid = any(v_late) limit c_most_read + 1)
+            ) as w
+            cross join lateral (
+                -- What is not visible is what another cluster's dump brought.
+                select
+                    case when w.tenant_id is null then p_everybodys else w.tenant_id = any(p_tenant_ids) end
+                    and pg_visible_in_snapshot(w.txid, v_now) as is_wanted
+            ) as f
+            left join lateral (
+                select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, w.at
+            ) as g on f.is_wanted
+        ) as r
+        group by r.is_wanted, r.tenant_id, r.session_id, r.turn_id, r.kind, r.sign_in, r.router
+    ),
+
+    once as (
+        select r.* from looked_at as r where r.is_wanted
     ),
 
     sizes as (
@@ -17684,12 +17708,13 @@ begin
             from once as o
             where exists (select 1 from told as t where t.is_told and t.tenant_id is not distinct from o.tenant_id)
         ),
+        (select sum(r.rows_read) from looked_at as r),
         array_agg(t.tenant_id) filter (where not t.is_told and t.tenant_id is not null),
         coalesce(bool_or(not t.is_told) filter (where t.tenant_id is null), false)
-    into v_changes, v_lost, v_is_all_lost
+    into v_changes, v_read, v_lost, v_is_all_lost
     from told as t;
     return case
-        when v_is_all_lost then '{"changes": [], "lost_tenants": [], "lost": true}'
+        when v_is_all_lost or v_read > c_most_read then '{"changes": [], "lost_tenants": [], "lost": true}'
         else jsonb_build_object(
             'changes', coalesce(v_changes, '[]'), 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
         )
@@ -17702,8 +17727,8 @@ $$;
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
 -- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
--- are no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there
--- than is told of one (5000), or of all (50,000), where those come last that have the most.
+-- are no tenant's have come since then, or 200,000 of all; nobody can tell what changed. lost_tenants: more
+-- has changed there than is told of one (5000), or of all (50,000), where those come last that have the most.
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -19453,7 +19478,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b877260f7f32c7f4cb396f6761bb1c421cfa824bdb0d1a75e95017a29c34a725')
+    ('20261126145950', 'v0_3_0', 'dfb213b604d35b527d68ce7e54b11c564bf2563297b1785b1287d619abac826d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -133,6 +133,7 @@ def _services(
                 MediaSource(outside.pools.media, settings.max_media_bytes),
                 workers.sounds,
                 settings.max_media_bytes,
+                Bodies(media_limits(settings), callers),
             ),
             received_files=ReceivedFiles(outside.store, Shares(_DOWNLOADS)),
         ),

@@ -98,6 +98,6 @@ def api_services(
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
-        relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes),
+        relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes, unasked),
         received_files=ReceivedFiles(make_store(settings, unasked), Shares(4)),
     )

@@ -455,11 +455,11 @@ $$;
 -- claim_relays({limit, lease_seconds})
 -- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
 -- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
--- tenant four at a time. Never waits. Returns {relays: [{relay_id, token, attempt, source, tenant_id,
--- instance_name, evo_server_url, evo_api_key, timezone, language, answer_within_minutes, session_id, words,
--- facts, outcome, send_state, error, created_at, now}], now, next_due_at}, for the router only. words: what
--- the staff wrote, until it has an outcome; send_state: what became of the message to the contact, null while
--- nothing of it was begun.
+-- tenant four at a time, those included that are given out already. Never waits. Returns {relays: [{relay_id,
+-- token, attempt, source, tenant_id, instance_name, evo_server_url, evo_api_key, timezone, language,
+-- answer_within_minutes, session_id, words, facts, outcome, send_state, error, created_at, now}], now,
+-- next_due_at}, for the router only. words: what the staff wrote, until it has an outcome; send_state: what
+-- became of the message to the contact, null while nothing of it was begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
 language plpgsql
@@ -484,7 +484,10 @@ begin
                 where e.session_id = r.session_id and e.id < r.id and e.waiting and e.outcome is null
                     and e.created_at > v_now - interval '10 minutes'
             )
-            order by r.next_at, r.id limit 4
+            order by r.next_at, r.id limit greatest(0, 4 - (
+                select count(*) from public.relays as g
+                where g.tenant_id = t.tenant_id and g.waiting and g.next_at > v_now and g.lease_until > v_now
+            ))
         ) as f
         order by f.next_at, f.id limit (p ->> 'limit')::integer
     ) as d;

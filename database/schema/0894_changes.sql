@@ -236,8 +236,8 @@ $$;
 -- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
 -- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
 -- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
--- is told where p_everybodys says so; all is lost where there is more of that. Stable, so that all is of one
--- snapshot.
+-- is told where p_everybodys says so; all is lost where there is more of that, and where more than 200,000
+-- rows, of whichever tenants, would have to be read. Stable, so that all is of one snapshot.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -248,23 +248,44 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    c_most_read constant integer := 200000;
     v_now pg_snapshot := pg_current_snapshot();
     v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_read bigint;
     v_changes jsonb;
     v_lost bigint[];
     v_is_all_lost boolean;
 begin
-    with once as materialized (
-        select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, min(w.at) as at
+    with looked_at as materialized (  -- what is not looked for is one row of this
+        select
+            r.is_wanted, r.tenant_id, r.session_id, r.turn_id, r.kind, r.sign_in, r.router, min(r.at) as at,
+            count(*) as rows_read
         from (
-            select c.* from public.changes as c
-            where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
-            union all
-            select c.* from public.changes as c where c.txid = any(v_late)
-        ) as w
-        where (w.tenant_id = any(p_tenant_ids) or p_everybodys and w.tenant_id is null)
-            and pg_visible_in_snapshot(w.txid, v_now)  -- not what another cluster's dump brought
-        group by w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router
+            select f.is_wanted, g.*
+            from (
+                (
+                    select c.* from public.changes as c
+                    where c.txid >= pg_snapshot_xmax(p_since) and c.txid < pg_snapshot_xmax(v_now)
+                    order by c.txid limit c_most_read + 1
+                )
+                union all
+                (select c.* from public.changes as c where c.txid = any(v_late) limit c_most_read + 1)
+            ) as w
+            cross join lateral (
+                -- What is not visible is what another cluster's dump brought.
+                select
+                    case when w.tenant_id is null then p_everybodys else w.tenant_id = any(p_tenant_ids) end
+                    and pg_visible_in_snapshot(w.txid, v_now) as is_wanted
+            ) as f
+            left join lateral (
+                select w.tenant_id, w.session_id, w.turn_id, w.kind, w.sign_in, w.router, w.at
+            ) as g on f.is_wanted
+        ) as r
+        group by r.is_wanted, r.tenant_id, r.session_id, r.turn_id, r.kind, r.sign_in, r.router
+    ),
+
+    once as (
+        select r.* from looked_at as r where r.is_wanted
     ),
 
     sizes as (
@@ -295,12 +316,13 @@ begin
             from once as o
             where exists (select 1 from told as t where t.is_told and t.tenant_id is not distinct from o.tenant_id)
         ),
+        (select sum(r.rows_read) from looked_at as r),
         array_agg(t.tenant_id) filter (where not t.is_told and t.tenant_id is not null),
         coalesce(bool_or(not t.is_told) filter (where t.tenant_id is null), false)
-    into v_changes, v_lost, v_is_all_lost
+    into v_changes, v_read, v_lost, v_is_all_lost
     from told as t;
     return case
-        when v_is_all_lost then '{"changes": [], "lost_tenants": [], "lost": true}'
+        when v_is_all_lost or v_read > c_most_read then '{"changes": [], "lost_tenants": [], "lost": true}'
         else jsonb_build_object(
             'changes', coalesce(v_changes, '[]'), 'lost_tenants', to_jsonb(coalesce(v_lost, '{}')), 'lost', false
         )
@@ -313,8 +335,8 @@ $$;
 -- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
 -- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
 -- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
--- are no tenant's have come since then; nobody can tell what changed. lost_tenants: more has changed there
--- than is told of one (5000), or of all (50,000), where those come last that have the most.
+-- are no tenant's have come since then, or 200,000 of all; nobody can tell what changed. lost_tenants: more
+-- has changed there than is told of one (5000), or of all (50,000), where those come last that have the most.
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql

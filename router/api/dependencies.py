@@ -14,6 +14,7 @@ from router.evolution.client import EvolutionClient
 from router.gate.identity import CallerIdentity, identify
 from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
+from router.http.bodies import Bodies
 from router.http.services import given
 from router.kept.store import FileStore
 from router.llm.looks import Looks
@@ -55,12 +56,14 @@ class Relays:
     """What carries to contacts what people write: `wake` tells it that there is something.
 
     Media of `most_media` bytes at most are fetched from `media`; a voice message passes `sounds`.
+    `bodies` bounds what of them is in memory.
     """
 
     wake: Callable[[], None]
     media: MediaSource
     sounds: Sounds
     most_media: int
+    bodies: Bodies
 
 
 @dataclass(frozen=True, slots=True)

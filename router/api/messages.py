@@ -6,6 +6,7 @@ import binascii
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Header, HTTPException
@@ -23,6 +24,7 @@ from router.api.dependencies import (
 from router.api.keyed import keyed
 from router.api.queries import LARGEST_ID
 from router.errors import Invalid
+from router.http.bodies import TooMuch
 from router.logs.events import Action, log_event
 from router.outbound.media import NoMedia
 from router.safety.unseen import is_seen
@@ -41,6 +43,7 @@ router = keyed("sessions", prefix="/sessions/{session_id}")
 _log = logging.getLogger(__name__)
 _LONGEST_TEXT = 4096
 _HASHED = ("text", "media")
+_TIMES_IN_MEMORY = 4  # a media: its bytes, in base64, and in what the database is asked
 _Key = Annotated[
     str,
     Header(
@@ -129,23 +132,28 @@ async def send_to_contact(
         )
         if (before := (await find_sent_message(database, named)).found) is not None:
             return before
-    message = await _outgoing(wanted, tenant_id, relays)
-    if not is_seen(message.text):
-        raise Invalid("text: there is nothing in it that can be sent")
-    asked = SendMessage(
-        tenant_id=tenant_id,
-        session_id=session_id,
-        idempotency_key=key,
-        request_hash=wanted.hashed,
-        request={"path": message.path, "body": message.body},
-        body=message.text,
-        kind=message.kind,
-        identity=message.identity,
-        told_as=message.told_as,
-        upload_seconds=upload_seconds(message.size) or None,
-        seen_message_id=wanted.seen_up_to,
-    )
-    sent = await send_message(database, asked)
+    try:
+        with relays.bodies.keeping_more(str(tenant_id)) as keep:
+            message = await _outgoing(wanted, tenant_id, relays, keep)
+            if not is_seen(message.text):
+                raise Invalid("text: there is nothing in it that can be sent")
+            asked = SendMessage(
+                tenant_id=tenant_id,
+                session_id=session_id,
+                idempotency_key=key,
+                request_hash=wanted.hashed,
+                request={"path": message.path, "body": message.body},
+                body=message.text,
+                kind=message.kind,
+                identity=message.identity,
+                told_as=message.told_as,
+                upload_seconds=upload_seconds(message.size) or None,
+                seen_message_id=wanted.seen_up_to,
+            )
+            sent = await send_message(database, asked)
+    except TooMuch as error:
+        why = "too many media are being sent: try again soon"
+        raise HTTPException(503, why, {"Retry-After": "5"}) from error
     if not sent.already:
         abandon(session_id)
         log_event(
@@ -156,13 +164,15 @@ async def send_to_contact(
     return sent
 
 
-async def _outgoing(wanted: MessageRequest, tenant_id: int, relays: Relays) -> Outgoing:
-    """Return what is sent; a media's bytes are there. Raises Invalid."""
+async def _outgoing(
+    wanted: MessageRequest, tenant_id: int, relays: Relays, keep: Callable[[int], None]
+) -> Outgoing:
+    """Return what is sent; a media's bytes are there. Raises Invalid, and what `keep` does."""
     if wanted.media is None:
         return Outgoing.of(*text_by_hand(wanted.text or ""))
     media = wanted.media
     if media.url is not None:
-        content = await _fetched(media.url, tenant_id, relays)
+        content = await _fetched(media.url, tenant_id, relays, keep)
     else:
         content = await asyncio.to_thread(_decoded, media.base64 or "", relays.most_media)
     if media.kind == "voice":
@@ -187,9 +197,14 @@ async def _require_sound(content: bytes, tenant_id: int, relays: Relays) -> None
         raise Invalid(f"media: {error}") from error
 
 
-async def _fetched(url: str, tenant_id: int, relays: Relays) -> bytes:
+async def _fetched(url: str, tenant_id: int, relays: Relays, keep: Callable[[int], None]) -> bytes:
+    """Fetch a media, which nothing has counted: the request is short."""
+
+    def count(number: int) -> None:
+        keep(_TIMES_IN_MEMORY * number)
+
     try:
-        return await relays.media.fetch(url, tenant_id)
+        return await relays.media.fetch(url, tenant_id, count)
     except NoMedia as error:
         if error.is_away:
             raise HTTPException(503, f"media.url: {error}", {"Retry-After": "5"}) from error

@@ -27,7 +27,7 @@ _ENGLISH: Words = {
     "lost": "it is lost",
     "failing": "The flow {flow} of {name} in n8n has failed {failures} times in a row. {meanwhile}"
     " Its last executions in n8n say why.",
-    "meanwhile_fallback": "Until it works again, HybridFlow's own AI answers.",
+    "meanwhile_fallback": "Until it works again, HybridFlow's own AI is asked instead.",
     "meanwhile_queue": "Until it works again, nobody is answered.",
     "undelivered": "WhatsApp did not deliver {failed} of {name}. {cure}",
     "last_reply": "the last reply",
@@ -69,7 +69,7 @@ _PORTUGUESE: Words = {
     "lost": "ela se perdeu",
     "failing": "O fluxo {flow} de {name} no n8n falhou {failures} vezes seguidas. {meanwhile} As"
     " últimas execuções no n8n dizem por quê.",
-    "meanwhile_fallback": "Até ele voltar a funcionar, a IA do próprio HybridFlow responde.",
+    "meanwhile_fallback": "Até ele voltar a funcionar, pergunta-se à IA do próprio HybridFlow.",
     "meanwhile_queue": "Até ele voltar a funcionar, ninguém é respondido.",
     "undelivered": "O WhatsApp não entregou {failed} de {name}. {cure}",
     "last_reply": "a última resposta",
@@ -114,7 +114,7 @@ _SPANISH: Words = {
     "lost": "se perdió",
     "failing": "El flujo {flow} de {name} en n8n ha fallado {failures} veces seguidas. {meanwhile}"
     " Sus últimas ejecuciones en n8n dicen por qué.",
-    "meanwhile_fallback": "Hasta que funcione de nuevo, responde la IA del propio HybridFlow.",
+    "meanwhile_fallback": "Hasta que funcione de nuevo, se pregunta a la IA del propio HybridFlow.",
     "meanwhile_queue": "Hasta que funcione de nuevo, no se responde a nadie.",
     "undelivered": "WhatsApp no entregó {failed} de {name}. {cure}",
     "last_reply": "la última respuesta",

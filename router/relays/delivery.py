@@ -104,7 +104,7 @@ class Delivery:
         return not self._sending and not was_stopped
 
     async def run(self) -> None:
-        """Carry it out, and tell the state how that ended. What is cut off comes back by itself."""
+        """Carry it out, and tell the state how that ended; what is cut off is given back."""
         try:
             await (self._put_off(PutOff(0.0)) if self._stopped else self._run())
         except PutOff as put_off:
@@ -114,6 +114,7 @@ class Delivery:
         except StateError as error:
             self._log_failure(f"a relay was not recorded: {error}")
         except asyncio.CancelledError:
+            await asyncio.shield(self._put_off(PutOff(0.0)))
             raise
         except Exception as error:  # noqa: BLE001 - one relay must not end the others
             self._log_failure(f"a relay could not be carried out: {error!r}", error)

@@ -16,23 +16,24 @@ def _one(pattern: str) -> str:
     return "".join(line.strip() for line in pattern.splitlines())
 
 
-# Who comes. Written without accents, as the text is then.
+# Who comes. Written without accents, as the text is then. What may stand before them has an end: a
+# text of nothing else would be read anew from each of its words, and keep the whole router waiting.
 _PT_WHO = _one(r"""
     (?:(?:um|uma|algum|alguma|nosso|nossa|nossos|nossas|outro|outra|o|a|os|as|do|da|de|pra|para
-    |pro|ao|com|por|seu|sua)\s+)*
+    |pro|ao|com|por|seu|sua)\s+){0,5}
     (?:atendentes?|atendimento humano|colegas?|humanos?|especialistas?|consultor(?:a|es)?
     |responsavel|responsaveis|gerentes?|supervisor(?:a|es)?|vendedor(?:a|es)?|equipe|time
     |setor\s+\w+|suporte humano|pessoa(?: real| de verdade| da equipe| do time)
     |alguem(?: da equipe| do time)?|funcionari[oa]|operadora?|representante)
 """)
 _ES_WHO = _one(r"""
-    (?:(?:un|una|algun|alguna|nuestro|nuestra|otro|otra|el|la|los|las|al|a|del|de|con|por)\s+)*
+    (?:(?:un|una|algun|alguna|nuestro|nuestra|otro|otra|el|la|los|las|al|a|del|de|con|por)\s+){0,5}
     (?:agentes?|humanos?|coleg[ao]s?|companer[ao]s?|asesor(?:a|es)?|especialistas?|equipo
     |representantes?|encargad[oa]s?|responsables?|gerentes?|supervisora?
     |persona(?: real| del equipo)?|alguien(?: del equipo)?|operadora?|vendedora?)
 """)
 _EN_WHO = _one(r"""
-    (?:(?:a|an|one|of|our|another|the|some|my|to|with|human|live|real|support|sales|team)\s+)*
+    (?:(?:a|an|one|of|our|another|the|some|my|to|with|human|live|real|support|sales|team)\s+){0,5}
     (?:colleagues?|humans?|persons?|agents?|representatives?|specialists?|team(?: members?)?
     |managers?|supervisors?|someone(?: from (?:the|our) team)?|somebody|staff|advisors?
     |operators?|co-?workers?|members? of (?:our|the) (?:team|staff))

@@ -45,7 +45,7 @@ class TurnAttempt:
             try:
                 await self._work()
             except asyncio.CancelledError:
-                await asyncio.shield(self._hand.release())
+                await asyncio.shield(self._hand.give_back())
                 raise
             except DatabaseAway as error:
                 self._hand.log_away(error)

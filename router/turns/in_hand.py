@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -117,6 +117,16 @@ class InHand:
         answer = await save_reply(self.shop.database, asked)
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
+
+    async def give_back(self) -> None:
+        """Give the turn back from wherever it was, with the reply that was made, if one was."""
+        try:
+            with suppress(SendStopped):  # a human is there, say
+                await self.save_reply()
+        except DatabaseAway as error:
+            self.log_away(error)
+            return
+        await self.release()
 
     async def release(self) -> None:
         """Give the turn back, as if it had not been claimed."""

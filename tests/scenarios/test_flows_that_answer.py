@@ -1,5 +1,7 @@
 """Flows of the answer contract: they say what is to be said, and the router sends it, once."""
 
+import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +14,9 @@ from router.replies.handoffs import HANDOFF_MESSAGE
 from tests.fixtures.sends import PNG, SOUND
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY, Flow
-from tests.scenarios.stage import Stage, performance
+from tests.scenarios.stage import Stage, dark_stage, performance
+
+ANSWERING = {"N8N_ENABLED": "true", "N8N_API_KEY": KEY}
 
 
 @pytest.fixture
@@ -23,12 +27,7 @@ def n8n() -> Iterator[AnsweringN8n]:
 
 @asynccontextmanager
 async def playing(database_url, evolution, llm, n8n, **more: str) -> AsyncIterator[Stage]:
-    configuration = {
-        "N8N_ENABLED": "true",
-        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
-        "N8N_API_KEY": KEY,
-        **more,
-    }
+    configuration = {**ANSWERING, "N8N_WEBHOOK_URL": f"{n8n.url}/webhook", **more}
     async with performance(database_url, evolution, llm, **configuration) as stage:
         yield stage
 
@@ -94,6 +93,37 @@ async def test_a_media_is_fetched_from_its_address_before_it_is_sent(
         asked = [each.path for each in n8n.received]
         assert asked.count("/webhook/hybridflow-turn") == 1  # the flow did not run again
         assert stage.maria.replies == []
+
+
+async def test_a_reply_whose_media_is_fetched_outlasts_its_router(
+    database_url: str, evolution, llm, n8n: AnsweringN8n
+):
+    """What its flow has booked, say, it would book once more."""
+    asked = asyncio.Queue[bytes]()
+    picture = base64.b64decode(PNG)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asked.put(await reader.readuntil(b"\r\n\r\n"))
+        if len(n8n.received) == 1 and stopping.is_set():
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(picture)}\r\n\r\n"
+            writer.write(head.encode() + picture)
+        else:
+            await reader.read()  # until nobody waits any more
+        writer.close()
+
+    stopping = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        n8n.says({"messages": [{"media": f"http://127.0.0.1:{port}/bolo.png"}]})
+        async with playing(database_url, evolution, llm, n8n) as stage:
+            await stage.maria.writes("tem foto?")
+            await asked.get()
+            stopping.set()
+        env = {**ANSWERING, "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+        async with dark_stage(database_url, evolution, llm, **env) as later:
+            (turn,) = await later.turns_end()
+    assert (turn["state"], turn["attempt"]) == ("sent", 1)
+    assert len([each for each in n8n.received if each.path.endswith("-turn")]) == 1
 
 
 async def test_a_handoff_pauses_the_session_after_what_is_said(stage: Stage, n8n: AnsweringN8n):

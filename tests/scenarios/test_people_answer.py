@@ -246,6 +246,30 @@ async def test_what_cannot_be_sent_is_refused_by_name_and_takes_nothing_over(
     assert await stage.sql("select id from relays") == []
 
 
+async def test_media_at_addresses_are_counted_as_they_are_fetched(stage: Stage, desk: Desk):
+    """A request that names one is short: many of them at once would fill the memory."""
+    await stage.maria.writes("oi")
+    await stage.maria.answered()
+    over = asyncio.Event()
+
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12000000\r\n\r\n")
+        await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(stall, "127.0.0.1") as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/bolo.png"
+        media = {"kind": "image", "url": address}
+        both = [asyncio.create_task(desk.post(key, media=media)) for key in ("k-1", "k-2")]
+        (first, *_), _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        answer = first.result()
+        over.set()
+        await asyncio.gather(*both)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "too many media" in answer.json()["error"]["message"]
+
+
 async def test_without_an_idempotency_key_nothing_is_sent(stage: Stage, desk: Desk):
     await stage.maria.writes("oi")
     await stage.maria.answered()

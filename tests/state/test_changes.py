@@ -245,6 +245,27 @@ async def test_more_than_is_told_is_lost(talk: Conversation):
     assert {each["tenant_id"] for each in told["changes"]} == {2}
 
 
+async def test_who_looks_at_no_tenant_is_told_what_is_no_tenants(talk: Conversation):
+    since = (await read(talk))["position"]
+    await talk.maria_writes("oi")
+    await talk.database.call("end_sign_in", {"sign_in": "5" * 64})
+    told = await talk.database.call("read_changes", {"tenant_ids": [], "since": since})
+    assert [each["kind"] for each in told["changes"]] == ["signed_out"]
+
+
+async def test_what_would_take_too_long_to_read_is_lost_whose_ever_it_is(talk: Conversation):
+    since = (await read(talk))["position"]
+    await talk.sql(
+        "insert into changes (tenant_id, session_id, kind)"
+        " select 2, g % 10, 'message' from generate_series(1, 200001) as g"
+    )
+    told = await read(talk, since)
+    assert (told["lost"], told["changes"]) == (True, [])
+    follows = {"tenant_id": 1, "since": since}
+    assert (await talk.database.call("follow_tenant", follows))["lost"]
+    assert not (await read(talk, told["position"]))["lost"]
+
+
 async def test_who_has_little_is_told_it_however_much_all_have_together(talk: Conversation):
     since = (await read(talk))["position"]
     many = [1, *range(101, 113)]

@@ -247,6 +247,20 @@ async def test_of_one_conversation_the_next_goes_when_the_one_before_is_done(tal
     assert (await claim_one(talk))["relay_id"] > first["relay_id"]
 
 
+async def test_of_one_tenant_four_are_on_their_way_at_a_time(talk: Conversation):
+    """Its server may hang: the places of a router are for others, too."""
+    for number in range(6):
+        jids = (f"551195555100{number}@s.whatsapp.net",)
+        wrote = await talk.maria_writes("oi", jids=jids)
+        await write(talk, f"k-{number}", session_id=wrote["session_id"])
+    first = await claim(talk)
+    assert len(first) == 4
+    assert await claim(talk) == []
+    await settle(talk, first[0], again_in=60)
+    await settle(talk, first[1], outcome="failed", over=True)
+    assert len(await claim(talk)) == 2
+
+
 async def test_a_viewer_may_not_and_another_tenants_session_is_none(talk: Conversation):
     await talk.maria_writes("oi")
     with pytest.raises(NotAllowed):

@@ -134,6 +134,8 @@ def test_what_promises_nobody(text: str):
 
 def test_a_long_text_is_judged_at_once():
     assert not promises_person("vou o a um uma de da com por " * 20_000)
+    for word in ("a", "o", "de um", "con el", "team"):  # what may stand before who comes
+        assert not promises_person(f"{word} " * 20_000)
     assert not asks_for_person(["falar com " * 20_000])
 
 
