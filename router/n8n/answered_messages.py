@@ -12,7 +12,7 @@ from typing import Any
 
 from router.llm.reasoning import without_reasoning, without_reasoning_in
 from router.n8n.technical import why_technical
-from router.n8n.wrappings import BadAnswer
+from router.n8n.wrappings import BadAnswer, is_left_empty
 from router.outbound.media import is_address, name_in
 from router.replies.making import Part
 from router.replies.parts import parts_of
@@ -134,7 +134,9 @@ def _message(message: object, where: str, about: Conversation) -> tuple[Part, ..
         return text_parts(message, where)
     if not isinstance(message, dict):
         raise BadAnswer(f"{where}: it must be an object")
-    said = {name: value for name, value in message.items() if value is not None}
+    said = {name: value for name, value in message.items() if not is_left_empty(value)}
+    if not said.keys() & _FIELDS.keys():
+        said = {name: value for name, value in message.items() if value is not None}
     kinds = [name for name in _FIELDS if name in said]
     if len(kinds) != 1:
         known = ", ".join(_FIELDS)

@@ -14,7 +14,10 @@ _WHOLE = re.compile(
     r"(?:(?-i:undefined|null|NULL|NaN)|\[object \w+\]|\[null\]|\[undefined\]"
     r"|error in workflow\.?|internal server error|bad gateway|service unavailable|gateway time-?out"
     r"|no prompt specified|error code: \d{3,4}|request timed out\.?|<no value>"
-    r"|(?:error:?|status code) [45]\d\d\.?)",
+    r"|(?:error:?|status code) [45]\d\d\.?"
+    r"|(?:http[ /]{1,2})?[45]\d\d[ :,-]{1,3}(?:bad request|unauthorized|forbidden|not found"
+    r"|method not allowed|too many requests|internal server error|bad gateway"
+    r"|service unavailable|gateway time-?out)\.?)",
     re.IGNORECASE,
 )
 # What stands in a machine's error, and in no sentence for a customer.
@@ -100,6 +103,7 @@ _WITHIN: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
+_JSON = re.compile(r"\s*(?:\{\s*\"[^\"\n]{0,100}\"\s*:|\[\s*\{\s*\")")
 # Half of a text, or more.
 _MOSTLY: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a page of HTML", re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>")),
@@ -115,6 +119,8 @@ def why_technical(text: str) -> str | None:
     seen = text[:_LONGEST_LOOKED_AT].strip().strip("`'\"* \n").removeprefix("json").strip()
     if _WHOLE.fullmatch(seen):
         return "a value that was not worked out"
+    if _JSON.match(text):
+        return "JSON"
     for name, pattern in _BEGINS:
         if pattern.match(seen):
             return name
