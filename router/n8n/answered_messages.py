@@ -38,6 +38,7 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 _DATA = re.compile(
     r"\Adata:([a-zA-Z0-9.+-]{1,60}/[a-zA-Z0-9.+-]{1,90})?(?:;[^,;]{1,60}){0,3};base64,"
 )
+_LIKE_JSON = re.compile(r"\s*(?:\{\s*\"[^\"\n]{0,100}\"\s*:|\[\s*\{\s*\")")
 _PHONE = re.compile(r"\+?[0-9][0-9 ().-]{5,24}")
 
 _KINDS: Mapping[str, str] = {
@@ -271,7 +272,7 @@ def _for_people(value: object, where: str, longest: int) -> str:
     text = without_reasoning(clean(value)).strip()
     if not text:
         raise BadAnswer(f"{where}: there is no text in it")
-    if (why := why_technical(text)) is not None:
+    if (why := "JSON" if _LIKE_JSON.match(text) else why_technical(text)) is not None:
         raise BadAnswer(f"{where}: it is {why}, and no text for a customer")
     return text
 

@@ -103,7 +103,6 @@ _WITHIN: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
-_JSON = re.compile(r"\s*(?:\{\s*\"[^\"\n]{0,100}\"\s*:|\[\s*\{\s*\")")
 # Half of a text, or more.
 _MOSTLY: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a page of HTML", re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>")),
@@ -119,8 +118,6 @@ def why_technical(text: str) -> str | None:
     seen = text[:_LONGEST_LOOKED_AT].strip().strip("`'\"* \n").removeprefix("json").strip()
     if _WHOLE.fullmatch(seen):
         return "a value that was not worked out"
-    if _JSON.match(text):
-        return "JSON"
     for name, pattern in _BEGINS:
         if pattern.match(seen):
             return name

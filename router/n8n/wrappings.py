@@ -26,6 +26,7 @@ _LIKE_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[{\"])")
 _WRITTEN_DOWN = re.compile(r"\{\s*\"(?:text|messages|handoff|silence)\"\s*:")
 _FENCE_BEGINS = re.compile(r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*(?:\r?\n|\Z)")
 _LIKE_JSON_CUT_OFF = re.compile(r"\s*(?:\{\s*(?:[\"}]|\Z)|\[\s*(?:[{\"]|\Z)|\Z)")
+_JSON_CUT_OFF = "the model wrote JSON, and its limit of tokens cut it off"
 OF_THE_CONTRACT = frozenset({"text", "messages", "handoff", "silence", "error"})
 _OF_A_MESSAGE = frozenset({"text", "media", "audio", "sticker", "reaction", "location", "contact"})
 _BESIDE = frozenset(
@@ -244,12 +245,20 @@ def _of_cut_off(text: str, depth: int) -> Said:
         raise LlmOutOfRoom("the model used up its tokens, and said nothing")
     inside = text[fence.end() :] if (fence := _FENCE_BEGINS.match(text)) else text
     if not _LIKE_JSON_CUT_OFF.match(inside):
+        if _WRITTEN_DOWN.search(inside):
+            return _of_written_cut_off(text, depth)
         return {"text": finish_truncated(text)}
     try:
         json.loads(fenced[1] if (fenced := _FENCED.match(text)) else inside)
     except (ValueError, RecursionError) as error:
-        raise BadAnswer("the model wrote JSON, and its limit of tokens cut it off") from error
+        raise BadAnswer(_JSON_CUT_OFF) from error
     return _of_text(text if fenced else inside, depth + 1)
+
+
+def _of_written_cut_off(text: str, depth: int) -> Said:
+    if (within := _written_within(text)) is None:
+        raise BadAnswer(_JSON_CUT_OFF)
+    return _that_says(_unwrapped(within, depth + 1))
 
 
 def _text_of_blocks(blocks: list[Any]) -> str:

@@ -339,8 +339,6 @@ TECHNICAL = [
     "HTTP 503: Service Unavailable",
     "429 Too Many Requests",
     "401 Unauthorized",
-    '{"a": 1}',
-    '{"text": "oi"} e {"text": "tchau"}',
     "error code: 1015",
     "upstream connect error or disconnect/reset before headers. reset reason: overflow",
     "undefined",
@@ -414,6 +412,8 @@ def test_a_page_is_no_answer_whatever_its_status():
 
 
 def test_what_is_json_and_none_of_the_contract_is_not_said():
+    assert "JSON" in refused({"messages": [{"text": '{"a": 1}'}]})
+    assert "JSON" in refused({"text": '{"text": "a"} ou {"text": "b"}'})
     assert "none of the contract" in refused({"output": '{"text": "oi"'})
     assert "tool" in refused({"tool": "x", "args": {}})
     assert "silense" in refused({"silense": "why"})
