@@ -12,7 +12,7 @@ from typing import Any
 
 from router.llm.reasoning import without_reasoning, without_reasoning_in
 from router.n8n.technical import why_technical
-from router.n8n.wrappings import BadAnswer
+from router.n8n.wrappings import BadAnswer, is_left_empty
 from router.outbound.media import is_address, name_in
 from router.replies.making import Part
 from router.replies.parts import parts_of
@@ -38,6 +38,7 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 _DATA = re.compile(
     r"\Adata:([a-zA-Z0-9.+-]{1,60}/[a-zA-Z0-9.+-]{1,90})?(?:;[^,;]{1,60}){0,3};base64,"
 )
+_LIKE_JSON = re.compile(r"\s*(?:\{\s*\"[^\"\n]{0,100}\"\s*:|\[\s*\{\s*\")")
 _PHONE = re.compile(r"\+?[0-9][0-9 ().-]{5,24}")
 
 _KINDS: Mapping[str, str] = {
@@ -134,7 +135,9 @@ def _message(message: object, where: str, about: Conversation) -> tuple[Part, ..
         return text_parts(message, where)
     if not isinstance(message, dict):
         raise BadAnswer(f"{where}: it must be an object")
-    said = {name: value for name, value in message.items() if value is not None}
+    said = {name: value for name, value in message.items() if not is_left_empty(value)}
+    if not said.keys() & _FIELDS.keys():
+        said = {name: value for name, value in message.items() if value is not None}
     kinds = [name for name in _FIELDS if name in said]
     if len(kinds) != 1:
         known = ", ".join(_FIELDS)
@@ -269,7 +272,7 @@ def _for_people(value: object, where: str, longest: int) -> str:
     text = without_reasoning(clean(value)).strip()
     if not text:
         raise BadAnswer(f"{where}: there is no text in it")
-    if (why := why_technical(text)) is not None:
+    if (why := "JSON" if _LIKE_JSON.match(text) else why_technical(text)) is not None:
         raise BadAnswer(f"{where}: it is {why}, and no text for a customer")
     return text
 

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from router.gate.refusals import Refused
 from router.n8n.fields import BadField
+from router.n8n.technical import why_technical
 from router.n8n.whitelist import (
     PRESENCE_PATH,
     Asked,
@@ -107,6 +108,8 @@ def _text_messages(body: Mapping[str, Any]) -> tuple[Outgoing, ...]:
     parts = parts_of(str(body["text"]))
     if not parts:
         raise _bad("text", 'instance requires property "text"')
+    if (why := why_technical(str(body["text"]))) is not None:
+        raise _bad("text", f"text: it is {why}, and no text for a customer")
     shared = {name: body[name] for name in _OF_EVERY_PART if name in body}
     first = {name: body[name] for name in _OF_THE_FIRST if name in body}
     messages = []

@@ -14,7 +14,10 @@ _WHOLE = re.compile(
     r"(?:(?-i:undefined|null|NULL|NaN)|\[object \w+\]|\[null\]|\[undefined\]"
     r"|error in workflow\.?|internal server error|bad gateway|service unavailable|gateway time-?out"
     r"|no prompt specified|error code: \d{3,4}|request timed out\.?|<no value>"
-    r"|(?:error:?|status code) [45]\d\d\.?)",
+    r"|(?:error:?|status code) [45]\d\d\.?"
+    r"|(?:http[ /]{1,2})?[45]\d\d[ :,-]{1,3}(?:bad request|unauthorized|forbidden|not found"
+    r"|method not allowed|too many requests|internal server error|bad gateway"
+    r"|service unavailable|gateway time-?out)\.?)",
     re.IGNORECASE,
 )
 # What stands in a machine's error, and in no sentence for a customer.

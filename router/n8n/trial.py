@@ -122,6 +122,8 @@ class FlowTrial:
             tried.error = str(error)
         except LlmError as error:
             tried.error = str(error)
+            if tried.error.endswith(_NO_MORE_SAID):
+                tried.error += _IN_N8N
         finally:
             await self._close(database, wanted.instance_name, dry, tried)
         tried.ok = tried.error is None
@@ -220,6 +222,8 @@ class FlowTrial:
 
 _NOT_USED = "n8n is not used here: set N8N_ENABLED, N8N_WEBHOOK_URL and N8N_API_KEY"
 _PUBLISH = ". Is the workflow published, and N8N_WEBHOOK_URL right?"
+_NO_MORE_SAID = "Error in workflow"
+_IN_N8N = ": n8n says no more. Its Executions, the newest red one, name the node and the reason"
 _BEGUN_ONLY = (
     ". Its webhook answered at once, as one of the gateway contract: if the flow is to answer, set"
     " Respond of its Webhook node to Using 'Respond to Webhook' Node"

@@ -23,8 +23,10 @@ _FENCED = re.compile(
     r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*\r?\n(.*?)\r?\n?(?:```|~~~)\s*\Z", re.DOTALL
 )
 _LIKE_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[{\"])")
+_WRITTEN_DOWN = re.compile(r"\{\s*\"(?:text|messages|handoff|silence)\"\s*:")
 _FENCE_BEGINS = re.compile(r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*(?:\r?\n|\Z)")
 _LIKE_JSON_CUT_OFF = re.compile(r"\s*(?:\{\s*(?:[\"}]|\Z)|\[\s*(?:[{\"]|\Z)|\Z)")
+_JSON_CUT_OFF = "the model wrote JSON, and its limit of tokens cut it off"
 OF_THE_CONTRACT = frozenset({"text", "messages", "handoff", "silence", "error"})
 _OF_A_MESSAGE = frozenset({"text", "media", "audio", "sticker", "reaction", "location", "contact"})
 _BESIDE = frozenset(
@@ -76,9 +78,23 @@ def _of_text(text: str, depth: int) -> Said:
             written = None
         if isinstance(written, dict | list) and written:
             return _that_says(_unwrapped(written, depth + 1))
-        if _LIKE_JSON.match(inside) or isinstance(written, dict):
-            raise BadAnswer("the text begins as JSON does, and is none of the contract")
+    if (within := _written_within(text)) is not None:
+        return _that_says(_unwrapped(within, depth + 1))
+    if _LIKE_JSON.match(inside):
+        raise BadAnswer("the text begins as JSON does, and is none of the contract")
     return {"text": text}
+
+
+def _written_within(text: str) -> Said | None:
+    """The one answer that a model has put words around ("Here is the JSON: …"); None: none such."""
+    if (found := _WRITTEN_DOWN.search(text)) is None:
+        return None
+    try:
+        written, end = json.JSONDecoder(parse_constant=_no_number).raw_decode(text, found.start())
+    except (ValueError, RecursionError):
+        return None
+    alone = _WRITTEN_DOWN.search(text, end) is None
+    return written if alone and not written.keys() - OF_THE_CONTRACT - _BESIDE else None
 
 
 def _that_says(said: Said) -> Said:
@@ -130,6 +146,7 @@ def _of_object(found: dict[str, Any], depth: int) -> Said:
 
 def _of_contract(said: dict[str, Any], depth: int) -> Said:
     """An object of the contract, whose text may be written JSON once more."""
+    said = _filled(said)
     text = said.get("text")
     alone = not said.keys() - _BESIDE - {"text"}
     if alone and isinstance(text, dict | list):
@@ -141,6 +158,21 @@ def _of_contract(said: dict[str, Any], depth: int) -> Said:
     beside = ("usage", "model", "execution_id")
     kept: Said = {name: said[name] for name in beside if name in said}
     return {**kept, **within}
+
+
+def _filled(said: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is empty beside what is not: models fill in every field of a schema."""
+    empty = {name for name in OF_THE_CONTRACT & said.keys() if is_left_empty(said[name])}
+    if said.keys() & OF_THE_CONTRACT <= empty:
+        return said
+    return {name: value for name, value in said.items() if name not in empty}
+
+
+def is_left_empty(value: object) -> bool:
+    """Whether a field says nothing, as one that is not there."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or value is False or value == []
 
 
 def _of_llm(said: dict[str, Any], depth: int) -> Said | None:
@@ -213,12 +245,20 @@ def _of_cut_off(text: str, depth: int) -> Said:
         raise LlmOutOfRoom("the model used up its tokens, and said nothing")
     inside = text[fence.end() :] if (fence := _FENCE_BEGINS.match(text)) else text
     if not _LIKE_JSON_CUT_OFF.match(inside):
+        if _WRITTEN_DOWN.search(inside):
+            return _of_written_cut_off(text, depth)
         return {"text": finish_truncated(text)}
     try:
         json.loads(fenced[1] if (fenced := _FENCED.match(text)) else inside)
     except (ValueError, RecursionError) as error:
-        raise BadAnswer("the model wrote JSON, and its limit of tokens cut it off") from error
+        raise BadAnswer(_JSON_CUT_OFF) from error
     return _of_text(text if fenced else inside, depth + 1)
+
+
+def _of_written_cut_off(text: str, depth: int) -> Said:
+    if (within := _written_within(text)) is None:
+        raise BadAnswer(_JSON_CUT_OFF)
+    return _that_says(_unwrapped(within, depth + 1))
 
 
 def _text_of_blocks(blocks: list[Any]) -> str:

@@ -128,7 +128,7 @@ async def test_every_kind_of_answer_is_told(stage: Stage, n8n: AnsweringN8n, ans
     [
         (Response(b"", 200), "it is empty"),
         ({"text": "Agent stopped due to max iterations."}, "an agent's own report"),
-        (JSONResponse({"message": "Error in workflow"}, 500), "Error in workflow"),
+        (JSONResponse({"message": "Error in workflow"}, 500), "the newest red one"),
         (
             JSONResponse(
                 {"code": 404, "message": 'The requested webhook "x" is not registered.'}, 404

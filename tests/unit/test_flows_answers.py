@@ -174,6 +174,11 @@ def test_a_handoff_comes_last_with_its_words():
     )
 
 
+def test_a_handoff_is_called_though_the_model_left_its_text_empty():
+    (called,) = read({"text": "", "handoff": {"reason": "quer falar"}, "silence": ""}).parts
+    assert called == {"handoff": {"reason": "quer falar", "summary": None}}
+
+
 def test_a_handoff_needs_no_words():
     assert read({"handoff": {}}).parts == (
         {"handoff": {"reason": "the AI asked for a human", "summary": None}},
@@ -243,6 +248,13 @@ def test_an_empty_answer_is_never_silence(body: bytes):
         {"data": [{"body": {"text": "oi"}}]},
         {"body": '{"messages": [{"text": "oi"}]}'},
         '```\n{"text": "oi"}\n```',
+        {"output": 'Here is the answer:\n\n```json\n{"text": "oi"}\n```'},
+        {"output": '```json\n{"text": "oi"}\n```\nI hope this helps!'},
+        {"output": 'Sure! {"text": "oi", "silence": ""}'},
+        {"text": '{"text": "oi"} Anything else?'},
+        {"text": "oi", "handoff": None, "silence": "", "messages": []},
+        {"text": " ", "messages": [{"text": "oi", "media": "", "caption": ""}], "handoff": False},
+        {"text": '{"text": "oi"}', "silence": False},
         {"content": [{"type": "text", "text": "oi"}], "stop_reason": "end_turn", "type": "message"},
         {"content": [{"type": "text", "text": '{"text": "oi"}'}], "id": "msg_1"},
         {"choices": [{"message": {"role": "assistant", "content": "oi"}, "finish_reason": "stop"}]},
@@ -323,6 +335,10 @@ TECHNICAL = [
     "<html><body><h1>502 Bad Gateway</h1></body></html>",
     "<!DOCTYPE html>\n<html lang=en>",
     "Bad Gateway",
+    "502 Bad Gateway",
+    "HTTP 503: Service Unavailable",
+    "429 Too Many Requests",
+    "401 Unauthorized",
     "error code: 1015",
     "upstream connect error or disconnect/reset before headers. reset reason: overflow",
     "undefined",
@@ -379,6 +395,10 @@ def test_what_is_technical_reaches_no_customer(text: str):
         "{nome}, seu pedido chegou",
         "[sim] ou [não]?",
         "An agent stopped by your house",
+        "502 pães, não encontrados",
+        "Not found",
+        "Quero {um} e [dois]",
+        'Escreva {"nome": "Ana"} no campo',
     ],
 )
 def test_what_people_say_about_such_things_is_said(text: str):
@@ -392,6 +412,8 @@ def test_a_page_is_no_answer_whatever_its_status():
 
 
 def test_what_is_json_and_none_of_the_contract_is_not_said():
+    assert "JSON" in refused({"messages": [{"text": '{"a": 1}'}]})
+    assert "JSON" in refused({"text": '{"text": "a"} ou {"text": "b"}'})
     assert "none of the contract" in refused({"output": '{"text": "oi"'})
     assert "tool" in refused({"tool": "x", "args": {}})
     assert "silense" in refused({"silense": "why"})

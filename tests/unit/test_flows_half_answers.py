@@ -8,7 +8,14 @@ import pytest
 from pydantic import SecretStr
 
 from router.llm.endings import ending_of
-from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmOutOfRoom, LlmRefused
+from router.llm.errors import (
+    LlmAccountRefused,
+    LlmAway,
+    LlmError,
+    LlmFailed,
+    LlmOutOfRoom,
+    LlmRefused,
+)
 from router.n8n.answered_messages import Conversation
 from router.n8n.flows import FlowRules
 from router.n8n.handler import N8nHandler
@@ -148,3 +155,9 @@ async def test_an_llm_that_is_away_then_is_waited_for():
     with pytest.raises(LlmError) as raised:
         await flow.handler.make(turn(), PROMPT)
     assert isinstance(raised.value, LlmAway)
+
+
+def test_json_in_words_that_is_cut_off_reaches_nobody():
+    with pytest.raises(LlmFailed, match="cut it off"):
+        read(completion('Here is the answer:\n```json\n{"text": "O bolo custa', "length"))
+    assert read(completion('Here it is: {"text": "R$ 32"} I hope', "length")).parts == ("R$ 32",)

@@ -418,3 +418,11 @@ def test_a_notice_is_no_longer_than_a_text() -> None:
     with pytest.raises(Refused) as refused:
         notice_of({"text": "a" * 65_537})
     assert refused.value.reason == "text"
+
+
+@pytest.mark.parametrize("text", ["Agent stopped due to max iterations.", "<html><body>x</body>"])
+def test_what_is_technical_is_refused_as_a_text_that_says_nothing(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        understood("message/sendText", json.dumps({"text": text}).encode(), CONTACT)
+    assert (refused.value.status, refused.value.reason) == (400, "text")
+    assert "no text for a customer" in str(refused.value)
