@@ -215,6 +215,7 @@ begin
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('claimable_turns', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('is_one_due', '', array[]::text[], array[]::text[], 0, false, 'boolean'),
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
@@ -4520,6 +4521,19 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
+-- Whether a turn is due that nobody has, even if it cannot be claimed now.
+create or replace function hybridflow.is_one_due()
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        where t.waiting and not t.held and t.run_after <= (select hybridflow.clock())
+    )
+$$;
+
 -- When the next turn falls due, or a lease runs out.
 create or replace function hybridflow.next_claimable(p_now timestamptz)
 returns timestamptz
@@ -4646,10 +4660,11 @@ $$;
 -- database takes back was never made, its token opens nothing, and what is done with it next
 -- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
 -- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
--- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, left, next_due_at}: the context (see
 -- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
 -- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended; left:
+-- some are due that were not, such as one whose session has an active turn: its end lets it be claimed;
 -- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
@@ -4707,6 +4722,7 @@ begin
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
             'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
+            'left', hybridflow.is_one_due(),
             'next_due_at', hybridflow.next_claimable(v_now)
         );
     end if;
@@ -4817,6 +4833,7 @@ begin
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
         'taken', v_locked,
+        'left', v_lapsed or hybridflow.is_one_due(),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
@@ -6238,9 +6255,10 @@ $$;
 -- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
--- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
--- or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is another
--- message's, so it was recorded without it.
+-- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
+-- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
+-- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
+-- due that nobody has: where none is, whoever worked on it need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6250,6 +6268,7 @@ as $$
 declare
     v_message public.messages;
     v_taken boolean;
+    v_state text;
 begin
     if num_nulls(coalesce(p ->> 'tenant_id', p ->> 'turn_id'), p ->> 'message_id', p ->> 'wa_id') > 0 then
         perform hybridflow.require_keys('finish_send', p, '{tenant_id|turn_id,message_id,wa_id}');
@@ -6272,9 +6291,12 @@ begin
         perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     end if;
     perform hybridflow.is_back(hybridflow.line_of(v_message.tenant_id), v_message.tenant_id);
-    return jsonb_build_object(
-        'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
-    ) || hybridflow.told_taken(v_taken);
+    select t.state into v_state from public.turns as t where t.id = v_message.turn_id;
+    return jsonb_build_object('turn_state', v_state) || hybridflow.told_taken(v_taken) || case
+        when v_state in ('sent', 'cancelled', 'dead')
+            then jsonb_build_object('leaves_due', hybridflow.is_one_due())
+        else '{}'
+    end;
 end
 $$;
 
@@ -19478,7 +19500,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'dfb213b604d35b527d68ce7e54b11c564bf2563297b1785b1287d619abac826d')
+    ('20261126145950', 'v0_3_0', 'bf5a5691730d1a62f882ce23dd705e5cb213845d3dcb6baaf6e1ef5adca398ca')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

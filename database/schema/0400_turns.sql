@@ -892,6 +892,19 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
+-- Whether a turn is due that nobody has, even if it cannot be claimed now.
+create or replace function hybridflow.is_one_due()
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        where t.waiting and not t.held and t.run_after <= (select hybridflow.clock())
+    )
+$$;
+
 -- When the next turn falls due, or a lease runs out.
 create or replace function hybridflow.next_claimable(p_now timestamptz)
 returns timestamptz
@@ -1018,10 +1031,11 @@ $$;
 -- database takes back was never made, its token opens nothing, and what is done with it next
 -- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
 -- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
--- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see
+-- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, left, next_due_at}: the context (see
 -- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
 -- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended; left:
+-- some are due that were not, such as one whose session has an active turn: its end lets it be claimed;
 -- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
@@ -1079,6 +1093,7 @@ begin
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
             'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
+            'left', hybridflow.is_one_due(),
             'next_due_at', hybridflow.next_claimable(v_now)
         );
     end if;
@@ -1189,6 +1204,7 @@ begin
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
         'taken', v_locked,
+        'left', v_lapsed or hybridflow.is_one_due(),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')

@@ -538,9 +538,10 @@ $$;
 -- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
--- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
--- or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is another
--- message's, so it was recorded without it.
+-- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
+-- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
+-- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
+-- due that nobody has: where none is, whoever worked on it need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -550,6 +551,7 @@ as $$
 declare
     v_message public.messages;
     v_taken boolean;
+    v_state text;
 begin
     if num_nulls(coalesce(p ->> 'tenant_id', p ->> 'turn_id'), p ->> 'message_id', p ->> 'wa_id') > 0 then
         perform hybridflow.require_keys('finish_send', p, '{tenant_id|turn_id,message_id,wa_id}');
@@ -572,9 +574,12 @@ begin
         perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     end if;
     perform hybridflow.is_back(hybridflow.line_of(v_message.tenant_id), v_message.tenant_id);
-    return jsonb_build_object(
-        'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
-    ) || hybridflow.told_taken(v_taken);
+    select t.state into v_state from public.turns as t where t.id = v_message.turn_id;
+    return jsonb_build_object('turn_state', v_state) || hybridflow.told_taken(v_taken) || case
+        when v_state in ('sent', 'cancelled', 'dead')
+            then jsonb_build_object('leaves_due', hybridflow.is_one_due())
+        else '{}'
+    end;
 end
 $$;
 

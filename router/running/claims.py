@@ -35,10 +35,12 @@ class Look:
     """What a look for work has found out.
 
     `more`: there is more to claim at once. `due_in`: seconds until some is due; None: none is.
+    `left`: some is due that was not claimed, for whatever reason: the end of other work may be it.
     """
 
     more: bool
     due_in: float | None = None
+    left: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,14 @@ class ClaimLoop(Generic[W]):
         """Take `claim`, which claims and begins no more than so much, and how much is `free`.
 
         An owner may set `when_full`, what is done instead of a look while nothing
-        is free (it says when to look again), and `ended`.
+        is free (it says when to look again), `ended`, and `leaves_due`, whether some may be due as
+        a piece of work has ended: where none is, and none was left, nobody looks for more.
         """
         self.under_way: dict[asyncio.Task[None], W] = {}
         self.when_full: Callable[[], Awaitable[float]] | None = None
         self.ended: Callable[[W], None] = lambda _: None
+        self.leaves_due: Callable[[W], bool] = lambda _: True
+        self._left = True
         self._claim = claim
         self._free = free
         self._terms = terms
@@ -112,9 +117,11 @@ class ClaimLoop(Generic[W]):
 
     async def step(self) -> float:
         """Look once, if there is room. Returns the seconds until the next look."""
+        self._left = True  # until a look says otherwise; so what ends meanwhile has it repeated
         if (free := self._free()) <= 0:
             return self._terms.poll if self.when_full is None else await self.when_full()
         look = await self._claim(free)
+        self._left = look.left
         return seconds_to_next(look, has_room=self._free() > 0, poll=self._terms.poll)
 
     def begin(self, name: str, begun: Callable[[], W]) -> None:
@@ -132,7 +139,9 @@ class ClaimLoop(Generic[W]):
             work.stop()
 
     def _has_ended(self, task: "asyncio.Task[None]") -> None:
-        self.ended(self.under_way.pop(task))
-        self._loop.wake()
+        work = self.under_way.pop(task)
+        self.ended(work)
+        if self._left or self.leaves_due(work):
+            self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)

@@ -204,8 +204,9 @@ class Outbox:
             status=(sent.status or "pending").lower(),
             policy=self._terms.policy,
         )
-        await self._note(finish_send, asked, _RECORDED_FOR)
-        return Sent(sent.wa_id, jid, message.text, begun.message_id)
+        told = await self._note(finish_send, asked, _RECORDED_FOR)
+        leaves_due = not isinstance(told, SendFinished) or told.leaves_due
+        return Sent(sent.wa_id, jid, message.text, begun.message_id, leaves_due)
 
     async def _doubt(
         self, speaker: Speaker, begun: _Begun, message: Outgoing, error: SendInDoubt
@@ -246,15 +247,20 @@ class Outbox:
         door: Callable[[Database, _OfSend], Awaitable[Answer]],
         asked: _OfSend,
         seconds: float = _NOTED_FOR,
-    ) -> None:
-        """Tell the state, as long as that takes; callers wait for it with a limit."""
+    ) -> Answer | None:
+        """Tell the state, as long as that takes; callers wait for it with a limit.
+
+        Returns what it answers; None where it has not heard it by then.
+        """
         tell = partial(door, self._database, asked)
         telling = _kept(self._records, self._insist(tell, asked, seconds))
         await asyncio.wait({telling}, timeout=_PATIENCE)
+        is_told = telling.done() and not telling.cancelled() and telling.exception() is None
+        return telling.result() if is_told else None
 
     async def _insist(
         self, tell: Callable[[], Awaitable[Answer]], asked: OfSend, seconds: float
-    ) -> None:
+    ) -> Answer | None:
         give_up_at = self._clock() + seconds
         pause = _FIRST_PAUSE
         while True:
@@ -264,7 +270,7 @@ class Outbox:
                 reason: Exception = error
             except StateError as error:
                 _log_untold(f"{type(asked).__name__} was refused: {error}", asked)
-                return
+                return None
             except Exception as error:  # noqa: BLE001 - what has left must be recorded all the same
                 reason = error
             else:
@@ -273,10 +279,10 @@ class Outbox:
                         _log, Action.SEND_SETTLED, ID_TAKEN, level=logging.WARNING,
                         message_id=asked.message_id, tenant_id=asked.tenant_id,
                     )  # fmt: skip
-                return
+                return answer
             if self._clock() >= give_up_at:
                 _log_untold(f"{type(asked).__name__} could not be told: {reason!r}", asked)
-                return
+                return None
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 

@@ -17,13 +17,15 @@ class Sent:
     """It is on the phone as `wa_id`, in the chat `jid`, which says `body`; now or before.
 
     `message_id` is the state's. Of what left before, the fence may not say these two: then `jid` is
-    empty and `message_id` None.
+    empty and `message_id` None. `leaves_due`: a turn may be due that nobody has; False: its turn is
+    closed by it, and none was.
     """
 
     wa_id: str
     jid: str
     body: str
     message_id: int | None
+    leaves_due: bool = True
 
 
 @dataclass(frozen=True, slots=True)

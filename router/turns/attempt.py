@@ -29,6 +29,11 @@ class TurnAttempt:
         self._delivery = Delivery(self._hand)
         self._failure = Failure(self._hand)
 
+    @property
+    def leaves_due(self) -> bool:
+        """Whether a turn may have been due that nobody had, as this one was closed."""
+        return self._hand.leaves_due
+
     def stop(self) -> bool:
         """Give the turn back at the next safe point. True: cancel the task, it sends nothing."""
         self._hand.stopped = True

@@ -133,6 +133,7 @@ class Delivery:
             if not isinstance(body, str) and "handoff" in body:
                 hand.shop.wake_notices()
         hand.unsaved = None
+        hand.leaves_due = isinstance(sent, InDoubt) or sent.leaves_due
         self._saying.said()
         if not isinstance(body, str) and "handoff" in body:
             hand.log(Action.PAUSED, "paused: the AI asked for a human", source="ai")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from router.logs.events import Action, log_event
-from router.running.claims import ClaimLoop, ClaimTerms, Look, Work, seconds_until
+from router.running.claims import ClaimLoop, ClaimTerms, Look, seconds_until
 from router.running.stopping import STOP_GRACE
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import NotRead, readable
@@ -24,7 +24,7 @@ from router.state.calls.turns import (
     claim_turns,
 )
 from router.state.database import Database
-from router.turns.heartbeat import Heartbeat, UnderWay
+from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Dispatcher:
         self,
         database: Database,
         limits: ClaimLimits,
-        begin_attempt: Callable[[ClaimedTurn, Seat], Work],
+        begin_attempt: Callable[[ClaimedTurn, Seat], Attempt],
     ) -> None:
         self._database = database
         self._limits = limits
@@ -75,6 +75,7 @@ class Dispatcher:
         self._claims = ClaimLoop[UnderWay](self._claim, lambda: self._seats.free, terms)
         self._claims.when_full = self._call_others
         self._claims.ended = lambda each: each.seat.end()
+        self._claims.leaves_due = lambda each: each.attempt.leaves_due
         self.heartbeat = Heartbeat(
             database, lambda: self._claims.under_way, worker=limits.worker, lease=limits.lease
         )
@@ -131,7 +132,7 @@ class Dispatcher:
         for turn in claimed.turns:
             self._claims.begin(f"turn {turn.name}", partial(self._begin, turn))
         due_in = seconds_until(claimed.next_due_at, claimed.now)
-        return Look(more=claimed.more and not is_round_over, due_in=due_in)
+        return Look(claimed.more and not is_round_over, due_in, claimed.left)
 
     def _is_round_over(self, claimed: ClaimedTurns) -> bool:
         """Whether all tenants were looked at since a turn was taken: there is none just now."""

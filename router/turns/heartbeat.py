@@ -6,6 +6,7 @@ So a lease can be short, and what a process that died was working on is soon tak
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from router.running.claims import Work
 from router.running.loops import Loop
@@ -17,12 +18,20 @@ from router.turns.seats import Seat
 _BEATS = 3  # in each lease, so that one that fails costs nothing
 
 
+class Attempt(Work, Protocol):
+    """An attempt at a turn, as who claims turns sees it."""
+
+    @property
+    def leaves_due(self) -> bool:
+        """Whether a turn may have been due that nobody had, as this one was closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """An attempt, and the turn that it has claimed."""
 
     turn: ClaimedTurn
-    attempt: Work
+    attempt: Attempt
     seat: Seat
 
     async def run(self) -> None:

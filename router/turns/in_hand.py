@@ -83,6 +83,8 @@ class InHand:
         self.began = workshop.reach.now()
         self.stopped = False
         self.is_sending = False
+        self.leaves_due = True
+        """Whether a turn may be due that nobody has, as the last of the reply is recorded."""
         self.unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
         self._claimed_at = turn.now

@@ -119,10 +119,13 @@ class Conversation:
     async def owner_writes(self, text: str, **how: Any) -> Json:
         return (await self.ingest(self.message(text, from_me=True, **how)))[0]
 
-    async def claim(
-        self, *, limit: int = 10, lease: float = 60, max_attempts: int = 5
-    ) -> list[Json]:
-        answer = await self.database.call(
+    async def claim(self, **how: Any) -> list[Json]:
+        turns: list[Json] = (await self.look(**how))["turns"]
+        return turns
+
+    async def look(self, *, limit: int = 10, lease: float = 60, max_attempts: int = 5) -> Json:
+        """All that a claim answers."""
+        return await self.database.call(
             "claim_turns",
             {
                 "limit": limit,
@@ -133,8 +136,6 @@ class Conversation:
                 "objects": True,
             },
         )
-        turns: list[Json] = answer["turns"]
-        return turns
 
     async def claim_one(self, **how: Any) -> Json:
         """The one turn that is due once the debounce is over."""

@@ -4,11 +4,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from router.running.claims import Work
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from router.turns.dispatcher import ClaimLimits, Dispatcher
+from router.turns.heartbeat import Attempt
 from router.turns.seats import Seat
 from tests.state.conversation import Conversation
 
@@ -27,7 +27,7 @@ class Counted:
         return await self._database.call(function, argument)
 
 
-def nobody_begins(turn: ClaimedTurn, seat: Seat) -> Work:
+def nobody_begins(turn: ClaimedTurn, seat: Seat) -> Attempt:
     raise AssertionError(f"turn {turn.turn_id} was claimed")
 
 

@@ -52,6 +52,27 @@ async def test_what_is_written_during_a_turn_waits_for_the_next(talk: Conversati
     assert [m["body"] for m in second["history"]] == ["oi", "Olá!", "e o B?"]
 
 
+async def test_who_ends_a_turn_hears_whether_one_is_due_that_nobody_has(talk: Conversation):
+    await talk.maria_writes("oi")
+    first = await talk.claim_one()
+    await talk.save(first, "um", "dois")
+    begun = await talk.begin(first, "um")
+    assert "leaves_due" not in await talk.finish(first, begun, "3EB001"), "it is not closed yet"
+    begun = await talk.begin(first, "dois", part=1)
+    assert not (await talk.finish(first, begun, "3EB002"))["leaves_due"]
+
+    await talk.maria_writes("e o B?")
+    second = await talk.claim_one()
+    await talk.maria_writes("e o C?")
+    await talk.save(second, "B")
+    begun = await talk.begin(second, "B")
+    await talk.travel(seconds=20)
+    assert (await talk.look())["left"], "her own turn is in the way of it"
+    assert (await talk.finish(second, begun, "3EB003"))["leaves_due"]
+    await talk.claim_one()
+    assert not (await talk.look())["left"]
+
+
 async def test_a_tenant_may_prefer_to_start_the_running_turn_again(talk: Conversation):
     await talk.set_rule("on_new_message", "restart")
     await talk.maria_writes("oi")

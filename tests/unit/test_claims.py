@@ -118,6 +118,52 @@ async def test_it_claims_as_much_as_there_is_room_for_and_more_when_some_has_end
     await running
 
 
+async def test_where_nothing_was_left_due_the_end_of_one_is_no_reason_to_look():
+    shop = Shop(jobs=2)
+
+    async def claim(most: int) -> Look:
+        await shop.claim(most)
+        return Look(more=False, left=False)
+
+    loop = ClaimLoop[Job](claim, shop.free, TERMS)
+    loop.leaves_due = lambda job: job.number == 1
+    shop.loop = loop
+    running = asyncio.create_task(loop.run())
+    await settled()
+    assert shop.asked == [2]
+    shop.jobs[0].go_on.set()
+    await settled()
+    assert shop.asked == [2], "nothing was due when it ended"
+    shop.jobs[1].go_on.set()
+    await settled()
+    assert shop.asked == [2, 2], "it says that something may be"
+    await loop.stop()
+    await running
+
+
+async def test_what_ends_while_a_look_is_made_has_it_made_again():
+    shop = Shop(jobs=2, room=1)
+    looked = asyncio.Event()
+
+    async def claim(most: int) -> Look:
+        await shop.claim(most)
+        await looked.wait()
+        return Look(more=False, left=False)
+
+    loop = ClaimLoop[Job](claim, shop.free, TERMS)
+    loop.leaves_due = lambda _: False
+    shop.loop = loop
+    running = asyncio.create_task(loop.run())
+    await settled()
+    shop.jobs[0].go_on.set()
+    await settled()
+    looked.set()
+    await settled()
+    assert shop.asked == [1, 1], "what it saw may have waited for the one that has ended"
+    await loop.stop()
+    await running
+
+
 async def test_it_claims_until_there_is_nothing_more():
     shop = Shop(jobs=3, room=100)
 

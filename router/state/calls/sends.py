@@ -144,10 +144,14 @@ class FinishSend(OfSend):
 
 
 class SendFinished(Answer):
-    """What has become of its turn; `id_taken`: the id is another message's."""
+    """What has become of its turn; `id_taken`: the id is another message's.
+
+    `leaves_due`: a turn may be due that nobody has; False: its turn is closed by it, and none was.
+    """
 
     turn_state: str | None
     id_taken: bool | None = None
+    leaves_due: bool = True
 
 
 async def finish_send(database: Database, asked: FinishSend) -> SendFinished:

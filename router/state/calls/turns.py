@@ -72,6 +72,7 @@ class ClaimedTurns(Answer):
     more: bool
     taken: int
     next_due_at: Moment | None
+    left: bool = True
 
 
 async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
