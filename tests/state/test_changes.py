@@ -216,6 +216,7 @@ async def test_a_position_of_nine_minutes_ago_may_have_missed_what_is_gone(talk:
     assert (await read(talk, f"{int(at) - 541}/{snapshot}"))["lost"]
 
 
+@pytest.mark.spoils
 async def test_more_than_is_told_is_lost(talk: Conversation):
     since = (await read(talk))["position"]
     await talk.sql(
@@ -245,6 +246,7 @@ async def test_more_than_is_told_is_lost(talk: Conversation):
     assert {each["tenant_id"] for each in told["changes"]} == {2}
 
 
+@pytest.mark.spoils
 async def test_who_has_little_is_told_it_however_much_all_have_together(talk: Conversation):
     since = (await read(talk))["position"]
     many = [1, *range(101, 113)]
@@ -281,6 +283,7 @@ async def test_what_is_no_tenants_takes_nothing_of_what_one_who_begins_to_look_i
     assert {each["kind"] for each in told["changes"]} == {"session", "message"}
 
 
+@pytest.mark.spoils
 async def test_a_look_reads_only_what_it_tells_however_long_a_transaction_stays_open(
     talk: Conversation, database_url: str
 ):
