@@ -75,6 +75,7 @@ begin
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('kept_files', array['tenant_id', 'message_id', 'store', 'sha256', 'due_at']),
         ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
@@ -172,7 +173,7 @@ begin
                 ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
                 ('know_more_of_handoff', 'ii', array['p_turn_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'boolean'),
                 ('hand_off_by_promise', 'iii', array['p_session', 'p_turn_id', 'p_handoff']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
-                ('say_handoff', 'iii', array['p_turn', 'p_handoff', 'p_say']::text[], array['public.turns', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('say_handoff', 'iiii', array['p_turn', 'p_handoff', 'p_say', 'p_outcome']::text[], array['public.turns', 'jsonb', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -340,6 +341,7 @@ begin
                 ('senses_are_back', 'i', array['p_waits_for']::text[], array['text']::text[], 0, false, 'void'),
                 ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
+                ('exported_kept_file', 'i', array['p_file']::text[], array['public.kept_files']::text[], 0, false, 'jsonb'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
@@ -576,7 +578,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'kept_files', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -1080,7 +1082,9 @@ constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and
 add column if not exists tts_instructions text
 constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500),
 add column if not exists language text not null default 'en'
-constraint tenants_language_check check (language in ('en', 'pt', 'es'));
+constraint tenants_language_check check (language in ('en', 'pt', 'es')),
+add column if not exists keep_media_days integer not null default 0
+constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1538,6 +1542,62 @@ where ended_at is not null;
 create index if not exists handoffs_to_look_at on public.handoffs (next_at)
 where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
+alter table public.handoffs add column if not exists part integer;
+comment on column public.handoffs.part is
+'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';
+
+-- ==================== 0168_kept_files.sql
+
+-- HybridFlow: the files that contacts sent, kept for some days outside of the database: in a folder, or in a
+-- bucket of Supabase Storage. A row is there before its file, and goes after it: no crash leaves a file that
+-- nobody knows of.
+
+create table if not exists public.kept_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint references public.tenants (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    state text not null default 'writing' constraint kept_files_state_check
+    check (state in ('writing', 'waiting', 'kept', 'failed', 'deleted', 'expired')),
+    store text not null constraint kept_files_store_check check (store in ('folder', 'bucket')),
+    name text constraint kept_files_name_check check (name ~ '^[0-9]+/[0-9]+/[0-9]+-[0-9a-f]{16}$'),
+    media_type text not null,
+    bytes bigint not null,
+    sha256 text,
+    content bytea,
+    expires_at timestamptz not null,
+    next_at timestamptz not null,
+    removal_at timestamptz not null,
+    attempt integer not null default 0,
+    error text,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    due_at timestamptz generated always as (
+        case when message_id is null then removal_at when name is not null then next_at end
+    ) stored
+);
+
+comment on table public.kept_files is
+'What a contact sent, as a file outside of the database. Without a message (erased, pruned, archived) the'
+' file is to be removed, and then the row.';
+comment on column public.kept_files.state is
+'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
+' failed, deleted (by who sent it), expired: it is not, or not for long.';
+comment on column public.kept_files.name is
+'Where it is in the store, made of ids and chance. Null: there is nothing of it any more.';
+comment on column public.kept_files.media_type is 'As its bytes say.';
+comment on column public.kept_files.content is 'The file itself, while its store is away.';
+comment on column public.kept_files.next_at is
+'When it is to be written or removed, while it has its message.';
+comment on column public.kept_files.removal_at is
+'From when it may be removed once its message is gone: not while a router may still write it.';
+
+create unique index if not exists kept_files_once on public.kept_files (message_id);
+create index if not exists kept_files_due on public.kept_files (store, due_at) where due_at is not null;
+create index if not exists kept_files_by_tenant on public.kept_files (tenant_id) include (bytes)
+where name is not null;
+create index if not exists kept_files_waiting on public.kept_files (tenant_id) include (bytes)
+where state = 'waiting';
+alter table public.kept_files enable row level security;
 
 -- ==================== 0168_media.sql
 
@@ -1566,7 +1626,11 @@ add column if not exists pictures jsonb,
 add column if not exists pictures_until timestamptz,
 add column if not exists content bytea,
 add column if not exists waits integer not null default 0,
-add column if not exists waits_for text;
+add column if not exists waits_for text,
+add column if not exists keep_only boolean not null default false;
+
+comment on column public.media_jobs.keep_only is
+'The file is kept, and nobody puts it into words: no turn waits for it.';
 
 comment on column public.media_jobs.waits is
 'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
@@ -3016,8 +3080,8 @@ $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
 -- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
--- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
--- one does. What the session was about to say is for the caller to cancel.
+-- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands
+-- off, if one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -3041,7 +3105,8 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet,
+        part
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
@@ -3050,7 +3115,7 @@ begin
         v_now + hybridflow.seconds(60 * (
             select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
         )),
-        coalesce((p ->> 'is_quiet')::boolean, false)
+        coalesce((p ->> 'is_quiet')::boolean, false), (p ->> 'part')::integer
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -3115,7 +3180,7 @@ end
 $$;
 
 -- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
--- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- for its turn. p_handoff: {reason, why?, said, part}. The flow may go on to say why (see
 -- hand_off): for that the notice waits for ten seconds.
 create or replace function hybridflow.hand_off_by_promise(
     p_session public.sessions, p_turn_id bigint, p_handoff jsonb
@@ -3139,8 +3204,11 @@ $$;
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
 -- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it.
-create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+-- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
+-- ended with that.
+create or replace function hybridflow.say_handoff(
+    p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -3164,10 +3232,10 @@ begin
             ) || v_told
         where id = p_turn.id;
         perform hybridflow.put_aside(
-            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, p_outcome
         );
     else
-        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+        perform hybridflow.reply_instead(p_turn.id, v_told, p_outcome);
     end if;
     -- To send what is left is no further attempt.
     update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
@@ -3196,11 +3264,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and new.reply is null then case when exists (
-            -- A flow's own send promised a human; it has no reply.
+    set words = case when h.part is not null then case when exists (
+            -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
             select from public.messages as m
-            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
-        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
+            where m.turn_id = new.id and m.part = h.part and m.send_state = 'sent'
+        ) then 'said' else 'not_said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -3431,8 +3499,8 @@ $$;
 -- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
 -- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
 -- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
--- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
--- that is to be answered now.
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it, and a
+-- person's own pause lasts on), or null: nothing; with the turn that is to be answered now.
 create or replace function public.press_handoff(p jsonb)
 returns jsonb
 language plpgsql
@@ -3484,6 +3552,7 @@ begin
     then
         -- Somebody paused it besides, and that lasts.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+        return '{"did": "expired"}';
     else
         perform hybridflow.end_pause(v_session.id, 'cron');
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
@@ -3501,7 +3570,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step,part}'::text[]
         || jsonb_build_object(
             'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
             'told_customer', p_handoff.line_turn_id is not null
@@ -3916,7 +3985,8 @@ as $$
         end,
         'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
         and h.description is null and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+            select from public.media_jobs as j
+            where j.message_id = h.id and j.state <> 'done' and not j.keep_only
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
@@ -7220,6 +7290,9 @@ begin
         when 'delete' then
             update public.messages set deleted_at = hybridflow.clock()
             where id = p_message_id and deleted_at is null;
+            update public.kept_files
+            set state = 'deleted', content = null, next_at = hybridflow.clock(), updated_at = hybridflow.clock()
+            where message_id = p_message_id and state in ('waiting', 'kept');
         else
             perform hybridflow.change_status(p_message_id, p_change);
     end case;
@@ -8088,9 +8161,11 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+    if p_policy ? 'senses' and v_decision <> 'staff'
+        and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
+    then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(
-            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+            p_tenant, v_message_id, v_turn_id, p_event || jsonb_build_object('decision', v_decision), p_policy
         ) - v_now), v_due_in);
     end if;
     if v_decision = 'loop' then
@@ -8919,6 +8994,7 @@ comment on column public.turns.due_when_heard is
 -- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
 -- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
 -- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
+-- Where files are kept (the policy's `keeps_files`, the tenant's days) there is a job in any case.
 create or replace function hybridflow.await_media(
     p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -8932,19 +9008,26 @@ declare
         hybridflow.rule(p_tenant.media_wait_seconds, p_policy, 'media_wait_seconds', 20)
     );
     v_due timestamptz;
+    v_understood boolean := coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false)
+        and p_tenant.understand_media and p_event ->> 'transcript' is null
+        and p_event ->> 'decision' in ('turn_pending', 'paused');
 begin
-    if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
-        or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
-        or p_event -> 'media' ->> 'too_large' is not null
+    if nullif(p_event -> 'media', 'null') is null or p_event -> 'media' ->> 'too_large' is not null
+        or not (v_understood or (
+            coalesce((p_policy ->> 'keeps_files')::boolean, false) and p_tenant.keep_media_days > 0
+        ))
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at)
+    insert into public.media_jobs (tenant_id, message_id, keep_only, next_at)
     values (
-        p_tenant.id, p_message_id,
+        p_tenant.id, p_message_id, not v_understood,
         -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
         case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
     );
+    if not v_understood then
+        return null;
+    end if;
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -8970,7 +9053,7 @@ begin
     where id = p_turn_id and waiting and due_when_heard is not null and not exists (
         select from public.messages as m
         inner join public.media_jobs as j on j.message_id = m.id
-        where m.turn_id = p_turn_id and not m.from_me and j.waiting
+        where m.turn_id = p_turn_id and not m.from_me and j.waiting and not j.keep_only
     )
     returning run_after into v_due;
     return extract(epoch from v_due - v_now);
@@ -8989,6 +9072,7 @@ as $$
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
         'language', t.speech_language, 'has_content', p_job.content is not null,
+        'keeps', t.keep_media_days > 0, 'keep_only', p_job.keep_only,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -9136,8 +9220,8 @@ $$;
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
 -- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
 -- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
--- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
--- more, next_due_at}, as claim_turns.
+-- bytes, language, has_content, keeps, keep_only, tenant_id, instance_name, evo_server_url, evo_api_key}],
+-- now, after_tenant, more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -9413,7 +9497,8 @@ begin
     end if;
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
-    where id = (v_held.message).id and deleted_at is null;
+    where id = (v_held.message).id and deleted_at is null
+        and not (v_held.job).keep_only;  -- which may have words of Evolution's
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
@@ -9579,6 +9664,295 @@ begin
     end if;
     return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
+$$;
+
+-- ==================== 0662_kept_files.sql
+
+-- HybridFlow: what contacts sent, kept as files: begun with the media job that has fetched it, read by
+-- operators, removed when its days are over or its message is gone.
+
+-- begin_keeping({job_id, token, store, media_type, bytes, sha256, most_bytes})
+-- Before the media of a job is written to the store: a row for it, with the name under which it is written.
+-- most_bytes: of all files of the tenant. Returns {file_id, name} or {refused: reason}: 'stale' or
+-- 'superseded' as of begin_media_job, 'not_wanted' (the tenant keeps none, or the message was deleted),
+-- 'kept' (already, or the row has it), 'full'.
+create or replace function public.begin_keeping(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_tenant public.tenants;
+    v_message public.messages;
+    v_file public.kept_files;
+    v_full boolean;
+begin
+    perform hybridflow.require_keys(
+        'begin_keeping', p, '{job_id,token,store,media_type,bytes,sha256,most_bytes}'
+    );
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_message := v_held.message;
+    select * into v_tenant from public.tenants where id = v_message.tenant_id;
+    if v_tenant.keep_media_days = 0 or v_message.deleted_at is not null then
+        return '{"refused": "not_wanted"}';
+    end if;
+    select * into v_file from public.kept_files where message_id = v_message.id for update;
+    if v_file.state in ('kept', 'waiting', 'expired', 'deleted') then
+        return '{"refused": "kept"}';
+    elsif v_file.id is not null then
+        -- An attempt before this one has begun it, and may have written something: that is removed.
+        update public.kept_files
+        set message_id = null, content = null, removal_at = greatest(removal_at, v_now), updated_at = v_now
+        where id = v_file.id;
+    end if;
+    v_full := (p ->> 'bytes')::bigint + coalesce((
+        select sum(f.bytes) from public.kept_files as f
+        where f.tenant_id = v_tenant.id and f.name is not null
+    ), 0) > (p ->> 'most_bytes')::bigint;
+    insert into public.kept_files (
+        tenant_id, message_id, state, store, name, media_type, bytes, sha256, expires_at, next_at, removal_at,
+        error, created_at, updated_at
+    )
+    values (
+        v_tenant.id, v_message.id, case when v_full then 'failed' else 'writing' end, p ->> 'store',
+        case when not v_full then
+            v_tenant.id || '/' || v_message.session_id || '/' || v_message.id || '-'
+            || substr(replace(gen_random_uuid()::text, '-', ''), 1, 16)
+        end,
+        left(p ->> 'media_type', 100), (p ->> 'bytes')::bigint, p ->> 'sha256',
+        v_now + make_interval(days => v_tenant.keep_media_days), v_now + interval '1 hour',
+        v_now + interval '10 minutes', case when v_full then 'the tenant''s files take all the room they may have' end,
+        v_now, v_now
+    )
+    returning * into v_file;
+    return case
+        when v_full then '{"refused": "full"}'::jsonb
+        else jsonb_build_object('file_id', v_file.id, 'name', v_file.name)
+    end;
+end
+$$;
+
+-- finish_keeping({file_id, error?, content?, most_waiting?})
+-- The file was written (no error). Or why it was not: then it is tried again for a day, if `content` (base64)
+-- is given and the tenant's files that wait so have less than most_waiting bytes with it. Returns {state}: of
+-- the file from now on; 'gone': there is no such row.
+create or replace function public.finish_keeping(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_file public.kept_files;
+    v_content bytea;
+    v_state text;
+begin
+    perform hybridflow.require_keys('finish_keeping', p, '{file_id}');
+    select * into v_file from public.kept_files where id = (p ->> 'file_id')::bigint for update;
+    if v_file.id is null then
+        return '{"state": "gone"}';
+    elsif v_file.message_id is null then
+        update public.kept_files set removal_at = v_now, updated_at = v_now where id = v_file.id;
+        return jsonb_build_object('state', v_file.state);
+    end if;
+    if p ->> 'error' is not null and p ->> 'content' is not null and v_file.bytes + coalesce((
+        select sum(f.bytes) from public.kept_files as f
+        where f.tenant_id = v_file.tenant_id and f.state = 'waiting'
+    ), 0) <= (p ->> 'most_waiting')::bigint
+    then
+        v_content := decode(p ->> 'content', 'base64');
+    end if;
+    v_state := case
+        when v_file.state <> 'writing' then v_file.state
+        when exists (
+            select from public.messages as m where m.id = v_file.message_id and m.deleted_at is not null
+        ) then 'deleted'
+        when p ->> 'error' is null then 'kept'
+        when v_content is not null then 'waiting'
+        else 'failed'
+    end;
+    update public.kept_files
+    set state = v_state, error = left(p ->> 'error', 500), updated_at = v_now, removal_at = v_now,
+        content = case when v_state = 'waiting' then v_content end,
+        next_at = case v_state
+            when 'kept' then expires_at when 'waiting' then v_now + interval '30 seconds' else v_now
+        end
+    where id = v_file.id;
+    return jsonb_build_object('state', v_state);
+end
+$$;
+
+-- claim_kept_files({stores: [store], limit, retry_seconds})
+-- What is to be done now about files in these stores: written, where the row has them since their store was
+-- away (for a day), or removed: their days are over, their message is gone or was deleted, or a crash left
+-- them half written. Each is due again in retry_seconds, unless it is settled. Never waits. Returns {files:
+-- [{file_id, store, name, wanted: 'write' or 'remove'}], more}.
+create or replace function public.claim_kept_files(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_again timestamptz;
+    v_limit integer := (p ->> 'limit')::integer;
+    v_ids bigint[];
+    v_files jsonb;
+begin
+    perform hybridflow.require_keys('claim_kept_files', p, '{stores,limit,retry_seconds}');
+    v_again := v_now + hybridflow.seconds((p ->> 'retry_seconds')::numeric);
+    v_ids := array(
+        select d.id from jsonb_array_elements_text(p -> 'stores') as s (store)
+        cross join lateral (
+            select f.id from public.kept_files as f
+            where f.store = s.store and f.due_at <= v_now
+            order by f.due_at limit v_limit for update skip locked
+        ) as d
+    );
+    delete from public.kept_files where id = any(v_ids) and message_id is null and name is null;
+    with claimed as (
+        update public.kept_files as f
+        set state = n.state, attempt = f.attempt + 1, updated_at = v_now,
+            content = case when n.state = 'waiting' and f.message_id is not null then f.content end,
+            next_at = v_again, removal_at = greatest(f.removal_at, v_again)
+        from (
+            select k.id, case
+                when k.state = 'writing' or (k.state = 'waiting' and k.created_at <= v_now - interval '1 day')
+                    then 'failed'
+                when k.state = 'kept' and k.expires_at <= v_now then 'expired'
+                else k.state
+            end as state
+            from public.kept_files as k where k.id = any(v_ids)
+        ) as n
+        where f.id = n.id
+        returning f.id, f.store, f.name, f.state, f.message_id
+    )
+
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'file_id', c.id, 'store', c.store, 'name', c.name,
+        'wanted', case when c.state = 'waiting' and c.message_id is not null then 'write' else 'remove' end
+    )), '[]')
+    into v_files from claimed as c;
+    return jsonb_build_object('files', v_files, 'more', cardinality(v_ids) >= v_limit);
+end
+$$;
+
+-- read_waiting_file({file_id})
+-- What is to be written of a file that waits for its store. Returns {content}, in base64; null: it does not
+-- wait any more.
+create or replace function public.read_waiting_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_waiting_file', p, '{file_id}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.kept_files as f
+        where f.id = (p ->> 'file_id')::bigint and f.state = 'waiting' and f.message_id is not null
+    ));
+end
+$$;
+
+-- settle_kept_file({file_id, done, error?})
+-- What became of a file that was claimed: done is 'written' or 'removed'; or why it was not. Returns {known}.
+create or replace function public.settle_kept_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_file public.kept_files;
+begin
+    perform hybridflow.require_keys('settle_kept_file', p, '{file_id,done}');
+    select * into v_file from public.kept_files where id = (p ->> 'file_id')::bigint for update;
+    if v_file.id is null then
+        return '{"known": false}';
+    elsif p ->> 'error' is not null then
+        update public.kept_files
+        set error = left(p ->> 'error', 500), updated_at = v_now,
+            next_at = case
+                when state = 'waiting' then v_now + hybridflow.seconds(hybridflow.back_off(30, attempt, 900))
+                else next_at
+            end
+        where id = v_file.id;
+    elsif p ->> 'done' = 'removed' and v_file.message_id is null then
+        delete from public.kept_files where id = v_file.id;
+    elsif p ->> 'done' = 'removed' then
+        update public.kept_files set name = null, sha256 = null, updated_at = v_now where id = v_file.id;
+    else
+        update public.kept_files
+        set state = case when state = 'waiting' then 'kept' else state end, content = null, error = null,
+            next_at = case when state = 'waiting' then expires_at else v_now end, removal_at = v_now,
+            updated_at = v_now
+        where id = v_file.id;
+    end if;
+    return '{"known": true}';
+end
+$$;
+
+-- find_kept_file({tenant_id, message_id})
+-- Where the file of a message is. Returns {file: {file_id, store, name, media_type, bytes, sha256,
+-- expires_at}} or {refused: reason}: 'not_kept', 'not_yet' (its store is away), 'failed', 'expired',
+-- 'deleted' (by who sent the message). PT404: the tenant has no such message.
+create or replace function public.find_kept_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_file public.kept_files;
+begin
+    perform hybridflow.require_keys('find_kept_file', p, '{tenant_id,message_id}');
+    select * into v_message from public.messages
+    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint;
+    if v_message.id is null then
+        raise exception 'tenant % has no message %', p ->> 'tenant_id', p ->> 'message_id' using errcode = 'PT404';
+    end if;
+    select * into v_file from public.kept_files where message_id = v_message.id;
+    if v_message.deleted_at is not null then
+        return '{"refused": "deleted"}';
+    elsif v_file.id is null then
+        return '{"refused": "not_kept"}';
+    elsif v_file.state = 'kept' and v_file.expires_at > hybridflow.clock() then
+        return jsonb_build_object('file', jsonb_build_object(
+            'file_id', v_file.id, 'store', v_file.store, 'name', v_file.name, 'media_type', v_file.media_type,
+            'bytes', v_file.bytes, 'sha256', v_file.sha256, 'expires_at', v_file.expires_at
+        ));
+    end if;
+    return jsonb_build_object('refused', case
+        when v_file.state = 'kept' then 'expired'
+        when v_file.state in ('writing', 'waiting') then 'not_yet'
+        else v_file.state
+    end);
+end
+$$;
+
+-- A kept file as an export has it, without its bytes, which `left_out` tells of.
+create or replace function hybridflow.exported_kept_file(p_file public.kept_files)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - '{content,store,name,next_at,removal_at,due_at,attempt}'::text[]
+        || jsonb_build_object('left_out', case when p_file.state in ('writing', 'waiting', 'kept') then
+            'An export is text and has no files: this one is given out by GET /api/messages/'
+            || p_file.message_id || '/media until it expires.'
+        end)
 $$;
 
 -- ==================== 0700_reading.sql
@@ -10556,8 +10930,8 @@ as $$
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds',
         'answer_edits', 'unknown_lid_minutes', 'on_new_message', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'system_prompt', 'facts', 'llm_provider', 'llm_model', 'llm_max_tokens',
-        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'max_bubbles',
-        'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
+        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'keep_media_days',
+        'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
         'tts_instructions', 'mark_as_read', 'forbidden_patterns', 'max_reply_characters', 'leak_characters',
         'moderation_url', 'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes',
         'daily_turns', 'daily_tokens', 'contact_daily_turns', 'contact_daily_tokens', 'retention_days',
@@ -10701,6 +11075,8 @@ as $$
             then 'media_wait_seconds must be from 0 to 120'
         when 'tenants_speech_language_check'
             then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_keep_media_days_check'
+            then 'keep_media_days must be from 0 to 3650'
         when 'tenants_max_bubbles_check'
             then 'max_bubbles must be from 1 to 10'
         when 'tenants_thanks_reaction_check'
@@ -10784,18 +11160,18 @@ begin
         facts = p_new.facts, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
         llm_max_tokens = p_new.llm_max_tokens, notes_to_llm = p_new.notes_to_llm,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, max_bubbles = p_new.max_bubbles,
-        new_message_stops = p_new.new_message_stops, quote_replies = p_new.quote_replies,
-        thanks_reaction = p_new.thanks_reaction, voice_replies = p_new.voice_replies,
-        tts_voice = p_new.tts_voice, tts_instructions = p_new.tts_instructions,
-        mark_as_read = p_new.mark_as_read, forbidden_patterns = p_new.forbidden_patterns,
-        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
-        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
-        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
-        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
-        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
-        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
-        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        speech_language = p_new.speech_language, keep_media_days = p_new.keep_media_days,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
+        voice_replies = p_new.voice_replies, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, mark_as_read = p_new.mark_as_read,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, notify_number = p_new.notify_number, notify_url = p_new.notify_url,
         handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
         handoff_on_promise = p_new.handoff_on_promise, handoff_remind_minutes = p_new.handoff_remind_minutes,
         handoff_untaken = p_new.handoff_untaken, notify_number_next = p_new.notify_number_next,
@@ -10881,6 +11257,9 @@ comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.keep_media_days is
+'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
+'are not kept';
 comment on column public.tenants.max_bubbles is
 'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
 'reply is one message, and no list, link, price, quote or code is divided';
@@ -12151,6 +12530,7 @@ as $$
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('send_message', 'operator', true, '{}'),
     ('find_sent_message', 'operator', false, '{}'),
+    ('find_kept_file', 'operator', true, '{message_id}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
@@ -13524,7 +13904,8 @@ begin
         perform hybridflow.hand_off_by_promise(
             v_held.session, (v_held.turn).id,
             jsonb_build_object(
-                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body'),
+                'part', v_part
             )
         );
     end if;
@@ -13666,7 +14047,8 @@ begin
     if p ->> 'say' is not null then
         perform hybridflow.say_handoff(
             v_held.turn,
-            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
+            'cut_off'
         );
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
     elsif hybridflow.await_settlement(v_held.turn, null) then
@@ -16397,9 +16779,9 @@ $$;
 -- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
--- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
--- and it begins at once. Returns {ok, outcome:
--- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+-- is told of the handoff, which begins with that, behind what a flow has said already; without it nobody
+-- tells them, and it begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or
+-- {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -16443,6 +16825,9 @@ begin
         perform hybridflow.reply_instead(
             v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
         );
+    elsif p ->> 'say' is not null and v_turn.reply is null then
+        -- A flow has spoken already: the customer is told behind that.
+        perform hybridflow.say_handoff(v_turn, v_handoff, jsonb_build_array(p -> 'say'), 'refused');
     else
         perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
         perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
@@ -17872,7 +18257,7 @@ as $$
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, handoffs, relays, events}.
+-- kept_files, spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -17910,6 +18295,14 @@ as $$
             ) as j
             where m.session_id = any(p_session_ids)
         ),
+        'kept_files', (
+            select coalesce(jsonb_agg(hybridflow.exported_kept_file(j.file) order by j.id), '[]')
+            from public.messages as m
+            cross join lateral (
+                select k.id, k as file from public.kept_files as k where k.message_id = m.id offset 0
+            ) as j
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -17936,8 +18329,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
--- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far
+-- as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
 -- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
@@ -18191,10 +18584,11 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
--- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
--- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
--- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- archived_messages, turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays;
+-- the attempts at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages
+-- that they were about (events: a page goes through `limit` messages; archived_events), or that they
+-- wait for (changes). A page ends earlier where it is large. PT404: not this tenant's.
+-- PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -18248,6 +18642,19 @@ begin
                 select j.* from public.messages as m
                 cross join lateral (
                     select k.id, k as job from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
+            ) as f;
+        when 'kept_files' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', hybridflow.exported_kept_file(f.file)
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                cross join lateral (
+                    select k.id, k as file from public.kept_files as k where k.message_id = m.id offset 0
                 ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
@@ -18935,7 +19342,7 @@ select hybridflow.apply_grants(
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays', 'tenant_files'
+        'relays', 'tenant_files', 'kept_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -18956,6 +19363,8 @@ select hybridflow.apply_grants(
         'claim_media_jobs', 'renew_media_job', 'begin_media_job',
         'finish_media_job', 'fail_media_job',
         'read_pictures', 'give_media', 'read_media',
+        'begin_keeping', 'finish_keeping', 'claim_kept_files', 'read_waiting_file', 'settle_kept_file',
+        'find_kept_file',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
         'begin_word_send', 'obey_staff', 'settle_relay',
@@ -19044,7 +19453,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd5af1764942be9883c8ce4b65c7b349fdd4e339c1221e059293ee1b9f676c1a9')
+    ('20261126145950', 'v0_3_0', 'b877260f7f32c7f4cb396f6761bb1c421cfa824bdb0d1a75e95017a29c34a725')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -27,16 +27,19 @@ fal(?:ar|o|e) (?:com|por) {pt_a}{pt_who}
 (?:conversar|atendid[oa]|atendimento) (?:com|por) {pt_a}{pt_who}
 cham(?:a|ar|e|em) {pt_a}{pt_who}
 (?:quero|preciso|prefiro|queria) (?:de )?uma? (?:atendente|humano|pessoa (?:real|de verdade))
-(?:atendimento|atendente) humano
+(?:me pass\w+|(?:me )?(?:transf|encaminh|direcion)\w+) (?:para|pra|pro|a|ao) {pt_a}{pt_whom}
+(?:atendimento|atendente|ajuda|suporte) human[oa]
 (?:hablar|conversar|comunicar(?:me|se)?) con (?:(?:una?|el|la|alguna?) )?{es_who}
+(?:me (?:pas|comuni|transf)\w+|pas[ae]me|comuni(?:ca|que)me) con (?:(?:una?|el|la) )?{es_who}
 (?:atencion humana|agente humano|persona real)
 (?:speak|talk|chat) (?:to|with) (?:(?:an?|the|some) )?{en_who}
 (?:human agent|live agent|real person)
 """
 _WHO = {
     "pt_a": r"(?:(?:um|uma|o|a|algum|alguma) )?",
-    "pt_who": r"(?:atendente|humano|pessoa|gente|alguem|gerente|responsavel|vendedora?"
-    r"|funcionari[oa]|operador)",
+    "pt_who": r"(?:atendente|(?:ser )?humano|pessoa|gente|alguem|gerente|responsavel|vendedora?"
+    r"|funcionari[oa]|operadora?|don[oa]|proprietari[oa])",
+    "pt_whom": r"(?:atendente|(?:ser )?humano|pessoa|alguem|gerente|responsavel)",
     "es_who": r"(?:agente|human[oa]|persona|alguien|asesora?|operador|encargad[oa]|gerente"
     r"|representante)",
     "en_who": r"(?:human|person|agent|someone|somebody|manager|representative|operator|real|live)",

@@ -44,19 +44,33 @@ _PT_PASSES_ON = _one(r"""
     |aciona\w*|pedi(?:r|ndo) (?:para|pra|a))
 """)
 _PT_PASSED_ON = _one(r"""
-    \b(?:te|lhe|voce foi|sua conversa foi|seu atendimento foi|ja)\s+
+    \b(?:(?:te|lhe|voce foi|sua conversa foi|seu atendimento foi|ja)\s+
     (?:transferi|encaminhei|passei|transferid[oa]|encaminhad[oa]|chamei|acionei|avisei)
+    |transferi|encaminhei|transferindo|encaminhando)
 """)
 _ES_PASSES_ON = _one(r"""
     \b(?:(?:voy a|vamos a|estoy|estamos)\s+(?:(?:te|lo|la|le)\s+)?
     (?:transferi\w*|transfiriendo\w*|deriva\w*|pasa\w*|conecta\w*|comunica\w*|llama\w*|avisa\w*)
-    |(?:te|lo|la|le)\s+(?:transfiero|derivo|paso|conecto|comunico))
+    |(?:te|lo|la|le)\s+(?:transfiero|derivo|paso|conecto|comunico)|transfiriendo)
 """)
 _EN_PASSES_ON = _one(r"""
     \b(?:i'?m|i am|i'?ll|i will|let me|we'?re|we are|we'?ll|we will|i'?ve|i have)\s+
     (?:now\s+|just\s+|already\s+)?(?:going to\s+)?
     (?:transfer\w*|forward\w*|connect\w*|hand\w*|pass\w*|escalat\w*|get|getting|call\w*|notif\w+
-    |put\w*)
+    |put\w*|let(?:ting)?(?! you))|\btransferring you
+""")
+# Who asks first: the words stand right before who is asked.
+_PT_ASKS = _one(r"""
+    \b(?:vou|irei|vamos|estou|estamos)\s+(?:ja\s+)?(?:(?:consulta|pergunta)(?:r|ndo)
+    |(?:verifica|confirma|checa|fala|conversa)(?:r|ndo)(?: \w+){0,3}? com)\s+
+""")
+_ES_ASKS = _one(r"""
+    \b(?:voy a|vamos a|estoy|estamos)\s+(?:pregunta(?:r|rle|ndo)
+    |(?:consulta|verifica|confirma|habla)(?:r|rlo|rla|ndo)(?: \w+){0,3}? con)\s+
+""")
+_EN_ASKS = _one(r"""
+    \b(?:i'?m|i am|i'?ll|i will|let me|we'?re|we are|we'?ll|we will)\s+(?:going to\s+)?
+    (?:ask(?:ing)?|(?:check|confirm|speak|talk|verify)(?:ing)?(?: \w+){0,3}? (?:with|to))\s+
 """)
 _PT_COMES = _one(r"""
     \s+(?:ja |logo |em breve |em instantes )?
@@ -82,6 +96,9 @@ _PROMISE = re.compile(
             rf"{_PT_PASSED_ON}{_NEAR}{_PT_WHO}\b",
             rf"{_ES_PASSES_ON}{_NEAR}{_ES_WHO}\b",
             rf"{_EN_PASSES_ON}{_NEAR}{_EN_WHO}\b",
+            rf"{_PT_ASKS}{_PT_WHO}\b",
+            rf"{_ES_ASKS}{_ES_WHO}\b",
+            rf"{_EN_ASKS}{_EN_WHO}\b",
             rf"\b{_PT_WHO}{_PT_COMES}",
             rf"\b{_ES_WHO}{_ES_COMES}",
             rf"\b{_EN_WHO}{_EN_COMES}",
@@ -89,19 +106,35 @@ _PROMISE = re.compile(
     )
 )
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]?")
-# An offer, a condition, a question, or the contrary of a promise.
-_NO_PROMISE = re.compile(
-    r"\b(?:se|quando|si|cuando|if|when|whenever|unless)\b|(?:^|,)\s*caso\b"
-    r"|\b(?:nao|no|not|nunca|never|cannot|can'?t|won'?t)\b|\?$"
+_CLAUSE_ENDS = re.compile(
+    r"[,;:\u2013\u2014()]"
+    r"|\b(?:porque|pois|ja que|mas|e|pero|y|ya que|because|since|as|but|and|so)\b"
 )
+# An offer or a condition, wherever it stands in the sentence, or a question. "Sim, te paso" is in
+# Spanish, without accents, "si, te paso"; "se" may also belong to its verb: "se pondrá", "não se
+# preocupe".
+_ONLY_OFFERS = re.compile(
+    r"(?<!\bnao )\bse\b(?! (?:pondra|pondran|va|van|comunicara|contactara|encargara|ocupara|chama"
+    r"|llama)\b)|\bsi\b(?!\s*,)"
+    r"|\b(?:quando|cuando|if|when|whenever|unless)\b|(?:^|,)\s*caso\b|\?$"
+)
+# The contrary of a promise, where it stands in the promise's own clause.
+_NOT = re.compile(r"\b(?:nao|no|not|nunca|never|cannot|can'?t|won'?t)\b")
 
 
 def promises_person(text: str) -> bool:
     """Whether it says that a human of the business comes, answers or was called."""
     return any(
-        _PROMISE.search(sentence) and not _NO_PROMISE.search(sentence)
+        not _ONLY_OFFERS.search(sentence) and any(map(_is_meant, _PROMISE.finditer(sentence)))
         for sentence in _SENTENCE.findall(plain(text[:_LONG]))
     )
+
+
+def _is_meant(promise: re.Match[str]) -> bool:
+    """Whether nothing in its own clause denies it."""
+    before = _CLAUSE_ENDS.split(promise.string[: promise.start()])[-1]
+    behind = _CLAUSE_ENDS.split(promise.string[promise.end() :])[0]
+    return not _NOT.search(before + promise[0] + behind)
 
 
 def plain(text: str) -> str:

@@ -4,7 +4,8 @@ All else that quotes a notice is meant for the customer, so nothing is a command
 like one. Times are read in Portuguese, Spanish and English, in the time zone of the business: how
 long from now (`2h`, `30 min`, `1h30`, `2 dias`), or when (`15:00`, `às 15h`, `amanhã 9h`,
 `mañana a las 9`, `tomorrow 9am`, `segunda 9h`, `friday 3pm`). A bare `2h` is how long; a clock has
-a colon, am or pm, or a word before it.
+a colon, am or pm, a word before it, or is from 13h to 23h: so people write the afternoon, and
+nobody pauses for fifteen hours.
 """
 
 import re
@@ -25,6 +26,7 @@ _SPAN = re.compile(
     rf"|(?P<hours>\d{{1,4}})\s*{_HOURS}(?:\s*(?:e|y|and)?\s*(?P<more>[0-5]?\d)\s*{_MINUTES}?)?"
     rf"|(?P<minutes>\d{{1,5}})\s*{_MINUTES})"
 )
+_AFTERNOON = re.compile(r"(?:1[3-9]|2[0-3])\s*h(?:s|\s*[0-5]\d)?")
 _AT = r"(?:as|a\s+las|a\s+la|at)"
 _CLOCK = re.compile(
     rf"(?P<at>{_AT}\s+)?(?P<hour>[01]?\d|2[0-3])"
@@ -85,7 +87,7 @@ def _plain(text: str) -> str:
 
 def _span(said: str, now: datetime) -> datetime | None:
     found = _SPAN.fullmatch(said)
-    if found is None:
+    if found is None or _AFTERNOON.fullmatch(said):
         return None
     days, hours, more, minutes = (
         int(found[name] or 0) for name in ("days", "hours", "more", "minutes")
@@ -123,7 +125,8 @@ def _clock(said: str, *, is_named: bool) -> time | None:
     if found is None:
         return None
     half = (found["half"] or "").replace(".", "")
-    if not (is_named or found["at"] or found["mark"] == ":" or half):
+    is_clock = found["mark"] == ":" or half or _AFTERNOON.fullmatch(said)
+    if not (is_named or found["at"] or is_clock):
         return None
     hour, minute = int(found["hour"]), int(found["minute"] or 0)
     if half:

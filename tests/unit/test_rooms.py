@@ -30,6 +30,7 @@ ORDER = (
     "http",
     "gate",
     "safety",
+    "kept",
     "senses",
     "replies",
     "sending",

@@ -95,6 +95,16 @@ class ReplySettings(BaseModel):
             example="pt",
         ),
     ]
+    keep_media_days: Annotated[
+        int,
+        Setting(
+            about="Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET);"
+            " 0: they are not kept",
+            default=0,
+            ge=0,
+            le=3650,
+        ),
+    ]
     max_bubbles: Annotated[
         int,
         Setting(
