@@ -248,7 +248,7 @@ def test_it_is_given_what_the_configuration_says_otherwise_and_nothing_that_it_d
     note_given(home, to_be_given(home, wanted(ANTHROPIC_API_KEY="sk-1")))
     assert names(ANTHROPIC_API_KEY="sk-1") == []
     assert names() == []  # what is in the editor stays there
-    assert names(ANTHROPIC_API_KEY="sk-1", CRON_SECRET="c") == ["HybridFlow cron"]
+    assert names(ANTHROPIC_API_KEY="sk-1", CRON_SECRET="c") == ["Cron of HybridFlow"]
     assert "sk-1" not in (tmp_path / "credentials").read_text()
 
 
