@@ -74,15 +74,17 @@ class Tts(OpenAI):
 
 
 def tone(seconds: float, *, loudness: int = 8000, channels: int = 2) -> bytes:
-    """Return a WAV of a tone."""
+    """Return a WAV of a tone: its first second, again and again."""
     made = BytesIO()
     count = int(seconds * _RATE)
-    samples = [int(loudness * math.sin(number / 6)) for number in range(count)]
+    samples = [int(loudness * math.sin(number / 6)) for number in range(min(count, _RATE))]
+    second = b"".join(struct.pack("<h", each) * channels for each in samples)
+    whole, rest = divmod(count, _RATE)
     with wave.open(made, "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)
         file.setframerate(_RATE)
-        file.writeframes(b"".join(struct.pack("<h", each) * channels for each in samples))
+        file.writeframes(second * whole + second[: rest * 2 * channels])
     return made.getvalue()
 
 

@@ -63,6 +63,12 @@ class N8nAway(LlmAway):
     cause = "n8n_away"
 
 
+class FlowWaits(LlmAway):
+    """The flow fails again and again, and no other handler takes its turns: they wait."""
+
+    cause = "flow_failed"
+
+
 class N8nDied(N8nAway):
     """The line ended before the flow had answered, and with it the flow, or n8n."""
 
@@ -90,6 +96,21 @@ async def ask_flow(
         raise LlmFailed(f"the flow's answer: {error}") from error
     except httpx.HTTPError as error:
         raise N8nDied(f"n8n ended the connection before the flow answered: {error!r}") from error
+
+
+async def is_registered(http: httpx.AsyncClient, url: str) -> bool:
+    """Whether the webhook is there. n8n tells its own readiness before those are registered.
+
+    It is asked by GET first: a webhook that is open to anybody would begin its flow with each POST.
+    """
+    try:
+        for method in ("GET", "POST"):
+            answer = await http.request(method, url, timeout=3)
+            if answer.status_code in (401, 403) or is_there_for_others(answer):
+                return True
+    except httpx.HTTPError:
+        return False
+    return False
 
 
 async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Reading:

@@ -24,12 +24,13 @@ from router.llm.errors import (
 from router.llm.provider import Prompt
 from router.logs.events import Action, log_event
 from router.n8n.answering import (
+    FlowWaits,
     N8nAway,
     N8nDied,
     NotTaken,
     ask_flow,
     is_not_begun,
-    is_there_for_others,
+    is_registered,
     says_something,
     understand,
     words_of,
@@ -56,12 +57,6 @@ _ANSWERS_AND_SENDS = (
 )
 _FLOWS_MODEL = "the flow's model"
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
-
-
-class FlowWaits(LlmAway):
-    """The flow fails again and again, and no other handler takes its turns: they wait."""
-
-    cause = "flow_failed"
 
 
 _Made: TypeAlias = Reply | Silence | HandedOver
@@ -136,19 +131,8 @@ class N8nHandler:
         return turn.tenant.n8n_contract or self._rules.contract
 
     async def is_alive(self, flow: str | None = None) -> bool:
-        """Whether n8n would take a turn: its webhook is there. `flow` is a tenant's own.
-
-        Its own readiness is told before its webhooks are registered. It is asked by GET first: a
-        webhook that is open to anybody would begin its flow with each POST.
-        """
-        try:
-            for method in ("GET", "POST"):
-                answer = await self._http.request(method, self._rules.url_of(flow), timeout=3)
-                if answer.status_code in (401, 403) or is_there_for_others(answer):
-                    return True
-        except httpx.HTTPError:
-            return False
-        return False
+        """Whether n8n would take a turn: its webhook is there. `flow` is a tenant's own."""
+        return await is_registered(self._http, self._rules.url_of(flow))
 
     async def is_away(self) -> bool:
         """Whether it would take no turn now, or has failed so often that it is given none."""

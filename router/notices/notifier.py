@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from router.notices.delivery import Delivery
-from router.running.claims import ClaimLoop, ClaimTerms, Look, seconds_until
-from router.running.stopping import STOP_GRACE
+from router.running.claims import Claimant, Look, seconds_until
 from router.sharing.shares import TENANT
 from router.state.calls.model import NotRead, readable
 from router.state.calls.notices import ClaimedNotice, ClaimNotices, claim_notices
@@ -24,7 +23,7 @@ class NoticeLimits:
     poll: float
 
 
-class Notifier:
+class Notifier(Claimant[Delivery]):
     """The loop between the state and the deliveries."""
 
     def __init__(
@@ -33,27 +32,11 @@ class Notifier:
         limits: NoticeLimits,
         begin: Callable[[ClaimedNotice], Delivery],
     ) -> None:
+        super().__init__(limits.parallel, limits.poll, "notices could not be claimed")
         self._database = database
         self._limits = limits
         self._begin = begin
         self._after_tenant = 0
-        terms = ClaimTerms(limits.poll, limits.poll, "notices could not be claimed")
-        self._claims = ClaimLoop[Delivery](self._claim, self._free, terms)
-
-    def wake(self) -> None:
-        """There may be a notice to claim."""
-        self._claims.wake()
-
-    async def run(self) -> None:
-        """Claim and tell until `stop`."""
-        await self._claims.run()
-
-    async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more; a message that is leaving has `grace` seconds to end."""
-        await self._claims.stop(grace)
-
-    def _free(self) -> int:
-        return self._limits.parallel - len(self._claims.under_way)
 
     async def _claim(self, free: int) -> Look:
         """Claim what is due and begin to tell it."""

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from router.relays.delivery import Delivery
-from router.running.claims import ClaimLoop, ClaimTerms, Look, seconds_until
-from router.running.stopping import STOP_GRACE
+from router.running.claims import Claimant, Look, seconds_until
 from router.state.calls.model import NotRead, readable
 from router.state.calls.relays import ClaimedRelay, ClaimRelays, claim_relays
 from router.state.database import Database
@@ -21,32 +20,16 @@ class RelayLimits:
     poll: float
 
 
-class Relayer:
+class Relayer(Claimant[Delivery]):
     """The loop between the state and the deliveries."""
 
     def __init__(
         self, database: Database, limits: RelayLimits, begin: Callable[[ClaimedRelay], Delivery]
     ) -> None:
+        super().__init__(limits.parallel, limits.poll, "relays could not be claimed")
         self._database = database
         self._limits = limits
         self._begin = begin
-        terms = ClaimTerms(limits.poll, limits.poll, "relays could not be claimed")
-        self._claims = ClaimLoop[Delivery](self._claim, self._free, terms)
-
-    def wake(self) -> None:
-        """There may be a relay to claim."""
-        self._claims.wake()
-
-    async def run(self) -> None:
-        """Claim and carry out until `stop`."""
-        await self._claims.run()
-
-    async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more; a message that is leaving has `grace` seconds to end."""
-        await self._claims.stop(grace)
-
-    def _free(self) -> int:
-        return self._limits.parallel - len(self._claims.under_way)
 
     async def _claim(self, free: int) -> Look:
         asked = ClaimRelays(limit=free, lease_seconds=self._limits.lease)

@@ -6,6 +6,7 @@ it there may be and what becomes of it is told by the loop's owner: turns, notic
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,3 +146,30 @@ class ClaimLoop(Generic[W]):
             self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)
+
+
+class Claimant(ABC, Generic[W]):
+    """Who claims one kind of work, and has so much of it under way as `parallel` says."""
+
+    def __init__(self, parallel: int, poll: float, failed: str) -> None:
+        self._parallel = parallel
+        self._claims = ClaimLoop[W](self._claim, self._free, ClaimTerms(poll, poll, failed))
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._claims.wake()
+
+    async def run(self) -> None:
+        """Claim, and begin what was claimed, until `stop`."""
+        await self._claims.run()
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Claim nothing more, and give back what may be; a message that leaves has `grace`."""
+        await self._claims.stop(grace)
+
+    def _free(self) -> int:
+        return self._parallel - len(self._claims.under_way)
+
+    @abstractmethod
+    async def _claim(self, free: int) -> Look:
+        """Claim no more than so much of what is due, and begin it."""

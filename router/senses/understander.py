@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from router.running.claims import ClaimLoop, ClaimTerms, Look, seconds_until
-from router.running.stopping import STOP_GRACE
+from router.running.claims import Claimant, Look, seconds_until
 from router.senses.attempt import MediaAttempt
 from router.sharing.shares import TENANT
 from router.state.calls.media_jobs import ClaimedMediaJob, ClaimMediaJobs, claim_media_jobs
@@ -24,7 +23,7 @@ class JobLimits:
     poll: float
 
 
-class Understander:
+class Understander(Claimant[MediaAttempt]):
     """The loop between the state and the attempts."""
 
     def __init__(
@@ -33,27 +32,11 @@ class Understander:
         limits: JobLimits,
         begin: Callable[[ClaimedMediaJob], MediaAttempt],
     ) -> None:
+        super().__init__(limits.parallel, limits.poll, "media jobs could not be claimed")
         self._database = database
         self._limits = limits
         self._begin = begin
         self._after_tenant = 0
-        terms = ClaimTerms(limits.poll, limits.poll, "media jobs could not be claimed")
-        self._claims = ClaimLoop[MediaAttempt](self._claim, self._free, terms)
-
-    def wake(self) -> None:
-        """There may be a job to claim."""
-        self._claims.wake()
-
-    async def run(self) -> None:
-        """Claim and work until `stop`."""
-        await self._claims.run()
-
-    async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more, and give back what is under way."""
-        await self._claims.stop(grace)
-
-    def _free(self) -> int:
-        return self._limits.parallel - len(self._claims.under_way)
 
     async def _claim(self, free: int) -> Look:
         asked = ClaimMediaJobs(

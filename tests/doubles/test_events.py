@@ -1,28 +1,13 @@
 """What the loopback Evolution's webhooks say of sends, of the line to WhatsApp and of the Cloud."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from loopback.evolution import Business, Customer, Evolution, contents
-from loopback.evolution.traffic import ALL_EVENTS
 from loopback.receiver import Received, WebhookReceiver
-
-NOISE = ("CONTACTS_UPSERT", "CONTACTS_UPDATE", "CHATS_UPSERT")
-
-
-@pytest.fixture
-def router() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver() as router:
-        yield router
-
-
-@pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
+from tests.doubles.webhooks import connected, latest
 
 
 @pytest.fixture
@@ -33,16 +18,6 @@ def shop(evolution: Evolution, router: WebhookReceiver) -> Business:
 @pytest.fixture
 def maria(shop: Business) -> Customer:
     return shop.customer(lid="199988877700001", identity="pn")
-
-
-def connected(shop: Business, router: WebhookReceiver) -> Business:
-    events = tuple(event for event in ALL_EVENTS if event not in NOISE)
-    shop.sends_webhooks_to(f"{router.url}/webhook/{shop.name}", events=events)
-    return shop
-
-
-async def latest(router: WebhookReceiver, number: int = 1) -> Any:
-    return (await router.gets(number))[-1].data
 
 
 async def test_a_send_is_told_and_its_states_after_it(

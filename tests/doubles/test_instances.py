@@ -1,30 +1,11 @@
 """The REST API's calls about an instance: its webhook, its connection, its end."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from loopback.evolution import Business, Evolution
-
-
-@pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
-
-
-@pytest.fixture
-def shop(evolution: Evolution) -> Business:
-    return evolution.instance("shop")
-
-
-@pytest.fixture
-async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"apikey": shop.token}
-    async with httpx.AsyncClient(base_url=shop.program.url, headers=headers) as api:
-        yield api
 
 
 def refusal(answer: httpx.Response) -> tuple[int, Any]:

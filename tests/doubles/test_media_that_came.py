@@ -1,33 +1,15 @@
 """POST /chat/getBase64FromMediaMessage as Evolution 2.3.6 answers and refuses it."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from loopback.evolution import Business, Evolution
+from loopback.evolution import Business
 from loopback.evolution.contents import ONE_PIXEL, document, image, sticker, voice
 
 PATH = "/chat/getBase64FromMediaMessage/shop"
 MARIA = "5511955550001"
-
-
-@pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
-
-
-@pytest.fixture
-def shop(evolution: Evolution) -> Business:
-    return evolution.instance("shop")
-
-
-@pytest.fixture
-async def api(evolution: Evolution, shop: Business) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=evolution.url, headers={"apikey": shop.token}) as api:
-        yield api
 
 
 @pytest.mark.parametrize(

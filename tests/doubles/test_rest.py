@@ -1,6 +1,5 @@
 """The REST API of the loopback Evolution, called as a client calls the real one."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -11,24 +10,6 @@ from loopback.evolution.contents import ONE_PIXEL, image
 
 MARIA = "5511988880001"
 LID = "199988877700001"
-
-
-@pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
-
-
-@pytest.fixture
-def shop(evolution: Evolution) -> Business:
-    return evolution.instance("shop")
-
-
-@pytest.fixture
-async def api(shop: Business) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"apikey": shop.token}
-    async with httpx.AsyncClient(base_url=shop.program.url, headers=headers) as api:
-        yield api
 
 
 async def send(api: httpx.AsyncClient, **body: Any) -> httpx.Response:

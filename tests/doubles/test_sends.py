@@ -29,17 +29,6 @@ VCARD = (
 
 
 @pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
-
-
-@pytest.fixture
-def shop(evolution: Evolution) -> Business:
-    return evolution.instance("shop")
-
-
-@pytest.fixture
 def cloud(evolution: Evolution) -> Business:
     return evolution.instance("cloud", channel="WHATSAPP-BUSINESS")
 

@@ -12,12 +12,6 @@ from loopback.receiver import WebhookReceiver
 
 
 @pytest.fixture
-def router() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver() as router:
-        yield router
-
-
-@pytest.fixture
 def shop(router: WebhookReceiver) -> Iterator[Business]:
     with Evolution() as evolution:
         shop = evolution.instance("shop")

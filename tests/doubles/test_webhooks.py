@@ -13,12 +13,6 @@ MESSAGES = ("MESSAGES_UPSERT",)
 
 
 @pytest.fixture
-def router() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver() as router:
-        yield router
-
-
-@pytest.fixture
 def evolution() -> Iterator[Evolution]:
     with Evolution() as evolution:
         evolution.wire.retry_seconds = 0.001

@@ -4,7 +4,7 @@ What asks for `database` or `talk` runs twice: over PostgreSQL's own protocol an
 double. What is marked `both` runs once more, over the real PostgREST.
 
 All share one event loop, since they share connections, and one database, which is put back behind
-each: see `tests.state.kept`. One marked `own_database` gets a new one.
+each: see `tests.state.kept`. One marked `own_database` or `spoils` gets a new one.
 """
 
 import inspect
@@ -24,6 +24,8 @@ from tests.state.transports import RestDatabase, over_postgrest
 from tests.supabase import TestProject
 
 _HERE = Path(__file__).parent
+NEW = ("own_database", "spoils")
+"""The marks of tests that get a new database."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +53,7 @@ async def shelf(databases: Databases, template_url: str) -> AsyncIterator[Shelf]
 
 @pytest.fixture
 async def kept_database(request: pytest.FixtureRequest, shelf: Shelf) -> AsyncIterator[Kept]:
-    if request.node.get_closest_marker("own_database") is not None:
+    if any(request.node.get_closest_marker(mark) is not None for mark in NEW):
         kept = await shelf.make()
         yield kept
         await shelf.throw_away(kept)

@@ -9,7 +9,8 @@ thrown away, and the next test gets a new database: `Kept.put_back` says which o
 It is looked at and emptied over a connection of its own: what turns triggers off
 (`session_replication_role`) throws away every plan that its connection has made.
 
-What only a new database shows (plans, rows that are read) is marked `own_database`.
+What only a new database shows (plans, rows that are read) is marked `own_database`; a test that
+always leaves more than rows is marked `spoils`, and gets a new one, so that the others keep theirs.
 """
 
 import asyncio

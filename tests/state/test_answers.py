@@ -53,6 +53,7 @@ async def objecting(talk: Conversation) -> Database:
     return talk.database
 
 
+@pytest.mark.spoils
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -72,6 +73,7 @@ async def test_what_our_functions_raise_means_the_same_over_either_transport(
     assert str(raised.value) == "so it is"
 
 
+@pytest.mark.spoils
 @pytest.mark.parametrize(
     ("code", "error", "is_logged"),
     [
@@ -99,6 +101,7 @@ async def test_what_the_database_says_is_never_answered_and_logged_without_a_row
     assert "Maria" not in caplog.text + told_of(raised.value)
 
 
+@pytest.mark.spoils
 @pytest.mark.parametrize(
     ("code", "says"), [("P0001", False), ("XX000", False), ("23505", True), ("23514", True)]
 )
@@ -116,6 +119,7 @@ def told_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
+@pytest.mark.spoils
 async def test_a_real_rows_content_is_in_no_error(
     talk: Conversation, caplog: pytest.LogCaptureFixture
 ):
@@ -129,6 +133,7 @@ async def test_a_real_rows_content_is_in_no_error(
     assert "words" not in (caplog.text + told_of(raised.value)).replace("no_words", "")
 
 
+@pytest.mark.spoils
 async def test_a_deadlock_is_tried_again(objecting: Database):
     assert await objecting.call("collide", {"times": 3}) == {}
 
@@ -186,6 +191,7 @@ def test_a_newer_schema_that_serves_this_program_no_more_is_a_fault_with_its_cur
     assert schema_fault(checked) is None
 
 
+@pytest.mark.spoils
 async def test_a_database_without_the_schema_says_how_to_apply_it(talk: Conversation):
     async with talk.database._pool.acquire() as connection:
         await connection.execute("drop function public.list_tenants; notify pgrst")

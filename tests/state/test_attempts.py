@@ -459,6 +459,7 @@ async def test_attempts_go_with_their_turn(talk: Conversation):
     assert (done["turns"], await attempts(talk)) == (1, [])
 
 
+@pytest.mark.spoils
 async def test_they_go_with_their_turn_however_that_goes(talk: Conversation):
     for way in (
         *("delete from turns", "delete from sessions", "truncate tenants cascade"),

@@ -216,6 +216,7 @@ async def test_a_position_of_nine_minutes_ago_may_have_missed_what_is_gone(talk:
     assert (await read(talk, f"{int(at) - 541}/{snapshot}"))["lost"]
 
 
+@pytest.mark.spoils
 async def test_more_than_is_told_is_lost(talk: Conversation):
     since = (await read(talk))["position"]
     await talk.sql(
@@ -253,6 +254,7 @@ async def test_who_looks_at_no_tenant_is_told_what_is_no_tenants(talk: Conversat
     assert [each["kind"] for each in told["changes"]] == ["signed_out"]
 
 
+@pytest.mark.spoils
 async def test_what_would_take_too_long_to_read_is_lost_whose_ever_it_is(talk: Conversation):
     since = (await read(talk))["position"]
     await talk.sql(
@@ -266,6 +268,7 @@ async def test_what_would_take_too_long_to_read_is_lost_whose_ever_it_is(talk: C
     assert not (await read(talk, told["position"]))["lost"]
 
 
+@pytest.mark.spoils
 async def test_who_has_little_is_told_it_however_much_all_have_together(talk: Conversation):
     since = (await read(talk))["position"]
     many = [1, *range(101, 113)]
@@ -302,6 +305,7 @@ async def test_what_is_no_tenants_takes_nothing_of_what_one_who_begins_to_look_i
     assert {each["kind"] for each in told["changes"]} == {"session", "message"}
 
 
+@pytest.mark.spoils
 async def test_a_look_reads_only_what_it_tells_however_long_a_transaction_stays_open(
     talk: Conversation, database_url: str
 ):

@@ -17,6 +17,7 @@ async def test_no_other_text_is_taken_for_an_execution(talk: Conversation, by_n8
     assert [row["execution_id"] for row in await talk.turns()] == [None]
 
 
+@pytest.mark.spoils
 async def test_what_is_stored_in_another_form_is_forgotten_and_never_handed_out(
     talk: Conversation,
 ):

@@ -128,6 +128,7 @@ async def test_nor_do_the_old_ones_wait_for_ever(database: DirectDatabase, shops
     pytest.fail("the oldest was not claimed among a hundred")
 
 
+@pytest.mark.spoils
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     busy=st.integers(min_value=1, max_value=30),
@@ -162,6 +163,7 @@ async def test_a_quiet_tenants_turn_is_claimed_within_one_round(
     pytest.fail("the quiet tenant waited for more than a round")
 
 
+@pytest.mark.spoils
 async def test_a_round_goes_on_where_the_last_one_ended(database: DirectDatabase):
     talk = Conversation(database)
     names = [f"shop{number}" for number in range(7)]

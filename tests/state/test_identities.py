@@ -70,6 +70,7 @@ async def test_a_person_of_two_spellings_and_a_lid_keeps_all(talk: Conversation)
     assert (session["phone_jid"], session["lid"]) == (MARIA_ELSEWHERE, lid(1))
 
 
+@pytest.mark.spoils
 @pytest.mark.parametrize("how", ["answer", "webhook"])
 async def test_who_has_many_identities_locks_and_keeps_few(talk: Conversation, how: str):
     """As a database may have them from before there was an end to them."""

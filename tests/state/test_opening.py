@@ -40,6 +40,7 @@ async def test_a_schema_that_is_not_there_is_said_with_the_command(empty_databas
             await database.call("check_database", {})
 
 
+@pytest.mark.spoils
 async def test_a_program_that_the_schema_serves_no_more_refuses_to_start(
     database_url: str, postgrest: TestProject
 ):
@@ -89,6 +90,7 @@ async def test_a_database_that_is_away_keeps_nobody_from_starting():
             await database.call("check_database", {})
 
 
+@pytest.mark.spoils
 async def test_an_outdated_schema_is_told_at_the_start(
     database_url: str, caplog: pytest.LogCaptureFixture
 ):

@@ -29,6 +29,7 @@ async def apply(talk: Conversation, name: str) -> None:
     await talk.database._pool.execute((OPTIONAL / name).read_text())
 
 
+@pytest.mark.spoils
 async def test_pg_crons_jobs_resume_and_prune(talk: Conversation):
     await talk.sql("select 1")
     await talk.database._pool.execute(PG_CRON)
@@ -50,6 +51,7 @@ async def test_pg_crons_jobs_resume_and_prune(talk: Conversation):
     assert await talk.value("select count(*) from messages") == 2
 
 
+@pytest.mark.spoils
 async def test_its_job_ends_every_pause_however_many_there_are(talk: Conversation):
     await talk.database._pool.execute(PG_CRON)
     await apply(talk, "pg_cron.sql")
@@ -66,12 +68,14 @@ async def test_without_pg_cron_it_is_said_what_is_missing(talk: Conversation):
         await apply(talk, "pg_cron.sql")
 
 
+@pytest.mark.spoils
 async def test_sessions_and_messages_are_published_and_nothing_else(talk: Conversation):
     for _ in range(2):
         await apply(talk, "realtime.sql")
         assert [row["tablename"] for row in await talk.sql(PUBLISHED)] == ["messages", "sessions"]
 
 
+@pytest.mark.spoils
 async def test_an_existing_publication_keeps_what_it_has(talk: Conversation):
     await talk.sql("create table of_their_own (id bigint primary key)")
     await talk.sql("create publication supabase_realtime for table of_their_own, sessions")

@@ -45,6 +45,7 @@ async def two_wait(talk: Conversation) -> None:
     await talk.travel(seconds=11)
 
 
+@pytest.mark.spoils
 async def test_a_turn_that_cannot_be_read_is_put_off_and_the_others_are_given_out(
     talk: Conversation,
 ):
@@ -60,6 +61,7 @@ async def test_a_turn_that_cannot_be_read_is_put_off_and_the_others_are_given_ou
     assert await talk.claim() == []  # it is not claimed over and over
 
 
+@pytest.mark.spoils
 async def test_it_is_dead_when_its_attempts_are_used_up_and_says_why(talk: Conversation):
     await two_wait(talk)
     await poisoned(talk, OF_TURNS)
@@ -70,6 +72,7 @@ async def test_it_is_dead_when_its_attempts_are_used_up_and_says_why(talk: Conve
     assert (bad["state"], bad["error_kind"]) == ("dead", "unreadable")
 
 
+@pytest.mark.spoils
 async def test_it_is_answered_when_it_can_be_read_again(talk: Conversation):
     await two_wait(talk)
     await poisoned(talk, OF_TURNS)
@@ -84,6 +87,7 @@ async def test_it_is_answered_when_it_can_be_read_again(talk: Conversation):
     assert "shop" in names
 
 
+@pytest.mark.spoils
 async def test_the_claim_says_which_turn_could_not_be_read(talk: Conversation):
     await two_wait(talk)
     await poisoned(talk, OF_TURNS)
@@ -124,6 +128,7 @@ async def test_a_prompt_that_fits_in_no_answer_is_its_own_tenants_trouble(talk: 
     assert "54000" in bad["error"]
 
 
+@pytest.mark.spoils
 async def test_a_notice_that_cannot_be_read_keeps_no_other_back(talk: Conversation):
     await talk.open_shop("bakery", notify_url="https://bakery.example/told")
     await talk.set_rule("notify_url", "https://shop.example/told")
@@ -144,6 +149,7 @@ async def test_a_notice_that_cannot_be_read_keeps_no_other_back(talk: Conversati
     assert "22012" in bad["error"]
 
 
+@pytest.mark.spoils
 async def test_a_send_in_doubt_that_cannot_be_read_keeps_no_other_back(talk: Conversation):
     await two_wait(talk)
     for tenant_id in (1, 2):
@@ -159,6 +165,7 @@ async def test_a_send_in_doubt_that_cannot_be_read_keeps_no_other_back(talk: Con
     assert [send["tenant_id"] for send in answer["sends"]] == [2]
 
 
+@pytest.mark.spoils
 @pytest.mark.parametrize("bad", [1, 2])
 async def test_a_pause_that_cannot_be_ended_keeps_no_other_on(talk: Conversation, bad: int):
     await two_wait(talk)

@@ -177,6 +177,7 @@ async def searched(talk: Conversation, **argument: object) -> tuple[list[str], i
     return names, pages
 
 
+@pytest.mark.spoils
 async def test_a_search_looks_at_some_sessions_for_a_page_and_at_all_of_them_in_the_end(
     talk: Conversation,
 ):
@@ -192,6 +193,7 @@ async def test_a_search_looks_at_some_sessions_for_a_page_and_at_all_of_them_in_
     assert named == [f"Contact {n}" for n in range(1, 2_501)]
 
 
+@pytest.mark.spoils
 async def test_how_a_number_begins_or_ends_is_found_at_once_however_old(talk: Conversation):
     await many_sessions(talk, 2_500)
     await ask(talk, "pause_contact", jids=["5531999990000@s.whatsapp.net"], source="operator")
@@ -206,6 +208,7 @@ async def test_how_a_number_begins_or_ends_is_found_at_once_however_old(talk: Co
     assert len(silent) == 25
 
 
+@pytest.mark.spoils
 async def test_what_begins_too_many_numbers_is_looked_for_as_any_part(talk: Conversation):
     await many_sessions(talk, 1_100)
     found, _ = await searched(talk, contact="5521")

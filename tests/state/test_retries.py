@@ -173,6 +173,7 @@ async def test_a_cursor_of_another_list_is_refused(talk: Conversation):
         await retry(talk, cursor=page["next_cursor"])
 
 
+@pytest.mark.spoils
 async def test_a_call_looks_at_a_thousand_and_says_where_it_stopped(talk: Conversation):
     await talk.sql(
         "with s as (insert into sessions (tenant_id, phone_jid)"

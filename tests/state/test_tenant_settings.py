@@ -178,6 +178,7 @@ constraint tenants_greeting_seconds_check check (greeting_seconds > 0 and greeti
 """
 
 
+@pytest.mark.spoils
 async def test_a_column_and_a_declaration_are_all_that_a_new_setting_needs(talk: Conversation):
     more = declared_in(WithOneMore, TenantKeys)
     with pytest.raises(Invalid, match="no greeting_seconds that can be set"):

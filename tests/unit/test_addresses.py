@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from router.configuration.addresses import LOOPBACK, Allowed, fault_of
+from tests.for_each import for_each
 from tests.unit.test_settings import faults_of, load
 
 NOT_PUBLIC = [
@@ -25,7 +26,7 @@ NOT_PUBLIC = [
 PUBLIC = ["8.8.8.8", "203.0.112.7", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 
 
-@pytest.mark.parametrize("address", NOT_PUBLIC)
+@for_each("address", NOT_PUBLIC)
 def test_what_is_not_public_is_refused(address):
     assert not Allowed().has_address(ip_address(address))
 

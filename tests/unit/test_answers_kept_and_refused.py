@@ -9,6 +9,7 @@ from router.llm.errors import LlmEmpty, LlmError, LlmFailed
 from router.n8n.answered_messages import Conversation
 from router.n8n.reply import Answered, Begun, read_answer
 from router.n8n.technical import why_technical
+from tests.for_each import for_each
 
 ABOUT = Conversation("5511955550001@s.whatsapp.net", {"3A01": False})
 NAMED = {"execution_id": "4711"}
@@ -161,7 +162,7 @@ def test_an_honest_reply_is_said(text: str):
     assert read({"text": text}).parts
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "RateLimitError: 429 status code (no body)",

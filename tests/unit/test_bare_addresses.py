@@ -4,6 +4,7 @@
 import pytest
 
 from router.whatsapp.markdown import to_whatsapp
+from tests.for_each import for_each
 
 ADDRESSES = [
     "instagram.com/__sol__",
@@ -15,8 +16,8 @@ ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize(
+@for_each("address", ADDRESSES)
+@for_each(
     ("markdown", "shown"),
     [
         ("{}", "{}"),

@@ -15,6 +15,7 @@ from router.http.callers import Callers
 from router.http.weight import weight_of
 from router.intake.sieve import Sieve
 from router.whatsapp.elements import too_many
+from tests.for_each import for_each
 
 BOMBS = {
     "lists": b"[" + b"[]," * 200_000 + b"1]",
@@ -318,8 +319,8 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("escaped", [False, True])
-@pytest.mark.parametrize("value", HEAVY.values(), ids=HEAVY)
+@for_each("escaped", [False, True])
+@for_each("value", HEAVY.values(), ids=HEAVY)
 def test_the_weight_of_what_is_parsed_is_never_much_too_small_nor_beyond_bounds(
     value: object, escaped: bool
 ):

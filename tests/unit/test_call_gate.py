@@ -28,6 +28,7 @@ from router.http.services import provide
 from router.sharing.rates import Rates
 from router.state.entrances import acts_for
 from tests.fixtures.looked_at import LOOKED_AT
+from tests.for_each import for_each
 
 LIMITS = CallLimits(
     calls_per_minute=600,
@@ -293,8 +294,8 @@ JUNK = {
 }
 
 
-@pytest.mark.parametrize("shown", JUNK.values(), ids=JUNK)
-@pytest.mark.parametrize("path", ["/api/tenants", "/api/nowhere", "/docs", "/nothing", GATEWAY])
+@for_each("shown", JUNK.values(), ids=JUNK)
+@for_each("path", ["/api/tenants", "/api/nowhere", "/docs", "/nothing", GATEWAY])
 async def test_of_a_call_without_a_right_credential_no_body_is_read(shown, path: str):
     calls = Calls(max_bytes=10_000_000, has_flows=False)
     status, _, body = await calls.ask(headers=shown, body=LARGE, path=path)

@@ -2,15 +2,14 @@
 
 from ipaddress import ip_address, ip_network
 
-import pytest
-
 from router.http.callers import caller_address
+from tests.for_each import for_each
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 PROXY, EVOLUTION, LIAR = "10.0.0.1", "203.0.113.5", "198.51.100.66"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("peer", "forwarded", "caller"),
     [
         (EVOLUTION, [], EVOLUTION),

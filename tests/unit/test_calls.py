@@ -27,6 +27,7 @@ from router.state.calls.turns import (
     claim_turns,
 )
 from router.state.database import Json
+from tests.for_each import for_each
 from tests.sql_headers import FOR_AUDIT, Header, Shape, headers
 from tests.unit.test_rooms import FILES, SCRIPTS, module_of, texts
 
@@ -101,7 +102,7 @@ def header_of(name: str) -> Header:
     return headers()[name]
 
 
-@pytest.mark.parametrize("name", DOORS)
+@for_each("name", DOORS)
 def test_a_door_takes_what_the_header_asks_for(name: str):
     asked, argument = request_of(DOORS[name]), header_of(name).argument
     if asked is None:
@@ -127,7 +128,7 @@ def require_request(name: str, asked: type, argument: Shape) -> None:
             require_request(f"{name}.{key}", inside, argument.nested[key])
 
 
-@pytest.mark.parametrize("name", DOORS)
+@for_each("name", DOORS)
 def test_a_door_answers_what_the_header_promises(name: str):
     models = answers_of(DOORS[name])
     for shape in header_of(name).answers:
@@ -158,7 +159,7 @@ def test_every_function_has_a_door_but_those_that_only_former_releases_call():
     assert headers().keys() - DOORS.keys() == FOR_FORMER_RELEASES
 
 
-@pytest.mark.parametrize("name", DOORS)
+@for_each("name", DOORS)
 def test_a_door_is_called_as_its_function(name: str):
     """The name stands in the door once, and no other function's does."""
     source = ast.parse(inspect.getsource(DOORS[name]))
@@ -172,7 +173,7 @@ def test_a_door_is_called_as_its_function(name: str):
     assert named == [name]
 
 
-@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=module_of)
+@for_each("path", [*FILES, *SCRIPTS], ids=module_of)
 def test_nobody_else_names_a_function(path: Path):
     if path.parent == CALLS:
         return
@@ -182,7 +183,7 @@ def test_nobody_else_names_a_function(path: Path):
         assert text not in headers(), f"{path}:{line}: go by the door {text}"
 
 
-@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=module_of)
+@for_each("path", [*FILES, *SCRIPTS], ids=module_of)
 def test_only_doors_and_what_carries_their_calls_call_the_database(path: Path):
     """Who carries calls is a `Database` itself: it is called, and calls another."""
     source = path.read_text()

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from router.whatsapp.commands import Command, is_command, read_command
+from tests.for_each import for_each
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 NOW = datetime(2026, 11, 26, 18, 0, tzinfo=SAO_PAULO)  # a Thursday
@@ -54,7 +55,7 @@ def test_how_long(text: str, moment: str):
     assert until(text) == moment
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "moment"),
     [
         ("19:30", "26 19:30"),
@@ -97,7 +98,7 @@ def test_what_is_over_today_is_told_as_it_is():
     assert until("hoje 9h") == "26 09:00"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         *("", "okay", "ok, já te ligo", "ok 2h", "resume por favor", "não", "👍", "oks"),

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
@@ -30,11 +31,14 @@ THE_ONE_PLACE = ROOT / "router/http/services.py"
 CUTS_CONNECTIONS = ROOT / "loopback/faults.py"
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 MOST_LINES = 45  # of create_app: what a screen shows
+_A_STATE = re.compile(r"(?<!\brouter)\.state\b|[\"']state[\"']|\bState\b")
 _APPLICATIONS = ("app", "_app", "application", "_application")
 
 
 def reads_of_state(source: str) -> list[int]:
     """The lines that reach for the state of an application or a request, by whatever way."""
+    if _A_STATE.search(source) is None:
+        return []
     nodes: Iterator[Any] = ast.walk(ast.parse(source))
     return sorted(node.lineno for node in nodes if _reads(node))
 

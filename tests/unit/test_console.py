@@ -17,6 +17,7 @@ from router.console.dependencies import is_on_this_machine
 from router.console.files import WEB, read_files
 from router.http.callers import Callers
 from router.http.services import provide
+from tests.for_each import for_each
 from tests.services import console_services
 
 VENDOR = WEB / "vendor"
@@ -62,9 +63,7 @@ def test_scripts_import_files_that_are_there_and_nothing_else(path: Path):
         assert (path.parent / target).resolve().is_file(), target
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in sorted(WEB.rglob("*")) if path.is_file()], ids=named
-)
+@for_each("path", [path for path in sorted(WEB.rglob("*")) if path.is_file()], ids=named)
 def test_nothing_leads_elsewhere(path: Path):
     if path.parent == VENDOR:
         return  # its licences name their homes, and nothing fetches them
@@ -236,7 +235,7 @@ def test_the_demo_is_shown_on_its_own_machine_alone(
     assert not is_on_this_machine({**scope, "http_version": "1.0"}, Callers(()))  # a proxy's
 
 
-@pytest.mark.parametrize(
+@for_each(
     "header",
     [
         *("X-Client-IP", "X-Original-Host", "X-Original-For", "X-Original-URL", "Fly-Client-IP"),

@@ -6,6 +6,7 @@ from router.intake.events import parse_webhook
 from router.whatsapp.content import innermost, read_content
 from router.whatsapp.reading import Reading
 from tests.fixtures import webhook
+from tests.for_each import for_each
 
 
 def message(name: str) -> dict:
@@ -18,7 +19,7 @@ def read(content: dict, message_type: str | None = None) -> Reading | None:
     return read_content(innermost(content), message_type)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "kind", "text"),
     [
         ("messages_upsert__text", "text", "bom dia, tem pão de queijo?"),
@@ -157,7 +158,7 @@ def test_media_is_described_without_its_bytes_and_keys(name, media):
     assert message(name)["media"] == media
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("content", "kind", "text"),
     [
         ({"extendedTextMessage": {"text": "com link"}}, "text", "com link"),

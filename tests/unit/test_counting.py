@@ -13,6 +13,8 @@ FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.p
 
 def counts_over_an_await(source: str) -> list[int]:
     """The lines on which something is read, awaited for, and written: `x += await …` and kin."""
+    if "await" not in source:
+        return []
     nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt))
     return [node.lineno for node in nodes if _is_one(node)]
 

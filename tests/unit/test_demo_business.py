@@ -31,6 +31,7 @@ from scripts.demo_business.alone import alone
 from scripts.demo_business.wanted import has_llm_key, played_llm, reason_against
 from scripts.demo_business.watching import Start, keep_running
 from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
+from tests.for_each import for_each
 
 ROOT = Path(__file__).parents[2]
 DEMO = Demo(7, "demo-shop", "http://127.0.0.1:1", "http://127.0.0.1:2")
@@ -44,7 +45,7 @@ def settings_of(**env: str):
 # --- where it is played
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("env", "reason"),
     [
         ({}, None),

@@ -10,6 +10,7 @@ import pytest
 from router.errors import DatabaseAway
 from router.state.address import Address
 from router.state.direct import DirectDatabase
+from tests.for_each import for_each
 
 ADDRESS = Address.of("postgresql://nobody@127.0.0.1:9/none")
 
@@ -48,7 +49,7 @@ async def outcome(error: BaseException) -> BaseException:
     raise AssertionError("it raised nothing")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "error",
     [
         asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"),

@@ -8,6 +8,7 @@ import pytest
 
 from router.intake.events import NotAnEnvelope, Parsed, parse_webhook
 from tests.fixtures import NAMES, webhook
+from tests.for_each import for_each
 
 CUSTOMER = "5521955501234@s.whatsapp.net"
 CUSTOMER_LID = "284455566677788@lid"
@@ -188,13 +189,13 @@ IGNORED = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@for_each("name", EXPECTED)
 def test_each_captured_event_that_matters_says_what_it_said(name: str):
     event = event_of(name)
     assert {field: event[field] for field in EXPECTED[name]} == EXPECTED[name]
 
 
-@pytest.mark.parametrize("name", IGNORED)
+@for_each("name", IGNORED)
 def test_each_captured_event_that_does_not_matter_is_ignored_with_a_reason(name: str):
     parsed = parse(webhook(name))
     assert (parsed.events, parsed.ignored) == ((), IGNORED[name])
@@ -207,7 +208,7 @@ def test_no_captured_event_is_left_without_an_expectation():
         assert event_of(name)["type"] in ("message", "edit")
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@for_each("name", EXPECTED)
 def test_an_event_has_the_same_key_in_every_delivery_of_it(name: str):
     body = webhook(name)
     through_the_global_webhook = body | {"destination": "https://other.example", "apikey": None}

@@ -9,6 +9,7 @@ import pytest
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
 from router.sending.outgoing import Outgoing
 from tests.fixtures.sends import PNG, SENDS, Came, Send
+from tests.for_each import for_each
 
 BEGAN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SETTLE = timedelta(seconds=45)
@@ -172,7 +173,7 @@ def test_odd_records_are_passed_over(odd: dict[str, Any]) -> None:
     assert judge(odd, ASKED).outcome == "not_sent"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("send", "came"),
     [pytest.param(s, c, id=f"{s.name} {n}") for s in SENDS for n, c in enumerate(s.came)],
 )

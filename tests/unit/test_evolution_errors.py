@@ -17,6 +17,7 @@ from router.evolution.errors import (
     judge_answer,
     judge_failure,
 )
+from tests.for_each import for_each
 
 KEY = "key-that-nobody-may-read-0001"
 META_TOKEN = "EAAmadeUpMetaToken0001"
@@ -328,8 +329,8 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-@pytest.mark.parametrize("is_send", [True, False], ids=["a send", "another call"])
+@for_each("name", ANSWERS)
+@for_each("is_send", [True, False], ids=["a send", "another call"])
 def test_every_answer_means_one_thing(name: str, is_send: bool) -> None:
     response, for_a_send, for_another, text = ANSWERS[name]
     expected = for_a_send if is_send else for_another
@@ -348,7 +349,7 @@ def test_what_the_media_is_to_blame_for_is_told_as_that(name: str) -> None:
     assert "the media" in str(judge_answer(ANSWERS[name][0], is_send=True))
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@for_each("name", ANSWERS)
 def test_no_key_stands_in_an_errors_text(name: str) -> None:
     text = str(judge_answer(ANSWERS[name][0], is_send=True))
     assert KEY not in text

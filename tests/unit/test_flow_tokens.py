@@ -3,6 +3,7 @@
 import pytest
 
 from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
+from tests.for_each import for_each
 
 SECRET = "209bf69f-f86a-4d6e-abd1-e93f051a1c66"
 HEX = SECRET.replace("-", "")
@@ -27,7 +28,7 @@ def test_a_token_is_read_as_it_was_written(number: int) -> None:
     assert read_notice_token(str(turn)) is None
 
 
-@pytest.mark.parametrize("junk", JUNK)
+@for_each("junk", JUNK)
 def test_whatever_else_is_shown_is_no_token(junk: str) -> None:
     assert read_token(junk) is None
     assert read_notice_token(junk) is None

@@ -21,6 +21,7 @@ from router.llm.errors import (
 from router.n8n.answered_messages import Conversation
 from router.n8n.reply import Answered, Begun, read_answer, read_failure
 from router.n8n.technical import why_technical
+from tests.for_each import for_each
 
 ABOUT = Conversation("5511955550001@s.whatsapp.net", {"3A01": False, "3EB0": True})
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and so on").decode()
@@ -207,7 +208,7 @@ def test_silence_and_words_are_no_answer():
     assert "silence" in refused({"silence": "why", "text": "oi"})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "body",
     [
         *(b"", b" \n", b"null", b"{}", b"[]", b"[{}]", b'[{"json": {}}]', b'{"output": null}'),
@@ -229,7 +230,7 @@ def test_an_empty_answer_is_never_silence(body: bytes):
         read_answer(body, ABOUT)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "answer",
     [
         {"text": "oi"},
@@ -362,7 +363,7 @@ TECHNICAL = [
 ]
 
 
-@pytest.mark.parametrize("text", TECHNICAL)
+@for_each("text", TECHNICAL)
 def test_what_is_technical_reaches_no_customer(text: str):
     assert why_technical(text) is not None
     for answer in (
@@ -449,7 +450,7 @@ def test_an_answer_may_name_its_execution(answer: dict[str, Any]):
 RATE = '{"type":"error","error":{"type":"rate_limit_error","message":"Number of requests…"}}'
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("error", "kind"),
     [
         (f"429 {RATE}", LlmAway),

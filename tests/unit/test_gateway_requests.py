@@ -14,6 +14,7 @@ from router.n8n.whitelist import NotTheContacts, read_request
 from router.replies.texts import texts_of
 from router.sending.telling import PATHS
 from tests.fixtures.sends import PNG, SENDS
+from tests.for_each import for_each
 
 MARIA, LID, JOAO = "5511955550001@s.whatsapp.net", "201955550001001@lid", "5511955550002"
 CONTACT = (MARIA, LID)
@@ -46,8 +47,8 @@ def test_what_every_route_needs_is_passed_on(path: str) -> None:
     assert left == {name: value for name, value in body.items() if name != "number"}
 
 
-@pytest.mark.parametrize("path", sorted(PATHS | {PRESENCE}))
-@pytest.mark.parametrize(
+@for_each("path", sorted(PATHS | {PRESENCE}))
+@for_each(
     "name",
     [
         "instanceName",
@@ -66,8 +67,8 @@ def test_a_field_that_no_route_has_is_refused_by_its_name(path: str, name: str) 
     assert (refused.value.status, refused.value.reason) == (400, name.replace("\ud800", "\ufffd"))
 
 
-@pytest.mark.parametrize("path", sorted(PATHS | {PRESENCE}))
-@pytest.mark.parametrize("value", [None, False, "", [], {}])
+@for_each("path", sorted(PATHS | {PRESENCE}))
+@for_each("value", [None, False, "", [], {}])
 def test_what_says_nothing_is_never_refused(path: str, value: object) -> None:
     names = ("number", "delay", "quoted", "mentioned", "everyOne", "options", "linkPreview")
     given = dict.fromkeys((*names, "instanceName", "encoding", "notConvertSticker"), value)
@@ -80,14 +81,14 @@ def test_what_says_nothing_is_never_refused(path: str, value: object) -> None:
     }
 
 
-@pytest.mark.parametrize("path", QUOTING)
-@pytest.mark.parametrize("quoted", ["AC01", ["AC01"], {"key": {}}, {"key": {"id": 7}}, {"id": "A"}])
+@for_each("path", QUOTING)
+@for_each("quoted", ["AC01", ["AC01"], {"key": {}}, {"key": {"id": 7}}, {"id": "A"}])
 def test_a_quote_without_an_id_is_refused(path: str, quoted: Any) -> None:
     assert refusal(path, quoted=quoted) == "quoted"
 
 
-@pytest.mark.parametrize("path", QUOTING)
-@pytest.mark.parametrize("message", [{"conversation": "forged"}, "forged", ["forged"]])
+@for_each("path", QUOTING)
+@for_each("message", [{"conversation": "forged"}, "forged", ["forged"]])
 def test_what_a_quoted_message_says_is_not_for_a_flow_to_say(path: str, message: Any) -> None:
     assert refusal(path, quoted={"key": {"id": "AC01"}, "message": message}) == "quoted"
 
@@ -148,8 +149,8 @@ def test_in_a_group_its_members_may_be_called() -> None:
         read_request("message/sendText", body | {"number": MARIA}, group)
 
 
-@pytest.mark.parametrize("path", sorted(PATHS - {"message/sendReaction"} | {PRESENCE}))
-@pytest.mark.parametrize(
+@for_each("path", sorted(PATHS - {"message/sendReaction"} | {PRESENCE}))
+@for_each(
     "delay",
     ["abc", "1500", float("nan"), float("inf"), -5, 1.5, 10_001, 10**400, [1], {"a": 1}, True],
 )

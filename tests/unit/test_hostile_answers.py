@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from router.evolution.errors import EvolutionError, SendInDoubt
 from router.evolution.exchange import Instance
 from tests.evolution import WholeEvolution
+from tests.for_each import for_each
 
 SHOP = Instance("http://evolution.example", SecretStr("a-key"), "padaria")
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -48,8 +49,8 @@ async def outcome(question: Awaitable[object]) -> object:
         return str(error)[:3000].encode()  # it is going to be stored
 
 
-@pytest.mark.parametrize("status", [200, 201, 400, 404, 500])
-@pytest.mark.parametrize("place", range(len(BODIES)))
+@for_each("status", [200, 201, 400, 404, 500])
+@for_each("place", range(len(BODIES)))
 async def test_any_answer_is_an_answer_or_an_error_of_ours(status: int, place: int) -> None:
     evolution = client(status, BODIES[place])
     asked = [

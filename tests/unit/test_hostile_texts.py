@@ -24,6 +24,7 @@ from router.replies.llm_keys import LlmKeys
 from router.replies.prompt import PromptRules, prompt_of_turn, transcript_of
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.sealing import Vault
+from tests.for_each import for_each
 from tests.unit.test_fallback import message, turn
 
 KEY = SecretStr("sk-made-up-0001")
@@ -131,7 +132,7 @@ async def test_openai_gets_it_in_messages_of_the_user_and_the_system_prompt_as_e
     assert_it_is_data([(role, said) for role, said in asked.messages if role != "system"])
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@for_each("text", HOSTILE)
 def test_n8n_gets_a_transcript_in_which_nobody_can_begin_a_message_of_another(text: str) -> None:
     attempt = hostile_turn(text)
     payload = build_payload(attempt, prompt_of_turn(attempt, PROMPT), TERMS)

@@ -8,6 +8,7 @@ import pytest
 from router.intake.events import parse_webhook
 from router.whatsapp.lengths import LONGEST_TEXT, cut, storable
 from tests.fixtures import NAMES, webhook
+from tests.for_each import for_each
 
 MOST = LONGEST_TEXT
 # Of a message and of a chat: a long one is refused.
@@ -23,7 +24,7 @@ def swollen(value: Any) -> Any:
     return value + " x" * 150_000 if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_no_field_of_any_event_is_longer_than_it_may_be(name: str):
     body = swollen(copy.deepcopy(webhook(name)))
     for event in parse_webhook(body["instance"], body).events:

@@ -128,41 +128,6 @@ async def test_every_error_says_whether_it_may_pass_and_never_the_key(
     assert len(server.requests) == 1  # retries are the caller's
 
 
-async def test_a_429_says_how_long_to_wait(server: Anthropic, provider: AnthropicProvider) -> None:
-    server.fail(server.rate_limited(42))
-    with pytest.raises(LlmAway) as raised:
-        await provider.complete(PROMPT, model=None, max_tokens=300)
-    assert raised.value.retry_after == 42
-
-
-async def test_a_cut_connection_may_pass(server: Anthropic, provider: AnthropicProvider) -> None:
-    server.fail(server.cuts_connection())
-    with pytest.raises(LlmAway, match="APIConnectionError"):
-        await provider.complete(PROMPT, model=None, max_tokens=300)
-    assert (await provider.complete(PROMPT, model=None, max_tokens=300)).text
-
-
-async def test_an_answer_that_does_not_come_ends_with_the_time_out(server: Anthropic) -> None:
-    provider = made(server, timeout=0.2)
-    server.fail(server.never_answers())
-    with pytest.raises(LlmAway, match="APITimeoutError"):
-        await provider.complete(PROMPT, model=None, max_tokens=300)
-    await provider.close()
-
-
-@pytest.mark.parametrize("key", ["sk-wrong", "sk-é"])
-async def test_a_wrong_key_is_somebodys_to_change(server: Anthropic, key: str) -> None:
-    provider = made(server, key=key)
-    with pytest.raises((LlmMisconfigured, LlmAccountRefused)) as raised:
-        await provider.complete(PROMPT, model=None, max_tokens=300)
-    assert key not in str(raised.value)
-    await provider.close()
-
-
-async def test_a_provider_that_was_never_asked_can_be_closed(server: Anthropic) -> None:
-    await made(server).close()
-
-
 TOOLED = replace(PROMPT, tools=(Tool("hand_over", "Give it to a person.", HAND_OVER.takes),))
 
 

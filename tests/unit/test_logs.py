@@ -22,6 +22,7 @@ from router.logs.events import Action, bind_correlation, log_event
 from router.logs.formatters import JsonFormatter, TextFormatter
 from router.logs.scrubber import Scrubber, register_secret
 from router.logs.setup import configure_logging
+from tests.for_each import for_each
 
 _log = logging.getLogger("router.somewhere")
 _OTHERS = (
@@ -297,8 +298,8 @@ _KEYS_NOBODY_HAS = [
 ]
 
 
-@pytest.mark.parametrize("word", _KEYS_NOBODY_HAS)
-@pytest.mark.parametrize("form", [JsonFormatter, TextFormatter])
+@for_each("word", _KEYS_NOBODY_HAS)
+@for_each("form", [JsonFormatter, TextFormatter])
 def test_no_key_that_a_tenant_chooses_takes_words_out_of_the_lines(form, word):
     untouched, spoilt = Scrubber(), Scrubber()
     spoilt.add_recent(word)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from router.replies.parts import parts_of
 from router.whatsapp.markdown import to_whatsapp
 from router.whatsapp.splitting import finish_truncated, split_reply
+from tests.for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("markdown", "shown"),
     [
         ("**Preço:**R$ 32,00", "*Preço:* R$ 32,00"),
@@ -69,8 +70,8 @@ ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize(
+@for_each("address", ADDRESSES)
+@for_each(
     ("markdown", "shown"),
     [
         ("{}", "{}"),

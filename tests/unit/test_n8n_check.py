@@ -12,6 +12,7 @@ import pytest
 from scripts.n8n.catalogue import Catalogue, catalogue_of
 from scripts.n8n.checking import check_folder, check_workflow
 from scripts.n8n.installation import Installation
+from tests.for_each import for_each
 
 Workflow = dict[str, Any]
 Change = Callable[[Workflow], object]
@@ -399,7 +400,7 @@ CHANGES: list[tuple[Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), CHANGES, ids=[told[:70] for _, told in CHANGES])
+@for_each(("change", "told"), CHANGES, ids=[told[:70] for _, told in CHANGES])
 def test_a_fault_is_told_with_its_place(change: Change, told: str):
     faults = found(changed(turn_flow(), change))
     assert any(told in fault for fault in faults), faults

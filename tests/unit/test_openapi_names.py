@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from router.app import create_app
 from router.configuration.settings import load_settings
+from tests.for_each import for_each
 
 DOCUMENT: dict[str, Any] = create_app(load_settings({}, env_file=None)).openapi()
 VERBS = (
@@ -65,7 +64,7 @@ API = [each for each in OPERATIONS if each.path.startswith("/api/")]
 
 
 def every(operations: list[Operation]) -> Any:
-    return pytest.mark.parametrize("operation", operations, ids=lambda each: each.id)
+    return for_each("operation", operations, ids=lambda operation: operation.id)
 
 
 def names_in(value: object) -> Iterator[str]:
@@ -101,7 +100,7 @@ def test_an_operations_name_is_given_once():
     ] == []
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENT["components"]["schemas"]))
+@for_each("name", sorted(DOCUMENT["components"]["schemas"]))
 def test_a_schemas_name_is_that_of_a_class(name: str):
     assert re.fullmatch(r"(?:[A-Z][a-z]+)+", name)
 

@@ -13,6 +13,7 @@ from router.whatsapp.content import innermost, read_content
 from router.whatsapp.telling import telling
 from tests.fixtures import webhook
 from tests.fixtures.sends import PNG, SENDS, Came, Send
+from tests.for_each import for_each
 
 _ALL = pytest.mark.parametrize("send", SENDS, ids=lambda send: send.name)
 _BACK = [pytest.param(s, c, id=f"{s.name} {n}") for s in SENDS for n, c in enumerate(s.came)]
@@ -38,7 +39,7 @@ def test_a_send_is_told_as_its_echo_will_be(send: Send) -> None:
     assert (message.kind, message.text) == send.told
 
 
-@pytest.mark.parametrize(("send", "came"), _BACK)
+@for_each(("send", "came"), _BACK)
 def test_whatever_comes_back_of_a_send_is_known_by_its_key(send: Send, came: Came) -> None:
     """As the answer of the call, and as the record of findMessages."""
     reading = read_content(innermost(came.message), came.type)
@@ -46,8 +47,8 @@ def test_whatever_comes_back_of_a_send_is_known_by_its_key(send: Send, came: Cam
     assert telling(reading, came.wa_id) in outgoing(send).told_as
 
 
-@pytest.mark.parametrize("event", ["send.message", "messages.upsert"])
-@pytest.mark.parametrize(("send", "came"), _BACK)
+@for_each("event", ["send.message", "messages.upsert"])
+@for_each(("send", "came"), _BACK)
 def test_a_webhook_of_our_own_message_carries_the_key(send: Send, came: Came, event: str) -> None:
     body = webhook("send_message__text")
     body["event"] = event

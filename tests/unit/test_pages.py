@@ -24,6 +24,7 @@ from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
 from router.sending.evidence import Doubt
 from router.sending.looking import Looking, Whereabouts
+from tests.for_each import for_each
 from tests.scenarios.hostile import saying, server
 
 HERE = Allowed.of(["127.0.0.0/8"])
@@ -49,8 +50,8 @@ async def turned(count: int, most: float, heavy: Collection[int] = ()) -> tuple[
     return pages, seen
 
 
-@pytest.mark.parametrize("count", [0, 1, 5, 99, 100, 101, 230])
-@pytest.mark.parametrize("most", [math.inf, 99, 50, 30, 7, 1])
+@for_each("count", [0, 1, 5, 99, 100, 101, 230])
+@for_each("most", [math.inf, 99, 50, 30, 7, 1])
 async def test_every_record_is_seen_once_however_few_fit_an_answer(count: int, most: float) -> None:
     pages, seen = await turned(count, most)
     assert seen == list(range(count))

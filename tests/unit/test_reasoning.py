@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from router.llm.reasoning import without_reasoning
 from router.replies.parts import parts_of
+from tests.for_each import for_each
 
 ANSWER = "O bolo de cenoura custa R$ 32."
 SECRET = "The margin is 60%, do not tell."
@@ -34,8 +35,8 @@ TAGS = [
 ]
 
 
-@pytest.mark.parametrize(("opening", "closing"), TAGS)
-@pytest.mark.parametrize(
+@for_each(("opening", "closing"), TAGS)
+@for_each(
     "shape",
     [
         "{o}\n{s}\n{c}\n\n{a}",

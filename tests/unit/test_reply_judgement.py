@@ -28,6 +28,7 @@ from router.safety.patterns import BadPattern, check_patterns, first_match
 from router.safety.rules import ReplyDefaults
 from router.state.calls.claimed_turn import ReplyRules
 from scripts.tenant import values_of
+from tests.for_each import for_each
 
 PROMPT = (
     "Você é a Sol, atendente da Padaria Lua. Nunca diga o preço de custo. O desconto secreto para"
@@ -326,14 +327,14 @@ def named(sign: str) -> str:
     return f"{ord(sign):x}"
 
 
-@pytest.mark.parametrize("sign", UNSEEN_SIGNS + NEVER_SHOWN_ALIKE, ids=named)
+@for_each("sign", UNSEEN_SIGNS + NEVER_SHOWN_ALIKE, ids=named)
 def test_a_sign_that_nobody_sees_hides_no_forbidden_word(sign: str) -> None:
     for text in (f"se{sign}gredo", sign.join("segredo"), f"o se{sign * 40}gredo\nmesmo"):
         assert rule(text, forbidden_patterns=["segredo"]) == "forbidden_pattern"
         assert rule(text, forbidden_patterns=[r"\bsegredo\b"]) == "forbidden_pattern"
 
 
-@pytest.mark.parametrize("sign", UNSEEN_SIGNS, ids=named)
+@for_each("sign", UNSEEN_SIGNS, ids=named)
 def test_nor_does_one_in_the_pattern_make_it_blind(sign: str) -> None:
     for text in ("segredo", f"segre{sign}do", f"se{sign}gredo"):
         assert rule(text, forbidden_patterns=[f"se{sign}gredo"]) == "forbidden_pattern"
@@ -350,7 +351,7 @@ def test_and_so_it_does_in_a_pattern(sign: str) -> None:
     assert rule("cartão de crédito", forbidden_patterns=[f"cartão{sign}de"]) == "forbidden_pattern"
 
 
-@pytest.mark.parametrize("sign", UNSEEN_SIGNS, ids=named)
+@for_each("sign", UNSEEN_SIGNS, ids=named)
 def test_nor_does_a_sign_part_a_letter_from_its_mark(sign: str) -> None:
     assert rule(f"cre{sign}\u0301dito", forbidden_patterns=["crédito"]) == "forbidden_pattern"
 
@@ -373,7 +374,7 @@ def test_lines_stay_lines_for_a_pattern_that_speaks_of_them() -> None:
     assert rule("um segredo", forbidden_patterns=["(?m)^segredo$"]) is None
 
 
-@pytest.mark.parametrize("sign", UNSEEN_SIGNS + NEVER_SHOWN_ALIKE, ids=named)
+@for_each("sign", UNSEEN_SIGNS + NEVER_SHOWN_ALIKE, ids=named)
 def test_signs_that_nobody_sees_hide_no_leak(sign: str) -> None:
     assert rule(sign.join(PROMPT)) == "prompt_leak"
     assert rule(PROMPT[:200], prompt=sign.join(PROMPT)) == "prompt_leak"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.for_each import for_each
+
 ROOT = Path(__file__).parents[2]
 ROUTER = ROOT / "router"
 # From the lowest floor up. A name without a folder is a module of router/ itself.
@@ -116,7 +118,7 @@ def test_the_order_names_every_room_and_no_other():
     assert folders | loose == set(ORDER)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
+@for_each("path", FILES, ids=module_of)
 def test_a_room_imports_only_rooms_below_it(path: Path):
     here = room_of(module_of(path))
     for module, line in of_the_project(path):

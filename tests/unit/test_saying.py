@@ -8,6 +8,7 @@ from router.replies.parts import parts_of
 from router.state.calls.claimed_turn import ClaimedTurn, DeliveryRules, OwnFile
 from router.turns.saying import Pace, delivered, outgoing
 from router.whatsapp.splitting import WHATSAPP_LIMIT
+from tests.for_each import for_each
 from tests.unit.test_fallback import turn
 
 MENU = OwnFile(name="menu", description="The menu", kind="image", file_name="menu.jpg")
@@ -21,8 +22,8 @@ def _turn() -> ClaimedTurn:
     return made.model_copy(update={"tenant": tenant})
 
 
-@pytest.mark.parametrize("by_voice", [False, True], ids=["written", "aloud"])
-@pytest.mark.parametrize(
+@for_each("by_voice", [False, True], ids=["written", "aloud"])
+@for_each(
     ("reply", "most"),
     [
         ("\n\n".join(["Um"] * 1300), 7),

@@ -10,6 +10,7 @@ from router.state.calls.tenants import OtherServer
 from router.tenants.instance import InstanceKeys
 from router.tenants.lost_servers import lost_tenants, sentences, summary
 from router.tenants.sealing import Vault
+from tests.for_each import for_each
 from tests.unit.test_settings import faults_of, load
 
 NAMED = ("http://evolution:8080", "https://host.example/evo")
@@ -82,7 +83,7 @@ def test_no_other_server_is_shown_the_deployments_key(url):
         assert own.api_key.get_secret_value() == "key-of-its-own"
 
 
-@pytest.mark.parametrize("url", NO_SERVER)
+@for_each("url", NO_SERVER)
 def test_what_goes_on_behind_host_and_port_is_no_server_whoever_has_the_key(url):
     assert not SERVERS.has(url)
     assert SERVERS.fault_of(url) is not None

@@ -48,7 +48,7 @@ async def test_whatever_tenants_ask_the_others_have_connections(connections: int
     tasks = [
         task
         for tenant in range(30)
-        for task in ask(entrances.tenants, 20, f"keys of tenant {tenant}")
+        for task in ask(entrances.tenants, 5, f"keys of tenant {tenant}")
     ]
     await settled()
     assert slow.under_way["slow"] == 3 * connections // 10
@@ -71,7 +71,7 @@ async def test_with_all_others_slow_at_once_each_kind_has_what_is_kept_for_it():
         tasks = []
         for other in (work for work in Work if work is not kind):
             for holder in "abcdef":
-                tasks += ask(Entrance(slow, places, other), 10, holder)
+                tasks += ask(Entrance(slow, places, other), 3, holder)
         await settled()
         own = ask(Entrance(slow, places, kind), 5, name="own")
         await settled()

@@ -5,6 +5,7 @@ import doctest
 import pytest
 
 from tests import sql_headers
+from tests.for_each import for_each
 from tests.sql_bodies import keys_checked, keys_read
 from tests.sql_headers import HeaderNotUnderstood, Shape, headers, read_header
 
@@ -17,13 +18,13 @@ def test_the_examples_of_the_grammar_are_as_it_says():
     assert doctest.testmod(sql_headers).failed == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_a_header_names_exactly_the_keys_that_the_body_reads(name: str):
     read = {place[0] for place in keys_read(name)}
     assert headers()[name].argument.keys == read
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_it_says_which_of_them_the_body_refuses_to_do_without(name: str):
     said = headers()[name].argument
     checked = keys_checked(name)

@@ -17,6 +17,7 @@ from router.tenants.sealing import KEY_COLUMNS
 from scripts import tenant as command
 from scripts.build_schema import SETTINGS_PAGE, SETTINGS_SQL
 from scripts.made_of_settings import settings_page, settings_sql
+from tests.for_each import for_each
 from tests.tenant_samples import sample_of
 
 SCHEMA = Path(__file__).parents[2] / "database" / "schema"
@@ -116,7 +117,7 @@ def test_a_request_can_set_each_and_a_new_tenant_needs_what_none_is_without():
     assert not any(field.is_required() for field in TenantValues.model_fields.values())
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+@for_each("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_a_request_takes_null_where_there_is_something_to_fall_back_to(setting):
     assert TenantValues.model_validate({setting.name: sample_of(setting)}).given()
     if setting.nullable:

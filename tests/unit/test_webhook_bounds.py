@@ -37,6 +37,7 @@ from router.whatsapp.content import innermost, read_content
 from router.whatsapp.jids import normalise_jid
 from router.whatsapp.lengths import LONGEST_TEXT
 from tests.fixtures import NAMES, webhook
+from tests.for_each import for_each
 from tests.services import intake_services
 
 HUGE = 300_000
@@ -113,8 +114,8 @@ def characters_worked_on(function: Callable[[], Any]) -> int:
     return total
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", NAMES)
+@for_each("shape", SHAPES)
+@for_each("name", NAMES)
 def test_no_field_of_any_event_is_worked_on_beyond_its_bound(name: str, shape: str):
     body = webhook(name)
     body["data"] = filled(body.get("data"), SHAPES[shape])
@@ -128,7 +129,7 @@ def test_no_field_of_any_event_is_worked_on_beyond_its_bound(name: str, shape: s
         assert worked <= 20 * MOST_CHARACTERS
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_of_what_evolution_really_sends_only_what_nobody_reads_is_left_out(name: str):
     data = webhook(name).get("data")
     for item in data if isinstance(data, list) else [data]:
@@ -139,11 +140,11 @@ def test_of_what_evolution_really_sends_only_what_nobody_reads_is_left_out(name:
             assert all(len(text) > 250 and " " not in text for text in left_out)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "place",
     ["remoteJid", "remoteJidAlt", "previousRemoteJid", "senderPn", "senderLid", "participant"],
 )
-@pytest.mark.parametrize("filler", [" ", "\x00", ":1", "_", "x"])
+@for_each("filler", [" ", "\x00", ":1", "_", "x"])
 def test_a_jid_that_is_too_long_is_nobodys(place: str, filler: str):
     """Cut, it could be somebody's."""
     somebody = "5521955509999"
@@ -395,8 +396,8 @@ SPELLINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("rest", ["", "/", "/messages-upsert"])
+@for_each("spelling", SPELLINGS)
+@for_each("rest", ["", "/", "/messages-upsert"])
 async def test_a_name_that_no_instance_can_have_is_refused_before_anything_is_counted(
     spelling: str, rest: str
 ):

@@ -8,6 +8,7 @@ import pytest
 from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.n8n.flow_errors import failure_of
 from router.replies.making import HandedOver, Reply
+from tests.for_each import for_each
 from tests.unit.test_answering import OK, Office, says, turned_away
 from tests.unit.test_fallback import turn
 
@@ -67,9 +68,9 @@ async def test_whatever_else_it_says_it_has_the_turn(said: Any):
     assert isinstance(await Office(says(said), contract="gateway").make(), HandedOver)
 
 
-@pytest.mark.parametrize("contract", ["answer", "gateway"])
-@pytest.mark.parametrize("status", [401, 403, 404])
-@pytest.mark.parametrize("said", [None, {"message": "no such order"}, {"error": "x"}, "x", {}])
+@for_each("contract", ["answer", "gateway"])
+@for_each("status", [401, 403, 404])
+@for_each("said", [None, {"message": "no such order"}, {"error": "x"}, "x", {}])
 async def test_a_flows_own_refusal_is_no_word_of_n8n(contract: str, status: int, said: Any):
     own = httpx.Response(status) if said is None else says(said, status)
     office = Office(own, contract=contract)

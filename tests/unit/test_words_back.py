@@ -10,6 +10,7 @@ from router.configuration.zones import zone_of
 from router.relays.wording import word_back
 from router.state.calls.relays import RelayFacts, RelayOutcome
 from router.whatsapp.languages import Language
+from tests.for_each import for_each
 
 DOCS = Path(__file__).parents[2] / "docs"
 ZONE = zone_of("America/Sao_Paulo")
@@ -28,8 +29,8 @@ IN_THE_GUIDES = (
 PAGES: dict[str, Language] = {"owners.md": "en", "owners.pt-BR.md": "pt"}
 
 
-@pytest.mark.parametrize("language", get_args(Language))
-@pytest.mark.parametrize("outcome", get_args(RelayOutcome))
+@for_each("language", get_args(Language))
+@for_each("outcome", get_args(RelayOutcome))
 def test_every_outcome_has_a_word(outcome: RelayOutcome, language: Language):
     for facts in (MARIA, RelayFacts()):
         word = word_back(outcome, facts, ZONE, language=language)
@@ -38,8 +39,8 @@ def test_every_outcome_has_a_word(outcome: RelayOutcome, language: Language):
         assert "None" not in word
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("outcome", IN_THE_GUIDES)
+@for_each("page", PAGES)
+@for_each("outcome", IN_THE_GUIDES)
 def test_the_guides_show_it_as_it_is(page: str, outcome: RelayOutcome):
     word = word_back(outcome, MARIA, ZONE, language=PAGES[page])
     assert f"{word} |" in (DOCS / page).read_text(encoding="utf-8")

@@ -1,0 +1,79 @@
+"""What holds of either provider's SDK, against a loopback server that speaks its protocol."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TypeAlias
+
+import pytest
+
+from loopback.anthropic import Anthropic
+from loopback.openai import OpenAI
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmMisconfigured
+from router.llm.provider import LlmProvider
+from tests.unit import test_llm_anthropic, test_llm_openai
+from tests.unit.test_llm_anthropic import PROMPT
+
+Server: TypeAlias = Anthropic | OpenAI
+Make: TypeAlias = Callable[..., LlmProvider]
+
+
+@pytest.fixture(params=[(Anthropic, test_llm_anthropic), (OpenAI, test_llm_openai)])
+def both(request: pytest.FixtureRequest) -> Iterator[tuple[Server, Make]]:
+    kind, tests = request.param
+    with kind(key=tests.KEY) as server:
+        yield server, partial(tests.made, server)
+
+
+@pytest.fixture
+def server(both: tuple[Server, Make]) -> Server:
+    return both[0]
+
+
+@pytest.fixture
+def made(both: tuple[Server, Make]) -> Make:
+    """Makes the provider that asks the server."""
+    return both[1]
+
+
+@pytest.fixture
+async def provider(made: Make) -> AsyncIterator[LlmProvider]:
+    provider = made()
+    yield provider
+    await provider.close()
+
+
+async def test_a_429_says_how_long_to_wait(server: Server, provider: LlmProvider) -> None:
+    server.fail(server.rate_limited(42))
+    with pytest.raises(LlmAway) as raised:
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert raised.value.retry_after == 42
+
+
+async def test_a_cut_connection_may_pass(server: Server, provider: LlmProvider) -> None:
+    server.fail(server.cuts_connection())
+    with pytest.raises(LlmAway, match="APIConnectionError"):
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert (await provider.complete(PROMPT, model=None, max_tokens=300)).text
+
+
+async def test_an_answer_that_does_not_come_ends_with_the_time_out(
+    server: Server, made: Make
+) -> None:
+    provider = made(timeout=0.2)
+    server.fail(server.never_answers())
+    with pytest.raises(LlmAway, match="APITimeoutError"):
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    await provider.close()
+
+
+@pytest.mark.parametrize("key", ["sk-wrong", "sk-é"])
+async def test_a_wrong_key_is_somebodys_to_change(made: Make, key: str) -> None:
+    provider = made(key=key)
+    with pytest.raises((LlmMisconfigured, LlmAccountRefused)) as raised:
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert key not in str(raised.value)
+    await provider.close()
+
+
+async def test_a_provider_that_was_never_asked_can_be_closed(made: Make) -> None:
+    await made().close()
