@@ -168,7 +168,7 @@ class Walk:
         await self._ask("an export begins", "export_contact", begun)
         for rows in (
             *("messages", "archived_messages", "turns", "notices", "spending"),
-            *("events", "archived_events", "changes"),
+            *("kept_files", "events", "archived_events", "changes"),
         ):
             await self._ask(f"{rows} are exported", "export_rows", session | {"list": rows})
         await self._ask("everything is exported", "export_contact", person)
@@ -186,6 +186,8 @@ class Walk:
         lease = {"limit": 10, "lease_seconds": 60, "max_attempts": 5}
         await self._call("notices are claimed", "claim_notices", lease)
         await self._call("media jobs are claimed", "claim_media_jobs", lease)
+        files = {"stores": ["folder"], "limit": 20, "retry_seconds": 600}
+        await self._call("kept files are looked after", "claim_kept_files", files)
         await self._call("executions to erase", "claim_executions_to_erase", {"limit": 10})
         await self._call("the guards are read", "webhook_guards", {})
         await self._call("the health is asked", "check_database", {})

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from router import __version__
-from router.api.dependencies import ApiServices, Relays
+from router.api.dependencies import ApiServices, ReceivedFiles, Relays
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
@@ -41,6 +41,7 @@ from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
+_DOWNLOADS = 4  # of kept files at once: each is in memory as a whole
 _TESTS = 2  # of one instance's way, at once
 
 
@@ -123,15 +124,17 @@ def _services(
             looks=outside.looks,
             wake=workers.dispatcher.wake,
             abandon=workers.dispatcher.abandon,
-            wake_eraser=workers.eraser.wake,
+            wake_eraser=workers.wake_erasing,
             sign_ins=sign_ins(settings),
             cookies=cookies(settings),
             trial=_trial(settings, outside),
             relays=Relays(
                 workers.relayer.wake,
                 MediaSource(outside.pools.media, settings.max_media_bytes),
+                workers.sounds,
                 settings.max_media_bytes,
             ),
+            received_files=ReceivedFiles(outside.store, Shares(_DOWNLOADS)),
         ),
         console=ConsoleServices(
             demo=demo,
@@ -166,6 +169,7 @@ def _for_flows(
         presence=workers.presence,
         courtesy=workers.courtesy,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
+        sounds=workers.sounds,
         received=ReceivedMedia(
             outside.entrances.turns, outside.evolution, settings.max_media_bytes
         ),

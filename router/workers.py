@@ -19,6 +19,9 @@ from router.gate.opening import media_limits
 from router.http.bodies import Bodies
 from router.http.callers import Callers
 from router.intake.opening import Intake, Wakes, open_intake
+from router.kept.keeper import Keeper
+from router.kept.opening import make_keeper, make_keeping, make_store
+from router.kept.store import FileStore
 from router.llm.looks import Looks
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
@@ -47,6 +50,7 @@ from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.senses.hearing import Listener
 from router.senses.opening import make_describer, make_listener, make_understander
+from router.senses.sounds import Sounds
 from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
@@ -87,6 +91,7 @@ class Outside:
     looks: Looks
     listener: Listener | None
     voice: Voice | None
+    store: FileStore | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,14 @@ class Workers:
     lost: LostServers
     streams: Streams
     understander: Understander | None
+    sounds: Sounds
+    keeper: Keeper | None
+
+    def wake_erasing(self) -> None:
+        """Somebody was erased: n8n, and the store of files, are to forget them at once."""
+        self.eraser.wake()
+        if self.keeper is not None:
+            self.keeper.wake()
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
@@ -144,6 +157,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
         looks,
         listener,
         voice,
+        make_store(settings, http),
     )
 
 
@@ -152,10 +166,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     entrances, http, pools = outside.entrances, outside.http, outside.pools
     database, evolution = entrances.turns, outside.evolution
     hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
-    maker: ReplyMaker = make_fallback(settings, outside.providers)
+    fallback = make_fallback(settings, outside.providers)
+    maker: ReplyMaker = fallback
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
-        maker = n8n = make_handler(settings, outside.flows, database, maker)
+        maker = n8n = make_handler(settings, outside.flows, database, fallback)
     if demo is not None and demo.llm_url is not None:
         maker = OnlyFor(maker, demo.tenant_id)
     sends, unhurried = EvolutionSends(pools.sends), EvolutionSends(pools.courtesy)
@@ -166,7 +181,8 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     budget = Budget(database, budgets(settings))
     courtesy = Courtesy(unhurried, settings.typing_seconds)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
-    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
+    sounds = Sounds()
+    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies, sounds)
     voices = Voices(outside.voice, courtesy)
     tools = Tools(
         sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
@@ -178,11 +194,12 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     connections = connections_for(settings.max_connections, open_files())
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     understander = None
-    if outside.listener is not None or settings.look_at_media:
+    if outside.listener is not None or settings.look_at_media or settings.keeps_files:
         came = EvolutionClient(pools.senses, settings.max_media_bytes)
         describer = make_describer(settings, outside.providers)
+        keeping = make_keeping(settings, database, outside.store)
         understander = make_understander(
-            settings, database, came, outside.listener, describer, bodies, dispatcher.wake
+            settings, database, came, outside.listener, describer, keeping, bodies, dispatcher.wake
         )
     relayer = make_relayer(settings, database, sending.outbox, evolution, dispatcher, bodies)
     wakes = Wakes(notifier.wake, relayer.wake)
@@ -205,6 +222,8 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         lost=LostServers(entrances.upkeep, settings),
         streams=make_streams(entrances, hearing, connections),
         understander=understander,
+        sounds=sounds,
+        keeper=make_keeper(entrances.upkeep, outside.store),
     )
 
 
@@ -217,6 +236,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database, streams = outside.entrances.turns.database, workers.streams
     understanding = [] if workers.understander is None else [workers.understander]
+    keeping = [] if workers.keeper is None else [workers.keeper]
     return [
         loading,
         serves,
@@ -230,6 +250,7 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
             asyncio.create_task(_after((serves, loading), each.run), name="understander")
             for each in understanding
         ),
+        *(asyncio.create_task(_after((serves,), each.run), name="keeper") for each in keeping),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
@@ -260,6 +281,8 @@ async def stop(workers: Workers) -> None:
     }
     if workers.understander is not None:
         stops = {**stops, "media": workers.understander.stop}
+    if workers.keeper is not None:
+        stops = {**stops, "kept files": workers.keeper.stop}
     await asyncio.gather(*(within(step, STOP_SECONDS, name) for name, step in stops.items()))
 
 

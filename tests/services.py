@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from router.api.dependencies import ApiServices, Relays, Wake
+from router.api.dependencies import ApiServices, ReceivedFiles, Relays, Wake
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
@@ -19,12 +19,15 @@ from router.intake.ingester import Ingester
 from router.intake.marks import Marks
 from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
+from router.kept.opening import make_store
 from router.llm.looks import Looks
 from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
 from router.replies.opening import open_providers
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
+from router.sharing.shares import Shares
 from router.state.database import Connected, Database
 from router.state.entrances import Entrances
 
@@ -95,5 +98,6 @@ def api_services(
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
-        relays=Relays(nothing, unasked, settings.max_media_bytes),
+        relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes),
+        received_files=ReceivedFiles(make_store(settings, unasked), Shares(4)),
     )

@@ -27,6 +27,7 @@ begin
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('kept_files', array['tenant_id', 'message_id', 'store', 'sha256', 'due_at']),
         ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),

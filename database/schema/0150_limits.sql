@@ -99,7 +99,9 @@ constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and
 add column if not exists tts_instructions text
 constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500),
 add column if not exists language text not null default 'en'
-constraint tenants_language_check check (language in ('en', 'pt', 'es'));
+constraint tenants_language_check check (language in ('en', 'pt', 'es')),
+add column if not exists keep_media_days integer not null default 0
+constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

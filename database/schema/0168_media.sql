@@ -23,7 +23,11 @@ add column if not exists pictures jsonb,
 add column if not exists pictures_until timestamptz,
 add column if not exists content bytea,
 add column if not exists waits integer not null default 0,
-add column if not exists waits_for text;
+add column if not exists waits_for text,
+add column if not exists keep_only boolean not null default false;
+
+comment on column public.media_jobs.keep_only is
+'The file is kept, and nobody puts it into words: no turn waits for it.';
 
 comment on column public.media_jobs.waits is
 'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';

@@ -357,7 +357,8 @@ as $$
         end,
         'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
         and h.description is null and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+            select from public.media_jobs as j
+            where j.message_id = h.id and j.state <> 'done' and not j.keep_only
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null

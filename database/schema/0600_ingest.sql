@@ -53,6 +53,9 @@ begin
         when 'delete' then
             update public.messages set deleted_at = hybridflow.clock()
             where id = p_message_id and deleted_at is null;
+            update public.kept_files
+            set state = 'deleted', content = null, next_at = hybridflow.clock(), updated_at = hybridflow.clock()
+            where message_id = p_message_id and state in ('waiting', 'kept');
         else
             perform hybridflow.change_status(p_message_id, p_change);
     end case;
@@ -921,9 +924,11 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+    if p_policy ? 'senses' and v_decision <> 'staff'
+        and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
+    then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(
-            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+            p_tenant, v_message_id, v_turn_id, p_event || jsonb_build_object('decision', v_decision), p_policy
         ) - v_now), v_due_in);
     end if;
     if v_decision = 'loop' then

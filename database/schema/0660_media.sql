@@ -12,6 +12,7 @@ comment on column public.turns.due_when_heard is
 -- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
 -- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
 -- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
+-- Where files are kept (the policy's `keeps_files`, the tenant's days) there is a job in any case.
 create or replace function hybridflow.await_media(
     p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -25,19 +26,26 @@ declare
         hybridflow.rule(p_tenant.media_wait_seconds, p_policy, 'media_wait_seconds', 20)
     );
     v_due timestamptz;
+    v_understood boolean := coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false)
+        and p_tenant.understand_media and p_event ->> 'transcript' is null
+        and p_event ->> 'decision' in ('turn_pending', 'paused');
 begin
-    if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
-        or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
-        or p_event -> 'media' ->> 'too_large' is not null
+    if nullif(p_event -> 'media', 'null') is null or p_event -> 'media' ->> 'too_large' is not null
+        or not (v_understood or (
+            coalesce((p_policy ->> 'keeps_files')::boolean, false) and p_tenant.keep_media_days > 0
+        ))
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at)
+    insert into public.media_jobs (tenant_id, message_id, keep_only, next_at)
     values (
-        p_tenant.id, p_message_id,
+        p_tenant.id, p_message_id, not v_understood,
         -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
         case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
     );
+    if not v_understood then
+        return null;
+    end if;
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -63,7 +71,7 @@ begin
     where id = p_turn_id and waiting and due_when_heard is not null and not exists (
         select from public.messages as m
         inner join public.media_jobs as j on j.message_id = m.id
-        where m.turn_id = p_turn_id and not m.from_me and j.waiting
+        where m.turn_id = p_turn_id and not m.from_me and j.waiting and not j.keep_only
     )
     returning run_after into v_due;
     return extract(epoch from v_due - v_now);
@@ -82,6 +90,7 @@ as $$
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
         'language', t.speech_language, 'has_content', p_job.content is not null,
+        'keeps', t.keep_media_days > 0, 'keep_only', p_job.keep_only,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -229,8 +238,8 @@ $$;
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
 -- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
 -- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
--- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
--- more, next_due_at}, as claim_turns.
+-- bytes, language, has_content, keeps, keep_only, tenant_id, instance_name, evo_server_url, evo_api_key}],
+-- now, after_tenant, more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -506,7 +515,8 @@ begin
     end if;
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
-    where id = (v_held.message).id and deleted_at is null;
+    where id = (v_held.message).id and deleted_at is null
+        and not (v_held.job).keep_only;  -- which may have words of Evolution's
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'

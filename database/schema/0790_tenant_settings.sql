@@ -9,19 +9,19 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
-        'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
-        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
-        'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
-        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
-        'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
-        'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
-        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'language', 'evo_api_key',
-        'llm_api_key'
+        'instance_name', 'evo_server_url', 'is_active', 'webhook_networks', 'shared_webhook_secret',
+        'n8n_flow', 'n8n_contract', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds',
+        'answer_edits', 'unknown_lid_minutes', 'on_new_message', 'timezone', 'opening_hours', 'away_message',
+        'answer_when_closed', 'system_prompt', 'facts', 'llm_provider', 'llm_model', 'llm_max_tokens',
+        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'keep_media_days',
+        'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
+        'tts_instructions', 'mark_as_read', 'forbidden_patterns', 'max_reply_characters', 'leak_characters',
+        'moderation_url', 'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes',
+        'daily_turns', 'daily_tokens', 'contact_daily_turns', 'contact_daily_tokens', 'retention_days',
+        'on_retention', 'notify_number', 'notify_url', 'handoff_message', 'handoff_words',
+        'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken', 'notify_number_next', 'language',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -45,7 +45,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'notify_url', 'moderation_url'
+        'moderation_url', 'notify_url'
     ]::text[]
 $$;
 
@@ -69,7 +69,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'evo_server_url', 'notify_url', 'moderation_url', 'evo_api_key', 'llm_api_key'
+        'evo_server_url', 'moderation_url', 'notify_url', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -81,11 +81,11 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
-        'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
-        'mark_as_read'
+        'instance_name', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'timezone', 'opening_hours', 'away_message', 'answer_when_closed', 'system_prompt', 'facts',
+        'llm_provider', 'llm_model', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
+        'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_message', 'handoff_words',
+        'handoff_on_promise'
     ]::text[]
 $$;
 
@@ -97,7 +97,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60], 'webhook_networks', array[50, 60]
+        'webhook_networks', array[50, 60], 'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60]
     )
 $$;
 
@@ -109,7 +109,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'system_prompt', 100000, 'facts', 100000, 'away_message', 2000
+        'away_message', 2000, 'system_prompt', 100000, 'facts', 100000
     )
 $$;
 
@@ -125,10 +125,12 @@ as $$
             then 'instance_name must not be empty or have a slash in it'
         when 'tenants_evo_server_url_check'
             then 'evo_server_url must begin with http:// or https://'
-        when 'tenants_llm_provider_check'
-            then 'llm_provider must be anthropic or openai'
-        when 'tenants_llm_max_tokens_check'
-            then 'llm_max_tokens must be more than 0'
+        when 'tenants_webhook_networks_check'
+            then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_n8n_flow_check'
+            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
+        when 'tenants_n8n_contract_check'
+            then 'n8n_contract must be answer or gateway'
         when 'tenants_debounce_seconds_check'
             then 'debounce_seconds must be from 0 to 3600'
         when 'tenants_resume_after_hours_check'
@@ -143,10 +145,32 @@ as $$
             then 'unknown_lid_minutes must be from 0 to 60'
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
-        when 'tenants_notify_number_check'
-            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_notify_url_check'
-            then 'notify_url must begin with http:// or https://'
+        when 'tenants_timezone_check'
+            then 'timezone must be the IANA''s name of a time zone'
+        when 'tenants_opening_hours_check'
+            then 'opening_hours must be an object of at most 20000 bytes'
+        when 'tenants_away_message_check'
+            then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_llm_provider_check'
+            then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check'
+            then 'llm_max_tokens must be more than 0'
+        when 'tenants_media_wait_seconds_check'
+            then 'media_wait_seconds must be from 0 to 120'
+        when 'tenants_speech_language_check'
+            then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_keep_media_days_check'
+            then 'keep_media_days must be from 0 to 3650'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         when 'tenants_forbidden_patterns_check'
             then 'forbidden_patterns must be 50 at most, of 10000 characters together'
         when 'tenants_max_reply_characters_check'
@@ -159,10 +183,6 @@ as $$
             then 'on_refused_reply must be handoff or fallback_message'
         when 'tenants_fallback_message_check'
             then 'fallback_message must have from 1 to 4096 characters'
-        when 'tenants_n8n_flow_check'
-            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
-        when 'tenants_n8n_contract_check'
-            then 'n8n_contract must be answer or gateway'
         when 'tenants_loop_replies_check'
             then 'loop_replies must not be negative'
         when 'tenants_loop_minutes_check'
@@ -175,42 +195,24 @@ as $$
             then 'contact_daily_turns must not be negative'
         when 'tenants_contact_daily_tokens_check'
             then 'contact_daily_tokens must not be negative'
-        when 'tenants_webhook_networks_check'
-            then 'webhook_networks must name a network, or be null: any'
         when 'tenants_retention_days_check'
             then 'retention_days must be from 1 to 36500'
         when 'tenants_on_retention_check'
             then 'on_retention must be archive or delete'
-        when 'tenants_timezone_check'
-            then 'timezone must be the IANA''s name of a time zone'
-        when 'tenants_opening_hours_check'
-            then 'opening_hours must be an object of at most 20000 bytes'
-        when 'tenants_away_message_check'
-            then 'away_message must have from 1 to 2000 characters, and {time} among them'
-        when 'tenants_max_bubbles_check'
-            then 'max_bubbles must be from 1 to 10'
-        when 'tenants_media_wait_seconds_check'
-            then 'media_wait_seconds must be from 0 to 120'
-        when 'tenants_speech_language_check'
-            then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check'
+            then 'notify_url must begin with http:// or https://'
         when 'tenants_handoff_message_check'
             then 'handoff_message must have from 1 to 2000 characters'
         when 'tenants_handoff_words_check'
             then 'handoff_words must be 100 at most, of 5000 characters together'
-        when 'tenants_thanks_reaction_check'
-            then 'thanks_reaction must be an emoji'
-        when 'tenants_voice_replies_check'
-            then 'voice_replies must be never or mirror or always'
         when 'tenants_handoff_remind_minutes_check'
             then 'handoff_remind_minutes must be from 1 to 1440'
         when 'tenants_handoff_untaken_check'
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_tts_voice_check'
-            then 'tts_voice must have from 1 to 100 characters'
-        when 'tenants_tts_instructions_check'
-            then 'tts_instructions must have from 1 to 500 characters'
         when 'tenants_language_check'
             then 'language must be en or pt or es'
         else 'a value breaks the rule ' || p_constraint
@@ -229,35 +231,35 @@ begin
     update public.tenants
     set
         instance_name = p_new.instance_name, evo_server_url = p_new.evo_server_url,
-        system_prompt = p_new.system_prompt, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
-        llm_max_tokens = p_new.llm_max_tokens, is_active = p_new.is_active,
-        debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
-        answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
-        other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
-        unanswered_kinds = p_new.unanswered_kinds, answered_kinds = p_new.answered_kinds,
-        answer_edits = p_new.answer_edits, unknown_lid_minutes = p_new.unknown_lid_minutes,
-        on_new_message = p_new.on_new_message, notify_number = p_new.notify_number,
-        notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
-        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
-        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
-        fallback_message = p_new.fallback_message, n8n_flow = p_new.n8n_flow,
-        n8n_contract = p_new.n8n_contract, loop_replies = p_new.loop_replies,
-        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
-        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
-        webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
-        retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
+        is_active = p_new.is_active, webhook_networks = p_new.webhook_networks,
+        shared_webhook_secret = p_new.shared_webhook_secret, n8n_flow = p_new.n8n_flow,
+        n8n_contract = p_new.n8n_contract, debounce_seconds = p_new.debounce_seconds,
+        resume_after_hours = p_new.resume_after_hours, answer_within_minutes = p_new.answer_within_minutes,
+        auto_reply_seconds = p_new.auto_reply_seconds, other_client_takeover = p_new.other_client_takeover,
+        answer_groups = p_new.answer_groups, unanswered_kinds = p_new.unanswered_kinds,
+        answered_kinds = p_new.answered_kinds, answer_edits = p_new.answer_edits,
+        unknown_lid_minutes = p_new.unknown_lid_minutes, on_new_message = p_new.on_new_message,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
-        answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        answer_when_closed = p_new.answer_when_closed, system_prompt = p_new.system_prompt,
+        facts = p_new.facts, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
+        llm_max_tokens = p_new.llm_max_tokens, notes_to_llm = p_new.notes_to_llm,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
-        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        speech_language = p_new.speech_language, keep_media_days = p_new.keep_media_days,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
-        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, language = p_new.language, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, mark_as_read = p_new.mark_as_read,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
+        handoff_on_promise = p_new.handoff_on_promise, handoff_remind_minutes = p_new.handoff_remind_minutes,
+        handoff_untaken = p_new.handoff_untaken, notify_number_next = p_new.notify_number_next,
+        language = p_new.language, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -269,17 +271,17 @@ comment on column public.tenants.instance_name is
 'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
 comment on column public.tenants.evo_server_url is
 'Where Evolution runs: scheme, host and port';
-comment on column public.tenants.system_prompt is
-'What the AI is told of its work, before the conversation';
-comment on column public.tenants.llm_provider is
-'Whose model makes the replies';
-comment on column public.tenants.llm_model is
-'Which model; without an llm_api_key of its own, one that the deployment allows';
-comment on column public.tenants.llm_max_tokens is
-'Tokens that a reply may have; with an llm_api_key of its own, also more than '
-'LLM_MAX_TOKENS';
 comment on column public.tenants.is_active is
 'false: record everything, answer nothing';
+comment on column public.tenants.webhook_networks is
+'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+comment on column public.tenants.shared_webhook_secret is
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+comment on column public.tenants.n8n_flow is
+'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
+comment on column public.tenants.n8n_contract is
+'How that flow replies: it answers with what is to be said (answer), or sends by itself '
+'(gateway)';
 comment on column public.tenants.debounce_seconds is
 'Seconds of quiet that end a customer''s burst of messages';
 comment on column public.tenants.resume_after_hours is
@@ -307,12 +309,63 @@ comment on column public.tenants.unknown_lid_minutes is
 comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
-comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
-'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
-'from there; what quotes a notice goes to its customer';
-comment on column public.tenants.notify_url is
-'A webhook that is told of every notice: a handoff, a lost connection, an outage';
+comment on column public.tenants.timezone is
+'The clock of the business, by the IANA''s name';
+comment on column public.tenants.opening_hours is
+'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
+'them';
+comment on column public.tenants.away_message is
+'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
+'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
+'{date:iso}) may be';
+comment on column public.tenants.answer_when_closed is
+'false: while it is closed the AI answers nothing; the away_message is sent';
+comment on column public.tenants.system_prompt is
+'What the AI is told of its work, before the conversation';
+comment on column public.tenants.facts is
+'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
+'leak';
+comment on column public.tenants.llm_provider is
+'Whose model makes the replies';
+comment on column public.tenants.llm_model is
+'Which model; without an llm_api_key of its own, one that the deployment allows';
+comment on column public.tenants.llm_max_tokens is
+'Tokens that a reply may have; with an llm_api_key of its own, also more than '
+'LLM_MAX_TOKENS';
+comment on column public.tenants.notes_to_llm is
+'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.understand_media is
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
+comment on column public.tenants.media_wait_seconds is
+'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.speech_language is
+'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.keep_media_days is
+'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
+'are not kept';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
 comment on column public.tenants.forbidden_patterns is
 'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
 'simple that all are looked for in a moment';
@@ -329,11 +382,6 @@ comment on column public.tenants.on_refused_reply is
 comment on column public.tenants.fallback_message is
 'In place of a refused reply; once a day when a budget is used up; and once in a time in '
 'which the AI cannot answer';
-comment on column public.tenants.n8n_flow is
-'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
-comment on column public.tenants.n8n_contract is
-'How that flow replies: it answers with what is to be said (answer), or sends by itself '
-'(gateway)';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
 'no loop is looked for; more than 100 count as 100';
@@ -347,44 +395,17 @@ comment on column public.tenants.contact_daily_turns is
 'Turns that may be made in a day (UTC) for each of its contacts';
 comment on column public.tenants.contact_daily_tokens is
 'Tokens that may be used in a day (UTC) for each of its contacts';
-comment on column public.tenants.webhook_networks is
-'Where its webhooks may come from, within WEBHOOK_NETWORKS';
-comment on column public.tenants.shared_webhook_secret is
-'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
 comment on column public.tenants.retention_days is
 'Days that messages and turns are kept';
 comment on column public.tenants.on_retention is
 'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
 'are deleted';
-comment on column public.tenants.facts is
-'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
-'leak';
-comment on column public.tenants.timezone is
-'The clock of the business, by the IANA''s name';
-comment on column public.tenants.opening_hours is
-'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
-'them';
-comment on column public.tenants.away_message is
-'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
-'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
-'{date:iso}) may be';
-comment on column public.tenants.answer_when_closed is
-'false: while it is closed the AI answers nothing; the away_message is sent';
-comment on column public.tenants.notes_to_llm is
-'The AI is told the notes of a conversation, which it may not repeat';
-comment on column public.tenants.max_bubbles is
-'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
-'reply is one message, and no list, link, price, quote or code is divided';
-comment on column public.tenants.new_message_stops is
-'What is left of a reply in several messages is not said when the customer writes again '
-'meanwhile: the next reply goes into both';
-comment on column public.tenants.understand_media is
-'The AI hears voice messages and sees pictures and documents, where the deployment can; '
-'false: it is told that there were some';
-comment on column public.tenants.media_wait_seconds is
-'Seconds that an answer waits at most until what a contact sent is in words';
-comment on column public.tenants.speech_language is
-'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.notify_number is
+'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
+'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
+'from there; what quotes a notice goes to its customer';
+comment on column public.tenants.notify_url is
+'A webhook that is told of every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.handoff_message is
 'What a customer is told where the AI hands a conversation to a human and has no words of '
 'its own for it';
@@ -394,17 +415,6 @@ comment on column public.tenants.handoff_words is
 'A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
 'A reply that promises a human without handing off hands the conversation off';
-comment on column public.tenants.quote_replies is
-'A reply quotes the message that it answers where that is not plain: several are answered '
-'together, it is old, or something of ours stands below it; and in groups';
-comment on column public.tenants.thanks_reaction is
-'The emoji that answers a customer who only says thanks, in place of a sentence';
-comment on column public.tenants.voice_replies is
-'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
-'customer sent a voice message (mirror), or always';
-comment on column public.tenants.mark_as_read is
-'What a customer wrote is marked as read when the reply to it is there; false: never. What '
-'nobody answers stays unread on the phone';
 comment on column public.tenants.handoff_remind_minutes is
 'After so many minutes in which it is open, people are told again of a handoff that nobody '
 'took; after as many more the next number is told, then the customer, and then '
@@ -415,11 +425,6 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
-comment on column public.tenants.tts_voice is
-'The voice that says its replies, by the name that the deployment''s server of voices has '
-'for it; many speak one language';
-comment on column public.tenants.tts_instructions is
-'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.language is
 'The language in which its people are told: notices, and the word back to who quotes one. '
 'What customers are told is in the language that they write';

@@ -155,6 +155,7 @@ as $$
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('send_message', 'operator', true, '{}'),
     ('find_sent_message', 'operator', false, '{}'),
+    ('find_kept_file', 'operator', true, '{message_id}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),

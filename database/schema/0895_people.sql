@@ -384,7 +384,7 @@ as $$
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, handoffs, relays, events}.
+-- kept_files, spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -422,6 +422,14 @@ as $$
             ) as j
             where m.session_id = any(p_session_ids)
         ),
+        'kept_files', (
+            select coalesce(jsonb_agg(hybridflow.exported_kept_file(j.file) order by j.id), '[]')
+            from public.messages as m
+            cross join lateral (
+                select k.id, k as file from public.kept_files as k where k.message_id = m.id offset 0
+            ) as j
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -448,8 +456,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
--- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far
+-- as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
 -- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
@@ -703,10 +711,11 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
--- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
--- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
--- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- archived_messages, turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays;
+-- the attempts at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages
+-- that they were about (events: a page goes through `limit` messages; archived_events), or that they
+-- wait for (changes). A page ends earlier where it is large. PT404: not this tenant's.
+-- PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -760,6 +769,19 @@ begin
                 select j.* from public.messages as m
                 cross join lateral (
                     select k.id, k as job from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
+            ) as f;
+        when 'kept_files' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', hybridflow.exported_kept_file(f.file)
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                cross join lateral (
+                    select k.id, k as file from public.kept_files as k where k.message_id = m.id offset 0
                 ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;

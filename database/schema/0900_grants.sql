@@ -48,7 +48,7 @@ select hybridflow.apply_grants(
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays', 'tenant_files'
+        'relays', 'tenant_files', 'kept_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -69,6 +69,8 @@ select hybridflow.apply_grants(
         'claim_media_jobs', 'renew_media_job', 'begin_media_job',
         'finish_media_job', 'fail_media_job',
         'read_pictures', 'give_media', 'read_media',
+        'begin_keeping', 'finish_keeping', 'claim_kept_files', 'read_waiting_file', 'settle_kept_file',
+        'find_kept_file',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
         'begin_word_send', 'obey_staff', 'settle_relay',

@@ -1,4 +1,4 @@
-"""A Supabase project: the gateway with its keys, and PostgREST behind `/rest/v1`."""
+"""A Supabase project: the gateway with its keys, PostgREST and Storage behind it."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -15,9 +15,11 @@ from loopback.faults import Fault, FaultPlan
 from loopback.server import LoopbackServer
 from loopback.supabase.callers import make_jwt
 from loopback.supabase.postgrest import PostgREST
+from loopback.supabase.storage import Storage
 from loopback.waiting import Changes, Gate
 
 _REST = "/rest/v1"
+_STORAGE = "/storage/v1/"
 _METHODS = ["GET", "HEAD", "POST", "PATCH", "DELETE"]
 _ANY = "any"
 
@@ -41,7 +43,7 @@ class Supabase(LoopbackServer):
 
     `dsn` is the address of the database for the role authenticator. `checks_keys = False` lets the
     gateway pass every key on to PostgREST, like a plain proxy. Faults meet the calls of one
-    function, by its name, or all.
+    function, by its name, or all; those of Storage by their method: `storage POST`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Supabase(LoopbackServer):
         self.jwt_secret = secrets.token_hex(32)
         self.secret_key = f"sb_secret_{secrets.token_urlsafe(24)}"
         self.checks_keys = True
+        self.storage = Storage(self.jwt_secret)
         self.calls: list[str] = []
         """The functions that were called, in order."""
         self.connections: set[object] = set()
@@ -103,6 +106,8 @@ class Supabase(LoopbackServer):
     async def _take(self, request: Request) -> Response:
         path = request.url.path.removeprefix(_REST)
         function = path.removeprefix("/rpc/")
+        if path.startswith(_STORAGE):
+            function = f"storage {request.method}"
         with self._changes.made():
             self.calls.append(function)
             self.connections.add(request.client)
@@ -116,7 +121,7 @@ class Supabase(LoopbackServer):
         return await self._faults.play(_ANY, request, act_or_fail)
 
     async def _pass_on(self, request: Request, path: str) -> Response:
-        if not request.url.path.startswith(f"{_REST}/"):
+        if not request.url.path.startswith((f"{_REST}/", _STORAGE)):
             return JSONResponse({"message": "no Route matched with those values"}, status_code=404)
         key = request.headers.get("apikey")
         if key is None and self.checks_keys:
@@ -130,6 +135,8 @@ class Supabase(LoopbackServer):
         elif self.checks_keys and not self._is_ours(key or ""):
             hint = "Double check your Supabase `anon` or `service_role` API key."
             return JSONResponse({"message": "Invalid API key", "hint": hint}, status_code=401)
+        if path.startswith(_STORAGE):
+            return await self.storage.answer(request, path.removeprefix(_STORAGE))
         return await self._rest.answer(request, path)
 
     def _is_ours(self, key: str) -> bool:

@@ -15,11 +15,14 @@ from router.gate.identity import CallerIdentity, identify
 from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
+from router.kept.store import FileStore
 from router.llm.looks import Looks
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
+from router.sharing.shares import Shares
 from router.state.database import Database
 from router.state.entrances import Entrance, Entrances
 
@@ -51,12 +54,21 @@ class Abandon(Protocol):
 class Relays:
     """What carries to contacts what people write: `wake` tells it that there is something.
 
-    Media of `most_media` bytes at most are fetched from `media`.
+    Media of `most_media` bytes at most are fetched from `media`; a voice message passes `sounds`.
     """
 
     wake: Callable[[], None]
     media: MediaSource
+    sounds: Sounds
     most_media: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFiles:
+    """Where what contacts sent is kept; None: nowhere. To read one takes a place."""
+
+    store: FileStore | None
+    places: Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,7 @@ class ApiServices:
     cookies: Cookies
     trial: FlowTrial
     relays: Relays
+    received_files: ReceivedFiles
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -122,6 +135,10 @@ async def _relays(services: _Services) -> Relays:
     return services.relays
 
 
+async def _received_files(services: _Services) -> ReceivedFiles:
+    return services.received_files
+
+
 async def _hashes(services: _Services) -> ContactHashes:
     return services.hashes
 
@@ -140,10 +157,13 @@ TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
-"""Wakes the loop that has n8n forget the erased."""
+"""Wakes the loops that have n8n, and the store of files, forget the erased."""
 
 TheRelays = Annotated[Relays, Depends(_relays)]
 """Sends what people write."""
+
+TheFiles = Annotated[ReceivedFiles, Depends(_received_files)]
+"""Where what contacts sent is kept."""
 
 TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 

@@ -20,8 +20,8 @@ from router.evolution.bots import enabled_bots
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
 from router.http.accounts import say_account
+from router.llm.errors import LlmMisconfigured
 from router.llm.looks import Looks
-from router.llm.provider import LlmMisconfigured
 from router.notices.outages import why
 from router.replies.llm_keys import LlmKeys
 from router.sharing.at_once import AtOnce, TooManyAtOnce

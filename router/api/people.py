@@ -50,6 +50,10 @@ class ExportedContact(ContactHead):
         " copies of pictures go within a day and what came in a webhook once it is understood; what"
         " was made of them is in `messages` (`transcript`, `description`)"
     )
+    kept_files: _Rows = Field(
+        description="Which of the files that they sent are kept, and until when. Without the files:"
+        " each is given out by `GET /api/messages/{message_id}/media`"
+    )
     spending: _Rows = Field(description="Turns and tokens of each day")
     session_notes: _Rows = Field(description="What the staff noted about the contact")
     relays: _Rows = Field(description="What people wrote to the contact through HybridFlow")

@@ -26,6 +26,7 @@ from router.api import (
     messages,
     pauses,
     people,
+    received_files,
     sessions,
     sign_in,
     stories,
@@ -40,9 +41,10 @@ ROUTES = tuple(
     route
     for router in (
         tenants.router, files.router, webhook_secrets.router, members.router, sessions.router,
-        messages.router, keeping.router, handoffs.router, pauses.router, people.router,
-        turns.router, stories.router, stream.router, instances.router, trying_flows.router,
-        api_keys.router, audit.router, sign_in.router, sign_in.out, cron.router,
+        messages.router, received_files.router, keeping.router, handoffs.router, pauses.router,
+        people.router, turns.router, stories.router, stream.router, instances.router,
+        trying_flows.router, api_keys.router, audit.router, sign_in.router, sign_in.out,
+        cron.router,
     )
     for route in router.routes
 )  # fmt: skip

@@ -15,6 +15,8 @@ Unset = SkipJsonSchema[None]
 INTEGER = 2**31 - 1
 BIGINT = 2**63 - 1
 """The largest numbers that PostgreSQL's types hold: a bound of the column, not of the meaning."""
+FOR_ADMINS = "null also for callers who are not its admins"
+"""The description of what only a tenant's admins read."""
 
 Form = Literal["value", "address", "key", "text", "names", "lines", "json"]
 

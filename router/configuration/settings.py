@@ -69,6 +69,11 @@ class Settings(Variables):
         return any(each is not None for each in several)
 
     @property
+    def keeps_files(self) -> bool:
+        """Whether there is a place in which what contacts send can be kept."""
+        return self.media_folder is not None or self.media_bucket is not None
+
+    @property
     def making_seconds(self) -> float:
         """How long an attempt may take to make a reply: every try of every provider, and waits.
 

@@ -19,6 +19,7 @@ _LONGEST_SHOWN = 40
 _SHORTEST_KEY = 32
 _KEY_LIKE = re.compile(r"(sk|pk)[-_]|sbp?_|eyJ|gh[pousr]_|github_pat_|xox[abp]-|AKIA|Bearer ")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SUPABASE_CURE = (
     "Copy the Project URL from the Supabase dashboard (Settings, API): https://xxx.supabase.co"
@@ -94,6 +95,16 @@ def read_folder(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ValueError(f"{shown(text)} is not a path. Write it in full") from None
+
+
+def read_bucket(text: str) -> str:
+    """Return the name of a bucket of Supabase Storage."""
+    if not _BUCKET.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)} is no name of a bucket."
+            " Use small letters, digits and hyphens, such as received-media"
+        )
+    return text
 
 
 def read_zone(text: str) -> str:

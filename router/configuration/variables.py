@@ -52,6 +52,7 @@ _Targets = Annotated[
 ]
 _Servers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_servers)]
 _Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_networks)]
+_Bucket = Annotated[str, AfterValidator(values.read_bucket)]
 _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_names)]
 _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)]
 
@@ -138,6 +139,11 @@ class Variables(BaseSettings):
     stt_timeout: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 20
     stt_local_model: str | None = None
     media_wait_seconds: Annotated[float, Field(ge=0, le=120)] = 20
+
+    # Where what contacts send is kept
+    media_folder: Annotated[Path, BeforeValidator(values.read_folder)] | None = None
+    media_bucket: _Bucket | None = Field(None, validate_default=True)
+    media_bytes_per_tenant: Annotated[int, Field(ge=1_000_000, le=10**15)] = 5_000_000_000
 
     # The voice that reads replies aloud
     tts_base_url: _Url | None = None
@@ -243,6 +249,20 @@ class Variables(BaseSettings):
         if key and supabase_role(key) == "anon":
             raise ValueError("is the public (anon) key, which may do nothing. " + _SERVICE_KEY_CURE)
         return key
+
+    @field_validator("media_bucket")
+    @classmethod
+    def _check_bucket(cls, bucket: str | None, info: ValidationInfo) -> str | None:
+        if bucket and info.data.get("media_folder"):
+            raise ValueError(
+                "is set, and so is MEDIA_FOLDER. Files are kept in one place: unset one of them"
+            )
+        if bucket and not info.data.get("supabase_url"):
+            raise ValueError(
+                "is set, but SUPABASE_URL is not: the bucket is one of that project."
+                " Set it with its key, or use MEDIA_FOLDER"
+            )
+        return bucket
 
     @field_validator("api_port")
     @classmethod

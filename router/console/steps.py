@@ -1,7 +1,7 @@
 """A message's story as a few steps that a person follows: pure, from the facts of `tell_turn`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ _ANSWERED = "turn_pending"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `seconds` after the message came in; `reason` why it ended there."""
+    """One step: `seconds` after the message came in; `reason` why it ended there, or how."""
 
     name: Name
     mark: Mark
@@ -39,7 +39,10 @@ def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, A
         done["sent"] = _since(began, _first(happenings, "closed") or began)
     if turn["state"] in ("cancelled", "dead"):
         return _ended(done, began, turn, happenings)
-    return _under_way(done)
+    steps = _under_way(done)
+    if "sent" in done and _was_in_doubt(happenings):
+        steps[-1] = replace(steps[-1], reason="in_doubt")
+    return steps
 
 
 def seconds_passed(happenings: Sequence[Mapping[str, Any]], now: str) -> float | None:
@@ -80,6 +83,13 @@ def _ended(
     closed = _first(happenings, "closed")
     at = None if closed is None else _since(began, closed)
     return [*steps, Step("fence", "shut", at, turn.get("stop_reason") or turn.get("reason"))]
+
+
+def _was_in_doubt(happenings: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether nobody knew for a while if it had left."""
+    return any(
+        each["kind"] == "attempt_ended" and each.get("outcome") == "in_doubt" for each in happenings
+    )
 
 
 def _first(happenings: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:

@@ -66,7 +66,8 @@ class Shown(BaseModel):
     """The demo as it is now.
 
     `turn`: which one the steps are of; `handler`: who makes its reply, or has made it; `waits_for`:
-    what is away that it needs; `seconds`: since the message came in.
+    what is away that it needs; `seconds`: since the message came in; `is_called`: the AI is silent
+    since it called a human, who has not come yet.
     """
 
     instance: str
@@ -79,6 +80,7 @@ class Shown(BaseModel):
     steps: list[Step]
     seconds: float | None
     is_paused: bool
+    is_called: bool
     pause_ends_at: Any
 
 
@@ -106,6 +108,7 @@ async def state(services: TheConsole, phones: ThePhones) -> Shown:
         steps=[] if told is None else steps_of(turn, told.happenings),
         seconds=None if told is None else seconds_passed(told.happenings, told.now),
         is_paused=session is not None and session.is_paused,
+        is_called=session is not None and _waits_for_a_human(session),
         pause_ends_at=None if session is None else session.pause_ends_at,
     )
 
@@ -180,6 +183,10 @@ def _kill_self() -> None:
 async def _session(services: ConsoleServices, demo: Demo) -> Session | None:
     asked = ListSessions(tenant_id=demo.tenant_id, limit=1, policy=services.policy)
     return next(iter((await list_sessions(services.database, asked)).items), None)
+
+
+def _waits_for_a_human(session: Session) -> bool:
+    return session.handoff is not None and session.handoff.state == "waiting"
 
 
 def _demo(services: ConsoleServices) -> Demo:

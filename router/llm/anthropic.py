@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from router.llm.endings import ending_of
-from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, model_told, tokens_told
+from router.llm.errors import LlmAway, LlmRefused
+from router.llm.provider import LlmReply, Prompt, model_told, tokens_told
 from router.llm.sdk import SdkProvider
 from router.llm.tools import read_call
 

@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import SecretStr
 
 from router.llm.endings import ending_of
+from router.llm.errors import LlmAway, LlmRefused
 from router.llm.limits import LimitNames, limit_name, other_name
-from router.llm.provider import (
-    LlmAway,
-    LlmRefused,
-    LlmReply,
-    Prompt,
-    ToolCall,
-    model_told,
-    tokens_told,
-)
+from router.llm.provider import LlmReply, Prompt, ToolCall, model_told, tokens_told
 from router.llm.sdk import SdkProvider
 from router.llm.tools import read_call
 

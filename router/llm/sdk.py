@@ -11,18 +11,17 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import SecretStr
 
-from router.llm.known import Accounts
-from router.llm.loading import InThread, rehearse
-from router.llm.provider import (
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmMisconfigured,
-    LlmReply,
-    Prompt,
     hide,
     judge_status,
     judge_told,
 )
+from router.llm.known import Accounts
+from router.llm.loading import InThread, rehearse
+from router.llm.provider import LlmReply, Prompt
 from router.llm.standing import Known, Standing, judge_list
 from router.llm.thinkers import Thinkers
 from router.llm.tools import Toolless, refuses_tools

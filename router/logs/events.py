@@ -50,6 +50,7 @@ class Action(StrEnum):
     VOICE_FAILED = "voice_failed"  # a reply was to be said by voice, and is said in writing
     REPLY_REFUSED = "reply_refused"  # by `rule`; `outcome` says what became of it
     MEDIA_NOT_UNDERSTOOD = "media_not_understood"  # what a contact sent is not in words; why
+    FILE_NOT_KEPT = "file_not_kept"  # what a contact sent is not in its store, or still is; why
     MODERATION_AWAY = "moderation_away"  # the moderation service gave no usable answer
     # The connection to WhatsApp
     CONNECTION_CHANGED = "connection_changed"

@@ -24,8 +24,8 @@ from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.failures_told import OF_THE_FLOW, FailureKind, Judged, is_of_a_key, judge_failure
 from router.n8n.finishing import Done, Written, fail, finish, log_dead, log_replied
 from router.n8n.flow_executions import WORKFLOW_ID, link_to
+from router.n8n.flows import KEY_HEADER
 from router.n8n.handing_off import call_human, texts_to_say
-from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
     BeginFlow,
     ExtendTurn,

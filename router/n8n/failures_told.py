@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from router.llm.provider import LlmAccountRefused, LlmMisconfigured, LlmRefused
+from router.llm.errors import LlmAccountRefused, LlmMisconfigured, LlmRefused
 from router.n8n.flow_errors import failure_of, is_of_an_llm, kind_of
 from router.state.calls.turns import Cause
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
-from router.llm.provider import (
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmEmpty,

@@ -5,14 +5,13 @@ it has the turn, sends and closes it by itself (the gateway contract).
 """
 
 import logging
-from dataclasses import dataclass
 from time import monotonic
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias
 
 import httpx
-from pydantic import SecretStr
 
-from router.llm.provider import (
+from router.llm.asking import more_room, out_of_room
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmEmpty,
@@ -21,10 +20,8 @@ from router.llm.provider import (
     LlmMisconfigured,
     LlmOutOfRoom,
     LlmRefused,
-    Prompt,
-    more_room,
-    out_of_room,
 )
+from router.llm.provider import Prompt
 from router.logs.events import Action, log_event
 from router.n8n.answering import (
     N8nAway,
@@ -35,14 +32,15 @@ from router.n8n.answering import (
     is_there_for_others,
     says_something,
     understand,
+    words_of,
 )
 from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.failing_flows import FailingFlows
 from router.n8n.flow_executions import Execution, FlowExecutions, said_in
-from router.n8n.payload import Contract, FlowTerms, TurnPayload, build_payload
-from router.n8n.reply import Answered, Reading
-from router.outbound.answers import beginning
-from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
+from router.n8n.flows import FlowRules, flow_of, headers_with
+from router.n8n.payload import Contract, TurnPayload, build_payload
+from router.n8n.reply import Answered, Reading, reply_of
+from router.replies.making import HandedOver, Reply, Silence, StandIn
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import ForwardTurn, forward_turn
@@ -50,8 +48,6 @@ from router.state.calls.model import Refusal
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-KEY_HEADER = "X-N8N-API-Key"
-TURN_WEBHOOK = "hybridflow-turn"
 _OF_THE_REQUEST = (400, 413, 422)  # n8n is there; what it does not take is this turn
 _FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
 _ANSWERS_AND_SENDS = (
@@ -71,36 +67,6 @@ class FlowWaits(LlmAway):
 _Made: TypeAlias = Reply | Silence | HandedOver
 
 
-@dataclass(frozen=True, slots=True)
-class FlowRules:
-    """Where n8n is, what its flows are told, and whether turns wait for it while it is away.
-
-    `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
-    failed `flow_failures` times in a row. `contract` holds for tenants that have
-    none of their own; `attempt_lease` is renewed while a flow is waited for. `editor_url` is where
-    people see n8n.
-    """
-
-    webhooks_url: str
-    api_key: SecretStr
-    terms: FlowTerms
-    wait_for_n8n: bool
-    probe_seconds: float
-    contract: Contract = "answer"
-    attempt_lease: float = 30
-    flow_failures: int = 5
-    editor_url: str = ""
-
-    @property
-    def webhook_url(self) -> str:
-        """Where turns go of tenants that have no flow of their own."""
-        return self.url_of(None)
-
-    def url_of(self, flow: str | None) -> str:
-        """Return where a flow's turns go."""
-        return f"{self.webhooks_url}/{flow or TURN_WEBHOOK}"
-
-
 class N8nHandler:
     """Posts each turn to its workflow's webhook."""
 
@@ -109,7 +75,7 @@ class N8nHandler:
         http: httpx.AsyncClient,
         database: Database,
         rules: FlowRules,
-        fallback: ReplyMaker,
+        fallback: StandIn,
     ) -> None:
         self._http = http
         self._database = database
@@ -127,7 +93,8 @@ class N8nHandler:
         """Have a flow make the reply, or take the turn, or the fallback. Raises LlmError.
 
         The fallback takes only what n8n has certainly not begun; and every turn of a tenant with
-        a key of its own, which no flow is told.
+        a key of its own, which no flow is told. Without a key it takes none: they wait for n8n,
+        which may have one.
         """
         if turn.tenant.llm_api_key is not None:
             return await self._fallback.make(turn, prompt)
@@ -136,8 +103,8 @@ class N8nHandler:
         sends = self._contract(turn) == "gateway" or self.breakers.begins_itself(tenant_id)
         lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
-            await self.failing.lapsed(turn.turn_id, tenant_id, _flow_of(turn))
-        if self._rules.wait_for_n8n:
+            await self.failing.lapsed(turn.turn_id, tenant_id, flow_of(turn))
+        if self._waits(turn):
             return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
         if not given_up and (made := await self._made(turn, prompt)) is not None:
@@ -148,8 +115,8 @@ class N8nHandler:
         if (made := await self._made(turn, prompt)) is not None:
             return made
         why = "n8n is away"
-        if self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn)):
-            why = f"the flow {_flow_of(turn)} fails again and again: its turns wait for it"
+        if self.breakers.is_open(turn.tenant.tenant_id, flow_of(turn)):
+            why = f"the flow {flow_of(turn)} fails again and again: its turns wait for it"
             raise FlowWaits(why, retry_after=self.breaker.pause, is_free=True)
         raise N8nAway(why, retry_after=self.breaker.pause, is_free=True)
 
@@ -160,6 +127,10 @@ class N8nHandler:
         if self._contract(turn) == "answer":
             return await self._answered(turn, prompt)
         return HandedOver() if await self._forward(turn, prompt) else None
+
+    def _waits(self, turn: ClaimedTurn) -> bool:
+        """Whether the turn waits for n8n, or its flow, where that does not take it."""
+        return self._rules.wait_for_n8n or not self._fallback.has_key(turn)
 
     def _contract(self, turn: ClaimedTurn) -> Contract:
         return turn.tenant.n8n_contract or self._rules.contract
@@ -208,10 +179,10 @@ class N8nHandler:
         """
         if not await self.is_available(turn.tenant.n8n_flow):
             return False
-        given_up = self.breakers.is_open(turn.tenant.tenant_id, _flow_of(turn))
-        if given_up and turn.attempt > 1 and not self._rules.wait_for_n8n:
+        given_up = self.breakers.is_open(turn.tenant.tenant_id, flow_of(turn))
+        if given_up and turn.attempt > 1 and not self._waits(turn):
             return False
-        return self.breakers.takes(turn.tenant.tenant_id, _flow_of(turn), monotonic())
+        return self.breakers.takes(turn.tenant.tenant_id, flow_of(turn), monotonic())
 
     async def _answered(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
         """Have the flow answer; None: n8n certainly has not begun one. Raises LlmError."""
@@ -220,7 +191,7 @@ class N8nHandler:
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
-        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
+        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
         try:
             said, execution = await self._said(turn, payload)
         except NotTaken as not_taken:
@@ -240,11 +211,11 @@ class N8nHandler:
         if not isinstance(said, Answered):
             return await self._begun(turn, execution)
         self.breakers.answered(turn.tenant.tenant_id)
-        await self.failing.worked(turn.tenant.tenant_id, _flow_of(turn))
+        await self.failing.worked(turn.tenant.tenant_id, flow_of(turn))
         if said.silence is not None:
             await self._executions.note(turn, execution)
             return Silence(said.silence, said.cost)
-        return Reply(parts=said.parts, handler="n8n", **_told(said), **_worked(execution))
+        return reply_of(said, execution)
 
     async def _said(
         self, turn: ClaimedTurn, payload: TurnPayload
@@ -273,7 +244,8 @@ class N8nHandler:
         self, turn: ClaimedTurn, payload: TurnPayload
     ) -> tuple[Reading, Execution | None]:
         url, seconds = self._rules.url_of(turn.tenant.n8n_flow), self._rules.terms.answer
-        answer = await ask_flow(self._http, url, payload.model_dump_json(), self._headers, seconds)
+        headers = headers_with(self._rules.api_key)
+        answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds)
         try:
             said = await understand(answer, turn, seconds)
         except LlmError as error:
@@ -289,9 +261,9 @@ class N8nHandler:
             return
         self.breaker.worked()
         if why.of == "flow":
-            await self.failing.failed(turn.tenant.tenant_id, _flow_of(turn), str(why))
+            await self.failing.failed(turn.tenant.tenant_id, flow_of(turn), str(why))
         log_event(
-            _log, Action.AI_FAILED, f"the flow {_flow_of(turn)}: {why}",
+            _log, Action.AI_FAILED, f"the flow {flow_of(turn)}: {why}",
             level=logging.WARNING, turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id,
         )  # fmt: skip
 
@@ -305,8 +277,8 @@ class N8nHandler:
             self.breakers.heard_of()
             return False
         tenant_id = turn.tenant.tenant_id
-        is_open = await self.failing.failed(tenant_id, _flow_of(turn), str(error))
-        return is_open and not self._rules.wait_for_n8n
+        is_open = await self.failing.failed(tenant_id, flow_of(turn), str(error))
+        return is_open and not self._waits(turn)
 
     async def _begun(self, turn: ClaimedTurn, execution: Execution | None) -> HandedOver:
         """Leave the turn to a flow that answers as those do that send by themselves."""
@@ -325,25 +297,18 @@ class N8nHandler:
             await self._executions.note(turn, execution)
         return HandedOver()
 
-    @property
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Content-Type": "application/json",
-            KEY_HEADER: self._rules.api_key.get_secret_value(),
-        }
-
     async def _forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
         payload = build_payload(turn, prompt, self._rules.terms)
         asked = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
         given = await forward_turn(self._database, asked)
         if isinstance(given, Refusal):
             raise SendStopped(given.refused)
-        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, _flow_of(turn))
+        self.breakers.gave(turn.turn_id, turn.tenant.tenant_id, flow_of(turn))
         try:
             answer = await self._http.post(
                 self._rules.url_of(turn.tenant.n8n_flow),
                 content=payload.model_dump_json(),
-                headers=self._headers,
+                headers=headers_with(self._rules.api_key),
                 timeout=10,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -361,11 +326,11 @@ class N8nHandler:
                 raise await self._own_fault(turn, _ANSWERS_AND_SENDS)
             await self._executions.note(turn, self._executions.hear(answer, said_in(answer)))
             log_event(
-                _log, Action.FLOW_BEGAN, f"the flow {_flow_of(turn)} has the turn",
+                _log, Action.FLOW_BEGAN, f"the flow {flow_of(turn)} has the turn",
                 turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id, attempt=turn.attempt,
             )  # fmt: skip
             return True
-        said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
+        said = f"n8n answered {answer.status_code}: {words_of(answer)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
             if answer.status_code == _FLOW_DIED:
@@ -391,37 +356,3 @@ class N8nHandler:
         self.breaker.failed(monotonic())
         log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
         return False
-
-
-def _flow_of(turn: ClaimedTurn) -> str:
-    """Return the flow that the turn goes to: its webhook's path."""
-    return turn.tenant.n8n_flow or TURN_WEBHOOK
-
-
-class _Told(TypedDict):
-    provider: str | None
-    model: str | None
-    tokens_in: int | None
-    tokens_out: int | None
-
-
-def _told(said: Answered) -> _Told:
-    """Return the cost of an answer; tokens that it does not tell are not known."""
-    cost = said.cost
-    return {
-        "provider": cost.get("provider"),
-        "model": cost.get("model"),
-        "tokens_in": cost.get("tokens_in"),
-        "tokens_out": cost.get("tokens_out"),
-    }
-
-
-class _Worked(TypedDict):
-    execution_id: str | None
-    execution_url: str | None
-
-
-def _worked(execution: Execution | None) -> _Worked:
-    if execution is None:
-        return {"execution_id": None, "execution_url": None}
-    return {"execution_id": execution.execution_id, "execution_url": execution.url}

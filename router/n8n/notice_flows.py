@@ -8,7 +8,8 @@ import httpx
 from pydantic import SecretStr
 
 from router.logs.events import Action, log_event
-from router.n8n.handler import KEY_HEADER, N8nHandler
+from router.n8n.flows import headers_with
+from router.n8n.handler import N8nHandler
 from router.notices.payload import build_payload
 from router.outbound.answers import beginning
 from router.state.calls.notices import ClaimedNotice, NoticeKind
@@ -53,10 +54,7 @@ class NoticeFlows:
             answer = await self._http.post(
                 f"{self._terms.webhooks_url}/{_WEBHOOKS[notice.kind]}",
                 content=payload.model_dump_json(),
-                headers={
-                    "Content-Type": "application/json",
-                    KEY_HEADER: self._terms.api_key.get_secret_value(),
-                },
+                headers=headers_with(self._terms.api_key),
                 timeout=10,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from router.llm.provider import LlmEmpty, LlmError, LlmFailed
+from router.llm.errors import LlmEmpty, LlmError, LlmFailed
 from router.llm.reasoning import without_reasoning
 from router.logs.scrubber import scrubbed
 from router.n8n.answered_messages import Conversation, messages_of, text_parts
 from router.n8n.flow_errors import failure_of
+from router.n8n.flow_executions import Execution
 from router.n8n.wrappings import BadAnswer, unwrapped
 from router.outbound.answers import beginning, read_json
-from router.replies.making import Part
+from router.replies.making import Part, Reply
 from router.state.calls.model import Cost
 from router.whatsapp.clean import clean
 
@@ -49,6 +50,21 @@ class Begun:
 
 
 Reading: TypeAlias = Answered | Begun
+
+
+def reply_of(said: Answered, execution: Execution | None) -> Reply:
+    """Return the reply that a flow has answered with; tokens that it does not tell are unknown."""
+    cost = said.cost
+    return Reply(
+        parts=said.parts,
+        handler="n8n",
+        provider=cost.get("provider"),
+        model=cost.get("model"),
+        tokens_in=cost.get("tokens_in"),
+        tokens_out=cost.get("tokens_out"),
+        execution_id=None if execution is None else execution.execution_id,
+        execution_url=None if execution is None else execution.url,
+    )
 
 
 def read_answer(body: bytes, about: Conversation) -> Reading:

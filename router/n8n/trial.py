@@ -13,12 +13,12 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, Field
 
-from router.llm.provider import LlmError
+from router.llm.errors import LlmError
 from router.n8n.addresses import for_editor
-from router.n8n.answering import NotTaken, ask_flow, understand
+from router.n8n.answering import NoSuchFlow, NotTaken, ask_flow, understand
 from router.n8n.dry_turns import DRY_JID, shown_values
 from router.n8n.flow_executions import Execution, execution_in, said_in
-from router.n8n.handler import KEY_HEADER, FlowRules
+from router.n8n.flows import FlowRules, headers_with
 from router.n8n.payload import Contract, FlowUrls, TurnPayload, build_payload
 from router.n8n.reply import Answered
 from router.replies.making import Part
@@ -116,8 +116,10 @@ class FlowTrial:
             await self._ended(database, wanted.instance_name, dry, tried, until, now=is_answered)
             if tried.error is not None and contract == "answer":
                 tried.error += _BEGUN_ONLY
-        except NotTaken as error:
+        except NoSuchFlow as error:
             tried.error = f"{error}{_EDITOR if wanted.in_editor else _PUBLISH}"
+        except NotTaken as error:
+            tried.error = str(error)
         except LlmError as error:
             tried.error = str(error)
         finally:
@@ -158,10 +160,7 @@ class FlowTrial:
         if not self._rules.webhooks_url:
             raise NotTaken(_NOT_USED, "n8n")
         answers = payload.contract == "answer"
-        headers = {
-            "Content-Type": "application/json",
-            KEY_HEADER: self._rules.api_key.get_secret_value(),
-        }
+        headers = headers_with(self._rules.api_key)
         seconds = self._rules.terms.answer if answers else _ACCEPTED
         answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds)
         editor = self._rules.editor_url

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.llm.endings import ending_of
-from router.llm.provider import LlmAway, LlmFailed, LlmOutOfRoom, LlmRefused
+from router.llm.errors import LlmAway, LlmFailed, LlmOutOfRoom, LlmRefused
 from router.llm.reasoning import without_reasoning
 from router.n8n.flow_errors import failure_of
 from router.whatsapp.clean import clean

@@ -23,6 +23,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "turn_attempts": ("turn_attempts",),
     "notices": ("notices",),
     "media_jobs": ("media_jobs",),
+    "kept_files": ("kept_files",),
     "spending": ("spending",),
     "session_notes": ("session_notes",),
     "relays": ("relays",),

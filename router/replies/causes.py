@@ -4,7 +4,7 @@ Who is told what of each stands once, in `hybridflow.endings` (database/schema/0
 """
 
 from router.evolution.errors import EvolutionAway, EvolutionError
-from router.llm.provider import LlmError
+from router.llm.errors import LlmError
 from router.sharing.places import NoPlace
 from router.state.calls.turns import Cause
 

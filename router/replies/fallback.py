@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.llm.provider import (
-    LlmEmpty,
-    LlmMisconfigured,
-    LlmProvider,
-    LlmReply,
-    Prompt,
-    complete_with_fallback,
-)
+from router.llm.asking import complete_with_fallback
+from router.llm.errors import LlmEmpty, LlmMisconfigured
+from router.llm.provider import LlmProvider, LlmReply, Prompt
 from router.replies.hand_over import call_of, handed_over
 from router.replies.llm_keys import LlmKeys, max_tokens_within
 from router.replies.making import Reply
@@ -66,6 +61,11 @@ class FallbackHandler:
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
         )
+
+    def has_key(self, turn: ClaimedTurn) -> bool:
+        """Whether there is a key of the LLM that the turn's tenant has, its own or ours."""
+        provider = self._providers.get(turn.tenant.llm_provider)
+        return turn.tenant.llm_api_key is not None or (provider is not None and provider.has_key)
 
     async def _ask(self, turn: ClaimedTurn, prompt: Prompt) -> LlmReply:
         first = self._provider(turn)

@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from router.llm.provider import LlmMisconfigured
+from router.llm.errors import LlmMisconfigured
 from router.logs.scrubber import shield_secret
 from router.state.calls.claimed_turn import ClaimedTurn, TurnTenant
 from router.tenants.sealing import CannotOpen, Vault, place_of_key

@@ -1,6 +1,7 @@
 """Keeps an LLM that is only played to the one tenant that it is played for."""
 
-from router.llm.provider import LlmAway, Prompt
+from router.llm.errors import LlmAway
+from router.llm.provider import Prompt
 from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
 from router.state.calls.claimed_turn import ClaimedTurn
 

@@ -13,6 +13,7 @@ from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
 from router.http.bodies import Bodies, TooMuch
+from router.kept.keeping import Keeping
 from router.logs.events import Action, bind_correlation, log_event
 from router.senses.decoding import As, Decoder, Opened
 from router.senses.hearing import Listener, Need, NeedAway, NoRoom, NotUnderstood, Sound
@@ -66,7 +67,8 @@ class _Away(TypedDict, total=False):
 class Senses:
     """What every attempt works with. `wake_turns` is told in how many seconds a turn is due.
 
-    `describer` only where the LLM that answers is not shown pictures.
+    `describer` only where the LLM that answers is not shown pictures; `keeping` where files are
+    kept.
     """
 
     database: Database
@@ -75,6 +77,7 @@ class Senses:
     listener: Listener | None
     decoder: Decoder
     describer: Describer | None
+    keeping: Keeping | None
     bodies: Bodies
     budgets: Mapping[str, int]
     most_bytes: int
@@ -169,10 +172,18 @@ class MediaAttempt:
             with senses.bodies.keeping_more(str(job.tenant_id)) as keep:
                 keep(_TIMES_IN_MEMORY * most)
                 content = await self._fetch(most)
-                way = self._hear if job.kind in HEARD else self._see
-                return await (self._watch if job.kind == "video" else way)(content)
+                if senses.keeping is None:
+                    return await self._read(content)
+                async with senses.keeping.beside(job, content):
+                    return await self._read(content)
         except TooMuch as error:
             raise NoRoom(str(error)) from error
+
+    async def _read(self, content: bytes) -> Understood | None:
+        if self._job.keep_only:
+            return {}
+        way = self._hear if self._job.kind in HEARD else self._see
+        return await (self._watch if self._job.kind == "video" else way)(content)
 
     async def _open(self, content: bytes, way: As) -> Opened:
         return await self._senses.decoder.open(content, way, tenant=self._job.tenant_id)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.http.bodies import Bodies
+from router.kept.keeping import Keeping
 from router.llm.provider import LlmProvider
 from router.senses.attempt import MediaAttempt, Senses
 from router.senses.decoding import Decoder
@@ -47,6 +48,7 @@ def make_understander(
     evolution: EvolutionClient,
     listener: Listener | None,
     describer: Describer | None,
+    keeping: Keeping | None,
     bodies: Bodies,
     wake_turns: Callable[[float], None],
 ) -> Understander:
@@ -58,6 +60,7 @@ def make_understander(
         listener=listener,
         decoder=Decoder(),
         describer=describer,
+        keeping=keeping,
         bodies=bodies,
         budgets=budgets(settings),
         most_bytes=settings.max_media_bytes,

@@ -1,6 +1,7 @@
 """What is said of a file that was opened; who describes pictures that the LLM is not shown."""
 
-from router.llm.provider import LlmAway, LlmError, LlmProvider, Picture, Prompt, PromptMessage
+from router.llm.errors import LlmAway, LlmError
+from router.llm.provider import LlmProvider, Picture, Prompt, PromptMessage
 from router.senses.decoding import Opened
 from router.senses.hearing import NeedAway, NotUnderstood
 

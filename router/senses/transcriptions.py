@@ -12,8 +12,9 @@ import httpx
 from pydantic import SecretStr
 
 from router.llm.accounts import account_cause
+from router.llm.errors import hide, read_retry_after
 from router.llm.loading import InThread
-from router.llm.provider import hide, read_retry_after, tokens_told
+from router.llm.provider import tokens_told
 from router.senses.hearing import Heard, NeedAway, NotUnderstood, Sound
 from router.senses.hearsay import without_hearsay
 

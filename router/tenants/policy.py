@@ -22,6 +22,7 @@ def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
             *(HEARD if settings.hears else ()),
             *(SEEN if settings.look_at_media else ()),
         ],
+        **({"keeps_files": True} if settings.keeps_files else {}),
     }
 
 

@@ -7,7 +7,7 @@ process died, the database is away) is brought back by its lease.
 import asyncio
 
 from router.errors import DatabaseAway
-from router.llm.provider import LlmError, LlmRefused
+from router.llm.errors import LlmError, LlmRefused
 from router.logs.events import Action, bind_correlation
 from router.safety.guard import ReplyRefused
 from router.sending.outcomes import SendFailed, SendStopped

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Literal
 
 from router.evolution.errors import EvolutionError, MediaAway
-from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured
+from router.llm.errors import LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.logs.events import Action
 from router.replies.causes import cause_of
 from router.replies.llm_keys import llm_of

@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from router.llm.provider import LlmAway, LlmEmpty, LlmFailed, LlmRefused, Prompt
+from router.llm.errors import LlmAway, LlmEmpty, LlmFailed, LlmRefused
+from router.llm.provider import Prompt
 from router.logs.events import Action
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.hand_over import HAND_OVER

@@ -44,6 +44,7 @@ def _shown(turn: int, steps: list[dict[str, Any]], **more: object) -> dict[str, 
         "steps": steps,
         "seconds": 4.0,
         "is_paused": False,
+        "is_called": False,
         "pause_ends_at": None,
         **more,
     }
@@ -67,6 +68,19 @@ STATES: Mapping[str, dict[str, Any]] = {
         _steps(*_DONE, ("began", "done"), ("human", "human"), ("fence", "shut")),
         is_paused=True,
         pause_ends_at="2026-11-26T16:20:00Z",
+    ),
+    "sent, and its answer lost": _shown(
+        76,
+        [
+            *_steps(*_DONE, ("writes", "done"), ("fence", "done")),
+            {"name": "sent", "mark": "done", "seconds": 1.5, "reason": "in_doubt"},
+        ],
+    ),
+    "a human is called": _shown(
+        77,
+        _steps(*_DONE, ("writes", "done"), ("fence", "done"), ("sent", "done")),
+        is_paused=True,
+        is_called=True,
     ),
     "not answered, with a real model": _shown(
         74, _steps(("received", "done"), ("judged", "shut")), is_paused=True, llm_is_played=False
@@ -104,13 +118,62 @@ async def test_the_page_asks_again_when_the_stream_says_so_and_not_before(
         assert await seen.faults() == []
 
 
+async def test_once_there_is_a_real_business_the_page_goes_where_that_is_to_be_seen(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent"])
+        went: list[str] = []
+        page.on("framenavigated", lambda frame: went.append(frame.url))
+        await page.route("**/try/state", _answers(404))  # its business is gone, its router not yet
+        for _ in range(3):
+            async with page.expect_response("**/try"):
+                await page.evaluate(_LOOKS_AGAIN)
+        assert went == []
+        leads = {"Location": "/console"}
+        await page.route(f"{seen.url}/try", _answers(307, leads))
+        await page.route(f"{seen.url}/", _answers(307, leads))
+        await page.evaluate(_LOOKS_AGAIN)
+        await page.get_by_label("Your key").wait_for()
+
+
+def _answers(status: int, headers: Mapping[str, str] | None = None) -> Any:
+    async def answer(route: Any) -> None:
+        await route.fulfill(status=status, headers=dict(headers or {}), body="{}")
+
+    return answer
+
+
 async def test_what_is_to_be_typed_for_a_real_number_is_what_the_guide_says(opens: Opens):
     async with opens("/try") as seen:
-        typed = await seen.page.text_content(".connect pre") or ""
+        page = await _told(seen, STATES["sent"])
+        typed = await page.text_content(".connect pre") or ""
+        assert "ANTHROPIC_API_KEY" in (await page.text_content(".connect") or "")
+        await _told(seen, STATES["not answered, with a real model"])  # there is a key already
+        assert "ANTHROPIC_API_KEY" not in (await page.text_content(".connect") or "")
     guide = (ROOT / "README.md").read_text()
     in_one_line = [" ".join(text.replace("\\\n", " ").split()) for text in (typed, guide)]
     assert "scripts.tenant connect" in in_one_line[0]
     assert in_one_line[0] in in_one_line[1]
+
+
+async def test_a_long_conversation_makes_the_page_no_longer(opens: Opens):
+    async with opens("/try", width=NARROW) as seen:
+        tall = "document.documentElement.scrollHeight"
+        page = await _told(seen, STATES["sent"])
+        before = await page.evaluate(tall)
+        said: list[dict[str, Any]] = STATES["sent"]["transcript"]
+        more = [*({**said[0], "wa_id": f"m{number}"} for number in range(60)), *said]
+        await _told(seen, {**STATES["a human is called"], "transcript": more})
+        await _told(seen, {**STATES["sent"], "transcript": more})
+        assert await page.evaluate(tall) == before
+
+
+async def test_what_a_break_or_a_call_for_a_human_came_to_is_said(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent, and its answer lost"])
+        assert "found on the phone" in await page.inner_text(".steps li:last-child")
+        await _told(seen, STATES["a human is called"])
+        assert "called Ana" in await page.inner_text(".dare")
+        assert await page.get_by_role("button", name="Return to AI").is_visible()
 
 
 async def test_a_log_goes_on_with_what_is_written_and_stays_where_it_is_read(opens: Opens):

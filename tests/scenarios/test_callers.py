@@ -93,7 +93,7 @@ async def test_no_path_leads_from_one_tenant_into_another(office: Office):
     places = {
         "tenant_id": 2, "session_id": 2, "turn_id": 2, "name": "pharmacy", "user_id": ANA,
         "number": "5511955550001", "webhook_secret_id": 1, "api_key_id": 99,
-        "note_id": 1,
+        "note_id": 1, "message_id": 1,
     }  # fmt: skip
     bodies = {
         "/api/tenants": {"instance_name": "x", "evo_server_url": "https://evolution.example"},

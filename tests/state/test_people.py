@@ -90,6 +90,14 @@ async def a_long_story(talk: Conversation) -> Json:
         " select tenant_id, id, 'failed', now(), 'no sound', now(), now() from messages"
         " where wa_id = 'AC01'"
     )
+    await talk.sql(
+        "insert into kept_files"
+        " (tenant_id, message_id, state, store, name, media_type, bytes, sha256, expires_at,"
+        "  next_at, removal_at)"
+        " select tenant_id, id, 'kept', 'folder', '1/1/1-0123456789abcdef', 'image/jpeg', 7,"
+        "  repeat('0', 64), now() + interval '9 days', now() + interval '9 days', now()"
+        " from messages where wa_id = 'AC01'"
+    )
     turn = await talk.claim_one()
     await talk.database.call("begin_flow", {**held(turn), "execution_id": "4711"})
     await talk.save(turn, "Temos bolo!")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from router.llm.provider import LlmEmpty, LlmError, LlmFailed
+from router.llm.errors import LlmEmpty, LlmError, LlmFailed
 from router.n8n.answered_messages import Conversation
 from router.n8n.reply import Answered, Begun, read_answer
 from router.n8n.technical import why_technical

@@ -8,9 +8,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.llm.provider import LlmFailed, Prompt, PromptMessage
+from router.llm.errors import LlmFailed
+from router.llm.provider import Prompt, PromptMessage
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
-from router.n8n.handler import FlowRules, N8nHandler
+from router.n8n.flows import FlowRules
+from router.n8n.handler import N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
 from router.outbound.answers import beginning

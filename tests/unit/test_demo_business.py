@@ -20,7 +20,8 @@ from router.configuration.demo import Demo
 from router.configuration.settings import load_settings
 from router.http.health import HealthChecks, LookedAt, router
 from router.http.services import provide
-from router.llm.provider import LlmAway, Prompt, PromptMessage
+from router.llm.errors import LlmAway
+from router.llm.provider import Prompt, PromptMessage
 from router.replies.making import Reply
 from router.replies.only_for import OnlyFor
 from router.state.schema_version import SCHEMA_VERSION

@@ -12,8 +12,9 @@ from loopback.openai import OpenAI
 from loopback.replies import Reply as Spoken
 from loopback.replies import refusal, truncated
 from router.llm.anthropic import AnthropicProvider
+from router.llm.errors import LlmEmpty, LlmMisconfigured, LlmRefused
 from router.llm.openai import OpenAiProvider
-from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
+from router.llm.provider import LlmProvider
 from router.replies.fallback import FallbackHandler, FallbackRules
 from router.replies.forgeries import TEAM_MARK
 from router.replies.llm_keys import LlmKeys

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.llm.provider import (
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmEmpty,

@@ -8,15 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from router.llm.endings import ending_of
-from router.llm.provider import (
-    LlmAccountRefused,
-    LlmAway,
-    LlmError,
-    LlmOutOfRoom,
-    LlmRefused,
-)
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmOutOfRoom, LlmRefused
 from router.n8n.answered_messages import Conversation
-from router.n8n.handler import FlowRules, N8nHandler
+from router.n8n.flows import FlowRules
+from router.n8n.handler import N8nHandler
 from router.n8n.payload import FlowTerms
 from router.n8n.reply import Answered, read_answer
 from router.replies.making import Reply

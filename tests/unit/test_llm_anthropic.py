@@ -11,16 +11,8 @@ from loopback.anthropic import Anthropic
 from loopback.faults import Fault, wrong_answer
 from loopback.replies import Reply, calls_tool, empty, refusal, truncated
 from router.llm.anthropic import AnthropicProvider
-from router.llm.provider import (
-    LlmAccountRefused,
-    LlmAway,
-    LlmError,
-    LlmMisconfigured,
-    LlmRefused,
-    Prompt,
-    PromptMessage,
-    Tool,
-)
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmMisconfigured, LlmRefused
+from router.llm.provider import Prompt, PromptMessage, Tool
 from router.replies.hand_over import HAND_OVER
 
 KEY = "sk-ant-made-up-key-000000000001"

@@ -11,20 +11,18 @@ from loopback.faults import wrong_answer
 from loopback.openai import OpenAI
 from loopback.replies import Reply, truncated
 from router.llm.anthropic import AnthropicProvider
-from router.llm.limits import LimitNames, other_name
-from router.llm.openai import OpenAiProvider
-from router.llm.provider import (
+from router.llm.asking import complete_with_fallback
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmError,
     LlmMisconfigured,
     LlmOutOfRoom,
-    LlmReply,
-    Prompt,
-    PromptMessage,
-    complete_with_fallback,
 )
+from router.llm.limits import LimitNames, other_name
+from router.llm.openai import OpenAiProvider
+from router.llm.provider import LlmReply, Prompt, PromptMessage
 
 PROMPT = Prompt("Você atende a Loja.", (PromptMessage("user", "Tem pão?"),))
 KEY = SecretStr("sk-made-up-0001")

@@ -13,9 +13,10 @@ from loopback.openai import OpenAI
 from router.http.accounts import judge_accounts
 from router.llm import sdk
 from router.llm.anthropic import AnthropicProvider
+from router.llm.errors import LlmAccountRefused
 from router.llm.looks import Looks
 from router.llm.openai import OpenAiProvider
-from router.llm.provider import LlmAccountRefused, LlmProvider, Prompt, PromptMessage
+from router.llm.provider import LlmProvider, Prompt, PromptMessage
 from router.llm.sdk import SdkProvider
 from router.llm.standing import Known, judge_list, newest
 

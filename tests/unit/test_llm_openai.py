@@ -10,18 +10,10 @@ from pydantic import SecretStr
 from loopback.faults import Fault, wrong_answer
 from loopback.openai import OpenAI
 from loopback.replies import Reply, calls_tool, empty, filtered, refusal, truncated
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmMisconfigured, LlmRefused
 from router.llm.limits import limit_name
 from router.llm.openai import OpenAiProvider
-from router.llm.provider import (
-    LlmAccountRefused,
-    LlmAway,
-    LlmError,
-    LlmMisconfigured,
-    LlmRefused,
-    Prompt,
-    PromptMessage,
-    Tool,
-)
+from router.llm.provider import Prompt, PromptMessage, Tool
 from router.replies.hand_over import HAND_OVER
 from router.state.calls.turns import MadeReply
 

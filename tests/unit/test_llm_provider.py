@@ -12,22 +12,19 @@ from loopback.openai import OpenAI
 from loopback.replies import empty, refusal
 from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.llm.anthropic import AnthropicProvider
-from router.llm.openai import OpenAiProvider
-from router.llm.provider import (
+from router.llm.asking import complete_with_fallback
+from router.llm.errors import (
     LlmAccountRefused,
     LlmAway,
     LlmEmpty,
     LlmMisconfigured,
-    LlmProvider,
     LlmRefused,
-    LlmReply,
-    Prompt,
-    PromptMessage,
-    complete_with_fallback,
     hide,
     judge_status,
     read_retry_after,
 )
+from router.llm.openai import OpenAiProvider
+from router.llm.provider import LlmProvider, LlmReply, Prompt, PromptMessage
 
 PROMPT = Prompt("Você atende a Loja.", (PromptMessage("user", "Tem pão?"),))
 FIRST_KEY, SECOND_KEY = "sk-ant-made-up-0001", "sk-made-up-0002"

@@ -28,6 +28,7 @@ ORDER = (
     "http",
     "gate",
     "safety",
+    "kept",
     "senses",
     "replies",
     "sending",

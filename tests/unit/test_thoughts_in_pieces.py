@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from router.llm.provider import LlmError, LlmReply
+from router.llm.errors import LlmError
+from router.llm.provider import LlmReply
 from router.llm.reasoning import begins_in_thought, without_reasoning, without_reasoning_in
 from router.llm.thinkers import Thinkers
 from router.n8n.answered_messages import Conversation

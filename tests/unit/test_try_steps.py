@@ -67,6 +67,13 @@ def test_each_step_says_when_it_was_and_the_last_one_why_it_ended():
     assert steps["fence"].reason == "paused"
 
 
+def test_that_an_answer_was_lost_is_said_of_what_was_sent_all_the_same():
+    doubted = [*SENT[:-2], at(6.2, "attempt_ended", outcome="in_doubt"), at(6.3, "closed")]
+    assert steps_of(turn("sent"), doubted)[-1] == Step("sent", "done", 5.3, "in_doubt")
+    assert steps_of(turn("sent"), SENT)[-1].reason is None
+    assert steps_of(turn("sending"), doubted[:-1])[-1].reason is None
+
+
 def test_how_long_ago_the_message_came_is_told_by_the_states_clock():
     now = "2026-11-26T12:00:04.500+00:00"
     assert seconds_passed(CAME, now) == 3.5

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.llm.provider import LlmAccountRefused, LlmAway, LlmError, LlmFailed, LlmMisconfigured
+from router.llm.errors import LlmAccountRefused, LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.n8n.flow_errors import failure_of
 from router.replies.making import HandedOver, Reply
 from tests.unit.test_answering import OK, Office, says, turned_away
@@ -101,6 +101,16 @@ async def test_a_flow_whose_webhook_takes_no_post_is_told_the_cure(caplog):
     await office.make()
     assert "set the HTTP Method of its Webhook node to POST" in caplog.text
     assert "GET request" not in caplog.text
+
+
+@pytest.mark.parametrize("contract", ["answer", "gateway"])
+async def test_a_webhook_with_another_credential_than_the_routers_is_told_the_cure(
+    contract: str, caplog
+):
+    """n8n's editor chooses one by itself, where there are several of the kind."""
+    office = Office(httpx.Response(403, text="Authorization data is wrong!"), contract=contract)
+    await office.make()
+    assert "choose the credential HybridFlow and n8n" in caplog.text
 
 
 async def test_a_turn_that_has_failed_never_tries_a_flow_that_is_given_up():

@@ -43,6 +43,7 @@ begin
         ('relays', array['tenant_id', 'staff_session_id', 'idempotency_key', 'outcome']),
         ('handoffs', array['tenant_id', 'session_id', 'state', 'taken_at', 'next_at']),
         ('media_jobs', array['tenant_id', 'message_id', 'next_at', 'token_hash']),
+        ('kept_files', array['tenant_id', 'message_id', 'store', 'sha256', 'due_at']),
         ('tenant_files', array['tenant_id', 'name', 'description', 'kind', 'content']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('outages', array['tenant_id', 'cause', 'about', 'began_at', 'ended_at']),
@@ -308,6 +309,7 @@ begin
                 ('senses_are_back', 'i', array['p_waits_for']::text[], array['text']::text[], 0, false, 'void'),
                 ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
+                ('exported_kept_file', 'i', array['p_file']::text[], array['public.kept_files']::text[], 0, false, 'jsonb'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
@@ -544,7 +546,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'tenant_files', 'handoffs', 'kept_files', 'media_jobs', 'turn_attempts', 'outages', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'relays', 'messages_archive', 'changes', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -1048,7 +1050,9 @@ constraint tenants_tts_voice_check check (length(btrim(tts_voice)) between 1 and
 add column if not exists tts_instructions text
 constraint tenants_tts_instructions_check check (length(btrim(tts_instructions)) between 1 and 500),
 add column if not exists language text not null default 'en'
-constraint tenants_language_check check (language in ('en', 'pt', 'es'));
+constraint tenants_language_check check (language in ('en', 'pt', 'es')),
+add column if not exists keep_media_days integer not null default 0
+constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1510,6 +1514,59 @@ alter table public.handoffs add column if not exists part integer;
 comment on column public.handoffs.part is
 'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';
 
+-- ==================== 0168_kept_files.sql
+
+-- HybridFlow: the files that contacts sent, kept for some days outside of the database: in a folder, or in a
+-- bucket of Supabase Storage. A row is there before its file, and goes after it: no crash leaves a file that
+-- nobody knows of.
+
+create table if not exists public.kept_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint references public.tenants (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    state text not null default 'writing' constraint kept_files_state_check
+    check (state in ('writing', 'waiting', 'kept', 'failed', 'deleted', 'expired')),
+    store text not null constraint kept_files_store_check check (store in ('folder', 'bucket')),
+    name text constraint kept_files_name_check check (name ~ '^[0-9]+/[0-9]+/[0-9]+-[0-9a-f]{16}$'),
+    media_type text not null,
+    bytes bigint not null,
+    sha256 text,
+    content bytea,
+    expires_at timestamptz not null,
+    next_at timestamptz not null,
+    removal_at timestamptz not null,
+    attempt integer not null default 0,
+    error text,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    due_at timestamptz generated always as (
+        case when message_id is null then removal_at when name is not null then next_at end
+    ) stored
+);
+
+comment on table public.kept_files is
+'What a contact sent, as a file outside of the database. Without a message (erased, pruned, archived) the'
+' file is to be removed, and then the row.';
+comment on column public.kept_files.state is
+'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
+' failed, deleted (by who sent it), expired: it is not, or not for long.';
+comment on column public.kept_files.name is
+'Where it is in the store, made of ids and chance. Null: there is nothing of it any more.';
+comment on column public.kept_files.media_type is 'As its bytes say.';
+comment on column public.kept_files.content is 'The file itself, while its store is away.';
+comment on column public.kept_files.next_at is
+'When it is to be written or removed, while it has its message.';
+comment on column public.kept_files.removal_at is
+'From when it may be removed once its message is gone: not while a router may still write it.';
+
+create unique index if not exists kept_files_once on public.kept_files (message_id);
+create index if not exists kept_files_due on public.kept_files (store, due_at) where due_at is not null;
+create index if not exists kept_files_by_tenant on public.kept_files (tenant_id) include (bytes)
+where name is not null;
+create index if not exists kept_files_waiting on public.kept_files (tenant_id) include (bytes)
+where state = 'waiting';
+alter table public.kept_files enable row level security;
+
 -- ==================== 0168_media.sql
 
 -- HybridFlow: media that a contact sent, and the work of understanding it: one row for each such message.
@@ -1537,7 +1594,11 @@ add column if not exists pictures jsonb,
 add column if not exists pictures_until timestamptz,
 add column if not exists content bytea,
 add column if not exists waits integer not null default 0,
-add column if not exists waits_for text;
+add column if not exists waits_for text,
+add column if not exists keep_only boolean not null default false;
+
+comment on column public.media_jobs.keep_only is
+'The file is kept, and nobody puts it into words: no turn waits for it.';
 
 comment on column public.media_jobs.waits is
 'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
@@ -3892,7 +3953,8 @@ as $$
         end,
         'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
         and h.description is null and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.state <> 'done'
+            select from public.media_jobs as j
+            where j.message_id = h.id and j.state <> 'done' and not j.keep_only
         ),
         'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
             select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
@@ -7196,6 +7258,9 @@ begin
         when 'delete' then
             update public.messages set deleted_at = hybridflow.clock()
             where id = p_message_id and deleted_at is null;
+            update public.kept_files
+            set state = 'deleted', content = null, next_at = hybridflow.clock(), updated_at = hybridflow.clock()
+            where message_id = p_message_id and state in ('waiting', 'kept');
         else
             perform hybridflow.change_status(p_message_id, p_change);
     end case;
@@ -8064,9 +8129,11 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if v_decision in ('turn_pending', 'paused') and p_policy ? 'senses' then
+    if p_policy ? 'senses' and v_decision <> 'staff'
+        and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
+    then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(
-            p_tenant, v_message_id, v_turn_id, p_event, p_policy
+            p_tenant, v_message_id, v_turn_id, p_event || jsonb_build_object('decision', v_decision), p_policy
         ) - v_now), v_due_in);
     end if;
     if v_decision = 'loop' then
@@ -8895,6 +8962,7 @@ comment on column public.turns.due_when_heard is
 -- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
 -- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
 -- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
+-- Where files are kept (the policy's `keeps_files`, the tenant's days) there is a job in any case.
 create or replace function hybridflow.await_media(
     p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -8908,19 +8976,26 @@ declare
         hybridflow.rule(p_tenant.media_wait_seconds, p_policy, 'media_wait_seconds', 20)
     );
     v_due timestamptz;
+    v_understood boolean := coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false)
+        and p_tenant.understand_media and p_event ->> 'transcript' is null
+        and p_event ->> 'decision' in ('turn_pending', 'paused');
 begin
-    if not coalesce(p_policy -> 'senses' ? (p_event ->> 'kind'), false) or not p_tenant.understand_media
-        or nullif(p_event -> 'media', 'null') is null or p_event ->> 'transcript' is not null
-        or p_event -> 'media' ->> 'too_large' is not null
+    if nullif(p_event -> 'media', 'null') is null or p_event -> 'media' ->> 'too_large' is not null
+        or not (v_understood or (
+            coalesce((p_policy ->> 'keeps_files')::boolean, false) and p_tenant.keep_media_days > 0
+        ))
     then
         return null;
     end if;
-    insert into public.media_jobs (tenant_id, message_id, next_at)
+    insert into public.media_jobs (tenant_id, message_id, keep_only, next_at)
     values (
-        p_tenant.id, p_message_id,
+        p_tenant.id, p_message_id, not v_understood,
         -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
         case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
     );
+    if not v_understood then
+        return null;
+    end if;
     update public.turns
     set due_when_heard = coalesce(due_when_heard, run_after),
         run_after = greatest(run_after, least(v_now + v_wait, debounce_until + v_wait)), updated_at = v_now
@@ -8946,7 +9021,7 @@ begin
     where id = p_turn_id and waiting and due_when_heard is not null and not exists (
         select from public.messages as m
         inner join public.media_jobs as j on j.message_id = m.id
-        where m.turn_id = p_turn_id and not m.from_me and j.waiting
+        where m.turn_id = p_turn_id and not m.from_me and j.waiting and not j.keep_only
     )
     returning run_after into v_due;
     return extract(epoch from v_due - v_now);
@@ -8965,6 +9040,7 @@ as $$
         'session_id', m.session_id, 'wa_id', m.wa_id, 'kind', m.kind,
         'seconds', m.media -> 'seconds', 'bytes', m.media -> 'bytes',
         'language', t.speech_language, 'has_content', p_job.content is not null,
+        'keeps', t.keep_media_days > 0, 'keep_only', p_job.keep_only,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
         'evo_api_key', t.evo_api_key
     )
@@ -9112,8 +9188,8 @@ $$;
 -- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
 -- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
 -- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
--- bytes, language, has_content, tenant_id, instance_name, evo_server_url, evo_api_key}], now, after_tenant,
--- more, next_due_at}, as claim_turns.
+-- bytes, language, has_content, keeps, keep_only, tenant_id, instance_name, evo_server_url, evo_api_key}],
+-- now, after_tenant, more, next_due_at}, as claim_turns.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -9389,7 +9465,8 @@ begin
     end if;
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
-    where id = (v_held.message).id and deleted_at is null;
+    where id = (v_held.message).id and deleted_at is null
+        and not (v_held.job).keep_only;  -- which may have words of Evolution's
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
@@ -9555,6 +9632,295 @@ begin
     end if;
     return jsonb_build_object('content', translate(encode(v_job.content, 'base64'), E'\n', ''));
 end
+$$;
+
+-- ==================== 0662_kept_files.sql
+
+-- HybridFlow: what contacts sent, kept as files: begun with the media job that has fetched it, read by
+-- operators, removed when its days are over or its message is gone.
+
+-- begin_keeping({job_id, token, store, media_type, bytes, sha256, most_bytes})
+-- Before the media of a job is written to the store: a row for it, with the name under which it is written.
+-- most_bytes: of all files of the tenant. Returns {file_id, name} or {refused: reason}: 'stale' or
+-- 'superseded' as of begin_media_job, 'not_wanted' (the tenant keeps none, or the message was deleted),
+-- 'kept' (already, or the row has it), 'full'.
+create or replace function public.begin_keeping(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_tenant public.tenants;
+    v_message public.messages;
+    v_file public.kept_files;
+    v_full boolean;
+begin
+    perform hybridflow.require_keys(
+        'begin_keeping', p, '{job_id,token,store,media_type,bytes,sha256,most_bytes}'
+    );
+    v_held := hybridflow.hold_media_job(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_message := v_held.message;
+    select * into v_tenant from public.tenants where id = v_message.tenant_id;
+    if v_tenant.keep_media_days = 0 or v_message.deleted_at is not null then
+        return '{"refused": "not_wanted"}';
+    end if;
+    select * into v_file from public.kept_files where message_id = v_message.id for update;
+    if v_file.state in ('kept', 'waiting', 'expired', 'deleted') then
+        return '{"refused": "kept"}';
+    elsif v_file.id is not null then
+        -- An attempt before this one has begun it, and may have written something: that is removed.
+        update public.kept_files
+        set message_id = null, content = null, removal_at = greatest(removal_at, v_now), updated_at = v_now
+        where id = v_file.id;
+    end if;
+    v_full := (p ->> 'bytes')::bigint + coalesce((
+        select sum(f.bytes) from public.kept_files as f
+        where f.tenant_id = v_tenant.id and f.name is not null
+    ), 0) > (p ->> 'most_bytes')::bigint;
+    insert into public.kept_files (
+        tenant_id, message_id, state, store, name, media_type, bytes, sha256, expires_at, next_at, removal_at,
+        error, created_at, updated_at
+    )
+    values (
+        v_tenant.id, v_message.id, case when v_full then 'failed' else 'writing' end, p ->> 'store',
+        case when not v_full then
+            v_tenant.id || '/' || v_message.session_id || '/' || v_message.id || '-'
+            || substr(replace(gen_random_uuid()::text, '-', ''), 1, 16)
+        end,
+        left(p ->> 'media_type', 100), (p ->> 'bytes')::bigint, p ->> 'sha256',
+        v_now + make_interval(days => v_tenant.keep_media_days), v_now + interval '1 hour',
+        v_now + interval '10 minutes', case when v_full then 'the tenant''s files take all the room they may have' end,
+        v_now, v_now
+    )
+    returning * into v_file;
+    return case
+        when v_full then '{"refused": "full"}'::jsonb
+        else jsonb_build_object('file_id', v_file.id, 'name', v_file.name)
+    end;
+end
+$$;
+
+-- finish_keeping({file_id, error?, content?, most_waiting?})
+-- The file was written (no error). Or why it was not: then it is tried again for a day, if `content` (base64)
+-- is given and the tenant's files that wait so have less than most_waiting bytes with it. Returns {state}: of
+-- the file from now on; 'gone': there is no such row.
+create or replace function public.finish_keeping(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_file public.kept_files;
+    v_content bytea;
+    v_state text;
+begin
+    perform hybridflow.require_keys('finish_keeping', p, '{file_id}');
+    select * into v_file from public.kept_files where id = (p ->> 'file_id')::bigint for update;
+    if v_file.id is null then
+        return '{"state": "gone"}';
+    elsif v_file.message_id is null then
+        update public.kept_files set removal_at = v_now, updated_at = v_now where id = v_file.id;
+        return jsonb_build_object('state', v_file.state);
+    end if;
+    if p ->> 'error' is not null and p ->> 'content' is not null and v_file.bytes + coalesce((
+        select sum(f.bytes) from public.kept_files as f
+        where f.tenant_id = v_file.tenant_id and f.state = 'waiting'
+    ), 0) <= (p ->> 'most_waiting')::bigint
+    then
+        v_content := decode(p ->> 'content', 'base64');
+    end if;
+    v_state := case
+        when v_file.state <> 'writing' then v_file.state
+        when exists (
+            select from public.messages as m where m.id = v_file.message_id and m.deleted_at is not null
+        ) then 'deleted'
+        when p ->> 'error' is null then 'kept'
+        when v_content is not null then 'waiting'
+        else 'failed'
+    end;
+    update public.kept_files
+    set state = v_state, error = left(p ->> 'error', 500), updated_at = v_now, removal_at = v_now,
+        content = case when v_state = 'waiting' then v_content end,
+        next_at = case v_state
+            when 'kept' then expires_at when 'waiting' then v_now + interval '30 seconds' else v_now
+        end
+    where id = v_file.id;
+    return jsonb_build_object('state', v_state);
+end
+$$;
+
+-- claim_kept_files({stores: [store], limit, retry_seconds})
+-- What is to be done now about files in these stores: written, where the row has them since their store was
+-- away (for a day), or removed: their days are over, their message is gone or was deleted, or a crash left
+-- them half written. Each is due again in retry_seconds, unless it is settled. Never waits. Returns {files:
+-- [{file_id, store, name, wanted: 'write' or 'remove'}], more}.
+create or replace function public.claim_kept_files(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_again timestamptz;
+    v_limit integer := (p ->> 'limit')::integer;
+    v_ids bigint[];
+    v_files jsonb;
+begin
+    perform hybridflow.require_keys('claim_kept_files', p, '{stores,limit,retry_seconds}');
+    v_again := v_now + hybridflow.seconds((p ->> 'retry_seconds')::numeric);
+    v_ids := array(
+        select d.id from jsonb_array_elements_text(p -> 'stores') as s (store)
+        cross join lateral (
+            select f.id from public.kept_files as f
+            where f.store = s.store and f.due_at <= v_now
+            order by f.due_at limit v_limit for update skip locked
+        ) as d
+    );
+    delete from public.kept_files where id = any(v_ids) and message_id is null and name is null;
+    with claimed as (
+        update public.kept_files as f
+        set state = n.state, attempt = f.attempt + 1, updated_at = v_now,
+            content = case when n.state = 'waiting' and f.message_id is not null then f.content end,
+            next_at = v_again, removal_at = greatest(f.removal_at, v_again)
+        from (
+            select k.id, case
+                when k.state = 'writing' or (k.state = 'waiting' and k.created_at <= v_now - interval '1 day')
+                    then 'failed'
+                when k.state = 'kept' and k.expires_at <= v_now then 'expired'
+                else k.state
+            end as state
+            from public.kept_files as k where k.id = any(v_ids)
+        ) as n
+        where f.id = n.id
+        returning f.id, f.store, f.name, f.state, f.message_id
+    )
+
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'file_id', c.id, 'store', c.store, 'name', c.name,
+        'wanted', case when c.state = 'waiting' and c.message_id is not null then 'write' else 'remove' end
+    )), '[]')
+    into v_files from claimed as c;
+    return jsonb_build_object('files', v_files, 'more', cardinality(v_ids) >= v_limit);
+end
+$$;
+
+-- read_waiting_file({file_id})
+-- What is to be written of a file that waits for its store. Returns {content}, in base64; null: it does not
+-- wait any more.
+create or replace function public.read_waiting_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('read_waiting_file', p, '{file_id}');
+    return jsonb_build_object('content', (
+        select translate(encode(f.content, 'base64'), E'\n', '')
+        from public.kept_files as f
+        where f.id = (p ->> 'file_id')::bigint and f.state = 'waiting' and f.message_id is not null
+    ));
+end
+$$;
+
+-- settle_kept_file({file_id, done, error?})
+-- What became of a file that was claimed: done is 'written' or 'removed'; or why it was not. Returns {known}.
+create or replace function public.settle_kept_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_file public.kept_files;
+begin
+    perform hybridflow.require_keys('settle_kept_file', p, '{file_id,done}');
+    select * into v_file from public.kept_files where id = (p ->> 'file_id')::bigint for update;
+    if v_file.id is null then
+        return '{"known": false}';
+    elsif p ->> 'error' is not null then
+        update public.kept_files
+        set error = left(p ->> 'error', 500), updated_at = v_now,
+            next_at = case
+                when state = 'waiting' then v_now + hybridflow.seconds(hybridflow.back_off(30, attempt, 900))
+                else next_at
+            end
+        where id = v_file.id;
+    elsif p ->> 'done' = 'removed' and v_file.message_id is null then
+        delete from public.kept_files where id = v_file.id;
+    elsif p ->> 'done' = 'removed' then
+        update public.kept_files set name = null, sha256 = null, updated_at = v_now where id = v_file.id;
+    else
+        update public.kept_files
+        set state = case when state = 'waiting' then 'kept' else state end, content = null, error = null,
+            next_at = case when state = 'waiting' then expires_at else v_now end, removal_at = v_now,
+            updated_at = v_now
+        where id = v_file.id;
+    end if;
+    return '{"known": true}';
+end
+$$;
+
+-- find_kept_file({tenant_id, message_id})
+-- Where the file of a message is. Returns {file: {file_id, store, name, media_type, bytes, sha256,
+-- expires_at}} or {refused: reason}: 'not_kept', 'not_yet' (its store is away), 'failed', 'expired',
+-- 'deleted' (by who sent the message). PT404: the tenant has no such message.
+create or replace function public.find_kept_file(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_file public.kept_files;
+begin
+    perform hybridflow.require_keys('find_kept_file', p, '{tenant_id,message_id}');
+    select * into v_message from public.messages
+    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint;
+    if v_message.id is null then
+        raise exception 'tenant % has no message %', p ->> 'tenant_id', p ->> 'message_id' using errcode = 'PT404';
+    end if;
+    select * into v_file from public.kept_files where message_id = v_message.id;
+    if v_message.deleted_at is not null then
+        return '{"refused": "deleted"}';
+    elsif v_file.id is null then
+        return '{"refused": "not_kept"}';
+    elsif v_file.state = 'kept' and v_file.expires_at > hybridflow.clock() then
+        return jsonb_build_object('file', jsonb_build_object(
+            'file_id', v_file.id, 'store', v_file.store, 'name', v_file.name, 'media_type', v_file.media_type,
+            'bytes', v_file.bytes, 'sha256', v_file.sha256, 'expires_at', v_file.expires_at
+        ));
+    end if;
+    return jsonb_build_object('refused', case
+        when v_file.state = 'kept' then 'expired'
+        when v_file.state in ('writing', 'waiting') then 'not_yet'
+        else v_file.state
+    end);
+end
+$$;
+
+-- A kept file as an export has it, without its bytes, which `left_out` tells of.
+create or replace function hybridflow.exported_kept_file(p_file public.kept_files)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_file) - '{content,store,name,next_at,removal_at,due_at,attempt}'::text[]
+        || jsonb_build_object('left_out', case when p_file.state in ('writing', 'waiting', 'kept') then
+            'An export is text and has no files: this one is given out by GET /api/messages/'
+            || p_file.message_id || '/media until it expires.'
+        end)
 $$;
 
 -- ==================== 0700_reading.sql
@@ -10527,19 +10893,19 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
-        'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
-        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
-        'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
-        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
-        'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
-        'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'understand_media',
-        'media_wait_seconds', 'speech_language', 'handoff_message', 'handoff_words', 'handoff_on_promise',
-        'quote_replies', 'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_remind_minutes',
-        'handoff_untaken', 'notify_number_next', 'tts_voice', 'tts_instructions', 'language', 'evo_api_key',
-        'llm_api_key'
+        'instance_name', 'evo_server_url', 'is_active', 'webhook_networks', 'shared_webhook_secret',
+        'n8n_flow', 'n8n_contract', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds',
+        'answer_edits', 'unknown_lid_minutes', 'on_new_message', 'timezone', 'opening_hours', 'away_message',
+        'answer_when_closed', 'system_prompt', 'facts', 'llm_provider', 'llm_model', 'llm_max_tokens',
+        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'keep_media_days',
+        'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
+        'tts_instructions', 'mark_as_read', 'forbidden_patterns', 'max_reply_characters', 'leak_characters',
+        'moderation_url', 'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes',
+        'daily_turns', 'daily_tokens', 'contact_daily_turns', 'contact_daily_tokens', 'retention_days',
+        'on_retention', 'notify_number', 'notify_url', 'handoff_message', 'handoff_words',
+        'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken', 'notify_number_next', 'language',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -10563,7 +10929,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'notify_url', 'moderation_url'
+        'moderation_url', 'notify_url'
     ]::text[]
 $$;
 
@@ -10587,7 +10953,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'evo_server_url', 'notify_url', 'moderation_url', 'evo_api_key', 'llm_api_key'
+        'evo_server_url', 'moderation_url', 'notify_url', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -10599,11 +10965,11 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
-        'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
-        'answer_when_closed', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'handoff_message',
-        'handoff_words', 'handoff_on_promise', 'quote_replies', 'thanks_reaction', 'voice_replies',
-        'mark_as_read'
+        'instance_name', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'timezone', 'opening_hours', 'away_message', 'answer_when_closed', 'system_prompt', 'facts',
+        'llm_provider', 'llm_model', 'notes_to_llm', 'max_bubbles', 'new_message_stops', 'quote_replies',
+        'thanks_reaction', 'voice_replies', 'mark_as_read', 'handoff_message', 'handoff_words',
+        'handoff_on_promise'
     ]::text[]
 $$;
 
@@ -10615,7 +10981,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60], 'webhook_networks', array[50, 60]
+        'webhook_networks', array[50, 60], 'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60]
     )
 $$;
 
@@ -10627,7 +10993,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'system_prompt', 100000, 'facts', 100000, 'away_message', 2000
+        'away_message', 2000, 'system_prompt', 100000, 'facts', 100000
     )
 $$;
 
@@ -10643,10 +11009,12 @@ as $$
             then 'instance_name must not be empty or have a slash in it'
         when 'tenants_evo_server_url_check'
             then 'evo_server_url must begin with http:// or https://'
-        when 'tenants_llm_provider_check'
-            then 'llm_provider must be anthropic or openai'
-        when 'tenants_llm_max_tokens_check'
-            then 'llm_max_tokens must be more than 0'
+        when 'tenants_webhook_networks_check'
+            then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_n8n_flow_check'
+            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
+        when 'tenants_n8n_contract_check'
+            then 'n8n_contract must be answer or gateway'
         when 'tenants_debounce_seconds_check'
             then 'debounce_seconds must be from 0 to 3600'
         when 'tenants_resume_after_hours_check'
@@ -10661,10 +11029,32 @@ as $$
             then 'unknown_lid_minutes must be from 0 to 60'
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
-        when 'tenants_notify_number_check'
-            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_notify_url_check'
-            then 'notify_url must begin with http:// or https://'
+        when 'tenants_timezone_check'
+            then 'timezone must be the IANA''s name of a time zone'
+        when 'tenants_opening_hours_check'
+            then 'opening_hours must be an object of at most 20000 bytes'
+        when 'tenants_away_message_check'
+            then 'away_message must have from 1 to 2000 characters, and {time} among them'
+        when 'tenants_llm_provider_check'
+            then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check'
+            then 'llm_max_tokens must be more than 0'
+        when 'tenants_media_wait_seconds_check'
+            then 'media_wait_seconds must be from 0 to 120'
+        when 'tenants_speech_language_check'
+            then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_keep_media_days_check'
+            then 'keep_media_days must be from 0 to 3650'
+        when 'tenants_max_bubbles_check'
+            then 'max_bubbles must be from 1 to 10'
+        when 'tenants_thanks_reaction_check'
+            then 'thanks_reaction must be an emoji'
+        when 'tenants_voice_replies_check'
+            then 'voice_replies must be never or mirror or always'
+        when 'tenants_tts_voice_check'
+            then 'tts_voice must have from 1 to 100 characters'
+        when 'tenants_tts_instructions_check'
+            then 'tts_instructions must have from 1 to 500 characters'
         when 'tenants_forbidden_patterns_check'
             then 'forbidden_patterns must be 50 at most, of 10000 characters together'
         when 'tenants_max_reply_characters_check'
@@ -10677,10 +11067,6 @@ as $$
             then 'on_refused_reply must be handoff or fallback_message'
         when 'tenants_fallback_message_check'
             then 'fallback_message must have from 1 to 4096 characters'
-        when 'tenants_n8n_flow_check'
-            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
-        when 'tenants_n8n_contract_check'
-            then 'n8n_contract must be answer or gateway'
         when 'tenants_loop_replies_check'
             then 'loop_replies must not be negative'
         when 'tenants_loop_minutes_check'
@@ -10693,42 +11079,24 @@ as $$
             then 'contact_daily_turns must not be negative'
         when 'tenants_contact_daily_tokens_check'
             then 'contact_daily_tokens must not be negative'
-        when 'tenants_webhook_networks_check'
-            then 'webhook_networks must name a network, or be null: any'
         when 'tenants_retention_days_check'
             then 'retention_days must be from 1 to 36500'
         when 'tenants_on_retention_check'
             then 'on_retention must be archive or delete'
-        when 'tenants_timezone_check'
-            then 'timezone must be the IANA''s name of a time zone'
-        when 'tenants_opening_hours_check'
-            then 'opening_hours must be an object of at most 20000 bytes'
-        when 'tenants_away_message_check'
-            then 'away_message must have from 1 to 2000 characters, and {time} among them'
-        when 'tenants_max_bubbles_check'
-            then 'max_bubbles must be from 1 to 10'
-        when 'tenants_media_wait_seconds_check'
-            then 'media_wait_seconds must be from 0 to 120'
-        when 'tenants_speech_language_check'
-            then 'speech_language must be a language''s code of two or three small letters'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check'
+            then 'notify_url must begin with http:// or https://'
         when 'tenants_handoff_message_check'
             then 'handoff_message must have from 1 to 2000 characters'
         when 'tenants_handoff_words_check'
             then 'handoff_words must be 100 at most, of 5000 characters together'
-        when 'tenants_thanks_reaction_check'
-            then 'thanks_reaction must be an emoji'
-        when 'tenants_voice_replies_check'
-            then 'voice_replies must be never or mirror or always'
         when 'tenants_handoff_remind_minutes_check'
             then 'handoff_remind_minutes must be from 1 to 1440'
         when 'tenants_handoff_untaken_check'
             then 'handoff_untaken must be return or wait'
         when 'tenants_notify_number_next_check'
             then 'notify_number_next must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_tts_voice_check'
-            then 'tts_voice must have from 1 to 100 characters'
-        when 'tenants_tts_instructions_check'
-            then 'tts_instructions must have from 1 to 500 characters'
         when 'tenants_language_check'
             then 'language must be en or pt or es'
         else 'a value breaks the rule ' || p_constraint
@@ -10747,35 +11115,35 @@ begin
     update public.tenants
     set
         instance_name = p_new.instance_name, evo_server_url = p_new.evo_server_url,
-        system_prompt = p_new.system_prompt, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
-        llm_max_tokens = p_new.llm_max_tokens, is_active = p_new.is_active,
-        debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
-        answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
-        other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
-        unanswered_kinds = p_new.unanswered_kinds, answered_kinds = p_new.answered_kinds,
-        answer_edits = p_new.answer_edits, unknown_lid_minutes = p_new.unknown_lid_minutes,
-        on_new_message = p_new.on_new_message, notify_number = p_new.notify_number,
-        notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
-        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
-        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
-        fallback_message = p_new.fallback_message, n8n_flow = p_new.n8n_flow,
-        n8n_contract = p_new.n8n_contract, loop_replies = p_new.loop_replies,
-        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
-        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
-        webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
-        retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
+        is_active = p_new.is_active, webhook_networks = p_new.webhook_networks,
+        shared_webhook_secret = p_new.shared_webhook_secret, n8n_flow = p_new.n8n_flow,
+        n8n_contract = p_new.n8n_contract, debounce_seconds = p_new.debounce_seconds,
+        resume_after_hours = p_new.resume_after_hours, answer_within_minutes = p_new.answer_within_minutes,
+        auto_reply_seconds = p_new.auto_reply_seconds, other_client_takeover = p_new.other_client_takeover,
+        answer_groups = p_new.answer_groups, unanswered_kinds = p_new.unanswered_kinds,
+        answered_kinds = p_new.answered_kinds, answer_edits = p_new.answer_edits,
+        unknown_lid_minutes = p_new.unknown_lid_minutes, on_new_message = p_new.on_new_message,
         timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
-        answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
-        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
+        answer_when_closed = p_new.answer_when_closed, system_prompt = p_new.system_prompt,
+        facts = p_new.facts, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
+        llm_max_tokens = p_new.llm_max_tokens, notes_to_llm = p_new.notes_to_llm,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, handoff_message = p_new.handoff_message,
-        handoff_words = p_new.handoff_words, handoff_on_promise = p_new.handoff_on_promise,
+        speech_language = p_new.speech_language, keep_media_days = p_new.keep_media_days,
+        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
         quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, mark_as_read = p_new.mark_as_read,
-        handoff_remind_minutes = p_new.handoff_remind_minutes, handoff_untaken = p_new.handoff_untaken,
-        notify_number_next = p_new.notify_number_next, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, language = p_new.language, evo_api_key = p_new.evo_api_key,
-        llm_api_key = p_new.llm_api_key,
+        voice_replies = p_new.voice_replies, tts_voice = p_new.tts_voice,
+        tts_instructions = p_new.tts_instructions, mark_as_read = p_new.mark_as_read,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
+        handoff_on_promise = p_new.handoff_on_promise, handoff_remind_minutes = p_new.handoff_remind_minutes,
+        handoff_untaken = p_new.handoff_untaken, notify_number_next = p_new.notify_number_next,
+        language = p_new.language, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -10787,17 +11155,17 @@ comment on column public.tenants.instance_name is
 'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
 comment on column public.tenants.evo_server_url is
 'Where Evolution runs: scheme, host and port';
-comment on column public.tenants.system_prompt is
-'What the AI is told of its work, before the conversation';
-comment on column public.tenants.llm_provider is
-'Whose model makes the replies';
-comment on column public.tenants.llm_model is
-'Which model; without an llm_api_key of its own, one that the deployment allows';
-comment on column public.tenants.llm_max_tokens is
-'Tokens that a reply may have; with an llm_api_key of its own, also more than '
-'LLM_MAX_TOKENS';
 comment on column public.tenants.is_active is
 'false: record everything, answer nothing';
+comment on column public.tenants.webhook_networks is
+'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+comment on column public.tenants.shared_webhook_secret is
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+comment on column public.tenants.n8n_flow is
+'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
+comment on column public.tenants.n8n_contract is
+'How that flow replies: it answers with what is to be said (answer), or sends by itself '
+'(gateway)';
 comment on column public.tenants.debounce_seconds is
 'Seconds of quiet that end a customer''s burst of messages';
 comment on column public.tenants.resume_after_hours is
@@ -10825,12 +11193,63 @@ comment on column public.tenants.unknown_lid_minutes is
 comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
-comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
-'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
-'from there; what quotes a notice goes to its customer';
-comment on column public.tenants.notify_url is
-'A webhook that is told of every notice: a handoff, a lost connection, an outage';
+comment on column public.tenants.timezone is
+'The clock of the business, by the IANA''s name';
+comment on column public.tenants.opening_hours is
+'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
+'them';
+comment on column public.tenants.away_message is
+'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
+'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
+'{date:iso}) may be';
+comment on column public.tenants.answer_when_closed is
+'false: while it is closed the AI answers nothing; the away_message is sent';
+comment on column public.tenants.system_prompt is
+'What the AI is told of its work, before the conversation';
+comment on column public.tenants.facts is
+'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
+'leak';
+comment on column public.tenants.llm_provider is
+'Whose model makes the replies';
+comment on column public.tenants.llm_model is
+'Which model; without an llm_api_key of its own, one that the deployment allows';
+comment on column public.tenants.llm_max_tokens is
+'Tokens that a reply may have; with an llm_api_key of its own, also more than '
+'LLM_MAX_TOKENS';
+comment on column public.tenants.notes_to_llm is
+'The AI is told the notes of a conversation, which it may not repeat';
+comment on column public.tenants.understand_media is
+'The AI hears voice messages and sees pictures and documents, where the deployment can; '
+'false: it is told that there were some';
+comment on column public.tenants.media_wait_seconds is
+'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.speech_language is
+'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.keep_media_days is
+'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
+'are not kept';
+comment on column public.tenants.max_bubbles is
+'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
+'reply is one message, and no list, link, price, quote or code is divided';
+comment on column public.tenants.new_message_stops is
+'What is left of a reply in several messages is not said when the customer writes again '
+'meanwhile: the next reply goes into both';
+comment on column public.tenants.quote_replies is
+'A reply quotes the message that it answers where that is not plain: several are answered '
+'together, it is old, or something of ours stands below it; and in groups';
+comment on column public.tenants.thanks_reaction is
+'The emoji that answers a customer who only says thanks, in place of a sentence';
+comment on column public.tenants.voice_replies is
+'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
+'customer sent a voice message (mirror), or always';
+comment on column public.tenants.tts_voice is
+'The voice that says its replies, by the name that the deployment''s server of voices has '
+'for it; many speak one language';
+comment on column public.tenants.tts_instructions is
+'How that voice speaks (language, accent, tone), for a model that reads instructions';
+comment on column public.tenants.mark_as_read is
+'What a customer wrote is marked as read when the reply to it is there; false: never. What '
+'nobody answers stays unread on the phone';
 comment on column public.tenants.forbidden_patterns is
 'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
 'simple that all are looked for in a moment';
@@ -10847,11 +11266,6 @@ comment on column public.tenants.on_refused_reply is
 comment on column public.tenants.fallback_message is
 'In place of a refused reply; once a day when a budget is used up; and once in a time in '
 'which the AI cannot answer';
-comment on column public.tenants.n8n_flow is
-'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
-comment on column public.tenants.n8n_contract is
-'How that flow replies: it answers with what is to be said (answer), or sends by itself '
-'(gateway)';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
 'no loop is looked for; more than 100 count as 100';
@@ -10865,44 +11279,17 @@ comment on column public.tenants.contact_daily_turns is
 'Turns that may be made in a day (UTC) for each of its contacts';
 comment on column public.tenants.contact_daily_tokens is
 'Tokens that may be used in a day (UTC) for each of its contacts';
-comment on column public.tenants.webhook_networks is
-'Where its webhooks may come from, within WEBHOOK_NETWORKS';
-comment on column public.tenants.shared_webhook_secret is
-'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
 comment on column public.tenants.retention_days is
 'Days that messages and turns are kept';
 comment on column public.tenants.on_retention is
 'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
 'are deleted';
-comment on column public.tenants.facts is
-'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
-'leak';
-comment on column public.tenants.timezone is
-'The clock of the business, by the IANA''s name';
-comment on column public.tenants.opening_hours is
-'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
-'them';
-comment on column public.tenants.away_message is
-'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
-'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
-'{date:iso}) may be';
-comment on column public.tenants.answer_when_closed is
-'false: while it is closed the AI answers nothing; the away_message is sent';
-comment on column public.tenants.notes_to_llm is
-'The AI is told the notes of a conversation, which it may not repeat';
-comment on column public.tenants.max_bubbles is
-'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
-'reply is one message, and no list, link, price, quote or code is divided';
-comment on column public.tenants.new_message_stops is
-'What is left of a reply in several messages is not said when the customer writes again '
-'meanwhile: the next reply goes into both';
-comment on column public.tenants.understand_media is
-'The AI hears voice messages and sees pictures and documents, where the deployment can; '
-'false: it is told that there were some';
-comment on column public.tenants.media_wait_seconds is
-'Seconds that an answer waits at most until what a contact sent is in words';
-comment on column public.tenants.speech_language is
-'The language that its contacts speak, as a hint for voice messages';
+comment on column public.tenants.notify_number is
+'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
+'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
+'from there; what quotes a notice goes to its customer';
+comment on column public.tenants.notify_url is
+'A webhook that is told of every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.handoff_message is
 'What a customer is told where the AI hands a conversation to a human and has no words of '
 'its own for it';
@@ -10912,17 +11299,6 @@ comment on column public.tenants.handoff_words is
 'A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
 'A reply that promises a human without handing off hands the conversation off';
-comment on column public.tenants.quote_replies is
-'A reply quotes the message that it answers where that is not plain: several are answered '
-'together, it is old, or something of ours stands below it; and in groups';
-comment on column public.tenants.thanks_reaction is
-'The emoji that answers a customer who only says thanks, in place of a sentence';
-comment on column public.tenants.voice_replies is
-'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
-'customer sent a voice message (mirror), or always';
-comment on column public.tenants.mark_as_read is
-'What a customer wrote is marked as read when the reply to it is there; false: never. What '
-'nobody answers stays unread on the phone';
 comment on column public.tenants.handoff_remind_minutes is
 'After so many minutes in which it is open, people are told again of a handoff that nobody '
 'took; after as many more the next number is told, then the customer, and then '
@@ -10933,11 +11309,6 @@ comment on column public.tenants.handoff_untaken is
 comment on column public.tenants.notify_number_next is
 'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
 'comes from there';
-comment on column public.tenants.tts_voice is
-'The voice that says its replies, by the name that the deployment''s server of voices has '
-'for it; many speak one language';
-comment on column public.tenants.tts_instructions is
-'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.language is
 'The language in which its people are told: notices, and the word back to who quotes one. '
 'What customers are told is in the language that they write';
@@ -12127,6 +12498,7 @@ as $$
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('send_message', 'operator', true, '{}'),
     ('find_sent_message', 'operator', false, '{}'),
+    ('find_kept_file', 'operator', true, '{message_id}'),
     ('set_labels', 'operator', true, '{}'),
     ('set_owner', 'operator', true, '{owner}'),
     ('list_notes', 'viewer', false, '{}'),
@@ -17853,7 +18225,7 @@ as $$
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- spending, session_notes, handoffs, relays, events}.
+-- kept_files, spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -17891,6 +18263,14 @@ as $$
             ) as j
             where m.session_id = any(p_session_ids)
         ),
+        'kept_files', (
+            select coalesce(jsonb_agg(hybridflow.exported_kept_file(j.file) order by j.id), '[]')
+            from public.messages as m
+            cross join lateral (
+                select k.id, k as file from public.kept_files as k where k.message_id = m.id offset 0
+            ) as j
+            where m.session_id = any(p_session_ids)
+        ),
         'spending', (
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
@@ -17917,8 +18297,8 @@ $$;
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
 -- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far as
--- `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
+-- kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far
+-- as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
 -- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
@@ -18172,10 +18552,11 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, spending, session_notes, handoffs or relays; the attempts
--- at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages that they were
--- about (events: a page goes through `limit` messages; archived_events), or that they wait for (changes). A
--- page ends earlier where it is large. PT404: not this tenant's. PT422: there is no such list.
+-- archived_messages, turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays;
+-- the attempts at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages
+-- that they were about (events: a page goes through `limit` messages; archived_events), or that they
+-- wait for (changes). A page ends earlier where it is large. PT404: not this tenant's.
+-- PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -18229,6 +18610,19 @@ begin
                 select j.* from public.messages as m
                 cross join lateral (
                     select k.id, k as job from public.media_jobs as k where k.message_id = m.id offset 0
+                ) as j
+                where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
+            ) as f;
+        when 'kept_files' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', hybridflow.exported_kept_file(f.file)
+            ) order by f.id)
+            into v_rows
+            from (
+                select j.* from public.messages as m
+                cross join lateral (
+                    select k.id, k as file from public.kept_files as k where k.message_id = m.id offset 0
                 ) as j
                 where m.session_id = v_session_id and j.id > v_after_id order by j.id limit v_limit + 1
             ) as f;
@@ -18916,7 +19310,7 @@ select hybridflow.apply_grants(
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase', 'dry_turns', 'changes', 'outages',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes', 'handoffs', 'media_jobs',
-        'relays', 'tenant_files'
+        'relays', 'tenant_files', 'kept_files'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -18937,6 +19331,8 @@ select hybridflow.apply_grants(
         'claim_media_jobs', 'renew_media_job', 'begin_media_job',
         'finish_media_job', 'fail_media_job',
         'read_pictures', 'give_media', 'read_media',
+        'begin_keeping', 'finish_keeping', 'claim_kept_files', 'read_waiting_file', 'settle_kept_file',
+        'find_kept_file',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
         'begin_word_send', 'obey_staff', 'settle_relay',

@@ -41,6 +41,8 @@ class ClaimedMediaJob(StoredInstance):
     bytes: int | None
     language: str | None
     has_content: bool = False
+    keeps: bool = False
+    keep_only: bool = False
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ ExportList = Literal[
     "turn_attempts",
     "notices",
     "media_jobs",
+    "kept_files",
     "spending",
     "session_notes",
     "relays",

@@ -10,7 +10,7 @@ import { has, seconds, t, time } from "../lib/words.js";
 /** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null }} Step */
 /** @typedef {{ transcript: Message[], steps: Step[], turn: number | null, attempt: number | null,
  *   handler: string | null, waits_for: string | null, seconds: number | null, is_paused: boolean,
- *   pause_ends_at: string | null, llm_is_played: boolean, at: number }} Shown `at`: when it was read, by
+ *   is_called: boolean, pause_ends_at: string | null, llm_is_played: boolean, at: number }} Shown `at`: when it was read, by
  *   performance.now() */
 
 const TICK = 100; // milliseconds
@@ -60,6 +60,7 @@ function aboutOf(step, shown) {
   if (step.mark === "shut") {
     return step.reason && has(`reason.${step.reason}`) ? t(`reason.${step.reason}`) : step.reason;
   }
+  if (step.name === "sent" && step.reason === "in_doubt") return t("step.sent.found");
   if (step.name === "human" && shown.pause_ends_at) {
     return t("step.human.until", { time: time(shown.pause_ends_at) });
   }
@@ -134,7 +135,7 @@ function Dare({ shown }) {
   return html`<p class="dare ok">
     <${Icon} name="check" />
     <span>
-      <b>${t("try.held")}</b> ${silence(shown)}
+      <b>${t(shown.is_called ? "try.called" : "try.held")}</b> ${silence(shown)}
       <span class="choices">
         <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
           ${t("try.resume")}

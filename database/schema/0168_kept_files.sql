@@ -1,0 +1,50 @@
+-- HybridFlow: the files that contacts sent, kept for some days outside of the database: in a folder, or in a
+-- bucket of Supabase Storage. A row is there before its file, and goes after it: no crash leaves a file that
+-- nobody knows of.
+
+create table if not exists public.kept_files (
+    id bigint generated always as identity primary key,
+    tenant_id bigint references public.tenants (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    state text not null default 'writing' constraint kept_files_state_check
+    check (state in ('writing', 'waiting', 'kept', 'failed', 'deleted', 'expired')),
+    store text not null constraint kept_files_store_check check (store in ('folder', 'bucket')),
+    name text constraint kept_files_name_check check (name ~ '^[0-9]+/[0-9]+/[0-9]+-[0-9a-f]{16}$'),
+    media_type text not null,
+    bytes bigint not null,
+    sha256 text,
+    content bytea,
+    expires_at timestamptz not null,
+    next_at timestamptz not null,
+    removal_at timestamptz not null,
+    attempt integer not null default 0,
+    error text,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    due_at timestamptz generated always as (
+        case when message_id is null then removal_at when name is not null then next_at end
+    ) stored
+);
+
+comment on table public.kept_files is
+'What a contact sent, as a file outside of the database. Without a message (erased, pruned, archived) the'
+' file is to be removed, and then the row.';
+comment on column public.kept_files.state is
+'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
+' failed, deleted (by who sent it), expired: it is not, or not for long.';
+comment on column public.kept_files.name is
+'Where it is in the store, made of ids and chance. Null: there is nothing of it any more.';
+comment on column public.kept_files.media_type is 'As its bytes say.';
+comment on column public.kept_files.content is 'The file itself, while its store is away.';
+comment on column public.kept_files.next_at is
+'When it is to be written or removed, while it has its message.';
+comment on column public.kept_files.removal_at is
+'From when it may be removed once its message is gone: not while a router may still write it.';
+
+create unique index if not exists kept_files_once on public.kept_files (message_id);
+create index if not exists kept_files_due on public.kept_files (store, due_at) where due_at is not null;
+create index if not exists kept_files_by_tenant on public.kept_files (tenant_id) include (bytes)
+where name is not null;
+create index if not exists kept_files_waiting on public.kept_files (tenant_id) include (bytes)
+where state = 'waiting';
+alter table public.kept_files enable row level security;

@@ -1,0 +1,1 @@
+"""The files that contacts sent, kept outside of the database for some days."""

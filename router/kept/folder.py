@@ -1,0 +1,91 @@
+"""Files in a folder of this machine, or of all of them: each is there whole, or not at all."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from router.kept.store import NoSuchFile, StoreAway, StoreKind, checked
+
+_T = TypeVar("_T")
+_HALF = ".part"
+
+
+class FolderStore:
+    """A folder that only this user may look into."""
+
+    kind: StoreKind = "folder"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def write(self, name: str, content: bytes) -> None:
+        """See FileStore. What is on the disk survives a power cut."""
+        await _in_thread(lambda: self._write(checked(name), content))
+
+    async def read(self, name: str, most: int) -> bytes:
+        """See FileStore."""
+        return await _in_thread(lambda: self._read(checked(name), most))
+
+    async def remove(self, name: str) -> None:
+        """See FileStore."""
+        await _in_thread(lambda: self._remove(checked(name)))
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self._root / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        half = path.with_name(path.name + _HALF)
+        try:
+            descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            half.replace(path)
+            _sync_folder(path.parent)
+        except OSError:
+            with suppress(OSError):  # a disk that is full has room for the next one
+                half.unlink(missing_ok=True)
+            raise
+
+    def _read(self, name: str, most: int) -> bytes:
+        try:
+            with (self._root / name).open("rb") as file:
+                content = file.read(most + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not self._root.is_dir():
+                raise StoreAway("MEDIA_FOLDER is not there: is its disk mounted?") from error
+            raise NoSuchFile(name) from error
+        if len(content) > most:
+            raise NoSuchFile(name)
+        return content
+
+    def _remove(self, name: str) -> None:
+        path = self._root / name
+        if not self._root.is_dir():
+            # Not "it is gone": the disk may come back, with the file.
+            raise StoreAway("MEDIA_FOLDER is not there: is its disk mounted?")
+        for each in (path, path.with_name(path.name + _HALF)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                each.unlink()
+        for folder in (path.parent, path.parent.parent):
+            with suppress(OSError):  # others' files are in it
+                folder.rmdir()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise StoreAway(f"MEDIA_FOLDER cannot be used: {why}") from error

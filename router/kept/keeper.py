@@ -1,0 +1,90 @@
+"""Writes what a store did not take, and removes what is to be gone, until the store has done it.
+
+The state says what there is to do, and forgets a file only when it is gone: neither a store that is
+away nor a crash of ours leaves anything behind.
+"""
+
+import asyncio
+import base64
+import logging
+from typing import Literal
+
+from router.kept.store import FileStore, StoreAway
+from router.logs.events import Action, log_event
+from router.running.claims import ClaimLoop, ClaimTerms, Look, Work
+from router.state.calls.kept_files import (
+    ClaimedFile,
+    ClaimKeptFiles,
+    ReadWaitingFile,
+    SettleKeptFile,
+    claim_kept_files,
+    read_waiting_file,
+    settle_kept_file,
+)
+from router.state.database import Database
+
+_log = logging.getLogger(__name__)
+_PAUSE = 30.0  # seconds between two looks
+_RETRY = 600.0  # seconds until what was claimed is due again
+_BATCH = 20
+
+
+class Keeper:
+    """The loop between the state and the store."""
+
+    def __init__(self, database: Database, store: FileStore) -> None:
+        self._database = database
+        self._store = store
+        terms = ClaimTerms(_PAUSE, _PAUSE, "kept files could not be looked after")
+        self._claims = ClaimLoop[Work](self.look, lambda: _BATCH, terms)
+
+    def wake(self) -> None:
+        """Something was erased."""
+        self._claims.wake()
+
+    async def run(self) -> None:
+        """Look after files until `stop`."""
+        await self._claims.run()
+
+    async def stop(self) -> None:
+        """End after the file that is under way."""
+        await self._claims.stop()
+
+    async def look(self, most: int) -> Look:
+        """Do what is to be done about a batch of files."""
+        asked = ClaimKeptFiles(stores=(self._store.kind,), limit=most, retry_seconds=_RETRY)
+        claimed = await claim_kept_files(self._database, asked)
+        errors: set[str] = set()
+        for file in claimed.files:
+            if (error := await self._settle(file)) is not None:
+                errors.add(error)
+        for error in errors:
+            log_event(
+                _log, Action.FILE_NOT_KEPT, f"files were not written or removed: {error}",
+                level=logging.WARNING,
+            )  # fmt: skip
+        return Look(more=claimed.more and not errors)
+
+    async def _settle(self, file: ClaimedFile) -> str | None:
+        """Return why it could not be done; None: it is done, or not to be done any more."""
+        done: Literal["written", "removed"] = "removed" if file.wanted == "remove" else "written"
+        error = None
+        try:
+            if file.wanted == "write":
+                if not await self._write(file):
+                    return None  # meanwhile it is to be removed: that is due by itself
+            elif file.name is not None:
+                await self._store.remove(file.name)
+        except StoreAway as away:
+            error = str(away)
+        asked = SettleKeptFile(file_id=file.file_id, done=done, error=error)
+        await settle_kept_file(self._database, asked)
+        return error
+
+    async def _write(self, file: ClaimedFile) -> bool:
+        asked = ReadWaitingFile(file_id=file.file_id)
+        content = (await read_waiting_file(self._database, asked)).content
+        if content is None or file.name is None:
+            return False
+        await self._store.write(file.name, await asyncio.to_thread(base64.b64decode, content))
+        return True

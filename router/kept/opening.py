@@ -1,0 +1,37 @@
+"""Chooses the store that the configuration names."""
+
+import httpx
+
+from router.configuration.settings import Settings
+from router.kept.bucket import BucketStore
+from router.kept.folder import FolderStore
+from router.kept.keeper import Keeper
+from router.kept.keeping import Keeping
+from router.kept.store import FileStore
+from router.state.database import Database
+
+
+def make_store(settings: Settings, http: httpx.AsyncClient) -> FileStore | None:
+    """Return the store; None where no files are kept. `http` asks the deployment's services."""
+    if settings.media_folder is not None:
+        return FolderStore(settings.media_folder)
+    url, key, bucket = (
+        settings.supabase_url,
+        settings.supabase_service_role_key,
+        settings.media_bucket,
+    )
+    if bucket is None or url is None or key is None:  # the settings have checked that it is all
+        return None
+    return BucketStore(http, url, key, bucket)
+
+
+def make_keeping(settings: Settings, database: Database, store: FileStore | None) -> Keeping | None:
+    """Return what keeps files as they are fetched; None where none are kept."""
+    if store is None:
+        return None
+    return Keeping(database, store, settings.media_bytes_per_tenant)
+
+
+def make_keeper(database: Database, store: FileStore | None) -> Keeper | None:
+    """Return the loop that looks after files, not running; None where none are kept."""
+    return None if store is None else Keeper(database, store)

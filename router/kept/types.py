@@ -1,0 +1,36 @@
+"""What a kept file is, told by its bytes: for who downloads it. Pure."""
+
+from router.whatsapp.file_types import type_of_file
+
+UNKNOWN = "application/octet-stream"
+_TYPES = {
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "pdf": "application/pdf",
+}
+_OFFICE = {
+    b"word/": ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    b"xl/": ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+}
+_ENDINGS = {kind: ending for ending, kind in (*_TYPES.items(), *_OFFICE.values())}
+
+
+def media_type_of(content: bytes) -> str:
+    """Return a type that no browser runs as a program; UNKNOWN for what is not known."""
+    if (found := type_of_file(content)) is not None:
+        return _TYPES[found.ending]
+    if content.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in content:
+        for folder, (_, kind) in _OFFICE.items():
+            if folder in content:
+                return kind
+    return UNKNOWN
+
+
+def file_name_of(message_id: int, media_type: str) -> str:
+    """Return under which name it is saved: nothing of it is the contact's."""
+    return f"message-{message_id}.{_ENDINGS.get(media_type, 'bin')}"
