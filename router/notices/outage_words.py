@@ -10,10 +10,12 @@ from router.whatsapp.languages import Language
 
 _TOLD_EN = "Who runs HybridFlow for you has to cure that, and sees it in its log and /health."
 _WAITS_EN = "When it works again, those who wait are answered by themselves, unless it is too late."
-_TOLD_PT = "Quem cuida do HybridFlow para você tem de resolver isso, e o vê no log e em /health."
-_WAITS_PT = "Quando voltar, quem espera é respondido sozinho, a não ser que seja tarde demais."
-_TOLD_ES = "Quien le lleva HybridFlow tiene que resolverlo, y lo ve en su log y en /health."
-_WAITS_ES = "Cuando vuelva, quienes esperan reciben respuesta solos, salvo que sea demasiado tarde."
+_TOLD_PT = "Quem cuida do HybridFlow para você precisa resolver isso: aparece no log e em /health."
+_WAITS_PT = "Quando voltar, quem espera recebe a resposta automaticamente, se não for tarde demais."
+_TOLD_ES = "Quien administra HybridFlow tiene que resolverlo: aparece en su log y en /health."
+_WAITS_ES = (
+    "Cuando vuelva, quien espera recibe su respuesta automáticamente, si no es demasiado tarde."
+)
 
 OF_OWN_KEY: Mapping[Language, Words] = {
     "en": {
@@ -23,7 +25,7 @@ OF_OWN_KEY: Mapping[Language, Words] = {
         " one, or see what {provider} says of it. " + _WAITS_EN,
     },
     "pt": {
-        "account_empty": "O crédito da sua conta na {provider} acabou. Ponha crédito lá. "
+        "account_empty": "O crédito da sua conta na {provider} acabou. Adicione crédito lá. "
         + _WAITS_PT,
         "account_refused": "A {provider} recusa a chave da sua conta (llm_api_key). Troque a chave,"
         " ou veja o que a {provider} diz dela. " + _WAITS_PT,
@@ -67,20 +69,20 @@ WHY: Mapping[Language, Words] = {
         "account_refused": "A {provider} recusa a chave da conta da IA. " + _TOLD_PT,
         "llm_away": "A IA na {provider} não responde há alguns minutos. " + _WAITS_PT,
         "n8n_away": "O n8n, que faz as respostas, está fora do ar. " + _TOLD_PT,
-        "misconfigured": "Os ajustes da IA estão errados: o modelo, ou o que se pede dele"
-        " (llm_model, llm_max_tokens), é recusado, ou não há chave. " + _TOLD_PT,
-        "flow_failed": "O fluxo no n8n que faz as respostas falha. As últimas execuções no n8n"
-        " dizem por quê.",
-        "crashed": "Fazer uma resposta foi interrompido todas as vezes. " + _TOLD_PT,
-        "too_late": "Mensagens não foram vistas antes de ser tarde demais para responder. "
-        + _TOLD_PT,
+        "misconfigured": "Os ajustes da IA estão errados: o modelo, ou o que se pede a ele"
+        " (llm_model, llm_max_tokens), é recusado, ou falta a chave. " + _TOLD_PT,
+        "flow_failed": "O fluxo no n8n que faz as respostas está falhando. As últimas execuções"
+        " no n8n mostram por quê.",
+        "crashed": "A criação de uma resposta foi interrompida todas as vezes. " + _TOLD_PT,
+        "too_late": "Algumas mensagens só foram vistas quando já era tarde demais para"
+        " responder. " + _TOLD_PT,
         "line_away": "O WhatsApp, ou a Evolution API, ficou fora do ar até ser tarde demais para"
         " responder.",
-        "budget": "O limite deste dia acabou (daily_turns, daily_tokens). Ele recomeça à"
+        "budget": "O limite de hoje acabou (daily_turns, daily_tokens). Ele recomeça à"
         " meia-noite UTC.",
-        "contact_budget": "Um cliente usou todo o seu limite deste dia (contact_daily_turns,"
+        "contact_budget": "Um cliente já usou todo o limite que tem por dia (contact_daily_turns,"
         " contact_daily_tokens), e volta a ser respondido depois da meia-noite UTC.",
-        "send_failed": "A Evolution API recusa de vez o envio de uma resposta.",
+        "send_failed": "A Evolution API recusou de vez o envio de uma resposta.",
         "in_doubt": "Não foi possível saber se uma resposta foi enviada. Olhe no celular: ela pode"
         " estar lá.",
         "half_said": "Um fluxo no n8n parou no meio de uma resposta, e não se sabe o que mais ele"
@@ -91,20 +93,20 @@ WHY: Mapping[Language, Words] = {
         "account_refused": "{provider} rechaza la clave de la cuenta de la IA. " + _TOLD_ES,
         "llm_away": "La IA en {provider} no responde desde hace unos minutos. " + _WAITS_ES,
         "n8n_away": "n8n, que hace las respuestas, está fuera de servicio. " + _TOLD_ES,
-        "misconfigured": "Los ajustes de la IA están mal: su modelo, o lo que se le pide"
-        " (llm_model, llm_max_tokens), es rechazado, o no tiene clave. " + _TOLD_ES,
-        "flow_failed": "El flujo en n8n que hace las respuestas falla. Sus últimas ejecuciones en"
-        " n8n dicen por qué.",
-        "crashed": "Hacer una respuesta se interrumpió todas las veces. " + _TOLD_ES,
-        "too_late": "No se vieron mensajes antes de que fuera demasiado tarde para responder. "
+        "misconfigured": "Los ajustes de la IA están mal: el modelo, o lo que se le pide"
+        " (llm_model, llm_max_tokens), es rechazado, o falta la clave. " + _TOLD_ES,
+        "flow_failed": "El flujo en n8n que hace las respuestas está fallando. Sus últimas"
+        " ejecuciones en n8n muestran por qué.",
+        "crashed": "La creación de una respuesta se interrumpió todas las veces. " + _TOLD_ES,
+        "too_late": "Algunos mensajes se vieron cuando ya era demasiado tarde para responder. "
         + _TOLD_ES,
-        "line_away": "WhatsApp, o Evolution API, no se pudo alcanzar antes de que fuera demasiado"
+        "line_away": "WhatsApp, o Evolution API, estuvo fuera de servicio hasta que fue demasiado"
         " tarde para responder.",
-        "budget": "El límite de este día se agotó (daily_turns, daily_tokens). Empieza de nuevo a"
+        "budget": "El límite de hoy se agotó (daily_turns, daily_tokens). Empieza de nuevo a"
         " medianoche UTC.",
-        "contact_budget": "Un cliente agotó su propio límite de este día (contact_daily_turns,"
+        "contact_budget": "Un cliente agotó su propio límite de hoy (contact_daily_turns,"
         " contact_daily_tokens), y se le responde de nuevo después de medianoche UTC.",
-        "send_failed": "Evolution API rechaza de forma definitiva el envío de una respuesta.",
+        "send_failed": "Evolution API rechazó de forma definitiva el envío de una respuesta.",
         "in_doubt": "No se pudo saber si una respuesta se envió. Mire en el teléfono: puede estar"
         " allí.",
         "half_said": "Un flujo en n8n se cortó en medio de una respuesta, y no se sabe qué más"
@@ -137,12 +139,12 @@ FRAME: Mapping[Language, Words] = {
         "again": "{name} voltou a responder aos clientes.",
         "unknown": "A IA não conseguiu responder.",
         "provider": "empresa que a oferece",
-        "one_conversation": "Até agora, é uma conversa.",
-        "answers": "Até agora, são {count} respostas.",
+        "one_conversation": "Até agora, isso afeta uma conversa.",
+        "answers": "Até agora, isso afeta {count} respostas.",
         "lasted": "Isso durou {long}.",
         "none_lost": "De {count} respostas, nenhuma se perdeu.",
-        "some_lost": "De {count} respostas, {lost} não foram feitas: olhe as conversas desse tempo,"
-        " e responda você mesmo.",
+        "some_lost": "De {count} respostas, {lost} não foram dadas: olhe as conversas desse"
+        " período, e responda manualmente.",
         "or_more": "{count} ou mais",
         "minute": "um minuto",
         "minutes": "{count} minutos",
@@ -154,12 +156,12 @@ FRAME: Mapping[Language, Words] = {
         "again": "{name} responde de nuevo a sus clientes.",
         "unknown": "La IA no pudo responder.",
         "provider": "su proveedor",
-        "one_conversation": "Hasta ahora es una conversación.",
-        "answers": "Hasta ahora son {count} respuestas.",
+        "one_conversation": "Hasta ahora afecta a una conversación.",
+        "answers": "Hasta ahora afecta a {count} respuestas.",
         "lasted": "Eso duró {long}.",
         "none_lost": "De {count} respuestas no se perdió ninguna.",
-        "some_lost": "De {count} respuestas {lost} no se hicieron: mire las conversaciones de ese"
-        " tiempo, y responda usted.",
+        "some_lost": "De {count} respuestas {lost} no se dieron: revise las conversaciones de ese"
+        " período, y responda usted.",
         "or_more": "{count} o más",
         "minute": "un minuto",
         "minutes": "{count} minutos",

@@ -30,9 +30,9 @@ _MOST = timedelta(days=30)
 """Not asked later: the tenant's hours may change."""
 
 NOBODY_YET: Mapping[Language, str] = {
-    "pt": "Ainda não consegui alguém da equipe para falar com você. Sua mensagem está com eles, e"
-    " respondem por aqui assim que puderem.",
-    "es": "Todavía no he conseguido a nadie del equipo. Su mensaje está con ellos, y le"
+    "pt": "Ainda não consegui falar com ninguém da equipe. Sua mensagem está com eles, e vão"
+    " responder por aqui assim que puderem.",
+    "es": "Todavía no he podido hablar con nadie del equipo. Ya tienen su mensaje, y le"
     " responderán por aquí en cuanto puedan.",
     "en": "I have not reached anyone from our team yet. They have your message, and will answer"
     " here as soon as they can.",

@@ -55,17 +55,18 @@ _ENGLISH: Words = {
     "hours": "{hours} h {minutes} min",
 }
 _PORTUGUESE: Words = {
-    "lost_close": "O WhatsApp de {name} não está mais conectado. A Evolution API tenta conectar de"
-    " novo; até lá ninguém é respondido.",
-    "lost_refused": "O WhatsApp recusa a conexão de {name}. Até ser conectado de novo, ninguém é"
-    " respondido.",
+    "lost_close": "O WhatsApp de {name} não está mais conectado. A Evolution API está tentando"
+    " reconectar; até lá, os clientes ficam sem resposta.",
+    "lost_refused": "O WhatsApp recusa a conexão de {name}. Até conectar de novo, os clientes"
+    " ficam sem resposta.",
     "lost_logged_out": "{name} foi desconectado do WhatsApp. Até o celular ser conectado de novo,"
-    " ninguém é respondido.",
-    "lost_removed": "A instância {name} foi removida da Evolution API. Ninguém mais é respondido.",
-    "qr": "{name} espera que o código QR seja lido. Até o celular ser conectado, ninguém é"
-    " respondido.",
-    "given_up": "{name} não conseguiu enviar uma parte de uma resposta para {who}: {reason}. O"
-    " resto da resposta é enviado mesmo assim. Se for importante, envie você mesmo.",
+    " os clientes ficam sem resposta.",
+    "lost_removed": "A instância {name} foi removida da Evolution API. Os clientes não recebem"
+    " mais resposta.",
+    "qr": "O código QR de {name} espera para ser lido. Até o celular ser conectado, os clientes"
+    " ficam sem resposta.",
+    "given_up": "{name} não conseguiu enviar parte de uma resposta para {who}: {reason}. O"
+    " resto da resposta é enviado mesmo assim. Se for importante, envie manualmente.",
     "lost": "ela se perdeu",
     "failing": "O fluxo {flow} de {name} no n8n falhou {failures} vezes seguidas. {meanwhile} As"
     " últimas execuções no n8n dizem por quê.",
@@ -78,18 +79,18 @@ _PORTUGUESE: Words = {
     "to_contacts": "{what} (para {count} contatos)",
     "or_more": "{count} ou mais",
     "cure": "O WhatsApp pode ter restringido o número (erro 463): abra-o no celular (na Cloud API:"
-    " no Gerenciador do WhatsApp), onde isso aparece, e por quanto tempo. Responda por lá você"
-    " mesmo; até acabar, não escreva a ninguém primeiro e não envie nada em massa.",
-    "needs": "{who} precisa de uma pessoa: {why}",
+    " no Gerenciador do WhatsApp), onde isso aparece, e por quanto tempo. Responda por lá; até"
+    " a restrição acabar, não escreva a ninguém primeiro e não envie nada em massa.",
+    "needs": "{who} precisa falar com uma pessoa: {why}",
     "has_waited": "{who} espera por uma pessoa há {long}, e ninguém respondeu: {why}",
-    "asked_for_person": "o cliente pediu",
+    "asked_for_person": "pediu um atendente",
     "not_known": "a IA não sabe a resposta",
     "not_allowed": "a IA não pode decidir isso",
-    "upset": "o cliente está irritado",
+    "upset": "demonstra irritação",
     "tool_failed": "algo de que a IA precisa não funciona",
-    "other": "a IA pediu",
+    "other": "a IA pediu ajuda",
     "promised": "a IA disse que alguém virá",
-    "looped": "dois robôs parecem conversar um com o outro: sempre o mesmo",
+    "looped": "dois robôs parecem conversar um com o outro: sempre a mesma coisa",
     "not_answered": "a IA não conseguiu responder",
     "not_sent": "a resposta da IA não foi enviada",
     "declined": "a IA se recusa a responder",
@@ -107,7 +108,7 @@ _SPANISH: Words = {
     " de nuevo no se responde a nadie.",
     "lost_removed": "La instancia {name} fue eliminada de Evolution API. Ya no se responde a"
     " nadie.",
-    "qr": "{name} espera que se escanee su código QR. Hasta que el teléfono se vincule no se"
+    "qr": "{name} espera a que se escanee su código QR. Hasta que el teléfono se vincule no se"
     " responde a nadie.",
     "given_up": "{name} no pudo enviar una parte de una respuesta a {who}: {reason}. El resto de"
     " la respuesta se envía igualmente. Si es importante, envíela usted.",
@@ -125,14 +126,14 @@ _SPANISH: Words = {
     "cure": "Puede que WhatsApp haya restringido el número (error 463): ábralo en el teléfono (en"
     " la Cloud API: en el Administrador de WhatsApp), donde lo dice, y por cuánto tiempo. Responda"
     " usted desde allí; hasta que termine no escriba primero a nadie ni envíe nada en masa.",
-    "needs": "{who} necesita a una persona: {why}",
+    "needs": "{who} necesita hablar con una persona: {why}",
     "has_waited": "{who} espera a una persona desde hace {long}, y nadie ha respondido: {why}",
-    "asked_for_person": "el cliente la pidió",
+    "asked_for_person": "pidió hablar con alguien",
     "not_known": "la IA no sabe la respuesta",
     "not_allowed": "la IA no puede decidir esto",
-    "upset": "el cliente está molesto",
+    "upset": "muestra enojo",
     "tool_failed": "algo que la IA necesita no funciona",
-    "other": "la IA la pidió",
+    "other": "la IA pidió ayuda",
     "promised": "la IA dijo que vendrá una persona",
     "looped": "dos bots parecen hablar entre ellos: siempre lo mismo",
     "not_answered": "la IA no pudo responder",

@@ -51,17 +51,16 @@ _ENGLISH: Words = {
 _PORTUGUESE: Words = {
     "a_customer": "um cliente",
     "sent": "Enviado para {who}.",
-    "sent_again": "Enviado para {who}. A IA já tinha a conversa de volta; agora ela fica quieta"
-    " ali.",
-    "failed": "Não enviado para {who}: {why}. Escreva você mesmo, ou tente de novo mais tarde.",
-    "no_evolution": "a Evolution API não pôde ser alcançada",
+    "sent_again": "Enviado para {who}. A IA já tinha voltado a atender; agora ela fica quieta ali.",
+    "failed": "Não enviado para {who}: {why}. Escreva manualmente, ou tente de novo mais tarde.",
+    "no_evolution": "a Evolution API está fora do ar",
     "in_doubt": "O WhatsApp não disse se isso chegou a {who}. Olhe a conversa antes de enviar de"
     " novo.",
     "taken": "A conversa com {who} é sua: a IA fica quieta ali. Para devolvê-la, responda ao aviso"
     " com resume, ou com um horário, como 2h, 15:00 ou amanhã 9h.",
-    "taken_again": "A conversa com {who} é sua: a IA já a tinha de volta; agora fica quieta ali."
-    " Para devolvê-la, responda ao aviso com resume, ou com um horário, como 2h, 15:00 ou amanhã"
-    " 9h.",
+    "taken_again": "A conversa com {who} é sua: a IA já tinha voltado a atender; agora fica quieta"
+    " ali. Para devolvê-la, responda ao aviso com resume, ou com um horário, como 2h, 15:00 ou"
+    " amanhã 9h.",
     "resumed": "A IA volta a responder a {who}.",
     "resumed_already": "A IA já responde a {who}.",
     "until": "A IA fica quieta, e volta a responder a {who} a partir de {until}.",
@@ -70,19 +69,19 @@ _PORTUGUESE: Words = {
     "too_far": "Nada mudou: o horário tem de ser dentro de 30 dias. Diga quando a IA deve voltar a"
     " responder a {who}, como 2h, 15:00 ou amanhã 9h.",
     "no_notice": "Nada foi enviado. O que você citou não é um aviso sobre um cliente, ou não está"
-    " mais guardado. Responda ao aviso sobre o cliente de quem se trata.",
+    " mais guardado. Responda ao aviso sobre o cliente com quem quer falar.",
     "no_session": "Nada foi enviado. Esse aviso não é sobre um cliente.",
     "erased": "Nada foi enviado. Essa conversa foi apagada.",
     "unsupported": "Nada foi enviado. Só textos, fotos, vídeos, áudios, documentos e figurinhas"
     " podem ser passados para {who}.",
-    "no_media": "Nada foi enviado. O WhatsApp não entrega esse arquivo. Envie-o para {who} você"
-    " mesmo.",
+    "no_media": "Nada foi enviado. O WhatsApp não entrega esse arquivo. Envie-o manualmente"
+    " para {who}.",
     "unquoted": "Para responder a um cliente, ou devolvê-lo à IA, responda ao aviso sobre ele:"
     " segure o dedo no aviso, escolha Responder e escreva.",
     "too_old": "Nada foi enviado. O que você escreveu chegou tarde demais para ser útil. Se ainda"
-    " vale, responda mais uma vez ao aviso sobre {who}.",
-    "too_many": "Nada foi enviado. Já há mensagens suas demais à espera: o WhatsApp está lento, ou"
-    " fora do ar. Escreva de novo quando elas tiverem saído, ou escreva você mesmo ao cliente.",
+    " valer, responda de novo ao aviso sobre {who}.",
+    "too_many": "Nada foi enviado. Há mensagens suas demais na fila: o WhatsApp está lento, ou fora"
+    " do ar. Escreva de novo quando elas tiverem saído, ou escreva manualmente ao cliente.",
     "then": "então",
     "days": "seg ter qua qui sex sáb dom",
     "months": "jan fev mar abr mai jun jul ago set out nov dez",
@@ -90,25 +89,25 @@ _PORTUGUESE: Words = {
 _SPANISH: Words = {
     "a_customer": "un cliente",
     "sent": "Enviado a {who}.",
-    "sent_again": "Enviado a {who}. La IA ya tenía la conversación de vuelta; ahora calla allí.",
-    "failed": "No enviado a {who}: {why}. Escríbale usted, o inténtelo de nuevo más tarde.",
-    "no_evolution": "no se pudo alcanzar Evolution API",
+    "sent_again": "Enviado a {who}. La IA ya había vuelto a atender; ahora guarda silencio allí.",
+    "failed": "No se envió a {who}: {why}. Escríbale usted, o inténtelo de nuevo más tarde.",
+    "no_evolution": "Evolution API está fuera de servicio",
     "in_doubt": "WhatsApp no dijo si eso llegó a {who}. Mire la conversación antes de enviarlo de"
     " nuevo.",
-    "taken": "La conversación con {who} es suya: la IA calla allí. Para devolverla, responda al"
-    " aviso con resume, o con una hora, como 2h, 15:00 o mañana a las 9.",
-    "taken_again": "La conversación con {who} es suya: la IA ya la tenía de vuelta; ahora calla"
-    " allí. Para devolverla, responda al aviso con resume, o con una hora, como 2h, 15:00 o mañana"
-    " a las 9.",
+    "taken": "La conversación con {who} es suya: la IA guarda silencio allí. Para devolverla,"
+    " responda al aviso con resume, o con una hora, como 2h, 15:00 o mañana a las 9.",
+    "taken_again": "La conversación con {who} es suya: la IA ya había vuelto a atender; ahora"
+    " guarda silencio allí. Para devolverla, responda al aviso con resume, o con una hora, como"
+    " 2h, 15:00 o mañana a las 9.",
     "resumed": "La IA vuelve a responder a {who}.",
     "resumed_already": "La IA ya responde a {who}.",
-    "until": "La IA calla, y vuelve a responder a {who} a partir de {until}.",
+    "until": "La IA guarda silencio, y vuelve a responder a {who} a partir de {until}.",
     "past": "{until} ya pasó, y nada cambió. Diga cuándo debe volver la IA a responder a {who},"
     " como 2h, 15:00 o mañana a las 9, o resume.",
     "too_far": "Nada cambió: la hora tiene que ser dentro de 30 días. Diga cuándo debe volver la IA"
     " a responder a {who}, como 2h, 15:00 o mañana a las 9.",
     "no_notice": "No se envió nada. Lo que citó no es un aviso sobre un cliente, o ya no se guarda."
-    " Responda al aviso sobre el cliente de quien se trata.",
+    " Responda al aviso sobre el cliente con quien quiere hablar.",
     "no_session": "No se envió nada. Ese aviso no es sobre un cliente.",
     "erased": "No se envió nada. Esa conversación fue borrada.",
     "unsupported": "No se envió nada. Solo textos, fotos, vídeos, audios, documentos y stickers se"
@@ -118,8 +117,8 @@ _SPANISH: Words = {
     " manténgalo pulsado, elija Responder y escriba.",
     "too_old": "No se envió nada. Lo que escribió llegó demasiado tarde para servir. Si todavía"
     " vale, responda una vez más al aviso sobre {who}.",
-    "too_many": "No se envió nada. Ya esperan demasiados mensajes suyos: WhatsApp está lento, o no"
-    " se puede alcanzar. Escriba de nuevo cuando hayan salido, o escriba usted al cliente.",
+    "too_many": "No se envió nada. Hay demasiados mensajes suyos en espera: WhatsApp está lento, o"
+    " fuera de servicio. Escriba de nuevo cuando hayan salido, o escriba usted al cliente.",
     "then": "entonces",
     "days": "lun mar mié jue vie sáb dom",
     "months": "ene feb mar abr may jun jul ago sep oct nov dic",

@@ -10,8 +10,8 @@ from router.whatsapp.languages import Language, language_of
 
 HANDOFF_MESSAGE: Mapping[Language, str] = {
     "pt": "Vou chamar alguém da equipe para continuar com você por aqui.",
-    "es": "Voy a llamar a alguien del equipo para que siga con usted por aquí.",
-    "en": "I am calling someone from our team, who will go on with you here.",
+    "es": "Voy a avisar a alguien del equipo para que continúe con usted por aquí.",
+    "en": "I am getting someone from our team, who will continue with you here.",
 }
 PROMISED = "the AI said that a person will come"
 _LONGEST = 500  # characters of what the customer wrote, as a summary

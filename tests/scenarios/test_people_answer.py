@@ -304,7 +304,7 @@ async def test_the_same_request_again_and_again_is_one_message(stage: Stage, des
 async def test_the_staff_are_told_in_their_language(stage: Stage, staff: Staff):
     await stage.change(language="pt")
     notice = await staff.are_told()
-    assert notice.text == "Maria (5511955550001) precisa de uma pessoa: o cliente pediu"
+    assert notice.text == "Maria (5511955550001) precisa falar com uma pessoa: pediu um atendente"
     await staff.ana.quotes(notice, "Já te ligo")
     assert await staff.word() == "Enviado para Maria (5511955550001)."
 

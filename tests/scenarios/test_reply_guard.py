@@ -26,22 +26,19 @@ async def set_tenant(stage: Stage, **values: object) -> None:
     await stage.database.call("change_tenant", {"tenant_id": stage.tenant_id, "values": values})
 
 
-async def assert_handed_over(stage: Stage, rule: str, *, by_gateway: bool = False) -> None:
-    """A flow that sends by itself tells the customer by itself, too."""
+async def assert_handed_over(stage: Stage, rule: str) -> None:
+    """The customer is told, whoever made the reply: a flow that was refused can say no more."""
     (turn,) = await stage.turns_end()
-    assert stage.maria.replies == ([] if by_gateway else [HANDOFF_MESSAGE["pt"]])
+    assert stage.maria.replies == [HANDOFF_MESSAGE["pt"]]
     (session,) = await stage.sessions()
     assert (session["is_paused"], session["pause_source"]) == (True, "ai")
     assert rule in session["pause_reason"]
-    assert (turn["state"], turn["error_kind"]) == (
-        "cancelled" if by_gateway else "sent", "reply_refused",
-    )  # fmt: skip
+    assert (turn["state"], turn["error_kind"]) == ("sent", "reply_refused")
     assert turn["error"].startswith(rule)
     (notice,) = await stage.sql("select kind, session_id from notices")
     assert notice == {"kind": "handoff", "session_id": session["id"]}
     (handoff,) = await stage.sql("select state, reason, words from handoffs")
-    words = "none" if by_gateway else "said"
-    assert handoff == {"state": "waiting", "reason": "not_allowed", "words": words}
+    assert handoff == {"state": "waiting", "reason": "not_allowed", "words": "said"}
 
 
 @BOTH_HANDLERS
@@ -126,7 +123,7 @@ async def test_a_flow_is_told_and_can_send_nothing_more(flow: tuple[Stage, Flow]
     assert refused.status_code == 409
     assert refused.json()["response"]["reason"] == "reply_refused"
     assert (await sender.sends("Então um cartão?")).status_code == 409
-    await assert_handed_over(stage, "forbidden_pattern", by_gateway=True)
+    await assert_handed_over(stage, "forbidden_pattern")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +144,7 @@ async def test_captions_lists_and_buttons_are_looked_at_as_well(
         f"/n8n/evolution/message/{method}/padaria", {"number": number, **body}
     )
     assert refused.json()["response"]["reason"] == "reply_refused"
-    await assert_handed_over(stage, "forbidden_pattern", by_gateway=True)
+    await assert_handed_over(stage, "forbidden_pattern")
 
 
 async def test_a_leak_in_small_pieces_is_noticed(flow: tuple[Stage, Flow]):

@@ -82,8 +82,8 @@ def test_the_guides_show_the_notices_as_they_are(page: str):
 def test_what_the_state_says_of_a_handoff_is_in_the_language_and_what_is_technical_stays():
     refused = MARIA | {"reason": "the AI's reply was not sent: leak: 40 characters"}
     assert notice("pt", "handoff", **refused) == (
-        "Maria (5511955550001) precisa de uma pessoa: a resposta da IA não foi enviada: leak:"
-        " 40 characters"
+        "Maria (5511955550001) precisa falar com uma pessoa: a resposta da IA não foi enviada:"
+        " leak: 40 characters"
     )
     asked = MARIA | {"reason": "quer o dinheiro de volta"}
     assert notice("es", "handoff", **asked).endswith(": quer o dinheiro de volta")
