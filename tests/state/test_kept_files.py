@@ -222,8 +222,8 @@ async def test_an_own_file_that_nobody_took_goes_and_cannot_be_taken_any_more(ta
             await talk.database.call("set_file", {**menu, "kept_file_id": file_id})
     await talk.open_shop("pharmacy")
     third = await talk.database.call("begin_own_file", asked)
+    anothers = {**menu, "tenant_id": 2, "kept_file_id": third["file_id"]}
     with pytest.raises(Conflict):
-        anothers = {**menu, "tenant_id": 2, "kept_file_id": third["file_id"]}
         await talk.database.call("set_file", anothers)
 
 
