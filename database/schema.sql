@@ -173,7 +173,7 @@ begin
                 ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
                 ('know_more_of_handoff', 'ii', array['p_turn_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'boolean'),
                 ('hand_off_by_promise', 'iii', array['p_session', 'p_turn_id', 'p_handoff']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
-                ('say_handoff', 'iii', array['p_turn', 'p_handoff', 'p_say']::text[], array['public.turns', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('say_handoff', 'iiii', array['p_turn', 'p_handoff', 'p_say', 'p_outcome']::text[], array['public.turns', 'jsonb', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -1546,6 +1546,9 @@ where ended_at is not null;
 create index if not exists handoffs_to_look_at on public.handoffs (next_at)
 where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
+alter table public.handoffs add column if not exists part integer;
+comment on column public.handoffs.part is
+'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';
 
 -- ==================== 0168_kept_files.sql
 
@@ -3087,8 +3090,8 @@ $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
 -- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
--- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
--- one does. What the session was about to say is for the caller to cancel.
+-- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands
+-- off, if one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -3112,7 +3115,8 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet,
+        part
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
@@ -3121,7 +3125,7 @@ begin
         v_now + hybridflow.seconds(60 * (
             select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
         )),
-        coalesce((p ->> 'is_quiet')::boolean, false)
+        coalesce((p ->> 'is_quiet')::boolean, false), (p ->> 'part')::integer
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -3186,7 +3190,7 @@ end
 $$;
 
 -- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
--- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- for its turn. p_handoff: {reason, why?, said, part}. The flow may go on to say why (see
 -- hand_off): for that the notice waits for ten seconds.
 create or replace function hybridflow.hand_off_by_promise(
     p_session public.sessions, p_turn_id bigint, p_handoff jsonb
@@ -3210,8 +3214,11 @@ $$;
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
 -- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it.
-create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+-- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
+-- ended with that.
+create or replace function hybridflow.say_handoff(
+    p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -3235,10 +3242,10 @@ begin
             ) || v_told
         where id = p_turn.id;
         perform hybridflow.put_aside(
-            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, p_outcome
         );
     else
-        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+        perform hybridflow.reply_instead(p_turn.id, v_told, p_outcome);
     end if;
     -- To send what is left is no further attempt.
     update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
@@ -3267,11 +3274,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and new.reply is null then case when exists (
-            -- A flow's own send promised a human; it has no reply.
+    set words = case when h.part is not null then case when exists (
+            -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
             select from public.messages as m
-            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
-        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
+            where m.turn_id = new.id and m.part = h.part and m.send_state = 'sent'
+        ) then 'said' else 'not_said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -3502,8 +3509,8 @@ $$;
 -- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
 -- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
 -- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
--- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
--- that is to be answered now.
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it, and a
+-- person's own pause lasts on), or null: nothing; with the turn that is to be answered now.
 create or replace function public.press_handoff(p jsonb)
 returns jsonb
 language plpgsql
@@ -3555,6 +3562,7 @@ begin
     then
         -- Somebody paused it besides, and that lasts.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+        return '{"did": "expired"}';
     else
         perform hybridflow.end_pause(v_session.id, 'cron');
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
@@ -3572,7 +3580,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step,part}'::text[]
         || jsonb_build_object(
             'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
             'told_customer', p_handoff.line_turn_id is not null
@@ -13969,7 +13977,8 @@ begin
         perform hybridflow.hand_off_by_promise(
             v_held.session, (v_held.turn).id,
             jsonb_build_object(
-                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body'),
+                'part', v_part
             )
         );
     end if;
@@ -14111,7 +14120,8 @@ begin
     if p ->> 'say' is not null then
         perform hybridflow.say_handoff(
             v_held.turn,
-            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
+            'cut_off'
         );
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
     elsif hybridflow.await_settlement(v_held.turn, null) then
@@ -16842,9 +16852,9 @@ $$;
 -- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
--- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
--- and it begins at once. Returns {ok, outcome:
--- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+-- is told of the handoff, which begins with that, behind what a flow has said already; without it nobody
+-- tells them, and it begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or
+-- {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -16888,6 +16898,9 @@ begin
         perform hybridflow.reply_instead(
             v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
         );
+    elsif p ->> 'say' is not null and v_turn.reply is null then
+        -- A flow has spoken already: the customer is told behind that.
+        perform hybridflow.say_handoff(v_turn, v_handoff, jsonb_build_array(p -> 'say'), 'refused');
     else
         perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
         perform hybridflow.cancel_turns(v_turn.session_id, 'paused');
@@ -19513,7 +19526,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '8f0ffed14afb3481965b9827357f0169ce54eaedf3e0159244648f88da1de921')
+    ('20261126145950', 'v0_3_0', '1bcc1eecec4397b12ff11ffad9d3b85caae52644ef244675463c232917abb8ff')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -131,6 +131,7 @@ def _services(
             relays=Relays(
                 workers.relayer.wake,
                 MediaSource(outside.pools.media, settings.max_media_bytes),
+                workers.sounds,
                 settings.max_media_bytes,
             ),
             received_files=ReceivedFiles(outside.store, Shares(_DOWNLOADS)),
@@ -168,6 +169,7 @@ def _for_flows(
         presence=workers.presence,
         courtesy=workers.courtesy,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
+        sounds=workers.sounds,
         received=ReceivedMedia(
             outside.entrances.turns, outside.evolution, settings.max_media_bytes
         ),

@@ -50,6 +50,7 @@ from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.senses.hearing import Listener
 from router.senses.opening import make_describer, make_listener, make_understander
+from router.senses.sounds import Sounds
 from router.senses.understander import Understander
 from router.sharing.connections import connections_for, open_files
 from router.sharing.places import SendPlaces
@@ -113,6 +114,7 @@ class Workers:
     lost: LostServers
     streams: Streams
     understander: Understander | None
+    sounds: Sounds
     keeper: Keeper | None
 
     def wake_erasing(self) -> None:
@@ -165,10 +167,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     entrances, http, pools = outside.entrances, outside.http, outside.pools
     database, evolution = entrances.turns, outside.evolution
     hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
-    maker: ReplyMaker = make_fallback(settings, outside.providers)
+    fallback = make_fallback(settings, outside.providers)
+    maker: ReplyMaker = fallback
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
-        maker = n8n = make_handler(settings, outside.flows, database, maker)
+        maker = n8n = make_handler(settings, outside.flows, database, fallback)
     if demo is not None and demo.llm_url is not None:
         maker = OnlyFor(maker, demo.tenant_id)
     sends, unhurried = EvolutionSends(pools.sends), EvolutionSends(pools.courtesy)
@@ -179,7 +182,8 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     budget = Budget(database, budgets(settings))
     courtesy = Courtesy(unhurried, settings.typing_seconds)
     bodies = Bodies(media_limits(settings), Callers(settings.trusted_proxies))
-    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies)
+    sounds = Sounds()
+    media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies, sounds)
     voices = Voices(outside.voice, courtesy)
     files = OwnFiles(database, outside.store)
     tools = Tools(
@@ -229,6 +233,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         lost=LostServers(entrances.upkeep, settings),
         streams=make_streams(entrances, hearing, connections),
         understander=understander,
+        sounds=sounds,
         keeper=make_keeper(entrances.upkeep, outside.store),
     )
 

@@ -48,11 +48,12 @@ _TOLD = (
     N8nRunsAlready,
 )
 
-# The demo's n8n has gone, and the real one takes a while: the router serves meanwhile.
-_TILL_N8N = {
-    "python": "n8n is being started for it: till it is up the Python handler answers.",
-    "queue": "n8n is being started for it: till it is up turns wait (N8N_FALLBACK=queue).",
-}
+# The demo's n8n has gone, and the real one takes a while: the router serves meanwhile. There is no
+# key of an LLM then, so the Python handler has none either.
+_TILL_N8N = (
+    "n8n is being started for it: till it is up turns wait, but those of tenants that have an"
+    " llm_api_key of their own."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,7 +98,7 @@ def _serve(*, with_n8n: bool) -> int:
             print(OVER, flush=True)
             kept = Kept(kept.values, new=())
             if has_own:
-                print(_TILL_N8N[settings.n8n_fallback], flush=True)
+                print(_TILL_N8N, flush=True)
                 stack.enter_context(coming_up(running_n8n(settings, _tell), _tell, _TOLD))
         print(banner(settings, kept, with_n8n=with_n8n), flush=True)
         return serve(create_app(settings), settings, listener)

@@ -24,6 +24,7 @@ from router.llm.looks import Looks
 from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
 from router.replies.opening import open_providers
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
@@ -97,6 +98,6 @@ def api_services(
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
-        relays=Relays(nothing, unasked, settings.max_media_bytes),
+        relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes),
         received_files=ReceivedFiles(make_store(settings, unasked), Shares(4)),
     )

@@ -68,3 +68,6 @@ where ended_at is not null;
 create index if not exists handoffs_to_look_at on public.handoffs (next_at)
 where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
+alter table public.handoffs add column if not exists part integer;
+comment on column public.handoffs.part is
+'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';

@@ -48,8 +48,8 @@ $$;
 
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
 -- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
--- has what is known of it: {reason, why?, summary?, said?, is_quiet?}. p_turn_id: the turn that hands off, if
--- one does. What the session was about to say is for the caller to cancel.
+-- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands
+-- off, if one does. What the session was about to say is for the caller to cancel.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -73,7 +73,8 @@ begin
         last_human_at = v_now, updated_at = v_now
     where id = p_session.id;
     insert into public.handoffs (
-        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet
+        tenant_id, session_id, turn_id, reason, why, summary, said, words, created_at, step_at, next_at, is_quiet,
+        part
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, hybridflow.handoff_reason(p ->> 'reason'),
@@ -82,7 +83,7 @@ begin
         v_now + hybridflow.seconds(60 * (
             select t.handoff_remind_minutes from public.tenants as t where t.id = p_session.tenant_id
         )),
-        coalesce((p ->> 'is_quiet')::boolean, false)
+        coalesce((p ->> 'is_quiet')::boolean, false), (p ->> 'part')::integer
     )
     on conflict (session_id) where state = 'waiting' do nothing;
     perform hybridflow.handoff_changed(p_session.tenant_id, p_session.id);
@@ -147,7 +148,7 @@ end
 $$;
 
 -- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
--- for its turn. p_handoff: {reason, why?, said}. The flow may go on to say why (see
+-- for its turn. p_handoff: {reason, why?, said, part}. The flow may go on to say why (see
 -- hand_off): for that the notice waits for ten seconds.
 create or replace function hybridflow.hand_off_by_promise(
     p_session public.sessions, p_turn_id bigint, p_handoff jsonb
@@ -171,8 +172,11 @@ $$;
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
 -- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it.
-create or replace function hybridflow.say_handoff(p_turn public.turns, p_handoff jsonb, p_say jsonb)
+-- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
+-- ended with that.
+create or replace function hybridflow.say_handoff(
+    p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -196,10 +200,10 @@ begin
             ) || v_told
         where id = p_turn.id;
         perform hybridflow.put_aside(
-            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, 'cut_off'
+            p_turn.id, v_now + case when v_in_doubt then interval '3 seconds' else interval '0' end, p_outcome
         );
     else
-        perform hybridflow.reply_instead(p_turn.id, v_told, 'cut_off');
+        perform hybridflow.reply_instead(p_turn.id, v_told, p_outcome);
     end if;
     -- To send what is left is no further attempt.
     update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
@@ -228,11 +232,11 @@ declare
     v_handoff public.handoffs;
 begin
     update public.handoffs as h
-    set words = case when new.state = 'sent' and new.reply is null then case when exists (
-            -- A flow's own send promised a human; it has no reply.
+    set words = case when h.part is not null then case when exists (
+            -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
             select from public.messages as m
-            where m.turn_id = new.id and m.part is not null and m.send_state is distinct from 'sent'
-        ) then 'not_said' else 'said' end when new.state = 'sent' and not exists (
+            where m.turn_id = new.id and m.part = h.part and m.send_state = 'sent'
+        ) then 'said' else 'not_said' end when new.state = 'sent' and not exists (
             select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
@@ -463,8 +467,8 @@ $$;
 -- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
 -- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
 -- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
--- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', or null: nothing; with the turn
--- that is to be answered now.
+-- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it, and a
+-- person's own pause lasts on), or null: nothing; with the turn that is to be answered now.
 create or replace function public.press_handoff(p jsonb)
 returns jsonb
 language plpgsql
@@ -516,6 +520,7 @@ begin
     then
         -- Somebody paused it besides, and that lasts.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
+        return '{"did": "expired"}';
     else
         perform hybridflow.end_pause(v_session.id, 'cron');
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
@@ -533,7 +538,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step}'::text[]
+    select to_jsonb(p_handoff) - '{step_at,next_at,line_turn_id,is_quiet,taken_message_id,step,part}'::text[]
         || jsonb_build_object(
             'reminded', p_handoff.step >= 1, 'told_next', p_handoff.step >= 2,
             'told_customer', p_handoff.line_turn_id is not null

@@ -430,7 +430,8 @@ begin
         perform hybridflow.hand_off_by_promise(
             v_held.session, (v_held.turn).id,
             jsonb_build_object(
-                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body')
+                'reason', 'other', 'why', p -> 'promise', 'said', coalesce(p ->> 'text', p ->> 'body'),
+                'part', v_part
             )
         );
     end if;
@@ -572,7 +573,8 @@ begin
     if p ->> 'say' is not null then
         perform hybridflow.say_handoff(
             v_held.turn,
-            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say'
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
+            'cut_off'
         );
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
     elsif hybridflow.await_settlement(v_held.turn, null) then

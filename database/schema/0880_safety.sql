@@ -256,9 +256,9 @@ $$;
 -- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
--- is told of the handoff, which begins with that; without it, or where something was said, nobody tells them,
--- and it begins at once. Returns {ok, outcome:
--- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+-- is told of the handoff, which begins with that, behind what a flow has said already; without it nobody
+-- tells them, and it begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or
+-- {refused: reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -302,6 +302,9 @@ begin
         perform hybridflow.reply_instead(
             v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
         );
+    elsif p ->> 'say' is not null and v_turn.reply is null then
+        -- A flow has spoken already: the customer is told behind that.
+        perform hybridflow.say_handoff(v_turn, v_handoff, jsonb_build_array(p -> 'say'), 'refused');
     else
         perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
         perform hybridflow.cancel_turns(v_turn.session_id, 'paused');

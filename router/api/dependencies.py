@@ -20,6 +20,7 @@ from router.llm.looks import Looks
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.people.hashing import ContactHashes
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.sharing.shares import Shares
 from router.state.database import Database
@@ -53,11 +54,12 @@ class Abandon(Protocol):
 class Relays:
     """What carries to contacts what people write: `wake` tells it that there is something.
 
-    Media of `most_media` bytes at most are fetched from `media`.
+    Media of `most_media` bytes at most are fetched from `media`; a voice message passes `sounds`.
     """
 
     wake: Callable[[], None]
     media: MediaSource
+    sounds: Sounds
     most_media: int
 
 

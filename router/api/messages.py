@@ -26,7 +26,7 @@ from router.errors import Invalid
 from router.logs.events import Action, log_event
 from router.outbound.media import NoMedia
 from router.safety.unseen import is_seen
-from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand, why_no_voice
+from router.sending.by_hand import MediaKind, media_by_hand, text_by_hand
 from router.sending.outgoing import Outgoing
 from router.sending.times import upload_seconds
 from router.state.calls.relays import (
@@ -165,8 +165,8 @@ async def _outgoing(wanted: MessageRequest, tenant_id: int, relays: Relays) -> O
         content = await _fetched(media.url, tenant_id, relays)
     else:
         content = await asyncio.to_thread(_decoded, media.base64 or "", relays.most_media)
-    if media.kind == "voice" and (why := why_no_voice(content)) is not None:
-        raise Invalid(f"media: {why}")
+    if media.kind == "voice":
+        await _require_sound(content, tenant_id, relays)
 
     def made() -> Outgoing:
         written = base64.b64encode(content).decode()
@@ -176,6 +176,15 @@ async def _outgoing(wanted: MessageRequest, tenant_id: int, relays: Relays) -> O
         return Outgoing.of(path, body)
 
     return await asyncio.to_thread(made)
+
+
+async def _require_sound(content: bytes, tenant_id: int, relays: Relays) -> None:
+    try:
+        await relays.sounds.require(content, tenant_id)
+    except NoMedia as error:
+        if error.is_away:
+            raise HTTPException(503, f"media: {error}", {"Retry-After": "5"}) from error
+        raise Invalid(f"media: {error}") from error
 
 
 async def _fetched(url: str, tenant_id: int, relays: Relays) -> bytes:

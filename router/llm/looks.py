@@ -110,9 +110,10 @@ class Looks:
                 level=logging.WARNING, exc_info=error,
             )  # fmt: skip
         known = provider.known
-        if name is None or known is None or known.by == "turn":
+        if name is None or known is None:
             return
-        if known.is_refused and not self._told.get(name):
+        # What a turn has met is logged by the turn; that one worked makes the next refusal news.
+        if known.is_refused and known.by == "look" and not self._told.get(name):
             log_event(
                 _log, Action.LLM_REFUSED,
                 f"{name} refuses the key of the deployment: {known.said}",

@@ -28,13 +28,17 @@ _NOT_THERE = (401, 403, _NO_SUCH)
 _TOO_LARGE = 413
 _TURNED_AWAY = frozenset(
     {
-        *("authorization data is wrong", "authorization is required", "unauthorized"),
-        *("ip is not whitelisted to access the webhook", "forbidden"),
+        *("unauthorized", "ip is not whitelisted to access the webhook", "forbidden"),
         *("ip is not allowed to access the webhook", "404 page not found", "404 not found"),
     }
 )
+_OTHER_KEY = frozenset({"authorization data is wrong", "authorization is required"})
 _OTHER_METHOD = re.compile(r"this webhook is not registered for (get|post) requests")
 _SET_POST = "its webhook takes no POST: set the HTTP Method of its Webhook node to POST"
+_SET_KEY = (
+    "its webhook refuses the router's key: choose the credential HybridFlow and n8n in its Webhook"
+    " node; if N8N_API_KEY was changed, import again"
+)
 _NO_WEBHOOK = re.compile(r"the requested webhook .{0,600} (?:is )?not registered", re.DOTALL)
 
 
@@ -47,6 +51,10 @@ class NotTaken(Exception):
     def __init__(self, why: str, of: Literal["n8n", "flow", "turn"]) -> None:
         super().__init__(why)
         self.of = of
+
+
+class NoSuchFlow(NotTaken):
+    """n8n has no webhook at this path, or none that is published."""
 
 
 class N8nAway(LlmAway):
@@ -87,13 +95,14 @@ async def ask_flow(
 async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Reading:
     """Return what a flow has answered. Raises NotTaken, and LlmError: there is no reply."""
     status = answer.status_code
-    said = f"n8n answered {status}: {_words_of(answer)}"
+    said = f"n8n answered {status}: {words_of(answer)}"
     if answer.is_success:
         return await _read(answer.content, conversation_of(turn))
     if status == _TOO_LARGE:
         raise NotTaken(said, "turn")
     if status < 400 or (status in _NOT_THERE and is_not_begun(answer)):
-        raise NotTaken(said, "flow")
+        is_missing = status == _NO_SUCH and not is_there_for_others(answer)
+        raise (NoSuchFlow if is_missing else NotTaken)(said, "flow")
     if status in _AWAY:
         raise N8nDied(said)
     if status in _GAVE_UP:
@@ -115,10 +124,14 @@ def is_not_begun(answer: httpx.Response) -> bool:
     said = _message_of(answer)
     if said is None:
         return False
-    told = said[:1000].strip().lower().rstrip(".!")
-    return told in _TURNED_AWAY or any(
+    told = _plain(said)
+    return told in _TURNED_AWAY | _OTHER_KEY or any(
         known.match(told) is not None for known in (_NO_WEBHOOK, _OTHER_METHOD)
     )
+
+
+def _plain(said: str) -> str:
+    return said[:1000].strip().lower().rstrip(".!")
 
 
 def is_there_for_others(answer: httpx.Response) -> bool:
@@ -139,12 +152,14 @@ def _message_of(answer: httpx.Response) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def _words_of(answer: httpx.Response) -> str:
+def words_of(answer: httpx.Response) -> str:
     """Return what an answer says, for people."""
-    said = _message_of(answer) if answer.status_code == _NO_SUCH else None
+    said = _message_of(answer) if answer.status_code in _NOT_THERE else None
     if said is None:
         return beginning(answer.content, 200)
-    return _SET_POST if _OTHER_METHOD.match(said.lower()) else said[:200]
+    if _plain(said) in _OTHER_KEY:
+        return _SET_KEY
+    return _SET_POST if _OTHER_METHOD.match(said.lower()) else said.strip().rstrip(".")[:200]
 
 
 async def says_something(answer: httpx.Response, turn: ClaimedTurn) -> bool:

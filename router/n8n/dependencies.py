@@ -17,6 +17,7 @@ from router.safety.guard import ReplyGuard
 from router.sending.courtesy import Courtesy
 from router.sending.outbox import Outbox
 from router.sending.presence import Presence
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.shares import Shares
@@ -35,6 +36,7 @@ class FlowServices:
     presence: Presence
     courtesy: Courtesy
     media: MediaSource
+    sounds: Sounds
     received: ReceivedMedia
     media_bodies: Bodies
     keys: InstanceKeys

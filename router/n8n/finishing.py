@@ -11,6 +11,7 @@ from router.llm.reasoning import without_reasoning
 from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
 from router.n8n.failures_told import OF_THE_LINE, Judged
+from router.n8n.handing_off import words_of_flow
 from router.n8n.whitelist import Asked
 from router.sending.fallback_message import say_fallback
 from router.sending.speakers import Failing
@@ -91,7 +92,8 @@ async def fail(
     if isinstance(turn, Refusal):
         return turn
     if judged.cause == "model_refused":
-        return await _decline(services, held, turn.fallback_message, told)
+        words = turn.handoff_message or turn.fallback_message or words_of_flow(turn)
+        return await _decline(services, held, words, told)
     if turn.fallback_message is not None and judged.cause not in OF_THE_LINE:
         failing = Failing(judged.kind, judged.cause, told, terms["max_attempts"])
         line = services.keys.line(turn)
@@ -117,7 +119,7 @@ async def fail(
 
 
 async def _decline(
-    services: FlowServices, held: Held, words: str | None, told: str
+    services: FlowServices, held: Held, words: str, told: str
 ) -> TurnFailed | Refusal:
     """The flow's model declines: that is as a reply which may not be sent."""
     asked = RefuseReply(**held, rule="model_refused", detail=told, say=words)
@@ -125,7 +127,7 @@ async def _decline(
     if isinstance(replaced, Refusal):
         return replaced
     services.wake_notices()
-    return TurnFailed(state="cancelled" if words is None else "pending", handoff=True)
+    return TurnFailed(state="pending", handoff=True)
 
 
 def patience(settings: Settings) -> Patience:

@@ -20,7 +20,7 @@ from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices
 from router.n8n.finishing import Done, done_of, finish
-from router.n8n.handing_off import promise_in, speaker_of
+from router.n8n.handing_off import promise_in, speaker_of, words_of_flow
 from router.n8n.media import emptied, filled, refusal
 from router.n8n.received_media import GET_MEDIA_PATH
 from router.n8n.requests import read_body, understood
@@ -30,6 +30,7 @@ from router.replies.texts import texts_of
 from router.safety.guard import ReplyRefused
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
+from router.sending.paths import VOICE_PATH
 from router.sending.speakers import flow
 from router.sharing.at_once import TooManyAtOnce
 from router.state.calls.flows import LookAtTurn, RestOfSend, TurnOfFlow, look_at_turn
@@ -187,6 +188,10 @@ class FlowRequest:
                 media = await filled(
                     asked, each, self._services.media, tenant_id, self._beside, keep
                 )
+                if media.path == VOICE_PATH:
+                    sound = str(media.body["audio"])
+                    keep(2 * len(sound))
+                    await self._services.sounds.require(sound, tenant_id)
             except NoMedia as error:
                 if not error.is_away:
                     await self._give_up(each, f"{asked.media}: {error}")
@@ -227,7 +232,7 @@ class FlowRequest:
         if not texts:
             return
         try:
-            speaker = speaker_of(self.turn, self.token.held)
+            speaker = speaker_of(self.turn, self.token.held, words=words_of_flow(self.turn))
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)
         except ReplyRefused as refused:
             self._services.wake()  # the turn may have a fallback message to be sent

@@ -39,6 +39,11 @@ def speaker_of(turn: TurnOfFlow, held: Held, *, words: str | None = None) -> Spe
     )
 
 
+def words_of_flow(turn: TurnOfFlow) -> str:
+    """Return what a flow's customer is told of a handoff, where the flow does not tell it."""
+    return words_of_handoff(turn.handoff_message, turn.jids, turn.wrote)
+
+
 def promise_in(text: str, turn: TurnOfFlow) -> str | None:
     """Return why a human is called whom a flow's text promises; None: there is none to call."""
     if not turn.handoff_on_promise or not promises_person(text):
@@ -70,7 +75,7 @@ async def call_human(
     turn = await look_at_turn(services.database, LookAtTurn(**held))
     if isinstance(turn, Refusal):  # it may have been handed off by this very call before
         return await hand_off(services.database, HandOff(**told))
-    words = words_of_handoff(turn.handoff_message, turn.jids, turn.wrote)
+    words = words_of_flow(turn)
     if say:
         speaker = speaker_of(turn, held, words=words)
         try:

@@ -32,6 +32,7 @@ from router.n8n.answering import (
     is_there_for_others,
     says_something,
     understand,
+    words_of,
 )
 from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.failing_flows import FailingFlows
@@ -39,8 +40,7 @@ from router.n8n.flow_executions import Execution, FlowExecutions, said_in
 from router.n8n.flows import FlowRules, flow_of, headers_with
 from router.n8n.payload import Contract, TurnPayload, build_payload
 from router.n8n.reply import Answered, Reading, reply_of
-from router.outbound.answers import beginning
-from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
+from router.replies.making import HandedOver, Reply, Silence, StandIn
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import ForwardTurn, forward_turn
@@ -75,7 +75,7 @@ class N8nHandler:
         http: httpx.AsyncClient,
         database: Database,
         rules: FlowRules,
-        fallback: ReplyMaker,
+        fallback: StandIn,
     ) -> None:
         self._http = http
         self._database = database
@@ -93,7 +93,8 @@ class N8nHandler:
         """Have a flow make the reply, or take the turn, or the fallback. Raises LlmError.
 
         The fallback takes only what n8n has certainly not begun; and every turn of a tenant with
-        a key of its own, which no flow is told.
+        a key of its own, which no flow is told. Without a key it takes none: they wait for n8n,
+        which may have one.
         """
         if turn.tenant.llm_api_key is not None:
             return await self._fallback.make(turn, prompt)
@@ -103,7 +104,7 @@ class N8nHandler:
         lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
             await self.failing.lapsed(turn.turn_id, tenant_id, flow_of(turn))
-        if self._rules.wait_for_n8n:
+        if self._waits(turn):
             return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
         if not given_up and (made := await self._made(turn, prompt)) is not None:
@@ -126,6 +127,10 @@ class N8nHandler:
         if self._contract(turn) == "answer":
             return await self._answered(turn, prompt)
         return HandedOver() if await self._forward(turn, prompt) else None
+
+    def _waits(self, turn: ClaimedTurn) -> bool:
+        """Whether the turn waits for n8n, or its flow, where that does not take it."""
+        return self._rules.wait_for_n8n or not self._fallback.has_key(turn)
 
     def _contract(self, turn: ClaimedTurn) -> Contract:
         return turn.tenant.n8n_contract or self._rules.contract
@@ -175,7 +180,7 @@ class N8nHandler:
         if not await self.is_available(turn.tenant.n8n_flow):
             return False
         given_up = self.breakers.is_open(turn.tenant.tenant_id, flow_of(turn))
-        if given_up and turn.attempt > 1 and not self._rules.wait_for_n8n:
+        if given_up and turn.attempt > 1 and not self._waits(turn):
             return False
         return self.breakers.takes(turn.tenant.tenant_id, flow_of(turn), monotonic())
 
@@ -273,7 +278,7 @@ class N8nHandler:
             return False
         tenant_id = turn.tenant.tenant_id
         is_open = await self.failing.failed(tenant_id, flow_of(turn), str(error))
-        return is_open and not self._rules.wait_for_n8n
+        return is_open and not self._waits(turn)
 
     async def _begun(self, turn: ClaimedTurn, execution: Execution | None) -> HandedOver:
         """Leave the turn to a flow that answers as those do that send by themselves."""
@@ -325,7 +330,7 @@ class N8nHandler:
                 turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id, attempt=turn.attempt,
             )  # fmt: skip
             return True
-        said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
+        said = f"n8n answered {answer.status_code}: {words_of(answer)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
             if answer.status_code == _FLOW_DIED:

@@ -12,7 +12,7 @@ from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
 from router.n8n.trial import FlowTrial
 from router.notices.opening import LEASE
-from router.replies.making import ReplyMaker
+from router.replies.making import StandIn
 from router.replies.prompt import PromptRules
 from router.state.database import Database
 
@@ -21,7 +21,7 @@ def make_handler(
     settings: Settings,
     http: httpx.AsyncClient,
     database: Database,
-    fallback: ReplyMaker,
+    fallback: StandIn,
 ) -> N8nHandler:
     """Return what gives turns to n8n; `fallback` makes them while n8n is away."""
     return N8nHandler(http, database, _rules(settings), fallback)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from router.llm.errors import LlmError
 from router.n8n.addresses import for_editor
-from router.n8n.answering import NotTaken, ask_flow, understand
+from router.n8n.answering import NoSuchFlow, NotTaken, ask_flow, understand
 from router.n8n.dry_turns import DRY_JID, shown_values
 from router.n8n.flow_executions import Execution, execution_in, said_in
 from router.n8n.flows import FlowRules, headers_with
@@ -116,8 +116,10 @@ class FlowTrial:
             await self._ended(database, wanted.instance_name, dry, tried, until, now=is_answered)
             if tried.error is not None and contract == "answer":
                 tried.error += _BEGUN_ONLY
-        except NotTaken as error:
+        except NoSuchFlow as error:
             tried.error = f"{error}{_EDITOR if wanted.in_editor else _PUBLISH}"
+        except NotTaken as error:
+            tried.error = str(error)
         except LlmError as error:
             tried.error = str(error)
         finally:

@@ -62,6 +62,11 @@ class FallbackHandler:
             tokens_out=answer.tokens_out,
         )
 
+    def has_key(self, turn: ClaimedTurn) -> bool:
+        """Whether there is a key of the LLM that the turn's tenant has, its own or ours."""
+        provider = self._providers.get(turn.tenant.llm_provider)
+        return turn.tenant.llm_api_key is not None or (provider is not None and provider.has_key)
+
     async def _ask(self, turn: ClaimedTurn, prompt: Prompt) -> LlmReply:
         first = self._provider(turn)
         return await complete_with_fallback(

@@ -72,3 +72,10 @@ class ReplyMaker(Protocol):
 
         `prompt` is built of the turn, once for all who are asked.
         """
+
+
+class StandIn(ReplyMaker, Protocol):
+    """Makes the replies while another cannot, where it has what it needs for that."""
+
+    def has_key(self, turn: ClaimedTurn) -> bool:
+        """Whether there is a key of the LLM that the turn's tenant has."""

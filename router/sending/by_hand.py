@@ -33,19 +33,3 @@ def media_by_hand(
     if kind in _NAMED:
         body["fileName"] = file_name or f"{kind}.{_ENDINGS[kind]}"
     return _MEDIA_PATH, body
-
-
-def why_no_voice(content: bytes) -> str | None:
-    """Return why the bytes are no sound, if they are none that can be told.
-
-    Of what it cannot read Evolution makes an empty voice message, sends that, and says that all is
-    well.
-    """
-    is_sound = content.startswith(_SOUNDS) or content[4:8] == b"ftyp"
-    return None if is_sound else "it is no sound that can be told: give OGG, MP3, M4A, WAV or WebM"
-
-
-_SOUNDS = (
-    *(b"OggS", b"ID3", b"RIFF", b"fLaC", b"\x1a\x45\xdf\xa3", b"#!AMR"),
-    *(bytes((0xFF, second)) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xF1, 0xF9)),
-)

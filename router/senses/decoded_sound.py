@@ -18,6 +18,7 @@ MOST_SECONDS = 600  # of sound that is listened to
 FRAMES = 3  # of a video that are shown
 _MOST_PIXELS = 10_000_000  # of a frame
 _RATE = 16_000  # Hertz: more is not needed for what people say
+_SOME_SOUND = 1.0  # seconds that show that it can be decoded
 _BITS = 24_000  # a second, of which ten minutes have 1.8 MB
 _QUIET = 300  # of 32,768: no louder than the noise of a phone in a pocket
 _LOOKED_AT = 4096  # bytes of its beginning
@@ -64,6 +65,20 @@ def sound_in(content: bytes) -> dict[str, Any]:
         if not container.streams.audio:
             raise Refused("it has no sound")
         return _sound(container)
+
+
+def voice_in(content: bytes) -> dict[str, Any]:
+    """Return how much of its sound was decoded: enough to know that it has one."""
+    samples = 0
+    with _container(content) as container:
+        if container.streams.audio:
+            for frame in _resampled(container):
+                samples += frame.samples
+                if samples >= _SOME_SOUND * _RATE:
+                    break
+    if not samples:
+        raise Refused("it has no sound")
+    return {"seconds": samples / _RATE}
 
 
 def video_in(content: bytes) -> dict[str, Any]:

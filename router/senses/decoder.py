@@ -4,24 +4,23 @@ It is started by its path, with nothing of HybridFlow's in its environment, read
 input and writes one JSON object. Files are hostile: whatever a library does with one, it does it
 here, with so much memory and so much time. What it cannot open it refuses in a few words.
 
-    python -I decoder.py file|sound|video < file > answer
+    python -I decoder.py file|sound|video|voice < file > answer
 """
 
 import base64
 import io
 import json
-import os
 import resource
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 # Started by its path, and apart from everything else, it finds its own folder.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from router.senses.expendable import be_expendable
 from router.senses.refusals import Refused
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses, most of which are libraries
@@ -80,16 +79,22 @@ def _watched(content: bytes) -> Answer:
     return {"what": "video", "pictures": pictures, **seen}
 
 
+def _to_be_sent(content: bytes) -> Answer:
+    from router.senses.decoded_sound import voice_in
+
+    return {"what": "voice", **voice_in(content)}
+
+
 _WAYS: Mapping[str, Callable[[bytes], Answer]] = {
     "file": opened,
     "sound": _heard,
     "video": _watched,
+    "voice": _to_be_sent,
 }
 
 
 def _limit() -> None:
-    os.nice(5)
-    _die_first()
+    be_expendable()
     most = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: MOST_SECONDS,
@@ -101,12 +106,6 @@ def _limit() -> None:
             resource.setrlimit(what, (number, number))
         except (OSError, ValueError):  # some systems know no limit of addresses
             continue
-
-
-def _die_first() -> None:
-    """Where memory runs out all the same, in a small container, let it end us, not the router."""
-    with suppress(OSError):  # there is no such file but on Linux
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _picture(content: bytes) -> str:

@@ -44,21 +44,23 @@ class Opened:
     is_silent: bool = False
 
 
-As: TypeAlias = Literal["file", "sound", "video"]
+As: TypeAlias = Literal["file", "sound", "video", "voice"]
+"""`voice`: is it a sound at all? Of what is sent, nothing is made."""
 
 
 class Decoder:
     """Opens files, a few at once."""
 
-    def __init__(self, seconds: float = _SECONDS) -> None:
+    def __init__(self, seconds: float = _SECONDS, wait: float = _WAIT) -> None:
         self._places = Shares(_AT_ONCE)
         self._seconds = seconds
+        self._wait = wait
 
     async def open(self, content: bytes, way: As = "file", *, tenant: int) -> Opened:
         """Return what is in the tenant's file, opened as that. Raises NotUnderstood and NoRoom."""
         claims: Claims = {tenant: _ONE}
         try:
-            place = await self._places.take(claims, _WAIT)
+            place = await self._places.take(claims, self._wait)
         except TimeoutError as error:
             raise NoRoom("too many files are being opened") from error
         try:

@@ -13,9 +13,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+# Started by its path, it finds its own folder.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from router.senses.expendable import be_expendable
 
 _LONGEST = 20_000  # characters
 _MODULE = "faster_whisper"
@@ -23,9 +27,7 @@ _MODULE = "faster_whisper"
 
 def main() -> None:
     """Load the model, then listen until nobody asks any more."""
-    os.nice(5)
-    with suppress(OSError):  # there is no such file but on Linux
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    be_expendable()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is no answer
     try:

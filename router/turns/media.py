@@ -1,29 +1,32 @@
 """The media of a reply's parts, fetched before the fence: a human could write meanwhile."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from router.evolution.errors import MediaAway, MediaRefused
 from router.http.bodies import Bodies, TooMuch
 from router.outbound.media import MediaSource, NoMedia, is_address
-from router.sending.by_hand import why_no_voice
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
 from router.sending.paths import VOICE_PATH
+from router.senses.sounds import Sounds
 from router.sharing.places import NoPlace
 
 _FIELDS = ("media", "audio", "sticker", "video")
-_BEGINNING = 64  # characters of base64, by which is told what it is
 
 
 class PartMedia:
-    """Fetches what a part has at an address; `bodies` bounds what of that is in memory."""
+    """Fetches what a part has at an address; `bodies` bounds what of that is in memory.
 
-    def __init__(self, source: MediaSource, bodies: Bodies) -> None:
+    A voice message must be a sound, wherever it is from.
+    """
+
+    def __init__(self, source: MediaSource, bodies: Bodies, sounds: Sounds) -> None:
         self._source = source
         self._bodies = bodies
+        self._sounds = sounds
 
     @asynccontextmanager
     async def filled(self, message: Outgoing, tenant_id: int) -> AsyncIterator[Outgoing]:
@@ -34,37 +37,40 @@ class PartMedia:
         where too much is held already.
         """
         name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
-        if name is None or not is_address(address := str(message.body[name])):
-            if name is not None and message.path == VOICE_PATH:
-                _require_sound(_beginning(str(message.body[name])))
+        is_voice = message.path == VOICE_PATH and not message.has_substitute  # not one of ours
+        if name is None or (not is_address(str(message.body[name])) and not is_voice):
             yield message
             return
         with self._bodies.keeping_more(str(tenant_id)) as keep:
             try:
-                content = await self._source.fetch(
-                    address.strip(), tenant_id, lambda number: keep(number * 8 // 3 + 8)
-                )
+                ready = await self._ready(message, name, tenant_id, keep, is_voice=is_voice)
             except NoMedia as error:
                 text = f"the {name} of the flow's answer: {error}"
                 why = MediaAway(text) if error.is_away else MediaRefused(text)
                 raise SendFailed(why) from error
             except TooMuch as error:
                 raise SendFailed(NoPlace(str(error))) from error
-            if message.path == VOICE_PATH:
-                _require_sound(content)
-            body = {**message.body, name: base64.b64encode(content).decode()}
-            yield replace(message, body=body)
+            yield ready
 
-
-def _require_sound(content: bytes) -> None:
-    """Raise SendFailed where Evolution would send an empty voice message of it, and say yes."""
-    if (why := why_no_voice(content)) is not None:
-        raise SendFailed(MediaRefused(f"the audio of the flow's answer: {why}"))
-
-
-def _beginning(written: str) -> bytes:
-    start = written.lstrip()[:_BEGINNING]
-    try:
-        return base64.b64decode(start + "=" * (-len(start) % 4))
-    except ValueError:
-        return b""
+    async def _ready(
+        self,
+        message: Outgoing,
+        name: str,
+        tenant_id: int,
+        keep: Callable[[int], None],
+        *,
+        is_voice: bool,
+    ) -> Outgoing:
+        """Raises NoMedia and TooMuch."""
+        given = str(message.body[name])
+        if not is_address(given):
+            keep(2 * len(given))
+            await self._sounds.require(given, tenant_id)
+            return message
+        content = await self._source.fetch(
+            given.strip(), tenant_id, lambda number: keep(number * 8 // 3 + 8)
+        )
+        if is_voice:
+            await self._sounds.require(content, tenant_id)
+        body = {**message.body, name: base64.b64encode(content).decode()}
+        return replace(message, body=body)

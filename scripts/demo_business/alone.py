@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -26,3 +26,18 @@ def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+@contextmanager
+def handed_on(folder: Path, what: str) -> Iterator[tuple[int, ...]]:
+    """Give what a program that is started is handed, so that it does `what` there while it runs.
+
+    Nobody is `alone` there until it has ended, with all who have it from there, whoever started it.
+    """
+    if sys.platform == "win32":
+        yield ()
+        return
+    with (folder / f"{what}.lock").open("w") as file:
+        with suppress(OSError):  # what is left of one before has it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield (file.fileno(),)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.n8n.installation import Installation
+from scripts.n8n.installation import N8N_VERSION, Installation, wanted_version
 
 COMMUNITY = "community_nodes.txt"
 _PACKAGES = ("n8n-nodes-base", "@n8n/n8n-nodes-langchain")
@@ -19,11 +19,13 @@ _KNOWN_TO_THE_EDITOR = {"n8n-nodes-base.stickyNote": frozenset({1.0})}
 class Catalogue:
     """The versions of every node type; of community packages, the nodes, or None: not looked at.
 
-    Those are installed in n8n here, or named by the folder of the workflows as needed.
+    Those are installed in n8n here, or named by the folder of the workflows as needed. `n8n` is
+    the version of it that has the nodes.
     """
 
     types: Mapping[str, frozenset[float]]
     community: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    n8n: str = N8N_VERSION
 
     def knows(self, kind: str) -> bool:
         """Whether there is such a node."""
@@ -94,7 +96,8 @@ def catalogue_of(installation: Installation) -> Catalogue:
         file = installation.folder / "node_modules" / package / "dist" / "types" / "nodes.json"
         for kind, versions in _described(package, json.loads(file.read_text())):
             found.setdefault(kind, set()).update(versions)
-    return Catalogue(_KNOWN_TO_THE_EDITOR | {kind: frozenset(v) for kind, v in found.items()})
+    types = _KNOWN_TO_THE_EDITOR | {kind: frozenset(v) for kind, v in found.items()}
+    return Catalogue(types, n8n=wanted_version())
 
 
 def _described(

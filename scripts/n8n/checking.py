@@ -18,6 +18,7 @@ from scripts.n8n.credentials import EXAMPLE
 from scripts.n8n.faults import CheckedWorkflow, Fault, Rule
 from scripts.n8n.flow_rules import FLOW_RULES
 from scripts.n8n.graph import Graph, kind_of
+from scripts.n8n.installation import OLDEST_TRIED, release
 from scripts.n8n.llm_addresses import is_told_where
 from scripts.n8n.shape import shape_fault
 
@@ -57,6 +58,7 @@ def check_workflow(
 def _nodes_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
     for node in workflow.content["nodes"]:
         kind, version = str(node["type"]), float(node["typeVersion"])
+        n8n = f"n8n {workflow.catalogue.n8n}"
         if workflow.catalogue.has_community(kind):
             continue
         if package_of(kind) in workflow.catalogue.community:
@@ -68,11 +70,22 @@ def _nodes_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
                 f" itself. Install it (Settings, Community nodes), or name it in {COMMUNITY}.",
             )
         elif not workflow.catalogue.knows(kind):
-            yield workflow.fault(node["name"], f"n8n has no node {kind}. Is its name right?")
+            yield workflow.fault(
+                node["name"], f"{n8n} has no node {kind}. Is its name right?{_newer(workflow)}"
+            )
         elif not workflow.catalogue.has(kind, version):
             yield workflow.fault(
-                node["name"], f"n8n has no version {version:g} of {kind}. Export it from this n8n."
+                node["name"],
+                f"{n8n} has no version {version:g} of {kind}. Export it from this n8n."
+                + _newer(workflow),
             )
+
+
+def _newer(workflow: CheckedWorkflow) -> str:
+    """Say from which n8n on the workflows are known to work, where this one is older."""
+    if release(workflow.catalogue.n8n) >= release(OLDEST_TRIED):
+        return ""
+    return f" Or take a newer n8n: {OLDEST_TRIED} is the oldest that was tried."
 
 
 def _credentials_are_named(workflow: CheckedWorkflow) -> Iterator[Fault]:

@@ -31,6 +31,11 @@ def fill_in(example: list[dict[str, Any]], variables: Mapping[str, str]) -> list
     return [{**credential, "data": _filled(credential["data"], values)} for credential in example]
 
 
+def lacks_something(credential: Mapping[str, Any]) -> bool:
+    """Whether a variable of it is not set, so that it is of no use."""
+    return _NOT_SET in credential["data"].values()
+
+
 def variables_of(settings: Settings) -> dict[str, str]:
     """Return the values of the configuration that credentials are made of."""
     names = ("N8N_API_KEY", "CRON_SECRET", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", *BASES)

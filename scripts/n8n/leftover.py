@@ -1,26 +1,43 @@
 """An n8n that a killed start left behind: its supervisor is still ending it, or was killed, too.
 
 It holds the port, and works on a database that is about to be used or dropped: so it is waited for,
-and killed where nobody else ends it any more.
+and killed where nobody else ends it any more. It is known by a lock that it holds while it runs,
+which every system has, and lets go of however it ends; a number of a process may be another's by
+now.
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.demo_business.alone import alone
+from scripts.demo_business.alone import alone, handed_on
 
 _NOTE = "process"
+_WORKS = "working"
 _WAIT_SECONDS = 13.0  # longer than the supervisor's grace
 _LOOK_SECONDS = 0.1
 
 
-def note_process(folder: Path, pid: int) -> None:
-    """Keep in n8n's folder which process it is, for a start after this one was killed."""
-    (folder / _NOTE).write_text(f"{pid}\n")
+@dataclass(frozen=True, slots=True)
+class _Processes:
+    """Those of an n8n, by their numbers."""
+
+    supervisor: int
+    n8n: int
+
+
+def works_in(folder: Path) -> AbstractContextManager[tuple[int, ...]]:
+    """Give what an n8n is handed that is started in this folder, by which it is known."""
+    return handed_on(folder, _WORKS)
+
+
+def note_processes(folder: Path, supervisor: int, n8n: int) -> None:
+    """Keep in n8n's folder which they are, for a start after this one was killed."""
+    (folder / _NOTE).write_text(f"{supervisor} {n8n}\n")
 
 
 def end_leftover(folder: Path, tell: Callable[[str], None], wait: float = _WAIT_SECONDS) -> None:
@@ -31,39 +48,45 @@ def end_leftover(folder: Path, tell: Callable[[str], None], wait: float = _WAIT_
     if not (folder / _NOTE).exists():
         return
     with alone(folder, "running") as has_no_starter:
-        pid = _noted(folder)
-        if not has_no_starter or pid is None or not _works_in(folder, pid):
+        if not has_no_starter or not _is_worked_in(folder):
             return
         tell("Waiting for the n8n of the last start to end …")
-        if not _ends(folder, pid, wait):
+        noted = _noted(folder)
+        if noted is None:
+            _ends(folder, wait)
+        elif not _is_there(noted.supervisor) or not _ends(folder, wait):
             with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            _ends(folder, pid, wait)
+                os.killpg(noted.n8n, signal.SIGKILL)
+            _ends(folder, wait)
 
 
-def _noted(folder: Path) -> int | None:
+def _noted(folder: Path) -> _Processes | None:
     try:
-        return int((folder / _NOTE).read_text())
+        supervisor, n8n = map(int, (folder / _NOTE).read_text().split())
     except (OSError, ValueError):
         return None
+    return _Processes(supervisor, n8n)
 
 
-def _ends(folder: Path, pid: int, within: float) -> bool:
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # then it is another's
+        return False
+    return True
+
+
+def _ends(folder: Path, within: float) -> bool:
     until = time.monotonic() + within
-    while _works_in(folder, pid):
+    while _is_worked_in(folder):
         if time.monotonic() > until:
             return False
         time.sleep(_LOOK_SECONDS)
     return True
 
 
-def _works_in(folder: Path, pid: int) -> bool:
-    """Whether the process is an n8n of that folder: another one may have its number by now.
-
-    A system without /proc cannot tell, and then nothing is waited for or killed.
-    """
-    try:
-        where = Path(f"/proc/{pid}/cwd").readlink()
-        return where.is_relative_to(folder.resolve()) and os.getpgid(pid) == pid
-    except OSError:
-        return False
+def _is_worked_in(folder: Path) -> bool:
+    with alone(folder, _WORKS) as nobody_is:
+        return not nobody_is

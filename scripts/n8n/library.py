@@ -7,13 +7,14 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from scripts.n8n.canonical import canonical, file_name, to_text, with_examples_of, with_router_url
 from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.installation import Installation
+from scripts.n8n.keys import note_given
 from scripts.n8n.llm_addresses import with_llm_addresses
 from scripts.n8n.server import SUPERVISOR, N8nHome, process_environment
 
@@ -47,11 +48,7 @@ async def import_all(
     Returns their names. Workflows with other ids stay as they are. Raises CommandFailed.
     """
     workflows = read_workflows(folder)
-    with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
-        # The folder is the owner's only, and goes at once.
-        secrets = {"credentials.json": json.dumps(fill_in(read_example(folder), variables))}
-        (file,) = _write_all(Path(name), secrets)
-        await _n8n(installation, home, "import:credentials", f"--input={file}")
+    await import_credentials(installation, home, fill_in(read_example(folder), variables))
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
         addressed = {
             f"{w['id']}.json": with_llm_addresses(with_router_url(w, router_url), variables)
@@ -61,6 +58,18 @@ async def import_all(
         await _n8n(installation, home, "import:workflow", "--separate", f"--input={name}")
     await _each(installation, home, "publish:workflow", sorted(ids_of(folder) - set(drafts)))
     return tuple(str(workflow["name"]) for workflow in workflows)
+
+
+async def import_credentials(
+    installation: Installation, home: N8nHome, credentials: Sequence[dict[str, Any]]
+) -> None:
+    """Give n8n these, in place of those with their ids. Raises CommandFailed."""
+    with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
+        # The folder is the owner's only, and goes at once.
+        secrets = {"credentials.json": json.dumps(credentials)}
+        (file,) = _write_all(Path(name), secrets)
+        await _n8n(installation, home, "import:credentials", f"--input={file}")
+    note_given(home, credentials)
 
 
 async def export_all(

@@ -19,7 +19,7 @@ import httpx
 from router.embedded.ports import free_port
 from router.n8n.flows import TURN_WEBHOOK
 from scripts.n8n.installation import Installation
-from scripts.n8n.leftover import note_process
+from scripts.n8n.leftover import note_processes, works_in
 
 DATABASE = "n8n"
 # By its path: where n8n works is not where this project can be imported from.
@@ -130,21 +130,23 @@ class N8nServer:
     def start(self) -> None:
         """Start it; see `ready`."""
         self._log = (self.home.folder / "n8n.log").open("ab")
-        self._supervisor = subprocess.Popen(  # noqa: S603 - our own command line
-            [*SUPERVISOR, *self._installation.command("start")],
-            cwd=self.home.working_folder(),
-            env=process_environment(
-                self._installation,
-                # Its own would be 5679, where another n8n of this machine may listen.
-                {**self.home.environment(), "N8N_RUNNERS_BROKER_PORT": str(free_port())},
-            ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        with works_in(self.home.folder) as handed:
+            self._supervisor = subprocess.Popen(  # noqa: S603 - our own command line
+                [*SUPERVISOR, *self._installation.command("start")],
+                cwd=self.home.working_folder(),
+                env=process_environment(
+                    self._installation,
+                    # Its own would be 5679, where another n8n of this machine may listen.
+                    {**self.home.environment(), "N8N_RUNNERS_BROKER_PORT": str(free_port())},
+                ),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                pass_fds=handed,
+            )
         assert self._supervisor.stdout is not None  # noqa: S101 - it is a pipe
         self.pid = int(self._supervisor.stdout.readline())
-        note_process(self.home.folder, self.pid)
+        note_processes(self.home.folder, self._supervisor.pid, self.pid)
 
     async def ready(self, within: float = _READY_SECONDS) -> None:
         """Return when it takes turns. Raises N8nDidNotStart."""

@@ -24,7 +24,11 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
     with (
         subprocess.Popen(  # noqa: S603 - the command is the starter's own
-            sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+            sys.argv[1:],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            start_new_session=True,
+            close_fds=False,  # what was handed on to us is handed on
         ) as supervised
     ):
         signal.signal(signal.SIGTERM, lambda *_: _stop(supervised))

@@ -118,6 +118,30 @@ async def test_the_page_asks_again_when_the_stream_says_so_and_not_before(
         assert await seen.faults() == []
 
 
+async def test_once_there_is_a_real_business_the_page_goes_where_that_is_to_be_seen(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent"])
+        went: list[str] = []
+        page.on("framenavigated", lambda frame: went.append(frame.url))
+        await page.route("**/try/state", _answers(404))  # its business is gone, its router not yet
+        for _ in range(3):
+            async with page.expect_response("**/try"):
+                await page.evaluate(_LOOKS_AGAIN)
+        assert went == []
+        leads = {"Location": "/console"}
+        await page.route(f"{seen.url}/try", _answers(307, leads))
+        await page.route(f"{seen.url}/", _answers(307, leads))
+        await page.evaluate(_LOOKS_AGAIN)
+        await page.get_by_label("Your key").wait_for()
+
+
+def _answers(status: int, headers: Mapping[str, str] | None = None) -> Any:
+    async def answer(route: Any) -> None:
+        await route.fulfill(status=status, headers=dict(headers or {}), body="{}")
+
+    return answer
+
+
 async def test_what_is_to_be_typed_for_a_real_number_is_what_the_guide_says(opens: Opens):
     async with opens("/try") as seen:
         page = await _told(seen, STATES["sent"])

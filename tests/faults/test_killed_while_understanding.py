@@ -1,7 +1,14 @@
 """kill -9 of the router at every step of a media job: it is done, and answered once."""
 
+import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+import asyncpg
 import pytest
 
 from loopback.anthropic import Anthropic
@@ -61,8 +68,11 @@ async def ends_well(stage: Stage, router: RouterProcess) -> None:
     assert turn["state"] == "sent"
     assert len(stage.maria.replies) == 1
     assert HEARD in str(stage.llm.requests[-1].messages[-1][1])
-    (job,) = await stage.sql("select state, content from media_jobs")
-    assert job == {"state": "done", "content": None}
+    (job,) = await stage.sql("select state, content, tokens from media_jobs")
+    assert job == {"state": "done", "content": None, "tokens": 82}
+    if len(stage.llm.requests) == 1:  # else a call that nobody heard the end of may have cost
+        (spent,) = await stage.sql("select tokens from spending where session_id is null")
+        assert spent["tokens"] == 82 + turn["tokens_in"] + turn["tokens_out"]
 
 
 async def test_killed_while_the_sound_is_fetched(stage: Stage, router: RouterProcess):
@@ -103,3 +113,95 @@ async def test_killed_when_it_was_heard_and_nobody_has_answered(
     stage.llm.heal()
     await ends_well(stage, router)
     assert len(speech.heard) == 1
+
+
+def is_decoding(pid: int) -> bool:
+    """Whether this process opens a file, and has told the system what it is to the router."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"decoder.py" in words and Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+    except OSError:
+        return False
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def decoder_of(router: RouterProcess) -> int:
+    """The process in which the router has a file opened, stopped in the middle of that."""
+    async with asyncio.timeout(20):
+        while True:
+            for pid in children_of(router.pid):
+                if is_decoding(pid):
+                    os.kill(pid, signal.SIGSTOP)
+                    return pid
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel is told")
+async def test_killed_while_a_program_opens_the_file_which_ends_too(
+    stage: Stage, router: RouterProcess
+):
+    await says(stage)
+    pid = await decoder_of(router)
+    try:
+        router.kill()
+        async with asyncio.timeout(5):
+            while is_decoding(pid):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    await ends_well(stage, router)
+
+
+@asynccontextmanager
+async def caught_in_the_act(database_url: str, locked: str) -> AsyncIterator[asyncpg.Connection]:
+    """Hold what `locked` locks, until the block has seen the words wait for it, and has ended."""
+    blocker = await asyncpg.connect(database_url)
+    transaction = blocker.transaction()
+    await transaction.start()
+    try:
+        await blocker.execute(locked)
+        yield blocker
+    finally:
+        await transaction.rollback()
+        await blocker.close()
+
+
+WAITING = (
+    "select pid from pg_stat_activity where datname = current_database()"
+    " and wait_event_type = 'Lock' and query like '%finish_media_job%'"
+)
+BEFORE_THE_ROW = "select from sessions for update"
+BEFORE_THE_COMMIT = (
+    "insert into spending (tenant_id, session_id, day)"
+    " values (1, null, (now() at time zone 'UTC')::date)"
+)
+
+
+@pytest.mark.parametrize(
+    ("locked", "is_written"),
+    [(BEFORE_THE_ROW, False), (BEFORE_THE_COMMIT, False), (BEFORE_THE_COMMIT, True)],
+    ids=["before the row", "before the commit", "the commit is told to nobody"],
+)
+async def test_killed_while_the_words_are_written(
+    stage: Stage,
+    router: RouterProcess,
+    speech: SpeechService,
+    database_url: str,
+    locked: str,
+    is_written: bool,
+):
+    gate = speech.hold()
+    await says(stage)
+    await gate.reached()
+    async with caught_in_the_act(database_url, locked):
+        gate.open()
+        (waiting,) = await stage.until(WAITING, bool)
+        router.kill()
+        if not is_written:
+            await stage.sql("select pg_terminate_backend($1)", waiting["pid"])
+    await ends_well(stage, router)
+    assert len(speech.heard) == (1 if is_written else 2)

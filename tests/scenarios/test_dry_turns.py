@@ -133,7 +133,11 @@ async def test_every_kind_of_answer_is_told(stage: Stage, n8n: AnsweringN8n, ans
             JSONResponse(
                 {"code": 404, "message": 'The requested webhook "x" is not registered.'}, 404
             ),
-            "Is the workflow published",
+            "is not registered. Is the workflow published",
+        ),
+        (
+            Response("Authorization data is wrong!", 403),
+            "choose the credential HybridFlow and n8n in its Webhook node",
         ),
         ({"text": "oi", "delay": 3}, "delay: the contract has no such field"),
     ],
@@ -145,6 +149,7 @@ async def test_what_would_be_a_failed_attempt_is_told_with_the_reason(
     tried = await tries(stage)
     assert (tried["ok"], tried["said"]) == (False, [])
     assert why in tried["error"]
+    assert ("published" in tried["error"]) == ("published" in why)
 
 
 async def test_a_flow_that_sends_by_itself_goes_to_its_end_and_nothing_leaves(

@@ -99,6 +99,30 @@ async def test_what_may_not_be_said_hands_off_all_the_same(stage: Stage, n8n):
     assert (await the_handoff(stage))["reason"] == "not_allowed"
 
 
+async def test_what_of_its_own_may_not_be_sent_hands_off_and_the_customer_is_told(
+    stage: Stage, n8n
+):
+    await stage.change(forbidden_patterns=["reembolso"])
+    flow = await angry(stage, n8n)
+    await flow.sends("Anotei tudo.")
+    refused = await flow.sends("Você terá o reembolso.")
+    assert (refused.status_code, "reply_refused" in refused.text) == (409, True)
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["reason"]) == ("sent", "handoff")
+    assert stage.maria.replies == ["Anotei tudo.", HANDOFF_MESSAGE["pt"]]
+    handoff = await the_handoff(stage)
+    assert (handoff["state"], handoff["words"]) == ("waiting", "said")
+    assert await stage.paused()
+
+
+async def test_a_flow_whose_model_declines_hands_off_and_the_customer_is_told(stage: Stage, n8n):
+    flow = await angry(stage, n8n)
+    await flow.reports("fail", error="the model stopped: refusal", kind="llm_refused")
+    await stage.turns_end()
+    assert stage.maria.replies == [HANDOFF_MESSAGE["pt"]]
+    assert (await the_handoff(stage))["words"] == "said"
+
+
 # --- a promise in what it sends
 
 
@@ -145,6 +169,18 @@ async def test_a_promise_that_did_not_leave_is_one_all_the_same(stage: Stage, n8
     await stage.turns_end()
     assert (await the_handoff(stage))["words"] == "said"
     assert stage.maria.replies == [promise]
+
+
+async def test_that_another_send_failed_is_not_held_against_the_promise(stage: Stage, n8n):
+    flow = await angry(stage, n8n)
+    promise = "Vou te transferir para um atendente humano."
+    assert (await flow.sends(promise)).status_code == 201
+    stage.shop.fail("sendText", wrong_answer(400, {"status": 400, "error": "Bad Request"}))
+    assert (await flow.sends("Até já!")).status_code == 400
+    await flow.reports("done")
+    (turn,) = await stage.turns_end()
+    assert (turn["incomplete"], (await the_handoff(stage))["words"]) == (True, "said")
+    assert [told.get("words") for told in await notices(stage)] == [None]
 
 
 async def test_a_tenant_may_have_promises_be_words(stage: Stage, n8n):

@@ -10,7 +10,7 @@ import pytest
 from loopback.evolution import failures
 from loopback.faults import Fault, wrong_answer
 from router.outbound.bounds import LONGEST_ANSWER
-from tests.fixtures.sends import PNG, SENDS, Send
+from tests.fixtures.sends import PNG, SENDS, SOUND, Send
 from tests.scenarios.flow import Flow, given, n8n, playing, stage
 from tests.scenarios.stage import Stage
 
@@ -28,6 +28,10 @@ def picture(number: int, **more: Any) -> dict[str, Any]:
     """A picture without a caption: its bytes alone tell it from another."""
     content = base64.b64decode(PNG) + bytes([number])
     return {"mediatype": "image", "media": base64.b64encode(content).decode(), **more}
+
+
+def sound(number: int) -> str:
+    return base64.b64encode(base64.b64decode(SOUND) + bytes([number])).decode()
 
 
 def body_of(send: Send, flow: Flow) -> dict[str, Any]:
@@ -93,7 +97,7 @@ async def test_a_send_whose_answer_was_lost_is_ours_and_not_repeated(
     ("path", "bodies"),
     [
         ("message/sendMedia", [picture(1), picture(2), picture(3)]),
-        ("message/sendWhatsAppAudio", [{"audio": picture(n)["media"]} for n in range(3)]),
+        ("message/sendWhatsAppAudio", [{"audio": sound(number)} for number in range(3)]),
         ("message/sendSticker", [{"sticker": picture(n)["media"]} for n in range(2)]),
         (
             "message/sendReaction",
@@ -167,13 +171,13 @@ async def test_three_pictures_in_doubt_are_found_one_by_one(stage: Stage, n8n):
 async def test_a_voice_message_in_base64_is_never_read_as_text(stage: Stage, n8n):
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
-    await flow.calls("message/sendWhatsAppAudio", {"audio": PNG})
+    await flow.calls("message/sendWhatsAppAudio", {"audio": SOUND})
     await flow.reports("done")
     await stage.turns_end()
     await stage.maria.writes("e pão?")
     again = await given(stage, n8n, 2)
     assert "[voice message]" in json.dumps(again.payload["prompt"])
-    assert PNG[:30] not in json.dumps(again.payload)
+    assert SOUND[:30] not in json.dumps(again.payload)
     (message,) = await sends_of(stage)
     assert message["body"] == "[voice message]"
 

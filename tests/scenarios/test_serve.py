@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from loopback.anthropic import Anthropic
+from loopback.evolution import Evolution
+from loopback.evolution.people import Customer
 from router.embedded.ports import free_port
 from scripts.n8n.meanwhile import UP
 from tests.postgres import fleeting_folder
@@ -56,8 +58,12 @@ def stop(program: "subprocess.Popen[str]") -> str:
 
 
 def key_of(folder: Path) -> str:
-    """The key of the API, out of the file where `make run` keeps what it has made."""
-    found = re.search(r"^API_KEYS=local:(\S+)$", (folder / "secrets.env").read_text(), re.MULTILINE)
+    return made_secret(folder, "API_KEYS").removeprefix("local:")
+
+
+def made_secret(folder: Path, name: str) -> str:
+    """One of the secrets, out of the file where `make run` keeps what it has made."""
+    found = re.search(rf"^{name}=(\S+)$", (folder / "secrets.env").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
@@ -116,10 +122,8 @@ def test_a_killed_router_comes_back_and_the_demo_ends_with_the_first_tenant(fold
     program = start(folder, port)
     try:
         until(program, "is ready")
-        children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
-        routers = [pid for pid in map(int, children) if b"demo_business" in command_of(pid)]
-        assert len(routers) == 1
-        os.kill(routers[0], signal.SIGKILL)
+        (router,) = children_of(program, b"demo_business")
+        os.kill(router, signal.SIGKILL)
         until(program, "is ready")
         assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
 
@@ -187,8 +191,11 @@ def test_one_that_was_killed_keeps_nobody_from_playing(folder: Path):
         stop(again)
 
 
-def command_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def children_of(program: "subprocess.Popen[str]", called: bytes) -> list[int]:
+    """The processes that it has started and that are called so."""
+    threads = Path(f"/proc/{program.pid}/task").iterdir()
+    started = [pid for each in threads for pid in (each / "children").read_text().split()]
+    return [int(pid) for pid in started if called in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_started(folder: Path):
@@ -204,48 +211,83 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(folder: Path):
 
 
 @pytest.mark.n8n
+@pytest.mark.timeout(600)
 def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
     port, editor = free_port(), free_port()
-    program = start(folder, port, "--n8n", N8N_PORT=str(editor))
-    try:
-        said = until(program, "is ready")
-        assert f"http://localhost:{editor}   (the demo's own" in said
-        health = httpx.get(f"http://127.0.0.1:{port}/health").json()
-        assert health["checks"]["n8n"]["status"] == "ok", health
-        assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
-        shown = answered_on_page(f"http://localhost:{port}/try")
-        assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
+    with Anthropic() as llm, Evolution() as evolution:
+        llm.answers_always("On Sundays we are open till noon.")
+        configured = {"N8N_PORT": str(editor), "ANTHROPIC_BASE_URL": llm.base_url}
+        program = start(folder, port, "--n8n", **configured)
+        try:
+            said = until(program, "is ready")
+            assert f"http://localhost:{editor}   (the demo's own" in said
+            health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+            assert health["checks"]["n8n"]["status"] == "ok", health
+            assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
+            shown = answered_on_page(f"http://localhost:{port}/try")
+            assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
 
-        url = f"http://127.0.0.1:{port}/api/tenants"
-        shop = {"instance_name": "shop", "evo_server_url": "https://evolution.example.com"}
-        made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=shop)
-        assert made.status_code == 201
-        said = until(program, "is ready")
-        assert "till it is up the Python handler answers" in said
-        assert f"http://localhost:{editor}   (the editor)" in said
-        assert not (folder / "demo-n8n").exists()
-        until(program, UP)
-        health = httpx.get(f"http://127.0.0.1:{port}/health").json()
-        assert (health["checks"]["llm"]["status"], "demo" in health["checks"]) == ("error", False)
-    finally:
-        stop(program)
+            customer = with_a_business(evolution, folder, port)
+            said = until(program, "is ready")
+            assert "till it is up turns wait" in said
+            assert f"http://localhost:{editor}   (the editor)" in said
+            assert not (folder / "demo-n8n").exists()
+            customer.writes("Are you open on Sunday?").wait()  # n8n is not there yet
+            said = until(program, UP)
+            assert "ai_replied" not in said
+            health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+            assert (health["checks"]["llm"]["status"], "demo" in health["checks"]) == (
+                "error",
+                False,
+            )
+            assert customer.block_until_answered(within=60) == ["On Sundays we are open till noon."]
+            (turn,) = asks(port, "/api/turns?tenant_id=1", folder).json()["items"]
+            assert (turn["state"], turn["handler"]) == ("sent", "n8n")
+        finally:
+            stop(program)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{editor}/")
 
 
+def with_a_business(evolution: Evolution, folder: Path, port: int) -> Customer:
+    """The first real tenant is made, its WhatsApp leads here: a customer of it."""
+    shop = evolution.instance("shop")
+    shop.sends_webhooks_to(
+        f"http://127.0.0.1:{port}/webhook/shop",
+        headers={"X-Webhook-Secret": made_secret(folder, "EVOLUTION_WEBHOOK_SHARED_SECRET")},
+    )
+    tenant = {
+        "instance_name": "shop",
+        "evo_server_url": evolution.url,
+        "evo_api_key": shop.token,
+    }
+    url = f"http://127.0.0.1:{port}/api/tenants"
+    made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=tenant)
+    assert made.status_code == 201, made.text
+    return shop.customer()
+
+
 @pytest.mark.n8n
-def test_after_kill_9_the_next_one_with_n8n_starts(folder: Path):
-    port, editor = free_port(), free_port()
-    program = start(folder, port, "--n8n", N8N_PORT=str(editor))
-    until(program, "is ready")
-    program.kill()
-    again = start(folder, port, "--n8n", N8N_PORT=str(editor))
-    try:
-        until(again, "is ready")
-        assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
-    finally:
-        stop(again)
-        program.communicate(timeout=30)
+@pytest.mark.timeout(600)
+def test_after_kill_9_the_next_one_with_n8n_starts_with_the_keys_that_are_set_by_now(folder: Path):
+    port, editor, key = free_port(), free_port(), "sk-of-the-developer"
+    with Anthropic(key=key) as llm:
+        llm.answers_always("On Sundays we are open till noon.")
+        configured = {"N8N_PORT": str(editor), "ANTHROPIC_BASE_URL": llm.base_url}
+        program = start(folder, port, "--n8n", DEMO="0", **configured)
+        until(program, "is ready")
+        (supervisor,) = children_of(program, b"scripts/n8n/supervisor.py")
+        os.kill(supervisor, signal.SIGKILL)  # with it: nobody is left to end this n8n
+        program.kill()
+        again = start(folder, port, "--n8n", ANTHROPIC_API_KEY=key, **configured)
+        try:
+            said = until(again, "is ready")
+            assert "Giving n8n what is set by now: Anthropic …" in said
+            shown = answered_on_page(f"http://localhost:{port}/try")
+            assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
+        finally:
+            stop(again)
+            program.communicate(timeout=30)
 
 
 def answered_on_page(page: str) -> Any:

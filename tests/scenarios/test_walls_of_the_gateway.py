@@ -18,7 +18,7 @@ from loopback.evolution import failures
 from loopback.faults import wrong_answer
 from loopback.server import LoopbackServer
 from router.n8n.requests import understood
-from tests.fixtures.sends import PNG
+from tests.fixtures.sends import PNG, SOUND
 from tests.scenarios.flow import Flow, given, n8n, playing, stage
 from tests.scenarios.stage import Stage
 
@@ -376,6 +376,8 @@ class Pictures(LoopbackServer):
             return RedirectResponse("/bolo.png")
         if request.url.path == "/huge.png":
             return Response(b"\x89PNG" + b"." * 3000)
+        if request.url.path.endswith(".ogg"):
+            return Response(base64.b64decode(SOUND), media_type="audio/ogg")
         return Response(base64.b64decode(PNG), media_type="image/png")
 
 
@@ -397,11 +399,12 @@ async def test_evolution_is_given_the_bytes_of_what_stands_at_an_address(
         ("message/sendWhatsAppAudio", "audio", {}),
     )
     for path, name, more in asked:
-        body = {name: f"{pictures.url}/docs/bolo.v2.png", **more}
+        ending, content = ("ogg", SOUND) if name == "audio" else ("png", PNG)
+        body = {name: f"{pictures.url}/docs/bolo.v2.{ending}", **more}
         sent = await flow.calls(path, body)
         assert sent.status_code == 201, sent.text
         left = stage.shop.calls(path.removeprefix("message/"))[-1].body
-        assert left[name] == PNG
+        assert left[name] == content
         assert left.get("fileName") == (
             "bolo.v2.png" if more == {"mediatype": "document"} else None
         )
@@ -413,6 +416,25 @@ async def test_evolution_is_given_the_bytes_of_what_stands_at_an_address(
     rows = await stage.sql("select body, send_state from messages where from_me order by id")
     assert {row["send_state"] for row in rows} == {"sent"}
     assert [row["body"] for row in rows[:2]] == ['[image: "Bolo"]', '[document "bolo.v2.png"]']
+
+
+async def test_of_what_is_no_sound_no_empty_voice_message_is_sent(
+    stage: Stage, n8n, pictures: Pictures
+):
+    """Evolution would send one, and say that all is well."""
+    flow = await maria_asks(stage, n8n)
+    cut_off = SOUND[:40]
+    for audio in (PNG, cut_off, base64.b64encode(b"nada").decode(), f"{pictures.url}/bolo.png"):
+        answer = await flow.calls("message/sendWhatsAppAudio", {"audio": audio})
+        assert refused(answer) == (400, "audio")
+        assert "it is no sound: " in answer.text
+    lost = await stage.sql("select send_state, given_up from messages where from_me")
+    assert {each["send_state"] for each in lost} == {"failed"}
+    assert stage.shop.calls("sendWhatsAppAudio") == []
+    sent = await flow.calls("message/sendWhatsAppAudio", {"audio": SOUND})
+    assert sent.status_code == 201
+    await flow.reports("done")
+    assert len(stage.shop.calls("sendWhatsAppAudio")) == 1
 
 
 async def test_what_is_too_large_or_elsewhere_is_refused_before_the_fence(

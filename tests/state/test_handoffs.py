@@ -510,10 +510,11 @@ async def test_a_handoff_that_nobody_takes_shortens_no_humans_pause(
     for step in range(4):
         await talk.travel(minutes=15)
         (handoff,) = await talk.sql("select id from handoffs")
-        await talk.database.call(
+        pressed = await talk.database.call(
             "press_handoff",
             {"handoff_id": handoff["id"], "step": step, "say": "…", "policy": POLICY},
         )
+    assert pressed["did"] in ("expired", None), "the AI has not returned"
     assert await talk.value("select state from handoffs") == "expired"
     assert (await talk.session(MARIA))["is_paused"]
     await talk.travel(minutes=61)

@@ -35,8 +35,12 @@ class Database:
 
 
 class Fallback:
-    def __init__(self) -> None:
+    def __init__(self, *, has_key: bool = True) -> None:
         self.made = 0
+        self._has_key = has_key
+
+    def has_key(self, turn: ClaimedTurn) -> bool:
+        return self._has_key
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply:
         self.made += 1
@@ -51,7 +55,7 @@ class Office:
     ) -> None:
         self.requests: list[httpx.Request] = []
         self.database = Database(rules.pop("refused", None))
-        self.fallback = Fallback()
+        self.fallback = Fallback(has_key=rules.pop("has_key", True))
 
         def answered(request: httpx.Request) -> httpx.Response:
             if not request.content:
@@ -290,6 +294,14 @@ async def test_or_it_waits_for_n8n(error: type[Exception]):
     office = Office(raising(error), wait_for_n8n=True)
     with pytest.raises(LlmAway, match="n8n is away"):
         await office.make()
+
+
+async def test_without_a_key_of_its_own_the_fallback_takes_nothing_and_n8n_is_waited_for():
+    office = Office(raising(httpx.ConnectError), has_key=False)
+    for _ in range(4):  # its breaker opens
+        with pytest.raises(LlmAway, match="n8n is away"):
+            await office.make()
+    assert not office.fallback.made
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 413])

@@ -157,6 +157,23 @@ async def test_nobody_waits_for_a_look_at_the_deployments_key_and_it_is_asked_se
     await looks.close()
 
 
+async def test_a_refusal_is_logged_once_until_the_key_has_worked(
+    caplog: pytest.LogCaptureFixture,
+):
+    now = 0.0
+    ours = Counted()
+    ours.gate.set()
+    looks = looks_of(ours, lambda: now)
+    told: list[int] = []
+    met = (("account_refused", "look"), ("account_refused", "look"), ("works", "turn"))
+    for standing, by in (*met, ("account_refused", "look"), ("account_refused", "turn")):
+        now += 1000.0
+        ours.known = Known(standing, "", 0.0, by)  # type: ignore[arg-type]
+        await looks.of_account("openai", None)
+        told.append(sum("refuses the key" in each.getMessage() for each in caplog.records))
+    assert told == [1, 1, 1, 2, 2]
+
+
 async def test_a_thousand_tenants_do_not_hammer_the_provider():
     ours = Counted()
     ours.gate.set()

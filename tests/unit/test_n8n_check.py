@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,11 +244,11 @@ def test_what_is_no_workflow_is_told_and_not_looked_at_further(content: Any, tol
 CHANGES: list[tuple[Change, str]] = [
     (
         lambda w: named(w, "Say nothing").update(type="n8n-nodes-base.nop"),
-        'node "Say nothing": n8n has no node n8n-nodes-base.nop.',
+        'node "Say nothing": n8n 2.40.7 has no node n8n-nodes-base.nop.',
     ),
     (
         lambda w: named(w, "Answer").update(typeVersion=9.9),
-        'node "Answer": n8n has no version 9.9 of @n8n/n8n-nodes-langchain.chainLlm.',
+        'node "Answer": n8n 2.40.7 has no version 9.9 of @n8n/n8n-nodes-langchain.chainLlm.',
     ),
     (
         lambda w: named(w, "Claude")["credentials"]["anthropicApi"].update(apiKey="x"),
@@ -289,6 +290,10 @@ CHANGES: list[tuple[Change, str]] = [
     (
         lambda w: named(w, "Turn").update(credentials={}),
         'node "Turn": it has no key to compare with.',
+    ),
+    (
+        lambda w: named(w, "Turn")["credentials"]["httpHeaderAuth"].update(id="hybridflowCron"),
+        'node "Turn": it would refuse the router, which shows another key.',
     ),
     (lambda w: w.pop("pinData"), 'node "Turn": it has no pinned example'),
     (
@@ -533,6 +538,24 @@ def test_the_catalogue_is_read_from_the_installed_packages(tmp_path: Path):
         "@n8n/n8n-nodes-langchain.agent": {3},
     }
     assert not catalogue.knows("n8n-nodes-base.executeCommand")
+
+
+@pytest.mark.parametrize(
+    ("n8n", "is_told"), [("2.9.4", True), ("1.123.0", True), ("2.20.12", False), ("2.41.0", False)]
+)
+def test_what_an_n8n_lacks_that_is_older_than_any_that_was_tried(n8n: str, is_told: bool):
+    flow = turn_flow()
+    named(flow, "Answer").update(typeVersion=9.9)
+    (fault,) = check_workflow(flow, replace(CATALOGUE, n8n=n8n), CREDENTIALS, file="w.json")
+    assert f"n8n {n8n} has no version 9.9" in str(fault)
+    assert ("take a newer n8n: 2.20.12 is the oldest" in str(fault)) == is_told
+
+
+def test_the_editor_chooses_the_routers_credential_for_a_new_webhook():
+    """Of several that are as old it takes the last by their names."""
+    named_so = json.loads((Path("n8n_workflows") / "credentials.example.json").read_text())
+    locks = [each for each in named_so if each["type"] == "httpHeaderAuth"]
+    assert max(locks, key=lambda each: each["name"].casefold())["id"] == "hybridflowKey"
 
 
 @pytest.mark.parametrize("name", ["gateway_example", "agent_example"])

@@ -46,7 +46,7 @@ def test_a_community_node_is_named_with_the_cure():
 
 def test_a_node_of_n8ns_own_packages_is_no_community_node():
     (fault,) = faults(with_node("n8n-nodes-base.evolutionApi"))
-    assert "n8n has no node n8n-nodes-base.evolutionApi" in fault
+    assert "n8n 2.40.7 has no node n8n-nodes-base.evolutionApi" in fault
 
 
 @pytest.mark.parametrize("package", [EVOLUTION, "@someone/n8n-nodes-evolution"])

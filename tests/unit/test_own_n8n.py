@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,13 @@ from scripts import serve
 from scripts.banner import banner
 from scripts.demo_business.alone import alone
 from scripts.kept_secrets import Kept
+from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.extra import extra_settings
 from scripts.n8n.installation import Installation
 from scripts.n8n.keeping import kept_alive, next_pause
+from scripts.n8n.keys import note_given, to_be_given
 from scripts.n8n.leftover import end_leftover
+from scripts.n8n.library import WORKFLOWS
 from scripts.n8n.meanwhile import UP, coming_up
 from scripts.n8n.only_one import N8nRunsAlready, only_one
 from scripts.n8n.server import N8nHome, N8nServer
@@ -195,11 +199,57 @@ def test_what_a_killed_start_left_is_ended_before_the_next(tmp_path: Path):
     server.stop()
 
 
+def test_one_that_its_supervisor_ends_is_waited_for(tmp_path: Path):
+    server, told = server_of(Sleeper, tmp_path), []
+    server.start()
+    assert server._supervisor is not None
+    assert server._supervisor.stdin is not None
+    server._supervisor.stdin.close()  # as the system does where the starter was killed
+    end_leftover(server.home.folder, told.append)
+    with alone(server.home.folder, "working") as nobody_works_there:
+        assert nobody_works_there
+    server.stop()
+
+
 def test_a_process_that_has_the_number_by_now_is_left_alone(tmp_path: Path):
-    (tmp_path / "process").write_text(str(os.getpid()))
-    end_leftover(tmp_path, pytest.fail)
+    for noted in (f"{os.getpid()} {os.getpid()}", ""):
+        (tmp_path / "process").write_text(noted)
+        end_leftover(tmp_path, pytest.fail)
+
+
+def test_one_that_nobody_noted_is_waited_for_and_not_killed(tmp_path: Path):
     (tmp_path / "process").write_text("")
-    end_leftover(tmp_path, pytest.fail)
+    told: list[str] = []
+    with alone(tmp_path, "working"):
+        end_leftover(tmp_path, told.append, wait=0.2)
+    assert told == ["Waiting for the n8n of the last start to end …"]
+
+
+# --- the keys that it was given
+
+
+def test_it_is_given_what_the_configuration_says_otherwise_and_nothing_that_it_does_not_say(
+    tmp_path: Path,
+):
+    home = N8nHome("postgresql://localhost/n8n", tmp_path, "key")
+
+    def wanted(**variables: str) -> list[dict[str, Any]]:
+        return fill_in(
+            read_example(WORKFLOWS), {"N8N_API_KEY": "a", "CRON_SECRET": "b"} | variables
+        )
+
+    def names(**variables: str) -> list[str]:
+        return [each["name"] for each in to_be_given(home, wanted(**variables))]
+
+    assert names(ANTHROPIC_API_KEY="sk-1") == []  # who gave them noted nothing
+    note_given(home, wanted())
+    assert names() == []
+    assert names(ANTHROPIC_API_KEY="sk-1") == ["Anthropic"]
+    note_given(home, to_be_given(home, wanted(ANTHROPIC_API_KEY="sk-1")))
+    assert names(ANTHROPIC_API_KEY="sk-1") == []
+    assert names() == []  # what is in the editor stays there
+    assert names(ANTHROPIC_API_KEY="sk-1", CRON_SECRET="c") == ["HybridFlow cron"]
+    assert "sk-1" not in (tmp_path / "credentials").read_text()
 
 
 # --- while the router serves already

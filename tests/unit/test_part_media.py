@@ -12,6 +12,7 @@ from router.http.callers import Callers
 from router.outbound.media import MediaSource
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
+from router.senses.sounds import Sounds
 from router.turns.media import PartMedia
 from tests.fixtures.sends import SOUND
 
@@ -22,7 +23,7 @@ PICTURE = Outgoing.of("message/sendMedia", {"mediatype": "image", "media": ADDRE
 def media(answer: Callable[[httpx.Request], httpx.Response], held: int = 10_000) -> PartMedia:
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     limits = BodyLimits(held_bytes=held)
-    return PartMedia(MediaSource(http, 1000), Bodies(limits, Callers(())))
+    return PartMedia(MediaSource(http, 1000), Bodies(limits, Callers(())), Sounds())
 
 
 def there(_: httpx.Request) -> httpx.Response:
@@ -65,7 +66,9 @@ async def test_where_nothing_is_to_be_had_it_says_whether_it_may_be_later(
     assert type(raised.value.cause) is cause
 
 
-@pytest.mark.parametrize("audio", ["QUJD", "https://padaria.example/a.ogg", "====", ""])
+@pytest.mark.parametrize(
+    "audio", ["QUJD", "https://padaria.example/a.ogg", "T2dnUwACAAAAAAAAAAA=", "===="]
+)
 async def test_of_what_is_no_sound_no_empty_voice_message_is_made(audio: str):
     voice = Outgoing.of("message/sendWhatsAppAudio", {"audio": audio})
     with pytest.raises(SendFailed, match="no sound") as raised:

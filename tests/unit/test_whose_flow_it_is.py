@@ -103,6 +103,16 @@ async def test_a_flow_whose_webhook_takes_no_post_is_told_the_cure(caplog):
     assert "GET request" not in caplog.text
 
 
+@pytest.mark.parametrize("contract", ["answer", "gateway"])
+async def test_a_webhook_with_another_credential_than_the_routers_is_told_the_cure(
+    contract: str, caplog
+):
+    """n8n's editor chooses one by itself, where there are several of the kind."""
+    office = Office(httpx.Response(403, text="Authorization data is wrong!"), contract=contract)
+    await office.make()
+    assert "choose the credential HybridFlow and n8n" in caplog.text
+
+
 async def test_a_turn_that_has_failed_never_tries_a_flow_that_is_given_up():
     """A lone conversation: its attempts are further apart than the tries are."""
     office = Office(says({"message": "Error in workflow"}, 500))

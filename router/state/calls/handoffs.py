@@ -93,7 +93,7 @@ class PressHandoff(Asked):
 class Pressed(Answer):
     """What was done, if anything was."""
 
-    did: Literal["reminded", "told_next", "told_customer", "returned", "waits"] | None
+    did: Literal["reminded", "told_next", "told_customer", "returned", "waits", "expired"] | None
     turn_id: int | None = None
 
 

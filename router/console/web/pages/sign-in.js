@@ -12,6 +12,8 @@ import { t } from "../lib/words.js";
 // Whether to ask who one is: the cookie itself is out of reach, and to ask in vain is an error.
 const MAY_BE = "hybridflow.signed_in";
 
+const SHOWN_BY = ".venv/bin/python -m scripts.serve --show-secrets";
+
 /** @param {unknown} error */
 function isUnknown(error) {
   return error instanceof CallFailed && error.status === 401;
@@ -58,6 +60,7 @@ function Form({ onSignedIn }) {
     />
     <button class="btn pri" disabled=${isBusy}>${t("signin.button")}</button>
     <p id="key-about">${t("signin.about")}</p>
+    <p>${t("signin.where")} <code>${SHOWN_BY}</code></p>
     <p id="key-fault" class="fault" role="alert">${fault}</p>
   </form>`;
 }

@@ -42,6 +42,15 @@ function unsaid(shown, keys) {
   return keys.map((key) => t(key)).filter((text) => !said.has(text));
 }
 
+/** Whether there is a real business: this page then leads elsewhere, once the demo's router has gone. */
+async function isOver() {
+  try {
+    return (await fetch("/try", { redirect: "manual" })).type === "opaqueredirect";
+  } catch {
+    return false;
+  }
+}
+
 /** Look whenever the stream says so. @returns {[Shown | null, boolean]} what, and whether it is live */
 function useDemo() {
   const [shown, setShown] = useState(/** @type {Shown | null} */ (null));
@@ -51,8 +60,7 @@ function useDemo() {
       try {
         setShown({ ...(await call("GET", "/try/state")), at: performance.now() });
       } catch (error) {
-        // The demo is over, for there is a real business: what there is to see is elsewhere.
-        if (error instanceof CallFailed && error.status === 404) location.replace("/");
+        if (error instanceof CallFailed && error.status === 404 && (await isOver())) location.replace("/");
       }
     });
     return follow("/try/stream", { onChange: look, onLive: setLive });

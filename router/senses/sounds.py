@@ -1,0 +1,35 @@
+"""What is to be sent as a voice message is decoded first: it must be a sound.
+
+Of what it cannot decode Evolution makes an empty voice message, sends that, and says that all is
+well. So every voice that is not made here is asked about here, whoever gives it.
+"""
+
+import asyncio
+import base64
+import binascii
+
+from router.outbound.media import NoMedia
+from router.senses.decoding import Decoder
+from router.senses.hearing import NoRoom, NotUnderstood
+
+_WAIT = 20.0  # seconds for a place: somebody waits for the answer
+
+
+class Sounds:
+    """Tells sounds from what is none, in the program that opens files."""
+
+    def __init__(self, decoder: Decoder | None = None) -> None:
+        self._decoder = decoder or Decoder(wait=_WAIT)
+
+    async def require(self, content: bytes | str, tenant_id: int) -> None:
+        """Raise NoMedia where it is no sound, or cannot be opened now; a text is base64."""
+        try:
+            if isinstance(content, str):
+                content = await asyncio.to_thread(base64.b64decode, content, validate=True)
+            await self._decoder.open(content, "voice", tenant=tenant_id)
+        except (binascii.Error, ValueError) as error:
+            raise NoMedia("it is no sound: it is no base64") from error
+        except NoRoom as error:
+            raise NoMedia(str(error), is_away=True) from error
+        except NotUnderstood as error:
+            raise NoMedia(f"it is no sound: {error}", is_away=not error.final) from error
