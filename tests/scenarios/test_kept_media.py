@@ -3,7 +3,7 @@
 import base64
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -163,6 +163,28 @@ async def test_a_voice_message_is_kept_though_nobody_listens(stage: Stage):
     answer = await ask(stage, f"/messages/{message}/media")
     assert answer.content == sound
     assert answer.headers["Content-Type"] == "audio/ogg"
+
+
+async def test_what_comes_inside_of_its_webhook_alone_is_kept_too(stage: Stage):
+    shop = await stage.open_cloud_shop()
+    await stage.sql("update tenants set keep_media_days = 30")
+    joao = shop.customer("5511955550002", name="João")
+    picture = files.picture(size=(60, 40))
+    await joao.sends(replace(image("este bolo"), raw=picture))
+    await joao.answered()
+    (row,) = await stage.sql(
+        "select f.message_id as id, m.tenant_id from kept_files as f, messages as m"
+        " where m.id = f.message_id and f.state = 'kept'"
+    )
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        answer = await client.get(
+            f"/api/messages/{row['id']}/media",
+            headers={"X-API-Key": API_KEY},
+            params={"tenant_id": row["tenant_id"]},
+        )
+    assert answer.content == picture
+    (job,) = await stage.sql("select content from media_jobs")
+    assert job["content"] is None
 
 
 async def test_an_erasure_and_the_end_of_its_days_take_the_file(stage: Stage, shelf: Shelf):
