@@ -172,7 +172,10 @@ def _for_flows(
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
         sounds=workers.sounds,
         received=ReceivedMedia(
-            outside.entrances.turns, outside.evolution, settings.max_media_bytes
+            outside.entrances.turns,
+            outside.evolution,
+            outside.store,
+            settings.max_media_bytes,
         ),
         media_bodies=Bodies(media_limits(settings), callers),
         keys=InstanceKeys.of(settings),

@@ -66,6 +66,7 @@ from router.turns.dispatcher import Dispatcher
 from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.opening import Tools, make_dispatcher
+from router.turns.own_files import OwnFiles
 from router.turns.voices import Voices
 
 _log = logging.getLogger(__name__)
@@ -184,8 +185,18 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     sounds = Sounds()
     media = PartMedia(MediaSource(pools.media, settings.max_media_bytes), bodies, sounds)
     voices = Voices(outside.voice, courtesy)
+    files = OwnFiles(database, outside.store)
     tools = Tools(
-        sending, maker, guard, budget, courtesy, Lines(evolution), media, voices, notifier.wake
+        sending,
+        maker,
+        guard,
+        budget,
+        courtesy,
+        Lines(evolution),
+        media,
+        files,
+        voices,
+        notifier.wake,
     )
     name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
     calls_as = None if can_listen else name

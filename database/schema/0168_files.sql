@@ -17,8 +17,12 @@ create table if not exists public.tenant_files (
     unique (tenant_id, name)
 );
 
+alter table public.tenant_files alter column content drop not null;
+
 comment on table public.tenant_files is
 'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.content is
+'The file; null: it is in the store of files (kept_files.own_file_id).';
 comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
 comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
 alter table public.tenant_files enable row level security;

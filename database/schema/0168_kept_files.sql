@@ -1,11 +1,12 @@
--- HybridFlow: the files that contacts sent, kept for some days outside of the database: in a folder, or in a
--- bucket of Supabase Storage. A row is there before its file, and goes after it: no crash leaves a file that
--- nobody knows of.
+-- HybridFlow: the files that contacts sent, for some days, and the business's own, kept outside of the
+-- database: in a folder, or in a bucket of Supabase Storage. A row is there before its file, and goes after
+-- it: no crash leaves a file that nobody knows of.
 
 create table if not exists public.kept_files (
     id bigint generated always as identity primary key,
     tenant_id bigint references public.tenants (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
+    own_file_id bigint references public.tenant_files (id) on delete set null,
     state text not null default 'writing' constraint kept_files_state_check
     check (state in ('writing', 'waiting', 'kept', 'failed', 'deleted', 'expired')),
     store text not null constraint kept_files_store_check check (store in ('folder', 'bucket')),
@@ -22,13 +23,17 @@ create table if not exists public.kept_files (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     due_at timestamptz generated always as (
-        case when message_id is null then removal_at when name is not null then next_at end
-    ) stored
+        case
+            when message_id is null and own_file_id is null then removal_at
+            when name is not null then next_at
+        end
+    ) stored,
+    has_owner boolean generated always as (message_id is not null or own_file_id is not null) stored
 );
 
 comment on table public.kept_files is
-'What a contact sent, as a file outside of the database. Without a message (erased, pruned, archived) the'
-' file is to be removed, and then the row.';
+'What a contact sent, or a business''s own file, outside of the database. Without its message (erased,'
+' pruned, archived) or own file (removed, replaced) it is to be removed, and then the row.';
 comment on column public.kept_files.state is
 'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
 ' failed, deleted (by who sent it), expired: it is not, or not for long.';
@@ -37,11 +42,12 @@ comment on column public.kept_files.name is
 comment on column public.kept_files.media_type is 'As its bytes say.';
 comment on column public.kept_files.content is 'The file itself, while its store is away.';
 comment on column public.kept_files.next_at is
-'When it is to be written or removed, while it has its message.';
+'When it is to be written or removed, while it has its message or own file.';
 comment on column public.kept_files.removal_at is
-'From when it may be removed once its message is gone: not while a router may still write it.';
+'From when it may be removed once what it belongs to is gone: not while a router may still write it.';
 
 create unique index if not exists kept_files_once on public.kept_files (message_id);
+create unique index if not exists kept_files_own on public.kept_files (own_file_id);
 create index if not exists kept_files_due on public.kept_files (store, due_at) where due_at is not null;
 create index if not exists kept_files_by_tenant on public.kept_files (tenant_id) include (bytes)
 where name is not null;

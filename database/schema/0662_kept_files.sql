@@ -67,6 +67,39 @@ begin
 end
 $$;
 
+-- begin_own_file({tenant_id, store, media_type, bytes, sha256})
+-- Before one of the business's own files is written to the store: a row for it, with the name under which it
+-- is written. set_file takes it then; where it does not in ten minutes, it is removed. Returns {file_id,
+-- name}. PT404: there is no such tenant.
+create or replace function public.begin_own_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_file public.kept_files;
+begin
+    perform hybridflow.require_keys('begin_own_file', p, '{tenant_id,store,media_type,bytes,sha256}');
+    perform from public.tenants where id = v_tenant_id for key share;
+    if not found then
+        raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
+    end if;
+    insert into public.kept_files (
+        tenant_id, store, name, media_type, bytes, sha256, expires_at, next_at, removal_at, created_at, updated_at
+    )
+    values (
+        v_tenant_id, p ->> 'store',
+        v_tenant_id || '/0/0-' || substr(replace(gen_random_uuid()::text, '-', ''), 1, 16),
+        left(p ->> 'media_type', 100), (p ->> 'bytes')::bigint, p ->> 'sha256', 'infinity', 'infinity',
+        v_now + interval '10 minutes', v_now, v_now
+    )
+    returning * into v_file;
+    return jsonb_build_object('file_id', v_file.id, 'name', v_file.name);
+end
+$$;
+
 -- finish_keeping({file_id, error?, content?, most_waiting?})
 -- The file was written (no error). Or why it was not: then it is tried again for a day, if `content` (base64)
 -- is given and the tenant's files that wait so have less than most_waiting bytes with it. Returns {state}: of
@@ -86,7 +119,7 @@ begin
     select * into v_file from public.kept_files where id = (p ->> 'file_id')::bigint for update;
     if v_file.id is null then
         return '{"state": "gone"}';
-    elsif v_file.message_id is null then
+    elsif not v_file.has_owner then
         update public.kept_files set removal_at = v_now, updated_at = v_now where id = v_file.id;
         return jsonb_build_object('state', v_file.state);
     end if;
@@ -147,11 +180,11 @@ begin
             order by f.due_at limit v_limit for update skip locked
         ) as d
     );
-    delete from public.kept_files where id = any(v_ids) and message_id is null and name is null;
+    delete from public.kept_files where id = any(v_ids) and not has_owner and name is null;
     with claimed as (
         update public.kept_files as f
         set state = n.state, attempt = f.attempt + 1, updated_at = v_now,
-            content = case when n.state = 'waiting' and f.message_id is not null then f.content end,
+            content = case when n.state = 'waiting' and f.has_owner then f.content end,
             next_at = v_again, removal_at = greatest(f.removal_at, v_again)
         from (
             select k.id, case
@@ -163,12 +196,12 @@ begin
             from public.kept_files as k where k.id = any(v_ids)
         ) as n
         where f.id = n.id
-        returning f.id, f.store, f.name, f.state, f.message_id
+        returning f.id, f.store, f.name, f.state, f.has_owner
     )
 
     select coalesce(jsonb_agg(jsonb_build_object(
         'file_id', c.id, 'store', c.store, 'name', c.name,
-        'wanted', case when c.state = 'waiting' and c.message_id is not null then 'write' else 'remove' end
+        'wanted', case when c.state = 'waiting' and c.has_owner then 'write' else 'remove' end
     )), '[]')
     into v_files from claimed as c;
     return jsonb_build_object('files', v_files, 'more', cardinality(v_ids) >= v_limit);
@@ -189,7 +222,7 @@ begin
     return jsonb_build_object('content', (
         select translate(encode(f.content, 'base64'), E'\n', '')
         from public.kept_files as f
-        where f.id = (p ->> 'file_id')::bigint and f.state = 'waiting' and f.message_id is not null
+        where f.id = (p ->> 'file_id')::bigint and f.state = 'waiting' and f.has_owner
     ));
 end
 $$;
@@ -217,7 +250,7 @@ begin
                 else next_at
             end
         where id = v_file.id;
-    elsif p ->> 'done' = 'removed' and v_file.message_id is null then
+    elsif p ->> 'done' = 'removed' and not v_file.has_owner then
         delete from public.kept_files where id = v_file.id;
     elsif p ->> 'done' = 'removed' then
         update public.kept_files set name = null, sha256 = null, updated_at = v_now where id = v_file.id;
@@ -278,7 +311,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(p_file) - '{content,store,name,next_at,removal_at,due_at,attempt}'::text[]
+    select to_jsonb(p_file) - '{content,store,name,own_file_id,next_at,removal_at,due_at,has_owner,attempt}'::text[]
         || jsonb_build_object('left_out', case when p_file.state in ('writing', 'waiting', 'kept') then
             'An export is text and has no files: this one is given out by GET /api/messages/'
             || p_file.message_id || '/media until it expires.'

@@ -1,8 +1,9 @@
 -- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
 
--- set_file({caller?, tenant_id, name, description, kind, file_name, content})
--- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
--- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content | kept_file_id})
+-- Keeps a file under its name, in place of what had it: content (base64), or what was written to the store
+-- (begin_own_file). Returns {file}. PT404: there is no such tenant. PT409: what was written is not there any
+-- more. PT422: a name or a description that cannot be, too large, or there are 50 already.
 create or replace function public.set_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -10,9 +11,13 @@ set search_path = ''
 as $$
 declare
     v_content bytea;
+    v_kept public.kept_files;
+    v_bytes bigint;
     v_file public.tenant_files;
 begin
-    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform hybridflow.require_keys(
+        'set_file', p, '{tenant_id,name,description,kind,file_name,content|kept_file_id}'
+    );
     perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
     if not found then
         raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
@@ -22,8 +27,21 @@ begin
     elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
         raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
     end if;
-    v_content := decode(p ->> 'content', 'base64');
-    if octet_length(v_content) not between 1 and 16000000 then
+    if p ->> 'kept_file_id' is null then
+        v_content := decode(p ->> 'content', 'base64');
+        v_bytes := octet_length(v_content);
+    else
+        select * into v_kept from public.kept_files
+        where id = (p ->> 'kept_file_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+            and state = 'writing' and not has_owner and name is not null
+            and removal_at > hybridflow.clock()
+        for update;
+        if v_kept.id is null then
+            raise exception 'what was written is not there any more: put the file again' using errcode = 'PT409';
+        end if;
+        v_bytes := v_kept.bytes;
+    end if;
+    if v_bytes not between 1 and 16000000 then
         raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
     end if;
     if (
@@ -37,13 +55,19 @@ begin
     )
     values (
         (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
-        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+        v_bytes, v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
     )
     on conflict (tenant_id, name) do update
         set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
             bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
             created_at = excluded.created_at
     returning * into v_file;
+    -- What had the name before, or its place, is removed from the store.
+    update public.kept_files
+    set own_file_id = null, removal_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where own_file_id = v_file.id;
+    update public.kept_files set own_file_id = v_file.id, state = 'kept', updated_at = hybridflow.clock()
+    where id = v_kept.id;
     return jsonb_build_object('file', hybridflow.file_json(v_file));
 end
 $$;
@@ -81,19 +105,24 @@ end
 $$;
 
 -- read_file({tenant_id, name})
--- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+-- For the router, which sends it. Returns {content, stored?: {store, name, bytes}}: content in base64, or
+-- where it is; neither where there is no such file.
 create or replace function public.read_file(p jsonb)
 returns jsonb
 language plpgsql
 stable
 set search_path = ''
 as $$
+declare
+    v_file public.tenant_files;
 begin
     perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
-    return jsonb_build_object('content', (
-        select translate(encode(f.content, 'base64'), E'\n', '')
-        from public.tenant_files as f
-        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
-    ));
+    select * into v_file from public.tenant_files as f
+    where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name';
+    return jsonb_build_object('content', translate(encode(v_file.content, 'base64'), E'\n', ''))
+        || jsonb_strip_nulls(jsonb_build_object('stored', (
+            select jsonb_build_object('store', k.store, 'name', k.name, 'bytes', k.bytes)
+            from public.kept_files as k where k.own_file_id = v_file.id
+        )));
 end
 $$;

@@ -162,6 +162,7 @@ as $$
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
     ('list_files', 'viewer', false, '{}'),
+    ('begin_own_file', 'admin', false, '{}'),
     ('set_file', 'admin', true, '{name,kind}'),
     ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),

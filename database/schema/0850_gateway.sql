@@ -453,9 +453,10 @@ $$;
 
 -- find_media({turn_id, token, wa_id})
 -- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
--- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
--- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
--- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
+-- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes, stored?:
+-- {store, name, bytes, media_type, kind}} or {refused: reason}: 'elsewhere', there is no such message in this
+-- conversation; 'no_media'; for others see turn_refusal. `bytes` is how large WhatsApp says it is, null where
+-- it says nothing; `stored`, where it is kept as a file.
 create or replace function public.find_media(p jsonb)
 returns jsonb
 language plpgsql
@@ -497,7 +498,14 @@ begin
     end if;
     return jsonb_build_object('ok', true, 'bytes', case
         when v_message.media ->> 'bytes' ~ '^[0-9]{1,15}$' then (v_message.media ->> 'bytes')::bigint
-    end);
+    end) || jsonb_strip_nulls(jsonb_build_object('stored', (
+        select jsonb_build_object(
+            'store', f.store, 'name', f.name, 'bytes', f.bytes, 'media_type', f.media_type,
+            'kind', v_message.kind
+        )
+        from public.kept_files as f
+        where f.message_id = v_message.id and f.state = 'kept' and f.expires_at > hybridflow.clock()
+    )));
 end
 $$;
 

@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import BaseModel, Field
 
-from router.api.dependencies import PathId, TheDatabase
+from router.api.dependencies import PathId, TheDatabase, TheFiles
 from router.api.keyed import keyed
 from router.errors import Invalid
+from router.kept.owning import write_own_file
 from router.state.calls import files
 from router.state.calls.files import RemovedFile, TenantFile, TenantFiles
 from router.whatsapp.file_types import type_of_file
@@ -35,7 +36,7 @@ async def list_files(tenant_id: PathId, database: TheDatabase) -> TenantFiles:
 
 @router.put("/{name}", summary="Keep a file of a tenant")
 async def set_file(
-    tenant_id: PathId, name: _Name, given: FileRequest, database: TheDatabase
+    tenant_id: PathId, name: _Name, given: FileRequest, database: TheDatabase, kept: TheFiles
 ) -> TenantFile:
     """Replaces the file of that name. What it is sent as is told by its content.
 
@@ -53,13 +54,15 @@ async def set_file(
         raise Invalid(
             f"content has {len(content)} bytes, WhatsApp takes {found.most} of a {found.kind}"
         )
+    stored = await write_own_file(database, kept.store, tenant_id, content)
     asked = files.SetFile(
         tenant_id=tenant_id,
         name=name,
         description=given.description,
         kind=found.kind,
         file_name=f"{name}.{found.ending}",
-        content=base64.b64encode(content).decode(),
+        content=base64.b64encode(content).decode() if stored is None else None,
+        kept_file_id=stored,
     )
     return (await files.set_file(database, asked)).file
 

@@ -14,7 +14,11 @@ _HALF = ".part"
 
 
 class FolderStore:
-    """A folder that only this user may look into."""
+    """A folder that only this user may look into.
+
+    It is never made here: where its disk is not mounted, a new one in its place would hide that,
+    and a file that is to be gone would come back with the disk.
+    """
 
     kind: StoreKind = "folder"
 
@@ -33,7 +37,17 @@ class FolderStore:
         """See FileStore."""
         await _in_thread(lambda: self._remove(checked(name)))
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a folder."""
+        return self._root.is_dir()
+
+    def _require_root(self) -> None:
+        if not self.is_there:
+            raise StoreAway("MEDIA_FOLDER is not there: make it, or mount its disk")
+
     def _write(self, name: str, content: bytes) -> None:
+        self._require_root()
         path = self._root / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         half = path.with_name(path.name + _HALF)
@@ -55,8 +69,7 @@ class FolderStore:
             with (self._root / name).open("rb") as file:
                 content = file.read(most + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
-            if not self._root.is_dir():
-                raise StoreAway("MEDIA_FOLDER is not there: is its disk mounted?") from error
+            self._require_root()
             raise NoSuchFile(name) from error
         if len(content) > most:
             raise NoSuchFile(name)
@@ -64,9 +77,7 @@ class FolderStore:
 
     def _remove(self, name: str) -> None:
         path = self._root / name
-        if not self._root.is_dir():
-            # Not "it is gone": the disk may come back, with the file.
-            raise StoreAway("MEDIA_FOLDER is not there: is its disk mounted?")
+        self._require_root()
         for each in (path, path.with_name(path.name + _HALF)):
             with suppress(FileNotFoundError, NotADirectoryError):
                 each.unlink()

@@ -1,5 +1,7 @@
 """Chooses the store that the configuration names."""
 
+import logging
+
 import httpx
 
 from router.configuration.settings import Settings
@@ -8,13 +10,23 @@ from router.kept.folder import FolderStore
 from router.kept.keeper import Keeper
 from router.kept.keeping import Keeping
 from router.kept.store import FileStore
+from router.logs.events import Action, log_event
 from router.state.database import Database
+
+_log = logging.getLogger(__name__)
 
 
 def make_store(settings: Settings, http: httpx.AsyncClient) -> FileStore | None:
     """Return the store; None where no files are kept. `http` asks the deployment's services."""
     if settings.media_folder is not None:
-        return FolderStore(settings.media_folder)
+        folder = FolderStore(settings.media_folder)
+        if not folder.is_there:
+            log_event(
+                _log, Action.FILE_NOT_KEPT,
+                f"no file is kept: MEDIA_FOLDER ({settings.media_folder}) is no folder; make it",
+                level=logging.WARNING,
+            )  # fmt: skip
+        return folder
     url, key, bucket = (
         settings.supabase_url,
         settings.supabase_service_role_key,

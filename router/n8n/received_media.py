@@ -1,9 +1,13 @@
 """What a flow hears and sees: the media of a message of its turn's conversation, from Evolution.
 
+What Evolution has no more, or never had, as on the Cloud channel, is given where it is kept.
+
 Evolution gives an instance's key the media of any message of that instance. Here the state says
 whether the message is of this turn's own session, and notes that it was asked for.
 """
 
+import asyncio
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +18,9 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import AnswerTooLarge, EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict
+from router.kept.store import FileStore, NoSuchFile, StoreAway
 from router.n8n.fields import FLAG, NAME, BadField, Field, Fields, object_of, read_fields, refused
-from router.state.calls.flows import FindMedia, find_media
+from router.state.calls.flows import FindMedia, StoredMedia, find_media
 from router.state.calls.model import Refusal
 from router.state.database import Database, Json
 from router.state.flow_tokens import TurnToken
@@ -64,9 +69,16 @@ def read_asked(body: Mapping[str, Any]) -> AskedMedia:
 class ReceivedMedia:
     """Gives flows media that came; none of more than `most` bytes."""
 
-    def __init__(self, database: Database, evolution: EvolutionClient, most: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        evolution: EvolutionClient,
+        store: FileStore | None,
+        most: int,
+    ) -> None:
         self._database = database
         self._evolution = evolution
+        self._store = store
         self._most = most
 
     async def give(
@@ -95,11 +107,34 @@ class ReceivedMedia:
             media = await self._evolution.media(instance, asked.wa_id, most, to_mp4=asked.to_mp4)
         except AnswerTooLarge as error:
             raise self._too_large() from error
-        except EvolutionAway as error:
-            raise Refused(503, str(error), "evolution_away") from error
         except EvolutionError as error:
+            if not asked.to_mp4 and (kept := await self._kept(found.stored)) is not None:
+                return kept
+            if isinstance(error, EvolutionAway):
+                raise Refused(503, str(error), "evolution_away") from error
             raise Refused(400, str(error), "no_media") from error
         return JSONResponse({**media.told, "base64": media.base64, "buffer": None}, status_code=201)
+
+    async def _kept(self, stored: StoredMedia | None) -> JSONResponse | None:
+        """Answer with the kept file, as Evolution would; None where there is none."""
+        store = self._store
+        if stored is None or store is None or store.kind != stored.store:
+            return None
+        if stored.bytes > self._most:
+            return None
+        try:
+            content = await store.read(stored.name, stored.bytes)
+        except (NoSuchFile, StoreAway):
+            return None
+        kind = "audio" if stored.kind == "ptt" else stored.kind
+        told = {
+            "mediaType": f"{kind}Message",
+            "fileName": stored.name.rpartition("/")[2],
+            "size": {"fileLength": len(content)},
+            "mimetype": stored.media_type,
+        }
+        written = await asyncio.to_thread(lambda: base64.b64encode(content).decode())
+        return JSONResponse({**told, "base64": written, "buffer": None}, status_code=201)
 
     def _too_large(self) -> Refused:
         why = f"the media has more than {self._most} bytes (MAX_MEDIA_BYTES)"

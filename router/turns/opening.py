@@ -39,6 +39,7 @@ class Tools:
     courtesy: Courtesy
     lines: Lines
     media: PartMedia
+    files: OwnFiles
     voices: Voices
     wake_notices: Callable[[], None]
 
@@ -61,7 +62,7 @@ def make_dispatcher(
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         media=tools.media,
-        files=OwnFiles(database),
+        files=tools.files,
         voices=tools.voices,
         wake_notices=tools.wake_notices,
         rules=AttemptRules(

@@ -1,16 +1,19 @@
 """The business's own files in a reply: sent where the model has written a file's name."""
 
+import asyncio
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from router.evolution.errors import MediaRefused
+from router.evolution.errors import MediaAway, MediaRefused
+from router.kept.store import FileStore, NoSuchFile, StoreAway
 from router.replies.making import Part
 from router.sending.outcomes import SendFailed
 from router.sending.outgoing import Outgoing
 from router.sending.paths import MEDIA_PATH, STICKER_PATH
 from router.state.calls.claimed_turn import OwnFile
-from router.state.calls.files import ReadFile, read_file
+from router.state.calls.files import ReadFile, StoredFile, read_file
 from router.state.database import Database
 from router.turns.file_marks import taken_apart
 
@@ -73,24 +76,42 @@ def _captioned(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
 class OwnFiles:
     """Gives what is in them, before the fence."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: FileStore | None) -> None:
         self._database = database
+        self._store = store
 
     async def filled(self, message: Outgoing, tenant_id: int) -> Outgoing:
         """Return the message with the file's content; it stays the same message.
 
-        Raises SendFailed where the file is there no more.
+        Raises SendFailed where the file is there no more, or its store is away.
         """
         for field in _FIELDS:
             value = message.body.get(field)
             if isinstance(value, str) and value.startswith(OWN):
                 asked = ReadFile(tenant_id=tenant_id, name=value.removeprefix(OWN))
-                content = (await read_file(self._database, asked)).content
+                found = await read_file(self._database, asked)
+                content = found.content
+                if found.stored is not None:
+                    content = await self._from_store(asked.name, found.stored)
                 if content is None:
                     why = f"the business has removed its file {asked.name}"
                     raise SendFailed(MediaRefused(why))
                 return replace(message, body={**message.body, field: content})
         return message
+
+    async def _from_store(self, name: str, stored: StoredFile) -> str:
+        """Return what is in the file, in base64. Raises SendFailed."""
+        if self._store is None or self._store.kind != stored.store:
+            why = f"the file {name} is in a {stored.store}, and this router is not set to one"
+            raise SendFailed(MediaAway(why))
+        try:
+            content = await self._store.read(stored.name, stored.bytes)
+        except NoSuchFile as error:
+            why = f"the file {name} is not where it was kept: put it again"
+            raise SendFailed(MediaRefused(why)) from error
+        except StoreAway as error:
+            raise SendFailed(MediaAway(f"the file {name}: {error}")) from error
+        return await asyncio.to_thread(lambda: base64.b64encode(content).decode())
 
 
 def _part(file: OwnFile) -> Part:

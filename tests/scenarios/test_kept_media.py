@@ -1,8 +1,9 @@
 """The files that contacts send: kept, given out to who may have them, gone when they must be."""
 
+import base64
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -164,6 +165,28 @@ async def test_a_voice_message_is_kept_though_nobody_listens(stage: Stage):
     assert answer.headers["Content-Type"] == "audio/ogg"
 
 
+async def test_what_comes_inside_of_its_webhook_alone_is_kept_too(stage: Stage):
+    shop = await stage.open_cloud_shop()
+    await stage.sql("update tenants set keep_media_days = 30")
+    joao = shop.customer("5511955550002", name="João")
+    picture = files.picture(size=(60, 40))
+    await joao.sends(replace(image("este bolo"), raw=picture))
+    await joao.answered()
+    (row,) = await stage.sql(
+        "select f.message_id as id, m.tenant_id from kept_files as f, messages as m"
+        " where m.id = f.message_id and f.state = 'kept'"
+    )
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        answer = await client.get(
+            f"/api/messages/{row['id']}/media",
+            headers={"X-API-Key": API_KEY},
+            params={"tenant_id": row["tenant_id"]},
+        )
+    assert answer.content == picture
+    (job,) = await stage.sql("select content from media_jobs")
+    assert job["content"] is None
+
+
 async def test_an_erasure_and_the_end_of_its_days_take_the_file(stage: Stage, shelf: Shelf):
     message = await sends(stage, image(), files.picture())
     exported = await ask(stage, "/contacts/5511955550001/export", "POST")
@@ -208,6 +231,48 @@ async def looked_after(stage: Stage) -> None:
     await joao.writes("oi")
     await joao.answered(len(joao.replies) + 1)
     await ask(stage, "/contacts/5511955550002/erase", "POST")
+
+
+async def test_the_businesss_own_files_are_in_the_store_and_sent_from_there(
+    stage: Stage, shelf: Shelf
+):
+    first, second = files.picture(), files.picture(size=(60, 40))
+    for content in (first, second):
+        await own_file(stage, "PUT", content)
+    await looked_after(stage)
+    await stage.until("select id from kept_files", lambda rows: len(rows) == 1)
+    (name,) = shelf.names()
+    assert name.startswith(f"{stage.tenant_id}/0/0-")
+    assert await stage.sql("select id from tenant_files where content is not null") == []
+    stage.llm.answers("Aqui:\n\n[[image:menu]]")
+    await stage.maria.writes("tem cardápio?")
+    await stage.maria.answered(2)
+    (call,) = stage.shop.calls("sendMedia")
+    assert base64.b64decode(call.body["media"]) == second
+    # A store that is away is no reason to refuse a file: the database has it.
+    shelf.breaks()
+    await own_file(stage, "PUT", first)
+    assert len(await stage.sql("select id from tenant_files where content is not null")) == 1
+    shelf.heals()
+    await own_file(stage, "DELETE")
+    await stage.time_passes(minutes=11)
+    await looked_after(stage)
+    await stage.until("select id from kept_files", lambda rows: not rows)
+    assert shelf.names() == []
+
+
+async def own_file(stage: Stage, method: str, content: bytes | None = None) -> None:
+    given = None
+    if content is not None:
+        given = {"description": "O cardápio", "content": base64.b64encode(content).decode()}
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        answer = await client.request(
+            method,
+            f"/api/tenants/{stage.tenant_id}/files/menu",
+            headers={"X-API-Key": API_KEY},
+            json=given,
+        )
+    assert answer.status_code == 200, answer.text
 
 
 async def test_a_file_that_somebody_else_took_or_changed_is_not_given_out(

@@ -109,6 +109,22 @@ async def test_what_has_no_media_or_is_gone_is_refused_and_never_away(stage: Sta
     assert reason(await media(flow, wa_id)) == (400, "no_media")
 
 
+async def test_what_is_gone_at_whatsapp_is_given_where_it_is_kept(
+    database_url: str, evolution, llm, n8n, tmp_path
+):
+    async with playing(database_url, evolution, llm, n8n, MEDIA_FOLDER=str(tmp_path)) as stage:
+        await stage.change(keep_media_days=1)
+        flow, wa_id = await with_media(stage, n8n, image("o bolo"))
+        await stage.until(
+            "select id from kept_files where state = 'kept'", lambda rows: len(rows) == 1
+        )
+        stage.shop.received[wa_id] = None
+        said = (await media(flow, wa_id)).json()
+        assert (said["base64"], said["mediaType"]) == (ONE_PIXEL, "imageMessage")
+        assert {"fileName", "size", "mimetype"} <= said.keys()
+        assert reason(await media(flow, wa_id, convertToMp4=True)) == (400, "no_media")
+
+
 async def test_who_may_not_act_any_more_gets_nothing(stage: Stage, n8n):
     flow, wa_id = await with_media(stage, n8n, image("o bolo"))
     await stage.shop.owner.writes(stage.maria, "eu respondo")

@@ -60,7 +60,7 @@ NOT_EXPORTED = {
     # What the LLM is shown of what they sent: small copies, gone in a day.
     "media_jobs": "token_hash waiting pictures content",
     # Where the file is, and what is still to be done with it; the file is given out by itself.
-    "kept_files": "content store name next_at removal_at due_at attempt",
+    "kept_files": "content store name own_file_id next_at removal_at due_at has_owner attempt",
     # What is to be sent is in the message; the rest says how it is sent once.
     "relays": "token_hash waiting request_hash lease_until said idempotency_key",
     "spending": "id",
@@ -84,7 +84,8 @@ HIDDEN_FROM_MEMBERS = {
     " tokens created_at finished_at updated_at waiting pictures pictures_until"
     " content",
     "kept_files": "id tenant_id message_id state store name media_type bytes sha256 content"
-    " expires_at next_at removal_at attempt error created_at updated_at due_at",
+    " expires_at next_at removal_at attempt error created_at updated_at due_at own_file_id"
+    " has_owner",
     "relays": "caller idempotency_key request_hash said facts next_at attempt token_hash waiting"
     " lease_until",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",

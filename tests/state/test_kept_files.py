@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import NotFound
+from router.errors import Conflict, NotFound
 from tests.state.conversation import MARIA, MARIA_LID, Conversation, Json
 from tests.state.test_media_jobs import HEARING, claim, fail, finish, held
 from tests.state.test_people import change, erase
@@ -197,6 +197,34 @@ async def test_a_file_goes_with_its_message(talk: Conversation, how: str):
     await settle(talk, to_remove, "removed")
     names = await talk.sql("select name from kept_files where name is not null")
     assert [row["name"] for row in names] == []
+
+
+async def test_an_own_file_that_nobody_took_goes_and_cannot_be_taken_any_more(talk: Conversation):
+    asked = {"tenant_id": 1, **FILE}
+    first = await talk.database.call("begin_own_file", asked)
+    second = await talk.database.call("begin_own_file", asked)
+    menu = {
+        "tenant_id": 1,
+        "name": "menu",
+        "description": "x",
+        "kind": "audio",
+        "file_name": "m.ogg",
+    }
+    await talk.database.call("set_file", {**menu, "kept_file_id": first["file_id"]})
+    read = await talk.database.call("read_file", {"tenant_id": 1, "name": "menu"})
+    stored = {"store": "folder", "name": first["name"], "bytes": 1000}
+    assert read == {"content": None, "stored": stored}
+    await talk.travel(days=4000)
+    (orphan,) = await due(talk)
+    assert orphan["name"] == second["name"]
+    for file_id in (first["file_id"], second["file_id"]):  # taken, and too late
+        with pytest.raises(Conflict):
+            await talk.database.call("set_file", {**menu, "kept_file_id": file_id})
+    await talk.open_shop("pharmacy")
+    third = await talk.database.call("begin_own_file", asked)
+    anothers = {**menu, "tenant_id": 2, "kept_file_id": third["file_id"]}
+    with pytest.raises(Conflict):
+        await talk.database.call("set_file", anothers)
 
 
 async def test_who_is_erased_while_the_file_is_written_has_it_removed_after_that(

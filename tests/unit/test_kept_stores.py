@@ -64,27 +64,29 @@ async def test_no_name_but_ours_reaches_a_path_or_an_address(
 
 
 async def test_a_folder_has_a_file_whole_or_not_at_all_and_forgets_it(tmp_path: Path):
-    store = FolderStore(tmp_path / "new")
+    store = FolderStore(tmp_path)
     await store.write(NAME, b"first")
     await store.write(NAME, b"second")
     assert await store.read(NAME, 6) == b"second"
     with pytest.raises(NoSuchFile):
         await store.read(NAME, 5)
-    path = tmp_path / "new" / NAME
+    path = tmp_path / NAME
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     path.with_name(f"{path.name}.part").write_bytes(b"left by a crash")
     await store.remove(NAME)
     await store.remove(NAME)
-    assert names_in(tmp_path / "new") == []
+    assert names_in(tmp_path) == []
     with pytest.raises(NoSuchFile):
         await store.read(NAME, 6)
 
 
 async def test_a_folder_that_is_not_there_has_forgotten_nothing(tmp_path: Path):
     store = FolderStore(tmp_path / "unmounted")
-    with pytest.raises(StoreAway, match="mounted"):
+    with pytest.raises(StoreAway, match="mount"):
+        await store.write(NAME, b"x")
+    with pytest.raises(StoreAway, match="mount"):
         await store.remove(NAME)
-    with pytest.raises(StoreAway, match="mounted"):
+    with pytest.raises(StoreAway, match="mount"):
         await store.read(NAME, 9)
 
 

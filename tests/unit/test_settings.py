@@ -490,6 +490,24 @@ def test_weak_secrets_are_warned_of(secret, reason):
     assert all(reason in line for line in warnings)
 
 
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ({"MEDIA_BUCKET": "received"}, "SUPABASE_URL is not"),
+        ({"MEDIA_BUCKET": "received", "MEDIA_FOLDER": "/received"}, "so is MEDIA_FOLDER"),
+        ({"MEDIA_BUCKET": "../received"}, "no name of a bucket"),
+    ],
+)
+def test_files_are_kept_in_one_place_that_there_is(more, fault):
+    assert fault in faults_of(**more)["MEDIA_BUCKET"]
+    project = {
+        "SUPABASE_URL": "https://abc.supabase.co",
+        "SUPABASE_SERVICE_ROLE_KEY": "sb_secret_0123456789abcdef",
+    }
+    assert load(**project, MEDIA_BUCKET="received").keeps_files
+    assert not load(**project).keeps_files
+
+
 @pytest.mark.parametrize("name", ["STT_API_KEY", "TTS_API_KEY"])
 def test_the_keys_that_others_gave_may_be_short(name):
     assert not [line for line in load(**{name: "sk-1"}).warnings() if name in line]

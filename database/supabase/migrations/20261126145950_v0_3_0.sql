@@ -1409,8 +1409,12 @@ create table if not exists public.tenant_files (
     unique (tenant_id, name)
 );
 
+alter table public.tenant_files alter column content drop not null;
+
 comment on table public.tenant_files is
 'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+comment on column public.tenant_files.content is
+'The file; null: it is in the store of files (kept_files.own_file_id).';
 comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
 comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
 alter table public.tenant_files enable row level security;
@@ -1517,14 +1521,15 @@ comment on column public.handoffs.part is
 
 -- ==================== 0168_kept_files.sql
 
--- HybridFlow: the files that contacts sent, kept for some days outside of the database: in a folder, or in a
--- bucket of Supabase Storage. A row is there before its file, and goes after it: no crash leaves a file that
--- nobody knows of.
+-- HybridFlow: the files that contacts sent, for some days, and the business's own, kept outside of the
+-- database: in a folder, or in a bucket of Supabase Storage. A row is there before its file, and goes after
+-- it: no crash leaves a file that nobody knows of.
 
 create table if not exists public.kept_files (
     id bigint generated always as identity primary key,
     tenant_id bigint references public.tenants (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
+    own_file_id bigint references public.tenant_files (id) on delete set null,
     state text not null default 'writing' constraint kept_files_state_check
     check (state in ('writing', 'waiting', 'kept', 'failed', 'deleted', 'expired')),
     store text not null constraint kept_files_store_check check (store in ('folder', 'bucket')),
@@ -1541,13 +1546,17 @@ create table if not exists public.kept_files (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     due_at timestamptz generated always as (
-        case when message_id is null then removal_at when name is not null then next_at end
-    ) stored
+        case
+            when message_id is null and own_file_id is null then removal_at
+            when name is not null then next_at
+        end
+    ) stored,
+    has_owner boolean generated always as (message_id is not null or own_file_id is not null) stored
 );
 
 comment on table public.kept_files is
-'What a contact sent, as a file outside of the database. Without a message (erased, pruned, archived) the'
-' file is to be removed, and then the row.';
+'What a contact sent, or a business''s own file, outside of the database. Without its message (erased,'
+' pruned, archived) or own file (removed, replaced) it is to be removed, and then the row.';
 comment on column public.kept_files.state is
 'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
 ' failed, deleted (by who sent it), expired: it is not, or not for long.';
@@ -1556,11 +1565,12 @@ comment on column public.kept_files.name is
 comment on column public.kept_files.media_type is 'As its bytes say.';
 comment on column public.kept_files.content is 'The file itself, while its store is away.';
 comment on column public.kept_files.next_at is
-'When it is to be written or removed, while it has its message.';
+'When it is to be written or removed, while it has its message or own file.';
 comment on column public.kept_files.removal_at is
-'From when it may be removed once its message is gone: not while a router may still write it.';
+'From when it may be removed once what it belongs to is gone: not while a router may still write it.';
 
 create unique index if not exists kept_files_once on public.kept_files (message_id);
+create unique index if not exists kept_files_own on public.kept_files (own_file_id);
 create index if not exists kept_files_due on public.kept_files (store, due_at) where due_at is not null;
 create index if not exists kept_files_by_tenant on public.kept_files (tenant_id) include (bytes)
 where name is not null;
@@ -9727,6 +9737,39 @@ begin
 end
 $$;
 
+-- begin_own_file({tenant_id, store, media_type, bytes, sha256})
+-- Before one of the business's own files is written to the store: a row for it, with the name under which it
+-- is written. set_file takes it then; where it does not in ten minutes, it is removed. Returns {file_id,
+-- name}. PT404: there is no such tenant.
+create or replace function public.begin_own_file(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_file public.kept_files;
+begin
+    perform hybridflow.require_keys('begin_own_file', p, '{tenant_id,store,media_type,bytes,sha256}');
+    perform from public.tenants where id = v_tenant_id for key share;
+    if not found then
+        raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
+    end if;
+    insert into public.kept_files (
+        tenant_id, store, name, media_type, bytes, sha256, expires_at, next_at, removal_at, created_at, updated_at
+    )
+    values (
+        v_tenant_id, p ->> 'store',
+        v_tenant_id || '/0/0-' || substr(replace(gen_random_uuid()::text, '-', ''), 1, 16),
+        left(p ->> 'media_type', 100), (p ->> 'bytes')::bigint, p ->> 'sha256', 'infinity', 'infinity',
+        v_now + interval '10 minutes', v_now, v_now
+    )
+    returning * into v_file;
+    return jsonb_build_object('file_id', v_file.id, 'name', v_file.name);
+end
+$$;
+
 -- finish_keeping({file_id, error?, content?, most_waiting?})
 -- The file was written (no error). Or why it was not: then it is tried again for a day, if `content` (base64)
 -- is given and the tenant's files that wait so have less than most_waiting bytes with it. Returns {state}: of
@@ -9746,7 +9789,7 @@ begin
     select * into v_file from public.kept_files where id = (p ->> 'file_id')::bigint for update;
     if v_file.id is null then
         return '{"state": "gone"}';
-    elsif v_file.message_id is null then
+    elsif not v_file.has_owner then
         update public.kept_files set removal_at = v_now, updated_at = v_now where id = v_file.id;
         return jsonb_build_object('state', v_file.state);
     end if;
@@ -9807,11 +9850,11 @@ begin
             order by f.due_at limit v_limit for update skip locked
         ) as d
     );
-    delete from public.kept_files where id = any(v_ids) and message_id is null and name is null;
+    delete from public.kept_files where id = any(v_ids) and not has_owner and name is null;
     with claimed as (
         update public.kept_files as f
         set state = n.state, attempt = f.attempt + 1, updated_at = v_now,
-            content = case when n.state = 'waiting' and f.message_id is not null then f.content end,
+            content = case when n.state = 'waiting' and f.has_owner then f.content end,
             next_at = v_again, removal_at = greatest(f.removal_at, v_again)
         from (
             select k.id, case
@@ -9823,12 +9866,12 @@ begin
             from public.kept_files as k where k.id = any(v_ids)
         ) as n
         where f.id = n.id
-        returning f.id, f.store, f.name, f.state, f.message_id
+        returning f.id, f.store, f.name, f.state, f.has_owner
     )
 
     select coalesce(jsonb_agg(jsonb_build_object(
         'file_id', c.id, 'store', c.store, 'name', c.name,
-        'wanted', case when c.state = 'waiting' and c.message_id is not null then 'write' else 'remove' end
+        'wanted', case when c.state = 'waiting' and c.has_owner then 'write' else 'remove' end
     )), '[]')
     into v_files from claimed as c;
     return jsonb_build_object('files', v_files, 'more', cardinality(v_ids) >= v_limit);
@@ -9849,7 +9892,7 @@ begin
     return jsonb_build_object('content', (
         select translate(encode(f.content, 'base64'), E'\n', '')
         from public.kept_files as f
-        where f.id = (p ->> 'file_id')::bigint and f.state = 'waiting' and f.message_id is not null
+        where f.id = (p ->> 'file_id')::bigint and f.state = 'waiting' and f.has_owner
     ));
 end
 $$;
@@ -9877,7 +9920,7 @@ begin
                 else next_at
             end
         where id = v_file.id;
-    elsif p ->> 'done' = 'removed' and v_file.message_id is null then
+    elsif p ->> 'done' = 'removed' and not v_file.has_owner then
         delete from public.kept_files where id = v_file.id;
     elsif p ->> 'done' = 'removed' then
         update public.kept_files set name = null, sha256 = null, updated_at = v_now where id = v_file.id;
@@ -9938,7 +9981,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(p_file) - '{content,store,name,next_at,removal_at,due_at,attempt}'::text[]
+    select to_jsonb(p_file) - '{content,store,name,own_file_id,next_at,removal_at,due_at,has_owner,attempt}'::text[]
         || jsonb_build_object('left_out', case when p_file.state in ('writing', 'waiting', 'kept') then
             'An export is text and has no files: this one is given out by GET /api/messages/'
             || p_file.message_id || '/media until it expires.'
@@ -10804,9 +10847,10 @@ $$;
 
 -- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
 
--- set_file({caller?, tenant_id, name, description, kind, file_name, content})
--- Keeps a file under its name, in place of what had it; content is base64. Returns {file}. PT404: there is no
--- such tenant. PT422: a name or a description that cannot be, too large, or there are 50 already.
+-- set_file({caller?, tenant_id, name, description, kind, file_name, content | kept_file_id})
+-- Keeps a file under its name, in place of what had it: content (base64), or what was written to the store
+-- (begin_own_file). Returns {file}. PT404: there is no such tenant. PT409: what was written is not there any
+-- more. PT422: a name or a description that cannot be, too large, or there are 50 already.
 create or replace function public.set_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -10814,9 +10858,13 @@ set search_path = ''
 as $$
 declare
     v_content bytea;
+    v_kept public.kept_files;
+    v_bytes bigint;
     v_file public.tenant_files;
 begin
-    perform hybridflow.require_keys('set_file', p, '{tenant_id,name,description,kind,file_name,content}');
+    perform hybridflow.require_keys(
+        'set_file', p, '{tenant_id,name,description,kind,file_name,content|kept_file_id}'
+    );
     perform from public.tenants where id = (p ->> 'tenant_id')::bigint for key share;
     if not found then
         raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
@@ -10826,8 +10874,21 @@ begin
     elsif length(btrim(p ->> 'description')) = 0 or length(p ->> 'description') > 300 then
         raise exception 'a description must have from 1 to 300 characters' using errcode = 'PT422';
     end if;
-    v_content := decode(p ->> 'content', 'base64');
-    if octet_length(v_content) not between 1 and 16000000 then
+    if p ->> 'kept_file_id' is null then
+        v_content := decode(p ->> 'content', 'base64');
+        v_bytes := octet_length(v_content);
+    else
+        select * into v_kept from public.kept_files
+        where id = (p ->> 'kept_file_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+            and state = 'writing' and not has_owner and name is not null
+            and removal_at > hybridflow.clock()
+        for update;
+        if v_kept.id is null then
+            raise exception 'what was written is not there any more: put the file again' using errcode = 'PT409';
+        end if;
+        v_bytes := v_kept.bytes;
+    end if;
+    if v_bytes not between 1 and 16000000 then
         raise exception 'a file must have from 1 to 16,000,000 bytes' using errcode = 'PT422';
     end if;
     if (
@@ -10841,13 +10902,19 @@ begin
     )
     values (
         (p ->> 'tenant_id')::bigint, p ->> 'name', p ->> 'description', p ->> 'kind', p ->> 'file_name',
-        octet_length(v_content), v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
+        v_bytes, v_content, left(coalesce(p -> 'caller' ->> 'name', '?'), 100), hybridflow.clock()
     )
     on conflict (tenant_id, name) do update
         set description = excluded.description, kind = excluded.kind, file_name = excluded.file_name,
             bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
             created_at = excluded.created_at
     returning * into v_file;
+    -- What had the name before, or its place, is removed from the store.
+    update public.kept_files
+    set own_file_id = null, removal_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where own_file_id = v_file.id;
+    update public.kept_files set own_file_id = v_file.id, state = 'kept', updated_at = hybridflow.clock()
+    where id = v_kept.id;
     return jsonb_build_object('file', hybridflow.file_json(v_file));
 end
 $$;
@@ -10885,20 +10952,25 @@ end
 $$;
 
 -- read_file({tenant_id, name})
--- For the router, which sends it. Returns {content}, base64; null where there is no such file.
+-- For the router, which sends it. Returns {content, stored?: {store, name, bytes}}: content in base64, or
+-- where it is; neither where there is no such file.
 create or replace function public.read_file(p jsonb)
 returns jsonb
 language plpgsql
 stable
 set search_path = ''
 as $$
+declare
+    v_file public.tenant_files;
 begin
     perform hybridflow.require_keys('read_file', p, '{tenant_id,name}');
-    return jsonb_build_object('content', (
-        select translate(encode(f.content, 'base64'), E'\n', '')
-        from public.tenant_files as f
-        where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name'
-    ));
+    select * into v_file from public.tenant_files as f
+    where f.tenant_id = (p ->> 'tenant_id')::bigint and f.name = p ->> 'name';
+    return jsonb_build_object('content', translate(encode(v_file.content, 'base64'), E'\n', ''))
+        || jsonb_strip_nulls(jsonb_build_object('stored', (
+            select jsonb_build_object('store', k.store, 'name', k.name, 'bytes', k.bytes)
+            from public.kept_files as k where k.own_file_id = v_file.id
+        )));
 end
 $$;
 
@@ -12527,6 +12599,7 @@ as $$
     ('add_note', 'operator', true, '{}'),
     ('remove_note', 'operator', true, '{note_id}'),
     ('list_files', 'viewer', false, '{}'),
+    ('begin_own_file', 'admin', false, '{}'),
     ('set_file', 'admin', true, '{name,kind}'),
     ('remove_file', 'admin', true, '{name}'),
     ('find_contact', 'admin', false, '{}'),
@@ -13917,9 +13990,10 @@ $$;
 
 -- find_media({turn_id, token, wa_id})
 -- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
--- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes} or
--- {refused: reason}: 'elsewhere', there is no such message in this conversation; 'no_media'; for others see
--- turn_refusal. `bytes` is how large WhatsApp says it is, null where it says nothing.
+-- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes, stored?:
+-- {store, name, bytes, media_type, kind}} or {refused: reason}: 'elsewhere', there is no such message in this
+-- conversation; 'no_media'; for others see turn_refusal. `bytes` is how large WhatsApp says it is, null where
+-- it says nothing; `stored`, where it is kept as a file.
 create or replace function public.find_media(p jsonb)
 returns jsonb
 language plpgsql
@@ -13961,7 +14035,14 @@ begin
     end if;
     return jsonb_build_object('ok', true, 'bytes', case
         when v_message.media ->> 'bytes' ~ '^[0-9]{1,15}$' then (v_message.media ->> 'bytes')::bigint
-    end);
+    end) || jsonb_strip_nulls(jsonb_build_object('stored', (
+        select jsonb_build_object(
+            'store', f.store, 'name', f.name, 'bytes', f.bytes, 'media_type', f.media_type,
+            'kind', v_message.kind
+        )
+        from public.kept_files as f
+        where f.message_id = v_message.id and f.state = 'kept' and f.expires_at > hybridflow.clock()
+    )));
 end
 $$;
 
@@ -19378,8 +19459,8 @@ select hybridflow.apply_grants(
         'claim_media_jobs', 'renew_media_job', 'begin_media_job',
         'finish_media_job', 'fail_media_job',
         'read_pictures', 'give_media', 'read_media',
-        'begin_keeping', 'finish_keeping', 'claim_kept_files', 'read_waiting_file', 'settle_kept_file',
-        'find_kept_file',
+        'begin_keeping', 'begin_own_file', 'finish_keeping', 'claim_kept_files', 'read_waiting_file',
+        'settle_kept_file', 'find_kept_file',
         'finish_notice_send', 'fail_notice_send',
         'send_message', 'find_sent_message', 'claim_relays', 'read_relay', 'begin_relay_send',
         'begin_word_send', 'obey_staff', 'settle_relay',

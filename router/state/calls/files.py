@@ -30,14 +30,15 @@ class TenantFiles(Answer):
 
 
 class SetFile(Asked):
-    """What is kept, under which name; the content in base64."""
+    """What is kept, under which name; the content in base64, or what was written to the store."""
 
     tenant_id: int
     name: Text
     description: Text
     kind: FileKind
     file_name: Text
-    content: Text
+    content: Text | None = None
+    kept_file_id: int | None = None
 
 
 class KeptFile(Answer):
@@ -72,10 +73,19 @@ class ReadFile(Asked):
     name: Text
 
 
+class StoredFile(Answer):
+    """Where a file is in the store."""
+
+    store: str
+    name: str
+    bytes: int
+
+
 class FileContent(Answer):
-    """What is in it, in base64; None: there is no such file."""
+    """What is in it, in base64, or where it is; neither: there is no such file."""
 
     content: str | None
+    stored: StoredFile | None = None
 
 
 async def set_file(database: Database, asked: SetFile) -> KeptFile:

@@ -162,10 +162,21 @@ class FindMedia(Asked):
     wa_id: Text
 
 
+class StoredMedia(Answer):
+    """Where a message's media is kept as a file; `kind`: the message's."""
+
+    store: str
+    name: str
+    bytes: int
+    media_type: str
+    kind: str
+
+
 class MediaFound(Done):
     """The flow may be given it. `bytes`: how large WhatsApp says that it is."""
 
     bytes: int | None
+    stored: StoredMedia | None = None
 
 
 async def find_media(database: Database, asked: FindMedia) -> MediaFound | Refusal:

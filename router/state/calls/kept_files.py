@@ -1,4 +1,4 @@
-"""The files that contacts sent, kept for some days: database/schema/0662_kept_files.sql."""
+"""Files in the store, contacts' and a business's own: database/schema/0662_kept_files.sql."""
 
 from typing import Literal
 
@@ -31,6 +31,21 @@ class BegunFile(Answer):
 async def begin_keeping(database: Database, asked: BeginKeeping) -> BegunFile | Refusal:
     """Note that a file is about to be written."""
     return await call_or_refused(database, "begin_keeping", asked, BegunFile, Refusal)
+
+
+class BeginOwnFile(Asked):
+    """Whose own file goes to `store`."""
+
+    tenant_id: int
+    store: Store
+    media_type: str
+    bytes: int
+    sha256: str
+
+
+async def begin_own_file(database: Database, asked: BeginOwnFile) -> BegunFile:
+    """Note that a business's own file is about to be written. Raises NotFound."""
+    return await call(database, "begin_own_file", asked, BegunFile)
 
 
 class FinishKeeping(Asked):
