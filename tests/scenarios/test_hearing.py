@@ -169,7 +169,7 @@ async def test_a_file_at_which_the_service_always_fails_is_given_up_once_others_
         if (await stage.sql(first))[0]["state"] == "failed":
             break
         await says(stage)
-        done = f"select id from media_jobs where state = 'done' offset {number}"  # noqa: S608
+        done = f"select id from media_jobs where state = 'done' offset {number}"
         await stage.until(done, bool)
         await asyncio.sleep(0.1)
     (job,) = await stage.sql(first)
