@@ -201,7 +201,7 @@ class MediaAttempt:
             return None
         sound = Sound(opened.sound)
         try:
-            heard = await self._senses.listener.hear(sound, self._job.language)
+            heard = await self._senses.listener.hear(sound, self._job.language, self._job.tenant_id)
         except NotUnderstood as error:
             if error.may_have_cost:
                 self._spent += round(TOKENS_A_SECOND * opened.seconds)

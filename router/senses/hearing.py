@@ -68,8 +68,8 @@ class Listener(Protocol):
     async def load(self) -> None:
         """Load what the first sound needs, beside the event loop."""
 
-    async def hear(self, sound: Sound, language: str | None) -> Heard:
-        """Return what is said. Raises NotUnderstood."""
+    async def hear(self, sound: Sound, language: str | None, tenant: int) -> Heard:
+        """Return what is said to the tenant. Raises NotUnderstood, and NoRoom."""
 
     async def close(self) -> None:
         """Close the connections."""

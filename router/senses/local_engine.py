@@ -12,6 +12,7 @@ import orjson
 from router.senses.ending import end_program
 from router.senses.hearing import Heard, NeedAway, NoRoom, NotUnderstood, Sound
 from router.senses.hearsay import without_hearsay
+from router.sharing.one_by_one import OneByOne
 
 _PROGRAM = Path(__file__).with_name("local_listener.py")
 _IT = "the listener on this machine"
@@ -32,35 +33,42 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class LocalEngine:
-    """A Listener that asks nobody else. `timeout` in seconds, of one sound; one at a time."""
+    """A Listener that asks nobody else. `timeout` in seconds, of one sound.
+
+    It hears one at a time, of each tenant in turn.
+    """
 
     def __init__(self, model: str, timeout: float, environment: Mapping[str, str]) -> None:
         self._model = model
         self._timeout = timeout
         self._environment = environment
-        self._place = asyncio.Lock()
+        self._place = OneByOne()
         self._program: asyncio.subprocess.Process | None = None
         self._is_ready = False
 
     async def load(self) -> None:
         """Begin to load the model; nothing waits for that but the first sound."""
-        async with self._place:
+        async with self._place.taken(None):
             await self._started()
 
-    async def hear(self, sound: Sound, language: str | None) -> Heard:
+    async def hear(self, sound: Sound, language: str | None, tenant: int) -> Heard:
         """See Listener."""
+        is_busy = True
         try:
-            async with asyncio.timeout(_WAIT):
-                await self._place.acquire()
+            async with self._place.taken(tenant, _WAIT):
+                is_busy = False
+                return await self._alone(sound, language)
         except TimeoutError as error:
+            if not is_busy:
+                raise
             raise NoRoom(f"{_IT} is busy") from error
+
+    async def _alone(self, sound: Sound, language: str | None) -> Heard:
         try:
             return await self._listen(sound, language)
         except BaseException:  # an answer may be on its way: it would be taken for the next one's
             await self._end()
             raise
-        finally:
-            self._place.release()
 
     async def close(self) -> None:
         """See Listener."""

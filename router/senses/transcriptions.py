@@ -44,7 +44,7 @@ class Transcriptions:
         """See Listener."""
         await self._client.get()
 
-    async def hear(self, sound: Sound, language: str | None) -> Heard:
+    async def hear(self, sound: Sound, language: str | None, tenant: int) -> Heard:  # noqa: ARG002
         """See Listener."""
         client = await self._client.get()
         import openai  # the thread has loaded it

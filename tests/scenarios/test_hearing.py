@@ -8,7 +8,7 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, failures
 from loopback.evolution.contents import image, voice
-from loopback.speech import SpeechService
+from loopback.speech import Listened, SpeechService
 from router.configuration.settings import load_settings
 from tests import files
 from tests.n8n_server import TestN8n
@@ -146,6 +146,42 @@ async def test_through_an_outage_it_waits_and_its_words_come_late(
     (job,) = await stage.sql("select state, attempt from media_jobs")
     assert job == {"state": "done", "attempt": 1}
     assert [turn["state"] for turn in await stage.turns_end()] == ["sent"]
+
+
+async def test_a_file_at_which_the_service_always_fails_is_given_up_once_others_pass(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    """It would be asked for a day, and paid for."""
+    await stage.change(media_wait_seconds=0.3)
+    poison = 6000  # bytes: three seconds have more, one has fewer
+
+    def hears(asked: Listened) -> str:
+        if len(asked.content) > poison:
+            raise RuntimeError("this one breaks me")
+        return "quero dois bolos"
+
+    speech.hears = hears
+    await says(stage, files.sound(3))
+    await stage.maria.answered()
+    assert question(llm).endswith(UNHEARD)
+    first = "select state, error, tokens from media_jobs order by id limit 1"
+    for number in range(8):
+        if (await stage.sql(first))[0]["state"] == "failed":
+            break
+        await says(stage)
+        done = f"select id from media_jobs where state = 'done' offset {number}"
+        await stage.until(done, bool)
+        await asyncio.sleep(0.1)
+    (job,) = await stage.sql(first)
+    assert job["state"] == "failed"
+    assert "500" in job["error"]
+    assert sum(len(each.content) > poison for each in speech.heard) < 20  # and now and then no more
+    asked = len(speech.heard)
+    await says(stage)
+    await speech.asked(asked + 1)
+    await stage.maria.writes("e aí?")
+    await stage.until("select body from messages where from_me", lambda rows: len(rows) > 1)
+    assert UNHEARD in str(llm.requests[-1].messages)
 
 
 async def test_an_evolution_that_is_away_is_waited_for(

@@ -1,5 +1,6 @@
 """Sound is put into words on this machine, by a program beside; a stand-in module is its engine."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -54,29 +55,46 @@ async def engine(folder: Path) -> AsyncIterator[LocalEngine]:
 async def test_the_program_stays_and_is_started_again_after_whatever_ends_it(engine: LocalEngine):
     await engine.load()
     whole = Sound(files.sound(2))
-    first = (await engine.hear(whole, "pt")).words.split()
-    again = (await engine.hear(whole, None)).words.split()
+    first = (await engine.hear(whole, "pt", 1)).words.split()
+    again = (await engine.hear(whole, None, 1)).words.split()
     assert first[:3] == ["small", "pt", str(len(whole.content))]
     assert again[1] == "-"
     assert again[3] == first[3]  # the same process
     with pytest.raises(NotUnderstood, match="it is broken"):
-        await engine.hear(Sound(b"fail"), None)
+        await engine.hear(Sound(b"fail"), None, 1)
     with pytest.raises(NotUnderstood, match="broke off"):
-        await engine.hear(Sound(b"kill"), None)
-    after = (await engine.hear(whole, None)).words.split()
+        await engine.hear(Sound(b"kill"), None, 1)
+    after = (await engine.hear(whole, None, 1)).words.split()
     assert after[3] != first[3]
 
 
 async def test_what_takes_too_long_is_ended_and_leaves_no_answer_for_the_next(
     engine: LocalEngine, monkeypatch
 ):
-    await engine.hear(Sound(b"a"), None)
+    await engine.hear(Sound(b"a"), None, 1)
     with monkeypatch.context() as short:
         short.setattr(engine, "_timeout", 0.05)
         with pytest.raises(NotUnderstood, match="STT_TIMEOUT") as told:
-            await engine.hear(Sound(b"hang"), None)
+            await engine.hear(Sound(b"hang"), None, 1)
     assert not told.value.final
-    assert (await engine.hear(Sound(b"bcd"), None)).words.split()[2] == "3"
+    assert (await engine.hear(Sound(b"bcd"), None, 1)).words.split()[2] == "3"
+
+
+async def test_a_flood_of_one_tenant_is_heard_in_turn_with_the_others(engine: LocalEngine):
+    order: list[int] = []
+
+    async def hear(tenant: int) -> None:
+        await engine.hear(Sound(b"a"), None, tenant)
+        order.append(tenant)
+
+    flood = [asyncio.create_task(hear(1)) for _ in range(6)]
+    await asyncio.sleep(0)
+    gone = asyncio.create_task(hear(2))
+    others = [asyncio.create_task(hear(tenant)) for tenant in (2, 3, 2)]
+    await asyncio.sleep(0)
+    gone.cancel()  # who waits no longer holds up nobody
+    await asyncio.gather(*flood, *others)
+    assert order == [1, 2, 3, 1, 2, 1, 1, 1, 1]
 
 
 async def test_where_it_cannot_listen_at_all_no_attempt_counts(folder: Path):
@@ -87,7 +105,7 @@ async def test_where_it_cannot_listen_at_all_no_attempt_counts(folder: Path):
     ):
         engine = LocalEngine(model, 20, environment)
         with pytest.raises(NeedAway, match=why) as told:
-            await engine.hear(Sound(b"a"), None)
+            await engine.hear(Sound(b"a"), None, 1)
         assert told.value.need == "speech"
         await engine.close()
 
