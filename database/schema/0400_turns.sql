@@ -1446,6 +1446,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_refused jsonb;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
@@ -1454,12 +1455,15 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return coalesce(hybridflow.write_reply(v_held.turn, p), jsonb_build_object('ok', true));
+    v_refused := hybridflow.write_reply(v_held.turn, p);
+    perform hybridflow.settle_reply(v_held.turn, p);
+    return coalesce(v_refused, '{"ok": true}');
 end
 $$;
 
--- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
--- written down, {refused: reason}; null: it is.
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
+-- budget is for the caller to settle (see settle_reply). Returns why it is not written down, {refused:
+-- reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -1467,6 +1471,8 @@ set search_path = ''
 as $$
 declare
     v_llm text;
+    v_in constant integer := (p ->> 'tokens_in')::integer;
+    v_out constant integer := (p ->> 'tokens_out')::integer;
 begin
     if p_turn.reply = p -> 'parts' or (
         p_turn.reply is not null and exists (
@@ -1483,9 +1489,12 @@ begin
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
-    perform hybridflow.book_cost(p_turn, p);
     update public.turns
-    set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+    set reserved_tokens = case when hybridflow.tokens_told(p) is null then reserved_tokens end,
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
+        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out),
+        reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
         execution_told_at = case
             when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at

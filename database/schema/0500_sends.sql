@@ -278,6 +278,52 @@ begin
 end
 $$;
 
+-- What begin_send answers, of the turn and the session that it holds.
+create or replace function hybridflow.pass_fence(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_stopped text;
+    v_message public.messages;
+begin
+    v_stopped := coalesce(
+        hybridflow.stopped_for(p_turn, p_session), hybridflow.stopped_by_newer(p_turn)
+    );
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(p_turn.id, v_stopped);
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
+    elsif hybridflow.waits_for_stranger(p_turn, p_session) then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+
+    select * into v_message from public.messages
+    where turn_id = p_turn.id and part = (p ->> 'part')::integer;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
+    elsif v_message.send_state in ('sending', 'unknown') then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+
+    v_message := hybridflow.begin_message(p_session, p_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if p_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(p_session, p_turn, (p ->> 'part')::integer);
+    end if;
+    update public.turns
+    set state = 'sending', updated_at = v_message.send_began_at,
+        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
+        lease_until = greatest(
+            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        )
+    where id = p_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid)
+    );
+end
+$$;
+
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
 -- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
 -- execution_url?}})
@@ -299,8 +345,7 @@ declare
     v_refused jsonb;
     v_held record;
     v_turn public.turns;
-    v_stopped text;
-    v_message public.messages;
+    v_answer jsonb;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
@@ -322,39 +367,11 @@ begin
         end if;
         select * into v_turn from public.turns where id = v_turn.id;
     end if;
-    v_stopped := coalesce(
-        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
-    );
-    if v_stopped is not null then
-        perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
-    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
-        return jsonb_build_object('refused', 'stale');
+    v_answer := hybridflow.pass_fence(v_turn, v_held.session, p);
+    if coalesce(p -> 'reply', 'null') <> 'null' then
+        perform hybridflow.settle_reply(v_held.turn, p -> 'reply');
     end if;
-
-    select * into v_message from public.messages
-    where turn_id = v_turn.id and part = (p ->> 'part')::integer;
-    if v_message.send_state = 'sent' then
-        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
-    elsif v_message.send_state in ('sending', 'unknown') then
-        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
-    end if;
-
-    v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
-    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
-        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
-    end if;
-    update public.turns
-    set state = 'sending', updated_at = v_message.send_began_at,
-        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
-        lease_until = greatest(
-            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
-        )
-    where id = v_turn.id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
-    );
+    return v_answer;
 end
 $$;
 

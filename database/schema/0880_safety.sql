@@ -85,10 +85,43 @@ set search_path = ''
 as $$
 begin
     if p_turn.reserved_tokens is not null and p_tokens is not null then
+        -- In the order of spending_of; each is found at once, however many wrote that day.
         update public.spending
         set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
-        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
-            and (session_id is null or session_id = p_turn.session_id);
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on and session_id is null;
+        update public.spending
+        set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on and session_id = p_turn.session_id;
+    end if;
+end
+$$;
+
+-- The tokens that p tells of: {tokens_in?, tokens_out?}; null where it tells of none.
+create or replace function hybridflow.tokens_told(p jsonb)
+returns bigint
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(
+        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
+        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
+    )
+$$;
+
+-- The reply p was written down of a turn that was p_turn before (see write_reply): what it cost takes the
+-- place of what was reserved. It comes last in a transaction: all who reserve for the tenant wait for its
+-- end.
+create or replace function hybridflow.settle_reply(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_turn.reserved_tokens is not null and exists (
+        select from public.turns as t where t.id = p_turn.id and t.reserved_tokens is null
+    ) then
+        perform hybridflow.settle_budget(p_turn, hybridflow.tokens_told(p));
     end if;
 end
 $$;
@@ -103,7 +136,7 @@ as $$
 declare
     v_in integer := (p ->> 'tokens_in')::integer;
     v_out integer := (p ->> 'tokens_out')::integer;
-    v_spent bigint := coalesce(v_in::bigint + v_out, v_in, v_out);
+    v_spent bigint := hybridflow.tokens_told(p);
 begin
     if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;

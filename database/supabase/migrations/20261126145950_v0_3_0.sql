@@ -221,6 +221,7 @@ begin
                 ('mark_sent_without_id', 'iii', array['p_message', 'p_status', 'p_policy']::text[], array['public.messages', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('pass_fence', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
                 ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
@@ -451,6 +452,8 @@ begin
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
+                ('tokens_told', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint'),
+                ('settle_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('book_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
                 ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
@@ -5053,6 +5056,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_refused jsonb;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
@@ -5061,12 +5065,15 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     end if;
-    return coalesce(hybridflow.write_reply(v_held.turn, p), jsonb_build_object('ok', true));
+    v_refused := hybridflow.write_reply(v_held.turn, p);
+    perform hybridflow.settle_reply(v_held.turn, p);
+    return coalesce(v_refused, '{"ok": true}');
 end
 $$;
 
--- The reply p, as save_reply takes it, of the turn p_turn that its handler holds. Returns why it is not
--- written down, {refused: reason}; null: it is.
+-- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
+-- budget is for the caller to settle (see settle_reply). Returns why it is not written down, {refused:
+-- reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -5074,6 +5081,8 @@ set search_path = ''
 as $$
 declare
     v_llm text;
+    v_in constant integer := (p ->> 'tokens_in')::integer;
+    v_out constant integer := (p ->> 'tokens_out')::integer;
 begin
     if p_turn.reply = p -> 'parts' or (
         p_turn.reply is not null and exists (
@@ -5090,9 +5099,12 @@ begin
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
-    perform hybridflow.book_cost(p_turn, p);
     update public.turns
-    set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+    set reserved_tokens = case when hybridflow.tokens_told(p) is null then reserved_tokens end,
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
+        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out),
+        reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
         execution_told_at = case
             when p ->> 'execution_id' is not null then hybridflow.clock() else execution_told_at
@@ -5973,6 +5985,52 @@ begin
 end
 $$;
 
+-- What begin_send answers, of the turn and the session that it holds.
+create or replace function hybridflow.pass_fence(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_stopped text;
+    v_message public.messages;
+begin
+    v_stopped := coalesce(
+        hybridflow.stopped_for(p_turn, p_session), hybridflow.stopped_by_newer(p_turn)
+    );
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(p_turn.id, v_stopped);
+        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
+    elsif hybridflow.waits_for_stranger(p_turn, p_session) then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+
+    select * into v_message from public.messages
+    where turn_id = p_turn.id and part = (p ->> 'part')::integer;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
+    elsif v_message.send_state in ('sending', 'unknown') then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+
+    v_message := hybridflow.begin_message(p_session, p_turn.id, (p ->> 'part')::integer, 'ai', p);
+    if p_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
+        perform hybridflow.hand_off_with(p_session, p_turn, (p ->> 'part')::integer);
+    end if;
+    update public.turns
+    set state = 'sending', updated_at = v_message.send_began_at,
+        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
+        lease_until = greatest(
+            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        )
+    where id = p_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid)
+    );
+end
+$$;
+
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
 -- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
 -- execution_url?}})
@@ -5994,8 +6052,7 @@ declare
     v_refused jsonb;
     v_held record;
     v_turn public.turns;
-    v_stopped text;
-    v_message public.messages;
+    v_answer jsonb;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
@@ -6017,39 +6074,11 @@ begin
         end if;
         select * into v_turn from public.turns where id = v_turn.id;
     end if;
-    v_stopped := coalesce(
-        hybridflow.stopped_for(v_turn, v_held.session), hybridflow.stopped_by_newer(v_turn)
-    );
-    if v_stopped is not null then
-        perform hybridflow.stop_turn(v_turn.id, v_stopped);
-        return jsonb_build_object('refused', case when v_stopped = 'new_message' then v_stopped else 'paused' end);
-    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
-        return jsonb_build_object('refused', 'stale');
+    v_answer := hybridflow.pass_fence(v_turn, v_held.session, p);
+    if coalesce(p -> 'reply', 'null') <> 'null' then
+        perform hybridflow.settle_reply(v_held.turn, p -> 'reply');
     end if;
-
-    select * into v_message from public.messages
-    where turn_id = v_turn.id and part = (p ->> 'part')::integer;
-    if v_message.send_state = 'sent' then
-        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
-    elsif v_message.send_state in ('sending', 'unknown') then
-        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
-    end if;
-
-    v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
-    if v_turn.reply -> (p ->> 'part')::integer -> 'handoff' is not null then
-        perform hybridflow.hand_off_with(v_held.session, v_turn, (p ->> 'part')::integer);
-    end if;
-    update public.turns
-    set state = 'sending', updated_at = v_message.send_began_at,
-        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
-        lease_until = greatest(
-            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
-        )
-    where id = v_turn.id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
-    );
+    return v_answer;
 end
 $$;
 
@@ -16682,10 +16711,43 @@ set search_path = ''
 as $$
 begin
     if p_turn.reserved_tokens is not null and p_tokens is not null then
+        -- In the order of spending_of; each is found at once, however many wrote that day.
         update public.spending
         set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
-        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
-            and (session_id is null or session_id = p_turn.session_id);
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on and session_id is null;
+        update public.spending
+        set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on and session_id = p_turn.session_id;
+    end if;
+end
+$$;
+
+-- The tokens that p tells of: {tokens_in?, tokens_out?}; null where it tells of none.
+create or replace function hybridflow.tokens_told(p jsonb)
+returns bigint
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(
+        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
+        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
+    )
+$$;
+
+-- The reply p was written down of a turn that was p_turn before (see write_reply): what it cost takes the
+-- place of what was reserved. It comes last in a transaction: all who reserve for the tenant wait for its
+-- end.
+create or replace function hybridflow.settle_reply(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_turn.reserved_tokens is not null and exists (
+        select from public.turns as t where t.id = p_turn.id and t.reserved_tokens is null
+    ) then
+        perform hybridflow.settle_budget(p_turn, hybridflow.tokens_told(p));
     end if;
 end
 $$;
@@ -16700,7 +16762,7 @@ as $$
 declare
     v_in integer := (p ->> 'tokens_in')::integer;
     v_out integer := (p ->> 'tokens_out')::integer;
-    v_spent bigint := coalesce(v_in::bigint + v_out, v_in, v_out);
+    v_spent bigint := hybridflow.tokens_told(p);
 begin
     if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
