@@ -84,6 +84,7 @@ def api_services(
 ) -> ApiServices:
     """Answer operators out of `database`; `wake` is told of turns. There is no n8n."""
     unasked: Any = None
+    bodies = Bodies(BodyLimits(), Callers(settings.trusted_proxies))
     return ApiServices(
         settings=settings,
         entrances=Entrances(database),
@@ -98,6 +99,6 @@ def api_services(
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
         trial=make_trial(settings, unasked),
-        relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes, unasked),
+        relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes, bodies),
         received_files=ReceivedFiles(make_store(settings, unasked), Shares(4)),
     )
