@@ -17,6 +17,7 @@ from loopback.moderation import ModerationService
 from loopback.openai import OpenAI
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
+from loopback.speech import SpeechService
 from loopback.supabase.project import Supabase
 from loopback.supabase_auth import SupabaseAuth
 
@@ -115,6 +116,7 @@ async def test_openai_as_a_process(start: Start) -> None:
 
 PROGRAMS: tuple[Callable[[], LoopbackServer], ...] = (
     *(Evolution, Anthropic, OpenAI, ModerationService, WebhookReceiver, SupabaseAuth),
+    SpeechService,
 )
 PAGES = (
     {"Origin": "https://evil.example"},

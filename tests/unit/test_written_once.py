@@ -22,6 +22,9 @@ IN_OTHERS = {
         *("hybridflow.turn_refusal", "hybridflow.notice_refusal", "hybridflow.relay_refusal"),
         "hybridflow.hold_media_job",
     },
+    # The reply and what it cost are one update of the turn, within the fence.
+    "tokens_in +": {"hybridflow.book_cost", "hybridflow.write_reply"},
+    "tokens_out +": {"hybridflow.book_cost", "hybridflow.write_reply"},
 }
 # A refusal is made into an answer nowhere but in those.
 BY_HAND = re.compile(r"jsonb_build_object\('refused', v_held")
