@@ -14834,7 +14834,8 @@ end
 $$;
 
 -- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
--- without an answer.
+-- without an answer; where it is about single conversations, whose: up to five, the newest first, and whether
+-- there are `others` among its newest hundred turns.
 create or replace function hybridflow.outage_json(p_outage public.outages)
 returns jsonb
 language sql
@@ -14845,12 +14846,28 @@ as $$
         'cause', p_outage.cause, 'began_at', p_outage.began_at, 'ended_at', p_outage.ended_at,
         'turns', c.turns, 'unanswered', c.unanswered, 'has_own_key', t.llm_api_key is not null,
         'provider', t.llm_provider, 'flow', t.n8n_flow
-    )
+    ) || case when p_outage.about is null then jsonb_build_object('who', w.who, 'others', w.others) else '{}' end
     from public.tenants as t
     cross join lateral (
         select count(*) as turns, count(*) filter (where o.state in ('dead', 'cancelled')) as unanswered
         from (select u.state from public.turns as u where u.outage_id = p_outage.id limit 1000) as o
     ) as c
+    left join lateral (
+        select
+            coalesce(jsonb_agg(jsonb_build_object(
+                'name', s.contact_name, 'jid', coalesce(s.phone_jid, s.lid)
+            ) order by d.newest desc) filter (where d.place <= 5), '[]') as who,
+            count(*) > 5 as others
+        from (
+            select u.session_id, max(u.id) as newest, row_number() over (order by max(u.id) desc) as place
+            from (
+                select n.id, n.session_id from public.turns as n
+                where n.outage_id = p_outage.id order by n.id desc limit 100
+            ) as u
+            group by u.session_id
+        ) as d
+        inner join public.sessions as s on s.id = d.session_id
+    ) as w on p_outage.about is null
     where t.id = p_outage.tenant_id
 $$;
 
@@ -18942,6 +18959,14 @@ begin
     update public.messages as m set body = ''
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
+    -- Notices of failures name some whom they concern, and others with them: these stay, without their words.
+    update public.messages as m set body = ''
+    from public.notices as n
+    where m.id = n.message_id and n.id = any(array(
+        select o.notice_id from public.turns as t
+        inner join public.outages as o on o.id = t.outage_id and o.about is null
+        where t.session_id = any(p_session_ids)
+    ));
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;
@@ -19643,7 +19668,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '1e299d865ebe168d37657fef9632c8021eb073e4b6e2385ac67e7fffeadff6de')
+    ('20261126145950', 'v0_3_0', '889db3f5ace67fcd7f3a2c00dbf46803f8717e41d7b6aeff4a2df827eb146762')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -345,7 +345,8 @@ end
 $$;
 
 -- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
--- without an answer.
+-- without an answer; where it is about single conversations, whose: up to five, the newest first, and whether
+-- there are `others` among its newest hundred turns.
 create or replace function hybridflow.outage_json(p_outage public.outages)
 returns jsonb
 language sql
@@ -356,12 +357,28 @@ as $$
         'cause', p_outage.cause, 'began_at', p_outage.began_at, 'ended_at', p_outage.ended_at,
         'turns', c.turns, 'unanswered', c.unanswered, 'has_own_key', t.llm_api_key is not null,
         'provider', t.llm_provider, 'flow', t.n8n_flow
-    )
+    ) || case when p_outage.about is null then jsonb_build_object('who', w.who, 'others', w.others) else '{}' end
     from public.tenants as t
     cross join lateral (
         select count(*) as turns, count(*) filter (where o.state in ('dead', 'cancelled')) as unanswered
         from (select u.state from public.turns as u where u.outage_id = p_outage.id limit 1000) as o
     ) as c
+    left join lateral (
+        select
+            coalesce(jsonb_agg(jsonb_build_object(
+                'name', s.contact_name, 'jid', coalesce(s.phone_jid, s.lid)
+            ) order by d.newest desc) filter (where d.place <= 5), '[]') as who,
+            count(*) > 5 as others
+        from (
+            select u.session_id, max(u.id) as newest, row_number() over (order by max(u.id) desc) as place
+            from (
+                select n.id, n.session_id from public.turns as n
+                where n.outage_id = p_outage.id order by n.id desc limit 100
+            ) as u
+            group by u.session_id
+        ) as d
+        inner join public.sessions as s on s.id = d.session_id
+    ) as w on p_outage.about is null
     where t.id = p_outage.tenant_id
 $$;
 

@@ -879,6 +879,14 @@ begin
     update public.messages as m set body = ''
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
+    -- Notices of failures name some whom they concern, and others with them: these stay, without their words.
+    update public.messages as m set body = ''
+    from public.notices as n
+    where m.id = n.message_id and n.id = any(array(
+        select o.notice_id from public.turns as t
+        inner join public.outages as o on o.id = t.outage_id and o.about is null
+        where t.session_id = any(p_session_ids)
+    ));
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;

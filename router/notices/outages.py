@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
+from router.notices.naming import who_is
 from router.notices.outage_words import FRAME, OF_OWN_KEY, WHY
-from router.notices.words import Words
+from router.notices.words import NOTICE_WORDS, Words
 from router.state.calls.notices import OutageTold
 from router.whatsapp.languages import Language
 
@@ -18,11 +19,11 @@ ONE_BY_ONE = frozenset({"contact_budget", "send_failed", "in_doubt", "half_said"
 
 def say_unanswered(name: str, outages: tuple[OutageTold, ...], language: Language = "en") -> str:
     """Return that customers of `name` get no answer, and why."""
-    words = FRAME[language]
+    words, nameless = FRAME[language], NOTICE_WORDS[language]["a_customer"]
     alone = outages and all(each.cause in ONE_BY_ONE for each in outages)
     head = words["one" if alone else "nobody"].format(name=name)
     return "\n\n".join(
-        [head, *(f"{why(each, language)} {_count(each, words)}" for each in outages)]
+        [head, *(f"{why(each, language)} {_count(each, words, nameless)}" for each in outages)]
     )
 
 
@@ -56,10 +57,13 @@ def _what(outage: OutageTold, language: Language) -> str:
     return why(outage, language).partition(". ")[0].rstrip(".") + "."
 
 
-def _count(outage: OutageTold, words: Words) -> str:
-    if outage.turns <= 1:
-        return words["one_conversation"]
-    return words["answers"].format(count=_number(outage.turns, words))
+def _count(outage: OutageTold, words: Words, nameless: str) -> str:
+    said = words["one_conversation" if outage.turns <= 1 else "answers"]
+    said = said.format(count=_number(outage.turns, words))
+    if not outage.who:
+        return said
+    names = ", ".join(who_is(each.name, each.jid, nameless) for each in outage.who)
+    return f"{said.rstrip('.')}: {names}{', …' if outage.others else '.'}"
 
 
 def _took(outage: OutageTold, words: Words) -> str:

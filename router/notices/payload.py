@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.notices.wording import number_shown, reason_of, say
+from router.notices.naming import number_shown
+from router.notices.wording import reason_of, say
 from router.state.calls.notices import ClaimedNotice, NoticeKind
 
 VERSION: Literal[1] = 1

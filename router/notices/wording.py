@@ -1,10 +1,10 @@
 """What a notice says, in words that can be sent as they are."""
 
+from router.notices.naming import who_is
 from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
 from router.notices.words import NOTICE_WORDS, Words
 from router.state.calls.notices import ClaimedNotice, NoticeFacts
 from router.tenants.delivery import UNCOUNTED
-from router.whatsapp.jids import JidKind, kind_of
 from router.whatsapp.languages import language_or_english
 
 _REASONS = frozenset(
@@ -18,13 +18,6 @@ _CALLED = (
     ("the AI declines to answer", "declined"),
 )
 """How what the state says of a handoff begins, and the word for it; what follows is technical."""
-
-
-def number_shown(jid: str | None) -> str | None:
-    """Return the phone number of a JID; what hides the number (a LID) or is a group, as it is."""
-    if jid is None or kind_of(jid) is not JidKind.PHONE:
-        return jid
-    return jid.partition("@")[0]
 
 
 def reason_of(notice: ClaimedNotice) -> str | None:
@@ -124,10 +117,3 @@ def _lasting(minutes: float, words: Words) -> str:
 
 def _who(facts: NoticeFacts, words: Words) -> str:
     return who_is(facts.contact_name, facts.jid, words["a_customer"])
-
-
-def who_is(name: str | None, jid: str | None, nameless: str) -> str:
-    """Return how a customer is called to the people of the business."""
-    phone = jid if jid and kind_of(jid) is JidKind.PHONE else None
-    number = f" ({number_shown(phone)})" if phone else ""
-    return f"{name or nameless}{number}"

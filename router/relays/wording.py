@@ -2,7 +2,7 @@
 
 from datetime import datetime, tzinfo
 
-from router.notices.wording import who_is
+from router.notices.naming import who_is
 from router.relays.words import WORDS_BACK, Words
 from router.state.calls.relays import RelayFacts, RelayOutcome
 from router.whatsapp.languages import Language

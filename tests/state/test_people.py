@@ -467,6 +467,32 @@ async def test_the_staff_was_being_told_of_an_erased_contact(talk: Conversation)
     await assert_no_trace(talk)
 
 
+async def test_a_notice_of_a_failure_names_whom_it_concerns_and_forgets_who_is_erased(
+    talk: Conversation,
+):
+    await talk.set_rule("notify_number", "5511955550009")
+    await talk.ingest(talk.message("oi", jids=(MARIA,)))
+    (turn,) = await _claimed(talk)
+    await talk.fail(turn, "permanent", cause="send_failed")
+    claimed = await talk.database.call(
+        "claim_notices",
+        {"limit": 9, "lease_seconds": 60, "max_attempts": 5, "kinds": ["unanswered"]},
+    )
+    (notice,) = claimed["notices"]
+    (outage,) = notice["facts"]["outages"]
+    assert (outage["who"], outage["others"]) == ([{"name": "Maria", "jid": MARIA}], False)
+    told = {
+        "notice_id": notice["notice_id"], "token": notice["token"], "instance_name": "shop",
+        "number": "5511955550009@s.whatsapp.net", "body": "Maria got no answer",
+        "lease_seconds": 45,
+    }  # fmt: skip
+    begun = await talk.database.call("begin_notice_send", told)
+    await erase(talk)
+    body = "select body from messages where id = $1"
+    assert await talk.value(body, begun["message_id"]) == ""
+    await assert_no_trace(talk)
+
+
 async def test_a_merged_contacts_notices_are_erased_too(talk: Conversation):
     await talk.ingest(talk.message("oi", jids=(MARIA,)))
     await talk.ingest(talk.message("bolo", jids=(MARIA_LID,)))

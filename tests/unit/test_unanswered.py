@@ -51,5 +51,14 @@ def test_what_concerns_one_conversation_is_no_outage_of_all():
     assert said.startswith("padaria did not answer a customer.")
 
 
+def test_a_conversation_that_got_no_answer_is_named_and_so_are_some_of_several():
+    maria = {"name": "Maria", "jid": "5511955550001@s.whatsapp.net"}
+    nobody = {"name": None, "jid": "99@lid"}
+    one = say_unanswered("padaria", (outage("in_doubt", turns=1, who=[maria]),))
+    assert one.endswith("So far it concerns one conversation: Maria (5511955550001).")
+    more = say_unanswered("padaria", (outage("in_doubt", who=[maria, nobody], others=True),), "pt")
+    assert more.endswith("isso afeta 3 respostas: Maria (5511955550001), um cliente, …")
+
+
 def test_each_cause_has_words_of_its_own():
     assert all(len(set(words.values())) == len(words) for words in WHY.values())

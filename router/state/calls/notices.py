@@ -32,10 +32,18 @@ NoticeKind: TypeAlias = Literal[
 ]
 
 
+class Concerned(Answer):
+    """A customer who got no answer."""
+
+    name: str | None
+    jid: str | None
+
+
 class OutageTold(Answer):
     """A time in which customers get no answer, for one cause.
 
-    `turns` is how many it concerns (1000: or more), `unanswered` how many of them ended so.
+    `turns` is how many it concerns (1000: or more), `unanswered` how many of them ended so. Where
+    it is about single conversations, `who` are some of theirs, and `others`: there are more.
     """
 
     cause: str
@@ -46,6 +54,8 @@ class OutageTold(Answer):
     has_own_key: bool = False
     provider: str | None = None
     flow: str | None = None
+    who: Items[Concerned] = ()
+    others: bool = False
 
 
 class NoticeFacts(Answer):
