@@ -41,7 +41,7 @@ from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
-_DOWNLOADS = 4  # of kept files at once: each is in memory as a whole
+_DOWNLOADS = 8  # of kept files at once: each is in memory as a whole, until it is read
 _TESTS = 2  # of one instance's way, at once
 
 
