@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from loopback.connections import serving
 from loopback.evolution import failures
 from router.replies.handoffs import HANDOFF_MESSAGE
 from tests.fixtures.sends import PNG, SOUND
@@ -111,11 +112,9 @@ async def test_a_reply_whose_media_is_fetched_outlasts_its_router(
             writer.write(head.encode() + picture)
         else:
             await reader.read()  # until nobody waits any more
-        writer.close()
 
     stopping = asyncio.Event()
-    async with await asyncio.start_server(serve, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(serve) as port:
         n8n.says({"messages": [{"media": f"http://127.0.0.1:{port}/bolo.png"}]})
         async with playing(database_url, evolution, llm, n8n) as stage:
             await stage.maria.writes("tem foto?")
