@@ -117,9 +117,9 @@ def _picture(content: bytes) -> str:
         pillow_heif.register_heif_opener()
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise Refused("it is of no kind that is known") from None
+        raise Refused("it is not of a known kind") from None
     except Image.DecompressionBombError:
-        raise Refused("a picture of so many pixels is too large") from None
+        raise Refused("the picture has too many pixels") from None
     if image.width * image.height > MOST_PIXELS:
         raise Refused(f"a picture of {image.width} x {image.height} pixels is too large")
     return _jpeg(_still(image))
@@ -204,7 +204,7 @@ def _archive(content: bytes) -> Answer:
         raise Refused("its archive is broken") from None
     members = archive.infolist()
     if len(members) > _MOST_MEMBERS or sum(each.file_size for each in members) > _MOST_UNPACKED:
-        raise Refused("what is packed in it is too large")
+        raise Refused("it is too large when unpacked")
     names = {each.filename for each in members}
     readers: Mapping[str, tuple[str, Callable[[bytes], Iterator[str]]]] = {
         "word/document.xml": ("Word document", _word),

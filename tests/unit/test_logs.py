@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -264,7 +263,6 @@ def test_a_secret_that_json_writes_differently_is_found(stream):
     assert lines(stream)[0]["message"] == "it is ***"
 
 
-@rules(deadline=None)
 @given(st.from_regex(r"[\x21-\x7e]{8,30}", fullmatch=True))
 def test_no_line_contains_a_registered_secret(secret):
     scrub = Scrubber()
