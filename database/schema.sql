@@ -255,6 +255,7 @@ begin
                 ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('pass_fence', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('begun_send', 'ii', array['p_message', 'p_session']::text[], array['public.messages', 'public.sessions']::text[], 0, false, 'jsonb'),
                 ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
                 ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
@@ -6142,6 +6143,22 @@ begin
 end
 $$;
 
+-- What the router needs to carry out the send p_message, which has begun, to the contact of p_session.
+create or replace function hybridflow.begun_send(p_message public.messages, p_session public.sessions)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'ok', true, 'message_id', p_message.id, 'chosen_id', p_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid), 'tenant_id', t.id,
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key
+    )
+    from public.tenants as t
+    where t.id = p_session.tenant_id
+$$;
+
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
@@ -6190,12 +6207,7 @@ begin
         v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
     );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16481,7 +16493,6 @@ declare
     v_session public.sessions;
     v_message public.messages;
     v_begun jsonb;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16518,13 +16529,7 @@ begin
     set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16545,7 +16550,6 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, true);
@@ -16566,13 +16570,7 @@ begin
     set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -19794,7 +19792,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '73cf1b73f81f5d785fa07cef43741f89aaaf1a5031e966d4facd4c83e8893338')
+    ('20261126145950', 'v0_3_0', '55838fced5c0a9e86e3c2bb9c3cc6ff3a245dd768102e82db199858196c03593')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

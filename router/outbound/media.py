@@ -72,7 +72,7 @@ class MediaSource:
             ):
                 return await self._read(url, tenant_id, count)
         except TooManyAtOnce as error:
-            raise NoMedia("as many media are being fetched as may be", is_away=True) from error
+            raise NoMedia("too many media are being fetched at once", is_away=True) from error
         except TimeoutError as error:
             raise NoMedia(
                 f"it is not here after {self._seconds:g} seconds", is_away=True

@@ -223,6 +223,7 @@ begin
                 ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('pass_fence', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('begun_send', 'ii', array['p_message', 'p_session']::text[], array['public.messages', 'public.sessions']::text[], 0, false, 'jsonb'),
                 ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
                 ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
@@ -6110,6 +6111,22 @@ begin
 end
 $$;
 
+-- What the router needs to carry out the send p_message, which has begun, to the contact of p_session.
+create or replace function hybridflow.begun_send(p_message public.messages, p_session public.sessions)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'ok', true, 'message_id', p_message.id, 'chosen_id', p_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid), 'tenant_id', t.id,
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key
+    )
+    from public.tenants as t
+    where t.id = p_session.tenant_id
+$$;
+
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
@@ -6158,12 +6175,7 @@ begin
         v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
     );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16449,7 +16461,6 @@ declare
     v_session public.sessions;
     v_message public.messages;
     v_begun jsonb;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16486,13 +16497,7 @@ begin
     set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16513,7 +16518,6 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, true);
@@ -16534,13 +16538,7 @@ begin
     set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
