@@ -3156,7 +3156,7 @@ begin
         p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
             select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
             from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
-            where w.number > p_part
+            where w.number > p_part and w.part -> 'path' is null
         ))
     );
 end
@@ -19684,7 +19684,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'f769691a9e78242f54809c11fb0f089d12a37f517e5a37a7a0484e3624266dd1')
+    ('20261126145950', 'v0_3_0', 'eac3e307a915665d29ea3fc0bffa96ef2cc8fddbd264262390f3ddd49a8b8b9e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
