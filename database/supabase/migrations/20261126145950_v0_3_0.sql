@@ -199,6 +199,7 @@ begin
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('write_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('reply_was_made', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -396,6 +397,7 @@ begin
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
                 ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('has_waiting_notices', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('lock_waiting_notice', 'ii', array['p_tenant_id', 'p_kind']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
@@ -412,6 +414,8 @@ begin
                 ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
+                ('has_staff', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'boolean'),
+                ('own_staff_jid', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
                 ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
@@ -4151,11 +4155,15 @@ begin
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
     perform hybridflow.after_unanswered(
-        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
+        d.turn, d.session, case when (d.turn).handler = 'n8n' then 'flow_failed' else 'crashed' end,
+        (d.turn).error, p_minutes
     )
-    from public.turns as t
-    inner join public.sessions as s on s.id = t.session_id
-    where t.id = any(v_ids);
+    from (
+        select t as turn, s as session from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = any(v_ids)
+        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+    ) as d;
     return v_ids;
 end
 $$;
@@ -4196,8 +4204,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
-    from public.turns as t where t.id = any(v_ids);
+    perform hybridflow.note_unanswered(d.turn, 'half_said', 'its flow fell silent')
+    from (select t as turn from public.turns as t where t.id = any(v_ids) order by t.tenant_id, t.id) as d;
 end
 $$;
 
@@ -4586,9 +4594,13 @@ begin
     where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
-        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+        d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
-    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    from (
+        select t as turn from public.turns as t
+        where t.id = any(v_ids) and t.outage_id is null
+        order by t.tenant_id, t.id
+    ) as d;
     return v_ids;
 end
 $$;
@@ -5068,20 +5080,22 @@ begin
     end if;
     v_refused := hybridflow.write_reply(v_held.turn, p);
     perform hybridflow.settle_reply(v_held.turn, p);
+    perform hybridflow.reply_was_made(v_held.turn, p)
+    from public.turns as t
+    where t.id = (v_held.turn).id and t.reply is distinct from (v_held.turn).reply;
     return coalesce(v_refused, '{"ok": true}');
 end
 $$;
 
 -- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply). Returns why it is not written down, {refused:
--- reason}; null: it is.
+-- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
+-- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_llm text;
     v_in constant integer := (p ->> 'tokens_in')::integer;
     v_out constant integer := (p ->> 'tokens_out')::integer;
 begin
@@ -5115,7 +5129,20 @@ begin
         end,
         updated_at = hybridflow.clock()
     where id = p_turn.id;
-    v_llm := hybridflow.llm_of(p_turn.tenant_id);
+    return null;
+end
+$$;
+
+-- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
+-- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text := hybridflow.llm_of(p_turn.tenant_id);
+begin
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
@@ -5125,7 +5152,6 @@ begin
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
         perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return null;
 end
 $$;
 
@@ -6078,6 +6104,9 @@ begin
     v_answer := hybridflow.pass_fence(v_turn, v_held.session, p);
     if coalesce(p -> 'reply', 'null') <> 'null' then
         perform hybridflow.settle_reply(v_held.turn, p -> 'reply');
+        if v_turn.reply is distinct from (v_held.turn).reply then
+            perform hybridflow.reply_was_made(v_held.turn, p -> 'reply');
+        end if;
     end if;
     return v_answer;
 end
@@ -7461,7 +7490,7 @@ begin
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
             select from public.turns as t
             where t.id = v_message.turn_id
@@ -8145,7 +8174,7 @@ declare
     );
     v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
-        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -8210,8 +8239,8 @@ begin
 end
 $$;
 
--- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
--- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+-- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
+-- nobody's otherwise, and quotes something there.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -8241,7 +8270,7 @@ as $$
 begin
     if p_event ->> 'chat' = 'self' then
         return true;
-    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+    elsif not hybridflow.has_staff(p_tenant) or not coalesce((p_event ->> 'own_lid')::boolean, false) then
         return false;
     end if;
     return exists (
@@ -8254,7 +8283,7 @@ end
 $$;
 
 -- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told: see note_staff_words. All else there are notes to oneself.
+-- its people are told, or wrote a command there: see note_staff_words. All else there are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8285,6 +8314,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_staff_jid text;
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
@@ -8299,10 +8329,13 @@ begin
         end if;
     end if;
     if v_is_self then
-        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+        v_staff_jid := hybridflow.own_staff_jid(p_tenant, p_event);
+        if v_staff_jid is null or (
+            p_event -> 'quoted' ->> 'wa_id' is null and not coalesce((p_event ->> 'is_command')::boolean, false)
+        ) then
             return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
         end if;
-        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        v_jids := array[hybridflow.known_as(p_tenant.id, v_staff_jid)];
         p_event := p_event || '{"chat": "contact"}';
     elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
@@ -14513,6 +14546,30 @@ begin
 end
 $$;
 
+-- Locks the tenant's waiting notices of outages, without waiting: whether nobody else has one. Who ends
+-- outages of many tenants is to wait for none of them, and meets who begins one, which locks them in another
+-- order.
+create or replace function hybridflow.has_waiting_notices(p_tenant_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_kinds constant text[] := '{answered_again,unanswered}';
+    v_ids bigint[] := array(
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+        for update skip locked
+    );
+begin
+    return not exists (
+        select from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+            and n.id <> all(v_ids)
+    );
+end
+$$;
+
 -- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
 -- end at the same moment, and neither's is to be lost.
 create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
@@ -14751,8 +14808,9 @@ end
 $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
--- not to last; not where they have not been told that it began.
+-- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
+-- people are told, two minutes later, in which it may prove not to last; not where they have not been told
+-- that it began.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14770,6 +14828,7 @@ begin
             and (p_tenant_id is null or o.tenant_id = p_tenant_id)
         order by o.about, o.tenant_id limit c_few for update skip locked
     loop
+        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
@@ -14980,7 +15039,10 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+        -- With the dashes, blanks and unseen marks that phones copy along.
+        else regexp_replace(
+            p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
+        )
     end
 $$;
 
@@ -15013,6 +15075,44 @@ set search_path = ''
 as $$
     select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether anybody is told by WhatsApp.
+create or replace function hybridflow.has_staff(p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+$$;
+
+-- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
+-- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
+returns text
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select n.jid
+    from unnest(array[
+        hybridflow.staff_jid(p_tenant), hybridflow.notified_jid(p_tenant.notify_number_next)
+    ]) with ordinality as n (jid, place)
+    where n.jid is not null and (
+        exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(n.jid))
+        )
+        or p_event ->> 'chat' <> 'self' and exists (
+            select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+            inner join public.session_identities as i on i.session_id = m.session_id
+            where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+                and i.jid = any(hybridflow.spellings_typed(n.jid))
+        )
+    )
+    order by n.place limit 1
 $$;
 
 -- Whether the session is one with the staff, whichever way their number was typed.
@@ -16548,6 +16648,10 @@ declare
     v_refused jsonb;
 begin
     perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    -- The session first, as everywhere: who erases or merges it has its messages, and asks for its relays.
+    perform from public.sessions as s
+    inner join public.relays as r on r.session_id = s.id
+    where r.id = (p ->> 'relay_id')::bigint for update of s;
     select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
     v_refused := hybridflow.relay_refusal(v_relay, p);
     if v_refused is not null then
@@ -16591,15 +16695,21 @@ as $$
 $$;
 
 -- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
--- and the word back, keep their places, without a word. Returns how many.
+-- and the word back, keep their places, without a word. The relays are locked before these messages, as by
+-- who sends the word: the staff's session is not. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
+    v_ids bigint[] := array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    );
 begin
+    perform from public.relays where id = any(v_ids) order by id for update;
     update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
     where id = any(array(
         select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
@@ -16608,13 +16718,8 @@ begin
         cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
         where m.session_id = r.staff_session_id
     ));
-    delete from public.relays where id = any(array(
-        select r.id from hybridflow.relays_about(p_session_ids) as r
-        union
-        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
-    ));
-    get diagnostics v_count = row_count;
-    return v_count;
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -18942,6 +19047,9 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    perform from public.notices as n
+    where n.id = any(v_naming) and n.state = 'pending'
+    order by n.id for update;
     update public.notices
     set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
     where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;
