@@ -877,8 +877,8 @@ declare
         false
     );
     v_decision text := case
-        when not p_tenant.is_active then 'tenant_inactive'
         when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when not p_tenant.is_active then 'tenant_inactive'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'

@@ -286,7 +286,8 @@ $$;
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
 -- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
 -- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Returns {ok, already?}.
+-- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
+-- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -320,7 +321,11 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now
+        v_now + case when exists (
+            select from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
+                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+        ) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end

@@ -611,6 +611,19 @@ async def test_the_next_number_is_of_the_staff_whether_or_not_there_is_a_first(t
     assert (await say_word(talk, relay))["jid"] == OWN
 
 
+async def test_while_the_ai_is_switched_off_the_staff_answer_and_no_word_says_that_it_is_back(
+    talk: Conversation,
+):
+    await told(talk)
+    await talk.set_rule("is_active", setting=False)
+    assert (await staff_write(talk, "Já te ligo"))["relayed"]
+    assert (await begin(talk, await claim_one(talk)))["ok"]
+    await talk.sql("delete from relays")
+    await staff_write(talk, "resume", is_command=True)
+    assert (await obey(talk, await claim_one(talk), "resume"))["outcome"] == "switched_off"
+    assert not (await talk.session())["is_paused"]
+
+
 async def test_a_command_in_the_chat_with_oneself_that_quotes_nothing_is_told_how(
     talk: Conversation,
 ):

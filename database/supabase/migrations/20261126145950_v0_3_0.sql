@@ -8173,8 +8173,8 @@ declare
         false
     );
     v_decision text := case
-        when not p_tenant.is_active then 'tenant_inactive'
         when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when not p_tenant.is_active then 'tenant_inactive'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -14810,7 +14810,7 @@ $$;
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began.
+-- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14830,6 +14830,11 @@ begin
     loop
         continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = v_now where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        ));
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
                 select from public.notices as n
@@ -15311,7 +15316,8 @@ $$;
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
 -- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
 -- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Returns {ok, already?}.
+-- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
+-- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -15345,7 +15351,11 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now
+        v_now + case when exists (
+            select from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
+                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+        ) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -15855,7 +15865,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many'
+            'too_many', 'switched_off'
         )
     ),
     error text,
@@ -16563,8 +16573,9 @@ $$;
 -- obey_staff({relay_id, token, command, until?, policy})
 -- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
 -- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
--- days): nothing was done; see relay_refusal, 'erased'.
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
+-- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
+-- relay_refusal, 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -16579,6 +16590,7 @@ declare
     v_named jsonb;
     v_outcome text;
     v_turn_id bigint;
+    v_has_ai boolean;
 begin
     perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16612,6 +16624,11 @@ begin
                 where id = v_session.id;
             end if;
     end case;
+    v_has_ai := not hybridflow.is_without_ai(v_session.id)
+        and (select t.is_active from public.tenants as t where t.id = v_session.tenant_id);
+    if v_outcome in ('resumed', 'until') and not v_has_ai then
+        v_outcome := 'switched_off';
+    end if;
     update public.relays
     set outcome = v_outcome, said = null, updated_at = v_now,
         facts = facts || jsonb_strip_nulls(jsonb_build_object(
@@ -16619,10 +16636,10 @@ begin
         ))
     where id = (v_held.relay).id
     returning facts into v_named;
-    if v_outcome in ('taken', 'until', 'resumed') then
+    if v_outcome in ('taken', 'until', 'resumed', 'switched_off') then
         perform hybridflow.record_audit(
             '{"kind": "owner", "name": "staff"}',
-            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            case when p ->> 'command' = 'resume' then 'resume_session' else 'pause_session' end,
             v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
             jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
         );
