@@ -16035,7 +16035,8 @@ end
 $$;
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
+-- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
+-- meanwhile: since it was last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -16054,7 +16055,8 @@ as $$
     where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
-            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+            else p_session.is_paused
+                and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
@@ -19858,7 +19860,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'be5e2bea5324b7672594e8d42426803c6ea7241a1c36ecfc63ea19dbcd32a8f3')
+    ('20261126145950', 'v0_3_0', 'fed665172a98ab1a996e671274a4e4006a3da724e3b814becac2b6bc5292f96f')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -160,6 +160,9 @@ async def test_who_does_not_say_what_they_saw_saw_nothing_of_this_pause(
     if saw:
         assert await write(talk, seen_message_id=owner["message_id"])
         return
+    await talk.travel(minutes=1)
+    again = {"tenant_id": 1, "session_id": owner["session_id"], "source": "operator"}
+    await talk.database.call("pause_session", {**again, "policy": POLICY})  # the same pause goes on
     with pytest.raises(Conflict, match="another person wrote"):
         await write(talk)
 
