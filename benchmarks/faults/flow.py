@@ -14,10 +14,10 @@ from loopback.faults import Fault, cut, hang, wrong_answer
 from loopback.server import LoopbackServer
 
 PATH = "/webhook"
-_CRASHED: Fault = wrong_answer(500, b'{"code":0,"message":"Workflow execution failed"}')
+_CRASHED: Fault = wrong_answer(500, {"code": 0, "message": "Workflow execution failed"})
 _TROUBLES: dict[str, Fault] = {
     "too_many": _CRASHED,
-    "broken": wrong_answer(200, b""),  # as n8n answers where a flow crashed before its last node
+    "broken": wrong_answer(200),  # as n8n answers where a flow crashed before its last node
     "cut": cut(),
     "never_answered": hang(),
 }
