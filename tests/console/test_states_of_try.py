@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import product
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Error, Page, Route, expect
 
 from tests.console.conftest import NARROW, WIDE, Opens, Seen
 from tests.console.npm import axe_findings
@@ -142,7 +143,8 @@ async def test_once_there_is_a_real_business_the_page_goes_where_that_is_to_be_s
         leads = {"Location": "/console"}
         await page.route(f"{seen.url}/try", _answers(307, leads))
         await page.route(f"{seen.url}/", _answers(307, leads))
-        await page.evaluate(_LOOKS_AGAIN)
+        with suppress(Error):  # it may have looked by itself, and be on its way
+            await page.evaluate(_LOOKS_AGAIN)
         await page.get_by_label("Your key").wait_for()
 
 
@@ -244,6 +246,32 @@ async def test_a_log_goes_on_with_what_is_written_and_stays_where_it_is_read(ope
         await log.evaluate("(log) => { log.scrollTop = 100; }")
         await _told(seen, {**STATES["stopped by the owner"], "transcript": [*more, *more[:1]]})
         assert await log.evaluate("(log) => log.scrollTop") == 100
+
+
+async def test_the_phone_that_was_not_in_sight_shows_its_end_too(opens: Opens):
+    async with opens("/try", width=NARROW) as seen:
+        said: list[dict[str, Any]] = STATES["sent"]["transcript"]
+        more = [*said, *({**said[0], "wa_id": f"m{number}"} for number in range(20))]
+        page = await _told(seen, {**STATES["sent"], "transcript": more})
+        await page.locator("label[for=w2]").click()
+        await page.wait_for_function(
+            "() => { const log = document.querySelector('.phone.shop .chat');"
+            " return log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
+        )
+
+
+async def test_what_was_said_before_is_in_the_language_that_is_chosen_now(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent"])
+        await page.route("**/try/break/*", _answers(204))
+        await page.get_by_role("button", name="Take the AI away").click()
+        await expect(page.get_by_role("status")).to_contain_text("The AI refuses")
+        await page.route("**/try/owner?*", lambda route: route.abort())
+        await page.get_by_role("button", name="Ana here, one moment").click()
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        await page.get_by_label("Language").select_option("pt-BR")
+        await expect(page.get_by_role("status")).to_contain_text("A IA recusa")
+        await expect(page.get_by_role("alert")).to_contain_text("n\u00e3o responde")
 
 
 @pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-MX"])

@@ -70,9 +70,15 @@ function Chat({ label, last, children }) {
     const { scrollTop, clientHeight, scrollHeight } = log.current;
     isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
   };
-  useLayoutEffect(() => {
+  const goOn = () => {
     if (log.current && isAtEnd.current) log.current.scrollTop = log.current.scrollHeight;
-  }, [last]);
+  };
+  useLayoutEffect(goOn, [last]);
+  useEffect(() => {
+    const seen = new ResizeObserver(goOn); // a small screen shows one phone, and then the other
+    seen.observe(log.current);
+    return () => seen.disconnect();
+  }, []);
   return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log} onScroll=${note}>
     <ol>${children}</ol>
   </div>`;
@@ -104,7 +110,7 @@ function stillGoing(sent, transcript, author) {
 
 /**
  * What one of them sends. Who is told that it failed has it back.
- * @param {string} who @param {Shown} shown @param {(text: string) => void} onFault
+ * @param {string} who @param {Shown} shown @param {(error: unknown) => void} onFault
  * @returns {[Going[], (text: string) => Promise<boolean>]}
  */
 function useSends(who, shown, onFault) {
@@ -113,14 +119,14 @@ function useSends(who, shown, onFault) {
   /** @param {string} text */
   const send = async (text) => {
     const it = { text, from: shown.transcript.length };
-    onFault("");
+    onFault(null);
     setSent((those) => [...those, it]);
     try {
       await call("POST", `/try/${who}?text=${encodeURIComponent(text)}`);
       return true;
     } catch (error) {
       setSent((those) => those.filter((each) => each !== it));
-      onFault(told(error));
+      onFault(error);
       return false;
     }
   };
@@ -172,7 +178,7 @@ function told(error) {
   return error instanceof CallFailed && error.message ? error.message : t("error.no_answer");
 }
 
-/** @param {{ shown: Shown, onFault: (text: string) => void }} props */
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function CustomersPhone({ shown, onFault }) {
   const isTyping = shown.steps.some((step) => step.name === "writes" && step.mark === "now");
   const [going, send] = useSends("customer", shown, onFault);
@@ -209,7 +215,7 @@ function CustomersPhone({ shown, onFault }) {
 /** @type {Record<string, [string, string]>} */
 const SIDES = { api: ["bub out ai", "ai"], owner: ["bub out own", "phone"] };
 
-/** @param {{ shown: Shown, onFault: (text: string) => void }} props */
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function OwnersPhone({ shown, onFault }) {
   const [going, send] = useSends("owner", shown, onFault);
   /** @param {Message} each */
@@ -241,30 +247,37 @@ function OwnersPhone({ shown, onFault }) {
   </section>`;
 }
 
-/** @param {{ shown: Shown, onFault: (text: string) => void }} props */
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function Break({ shown, onFault }) {
   const [done, setDone] = useState("");
   /** @param {string} name @param {string} path */
   const make = async (name, path) => {
-    onFault("");
+    onFault(null);
     setDone("");
     try {
       await call("POST", path);
-      setDone(t(`break.${name}.done`));
+      setDone(name);
     } catch (error) {
-      onFault(told(error));
+      onFault(error);
     }
   };
+  const isWritten = shown.transcript.some((each) => each.author === "customer");
   const possible = BREAKS.filter(([name]) => name !== "llm_away" || shown.llm_is_played);
   return html`<div class="break">
     <b>${t("try.break")}</b>
     ${possible.map(
       ([name, path]) =>
-        html`<button class="btn" type="button" key=${name} onClick=${() => make(name, path)}>
+        html`<button
+          class="btn"
+          type="button"
+          key=${name}
+          disabled=${name === "twice" && !isWritten}
+          onClick=${() => make(name, path)}
+        >
           ${t(`break.${name}`)}
         </button>`,
     )}
-    <p class="done" role="status">${done}</p>
+    <p class="done" role="status">${done && t(`break.${done}.done`)}</p>
   </div>`;
 }
 
@@ -298,11 +311,11 @@ function Connect({ shown }) {
 
 function Page() {
   const [shown, isLive] = useDemo();
-  const [fault, setFault] = useState("");
+  const [fault, setFault] = useState(/** @type {unknown} */ (null));
   return html`<main class="stage" id="main">
     <div class="head"><div><h1>${t("try.title")}</h1><p>${shown && !shown.llm_is_played ? t("try.about_real") : t("try.about")}</p></div>
       <a class="btn pri" href="#connect" onClick=${openConnect}>${t("try.connect")}</a></div>
-    <p class="fault" role="alert">${fault}</p>
+    <p class="fault" role="alert">${fault && told(fault)}</p>
     ${shown &&
     html`<${Which} />
       <${Mini} shown=${shown} />
