@@ -17,7 +17,6 @@ PATH = "/webhook"
 _CRASHED: Fault = wrong_answer(500, {"code": 0, "message": "Workflow execution failed"})
 _TROUBLES: dict[str, Fault] = {
     "too_many": _CRASHED,
-    "broken": wrong_answer(200),  # as n8n answers where a flow crashed before its last node
     "cut": cut(),
     "never_answered": hang(),
 }
@@ -55,6 +54,8 @@ class AnsweringFlow(LoopbackServer):
                 conversation.meets(f"flow {trouble}")
                 if trouble == "slow":
                     await asyncio.sleep(0.8 * share * self._terms.llm_timeout)
+                elif trouble == "broken":
+                    return Response()  # as n8n's, where a flow crashed before its last node
                 else:
                     return await _TROUBLES[trouble].strike(request, None)
         usage = {"input_tokens": 100, "output_tokens": 20}
