@@ -335,6 +335,7 @@ begin
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
+                ('forget_media', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('media_job_context', 'ii', array['p_job', 'p_token']::text[], array['public.media_jobs', 'uuid']::text[], 0, false, 'jsonb'),
                 ('media_job_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
                 ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
@@ -488,6 +489,7 @@ begin
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
                 ('tokens_told', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint'),
                 ('settle_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
+                ('with_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'public.turns'),
                 ('book_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
                 ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
@@ -5126,8 +5128,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_in constant integer := (p ->> 'tokens_in')::integer;
-    v_out constant integer := (p ->> 'tokens_out')::integer;
+    v_turn public.turns;
 begin
     if p_turn.reply = p -> 'parts' or (
         p_turn.reply is not null and exists (
@@ -5144,11 +5145,10 @@ begin
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
+    v_turn := hybridflow.with_cost(p_turn, p);
     update public.turns
-    set reserved_tokens = case when hybridflow.tokens_told(p) is null then reserved_tokens end,
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
-        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out),
+    set reserved_tokens = v_turn.reserved_tokens, provider = v_turn.provider, model = v_turn.model,
+        tokens_in = v_turn.tokens_in, tokens_out = v_turn.tokens_out,
         reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
         execution_told_at = case
@@ -7382,6 +7382,7 @@ begin
             update public.kept_files
             set state = 'deleted', content = null, next_at = hybridflow.clock(), updated_at = hybridflow.clock()
             where message_id = p_message_id and state in ('waiting', 'kept');
+            perform hybridflow.forget_media(p_message_id);
         else
             perform hybridflow.change_status(p_message_id, p_change);
     end case;
@@ -7649,6 +7650,9 @@ begin
     ) then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
+            v_due_in := hybridflow.heard(v_turn_id);  -- which waited for what is gone
+        end if;
         if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
             v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
         end if;
@@ -9102,6 +9106,7 @@ declare
         and p_event ->> 'decision' in ('turn_pending', 'paused');
 begin
     if nullif(p_event -> 'media', 'null') is null or p_event -> 'media' ->> 'too_large' is not null
+        or exists (select from public.messages as m where m.id = p_message_id and m.deleted_at is not null)
         or not (v_understood or (
             coalesce((p_policy ->> 'keeps_files')::boolean, false) and p_tenant.keep_media_days > 0
         ))
@@ -9142,11 +9147,28 @@ begin
     where id = p_turn_id and waiting and due_when_heard is not null and not exists (
         select from public.messages as m
         inner join public.media_jobs as j on j.message_id = m.id
-        where m.turn_id = p_turn_id and not m.from_me and j.waiting and not j.keep_only
+        where m.turn_id = p_turn_id and not m.from_me and m.deleted_at is null
+            and j.waiting and not j.keep_only
     )
     returning run_after into v_due;
     return extract(epoch from v_due - v_now);
 end
+$$;
+
+-- Who sent a media deleted it: nobody is asked what is in it any more, and nothing of it is kept. Who works
+-- on it at this moment goes on, for that may cost, and stores nothing of it: see finish_media_job.
+create or replace function hybridflow.forget_media(p_message_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.media_jobs
+    set state = case when lease_until is null and waiting then 'failed' else state end,
+        error = case when lease_until is null and waiting then 'it was deleted by who sent it' else error end,
+        finished_at = case when lease_until is null and waiting then hybridflow.clock() else finished_at end,
+        waits_for = case when lease_until is null then null else waits_for end,
+        pictures = null, pictures_until = null, content = null, updated_at = hybridflow.clock()
+    where message_id = p_message_id
 $$;
 
 -- What is to be worked on, its token included.
@@ -9529,8 +9551,8 @@ $$;
 
 -- begin_media_job({job_id, token, policy, tokens?})
 -- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
--- {ok} or {refused: reason}: 'stale', 'superseded', or 'budget' (the tenant's or the contact's is used up:
--- the job has failed for that).
+-- {ok} or {refused: reason}: 'stale', 'superseded' (also where its message was deleted: the job is over), or
+-- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9547,6 +9569,12 @@ begin
     perform hybridflow.require_keys('begin_media_job', p, '{job_id,token,policy}');
     v_held := hybridflow.hold_media_job(p);
     if v_held.refused is not null then
+        return v_held.refused;
+    elsif (v_held.message).deleted_at is not null then
+        perform hybridflow.close_media_job(
+            v_held.job, v_held.message, 'it was deleted by who sent it', coalesce((p ->> 'tokens')::bigint, 0)
+        );
+        v_held := hybridflow.hold_media_job(p);
         return v_held.refused;
     end if;
     select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
@@ -9633,7 +9661,7 @@ begin
     -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
     v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
     if not v_back and (
-        (p ->> 'final')::boolean
+        (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
     ) then
@@ -16860,27 +16888,48 @@ begin
 end
 $$;
 
--- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
--- of what was reserved, and is added to what the turn has cost so far.
+-- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
+-- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
+-- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
+returns public.turns
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_in constant integer := (p ->> 'tokens_in')::integer;
+    v_out constant integer := (p ->> 'tokens_out')::integer;
+begin
+    if v_in is not null or v_out is not null then
+        p_turn.reserved_tokens := null;
+    end if;
+    p_turn.provider := coalesce(p ->> 'provider', p_turn.provider);
+    p_turn.model := coalesce(p ->> 'model', p_turn.model);
+    p_turn.tokens_in := coalesce(p_turn.tokens_in + v_in, p_turn.tokens_in, v_in);
+    p_turn.tokens_out := coalesce(p_turn.tokens_out + v_out, p_turn.tokens_out, v_out);
+    return p_turn;
+end
+$$;
+
+-- Writes down what the attempt cost, see with_cost, and settles the day's budget.
 create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_in integer := (p ->> 'tokens_in')::integer;
-    v_out integer := (p ->> 'tokens_out')::integer;
-    v_spent bigint := hybridflow.tokens_told(p);
+    v_spent constant bigint := hybridflow.tokens_told(p);
+    v_turn public.turns;
 begin
     if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
     end if;
     perform hybridflow.settle_budget(p_turn, v_spent);
+    v_turn := hybridflow.with_cost(p_turn, p);
     update public.turns
-    set reserved_tokens = case when v_spent is null then reserved_tokens end,
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
-        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    set reserved_tokens = v_turn.reserved_tokens, provider = v_turn.provider, model = v_turn.model,
+        tokens_in = v_turn.tokens_in, tokens_out = v_turn.tokens_out
     where id = p_turn.id;
 end
 $$;
@@ -19742,7 +19791,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd31f083c7c30af9298a1a426ade2baab3a3a173764376a9302b1cc9b6bb60811')
+    ('20261126145950', 'v0_3_0', '781a87379518d2a52a5386b469771ae0dace5fca9e8b1d792579564091a459e0')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -1481,8 +1481,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_in constant integer := (p ->> 'tokens_in')::integer;
-    v_out constant integer := (p ->> 'tokens_out')::integer;
+    v_turn public.turns;
 begin
     if p_turn.reply = p -> 'parts' or (
         p_turn.reply is not null and exists (
@@ -1499,11 +1498,10 @@ begin
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
+    v_turn := hybridflow.with_cost(p_turn, p);
     update public.turns
-    set reserved_tokens = case when hybridflow.tokens_told(p) is null then reserved_tokens end,
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
-        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out),
+    set reserved_tokens = v_turn.reserved_tokens, provider = v_turn.provider, model = v_turn.model,
+        tokens_in = v_turn.tokens_in, tokens_out = v_turn.tokens_out,
         reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
         execution_told_at = case
