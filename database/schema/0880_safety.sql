@@ -126,27 +126,48 @@ begin
 end
 $$;
 
--- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
--- of what was reserved, and is added to what the turn has cost so far.
+-- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
+-- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
+-- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
+returns public.turns
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_in constant integer := (p ->> 'tokens_in')::integer;
+    v_out constant integer := (p ->> 'tokens_out')::integer;
+begin
+    if v_in is not null or v_out is not null then
+        p_turn.reserved_tokens := null;
+    end if;
+    p_turn.provider := coalesce(p ->> 'provider', p_turn.provider);
+    p_turn.model := coalesce(p ->> 'model', p_turn.model);
+    p_turn.tokens_in := coalesce(p_turn.tokens_in + v_in, p_turn.tokens_in, v_in);
+    p_turn.tokens_out := coalesce(p_turn.tokens_out + v_out, p_turn.tokens_out, v_out);
+    return p_turn;
+end
+$$;
+
+-- Writes down what the attempt cost, see with_cost, and settles the day's budget.
 create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_in integer := (p ->> 'tokens_in')::integer;
-    v_out integer := (p ->> 'tokens_out')::integer;
-    v_spent bigint := hybridflow.tokens_told(p);
+    v_spent constant bigint := hybridflow.tokens_told(p);
+    v_turn public.turns;
 begin
     if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
     end if;
     perform hybridflow.settle_budget(p_turn, v_spent);
+    v_turn := hybridflow.with_cost(p_turn, p);
     update public.turns
-    set reserved_tokens = case when v_spent is null then reserved_tokens end,
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
-        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    set reserved_tokens = v_turn.reserved_tokens, provider = v_turn.provider, model = v_turn.model,
+        tokens_in = v_turn.tokens_in, tokens_out = v_turn.tokens_out
     where id = p_turn.id;
 end
 $$;

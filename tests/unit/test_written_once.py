@@ -14,7 +14,7 @@ ONCE = {
     "hybridflow.relay_refusal": r'"refused": "superseded"|p_relay\.token_hash is distinct from',
     "hybridflow.stopped_for": r"p_session\.is_paused and v_own",
     "hybridflow.back_off": r"\bpower\(",
-    "hybridflow.book_cost": r"\btokens_(?:in|out) \+",
+    "hybridflow.with_cost": r"\btokens_(?:in|out) \+|reserved_tokens := null",
     "hybridflow.settle_budget": r"tokens \+ [^,]* - p_turn\.reserved_tokens",
 }
 IN_OTHERS = {
@@ -22,9 +22,6 @@ IN_OTHERS = {
         *("hybridflow.turn_refusal", "hybridflow.notice_refusal", "hybridflow.relay_refusal"),
         "hybridflow.hold_media_job",
     },
-    # The reply and what it cost are one update of the turn, within the fence.
-    "tokens_in +": {"hybridflow.book_cost", "hybridflow.write_reply"},
-    "tokens_out +": {"hybridflow.book_cost", "hybridflow.write_reply"},
 }
 # A refusal is made into an answer nowhere but in those.
 BY_HAND = re.compile(r"jsonb_build_object\('refused', v_held")

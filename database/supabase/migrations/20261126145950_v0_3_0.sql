@@ -199,6 +199,7 @@ begin
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('write_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('reply_was_made', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -222,6 +223,7 @@ begin
                 ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('pass_fence', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('begun_send', 'ii', array['p_message', 'p_session']::text[], array['public.messages', 'public.sessions']::text[], 0, false, 'jsonb'),
                 ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
                 ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
@@ -397,6 +399,7 @@ begin
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
                 ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('has_waiting_notices', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('lock_waiting_notice', 'ii', array['p_tenant_id', 'p_kind']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
@@ -413,6 +416,8 @@ begin
                 ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
+                ('has_staff', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'boolean'),
+                ('own_staff_jid', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
                 ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
@@ -455,6 +460,7 @@ begin
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
                 ('tokens_told', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint'),
                 ('settle_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
+                ('with_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'public.turns'),
                 ('book_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
                 ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
@@ -512,6 +518,7 @@ begin
                 ('page_of_changes', 'iiiii', array['p_tenant_id', 'p_session_id', 'p_jids', 'p_after_id', 'p_limit']::text[], array['bigint', 'bigint', 'text[]', 'bigint', 'integer']::text[], 0, false, 'jsonb'),
                 ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
                 ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
+                ('notices_that_name', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint[]'),
                 ('erase_notices', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'bigint'),
                 ('turn_of_story', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
                 ('message_of_story', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
@@ -3124,7 +3131,7 @@ begin
         p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
             select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
             from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
-            where w.number > p_part
+            where w.number > p_part and w.part -> 'path' is null
         ))
     );
 end
@@ -4151,11 +4158,15 @@ begin
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
     perform hybridflow.after_unanswered(
-        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
+        d.turn, d.session, case when (d.turn).handler = 'n8n' then 'flow_failed' else 'crashed' end,
+        (d.turn).error, p_minutes
     )
-    from public.turns as t
-    inner join public.sessions as s on s.id = t.session_id
-    where t.id = any(v_ids);
+    from (
+        select t as turn, s as session from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = any(v_ids)
+        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+    ) as d;
     return v_ids;
 end
 $$;
@@ -4196,8 +4207,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
-    from public.turns as t where t.id = any(v_ids);
+    perform hybridflow.note_unanswered(d.turn, 'half_said', 'its flow fell silent')
+    from (select t as turn from public.turns as t where t.id = any(v_ids) order by t.tenant_id, t.id) as d;
 end
 $$;
 
@@ -4586,9 +4597,13 @@ begin
     where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
-        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+        d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
-    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    from (
+        select t as turn from public.turns as t
+        where t.id = any(v_ids) and t.outage_id is null
+        order by t.tenant_id, t.id
+    ) as d;
     return v_ids;
 end
 $$;
@@ -5068,22 +5083,23 @@ begin
     end if;
     v_refused := hybridflow.write_reply(v_held.turn, p);
     perform hybridflow.settle_reply(v_held.turn, p);
+    perform hybridflow.reply_was_made(v_held.turn, p)
+    from public.turns as t
+    where t.id = (v_held.turn).id and t.reply is distinct from (v_held.turn).reply;
     return coalesce(v_refused, '{"ok": true}');
 end
 $$;
 
 -- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply). Returns why it is not written down, {refused:
--- reason}; null: it is.
+-- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
+-- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_llm text;
-    v_in constant integer := (p ->> 'tokens_in')::integer;
-    v_out constant integer := (p ->> 'tokens_out')::integer;
+    v_turn public.turns;
 begin
     if p_turn.reply = p -> 'parts' or (
         p_turn.reply is not null and exists (
@@ -5100,11 +5116,10 @@ begin
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
     end if;
+    v_turn := hybridflow.with_cost(p_turn, p);
     update public.turns
-    set reserved_tokens = case when hybridflow.tokens_told(p) is null then reserved_tokens end,
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
-        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out),
+    set reserved_tokens = v_turn.reserved_tokens, provider = v_turn.provider, model = v_turn.model,
+        tokens_in = v_turn.tokens_in, tokens_out = v_turn.tokens_out,
         reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
         execution_id = coalesce(p ->> 'execution_id', execution_id),
         execution_told_at = case
@@ -5115,7 +5130,20 @@ begin
         end,
         updated_at = hybridflow.clock()
     where id = p_turn.id;
-    v_llm := hybridflow.llm_of(p_turn.tenant_id);
+    return null;
+end
+$$;
+
+-- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
+-- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text := hybridflow.llm_of(p_turn.tenant_id);
+begin
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
@@ -5125,7 +5153,6 @@ begin
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
         perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return null;
 end
 $$;
 
@@ -6078,9 +6105,28 @@ begin
     v_answer := hybridflow.pass_fence(v_turn, v_held.session, p);
     if coalesce(p -> 'reply', 'null') <> 'null' then
         perform hybridflow.settle_reply(v_held.turn, p -> 'reply');
+        if v_turn.reply is distinct from (v_held.turn).reply then
+            perform hybridflow.reply_was_made(v_held.turn, p -> 'reply');
+        end if;
     end if;
     return v_answer;
 end
+$$;
+
+-- What the router needs to carry out the send p_message, which has begun, to the contact of p_session.
+create or replace function hybridflow.begun_send(p_message public.messages, p_session public.sessions)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'ok', true, 'message_id', p_message.id, 'chosen_id', p_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid), 'tenant_id', t.id,
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key
+    )
+    from public.tenants as t
+    where t.id = p_session.tenant_id
 $$;
 
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
@@ -6131,12 +6177,7 @@ begin
         v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
     );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -7462,7 +7503,7 @@ begin
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
             select from public.turns as t
             where t.id = v_message.turn_id
@@ -8148,8 +8189,8 @@ declare
         false
     );
     v_decision text := case
+        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
-        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -8214,8 +8255,8 @@ begin
 end
 $$;
 
--- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
--- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+-- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
+-- nobody's otherwise, and quotes something there.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -8245,7 +8286,7 @@ as $$
 begin
     if p_event ->> 'chat' = 'self' then
         return true;
-    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+    elsif not hybridflow.has_staff(p_tenant) or not coalesce((p_event ->> 'own_lid')::boolean, false) then
         return false;
     end if;
     return exists (
@@ -8258,7 +8299,7 @@ end
 $$;
 
 -- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told: see note_staff_words. All else there are notes to oneself.
+-- its people are told, or wrote a command there: see note_staff_words. All else there are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8289,6 +8330,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_staff_jid text;
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
@@ -8303,10 +8345,13 @@ begin
         end if;
     end if;
     if v_is_self then
-        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+        v_staff_jid := hybridflow.own_staff_jid(p_tenant, p_event);
+        if v_staff_jid is null or (
+            p_event -> 'quoted' ->> 'wa_id' is null and not coalesce((p_event ->> 'is_command')::boolean, false)
+        ) then
             return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
         end if;
-        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        v_jids := array[hybridflow.known_as(p_tenant.id, v_staff_jid)];
         p_event := p_event || '{"chat": "contact"}';
     elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
@@ -9576,8 +9621,8 @@ $$;
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
 -- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
 -- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
--- {refused: reason}; due_in as of finish_media_job.
+-- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
+-- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9588,6 +9633,7 @@ declare
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
     v_away boolean := p ->> 'away' is not null;
+    v_tokens bigint := coalesce((p ->> 'tokens')::bigint, 0);
     v_counts boolean;
     v_job public.media_jobs;
 begin
@@ -9605,12 +9651,14 @@ begin
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
+            v_held.job, v_held.message, p ->> 'error', v_tokens
         )));
     end if;
-    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, v_tokens);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,
@@ -14541,6 +14589,30 @@ begin
 end
 $$;
 
+-- Locks the tenant's waiting notices of outages, without waiting: whether nobody else has one. Who ends
+-- outages of many tenants is to wait for none of them, and meets who begins one, which locks them in another
+-- order.
+create or replace function hybridflow.has_waiting_notices(p_tenant_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_kinds constant text[] := '{answered_again,unanswered}';
+    v_ids bigint[] := array(
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+        for update skip locked
+    );
+begin
+    return not exists (
+        select from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+            and n.id <> all(v_ids)
+    );
+end
+$$;
+
 -- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
 -- end at the same moment, and neither's is to be lost.
 create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
@@ -14779,8 +14851,9 @@ end
 $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
--- not to last; not where they have not been told that it began.
+-- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
+-- people are told, two minutes later, in which it may prove not to last; not where they have not been told
+-- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14798,7 +14871,13 @@ begin
             and (p_tenant_id is null or o.tenant_id = p_tenant_id)
         order by o.about, o.tenant_id limit c_few for update skip locked
     loop
+        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = v_now where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        ));
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
                 select from public.notices as n
@@ -15008,7 +15087,10 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+        -- With the dashes, blanks and unseen marks that phones copy along.
+        else regexp_replace(
+            p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
+        )
     end
 $$;
 
@@ -15041,6 +15123,44 @@ set search_path = ''
 as $$
     select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether anybody is told by WhatsApp.
+create or replace function hybridflow.has_staff(p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+$$;
+
+-- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
+-- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
+returns text
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select n.jid
+    from unnest(array[
+        hybridflow.staff_jid(p_tenant), hybridflow.notified_jid(p_tenant.notify_number_next)
+    ]) with ordinality as n (jid, place)
+    where n.jid is not null and (
+        exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(n.jid))
+        )
+        or p_event ->> 'chat' <> 'self' and exists (
+            select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+            inner join public.session_identities as i on i.session_id = m.session_id
+            where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+                and i.jid = any(hybridflow.spellings_typed(n.jid))
+        )
+    )
+    order by n.place limit 1
 $$;
 
 -- Whether the session is one with the staff, whichever way their number was typed.
@@ -15239,7 +15359,8 @@ $$;
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
 -- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
 -- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Returns {ok, already?}.
+-- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
+-- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -15273,7 +15394,11 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now
+        v_now + case when exists (
+            select from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
+                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+        ) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -15783,7 +15908,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many'
+            'too_many', 'switched_off'
         )
     ),
     error text,
@@ -15893,7 +16018,8 @@ end
 $$;
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
+-- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
+-- meanwhile: since it was last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -15912,7 +16038,8 @@ as $$
     where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
-            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+            else p_session.is_paused
+                and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
@@ -16393,7 +16520,6 @@ declare
     v_session public.sessions;
     v_message public.messages;
     v_begun jsonb;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16430,13 +16556,7 @@ begin
     set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16457,7 +16577,6 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, true);
@@ -16478,21 +16597,16 @@ begin
     set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
 -- obey_staff({relay_id, token, command, until?, policy})
 -- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
 -- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
--- days): nothing was done; see relay_refusal, 'erased'.
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
+-- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
+-- relay_refusal, 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -16507,6 +16621,7 @@ declare
     v_named jsonb;
     v_outcome text;
     v_turn_id bigint;
+    v_has_ai boolean;
 begin
     perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16540,6 +16655,11 @@ begin
                 where id = v_session.id;
             end if;
     end case;
+    v_has_ai := not hybridflow.is_without_ai(v_session.id)
+        and (select t.is_active from public.tenants as t where t.id = v_session.tenant_id);
+    if v_outcome in ('resumed', 'until') and not v_has_ai then
+        v_outcome := 'switched_off';
+    end if;
     update public.relays
     set outcome = v_outcome, said = null, updated_at = v_now,
         facts = facts || jsonb_strip_nulls(jsonb_build_object(
@@ -16547,10 +16667,10 @@ begin
         ))
     where id = (v_held.relay).id
     returning facts into v_named;
-    if v_outcome in ('taken', 'until', 'resumed') then
+    if v_outcome in ('taken', 'until', 'resumed', 'switched_off') then
         perform hybridflow.record_audit(
             '{"kind": "owner", "name": "staff"}',
-            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            case when p ->> 'command' = 'resume' then 'resume_session' else 'pause_session' end,
             v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
             jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
         );
@@ -16576,6 +16696,10 @@ declare
     v_refused jsonb;
 begin
     perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    -- The session first, as everywhere: who erases or merges it has its messages, and asks for its relays.
+    perform from public.sessions as s
+    inner join public.relays as r on r.session_id = s.id
+    where r.id = (p ->> 'relay_id')::bigint for update of s;
     select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
     v_refused := hybridflow.relay_refusal(v_relay, p);
     if v_refused is not null then
@@ -16619,15 +16743,21 @@ as $$
 $$;
 
 -- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
--- and the word back, keep their places, without a word. Returns how many.
+-- and the word back, keep their places, without a word. The relays are locked before these messages, as by
+-- who sends the word: the staff's session is not. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
+    v_ids bigint[] := array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    );
 begin
+    perform from public.relays where id = any(v_ids) order by id for update;
     update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
     where id = any(array(
         select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
@@ -16636,13 +16766,8 @@ begin
         cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
         where m.session_id = r.staff_session_id
     ));
-    delete from public.relays where id = any(array(
-        select r.id from hybridflow.relays_about(p_session_ids) as r
-        union
-        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
-    ));
-    get diagnostics v_count = row_count;
-    return v_count;
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -16798,27 +16923,48 @@ begin
 end
 $$;
 
--- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
--- of what was reserved, and is added to what the turn has cost so far.
+-- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
+-- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
+-- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
+returns public.turns
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_in constant integer := (p ->> 'tokens_in')::integer;
+    v_out constant integer := (p ->> 'tokens_out')::integer;
+begin
+    if v_in is not null or v_out is not null then
+        p_turn.reserved_tokens := null;
+    end if;
+    p_turn.provider := coalesce(p ->> 'provider', p_turn.provider);
+    p_turn.model := coalesce(p ->> 'model', p_turn.model);
+    p_turn.tokens_in := coalesce(p_turn.tokens_in + v_in, p_turn.tokens_in, v_in);
+    p_turn.tokens_out := coalesce(p_turn.tokens_out + v_out, p_turn.tokens_out, v_out);
+    return p_turn;
+end
+$$;
+
+-- Writes down what the attempt cost, see with_cost, and settles the day's budget.
 create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_in integer := (p ->> 'tokens_in')::integer;
-    v_out integer := (p ->> 'tokens_out')::integer;
-    v_spent bigint := hybridflow.tokens_told(p);
+    v_spent constant bigint := hybridflow.tokens_told(p);
+    v_turn public.turns;
 begin
     if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
     end if;
     perform hybridflow.settle_budget(p_turn, v_spent);
+    v_turn := hybridflow.with_cost(p_turn, p);
     update public.turns
-    set reserved_tokens = case when v_spent is null then reserved_tokens end,
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
-        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    set reserved_tokens = v_turn.reserved_tokens, provider = v_turn.provider, model = v_turn.model,
+        tokens_in = v_turn.tokens_in, tokens_out = v_turn.tokens_out
     where id = p_turn.id;
 end
 $$;
@@ -18943,27 +19089,45 @@ begin
 end
 $$;
 
+-- The notices of failures that name some of the sessions, and others with them.
+create or replace function hybridflow.notices_that_name(p_session_ids bigint[])
+returns bigint[]
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select array(
+        select o.notice_id from public.turns as t
+        inner join public.outages as o on o.id = t.outage_id and o.about is null
+        where t.session_id = any(p_session_ids) and o.notice_id is not null
+    )
+$$;
+
 -- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
--- its echo is known as our own, without its text.
+-- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
+-- that is about to be told is given out anew, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
+    v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    perform from public.notices as n
+    where n.id = any(v_naming) and n.state = 'pending'
+    order by n.id for update;
+    update public.notices
+    set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
+    where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;
     update public.messages as m set body = ''
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
-    -- Notices of failures name some whom they concern, and others with them: these stay, without their words.
     update public.messages as m set body = ''
     from public.notices as n
-    where m.id = n.message_id and n.id = any(array(
-        select o.notice_id from public.turns as t
-        inner join public.outages as o on o.id = t.outage_id and o.about is null
-        where t.session_id = any(p_session_ids)
-    ));
+    where m.id = n.message_id and n.id = any(v_naming);
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;
