@@ -119,6 +119,8 @@ class Delivery:
             message, in_writing = replace(message, has_substitute=True), written
         try:
             await hand.stand()
+            if message.has_substitute:
+                await hand.save_reply()  # it is said by another send, perhaps
             if as_it_is is None and hand.shop.voices.speaks(hand.turn):
                 await hand.save_reply()  # a voice takes seconds, and may end with the router
                 message = await hand.shop.voices.said(hand.turn, hand.line, body, message)
