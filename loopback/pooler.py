@@ -9,6 +9,8 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
+from loopback.connections import Connections
+
 _SSL_REQUEST = 80877103
 _READY, _TERMINATE = b"Z", b"X"
 _IDLE = b"I"
@@ -39,8 +41,8 @@ class Pooler:
         self._path = path
         self._idle: deque[_Wire] = deque()
         self._returned = asyncio.Condition()
-        self._wires: list[_Wire] = []
-        self._clients: set[asyncio.Task[None]] = set()
+        self._servers: list[_Wire] = []
+        self._clients = Connections(self._welcome)
         self._server: asyncio.Server
         self.transactions = 0
         """How many server connections were given out."""
@@ -51,35 +53,24 @@ class Pooler:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._welcome, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._clients, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        for wire in self._wires:
+        await self._clients.end()
+        for wire in self._servers:
             wire.writer.close()
             await asyncio.gather(wire.writer.wait_closed(), return_exceptions=True)
         await self._server.wait_closed()
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # asyncio runs this as one
-        self._clients.add(task)
         client = _Wire(reader, writer)
-        self._wires.append(client)
-        try:
-            await self._log_in(client)
-            while True:
-                await self._transaction(client)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            writer.close()
-        finally:
-            self._clients.discard(task)
+        await self._log_in(client)
+        while True:
+            await self._transaction(client)
 
     async def _log_in(self, client: _Wire) -> None:
         startup = await client.first()
@@ -87,7 +78,7 @@ class Pooler:
             client.writer.write(b"N")
             startup = await client.first()
         server = _Wire(*await asyncio.open_unix_connection(self._path))
-        self._wires.append(server)
+        self._servers.append(server)
         server.writer.write(startup)
         while True:
             kind, message = await server.next()

@@ -40,6 +40,7 @@ from router.replies.making import ReplyMaker
 from router.replies.only_for import OnlyFor
 from router.replies.opening import make_fallback, open_providers
 from router.replies.prompt import NOTES
+from router.running.lasting import lasting
 from router.running.loops import safely
 from router.running.stopping import STOP_SECONDS, within
 from router.safety.budget import Budget
@@ -309,6 +310,7 @@ async def _load(settings: Settings, outside: Outside) -> None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
     if outside.voice is not None:
         await safely(outside.voice.load, "what reads aloud could not be loaded")
+    lasting.leave_out()
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:

@@ -23,7 +23,14 @@ from router.state.migrations import MigrationError, migrate
 from scripts.banner import banner
 from scripts.demo_business.alone import alone
 from scripts.demo_business.flows import n8n_of_demo
-from scripts.demo_business.playing import OVER, Playing, is_wanted, play
+from scripts.demo_business.playing import (
+    OVER,
+    DemoIsPlayed,
+    Playing,
+    is_wanted,
+    play,
+    refuse_beside_demo,
+)
 from scripts.demo_business.stage import stage
 from scripts.demo_business.wanted import has_llm_key, reason_against
 from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
@@ -41,6 +48,7 @@ _TOLD = (
     CommandFailed,
     ConfigurationError,
     DatabaseAway,
+    DemoIsPlayed,
     EmbeddedPostgresError,
     InstallationFailed,
     MigrationError,
@@ -114,17 +122,18 @@ def readable_log(settings: Settings, *, on_terminal: bool) -> dict[str, str]:
 def _place_of_demo(settings: Settings, stack: ExitStack, *, with_n8n: bool) -> str | None:
     """Return the address of the embedded database, held by `stack`; None where no demo is wanted.
 
-    It is brought up to date, and what was played there before is gone from it; but not what another
-    `make run` plays there now.
+    It is brought up to date, and what was played there before is gone from it. Raises DemoIsPlayed
+    where another `make run` plays there now.
     """
     if settings.database_url is not None or settings.supabase_url is not None:
         return None
     postgres = stack.enter_context(EmbeddedPostgres(settings.hybridflow_data / "postgres"))
     asyncio.run(migrate(postgres.dsn))
+    is_free = reason_against(settings, with_n8n=with_n8n) is None
     if not stack.enter_context(alone(settings.hybridflow_data)):
+        asyncio.run(refuse_beside_demo(postgres.dsn, would_play=is_free))
         return None
     has_none = asyncio.run(is_wanted(postgres.dsn))
-    is_free = reason_against(settings, with_n8n=with_n8n) is None
     return postgres.dsn if has_none and is_free else None
 
 

@@ -83,14 +83,21 @@ def zip_lie() -> bytes:
 
 def pdf(pages: int = 1, text: str = "Pedido 42: dois bolos de chocolate") -> bytes:
     """A PDF with this text on each page; with an empty one, pages without any text."""
-    shown = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET" if text else "1 0 0 rg 50 50 500 700 re f"
-    kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(pages))
+    return pdf_of(*[text] * pages)
+
+
+def pdf_of(*pages: str | None, more: str = "") -> bytes:
+    """A PDF of these texts; where one is empty the page is red, where it is None it is broken."""
+    kids = " ".join(
+        "999 0 R" if text is None else f"{4 + 2 * n} 0 R" for n, text in enumerate(pages)
+    )
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {pages} >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
-    for number in range(pages):
+    for number, text in enumerate(pages):
+        shown = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET" if text else "1 0 0 rg 50 50 500 700 re f"
         objects.append(
             "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R"
             f" >> >> /Contents {5 + 2 * number} 0 R >>"
@@ -104,8 +111,48 @@ def pdf(pages: int = 1, text: str = "Pedido 42: dois bolos de chocolate") -> byt
     written += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n"
     written += "".join(f"{place:010d} 00000 n \n" for place in places)
     size = len(objects) + 1
-    written += f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{at}\n%%EOF"
+    written += f"trailer\n<< /Size {size} /Root 1 0 R {more}>>\nstartxref\n{at}\n%%EOF"
     return written.encode()
+
+
+def locked_pdf() -> bytes:
+    zeros = "00" * 32
+    lock = f"<< /Filter /Standard /V 1 /R 2 /O <{zeros}> /U <{zeros}> /P -4 >>"
+    return pdf_of("o saldo", more=f"/Encrypt {lock} /ID [<00> <00>] ")
+
+
+def locked_office() -> bytes:
+    """As far as it is looked at: what names the streams of such a file."""
+    return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(900) + "EncryptedPackage".encode("utf-16-le")
+
+
+def changed(document: bytes, member: str, old: bytes, new: bytes) -> bytes:
+    """The document with a change in one of its members."""
+    source, kept = zipfile.ZipFile(io.BytesIO(document)), io.BytesIO()
+    with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == member:
+                assert old in content
+                content = content.replace(old, new)
+            archive.writestr(name, content)
+    return kept.getvalue()
+
+
+def word_with(xml: str) -> bytes:
+    """A Word document that begins with this."""
+    return changed(word("Fim"), "word/document.xml", b"<w:body>", b"<w:body>" + xml.encode())
+
+
+def slides(*texts: str) -> bytes:
+    kept = io.BytesIO()
+    spaces = "xmlns:a='http://schemas.openxmlformats.org/drawingml/2006/main'"
+    with zipfile.ZipFile(kept, "w") as archive:
+        archive.writestr("ppt/presentation.xml", "<x/>")
+        for number, text in enumerate(texts, 1):
+            shown = f"<x {spaces}><a:p><a:r><a:t>{text}</a:t></a:r></a:p></x>"
+            archive.writestr(f"ppt/slides/slide{number}.xml", shown)
+    return kept.getvalue()
 
 
 @cache

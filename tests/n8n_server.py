@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from loopback.connections import Connections
 from router.embedded.ports import free_port
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.library import WORKFLOWS, import_all
@@ -53,7 +54,7 @@ class Relay:
         self._target: tuple[str, int] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._connected)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -75,42 +76,27 @@ class Relay:
         """Connections lead there from now on; None: they are cut."""
         parts = urlsplit(url or "")
         self._target = (parts.hostname, parts.port) if parts.hostname and parts.port else None
-        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._connections.cut(), self._loop).result()
 
     async def _serve(self) -> None:
-        self._server = await asyncio.start_server(self._connected, sock=self._listener)
+        self._server = await asyncio.start_server(self._connections, sock=self._listener)
 
     async def _connected(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            if self._target is None:
-                return
-            far, out = await asyncio.open_connection(*self._target)
-            try:
-                passing = [asyncio.create_task(_pass(a, b)) for a, b in ((near, out), (far, back))]
-                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-                for one in passing:
-                    one.cancel()
-                await asyncio.gather(*passing, return_exceptions=True)
-            finally:
-                out.close()
-        except (OSError, asyncio.CancelledError):
+        if self._target is None:
             return
+        far, out = await asyncio.open_connection(*self._target)
+        passing = [asyncio.create_task(_pass(a, b)) for a, b in ((near, out), (far, back))]
+        try:
+            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            back.close()
-            self._tasks.discard(task)
-
-    async def _cut(self) -> None:
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            for one in passing:
+                one.cancel()
+            await asyncio.gather(*passing, return_exceptions=True)
+            out.close()
 
     async def _end(self) -> None:
         self._server.close()
-        await self._cut()
+        await self._connections.end()
 
 
 async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

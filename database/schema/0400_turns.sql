@@ -540,11 +540,15 @@ begin
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
     perform hybridflow.after_unanswered(
-        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
+        d.turn, d.session, case when (d.turn).handler = 'n8n' then 'flow_failed' else 'crashed' end,
+        (d.turn).error, p_minutes
     )
-    from public.turns as t
-    inner join public.sessions as s on s.id = t.session_id
-    where t.id = any(v_ids);
+    from (
+        select t as turn, s as session from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = any(v_ids)
+        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+    ) as d;
     return v_ids;
 end
 $$;
@@ -585,8 +589,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
-    from public.turns as t where t.id = any(v_ids);
+    perform hybridflow.note_unanswered(d.turn, 'half_said', 'its flow fell silent')
+    from (select t as turn from public.turns as t where t.id = any(v_ids) order by t.tenant_id, t.id) as d;
 end
 $$;
 
@@ -975,9 +979,13 @@ begin
     where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
-        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+        d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
-    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    from (
+        select t as turn from public.turns as t
+        where t.id = any(v_ids) and t.outage_id is null
+        order by t.tenant_id, t.id
+    ) as d;
     return v_ids;
 end
 $$;
@@ -1457,20 +1465,22 @@ begin
     end if;
     v_refused := hybridflow.write_reply(v_held.turn, p);
     perform hybridflow.settle_reply(v_held.turn, p);
+    perform hybridflow.reply_was_made(v_held.turn, p)
+    from public.turns as t
+    where t.id = (v_held.turn).id and t.reply is distinct from (v_held.turn).reply;
     return coalesce(v_refused, '{"ok": true}');
 end
 $$;
 
 -- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply). Returns why it is not written down, {refused:
--- reason}; null: it is.
+-- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
+-- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_llm text;
     v_turn public.turns;
 begin
     if p_turn.reply = p -> 'parts' or (
@@ -1502,7 +1512,20 @@ begin
         end,
         updated_at = hybridflow.clock()
     where id = p_turn.id;
-    v_llm := hybridflow.llm_of(p_turn.tenant_id);
+    return null;
+end
+$$;
+
+-- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
+-- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text := hybridflow.llm_of(p_turn.tenant_id);
+begin
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
@@ -1512,7 +1535,6 @@ begin
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
         perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return null;
 end
 $$;
 

@@ -370,6 +370,9 @@ begin
     v_answer := hybridflow.pass_fence(v_turn, v_held.session, p);
     if coalesce(p -> 'reply', 'null') <> 'null' then
         perform hybridflow.settle_reply(v_held.turn, p -> 'reply');
+        if v_turn.reply is distinct from (v_held.turn).reply then
+            perform hybridflow.reply_was_made(v_held.turn, p -> 'reply');
+        end if;
     end if;
     return v_answer;
 end

@@ -56,6 +56,7 @@ begin
             update public.kept_files
             set state = 'deleted', content = null, next_at = hybridflow.clock(), updated_at = hybridflow.clock()
             where message_id = p_message_id and state in ('waiting', 'kept');
+            perform hybridflow.forget_media(p_message_id);
         else
             perform hybridflow.change_status(p_message_id, p_change);
     end case;
@@ -323,6 +324,9 @@ begin
     ) then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
+            v_due_in := hybridflow.heard(v_turn_id);  -- which waited for what is gone
+        end if;
         if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
             v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
         end if;

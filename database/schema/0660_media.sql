@@ -31,6 +31,7 @@ declare
         and p_event ->> 'decision' in ('turn_pending', 'paused');
 begin
     if nullif(p_event -> 'media', 'null') is null or p_event -> 'media' ->> 'too_large' is not null
+        or exists (select from public.messages as m where m.id = p_message_id and m.deleted_at is not null)
         or not (v_understood or (
             coalesce((p_policy ->> 'keeps_files')::boolean, false) and p_tenant.keep_media_days > 0
         ))
@@ -71,11 +72,28 @@ begin
     where id = p_turn_id and waiting and due_when_heard is not null and not exists (
         select from public.messages as m
         inner join public.media_jobs as j on j.message_id = m.id
-        where m.turn_id = p_turn_id and not m.from_me and j.waiting and not j.keep_only
+        where m.turn_id = p_turn_id and not m.from_me and m.deleted_at is null
+            and j.waiting and not j.keep_only
     )
     returning run_after into v_due;
     return extract(epoch from v_due - v_now);
 end
+$$;
+
+-- Who sent a media deleted it: nobody is asked what is in it any more, and nothing of it is kept. Who works
+-- on it at this moment goes on, for that may cost, and stores nothing of it: see finish_media_job.
+create or replace function hybridflow.forget_media(p_message_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.media_jobs
+    set state = case when lease_until is null and waiting then 'failed' else state end,
+        error = case when lease_until is null and waiting then 'it was deleted by who sent it' else error end,
+        finished_at = case when lease_until is null and waiting then hybridflow.clock() else finished_at end,
+        waits_for = case when lease_until is null then null else waits_for end,
+        pictures = null, pictures_until = null, content = null, updated_at = hybridflow.clock()
+    where message_id = p_message_id
 $$;
 
 -- What is to be worked on, its token included.
@@ -458,8 +476,8 @@ $$;
 
 -- begin_media_job({job_id, token, policy, tokens?})
 -- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
--- {ok} or {refused: reason}: 'stale', 'superseded', or 'budget' (the tenant's or the contact's is used up:
--- the job has failed for that).
+-- {ok} or {refused: reason}: 'stale', 'superseded' (also where its message was deleted: the job is over), or
+-- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -476,6 +494,12 @@ begin
     perform hybridflow.require_keys('begin_media_job', p, '{job_id,token,policy}');
     v_held := hybridflow.hold_media_job(p);
     if v_held.refused is not null then
+        return v_held.refused;
+    elsif (v_held.message).deleted_at is not null then
+        perform hybridflow.close_media_job(
+            v_held.job, v_held.message, 'it was deleted by who sent it', coalesce((p ->> 'tokens')::bigint, 0)
+        );
+        v_held := hybridflow.hold_media_job(p);
         return v_held.refused;
     end if;
     select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
@@ -562,7 +586,7 @@ begin
     -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
     v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
     if not v_back and (
-        (p ->> 'final')::boolean
+        (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
     ) then

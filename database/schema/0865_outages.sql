@@ -55,6 +55,30 @@ begin
 end
 $$;
 
+-- Locks the tenant's waiting notices of outages, without waiting: whether nobody else has one. Who ends
+-- outages of many tenants is to wait for none of them, and meets who begins one, which locks them in another
+-- order.
+create or replace function hybridflow.has_waiting_notices(p_tenant_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_kinds constant text[] := '{answered_again,unanswered}';
+    v_ids bigint[] := array(
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+        for update skip locked
+    );
+begin
+    return not exists (
+        select from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+            and n.id <> all(v_ids)
+    );
+end
+$$;
+
 -- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
 -- end at the same moment, and neither's is to be lost.
 create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
@@ -293,8 +317,9 @@ end
 $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
--- not to last; not where they have not been told that it began.
+-- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
+-- people are told, two minutes later, in which it may prove not to last; not where they have not been told
+-- that it began.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -312,6 +337,7 @@ begin
             and (p_tenant_id is null or o.tenant_id = p_tenant_id)
         order by o.about, o.tenant_id limit c_few for update skip locked
     loop
+        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (

@@ -801,6 +801,10 @@ declare
     v_refused jsonb;
 begin
     perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    -- The session first, as everywhere: who erases or merges it has its messages, and asks for its relays.
+    perform from public.sessions as s
+    inner join public.relays as r on r.session_id = s.id
+    where r.id = (p ->> 'relay_id')::bigint for update of s;
     select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
     v_refused := hybridflow.relay_refusal(v_relay, p);
     if v_refused is not null then
@@ -844,15 +848,21 @@ as $$
 $$;
 
 -- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
--- and the word back, keep their places, without a word. Returns how many.
+-- and the word back, keep their places, without a word. The relays are locked before these messages, as by
+-- who sends the word: the staff's session is not. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
+    v_ids bigint[] := array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    );
 begin
+    perform from public.relays where id = any(v_ids) order by id for update;
     update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
     where id = any(array(
         select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
@@ -861,13 +871,8 @@ begin
         cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
         where m.session_id = r.staff_session_id
     ));
-    delete from public.relays where id = any(array(
-        select r.id from hybridflow.relays_about(p_session_ids) as r
-        union
-        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
-    ));
-    get diagnostics v_count = row_count;
-    return v_count;
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 

@@ -866,27 +866,42 @@ begin
 end
 $$;
 
+-- The notices of failures that name some of the sessions, and others with them.
+create or replace function hybridflow.notices_that_name(p_session_ids bigint[])
+returns bigint[]
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select array(
+        select o.notice_id from public.turns as t
+        inner join public.outages as o on o.id = t.outage_id and o.about is null
+        where t.session_id = any(p_session_ids) and o.notice_id is not null
+    )
+$$;
+
 -- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
--- its echo is known as our own, without its text.
+-- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
+-- that is about to be told is given out anew, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
+    v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    update public.notices
+    set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
+    where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;
     update public.messages as m set body = ''
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
-    -- Notices of failures name some whom they concern, and others with them: these stay, without their words.
     update public.messages as m set body = ''
     from public.notices as n
-    where m.id = n.message_id and n.id = any(array(
-        select o.notice_id from public.turns as t
-        inner join public.outages as o on o.id = t.outage_id and o.about is null
-        where t.session_id = any(p_session_ids)
-    ));
+    where m.id = n.message_id and n.id = any(v_naming);
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;

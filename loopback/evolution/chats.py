@@ -1,7 +1,8 @@
 """A conversation as it stands on the customer's phone: the ground truth of what was sent."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from loopback.evolution.identifiers import phone_jid, same_phone
@@ -24,6 +25,8 @@ class PhoneMessage:
     text: str
     media: str | None = None
     """What tells media from other media: the URL that was given, or the hash of its bytes."""
+    at: float = field(default_factory=time.time, compare=False)
+    """When it came there, in seconds since 1970, by the clock of this machine."""
 
     def __str__(self) -> str:
         return f"{self.author:>9}: {self.text}"

@@ -16,6 +16,8 @@ _TELLING = re.compile(
     r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|(?:whs|hfk)_[\w-]{20,}"
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
 )
+# One of these stands in each of them. To look for six words costs a tenth of what the pattern does.
+_SIGNS = ("hft_", "hfn_", "hfk_", "whs_", "EAA", "eyJ")
 _SHORTEST_SECRET = 6
 # Secrets of tenants that the scrubber knows at a time: how many, how long, how much in all.
 _MOST_RECENT = 100
@@ -74,7 +76,7 @@ class Scrubber:
         for form in self._forms:
             if form in line:
                 line = line.replace(form, "***")
-        return _TELLING.sub("***", line)
+        return _TELLING.sub("***", line) if any(sign in line for sign in _SIGNS) else line
 
     def fields(self, content: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of a line without the secrets that tenants chose."""

@@ -7,22 +7,23 @@ up again at once; the router's own death is told by the turn's lease, as for eve
 import asyncio
 import re
 from collections.abc import Mapping
+from datetime import timedelta
+from time import monotonic
 from typing import Literal
 
 import httpx
 
 from router.llm.errors import LlmAway, LlmFailed
 from router.n8n.answered_messages import Conversation
+from router.n8n.proxies import AWAY, GAVE_UP, is_of_a_proxy, told_in
 from router.n8n.reply import Reading, is_reply, read_answer, read_failure
-from router.outbound.answers import beginning, read_json
+from router.outbound.answers import read_json
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.healing import POOL_WAIT
 from router.state.calls.claimed_turn import ClaimedTurn
 
 _CONNECT = 10.0
 _LONG = 4000  # bytes; what is longer is read beside the event loop
-_GAVE_UP = (408, 504, 524)  # a proxy in front of n8n: the flow may run on
-_AWAY = (502, 503)
 _NO_SUCH = 404
 _NOT_THERE = (401, 403, _NO_SUCH)
 _TOO_LARGE = 413
@@ -80,10 +81,14 @@ class TookTooLong(LlmFailed):
 async def ask_flow(
     http: httpx.AsyncClient, url: str, content: str, headers: Mapping[str, str], seconds: float
 ) -> httpx.Response:
-    """Return what n8n answers, whatever that is. Raises NotTaken and LlmError."""
+    """Return what n8n answers, whatever that is. Raises NotTaken and LlmError.
+
+    Its `elapsed` is from the first byte that was sent, or waited to be, to the last that came.
+    """
     times = httpx.Timeout(seconds, connect=min(_CONNECT, seconds), pool=POOL_WAIT)
+    began = monotonic()
     try:
-        return await http.post(url, content=content, headers=headers, timeout=times)
+        answer = await http.post(url, content=content, headers=headers, timeout=times)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise NotTaken(f"n8n cannot be reached: {error}", "n8n") from error
     except httpx.UnsupportedProtocol as error:
@@ -96,6 +101,8 @@ async def ask_flow(
         raise LlmFailed(f"the flow's answer: {error}") from error
     except httpx.HTTPError as error:
         raise N8nDied(f"n8n ended the connection before the flow answered: {error!r}") from error
+    answer.elapsed = timedelta(seconds=monotonic() - began)
+    return answer
 
 
 async def is_registered(http: httpx.AsyncClient, url: str) -> bool:
@@ -124,12 +131,10 @@ async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) 
     if status < 400 or (status in _NOT_THERE and is_not_begun(answer)):
         is_missing = status == _NO_SUCH and not is_there_for_others(answer)
         raise (NoSuchFlow if is_missing else NotTaken)(said, "flow")
-    if status in _AWAY:
+    if status in AWAY:
         raise N8nDied(said)
-    if status in _GAVE_UP:
-        raise TookTooLong(
-            f"{_too_long(seconds)} (n8n, or what stands before it, answered {status})"
-        )
+    if status in GAVE_UP and not _tells_of_an_error(answer):
+        raise TookTooLong(_cut_off(status, answer.elapsed.total_seconds(), seconds))
     raise read_failure(status, answer.content)
 
 
@@ -140,8 +145,8 @@ def is_not_begun(answer: httpx.Response) -> bool:
     """
     if answer.status_code not in _NOT_THERE:
         return True
-    if answer.content.strip()[:1] == b"<":
-        return True  # a proxy's page
+    if is_of_a_proxy(answer.content):
+        return True
     said = _message_of(answer)
     if said is None:
         return False
@@ -177,7 +182,7 @@ def words_of(answer: httpx.Response) -> str:
     """Return what an answer says, for people."""
     said = _message_of(answer) if answer.status_code in _NOT_THERE else None
     if said is None:
-        return beginning(answer.content, 200)
+        return told_in(answer.content)
     if _plain(said) in _OTHER_KEY:
         return _SET_KEY
     return _SET_POST if _OTHER_METHOD.match(said.lower()) else said.strip().rstrip(".")[:200]
@@ -203,8 +208,26 @@ async def _read(body: bytes, about: Conversation) -> Reading:
     return await asyncio.to_thread(read_answer, body, about)
 
 
+def _tells_of_an_error(answer: httpx.Response) -> bool:
+    """Whether a flow's own Respond node passes on what a service answered to it."""
+    try:
+        said = read_json(answer.content)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and bool(said.get("error"))
+
+
 def _too_long(seconds: float) -> str:
     return (
         f"the flow did not answer within {seconds:g} seconds (N8N_ANSWER_SECONDS): make it quicker,"
         " or let it send by itself (n8n_contract gateway)"
+    )
+
+
+def _cut_off(status: int, after: float, seconds: float) -> str:
+    return (
+        "the flow had not answered when what stands before n8n gave it up, after"
+        f" {round(after, 1):g} seconds (it answered {status}). Give that a time-out above the"
+        f" {seconds:g} seconds of N8N_ANSWER_SECONDS, or make the flow quicker, or let it send by"
+        " itself (n8n_contract gateway)"
     )

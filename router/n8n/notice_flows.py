@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from router.logs.events import Action, log_event
 from router.n8n.flows import headers_with
 from router.n8n.handler import N8nHandler
+from router.n8n.proxies import told_in
 from router.notices.payload import build_payload
-from router.outbound.answers import beginning
 from router.state.calls.notices import ClaimedNotice, NoticeKind
 
 _log = logging.getLogger(__name__)
@@ -72,4 +72,4 @@ class NoticeFlows:
         # theirs.
         if answer.is_success:
             return None
-        return f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
+        return f"n8n answered {answer.status_code}: {told_in(answer.content)}"

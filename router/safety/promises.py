@@ -42,7 +42,7 @@ _NEAR = r"\b[^.!?\n]{0,60}?\b"
 _PT_PASSES_ON = _one(r"""
     \b(?:vou|irei|vamos|estou|estamos)\s+(?:ja\s+)?(?:te |lhe |o |a |voce )?
     (?:transferi\w*|encaminha\w*|passa(?:r|ndo)|direciona\w*|redireciona\w*|conecta\w*|chama\w*
-    |aciona\w*|pedi(?:r|ndo) (?:para|pra|a))
+    |aciona\w*)
 """)
 _PT_PASSED_ON = _one(r"""
     \b(?:(?:te|lhe|voce foi|sua conversa foi|seu atendimento foi|ja)\s+
@@ -54,47 +54,120 @@ _ES_PASSES_ON = _one(r"""
     (?:transferi\w*|transfiriendo\w*|deriva\w*|pasa\w*|conecta\w*|comunica\w*|llama\w*|avisa\w*)
     |(?:te|lo|la|le)\s+(?:transfiero|derivo|paso|conecto|comunico)|transfiriendo)
 """)
-_EN_PASSES_ON = _one(r"""
+_EN_I_WILL = _one(r"""
     \b(?:i'?m|i am|i'?ll|i will|let me|we'?re|we are|we'?ll|we will|i'?ve|i have)\s+
     (?:now\s+|just\s+|already\s+)?(?:going to\s+)?
-    (?:transfer\w*|forward\w*|connect\w*|hand\w*|pass\w*|escalat\w*|get|getting|call\w*|notif\w+
-    |put\w*|let(?:ting)?(?! you))|\btransferring you
 """)
-# Who asks first: the words stand right before who is asked.
+_EN_PASSES_ON = _one(rf"""
+    (?:{_EN_I_WILL}(?:transfer\w*|forward\w*|connect\w*|hand\w*|pass(?! by\b)\w*|escalat\w*|call\w*
+    |notif\w+|put(?:ting)? (?:you|your|this)|get(?:ting)? (?:you|this)|let(?:ting)?(?! you))
+    |\btransferring you)
+""")
+# Who asks, calls or tells somebody: the words stand right before who that is.
 _PT_ASKS = _one(r"""
-    \b(?:vou|irei|vamos|estou|estamos)\s+(?:ja\s+)?(?:(?:consulta|pergunta)(?:r|ndo)
-    |(?:verifica|confirma|checa|fala|conversa)(?:r|ndo)(?: \w+){0,3}? com)\s+
+    \b(?:(?:vou|irei|vamos|estou|estamos)\s+(?:ja\s+)?(?:(?:consulta|pergunta|avisa|notifica)(?:r|ndo)
+    |pedi(?:r|ndo)(?: ajuda| apoio| que)?
+    |(?:verifica|confirma|checa|fala|conversa)(?:r|ndo)(?: \w+){0,3}? com)
+    |avisei|chamei|acionei|notifiquei)\s+
 """)
 _ES_ASKS = _one(r"""
-    \b(?:voy a|vamos a|estoy|estamos)\s+(?:pregunta(?:r|rle|ndo)
-    |(?:consulta|verifica|confirma|habla)(?:r|rlo|rla|ndo)(?: \w+){0,3}? con)\s+
+    \b(?:(?:voy a|vamos a|estoy|estamos)\s+(?:pregunta(?:r|rle|ndo)|pedir(?:le)?(?: ayuda| que)?
+    |(?:consulta|verifica|confirma|habla)(?:r|rlo|rla|ndo)(?: \w+){0,3}? con)|avise|llame)\s+
 """)
-_EN_ASKS = _one(r"""
-    \b(?:i'?m|i am|i'?ll|i will|let me|we'?re|we are|we'?ll|we will)\s+(?:going to\s+)?
-    (?:ask(?:ing)?|(?:check|confirm|speak|talk|verify)(?:ing)?(?: \w+){0,3}? (?:with|to))\s+
+_EN_ASKS = _one(rf"""
+    {_EN_I_WILL}(?:ask(?:ing)?|have|get(?:ting)?
+    |(?:check|confirm|speak|talk|verify)(?:ing)?(?: \w+){{0,3}}? (?:with|to))\s+
 """)
-_PT_COMES = _one(r"""
-    \s+(?:ja |logo |em breve |em instantes )?
-    (?:vai|vao|ira|irao|entrara|entrarao|estara|respondera|continuara|assumira|retornara)\b\s*
-    (?:ja |logo |em breve )?(?:te |lhe |voce )?
-    (?:entrar|em contato|respond\w*|atend\w*|ajuda\w*|fala\w*|liga\w*|retorna\w*|continua\w*
-    |assumi\w*|verifica\w*|aqui|com voce|por aqui|o seu|seu|chama\w*)
+# What somebody will do counts where it is done to the customer, or to what they want, or where
+# nothing is said but when: a team that heats its oven comes to nobody.
+_PT_YOU = r"(?:voces?|vc|o senhor|a senhora)"
+_PT_SOON = _one(r"""
+    (?=\s*(?:$|[.,;:!)\u2013\u2014]|(?:em breve|em instantes|logo|ja ja|agora|hoje|amanha|aqui
+    |por aqui|assim que|o (?:quanto|mais)|e (?:te|lhe|entra\w*)|dentro de|daqui a
+    |nas? proxim\w+|em ate)\b))
 """)
-_ES_COMES = _one(r"""
-    \s+(?:ya |pronto |en breve )?(?:(?:te|lo|la|le|se)\s+)?
-    (?:va a|van a|contactara|respondera|atendera|ayudara|llamara|escribira|pondra|comunicara
-    |continuara)\b
+_PT_COMES = _one(rf"""
+    \s+(?:ja |logo |em breve |em instantes )?(?:
+    (?:(?:vai|vao|ira|irao)\s+)?(?:ja |logo |em breve )?(?:
+    entra(?:r|ra|rao) em contato|esta(?:r|ra|rao) (?:aqui )?(?:com {_PT_YOU}|por aqui)
+    |(?:te|lhe) (?:respond|atend|ajud|fal|lig|retorn|cham|orient|auxili|procur|contat|dar)\w*
+    |(?:respond|atend|ajud|fal|lig|retorn|cham|orient|auxili|procur|contat)(?:er|ar|era|ara|erao|arao)
+    (?: (?:para|pra|com|a))? {_PT_YOU}
+    |(?:respond|retorn|lig)(?:er|ar|era|ara|erao|arao){_PT_SOON}
+    |(?:verific|analis|confer|chec|resolv|assum|continu)(?:ar|er|ir|ara|era|ira|arao|erao|irao)
+    (?:{_PT_SOON}| (?:isso|seu|sua|o seu|a sua|o que|com {_PT_YOU}|o atendimento|a conversa|daqui))
+    ))\b
 """)
-_EN_COMES = _one(r"""
-    \s+(?:will|is going to|are going to)\s+(?:be\s+)?(?:soon\s+|shortly\s+)?
-    (?:contact\w*|reach\w*|get back|call\w*|reply\w*|respond\w*|assist\w*|help\w*|take over
-    |in touch|with you|join\w*|continue\w*|follow up|look into)
+_PT_BY = _one(r"""
+    \b(?:sera|vai ser)\s+(?:atendid|contatad|contactad|chamad|transferid)[oa]\b[^.!?\n]{0,30}?\b
+    (?:por|para|pra)\s+
+""")
+_PT_WE_COME = _one(r"""
+    \b(?:(?:entraremos|(?:vamos|iremos) entrar) em contato
+    |(?:te|lhe) (?:ligaremos|retornaremos|chamaremos)|(?:vamos|iremos) (?:te|lhe) (?:liga|retorna)r
+    |(?:ligaremos|vamos ligar|iremos ligar) (?:para|pra) (?:voce|o senhor|a senhora))\b
+""")
+_ES_YOU = r"(?:contigo|con usted|con ustedes|a usted)"
+_ES_SOON = _one(r"""
+    (?=\s*(?:$|[.,;:!)\u2013\u2014]|(?:en breve|pronto|ahora|hoy|manana|aqui|por aqui|lo antes
+    |cuanto antes|tan pronto|en unos|en un|dentro de)\b))
+""")
+_ES_DOES = r"(?:contact|respond|contest|atend|ayud|llam|escrib|avis|asist|orient|explic|confirm)"
+_ES_COMES = _one(rf"""
+    \s+(?:ya |pronto |en breve )?(?:
+    (?:(?:te|lo|la|le|les)\s+(?:va a |van a )?){_ES_DOES}\w*
+    |se\s+(?:va a |van a )?(?:pond|pon|comunic|contact|encarg|ocup)\w*
+    |(?:va a|van a)\s+(?:{_ES_DOES}[aei]r(?:te|le|lo|la|les)
+    |ponerse en contacto|comunicarse|(?:hablar|estar|seguir|continuar) {_ES_YOU})
+    |(?:va a |van a )?(?:respond|contest)er(?:a|an)?{_ES_SOON}
+    |(?:va a |van a )?(?:revis|verific|analiz|continu|segu|tom)[ai]r(?:a|an)?
+    (?:{_ES_SOON}| (?:su|tu|esto|eso|el caso|la conversacion|{_ES_YOU}))
+    )\b
+""")
+_ES_COMES_FIRST = _one(rf"""
+    \b(?:(?:te|le|lo|la)\s+(?:va a )?{_ES_DOES}[aei]ra?|se (?:pondra en contacto|comunicara)
+    (?: (?:{_ES_YOU}))?)\s+(?:en breve |pronto )?
+""")
+_ES_BY = _one(r"""
+    \b(?:sera|va a ser)\s+(?:atendid|contactad|llamad|transferid|derivad)[oa]\b[^.!?\n]{0,30}?\b
+    (?:por|a|con)\s+
+""")
+_ES_WE_COME = _one(r"""
+    \b(?:nos (?:pondremos|vamos a poner) en contacto
+    |nos (?:comunicaremos|contactaremos) con(?:tigo| usted)
+    |(?:te|le|lo|la) (?:llamaremos|contactaremos)
+    |vamos a (?:llamar|contactar)(?:te|le|lo|la))\b
+""")
+_EN_SOON = _one(r"""
+    (?=\s*(?:$|[.,;:!)\u2013\u2014]|(?:soon|shortly|in a|in the next|within|here|now|today|tomorrow
+    |as soon|asap|right)\b))
+""")
+_EN_COMES = _one(rf"""
+    (?:'ll|\s+(?:will|is going to|are going to))\s+(?:be\s+)?(?:soon\s+|shortly\s+)?(?:
+    contact(?:ing)?(?: you|{_EN_SOON})|reach(?:ing)? (?:out|you)|get back|in touch|get in touch
+    |call(?:ing)?(?: you| back|{_EN_SOON})|give you a call
+    |(?:reply|respond)(?:ing)?(?: to (?:you|your|this)|{_EN_SOON})
+    |(?:assist|help)(?:ing)?(?: you\b| with (?:this|that|your)|{_EN_SOON})|take over
+    |with you{_EN_SOON}
+    |join(?:ing)? (?:you|us|this|the (?:chat|conversation))
+    |continue(?: with you| this| the (?:chat|conversation)|{_EN_SOON})
+    |follow(?:ing)? up|look(?:ing)? into|take care of (?:this|that|it|you)
+    )
+""")
+_EN_BY = _one(r"""
+    \b(?:will|'ll|are going to) be
+    (?: contacted| called| helped| assisted| transferred| connected| answered)
+    (?:\s\w+){0,2}? (?:by|to|with)\s+
+""")
+_EN_WE_COME = _one(r"""
+    \bwe(?:'ll| will|'re going to| are going to) (?:shortly |soon )?
+    (?:contact you|call you|get back to you|reach out to you|be in touch|get in touch)\b
 """)
 _PROMISE = re.compile(
     "|".join(
         (
-            rf"{_PT_PASSES_ON}{_NEAR}{_PT_WHO}\b",
-            rf"{_PT_PASSED_ON}{_NEAR}{_PT_WHO}\b",
+            rf"{_PT_PASSES_ON}{_NEAR}(?:{_PT_WHO}|uma pessoa)\b",
+            rf"{_PT_PASSED_ON}{_NEAR}(?:{_PT_WHO}|uma pessoa)\b",
             rf"{_ES_PASSES_ON}{_NEAR}{_ES_WHO}\b",
             rf"{_EN_PASSES_ON}{_NEAR}{_EN_WHO}\b",
             rf"{_PT_ASKS}{_PT_WHO}\b",
@@ -103,6 +176,13 @@ _PROMISE = re.compile(
             rf"\b{_PT_WHO}{_PT_COMES}",
             rf"\b{_ES_WHO}{_ES_COMES}",
             rf"\b{_EN_WHO}{_EN_COMES}",
+            rf"{_ES_COMES_FIRST}{_ES_WHO}\b",
+            rf"{_PT_BY}(?:{_PT_WHO}|uma pessoa)\b",
+            rf"{_ES_BY}{_ES_WHO}\b",
+            rf"{_EN_BY}{_EN_WHO}\b",
+            _PT_WE_COME,
+            _ES_WE_COME,
+            _EN_WE_COME,
         )
     )
 )

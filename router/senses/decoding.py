@@ -5,6 +5,7 @@ Two are opened at once, and no tenant has both places: who sends many files wait
 
 import asyncio
 import base64
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ _STEP = 65_536
 class Opened:
     """What is in a file: pictures as JPEGs in base64, text, sound as Ogg/Opus, all made anew.
 
-    `what` says what the file is.
+    `what` says what the file is; of a document with text, `pages_seen` are those among the pages
+    that were read which have none, and are pictures; `pages_unread` could not be had.
     """
 
     what: str
@@ -38,6 +40,9 @@ class Opened:
     text: str | None = field(default=None, repr=False)
     pages: int | None = None
     pages_read: int | None = None
+    pages_seen: tuple[int, ...] = ()
+    pages_unread: tuple[int, ...] = ()
+    is_locked: bool = False
     is_cut: bool = False
     sound: bytes | None = field(default=None, repr=False)
     seconds: float = 0.0
@@ -94,9 +99,12 @@ class Decoder:
                         await giving
                 await program.wait()
         except TimeoutError as error:
-            raise NotUnderstood("it took too long to be opened", final=True) from error
+            # Not for what the file is: one that takes much is ended by the processor's limit.
+            raise NotUnderstood("it took too long to be opened", final=False) from error
         finally:
             await end_program(program)
+        if program.returncode == -signal.SIGXCPU:
+            raise NotUnderstood("it takes too much of the processor to be opened", final=True)
         if not answer:
             raise NotUnderstood("it broke the program that opened it", final=True)
         return answer
@@ -131,6 +139,9 @@ def _read(answer: bytes) -> Opened:
             text=told.get("text"),
             pages=told.get("pages"),
             pages_read=told.get("pages_read"),
+            pages_seen=tuple(map(int, told.get("pages_seen", ()))),
+            pages_unread=tuple(map(int, told.get("pages_unread", ()))),
+            is_locked=bool(told.get("is_locked")),
             is_cut=bool(told.get("is_cut")),
             sound=base64.b64decode(told["sound"]) if "sound" in told else None,
             seconds=float(told.get("seconds", 0)),

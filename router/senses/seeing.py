@@ -51,10 +51,18 @@ def words_of(opened: Opened) -> str | None:
         told.append(f"{opened.pages} page{'' if opened.pages == 1 else 's'}")
     if opened.pages_read is not None and opened.pages_read < (opened.pages or 0):
         told.append(f"of which the first {opened.pages_read} were read")
+    told += [_of_pages(opened.pages_seen, "only to be seen")] if opened.pages_seen else []
+    told += [_of_pages(opened.pages_unread, "not read")] if opened.pages_unread else []
     if opened.is_cut:
-        told.append("of whose text the rest is left out")
-    if opened.pictures:
+        told.append("of which the rest is left out")
+    if opened.is_locked:
+        told.append("locked with a password, so that nobody could read it")
+    elif opened.pictures and not opened.text:
         told.append("without text that can be read, only to be seen")
     elif not opened.text:
         told.append("empty")
     return f"{', '.join(told)}: {opened.text}" if opened.text else ", ".join(told)
+
+
+def _of_pages(numbers: tuple[int, ...], what: str) -> str:
+    return f"page{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))} {what}"

@@ -1,6 +1,5 @@
 """The server: what `make run`, the Procfile, the image and the tests all serve the router with."""
 
-import gc
 import os
 import socket
 from contextlib import suppress
@@ -15,6 +14,7 @@ from router.feed.opening import Streams
 from router.http.callers import Callers
 from router.http.services import find
 from router.logs.setup import configure_logging
+from router.running.lasting import lasting
 from router.running.stopping import REQUESTS_GRACE
 from router.serving.bounds import Bounds
 from router.serving.connection import Connection
@@ -89,9 +89,7 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> int:
     """Serve until stopped. Returns the exit code."""
     configure_logging(settings)
     server = Server(server_config(app, settings))
-    # What is here by now stays: were it looked through again, all would wait 0.1 s each time.
-    gc.collect()
-    gc.freeze()
+    lasting.begin()  # and on with what `router.workers` loads beside
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0 if server.started else _DID_NOT_START

@@ -28,15 +28,19 @@ _TO_COPY = re.compile(
     r"|[^\s@]+@[^\s@]+\.\w+"
     r"|(?<!\S)@\w[\w.]{2,}"  # a name in a network
     r"|#[0-9]{3,}"
+    r"|(?<![0-9.,])[0-9]{5,}(?![.,]?[0-9])"  # no number that is spoken has as many in a row
+    r"|\b(?:c[oó]digos?|senha|contrase[nñ]a|clave|code|password|pin|protocolo|token|chave pix)\b"
+    r"[^\w\n]*(?:\w{1,10}[^\w\n]+){0,4}?[0-9]{3,}"
     r"|(?:[0-9][ .()/-]{0,2}){8,}"  # a phone, a document, a bar code
     r"|\b(?=\w*[0-9])(?=\w*[A-Z])[0-9A-Z]{6,}\b",
     re.IGNORECASE,
 )
+_DATE = re.compile(r"\b(?:0?[1-9]|[12][0-9]|3[01])([/.])(?:0?[1-9]|1[0-2])\1(?:20)?[0-9]{2}\b")
 _CODE = re.compile(
     r"\b(?=[0-9A-Z]*[0-9])(?=[0-9A-Z]*[A-Z])[0-9A-Z]{5,}\b|\b[A-Z]{2,}[-/.][0-9]{2,}\b"
 )
 _MARK = re.compile(r"(?<![^\W_])[*_~]+(?=\S)|(?<=\S)[*_~]+(?![^\W_])")
-_BULLET = re.compile(r"^[ \t]*(?:[-*•>·▪●◦–—]|\u2022)[ \t]+", re.MULTILINE)  # noqa: RUF001
+_BULLET = re.compile(r"^[ \t]*(?:[-*•>·▪●◦–—]|\u2022)(?:[ \t]+|$)", re.MULTILINE)  # noqa: RUF001
 _SIGNS = re.compile(
     "[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\ufe00-\ufe0f\u200d\u20e3"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]"
@@ -51,7 +55,7 @@ def read_aloud(text: str) -> str | None:
     if len(text) > _MOST_WRITTEN:
         return None
     text = _UNSEEN.sub("", text)
-    if _LINK.search(text) or _TO_COPY.search(text) or _CODE.search(text):
+    if _LINK.search(text) or _TO_COPY.search(_DATE.sub("", text)) or _CODE.search(text):
         return None
     plain = _SIGNS.sub(" ", _MARK.sub("", _BULLET.sub("", text)))
     spoken = " ".join(_NO_STOP.sub(r"\1. ", plain).split())

@@ -19,6 +19,8 @@ from router.turns.in_hand import HAS_SPOKEN, InHand
 from router.turns.saying import Saying, outgoing
 from router.whatsapp.clean import clean
 
+_MEDIA_ATTEMPTS = 6  # a minute where a media is refused, two and a half where its server hangs
+
 
 class Delivery:
     """Says the reply to the turn in hand."""
@@ -27,6 +29,7 @@ class Delivery:
         self._hand = hand
         self._saying = Saying(hand.turn, hand.line, hand.shop.courtesy, hand.shop.rules.pace)
         self._is_dead = self._is_incomplete = False
+        self._is_alone = False
 
     @property
     def typed_seconds(self) -> float:
@@ -42,6 +45,7 @@ class Delivery:
         done = {part.part for part in hand.turn.parts if part.is_over}
         if not hand.turn.parts and not hand.stopped:
             hand.shop.courtesy.read(hand.turn, hand.line)
+        self._is_alone = len(parts) == 1
         number = -1
         while (number := number + 1) < len(parts):
             if number in done:
@@ -123,7 +127,7 @@ class Delivery:
         except SendFailed as failed:
             if message.has_substitute and isinstance(failed.cause, MessageRefused):
                 return await self._say(part, body, in_writing)
-            if self._is_lost(failed):
+            if self._is_lost(failed, message):
                 return await self._give_up(part, message, failed.cause)
             with suppress(SendStopped):  # what follows is refused as well
                 await hand.save_reply()  # the fence may not have been asked
@@ -139,13 +143,17 @@ class Delivery:
             hand.log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
         return not isinstance(sent, InDoubt)
 
-    def _is_lost(self, failed: SendFailed) -> bool:
+    def _is_lost(self, failed: SendFailed, message: Outgoing) -> bool:
         """Whether this message can never be had, and another one may pass.
 
-        A media that is away is waited for as long as the turn has attempts.
+        A media that is away is waited for as long as the turn has attempts, if there is nothing
+        else to say. If there is, that waits a few minutes at most: its contact hears nothing else.
         """
-        is_last = self._hand.turn.attempt >= self._hand.shop.rules.max_attempts
+        most = self._hand.shop.rules.max_attempts
+        if message.body.get("caption") or not self._is_alone:
+            most = min(most, _MEDIA_ATTEMPTS)
         cause = failed.cause
+        is_last = self._hand.turn.attempt >= most
         return isinstance(cause, MessageRefused) or (is_last and isinstance(cause, MediaAway))
 
     async def _give_up(self, part: int, message: Outgoing, why: Exception) -> bool:

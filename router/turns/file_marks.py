@@ -1,20 +1,31 @@
 """The marks by which a model names a file of the business, found in what it wrote: pure.
 
 A mark is `[[image:NAME]]`, in two brackets. One whose file there is divides the text where it
-stands; of any other nothing is left but what stands around it. In one bracket it is a text.
+stands on a line of its own; within a line, a table or a block of code, the file follows what is
+not to be divided. Of any other mark nothing is left but what stands around it. In one bracket it
+is a text.
 """
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 _KINDS = (
-    "image|imagem|imagen|foto|photo|picture|file|arquivo|archivo|sticker|figurinha|video|vídeo"
-    "|audio|áudio|document|documento"
+    "image|imagem|imagen|img|foto|photo|picture|pic|gif|file|send_file|arquivo|archivo|sticker"
+    "|figurinha|video|vídeo|audio|áudio|document|documento|pdf"
 )
 _OPENED = re.compile(rf"\[\[\s*+(?:{_KINDS})\s*+:", re.IGNORECASE)  # +: each space is tried once
 _MARK = re.compile(_OPENED.pattern + r"([^\[\]\n]{0,200})\]\]", re.IGNORECASE)
+_ONLY_MARKS_IN_CODE = re.compile(rf"```\s*((?:{_MARK.pattern}\s*)+)```", re.IGNORECASE)
 _CLOSED = "]]"
+_CODE = "```"
+_CELL = "|"
+_PAIRS = {**dict(zip("*_~`\"'", "*_~`\"'", strict=True)), "“": "”", "«": "»", "(": ")"}
+_ENDED = re.compile(r"[.!?…:][\"'”»)*_~]*\s*\Z")
+_LAST_CELL = re.compile(r"\s*\|\s*\Z")
+_NO_LETTER_OF_A_NAME = re.compile(r"[\s_]+")
+_EXTENSION = re.compile(r"\.[a-z0-9]{2,4}\Z")
 _BLANK = " \t"
 _ENDS = "\n.,;:!?)"
 # What nobody needs where the file is not in it any more: quotation marks, a bullet.
@@ -35,7 +46,7 @@ def taken_apart(text: str, known: Collection[str]) -> list[str | Named]:
     No part of a mark is left in a piece. None is empty.
     """
     whole = _without_unknown(text, known)
-    pieces = list(_divided(whole))
+    pieces = list(_divided(_on_own_lines(whole)))
     if len(pieces) == 1 and whole == text and not _OPENED.search(text):
         return [text.strip()] if text.strip() else []
     if any(isinstance(piece, str) and _OPENED.search(piece) for piece in pieces):
@@ -57,7 +68,70 @@ def _divided(text: str) -> Iterator[str | Named]:
 
 
 def _name_in(mark: re.Match[str]) -> str:
-    return mark[1].strip().lower()
+    """Return the name as files have them: a model may write `Menu do Dia`, or menu-do-dia.jpg."""
+    letters = unicodedata.normalize("NFKD", mark[1].strip(" \t\"'`*“”«»").lower())
+    plain = "".join(each for each in letters if not unicodedata.combining(each))
+    return _NO_LETTER_OF_A_NAME.sub("-", _EXTENSION.sub("", plain))
+
+
+def _on_own_lines(text: str) -> str:
+    """Return the text with each mark on a line of its own, behind what is not to be divided."""
+    if not _MARK.search(text):
+        return text
+    lines: list[str] = []
+    waiting: list[str] = []
+    in_code = False  # or in a table
+    for line in _ONLY_MARKS_IN_CODE.sub(r"\1", text).split("\n"):
+        told, marks = _taken_off(line)
+        in_code ^= line.count(_CODE) % 2 == 1
+        if in_code or _CELL in _MARK.sub("", line):
+            waiting += marks
+            lines += [each for each in told if each not in marks]
+        else:
+            lines += [*waiting, *told] if _CODE not in line else [*told, *waiting]
+            waiting = []
+    return "\n".join([*lines, *waiting])
+
+
+def _taken_off(line: str) -> tuple[list[str], list[str]]:
+    """Return the lines that one is told in, and which of them are marks.
+
+    A sentence, an item and a row stay whole; between two sentences a file stands where it is named.
+    """
+    if _OPENED.search(_MARK.sub(" ", line)):
+        return [line], []  # without the marks there would be another one
+    told: list[str] = []
+    found: list[str] = []
+    here: list[str] = []
+    kept, last = "", 0
+    for mark in _MARK.finditer(line):
+        start, last_end = _with_its_signs(line, mark.start(), mark.end())
+        kept = _joined(kept, line[last : max(start, last)].rstrip(_BLANK))
+        last = last_end
+        here.append(mark[0])
+        if _may_end(kept, rest := line[last:].strip()):
+            kept = _LAST_CELL.sub("", kept) if not rest else kept
+            told += [*([kept] if kept.strip() else []), *here]
+            found += here
+            kept, here = "", []
+    if not found and not here:
+        return [line], []
+    kept = _joined(kept, line[last:])
+    return [*told, *([kept] if kept.strip() else []), *here], [*found, *here]
+
+
+def _may_end(before: str, rest: str) -> bool:
+    """Whether a file may stand between what is before it in its line, and the rest of that."""
+    if not rest or not before.strip():
+        return True
+    return bool(_ENDED.search(before)) and not (rest[0].islower() or rest[0] in _ENDS)
+
+
+def _with_its_signs(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where a mark begins and ends with the pairs of signs that stand around it alone."""
+    while start > 0 and end < len(text) and _PAIRS.get(text[start - 1]) == text[end]:
+        start, end = start - 1, end + 1
+    return start, end
 
 
 def _without_unknown(text: str, known: Collection[str]) -> str:
@@ -72,8 +146,9 @@ def _cut(text: str, known: Collection[str]) -> str:
     kept, last = "", 0
     for mark in _MARK.finditer(text):
         if _name_in(mark) not in known:
-            kept = _joined(kept, text[last : mark.start()].rstrip(_BLANK))
-            last = mark.end()
+            start, end = _with_its_signs(text, mark.start(), mark.end())
+            kept = _joined(kept, text[last : max(start, last)].rstrip(_BLANK))
+            last = end
     return _joined(kept, text[last:]) if last else text
 
 
@@ -86,6 +161,7 @@ def _joined(kept: str, more: str) -> str:
     if kept.endswith("\n\n"):
         more = more.lstrip("\n")
     is_apart = not kept or kept[-1].isspace() or more[:1] in _ENDS
+    is_apart = is_apart or (more[:1] in _PAIRS and kept.count(more[:1]) % 2 == 1)  # ends what began
     return kept + ("" if is_apart else " ") + more
 
 

@@ -1,7 +1,8 @@
 """Splits a reply into a few messages, as a person writes them: between paragraphs alone. Pure.
 
-What belongs together stays in one message: a list with the line that announces it, a block of code,
-a quote, a link or a price with what it is of. Nothing is cut inside of a paragraph.
+What belongs together stays in one message: a title, or a line that announces, with what follows, a
+list, a block of code, a quote, a link or a price with what it is of. Nothing is cut inside of a
+paragraph.
 """
 
 import re
@@ -15,7 +16,7 @@ _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _FENCE = "```"
 _QUOTES = "\"'\u2018\u2019\u201c\u201d«»"
 _ITEM = re.compile(
-    rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|[0-9]{{1,3}}(?:[.)º°-]|\ufe0f?\u20e3)|[a-zA-Z][.)]\s)"
+    rf"(?:[^\w\s{_QUOTES}(¿¡\[@+$€£]|\d{{1,3}}(?:[.)º°-]|\ufe0f?\u20e3)|[a-zA-Z][.)]\s)"
 )
 _ANNOUNCES = re.compile(rf"[:\uff1a;,\u2013\u2014-][*_~{_QUOTES}]*\Z")
 # An address begins a word and has one @: what is nothing but @ is looked through once.
@@ -25,9 +26,12 @@ _PRICE = re.compile(
     r"|[0-9]\s?(?:€|£|\breais\b|\beuros?\b|\bd[oó]lares\b|\bdollars\b)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"^[ \t*_]{0,4}([0-9]{1,3})[.)][\s*_]", re.MULTILINE)
+_NUMBER = re.compile(r"^[ \t*_]{0,4}(\d{1,3})[.)][\s*_]", re.MULTILINE)
 _LONGEST_ITEM = 800  # characters from a number to the next one, where they are of one list
 _CONTINUES = re.compile(r"[a-zà-öø-ÿ)\]]|\s")
+# A title of its own, as Markdown's headings become; a short line that says what of what.
+_TITLE = re.compile(r"\*(?=[^*\n]*[^\W\d_]{3})[^*\n]{1,60}(?<![.!?])\*")
+_SAYS_OF = re.compile(r"[*_]?[^\W\d_][^:\n]{0,30}:[*_]? \S")
 _LINE_OF_A_LIST = 80  # characters of a short line that has a price or a link in it
 
 
@@ -105,9 +109,10 @@ def _indent(gap: str) -> int:
 
 def _belong_together(before: str, after: str) -> bool:
     """Whether two paragraphs that follow each other are one thing."""
-    last = before.rstrip().rpartition("\n")[2].strip()
+    whole = before.strip()
+    last = whole.rpartition("\n")[2].strip()
     first = after.partition("\n")[0]
-    if _ANNOUNCES.search(last) or _CONTINUES.match(first):
+    if _ANNOUNCES.search(last) or _CONTINUES.match(first) or _TITLE.fullmatch(whole):
         return True
     if _is_item(last) and _is_item(first):  # items of a list, lines of a quote
         return True
@@ -131,4 +136,4 @@ def _is_bare(line: str) -> bool:
 def _is_of_a_list(line: str) -> bool:
     if len(line) > _LINE_OF_A_LIST:
         return False
-    return _PRICE.search(line) is not None or _LINK.search(line) is not None
+    return any(sign.search(line) for sign in (_PRICE, _LINK)) or _SAYS_OF.match(line) is not None

@@ -4,8 +4,8 @@ All else that quotes a notice is meant for the customer, so nothing is a command
 like one. Times are read in Portuguese, Spanish and English, in the time zone of the business: how
 long from now (`2h`, `30 min`, `1h30`, `2 dias`), or when (`15:00`, `às 15h`, `amanhã 9h`,
 `mañana a las 9`, `tomorrow 9am`, `segunda 9h`, `friday 3pm`). A bare `2h` is how long; a clock has
-a colon, am or pm, a word before it, or is from 13h to 23h: so people write the afternoon, and
-nobody pauses for fifteen hours.
+a colon, am or pm, a word before it, `00` behind it, or is from 13h to 23h: so people write the
+afternoon, and nobody pauses for fifteen hours.
 """
 
 import re
@@ -18,6 +18,8 @@ _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST = 40  # characters of a command
 _TAKE, _RESUME = "ok", "resume"
 _AROUND = re.compile(r"^[\s.!]+|[\s.!]+$")
+_UNSEEN = frozenset({"Mn", "Me", "Cf"})
+"""Accents, and what keyboards put beside words: marks of direction, joiners, shapes of emoji."""
 _HOURS, _MINUTES = r"(?:h|hs|hr|hrs|horas?|hours?)", r"(?:m|min|mins|minutos?|minutes?)"
 _DAYS = r"(?:d|dias?|days?)"
 _SPAN = re.compile(
@@ -26,11 +28,13 @@ _SPAN = re.compile(
     rf"|(?P<hours>\d{{1,4}})\s*{_HOURS}(?:\s*(?:e|y|and)?\s*(?P<more>[0-5]?\d)\s*{_MINUTES}?)?"
     rf"|(?P<minutes>\d{{1,5}})\s*{_MINUTES})"
 )
-_AFTERNOON = re.compile(r"(?:1[3-9]|2[0-3])\s*h(?:s|\s*[0-5]\d)?")
+_BY_THE_CLOCK = re.compile(
+    rf"(?:1[3-9]|2[0-3])\s*h(?:s|\s*[0-5]\d\s*{_MINUTES}?)?|(?:[01]?\d|2[0-3])\s*h\s*00"
+)
 _AT = r"(?:as|a\s+las|a\s+la|at)"
 _CLOCK = re.compile(
     rf"(?P<at>{_AT}\s+)?(?P<hour>[01]?\d|2[0-3])"
-    rf"(?:\s*(?P<mark>:|h)\s*(?P<minute>[0-5]\d))?\s*"
+    rf"(?:\s*(?P<mark>:|h)\s*(?P<minute>[0-5]\d)(?:\s*{_MINUTES})?)?\s*"
     rf"(?P<unit>{_HOURS})?\s*(?P<half>am|pm|a\.m\.?|p\.m\.?)?"
 )
 _DAY = re.compile(r"(?P<day>[a-z]+)(?:[\s-]+feira)?(?:\s*,)?\s+(?P<rest>.+)")
@@ -39,13 +43,13 @@ _WEEKDAYS = {
     name: number
     for number, names in enumerate(
         (
-            "segunda lunes monday mon",
-            "terca martes tuesday tue",
-            "quarta miercoles wednesday wed",
-            "quinta jueves thursday thu",
-            "sexta viernes friday fri",
-            "sabado saturday sat",
-            "domingo sunday sun",
+            "segunda seg lunes lun monday mon",
+            "terca ter martes mar tuesday tue",
+            "quarta qua miercoles mie wednesday wed",
+            "quinta qui jueves jue thursday thu",
+            "sexta sex viernes vie friday fri",
+            "sabado sab saturday sat",
+            "domingo dom sunday sun",
         )
     )
     for name in names.split()
@@ -79,15 +83,15 @@ def is_command(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Return it in small letters, without accents and what stands around it."""
+    """Return it in small letters, without accents, what is unseen, and what stands around it."""
     letters = unicodedata.normalize("NFKD", text.casefold())
-    bare = "".join(each for each in letters if not unicodedata.combining(each))
+    bare = "".join(each for each in letters if unicodedata.category(each) not in _UNSEEN)
     return _AROUND.sub("", " ".join(bare.split()))
 
 
 def _span(said: str, now: datetime) -> datetime | None:
     found = _SPAN.fullmatch(said)
-    if found is None or _AFTERNOON.fullmatch(said):
+    if found is None or _BY_THE_CLOCK.fullmatch(said):
         return None
     days, hours, more, minutes = (
         int(found[name] or 0) for name in ("days", "hours", "more", "minutes")
@@ -125,7 +129,7 @@ def _clock(said: str, *, is_named: bool) -> time | None:
     if found is None:
         return None
     half = (found["half"] or "").replace(".", "")
-    is_clock = found["mark"] == ":" or half or _AFTERNOON.fullmatch(said)
+    is_clock = found["mark"] == ":" or half or _BY_THE_CLOCK.fullmatch(said)
     if not (is_named or found["at"] or is_clock):
         return None
     hour, minute = int(found["hour"]), int(found["minute"] or 0)

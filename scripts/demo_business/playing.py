@@ -15,6 +15,10 @@ from scripts.demo_business.stage import Stage
 from scripts.demo_business.watching import keep_running, starts_router
 
 _BETWEEN_LOOKS = 2.0  # seconds, whether a real tenant is there
+_PLAYED = (
+    "the demo business is played on this data folder already, by another make run: open the address"
+    " that it printed. To start a second one, set HYBRIDFLOW_DATA to another folder"
+)
 OVER = "A tenant is there: the demo business is gone, and HybridFlow serves for real from now on."
 
 
@@ -27,6 +31,21 @@ class Playing:
     settings: Settings
     made: Mapping[str, str]
     tell: Callable[[], None]
+
+
+class DemoIsPlayed(Exception):
+    """Another program plays it; a router beside that would take its turns, with no LLM for them."""
+
+
+async def refuse_beside_demo(dsn: str, *, would_play: bool) -> None:
+    """Raise DemoIsPlayed where another program plays, or is about to; `would_play`: so would we."""
+    database = await DirectDatabase.connect(dsn, size=1)
+    try:
+        found = await look_at_demo(database)
+    finally:
+        await database.close()
+    if not found.has_tenants and (would_play or found.tenant_id is not None):
+        raise DemoIsPlayed(_PLAYED)
 
 
 async def is_wanted(dsn: str) -> bool:

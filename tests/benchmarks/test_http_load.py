@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import serving
 from benchmarks.http_load import Load, run_load
+from loopback import connections
 from loopback.receiver import WebhookReceiver
 
 Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
@@ -21,19 +22,13 @@ async def server(answer: Answer) -> AsyncIterator[str]:
     numbers = itertools.count()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
-                await answer(next(numbers), writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            await answer(next(numbers), writer)
 
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/webhook/bench"
-    listening.close()
+    async with connections.serving(connected) as port:
+        yield f"http://127.0.0.1:{port}/webhook/bench"
 
 
 def says(status: int) -> bytes:

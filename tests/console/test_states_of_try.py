@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import product
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Error, Page, Route, expect
 
 from tests.console.conftest import NARROW, WIDE, Opens, Seen
 from tests.console.npm import axe_findings
@@ -32,10 +34,20 @@ def _shown(turn: int, steps: list[dict[str, Any]], **more: object) -> dict[str, 
         "instance": "demo",
         "llm_is_played": True,
         "transcript": [
-            {"wa_id": "1", "author": "customer", "text": "Hi! Are you open on Sunday?"},
-            {"wa_id": "2", "author": "api", "text": "Yes, on Sundays from 7 am to 1 pm."},
-            {"wa_id": "3", "author": "customer", "text": HOSTILE},
-            {"wa_id": "4", "author": "owner", "text": HOSTILE},
+            {
+                "wa_id": "1",
+                "author": "customer",
+                "text": "Hi! Are you open on Sunday?",
+                "at": 1795000000.0,
+            },
+            {
+                "wa_id": "2",
+                "author": "api",
+                "text": "Yes, on Sundays from 7 am to 1 pm.",
+                "at": 1795000000.0,
+            },
+            {"wa_id": "3", "author": "customer", "text": HOSTILE, "at": 1795000000.0},
+            {"wa_id": "4", "author": "owner", "text": HOSTILE, "at": 1795000000.0},
         ],
         "turn": turn,
         "attempt": 2,
@@ -131,7 +143,8 @@ async def test_once_there_is_a_real_business_the_page_goes_where_that_is_to_be_s
         leads = {"Location": "/console"}
         await page.route(f"{seen.url}/try", _answers(307, leads))
         await page.route(f"{seen.url}/", _answers(307, leads))
-        await page.evaluate(_LOOKS_AGAIN)
+        with suppress(Error):  # it may have looked by itself, and be on its way
+            await page.evaluate(_LOOKS_AGAIN)
         await page.get_by_label("Your key").wait_for()
 
 
@@ -167,6 +180,51 @@ async def test_a_long_conversation_makes_the_page_no_longer(opens: Opens):
         assert await page.evaluate(tall) == before
 
 
+async def test_what_is_sent_is_shown_at_once_and_leaves_once_and_the_draft_stays(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent"])
+        held: list[Route] = []
+
+        async def hold(route: Route) -> None:
+            held.append(route)
+
+        await page.route("**/try/customer?*", hold)
+        field, going = page.get_by_label("Write as the customer"), page.locator(".bub.going")
+        await field.fill("Do you have rye?")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Enter")  # nobody knows yet whether the first one was heard
+        await expect(going).to_contain_text("Do you have rye?")
+        await field.fill("And")
+        hint = page.get_by_role("button", name="Do you have something without milk?")
+        await hint.click()
+        await expect(going).to_have_count(2)
+        await expect(hint).to_have_count(0)
+        assert [parse_qs(urlsplit(each.request.url).query)["text"] for each in held] == [
+            ["Do you have rye?"], ["Do you have something without milk?"]
+        ]  # fmt: skip
+        first, second = held
+        came = {"wa_id": "5", "author": "customer", "text": "Do you have rye?", "at": 1795000000.0}
+        said = [*STATES["sent"]["transcript"], came]
+        await _told(seen, {**STATES["stopped by the owner"], "transcript": said})
+        await expect(going).to_have_count(1)  # it is on the phone, whatever the answer says
+        await first.fulfill(status=204)
+        await second.abort()
+        await expect(going).to_have_count(0)
+        assert await field.input_value() == "And"
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+
+
+async def test_a_message_that_did_not_leave_is_in_its_field_again(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent"])
+        await page.route("**/try/owner?*", _answers(409))
+        field = page.get_by_label("Write as Ana, the owner")
+        await field.fill("One moment")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).not_to_be_empty()
+        await expect(field).to_have_value("One moment")
+
+
 async def test_what_a_break_or_a_call_for_a_human_came_to_is_said(opens: Opens):
     async with opens("/try") as seen:
         page = await _told(seen, STATES["sent, and its answer lost"])
@@ -188,6 +246,32 @@ async def test_a_log_goes_on_with_what_is_written_and_stays_where_it_is_read(ope
         await log.evaluate("(log) => { log.scrollTop = 100; }")
         await _told(seen, {**STATES["stopped by the owner"], "transcript": [*more, *more[:1]]})
         assert await log.evaluate("(log) => log.scrollTop") == 100
+
+
+async def test_the_phone_that_was_not_in_sight_shows_its_end_too(opens: Opens):
+    async with opens("/try", width=NARROW) as seen:
+        said: list[dict[str, Any]] = STATES["sent"]["transcript"]
+        more = [*said, *({**said[0], "wa_id": f"m{number}"} for number in range(20))]
+        page = await _told(seen, {**STATES["sent"], "transcript": more})
+        await page.locator("label[for=w2]").click()
+        await page.wait_for_function(
+            "() => { const log = document.querySelector('.phone.shop .chat');"
+            " return log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
+        )
+
+
+async def test_what_was_said_before_is_in_the_language_that_is_chosen_now(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["sent"])
+        await page.route("**/try/break/*", _answers(204))
+        await page.get_by_role("button", name="Take the AI away").click()
+        await expect(page.get_by_role("status")).to_contain_text("The AI refuses")
+        await page.route("**/try/owner?*", lambda route: route.abort())
+        await page.get_by_role("button", name="Ana here, one moment").click()
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        await page.get_by_label("Language").select_option("pt-BR")
+        await expect(page.get_by_role("status")).to_contain_text("A IA recusa")
+        await expect(page.get_by_role("alert")).to_contain_text("n\u00e3o responde")
 
 
 @pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-MX"])

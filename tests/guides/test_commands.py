@@ -72,6 +72,7 @@ ELSEWHERE = {
     "pip install -r requirements-dev.txt": "asks an index: the Makefile does it",
     "pip install -r requirements-local-speech.txt": "asks an index: tests/unit/test_locks.py",
     "pip install --no-deps .": "asks an index: tests/scenarios/test_installed.py",
+    "npm install n8n@2.20.12 zod@3.25.67": "asks an index: tests/unit/test_n8n_installation.py",
     "make lint": _MAKE_TEST,
     "make types": _MAKE_TEST,
     "make test-decisions": _ROW,

@@ -1,41 +1,25 @@
 """Servers of a tenant that means harm: each does the same with every connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from loopback.connections import Talk, serving
 
 
 @asynccontextmanager
-async def server(answer: Answer) -> AsyncIterator[str]:
+async def server(answer: Talk) -> AsyncIterator[str]:
     """Serve `answer` on loopback, once the head of a request is there; give the address."""
-    talks: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        talks.add(task)
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await answer(reader, writer)
-        except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            talks.discard(task)
-            writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        await answer(reader, writer)
 
-    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    try:
+    async with serving(talk) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        listening.close()
-        for task in talks:
-            task.cancel()
 
 
-def saying(head: bytes, body: bytes = b"", status: bytes = b"201 Created") -> Answer:
+def saying(head: bytes, body: bytes = b"", status: bytes = b"201 Created") -> Talk:
     """Return an answer as it is."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,7 +30,7 @@ def saying(head: bytes, body: bytes = b"", status: bytes = b"201 Created") -> An
     return answer
 
 
-def repeating(body_of: Callable[[bytes], bytes], status: bytes = b"201 Created") -> Answer:
+def repeating(body_of: Callable[[bytes], bytes], status: bytes = b"201 Created") -> Talk:
     """Return an answer that is made of the request's body, a JSON object."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,7 +44,7 @@ def repeating(body_of: Callable[[bytes], bytes], status: bytes = b"201 Created")
     return answer
 
 
-def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Answer:
+def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Talk:
     """Return an answer whose last piece comes again and again."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

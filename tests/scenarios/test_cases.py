@@ -126,7 +126,7 @@ class Player:
 
     async def _resumes(self, _: object) -> None:
         await self._stage.until("select id from sessions where is_paused", bool)
-        await self._stage.time_passes(minutes=1)
+        await self._stage.time_passes(minutes=2)
 
 
 @BOTH_HANDLERS

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from loopback.connections import serving
 from loopback.evolution import failures
 from router.replies.handoffs import HANDOFF_MESSAGE
 from tests.fixtures.sends import PNG, SOUND
 from tests.scenarios.answering import AnsweringN8n
+from tests.scenarios.cutting import CuttingProxy
 from tests.scenarios.flow import KEY, Flow
 from tests.scenarios.stage import Stage, dark_stage, performance
 
@@ -109,11 +112,9 @@ async def test_a_reply_whose_media_is_fetched_outlasts_its_router(
             writer.write(head.encode() + picture)
         else:
             await reader.read()  # until nobody waits any more
-        writer.close()
 
     stopping = asyncio.Event()
-    async with await asyncio.start_server(serve, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(serve) as port:
         n8n.says({"messages": [{"media": f"http://127.0.0.1:{port}/bolo.png"}]})
         async with playing(database_url, evolution, llm, n8n) as stage:
             await stage.maria.writes("tem foto?")
@@ -258,16 +259,40 @@ async def test_an_n8n_that_dies_under_a_turn_is_noticed_at_once(
 async def test_a_flow_that_is_too_slow_is_let_go_and_its_token_with_it(
     database_url: str, evolution, llm, n8n: AnsweringN8n
 ):
+    """Before the proxy that stands before n8n would cut it, as n8n Cloud's does after 100 s."""
     times = {"RETRY_BASE_SECONDS": "0.1", "N8N_ANSWER_SECONDS": "1", "TURN_MAX_ATTEMPTS": "1"}
-    async with playing(database_url, evolution, llm, n8n, **times) as stage:
-        n8n.hold()
-        await stage.maria.writes("tem bolo?")
-        (turn,) = await stage.turns_end()
-        assert turn["state"] == "dead"
-        assert "within 1 seconds (N8N_ANSWER_SECONDS)" in turn["error"]
-        late = Flow(stage, n8n.received[0].body)
-        assert (await late.sends("tarde demais")).status_code == 409
-        assert stage.maria.replies == []
+    async with CuttingProxy(n8n.url, 5) as proxy:
+        async with playing(database_url, evolution, llm, proxy, **times) as stage:
+            n8n.hold()
+            await stage.maria.writes("tem bolo?")
+            (turn,) = await stage.turns_end()
+            assert turn["state"] == "dead"
+            assert "within 1 seconds (N8N_ANSWER_SECONDS)" in turn["error"]
+            late = Flow(stage, n8n.received[0].body)
+            assert (await late.sends("tarde demais")).status_code == 409
+            assert stage.maria.replies == []
+        assert proxy.cut == 0
+
+
+async def test_a_proxy_that_cuts_before_is_named_and_the_next_attempt_answers_alone(
+    database_url: str, evolution, llm, n8n: AnsweringN8n
+):
+    """As nginx does after 60 s, unless it is told otherwise; the flow it gave up runs on."""
+    times = {"RETRY_BASE_SECONDS": "0.1", "N8N_ANSWER_SECONDS": "95"}
+    async with CuttingProxy(n8n.url, 0.4) as proxy:
+        async with playing(database_url, evolution, llm, proxy, **times) as stage:
+            gate = n8n.hold()
+            await stage.maria.writes("tem bolo?")
+            (turn,) = await stage.until("select error from turns", lambda rows: rows[0]["error"])
+            assert re.search(r"gave it up, after [\d.]+ seconds \(it answered 504\)", turn["error"])
+            assert "above the 95 seconds of N8N_ANSWER_SECONDS" in turn["error"]
+            late = Flow(stage, n8n.received[0].body)
+            assert (await late.sends("tarde demais")).status_code == 409
+            gate.open()
+            (turn,) = await stage.turns_end()
+            assert (turn["state"], turn["handler"]) == ("sent", "n8n")
+            assert stage.maria.replies == ["Oi!"]
+        assert proxy.cut == turn["attempt"] - 1 > 0
 
 
 async def test_a_human_who_writes_meanwhile_is_not_talked_over(stage: Stage, n8n: AnsweringN8n):

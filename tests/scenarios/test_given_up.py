@@ -173,6 +173,30 @@ async def test_a_media_that_stays_away_is_given_up_with_the_last_attempt(
         assert (turn["state"], turn["incomplete"], turn["attempt"]) == ("sent", True, 2)
 
 
+@pytest.mark.parametrize(
+    ("before", "media", "after", "state", "attempts"),
+    [
+        ([{"text": "um"}], {"caption": "Bolo"}, [{"text": "três"}], "sent", 6),
+        ([], {"caption": "Bolo"}, [], "sent", 6),
+        ([], {}, [], "dead", 7),
+    ],
+)
+async def test_what_else_is_to_be_said_waits_for_no_media_through_all_attempts(
+    database_url: str, evolution, llm, n8n: AnsweringN8n, shelf: Shelf,
+    before: list[Any], media: dict[str, str], after: list[Any], state: str, attempts: int,
+):  # fmt: skip
+    """Of ten attempts the last are a quarter of an hour later, in which nothing else is said."""
+    few = {"RETRY_BASE_SECONDS": "0.02", "TURN_MAX_ATTEMPTS": "7"}
+    async with answering(database_url, evolution, llm, n8n, **few) as stage:
+        shelf.answers = [503] * 9
+        n8n.says({"messages": [*before, {"media": f"{shelf.url}/bolo.png", **media}, *after]})
+        await stage.maria.writes("tem foto?")
+        (turn,) = await stage.turns_end()
+        assert (turn["state"], turn["attempt"]) == (state, attempts)
+        said = [each["text"] for each in before + after]
+        assert stage.maria.replies == [*said[:1], *media.values(), *said[1:]]
+
+
 async def test_a_turn_of_which_nothing_can_be_had_is_dead_and_can_be_retried(
     stage: Stage, n8n: AnsweringN8n, shelf: Shelf
 ):

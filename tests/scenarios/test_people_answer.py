@@ -5,6 +5,7 @@ import base64
 
 import pytest
 
+from loopback.connections import serving
 from loopback.evolution import contents, failures
 from tests.fixtures.sends import SOUND
 from tests.scenarios.people import ANA, Desk, Staff, quoting
@@ -256,10 +257,9 @@ async def test_media_at_addresses_are_counted_as_they_are_fetched(stage: Stage, 
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12000000\r\n\r\n")
         await over.wait()
-        writer.close()
 
-    async with await asyncio.start_server(stall, "127.0.0.1") as server:
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/bolo.png"
+    async with serving(stall) as port:
+        address = f"http://127.0.0.1:{port}/bolo.png"
         media = {"kind": "image", "url": address}
         both = [asyncio.create_task(desk.post(key, media=media)) for key in ("k-1", "k-2")]
         (first, *_), _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)

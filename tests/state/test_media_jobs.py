@@ -6,6 +6,7 @@ import pytest
 
 from router.people.requests import Person, export_contact
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation, Json
+from tests.state.test_changed_questions import deletes
 
 HEARING = {**POLICY, "senses": ["ptt"], "media_wait_seconds": 20}
 
@@ -224,6 +225,51 @@ async def test_of_a_deleted_message_nobody_says_that_it_was_not_heard(talk: Conv
     await talk.travel(seconds=3)
     (turn,) = await talk.claim()
     assert not any(m["unheard"] for m in turn["history"])
+
+
+async def test_what_was_deleted_is_asked_of_nobody_and_not_waited_for(talk: Conversation):
+    await says(talk, "AC01")
+    await talk.maria_writes("deixa, escrevo")
+    await talk.travel(seconds=3)
+    assert (await deletes(talk, "AC01"))["due_in"] == 0
+    assert await claim(talk) == []
+    assert len(await talk.claim()) == 1
+    (job,) = await talk.sql("select state, error from media_jobs")
+    assert dict(job) == {"state": "failed", "error": "it was deleted by who sent it"}
+
+
+async def test_what_is_deleted_while_it_is_heard_is_paid_for_and_delays_nothing(talk: Conversation):
+    await says(talk, "AC01")
+    await says(talk, "AC02")
+    first, second = await claim(talk)
+    await talk.maria_writes("deixa, escrevo")
+    await talk.travel(seconds=3)
+    for wa_id in ("AC01", "AC02"):
+        await deletes(talk, wa_id)
+    assert len(await talk.claim()) == 1
+    begun = {**held(second), "policy": {}}
+    assert await talk.database.call("begin_media_job", begun) == {"refused": "superseded"}
+    assert (await finish(talk, first, tokens=40, pictures=["p"]))["ok"]
+    found = await talk.sql("select state, tokens, pictures from media_jobs order by id")
+    assert [tuple(job.values()) for job in found] == [("done", 40, None), ("failed", 0, None)]
+    assert await talk.value("select count(transcript) from messages") == 0
+
+
+async def test_pictures_go_when_their_message_is_deleted_even_before_it_came(talk: Conversation):
+    seeing = {**HEARING, "senses": ["image"]}
+
+    async def sends(wa_id: str) -> None:
+        event = talk.message("[image]", kind="image", wa_id=wa_id) | {"media": {"bytes": 9}}
+        await talk.ingest(event, policy=seeing)
+
+    await sends("AC01")
+    (job,) = await claim(talk)
+    await talk.database.call("finish_media_job", {**held(job), "pictures": ["p"]})
+    await deletes(talk, "AC01")
+    await deletes(talk, "AC02")
+    await sends("AC02")
+    found = await talk.sql("select pictures, pictures_until from media_jobs")
+    assert [tuple(each.values()) for each in found] == [(None, None)]
 
 
 async def test_what_it_cost_is_spent_and_a_used_up_budget_refuses_it(talk: Conversation):

@@ -493,6 +493,32 @@ async def test_a_notice_of_a_failure_names_whom_it_concerns_and_forgets_who_is_e
     await assert_no_trace(talk)
 
 
+async def test_who_is_about_to_tell_of_a_failure_is_given_it_anew_without_who_was_erased(
+    talk: Conversation,
+):
+    await talk.set_rule("notify_number", "5511955550009")
+    for jid in (MARIA, "5511955550007@s.whatsapp.net"):
+        await talk.ingest(talk.message("oi", jids=(jid,)))
+    for turn in await _claimed(talk):
+        await talk.fail(turn, "permanent", cause="send_failed")
+    asked = {"limit": 9, "lease_seconds": 60, "max_attempts": 1, "kinds": ["unanswered"]}
+    (before,) = (await talk.database.call("claim_notices", asked))["notices"]
+    await erase(talk)
+    told = {
+        "notice_id": before["notice_id"], "token": before["token"], "body": "Maria got no answer",
+        "lease_seconds": 45,
+    }  # fmt: skip
+    assert await talk.database.call("begin_notice_send", told) == {"refused": "stale"}
+    (after,) = (await talk.database.call("claim_notices", asked))["notices"]
+    assert after["notice_id"] == before["notice_id"]
+    for notice, count in ((before, 2), (after, 1)):
+        (outage,) = notice["facts"]["outages"]
+        assert len(outage["who"]) == count
+    told |= {"token": after["token"], "body": "somebody got no answer"}
+    told |= {"instance_name": "shop", "number": "5511955550009@s.whatsapp.net"}
+    assert (await talk.database.call("begin_notice_send", told))["ok"]
+
+
 async def test_a_merged_contacts_notices_are_erased_too(talk: Conversation):
     await talk.ingest(talk.message("oi", jids=(MARIA,)))
     await talk.ingest(talk.message("bolo", jids=(MARIA_LID,)))

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from router.llm.errors import LlmAccountRefused, LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused
 from router.llm.provider import Prompt, PromptMessage
+from router.n8n.answering import N8nDied, TookTooLong
 from router.n8n.flows import FlowRules
 from router.n8n.handler import N8nHandler
 from router.n8n.payload import FlowTerms
@@ -278,6 +279,43 @@ async def test_a_flow_that_is_too_slow_is_told_how_long_it_has(error: type[Excep
     with pytest.raises(LlmFailed, match=r"within 42 seconds \(N8N_ANSWER_SECONDS\)"):
         await office.make()
     assert not office.handler.breaker.failures
+
+
+CLOUDFLARE = (
+    "<!DOCTYPE html>\n<html lang=en><head><title>n8n.shop.example | {}</title></head></html>"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "told"),
+    [
+        (httpx.Response(504, text="<html>"), TookTooLong, "gave it up, after 0 seconds .* 504"),
+        (httpx.Response(524, text=CLOUDFLARE.format(524)), TookTooLong, "above the 42 seconds"),
+        (httpx.Response(524, text="error code: 524"), TookTooLong, "N8N_ANSWER_SECONDS"),
+        (httpx.Response(522, text=CLOUDFLARE.format("522: Connection timed out")), N8nDied,
+         "^n8n answered 522: a page of what stands before n8n: n8n.shop.example . 522: Conn"),
+        (httpx.Response(521, text="error code: 521"), N8nDied, "521"),
+        (httpx.Response(502, text="<html>\r\n<head><title>502 Bad Gateway</title></head>"), N8nDied,
+         "what stands before n8n: 502 Bad Gateway$"),
+        (says({"error": {"message": "slow", "status": 504}}, 504), LlmAway, "the LLM, .* is away"),
+        (httpx.Response(529), LlmAway, "the LLM, .* is away"),
+    ],
+)  # fmt: skip
+async def test_what_stands_before_n8n_is_no_flow_and_no_llm(
+    answer: Any, kind: type[LlmError], told: str
+):
+    office = Office(answer)
+    with pytest.raises(kind, match=told) as raised:
+        await office.make()
+    assert type(raised.value) is kind
+    assert "<" not in str(raised.value)
+    assert office.handler.breaker.failures == (kind is N8nDied)
+
+
+async def test_what_cloudflare_turns_away_the_fallback_answers():
+    office = Office(httpx.Response(403, text="error code: 1020"))
+    assert isinstance(await office.make(), Reply)
+    assert office.fallback.made == 1
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])

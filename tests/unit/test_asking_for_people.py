@@ -100,6 +100,31 @@ def test_a_tenants_own_words():
         "Voy a consultarlo con el equipo.",
         "I'll check that with our team.",
         "I will let our manager know.",
+        # What somebody will do is done to the customer, to what they want, or soon.
+        "A equipe vai te ligar amanhã.",
+        "A equipe vai ligar para o senhor.",
+        "Nosso time vai retornar em breve.",
+        "O gerente vai verificar seu pedido.",
+        "Um consultor vai assumir o atendimento.",
+        "Um colega estará com você em instantes.",
+        "Nuestro equipo te ayudará.",
+        "Un agente va a llamarte.",
+        "El equipo va a revisar tu pedido.",
+        "Alguien del equipo responderá en breve.",
+        "Our team will look into it.",
+        "Someone will be with you shortly.",
+        "Our staff will respond as soon as possible.",
+        "A manager'll call you back.",
+        # However it is turned.
+        "Você será atendido por uma pessoa.",
+        "Em breve o senhor será atendido por um de nossos atendentes.",
+        "Avisei o gerente.",
+        "Entraremos em contato para confirmar.",
+        "Le llamará un asesor.",
+        "Nos pondremos en contacto con usted.",
+        "I'll have someone call you.",
+        "You will be contacted by our team.",
+        "We will get back to you.",
     ],
 )
 def test_what_promises_a_human(text: str):
@@ -125,6 +150,26 @@ def test_what_promises_a_human(text: str):
         "Vou confirmar com você o horário.",
         "I'll let you know when our team opens.",
         "Vou consultar o preço do bolo.",
+        # People of the business do other things, too.
+        "A equipe vai ligar o forno às 6h.",
+        "O time vai entrar em campo no domingo.",
+        "A equipe vai responder às perguntas do quiz.",
+        "O vendedor vai retornar de férias na segunda.",
+        "A equipe vai atender até as 18h no sábado.",
+        "A equipe vai verificar os ingredientes antes de assar.",
+        "Vou pedir a receita para a equipe.",
+        "El equipo va a encender el horno.",
+        "Nuestro equipo va a entregar el pedido.",
+        "La gerente va a estar de vacaciones.",
+        "El encargado va a abrir a las 9.",
+        "Our team will heat the oven.",
+        "Our team will continue baking on Sunday.",
+        "The manager will respond to reviews on Google.",
+        "Our team will help set up the tables.",
+        "The team will be with you at the wedding to serve the cake.",
+        "I'll get the price for the team cake.",
+        "Se não gostar, entraremos em contato.",
+        "We will not contact you.",
         "",
     ],
 )
@@ -134,7 +179,7 @@ def test_what_promises_nobody(text: str):
 
 def test_a_long_text_is_judged_at_once():
     assert not promises_person("vou o a um uma de da com por " * 20_000)
-    for word in ("a", "o", "de um", "con el", "team"):  # what may stand before who comes
+    for word in ("a", "o", "de um", "con el", "team", "a equipe vai ligar", "we will be", "sera"):
         assert not promises_person(f"{word} " * 20_000)
     assert not asks_for_person(["falar com " * 20_000])
 

@@ -19,6 +19,11 @@ def test_paragraphs_are_messages_of_their_own():
     assert bubbles_of(f"{LONG}\n\n{MORE}\n\n{LAST}", 3) == (LONG, MORE, LAST)
 
 
+def test_a_key_in_bold_is_no_title_and_stands_alone():
+    """A customer copies a whole message."""
+    assert bubbles_of(f"{LONG}\n\n*482913*\n\n{LAST}", 3) == (LONG, "*482913*", LAST)
+
+
 def test_no_more_than_are_allowed_and_the_shortest_neighbours_go_together():
     text = f"Oi!\n\n{LONG}\n\n{MORE}\n\n{LAST}"
     assert bubbles_of(text, 3) == (f"Oi!\n\n{LONG}", MORE, LAST)
@@ -45,6 +50,9 @@ def test_a_short_reply_is_one_message():
         "1. Escolha o bolo\n\nHá dois.\n\n2. Mande o endereço\n\nCom o CEP.\n\n*3.* Pague",
         "🍰 Bolo de cenoura\n\n🍪 Biscoito de polvilho",
         "*Entrega:* amanhã\n\n*Pagamento:* Pix",
+        "*Como é a entrega*\n\nEntregamos na região central da cidade, das nove às dezoito horas.",
+        "Segunda a sexta: 8h às 18h\n\nSábado: 8h às 12h\n\nDomingo: fechado",
+        "\u0661. كعكة الجزر\n\n\u0662. خبز طازج",
         "> quanto custa\n\n> e entrega?",
         "O endereço do cardápio\n\nhttps://padaria.example/cardapio",
         "Bolo de cenoura grande\n\nR$ 45,00",

@@ -20,7 +20,7 @@ def until(text: str, now: datetime = NOW) -> str | None:
     return command.until.astimezone(SAO_PAULO).strftime("%d %H:%M")
 
 
-@pytest.mark.parametrize("text", ["ok", "OK", " Ok. ", "ok!"])
+@pytest.mark.parametrize("text", ["ok", "OK", " Ok. ", "ok!…", "\u200eok\u2060\ufe0f"])
 def test_ok_takes_it(text: str):
     assert read_command(text, NOW, SAO_PAULO) == Command("take")
 
@@ -88,6 +88,16 @@ def test_how_long(text: str, moment: str):
         ("sexta 15h", "27 15:00"),
         ("quinta 19h", "26 19:00"),
         ("quinta 9h", "03 09:00"),
+        ("SEX 9H", "27 09:00"),
+        ("sex 9h", "27 09:00"),
+        ("lun a las 9", "30 09:00"),
+        ("21h00", "26 21:00"),
+        ("9h00", "27 09:00"),
+        ("amanhã às 9h30min", "27 09:30"),
+        ("às 19h30min", "26 19:30"),
+        ("19h30min", "26 19:30"),
+        ("\u200e\uff11\uff15h30...", "27 15:30"),
+        ("MAÑANA  A LAS 9", "27 09:00"),
     ],
 )
 def test_when(text: str, moment: str):

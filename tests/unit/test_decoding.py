@@ -9,12 +9,12 @@ import sys
 import pytest
 from PIL import Image
 
-from router.senses import decoded_sound, decoding
-from router.senses import decoder as program
+from router.senses import decoded_pictures, decoded_sound, decoded_written, decoding
 from router.senses.decoding import As, Decoder, Opened
 from router.senses.hearing import NotUnderstood
 from router.senses.seeing import words_of
 from tests import files
+from tests.for_each import for_each
 
 
 async def opened(content: bytes) -> Opened:
@@ -31,7 +31,7 @@ async def refused(content: bytes) -> str:
 def look(jpeg: str) -> Image.Image:
     image = Image.open(io.BytesIO(base64.b64decode(jpeg)))
     assert (image.format, image.mode) == ("JPEG", "RGB")
-    assert max(image.size) <= program.LONGEST_SIDE
+    assert max(image.size) <= decoded_pictures.LONGEST_SIDE
     return image
 
 
@@ -92,7 +92,83 @@ async def test_office_files_and_texts_are_read():
     assert words_of(await opened("item;preço\nbolo;30\n".encode())) == "text: item;preço\nbolo;30"
     long = await opened(files.word(*["muito texto " * 50] * 100))
     assert long.is_cut
-    assert len(long.text or "") == program.MOST_CHARACTERS
+    assert len(long.text or "") == decoded_written.MOST_CHARACTERS
+
+
+T = "<w:p><w:r><w:t>{}</w:t></w:r></w:p>"
+ROW = (
+    "<w:tr><w:tc>"
+    + T.format("nome")
+    + "</w:tc><w:tc>"
+    + T.format("Rua")
+    + T.format("7")
+    + "</w:tc></w:tr>"
+)
+
+
+@for_each(
+    ("content", "read"),
+    [
+        # A CSV as Excel writes it, with or without a mark; signs that are joined; a hard space.
+        (b"\xef\xbb\xbfbolo;30", "text: bolo;30"),
+        ("bolo; preço 30 €; não".encode("cp1252") + b" " * 5000, "text: bolo; preço 30 €; não"),
+        ("pão 42".encode("utf-16"), "text: pão 42"),
+        ("família 👨‍👩‍👧\xa0oi".encode(), "text: família 👨‍👩‍👧\xa0oi"),
+        # What a form asks for, a tracked change added and a text box says; of what was moved or
+        # stands there twice, one.
+        (
+            files.word_with(
+                f"<w:sdt><w:sdtContent>{T.format('CPF 123')}</w:sdtContent></w:sdt>"
+                "<w:p><w:ins><w:r><w:t>dez</w:t></w:r></w:ins><w:del><w:r><w:delText>dois"
+                "</w:delText></w:r></w:del><w:moveFrom><w:r><w:t>bolos</w:t></w:r></w:moveFrom>"
+                f"<w:r><w:txbxContent>{T.format('na caixa')}</w:txbxContent></w:r></w:p>"
+                f"<w:tbl>{ROW}</w:tbl>"
+            ),
+            "Word document: CPF 123\ndez\nna caixa\nnome | Rua 7\nFim\nbolo | 30",
+        ),
+        (files.slides("Preços", "Bolo 30"), "PowerPoint: Slide 1:\nPreços\nSlide 2:\nBolo 30"),
+        # What is left out is said, whatever the file says of its size.
+        (
+            files.pdf_of("oi" * 10, "", None, *[""] * 3),
+            f"PDF, 6 pages, pages 2, 4, 5 only to be seen, pages 3, 6 not read: {'oi' * 10}",
+        ),
+        (
+            files.changed(
+                files.excel([1], [2]), "xl/worksheets/sheet1.xml", b'r="2"', b'r="90000"'
+            ),
+            "Excel sheet, of which the rest is left out: Sheet Sheet:\n1",
+        ),
+        (files.locked_pdf(), "PDF, locked with a password, so that nobody could read it"),
+        (
+            files.locked_office(),
+            "office document, locked with a password, so that nobody could read it",
+        ),
+    ],
+)
+async def test_what_people_have_is_read_and_what_is_left_out_is_said(content: bytes, read: str):
+    assert words_of(await opened(content)) == read
+
+
+async def test_of_a_long_sheet_the_rest_is_said_to_be_left_out():
+    for rows in ([[n] for n in range(201)], [list(range(51))]):
+        assert (await opened(files.excel(*rows))).is_cut
+    assert not (await opened(files.excel(*[[n] for n in range(200)]))).is_cut
+
+
+async def test_what_a_scanner_makes_is_not_white():
+    kept = io.BytesIO()
+    image = Image.new("I;16", (1200, 900), 4000)
+    image.paste(20_000, (0, 0, 600, 900))
+    image.save(kept, "PNG")
+    (jpeg,) = (await opened(kept.getvalue())).pictures
+    shown = look(jpeg)
+    assert colour(shown, 10)[0] > 200 > 60 > colour(shown, 1000)[0]
+
+
+async def test_a_table_that_claims_millions_of_columns_costs_no_more_than_it_has():
+    cell = '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr>' + T.format("a") + "</w:tc>"
+    read = await opened(files.word_with(f"<w:tbl><w:tr>{cell * 2}</w:tr></w:tbl>"))
+    assert str(read.text).startswith("a | a\n")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +186,16 @@ async def test_office_files_and_texts_are_read():
         (files.word("oi")[:900], "broken"),
         (b"PK\x03\x04" + bytes(100), "broken"),
         (b"%PDF-1.7 and no more", "cannot be opened"),
+        (
+            files.changed(
+                files.word("a"),
+                "word/document.xml",
+                b"<w:document ",
+                b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]><w:document ',
+            ),
+            "document type",
+        ),
+        (files.pdf_of(None, None), "none of its pages"),
         (b"MZ\x90\x00\x03" + bytes(500), "no kind that is known"),
         (b"", "no kind that is known"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'>\x00", "no kind that is known"),

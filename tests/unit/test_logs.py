@@ -263,6 +263,19 @@ def test_a_secret_that_json_writes_differently_is_found(stream):
     assert lines(stream)[0]["message"] == "it is ***"
 
 
+def test_what_is_a_secret_by_its_form_stands_in_no_line():
+    """Whatever is looked for first to be quick: each of the forms is found, alone in its line."""
+    uuid = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0abc.c2lnbmF0dXJl-_0"
+    own = "Ab3_-".ljust(43, "x")
+    for secret in (
+        *(f"hft_12_{uuid}", f"hfn_7_{uuid}", f"hfk_{own}", f"whs_{own}"),
+        *("EAAGm0PX4ZCpsBA", jwt),
+    ):
+        line = Scrubber().line(f'{{"message":"it said {secret}!"}}')
+        assert line == '{"message":"it said ***!"}', secret
+
+
 @given(st.from_regex(r"[\x21-\x7e]{8,30}", fullmatch=True))
 def test_no_line_contains_a_registered_secret(secret):
     scrub = Scrubber()

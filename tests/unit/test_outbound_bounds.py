@@ -13,6 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from loopback.connections import Talk
 from router.configuration.addresses import Allowed
 from router.evolution.errors import EvolutionAway, EvolutionRefused, SendInDoubt
 from router.evolution.exchange import Instance
@@ -24,7 +25,7 @@ from router.outbound.client import client_over, for_tenant
 from router.outbound.own import open_own_http
 from router.safety.moderation import Moderation, ModerationAway, ModerationRules
 from tests.evolution import WholeEvolution
-from tests.scenarios.hostile import Answer, repeating, saying, server, silence, without_end
+from tests.scenarios.hostile import repeating, saying, server, silence, without_end
 
 HERE = Allowed.of(["127.0.0.0/8"])
 ABOUT = {"tenant_id": 1, "instance_name": "shop", "session_id": 1, "turn_id": 1}
@@ -149,7 +150,7 @@ def cloud(asked: bytes) -> bytes:
     return json.dumps({"key": KEY, "message": said, "status": "PENDING"}).encode()
 
 
-def packed(body: bytes) -> Answer:
+def packed(body: bytes) -> Talk:
     body = gzip.compress(body)
     return saying(b"Content-Encoding: gzip\r\nContent-Length: %d" % len(body), body)
 

@@ -26,7 +26,13 @@ def test_a_named_file_is_sent_where_it_is_named():
     assert said == ("Veja!", MENU_PART, "Qual?")
 
 
-@pytest.mark.parametrize("mark", ["[[image:menu]]", "[[ Image : MENU ]]", "[[file:menu]]"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("[[image:menu]]", "[[ Image : MENU ]]", "[[file:menu]]", "[[img: Menú.jpg]]"),
+        *('[[image:"menu"]]', "[[send_file:menu]]", "**[[image:menu]]**"),
+    ],
+)
 def test_it_is_known_however_it_is_written(mark: str):
     assert with_files((mark,), (MENU,)) == (MENU_PART,)
 
@@ -79,6 +85,34 @@ def test_no_quotation_mark_or_bullet_is_sent_for_itself():
         *(HI_PART, "👍"),
     )
     assert with_files(("[[image:[[image:menu]]]] Oi",), (MENU,)) == (MENU_PART, "Oi")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Veja **o menu** *[[image:menu]]* ok?", ("Veja **o menu** ok?", MENU_PART)),
+        ("Veja `[[image:menu]]`!", ("Veja!", MENU_PART)),
+        ("*Veja o menu [[image:menu]]*", ("*Veja o menu*", MENU_PART)),
+        ("O menu ([[image:menu]]) tem tudo.", ("O menu tem tudo.", MENU_PART)),
+        ("Aqui está: [[image:menu]] Qual você quer?", ("Aqui está:", MENU_PART, "Qual você quer?")),
+        ("Oi! [[image:menu]] [[sticker:hi]] Qual?", ("Oi!", MENU_PART, HI_PART, "Qual?")),
+        ("Veja:\n```\n[[image:menu]]\n```\nOk?", ("Veja:", MENU_PART, "Ok?")),
+        (
+            "```\na = 1\n[[image:menu]]\nb = 2\n```\nOk?",
+            ("```\na = 1\nb = 2\n```", MENU_PART, "Ok?"),
+        ),
+        (
+            "*Bolo | Foto*\ncenoura | [[image:menu]]\nfubá | não há\n\nQual?",
+            ("*Bolo | Foto*\ncenoura\nfubá | não há", MENU_PART, "Qual?"),
+        ),
+        (
+            "1. Bolo [[image:menu]]\n2. Torta\n[[sticker:hi]]\n3. Pão",
+            ("1. Bolo", MENU_PART, "2. Torta", HI_PART, "3. Pão"),
+        ),
+    ],
+)
+def test_no_sentence_row_or_block_is_divided_and_no_sign_is_left(text: str, said: tuple[Part, ...]):
+    assert with_files((text,), (MENU, HI)) == said
 
 
 def test_what_is_no_text_stays_as_it_is():

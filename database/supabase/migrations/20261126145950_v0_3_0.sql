@@ -199,6 +199,7 @@ begin
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('write_reply', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('reply_was_made', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -303,6 +304,7 @@ begin
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
+                ('forget_media', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('media_job_context', 'ii', array['p_job', 'p_token']::text[], array['public.media_jobs', 'uuid']::text[], 0, false, 'jsonb'),
                 ('media_job_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
                 ('next_to_hear', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
@@ -397,6 +399,7 @@ begin
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
                 ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
+                ('has_waiting_notices', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('lock_waiting_notice', 'ii', array['p_tenant_id', 'p_kind']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
@@ -513,6 +516,7 @@ begin
                 ('page_of_changes', 'iiiii', array['p_tenant_id', 'p_session_id', 'p_jids', 'p_after_id', 'p_limit']::text[], array['bigint', 'bigint', 'text[]', 'bigint', 'integer']::text[], 0, false, 'jsonb'),
                 ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
                 ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
+                ('notices_that_name', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint[]'),
                 ('erase_notices', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'bigint'),
                 ('turn_of_story', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
                 ('message_of_story', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
@@ -4152,11 +4156,15 @@ begin
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
     perform hybridflow.after_unanswered(
-        t, s, case when t.handler = 'n8n' then 'flow_failed' else 'crashed' end, t.error, p_minutes
+        d.turn, d.session, case when (d.turn).handler = 'n8n' then 'flow_failed' else 'crashed' end,
+        (d.turn).error, p_minutes
     )
-    from public.turns as t
-    inner join public.sessions as s on s.id = t.session_id
-    where t.id = any(v_ids);
+    from (
+        select t as turn, s as session from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = any(v_ids)
+        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+    ) as d;
     return v_ids;
 end
 $$;
@@ -4197,8 +4205,8 @@ begin
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = any(v_ids);
-    perform hybridflow.note_unanswered(t, 'half_said', 'its flow fell silent')
-    from public.turns as t where t.id = any(v_ids);
+    perform hybridflow.note_unanswered(d.turn, 'half_said', 'its flow fell silent')
+    from (select t as turn from public.turns as t where t.id = any(v_ids) order by t.tenant_id, t.id) as d;
 end
 $$;
 
@@ -4587,9 +4595,13 @@ begin
     where id = any(v_ids);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
-        t, case when t.error_kind = 'away' then 'line_away' else 'too_late' end, t.error
+        d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
-    from public.turns as t where t.id = any(v_ids) and t.outage_id is null;
+    from (
+        select t as turn from public.turns as t
+        where t.id = any(v_ids) and t.outage_id is null
+        order by t.tenant_id, t.id
+    ) as d;
     return v_ids;
 end
 $$;
@@ -5069,20 +5081,22 @@ begin
     end if;
     v_refused := hybridflow.write_reply(v_held.turn, p);
     perform hybridflow.settle_reply(v_held.turn, p);
+    perform hybridflow.reply_was_made(v_held.turn, p)
+    from public.turns as t
+    where t.id = (v_held.turn).id and t.reply is distinct from (v_held.turn).reply;
     return coalesce(v_refused, '{"ok": true}');
 end
 $$;
 
 -- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply). Returns why it is not written down, {refused:
--- reason}; null: it is.
+-- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
+-- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_llm text;
     v_turn public.turns;
 begin
     if p_turn.reply = p -> 'parts' or (
@@ -5114,7 +5128,20 @@ begin
         end,
         updated_at = hybridflow.clock()
     where id = p_turn.id;
-    v_llm := hybridflow.llm_of(p_turn.tenant_id);
+    return null;
+end
+$$;
+
+-- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
+-- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_llm text := hybridflow.llm_of(p_turn.tenant_id);
+begin
     if p ->> 'handler' = 'n8n' then
         -- What a flow answers need not come from the LLM: others are not told.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
@@ -5124,7 +5151,6 @@ begin
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
         perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
     end if;
-    return null;
 end
 $$;
 
@@ -6077,6 +6103,9 @@ begin
     v_answer := hybridflow.pass_fence(v_turn, v_held.session, p);
     if coalesce(p -> 'reply', 'null') <> 'null' then
         perform hybridflow.settle_reply(v_held.turn, p -> 'reply');
+        if v_turn.reply is distinct from (v_held.turn).reply then
+            perform hybridflow.reply_was_made(v_held.turn, p -> 'reply');
+        end if;
     end if;
     return v_answer;
 end
@@ -7333,6 +7362,7 @@ begin
             update public.kept_files
             set state = 'deleted', content = null, next_at = hybridflow.clock(), updated_at = hybridflow.clock()
             where message_id = p_message_id and state in ('waiting', 'kept');
+            perform hybridflow.forget_media(p_message_id);
         else
             perform hybridflow.change_status(p_message_id, p_change);
     end case;
@@ -7600,6 +7630,9 @@ begin
     ) then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
+            v_due_in := hybridflow.heard(v_turn_id);  -- which waited for what is gone
+        end if;
         if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
             v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
         end if;
@@ -9053,6 +9086,7 @@ declare
         and p_event ->> 'decision' in ('turn_pending', 'paused');
 begin
     if nullif(p_event -> 'media', 'null') is null or p_event -> 'media' ->> 'too_large' is not null
+        or exists (select from public.messages as m where m.id = p_message_id and m.deleted_at is not null)
         or not (v_understood or (
             coalesce((p_policy ->> 'keeps_files')::boolean, false) and p_tenant.keep_media_days > 0
         ))
@@ -9093,11 +9127,28 @@ begin
     where id = p_turn_id and waiting and due_when_heard is not null and not exists (
         select from public.messages as m
         inner join public.media_jobs as j on j.message_id = m.id
-        where m.turn_id = p_turn_id and not m.from_me and j.waiting and not j.keep_only
+        where m.turn_id = p_turn_id and not m.from_me and m.deleted_at is null
+            and j.waiting and not j.keep_only
     )
     returning run_after into v_due;
     return extract(epoch from v_due - v_now);
 end
+$$;
+
+-- Who sent a media deleted it: nobody is asked what is in it any more, and nothing of it is kept. Who works
+-- on it at this moment goes on, for that may cost, and stores nothing of it: see finish_media_job.
+create or replace function hybridflow.forget_media(p_message_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.media_jobs
+    set state = case when lease_until is null and waiting then 'failed' else state end,
+        error = case when lease_until is null and waiting then 'it was deleted by who sent it' else error end,
+        finished_at = case when lease_until is null and waiting then hybridflow.clock() else finished_at end,
+        waits_for = case when lease_until is null then null else waits_for end,
+        pictures = null, pictures_until = null, content = null, updated_at = hybridflow.clock()
+    where message_id = p_message_id
 $$;
 
 -- What is to be worked on, its token included.
@@ -9480,8 +9531,8 @@ $$;
 
 -- begin_media_job({job_id, token, policy, tokens?})
 -- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
--- {ok} or {refused: reason}: 'stale', 'superseded', or 'budget' (the tenant's or the contact's is used up:
--- the job has failed for that).
+-- {ok} or {refused: reason}: 'stale', 'superseded' (also where its message was deleted: the job is over), or
+-- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9498,6 +9549,12 @@ begin
     perform hybridflow.require_keys('begin_media_job', p, '{job_id,token,policy}');
     v_held := hybridflow.hold_media_job(p);
     if v_held.refused is not null then
+        return v_held.refused;
+    elsif (v_held.message).deleted_at is not null then
+        perform hybridflow.close_media_job(
+            v_held.job, v_held.message, 'it was deleted by who sent it', coalesce((p ->> 'tokens')::bigint, 0)
+        );
+        v_held := hybridflow.hold_media_job(p);
         return v_held.refused;
     end if;
     select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
@@ -9584,7 +9641,7 @@ begin
     -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
     v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
     if not v_back and (
-        (p ->> 'final')::boolean
+        (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
     ) then
@@ -14523,6 +14580,30 @@ begin
 end
 $$;
 
+-- Locks the tenant's waiting notices of outages, without waiting: whether nobody else has one. Who ends
+-- outages of many tenants is to wait for none of them, and meets who begins one, which locks them in another
+-- order.
+create or replace function hybridflow.has_waiting_notices(p_tenant_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_kinds constant text[] := '{answered_again,unanswered}';
+    v_ids bigint[] := array(
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+        for update skip locked
+    );
+begin
+    return not exists (
+        select from public.notices as n
+        where n.tenant_id = p_tenant_id and n.kind = any(c_kinds) and n.waiting and n.kind <> 'handoff'
+            and n.id <> all(v_ids)
+    );
+end
+$$;
+
 -- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
 -- end at the same moment, and neither's is to be lost.
 create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
@@ -14761,8 +14842,9 @@ end
 $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again. Their people are told, two minutes later, in which it may prove
--- not to last; not where they have not been told that it began.
+-- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
+-- people are told, two minutes later, in which it may prove not to last; not where they have not been told
+-- that it began.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14780,6 +14862,7 @@ begin
             and (p_tenant_id is null or o.tenant_id = p_tenant_id)
         order by o.about, o.tenant_id limit c_few for update skip locked
     loop
+        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
@@ -16544,6 +16627,10 @@ declare
     v_refused jsonb;
 begin
     perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
+    -- The session first, as everywhere: who erases or merges it has its messages, and asks for its relays.
+    perform from public.sessions as s
+    inner join public.relays as r on r.session_id = s.id
+    where r.id = (p ->> 'relay_id')::bigint for update of s;
     select * into v_relay from public.relays where id = (p ->> 'relay_id')::bigint for update;
     v_refused := hybridflow.relay_refusal(v_relay, p);
     if v_refused is not null then
@@ -16587,15 +16674,21 @@ as $$
 $$;
 
 -- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
--- and the word back, keep their places, without a word. Returns how many.
+-- and the word back, keep their places, without a word. The relays are locked before these messages, as by
+-- who sends the word: the staff's session is not. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
+    v_ids bigint[] := array(
+        select r.id from hybridflow.relays_about(p_session_ids) as r
+        union
+        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
+    );
 begin
+    perform from public.relays where id = any(v_ids) order by id for update;
     update public.messages set body = '', quoted = null, media = null, transcript = null, description = null
     where id = any(array(
         select r.word_message_id from hybridflow.relays_about(p_session_ids) as r
@@ -16604,13 +16697,8 @@ begin
         cross join lateral hybridflow.messages_called(r.facts ->> 'wa_id') as m
         where m.session_id = r.staff_session_id
     ));
-    delete from public.relays where id = any(array(
-        select r.id from hybridflow.relays_about(p_session_ids) as r
-        union
-        select s.id from public.relays as s where s.staff_session_id = any(p_session_ids)
-    ));
-    get diagnostics v_count = row_count;
-    return v_count;
+    delete from public.relays where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -18932,27 +19020,42 @@ begin
 end
 $$;
 
+-- The notices of failures that name some of the sessions, and others with them.
+create or replace function hybridflow.notices_that_name(p_session_ids bigint[])
+returns bigint[]
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select array(
+        select o.notice_id from public.turns as t
+        inner join public.outages as o on o.id = t.outage_id and o.about is null
+        where t.session_id = any(p_session_ids) and o.notice_id is not null
+    )
+$$;
+
 -- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
--- its echo is known as our own, without its text.
+-- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
+-- that is about to be told is given out anew, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
+    v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    update public.notices
+    set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
+    where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;
     update public.messages as m set body = ''
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
-    -- Notices of failures name some whom they concern, and others with them: these stay, without their words.
     update public.messages as m set body = ''
     from public.notices as n
-    where m.id = n.message_id and n.id = any(array(
-        select o.notice_id from public.turns as t
-        inner join public.outages as o on o.id = t.outage_id and o.about is null
-        where t.session_id = any(p_session_ids)
-    ));
+    where m.id = n.message_id and n.id = any(v_naming);
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;

@@ -28,21 +28,21 @@ function told(error) {
 
 /** @param {{ onSignedIn: (me: Me) => void }} props */
 function Form({ onSignedIn }) {
-  const [fault, setFault] = useState("");
+  const [fault, setFault] = useState(/** @type {unknown} */ (null));
   const [isBusy, setBusy] = useState(false);
   /** @param {any} event */
   const submit = async (event) => {
     event.preventDefault();
     const field = event.currentTarget.elements.key;
     setBusy(true);
-    setFault("");
+    setFault(null);
     try {
       const me = await call("POST", "/api/session", { headers: { "X-API-Key": field.value.trim() } });
       field.value = "";
       localStorage.setItem(MAY_BE, "1");
       onSignedIn(me);
     } catch (error) {
-      setFault(told(error));
+      setFault(error);
     }
     setBusy(false);
   };
@@ -61,19 +61,19 @@ function Form({ onSignedIn }) {
     <button class="btn pri" disabled=${isBusy}>${t("signin.button")}</button>
     <p id="key-about">${t("signin.about")}</p>
     <p>${t("signin.where")} <code>${SHOWN_BY}</code></p>
-    <p id="key-fault" class="fault" role="alert">${fault}</p>
+    <p id="key-fault" class="fault" role="alert">${fault && told(fault)}</p>
   </form>`;
 }
 
 /** @param {{ me: Me, onSignedOut: () => void }} props */
 function Who({ me, onSignedOut }) {
-  const [fault, setFault] = useState("");
+  const [fault, setFault] = useState(/** @type {unknown} */ (null));
   const signOut = async () => {
-    setFault("");
+    setFault(null);
     try {
       await call("DELETE", "/api/session");
     } catch (error) {
-      if (!isUnknown(error)) return setFault(told(error)); // the cookie is still there
+      if (!isUnknown(error)) return setFault(error); // the cookie is still there
     }
     localStorage.removeItem(MAY_BE);
     onSignedOut();
@@ -89,25 +89,25 @@ function Who({ me, onSignedOut }) {
           )}
         </ul>`}
     <button class="btn" type="button" onClick=${signOut}>${t("me.sign_out")}</button>
-    <p class="fault" role="alert">${fault}</p>
+    <p class="fault" role="alert">${fault && told(fault)}</p>
   </div>`;
 }
 
 function Page() {
   /** @type {[Me | null | undefined, (me: Me | null) => void]} */
   const [me, setMe] = useState(/** @type {any} */ (undefined));
-  const [fault, setFault] = useState("");
+  const [fault, setFault] = useState(/** @type {unknown} */ (null));
   useEffect(() => {
     if (!localStorage.getItem(MAY_BE)) return setMe(null);
     call("GET", "/api/me").then(setMe, (error) => {
-      if (!isUnknown(error)) return setFault(told(error)); // one may be signed in all the same
+      if (!isUnknown(error)) return setFault(error); // one may be signed in all the same
       localStorage.removeItem(MAY_BE);
       setMe(null);
     });
   }, []);
   return html`<main class="narrow" id="main">
     <h1>${me ? t("me.title") : t("signin.title")}</h1>
-    ${fault && html`<p class="fault" role="alert">${fault}</p>`}
+    ${fault && html`<p class="fault" role="alert">${fault && told(fault)}</p>`}
     ${me === null && html`<${Form} onSignedIn=${setMe} />`}
     ${me && html`<${Who} me=${me} onSignedOut=${() => setMe(null)} />`}
   </main>`;

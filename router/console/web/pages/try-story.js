@@ -6,7 +6,7 @@ import { Icon } from "../lib/icons.js";
 import { html } from "../lib/render.js";
 import { has, seconds, t, time } from "../lib/words.js";
 
-/** @typedef {{ wa_id: string, author: string, text: string }} Message */
+/** @typedef {{ wa_id: string, author: string, text: string, at: number }} Message `at`: in seconds */
 /** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null }} Step */
 /** @typedef {{ transcript: Message[], steps: Step[], turn: number | null, attempt: number | null,
  *   handler: string | null, waits_for: string | null, seconds: number | null, is_paused: boolean,

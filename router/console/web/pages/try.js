@@ -11,6 +11,7 @@ import { Mini, silence, stepNow, Story } from "./try-story.js";
 
 /** @typedef {import("./try-story.js").Shown} Shown */
 /** @typedef {import("./try-story.js").Message} Message */
+/** @typedef {{ text: string, from: number }} Going `from`: how many messages stood there before */
 
 const BREAKS = [
   ["kill", "/try/kill"],
@@ -22,23 +23,14 @@ const TYPED =
   ".venv/bin/python -m scripts.tenant add my-instance --server https://evolution.example --key EVOLUTION_KEY \\\n" +
   '    --prompt "You answer for Loja Sol. Be brief and friendly."\n' +
   ".venv/bin/python -m scripts.tenant connect my-instance --url https://where-evolution-reaches-the-router";
-/** When this page first saw a message: the phones themselves tell no time. */
-const seen = new Map();
-
-/** @param {Message} message */
-function seenAt(message) {
-  if (!seen.has(message.wa_id)) seen.set(message.wa_id, Date.now());
-  return time(seen.get(message.wa_id));
+/** What the last line of a log is. @param {Shown} shown @param {Going[]} going @param {boolean} isMore whether one follows */
+function lastOf(shown, going, isMore) {
+  return `${shown.transcript.at(-1)?.wa_id} ${shown.transcript.length} ${going.length} ${isMore}`;
 }
 
-/** What the last line of a log is. @param {Shown} shown @param {boolean} isMore whether one follows */
-function lastOf(shown, isMore) {
-  return `${shown.transcript.at(-1)?.wa_id} ${shown.transcript.length} ${isMore}`;
-}
-
-/** What could be written next. @param {Shown} shown @param {string[]} keys */
-function unsaid(shown, keys) {
-  const said = new Set(shown.transcript.map((each) => each.text));
+/** What could be written next. @param {Shown} shown @param {Going[]} going @param {string[]} keys */
+function unsaid(shown, going, keys) {
+  const said = new Set([...shown.transcript, ...going].map((each) => each.text));
   return keys.map((key) => t(key)).filter((text) => !said.has(text));
 }
 
@@ -78,9 +70,15 @@ function Chat({ label, last, children }) {
     const { scrollTop, clientHeight, scrollHeight } = log.current;
     isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
   };
-  useLayoutEffect(() => {
+  const goOn = () => {
     if (log.current && isAtEnd.current) log.current.scrollTop = log.current.scrollHeight;
-  }, [last]);
+  };
+  useLayoutEffect(goOn, [last]);
+  useEffect(() => {
+    const seen = new ResizeObserver(goOn); // a small screen shows one phone, and then the other
+    seen.observe(log.current);
+    return () => seen.disconnect();
+  }, []);
   return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log} onScroll=${note}>
     <ol>${children}</ol>
   </div>`;
@@ -89,28 +87,71 @@ function Chat({ label, last, children }) {
 /** When it was written, and that it has arrived: what is no phone's is not shown. @param {{ message: Message, isOut: boolean }} props */
 function Foot({ message, isOut }) {
   return html`<small>
-    ${seenAt(message)}
+    ${time(message.at * 1000)}
     ${isOut && html`<${Icon} name="checks" size="xs" /><span class="vh">${t("try.arrived")}</span>`}
   </small>`;
 }
 
-/** @param {{ who: string, hints: string[], onFault: (text: string) => void }} props */
-function Write({ who, hints, onFault }) {
-  const [text, setText] = useState("");
-  /** @param {string} said */
-  const send = async (said) => {
-    onFault("");
+/**
+ * What was sent and is not on the phone yet: it is shown at once, so that nobody sends it again.
+ * @param {Going[]} sent @param {Message[]} transcript @param {string} author
+ */
+function stillGoing(sent, transcript, author) {
+  /** @type {Set<Message>} */
+  const found = new Set();
+  return sent.filter(({ text, from }) => {
+    const it = transcript.find(
+      (each, place) => place >= from && each.author === author && each.text === text && !found.has(each),
+    );
+    if (it) found.add(it);
+    return !it;
+  });
+}
+
+/**
+ * What one of them sends. Who is told that it failed has it back.
+ * @param {string} who @param {Shown} shown @param {(error: unknown) => void} onFault
+ * @returns {[Going[], (text: string) => Promise<boolean>]}
+ */
+function useSends(who, shown, onFault) {
+  const [sent, setSent] = useState(/** @type {Going[]} */ ([]));
+  const going = stillGoing(sent, shown.transcript, who);
+  /** @param {string} text */
+  const send = async (text) => {
+    const it = { text, from: shown.transcript.length };
+    onFault(null);
+    setSent((those) => [...those, it]);
     try {
-      await call("POST", `/try/${who}?text=${encodeURIComponent(said)}`);
-      setText("");
+      await call("POST", `/try/${who}?text=${encodeURIComponent(text)}`);
+      return true;
     } catch (error) {
-      onFault(told(error));
+      setSent((those) => those.filter((each) => each !== it));
+      onFault(error);
+      return false;
     }
   };
+  return [going, send];
+}
+
+/** @param {{ going: Going[] }} props */
+function OnTheirWay({ going }) {
+  return going.map(
+    ({ text }, place) => html`<li key=${`going ${place}`} class="bub out going">
+      ${text}<small><${Icon} name="clock" size="xs" /><span class="vh">${t("try.going")}</span></small>
+    </li>`,
+  );
+}
+
+/** @param {{ who: string, hints: string[], send: (text: string) => Promise<boolean> }} props */
+function Write({ who, hints, send }) {
+  const [text, setText] = useState("");
   /** @param {any} event */
-  const submit = (event) => {
+  const submit = async (event) => {
     event.preventDefault();
-    if (text.trim()) send(text.trim());
+    const said = text.trim();
+    if (!said) return;
+    setText("");
+    if (!(await send(said))) setText((draft) => draft || said);
   };
   return html`
     <div class="sugg">
@@ -137,9 +178,10 @@ function told(error) {
   return error instanceof CallFailed && error.message ? error.message : t("error.no_answer");
 }
 
-/** @param {{ shown: Shown, onFault: (text: string) => void }} props */
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function CustomersPhone({ shown, onFault }) {
   const isTyping = shown.steps.some((step) => step.name === "writes" && step.mark === "now");
+  const [going, send] = useSends("customer", shown, onFault);
   return html`<section class="phone cust" aria-label=${t("try.phone.customer")}>
     <div class="glass">
       <header>
@@ -147,13 +189,14 @@ function CustomersPhone({ shown, onFault }) {
         <div><h2>Padaria Aurora</h2><p>${t("try.business")}</p></div>
         <span class="pill plain whose"><${Icon} name="user" size="xs" />${t("try.customer")}</span>
       </header>
-      <${Chat} label=${t("try.log.customer")} last=${lastOf(shown, isTyping)}>
+      <${Chat} label=${t("try.log.customer")} last=${lastOf(shown, going, isTyping)}>
         ${shown.transcript.map(
           (each) =>
             html`<li key=${each.wa_id} class=${each.author === "customer" ? "bub out" : "bub"}>
               ${each.text}<${Foot} message=${each} isOut=${each.author === "customer"} />
             </li>`,
         )}
+        <${OnTheirWay} going=${going} />
         ${isTyping &&
         html`<li class="bub" key="typing">
           <span class="vh">${t("try.typing")}</span>
@@ -162,8 +205,8 @@ function CustomersPhone({ shown, onFault }) {
       <//>
       <${Write}
         who="customer"
-        hints=${unsaid(shown, ["try.hint.open", "try.hint.milk", "try.hint.deliver", "try.hint.person"])}
-        onFault=${onFault}
+        hints=${unsaid(shown, going, ["try.hint.open", "try.hint.milk", "try.hint.deliver", "try.hint.person"])}
+        send=${send}
       />
     </div>
   </section>`;
@@ -172,8 +215,9 @@ function CustomersPhone({ shown, onFault }) {
 /** @type {Record<string, [string, string]>} */
 const SIDES = { api: ["bub out ai", "ai"], owner: ["bub out own", "phone"] };
 
-/** @param {{ shown: Shown, onFault: (text: string) => void }} props */
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function OwnersPhone({ shown, onFault }) {
+  const [going, send] = useSends("owner", shown, onFault);
   /** @param {Message} each */
   const bubble = (each) => {
     const [kind, icon] = SIDES[each.author] ?? ["bub", ""];
@@ -192,40 +236,48 @@ function OwnersPhone({ shown, onFault }) {
         <div><h2>Marina</h2><p>+55 11 95555-0182</p></div>
         <span class="pill owner whose"><${Icon} name="phone" size="xs" />${t("try.owner")}</span>
       </header>
-      <${Chat} label=${t("try.log.owner")} last=${lastOf(shown, shown.is_paused)}>
+      <${Chat} label=${t("try.log.owner")} last=${lastOf(shown, going, shown.is_paused)}>
         ${shown.transcript.map(bubble)}
+        <${OnTheirWay} going=${going} />
         ${stepNow(shown)?.name === "writes" && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
         ${shown.is_paused && html`<li class="sys" key="paused">${silence(shown)}</li>`}
       <//>
-      <${Write} who="owner" hints=${unsaid(shown, ["try.hint.owner"])} onFault=${onFault} />
+      <${Write} who="owner" hints=${unsaid(shown, going, ["try.hint.owner"])} send=${send} />
     </div>
   </section>`;
 }
 
-/** @param {{ shown: Shown, onFault: (text: string) => void }} props */
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function Break({ shown, onFault }) {
   const [done, setDone] = useState("");
   /** @param {string} name @param {string} path */
   const make = async (name, path) => {
-    onFault("");
+    onFault(null);
     setDone("");
     try {
       await call("POST", path);
-      setDone(t(`break.${name}.done`));
+      setDone(name);
     } catch (error) {
-      onFault(told(error));
+      onFault(error);
     }
   };
+  const isWritten = shown.transcript.some((each) => each.author === "customer");
   const possible = BREAKS.filter(([name]) => name !== "llm_away" || shown.llm_is_played);
   return html`<div class="break">
     <b>${t("try.break")}</b>
     ${possible.map(
       ([name, path]) =>
-        html`<button class="btn" type="button" key=${name} onClick=${() => make(name, path)}>
+        html`<button
+          class="btn"
+          type="button"
+          key=${name}
+          disabled=${name === "twice" && !isWritten}
+          onClick=${() => make(name, path)}
+        >
           ${t(`break.${name}`)}
         </button>`,
     )}
-    <p class="done" role="status">${done}</p>
+    <p class="done" role="status">${done && t(`break.${done}.done`)}</p>
   </div>`;
 }
 
@@ -259,11 +311,11 @@ function Connect({ shown }) {
 
 function Page() {
   const [shown, isLive] = useDemo();
-  const [fault, setFault] = useState("");
+  const [fault, setFault] = useState(/** @type {unknown} */ (null));
   return html`<main class="stage" id="main">
     <div class="head"><div><h1>${t("try.title")}</h1><p>${shown && !shown.llm_is_played ? t("try.about_real") : t("try.about")}</p></div>
       <a class="btn pri" href="#connect" onClick=${openConnect}>${t("try.connect")}</a></div>
-    <p class="fault" role="alert">${fault}</p>
+    <p class="fault" role="alert">${fault && told(fault)}</p>
     ${shown &&
     html`<${Which} />
       <${Mini} shown=${shown} />

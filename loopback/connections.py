@@ -1,0 +1,65 @@
+"""Serving raw connections on loopback, with none of them left open at the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Connections:
+    """What `asyncio.start_server` calls: each connection has a talk of its own.
+
+    A connection is closed when its talk ends, however it ends. Asyncio alone does not: a talk that
+    is cancelled before its first step never sees the connection that it would have closed.
+    """
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._ended = False
+
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin the talk with a connection."""
+        if self._ended:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._talked(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._close)
+
+    async def cut(self) -> None:
+        """End the talks that go on, and abort their connections."""
+        talks = dict(self._open)
+        for task, writer in talks.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*talks, return_exceptions=True)
+
+    async def end(self) -> None:
+        """Cut all; a connection that comes later is cut at once."""
+        self._ended = True
+        await self.cut()
+
+    async def _talked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+
+    def _close(self, task: asyncio.Task[None]) -> None:
+        self._open.pop(task).close()
+
+
+@asynccontextmanager
+async def serving(talk: Talk) -> AsyncIterator[int]:
+    """Serve on a free port of 127.0.0.1, and give it; at the end no connection is left open."""
+    connections = Connections(talk)
+    server = await asyncio.start_server(connections, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await connections.end()
+        await server.wait_closed()

@@ -1,0 +1,89 @@
+"""Pictures made anew, in the program that opens files (`decoder`): small JPEGs, whatever came."""
+
+import base64
+import io
+from typing import Any
+
+from router.senses.refusals import Refused
+
+MOST_PIXELS = 60_000_000  # of a picture before it is scaled: what a phone takes has up to 50
+LONGEST_SIDE = 1024  # pixels: what is larger costs models more and shows them no more
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
+
+
+def picture(content: bytes) -> str:
+    """Return it as a JPEG in base64. Raises Refused."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise Refused("it is not of a known kind") from None
+    except Image.DecompressionBombError:
+        raise Refused("the picture has too many pixels") from None
+    if image.width * image.height > MOST_PIXELS:
+        raise Refused(f"a picture of {image.width} x {image.height} pixels is too large")
+    return jpeg(_still(image))
+
+
+def _still(image: Any) -> Any:
+    """Return one picture; of one that moves, its first and its middle frame beside each other."""
+    frames = min(getattr(image, "n_frames", 1), 200)
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded no larger than need be
+    first = _plain(image)
+    if frames < 3 or image.width * image.height > 4_000_000:
+        return first
+    image.seek(frames // 2)
+    return _beside(first, _plain(image))
+
+
+def _beside(left: Any, right: Any) -> Any:
+    from PIL import Image
+
+    both = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width, 0))
+    return both
+
+
+def _plain(image: Any) -> Any:
+    """Return it upright, scaled, and on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(_fitted(_in_bytes(image)))
+    if image.mode not in ("RGB", "L"):
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        ground.alpha_composite(image)
+        image = ground
+    return image.convert("RGB")
+
+
+def _in_bytes(image: Any) -> Any:
+    """Return it with 256 shades: of more, as scanners make them, all but some would be white."""
+    if image.mode[0] not in "IF":
+        return image
+    shades = image.convert("I").convert("F") if image.mode[0] == "I" else image
+    darkest, lightest = shades.getextrema()
+    scale = 255 / ((lightest - darkest) or 1)
+    return shades.point(lambda shade: shade * scale - darkest * scale).convert("L")
+
+
+def _fitted(image: Any) -> Any:
+    """Return a copy that is small enough; a large one is never there twice."""
+    longest = max(image.size)
+    if longest <= LONGEST_SIDE:
+        return image.copy()
+    width, height = (max(1, round(side * LONGEST_SIDE / longest)) for side in image.size)
+    return image.resize((width, height), reducing_gap=2.0)
+
+
+def jpeg(image: Any) -> str:
+    """Return it as a JPEG in base64: made anew, with nothing of the file in it."""
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    kept = io.BytesIO()
+    image.save(kept, "JPEG", quality=80)
+    return base64.b64encode(kept.getvalue()).decode()

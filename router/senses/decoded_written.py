@@ -1,0 +1,235 @@
+"""What is written in texts and office files, in the program that opens files (`decoder`).
+
+Word and PowerPoint are read piece by piece, as long as there is room for more: a document of a
+hundred kilobytes may unpack to millions of paragraphs, and no tree is made of them.
+"""
+
+import codecs
+import io
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from xml.parsers import expat
+
+from router.senses.refusals import Refused
+
+MOST_CHARACTERS = 12_000
+_MOST_UNPACKED = 60_000_000  # bytes of a document that is an archive
+_MOST_MEMBERS = 3_000
+_STEP = 65_536
+_ROWS = 200  # of a sheet
+_ROWS_LOOKED_AT = 20_000  # of which most may be empty
+_COLUMNS = 50
+_SHEETS = 5
+_LOOKED_AT = 4096  # bytes of a text's beginning
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_ENCODINGS = ("utf-8", "cp1252")  # the second is what Excel writes as CSV in the Americas
+_IN_TEXTS = frozenset("\t\n\v\f\r")
+_LEFT_OUT = frozenset(("moveFrom", "Fallback"))
+"""What was moved from here, or stands beside what it is the older form of."""
+_LOCKED = "EncryptedPackage".encode("utf-16-le")
+_OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+Answer = dict[str, Any]
+
+
+def text_of(content: bytes) -> str | None:
+    """Return what is plain text; None for what is none: it has control characters."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return _readable(content[len(mark) :], encoding)
+    texts = (_readable(content, encoding) for encoding in _ENCODINGS)
+    return next((text for text in texts if text is not None), None)
+
+
+def _readable(content: bytes, encoding: str) -> str | None:
+    """Return it, where its beginning can be read as that; further on a broken sign is one sign."""
+    start, is_all = content[:_LOOKED_AT], len(content) <= _LOOKED_AT
+    try:
+        seen = codecs.getincrementaldecoder(encoding)().decode(start, final=is_all)
+    except UnicodeDecodeError:
+        return None
+    if not seen.strip() or any(_is_control(sign) for sign in seen):
+        return None
+    return content.decode(encoding, "replace")
+
+
+def _is_control(sign: str) -> bool:
+    return unicodedata.category(sign) == "Cc" and sign not in _IN_TEXTS
+
+
+def is_locked_office(content: bytes) -> bool:
+    """Tell whether it is a document of today's Office behind a password."""
+    return content.startswith(_OLD) and _LOCKED in content
+
+
+def office(content: bytes) -> Answer:
+    """Open what is an archive, whose members may be bombs. Raises Refused."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile:
+        raise Refused("its archive is broken") from None
+    members = archive.infolist()
+    if len(members) > _MOST_MEMBERS or sum(each.file_size for each in members) > _MOST_UNPACKED:
+        raise Refused("it is too large when unpacked")
+    names = {each.filename for each in members}
+    if "xl/workbook.xml" in names:
+        return {"what": "Excel sheet", **_sheets(content)}
+    for name, (what, read) in _READERS.items():
+        if name in names:
+            return {"what": what, **cut(_joined(read(archive)))}
+    raise Refused("an archive is not opened")
+
+
+def _word(archive: zipfile.ZipFile) -> Iterator[str]:
+    return _Paragraphs().read(archive, "word/document.xml")
+
+
+def _slides(archive: zipfile.ZipFile) -> Iterator[str]:
+    found = (each.removeprefix("ppt/slides/slide") for each in archive.namelist())
+    numbers = (each.removesuffix(".xml") for each in found)
+    for number in sorted(int(each) for each in numbers if each.isdecimal()):
+        yield f"Slide {number}:"
+        yield from _Paragraphs().read(archive, f"ppt/slides/slide{number}.xml")
+
+
+_READERS: Mapping[str, tuple[str, Callable[[zipfile.ZipFile], Iterator[str]]]] = {
+    "word/document.xml": ("Word document", _word),
+    "ppt/presentation.xml": ("PowerPoint", _slides),
+}
+
+
+class _Paragraphs:
+    """The paragraphs of one member, wherever they stand: in forms, tables, boxes, changes.
+
+    Elements are known by their names alone: there are two sets of namespaces, and others' within.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._frames: list[list[str]] = []  # rows of tables, and cells in them
+        self._said: list[str] = []
+        self._inside: list[str] = []
+        self._left_out = 0
+
+    def read(self, archive: zipfile.ZipFile, name: str) -> Iterator[str]:
+        """Give one after the other. Raises Refused."""
+        parser = expat.ParserCreate(namespace_separator=" ")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._begin
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._say
+        parser.StartDoctypeDeclHandler = _no_entities
+        with archive.open(name) as member:
+            while piece := member.read(_STEP):
+                parser.Parse(piece, False)  # noqa: FBT003 - expat names none of its arguments
+                yield from self._given()
+            parser.Parse(b"", True)  # noqa: FBT003
+            yield from self._given()
+
+    def _given(self) -> list[str]:
+        given, self._lines = self._lines, []
+        return given
+
+    def _begin(self, element: str, _: object) -> None:
+        name = _local(element)
+        parent = self._inside[-1] if self._inside else ""
+        self._inside.append(name)
+        self._left_out += name in _LEFT_OUT
+        if name in ("tr", "tc"):
+            self._frames.append([])
+        elif name == "txbxContent":
+            self._end_line()
+        elif name in ("br", "cr", "tab") and parent in ("r", "p") and not self._left_out:
+            self._said.append("\t" if name == "tab" else "\n")
+
+    def _end(self, element: str) -> None:
+        name = _local(element)
+        self._inside.pop()
+        self._left_out -= name in _LEFT_OUT
+        if name == "p":
+            self._end_line()
+        elif name == "tc":
+            self._write(" ".join(self._frames.pop()))
+        elif name == "tr" and any(cells := self._frames.pop()):
+            self._write(" | ".join(cells))
+
+    def _say(self, text: str) -> None:
+        if self._inside and self._inside[-1] == "t" and not self._left_out:
+            self._said.append(text)
+
+    def _end_line(self) -> None:
+        line, self._said = "".join(self._said).strip(" "), []
+        if line:
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        if self._frames:
+            self._frames[-1].append(line)
+        else:
+            self._lines.append(line)
+
+
+def _local(element: str) -> str:
+    return element.rpartition(" ")[2]
+
+
+def _no_entities(*_: object) -> None:
+    raise Refused("its XML has a document type, which no office program writes")
+
+
+def _sheets(content: bytes) -> Answer:
+    import openpyxl
+
+    book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    lines: list[str] = []
+    is_cut = len(book.worksheets) > _SHEETS
+    for sheet in book.worksheets[:_SHEETS]:
+        lines.append(f"Sheet {sheet.title}:")
+        rows, rest = _rows_of(sheet)
+        lines += rows
+        is_cut = is_cut or rest
+    answer = cut(_joined(iter(lines)))
+    return answer | {"is_cut": True} if is_cut else answer
+
+
+def _rows_of(sheet: Any) -> tuple[list[str], bool]:
+    """Return the rows in which something stands, and whether there is more than is read."""
+    sheet.reset_dimensions()  # what a sheet says of its own size may be anything
+    kept: list[str] = []
+    is_cut = False
+    for number, row in enumerate(sheet.iter_rows(max_col=_COLUMNS + 1, values_only=True)):
+        if number >= _ROWS_LOOKED_AT:
+            return kept, True
+        cells = [str(cell) for cell in row[:_COLUMNS] if cell is not None]
+        is_cut = is_cut or any(cell is not None for cell in row[_COLUMNS:])
+        if cells and len(kept) == _ROWS:
+            return kept, True
+        if cells:
+            kept.append(" | ".join(cells))
+    return kept, is_cut
+
+
+def _joined(lines: Iterator[str]) -> str:
+    """Return the lines, as many as are read."""
+    kept: list[str] = []
+    length = 0
+    for line in lines:
+        kept.append(line)
+        length += len(line)
+        if length > MOST_CHARACTERS:
+            break
+    return "\n".join(kept)
+
+
+def cut(text: str) -> Answer:
+    """Return what is said of a text: as much as is read."""
+    text = text.strip()
+    if len(text) <= MOST_CHARACTERS:
+        return {"text": text}
+    return {"text": text[:MOST_CHARACTERS], "is_cut": True}

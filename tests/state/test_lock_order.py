@@ -1,0 +1,178 @@
+"""Who holds one row and asks for another never meets who has them the other way round.
+
+A deadlock is ended by PostgreSQL and asked again, but it is a second in which nobody gets on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from router.state.database import Json
+from router.state.direct import DirectDatabase
+from tests.state.conversation import MARIA, POLICY, Conversation
+from tests.state.conversation import held as turn_of
+from tests.state.test_relays import (
+    SAID,
+    begin,
+    claim_one,
+    held,
+    left,
+    say_word,
+    settle,
+    staff_write,
+    told,
+    write,
+)
+
+_IS_WAITED_FOR = """
+    select exists (
+        select from pg_locks as l
+        where not l.granted and pg_backend_pid() = any(pg_blocking_pids(l.pid))
+    )
+"""
+_ALL_SAID = """
+    with s as (select id from sessions for update)
+    select m.id from messages as m, s where m.session_id = s.id for update of m
+"""
+_ERASED: Json = {"tenant_id": 1, "jids": [MARIA], "hashes": {MARIA: ["00" * 32]}}
+
+
+@dataclass(frozen=True)
+class Two:
+    """The same shop over two connections."""
+
+    ours: Conversation
+    theirs: Conversation
+
+    async def meet(self, begun: list[Any], asked: list[Any], ended: list[Any]) -> tuple[Any, Any]:
+        """They begin; we ask, and wait for them; they ask for more in the same transaction."""
+        pool = self.theirs.database._pool
+        async with asyncio.timeout(20):
+            async with pool.acquire() as theirs, theirs.transaction():
+                await theirs.fetch(*begun)
+                asking = asyncio.create_task(self.ours.value(*asked))
+                while not await theirs.fetchval(_IS_WAITED_FOR):
+                    assert not asking.done(), asking
+                answer = await theirs.fetchval(*ended)
+            return answer, await asking
+
+
+@pytest.fixture
+async def two(database_url: str) -> AsyncIterator[Two]:
+    connections = [await DirectDatabase.connect(database_url, size=1) for _ in range(2)]
+    ours, theirs = (Conversation(connection) for connection in connections)
+    try:
+        await ours.open_shop()
+        for talk in (ours, theirs):
+            await talk.sql("set deadlock_timeout = '10ms'")
+        yield Two(ours, theirs)
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def test_who_erases_a_contact_and_who_sends_the_staff_their_word(two: Two):
+    """The staff's conversation is another one: nothing but the relay itself keeps them apart."""
+    talk = two.ours
+    await told(talk)
+    await staff_write(talk, SAID)
+    relay = await claim_one(talk)
+    await left(talk, await begin(talk, relay))
+    await settle(talk, relay, outcome="sent")
+    word = await say_word(talk, relay)
+    named = {"tenant_id": 1, "message_id": word["message_id"], "chosen_id": word["chosen_id"]}
+    await talk.database.call("fail_send", named)
+    again, erased = await two.meet(
+        ["select * from hybridflow.hold_relay($1, true)", held(relay)],
+        ["select public.erase_contact($1)", _ERASED],
+        [
+            "select public.begin_word_send($1)",
+            {**held(relay), "body": "Sent.", "lease_seconds": 45},
+        ],
+    )
+    assert again["ok"]
+    assert erased["erased"]["relays"] == 1
+
+
+async def test_who_settles_a_relay_and_who_erases_its_contact(two: Two):
+    """So does who merges two sessions: their messages first, then their relays."""
+    talk = two.ours
+    await talk.maria_writes("oi")
+    await write(talk)
+    relay = await claim_one(talk)
+    erased, settled = await two.meet(
+        [_ALL_SAID],
+        ["select public.settle_relay($1)", {**held(relay), "outcome": "failed", "over": True}],
+        ["select public.erase_contact($1)", _ERASED],
+    )
+    assert erased["erased"]["relays"] == 1
+    assert settled == {"refused": "unknown_relay"}
+
+
+_OPEN = "select array_agg(cause order by cause) from outages where ended_at is null"
+
+
+async def begin_outage(talk: Conversation, cause: str, *, is_told: bool = False) -> None:
+    await talk.sql("select hybridflow.begin_outage(1, $1, 'it did not work')", cause)
+    if is_told:
+        await talk.sql("update notices set state = 'delivered' where kind = 'unanswered'")
+
+
+async def test_who_begins_an_outage_and_who_ends_two_others(two: Two):
+    """One notice tells of all that began, and one of all that ended: each may want both."""
+    talk = two.ours
+    await begin_outage(talk, "budget", is_told=True)
+    await talk.sql("select hybridflow.end_outages('tenant 1', 1)")
+    await talk.sql("update notices set attempt = 1 where waiting")  # it is being told
+    await begin_outage(talk, "llm_away", is_told=True)
+    await begin_outage(talk, "misconfigured")
+    await two.meet(
+        ["select hybridflow.end_outages('tenant 1', 1)"],
+        ["select hybridflow.begin_outage(1, 'budget', 'it did not work')"],
+        ["select hybridflow.end_outages('llm anthropic', null)"],
+    )
+    assert await talk.value(_OPEN) == ["budget"]
+    waiting = await talk.sql(
+        "select n.kind, o.cause from notices as n"
+        " cross join jsonb_array_elements_text(n.facts -> 'outages') as i (id)"
+        " inner join outages as o on o.id = i.id::bigint where n.waiting order by 1, 2"
+    )
+    assert [(row["kind"], row["cause"]) for row in waiting] == [("answered_again", "llm_away")]
+
+
+async def test_who_ends_outages_of_all_waits_for_the_notice_of_none(two: Two):
+    """A reply of one tenant ends them for all: another's are ended by the next one."""
+    await begin_outage(two.ours, "llm_away")
+    async with two.theirs.database._pool.acquire() as theirs, theirs.transaction():
+        await theirs.fetch("select from notices for update")
+        async with asyncio.timeout(10):
+            await two.ours.sql("select hybridflow.end_outages('llm anthropic', null)")
+        assert await two.ours.value(_OPEN) == ["llm_away"]
+    await two.ours.sql("select hybridflow.end_outages('llm anthropic', null)")
+    assert await two.ours.value(_OPEN) is None
+
+
+@pytest.mark.parametrize("by", ["begin_send", "save_reply"])
+async def test_a_reply_that_ends_an_outage_and_a_failure_that_begins_one(two: Two, by: str):
+    """A failure has the day's budget, and asks for the notice; so does who is over the budget."""
+    talk = two.ours
+    await begin_outage(talk, "misconfigured")
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    asked = {**turn_of(turn), "tokens": 1000, "policy": POLICY}
+    assert (await talk.database.call("reserve_budget", asked))["ok"]
+    reply = {"parts": ["Olá!"], "handler": "fallback", "provider": "anthropic", "tokens_in": 9}
+    more = {"part": 0, "body": "Olá!", "lease_seconds": 45, "reply": reply}
+    _, answer = await two.meet(
+        ["select from spending where session_id is null for update"],
+        [f"select public.{by}($1)", turn_of(turn) | (more if by == "begin_send" else reply)],
+        ["select hybridflow.begin_outage(1, 'crashed', 'it did not work')"],
+    )
+    assert answer["ok"]
+    assert await talk.value("select max(tokens) from spending") == 9
+    # Both are known, and neither is told: the reply proves that what was about the tenant works.
+    assert await talk.value("select count(*) from outages where ended_at is null") == 0
+    assert await talk.value("select count(*) from notices where waiting") == 0
