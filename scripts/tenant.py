@@ -184,7 +184,7 @@ def _json(name: str, text: str) -> object:
     try:
         return json.loads(written) if written else None
     except ValueError as error:
-        raise Invalid(f"{name} is no JSON: {error}") from None
+        raise Invalid(f"{name} is not JSON: {error}") from None
 
 
 def _patterns(patterns: list[str]) -> list[str]:
