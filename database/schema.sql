@@ -255,6 +255,7 @@ begin
                 ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('pass_fence', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('begun_send', 'ii', array['p_message', 'p_session']::text[], array['public.messages', 'public.sessions']::text[], 0, false, 'jsonb'),
                 ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
                 ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
@@ -6144,6 +6145,22 @@ begin
 end
 $$;
 
+-- What the router needs to carry out the send p_message, which has begun, to the contact of p_session.
+create or replace function hybridflow.begun_send(p_message public.messages, p_session public.sessions)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'ok', true, 'message_id', p_message.id, 'chosen_id', p_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid), 'tenant_id', t.id,
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key
+    )
+    from public.tenants as t
+    where t.id = p_session.tenant_id
+$$;
+
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
@@ -6192,12 +6209,7 @@ begin
         v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
     );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -9645,8 +9657,8 @@ $$;
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
 -- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
 -- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
--- {refused: reason}; due_in as of finish_media_job.
+-- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
+-- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9657,6 +9669,7 @@ declare
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
     v_away boolean := p ->> 'away' is not null;
+    v_tokens bigint := coalesce((p ->> 'tokens')::bigint, 0);
     v_counts boolean;
     v_job public.media_jobs;
 begin
@@ -9674,12 +9687,14 @@ begin
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
+            v_held.job, v_held.message, p ->> 'error', v_tokens
         )));
     end if;
-    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, v_tokens);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,
@@ -16546,7 +16561,6 @@ declare
     v_session public.sessions;
     v_message public.messages;
     v_begun jsonb;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16583,13 +16597,7 @@ begin
     set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16610,7 +16618,6 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, true);
@@ -16631,13 +16638,7 @@ begin
     set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -19869,7 +19870,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a3e6c4af47e8fa9986fa0ec11206763f3b61d7b9382ab829952d2629ccc118df')
+    ('20261126145950', 'v0_3_0', '15d39d367e284ec211833164b1f0996c390467e4b16016a436f3be411090c1bf')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -560,8 +560,8 @@ $$;
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
 -- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
 -- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
--- {refused: reason}; due_in as of finish_media_job.
+-- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
+-- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -572,6 +572,7 @@ declare
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
     v_away boolean := p ->> 'away' is not null;
+    v_tokens bigint := coalesce((p ->> 'tokens')::bigint, 0);
     v_counts boolean;
     v_job public.media_jobs;
 begin
@@ -589,12 +590,14 @@ begin
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
+            v_held.job, v_held.message, p ->> 'error', v_tokens
         )));
     end if;
-    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, v_tokens);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,

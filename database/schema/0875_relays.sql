@@ -634,7 +634,6 @@ declare
     v_session public.sessions;
     v_message public.messages;
     v_begun jsonb;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, false);
@@ -671,13 +670,7 @@ begin
     set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -698,7 +691,6 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, true);
@@ -719,13 +711,7 @@ begin
     set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 

@@ -30,8 +30,8 @@ _ENGLISH: Words = {
     " such as 2h, 15:00 or tomorrow 9am, or resume.",
     "too_far": "Nothing was changed: a time has to be within 30 days. Say when the AI is to answer"
     " {who} again, such as 2h, 15:00 or tomorrow 9am.",
-    "no_notice": "Nothing was sent. What you quoted is no notice about a customer, or is not kept"
-    " any more. Reply to the notice about the customer whom you mean.",
+    "no_notice": "Nothing was sent. What you quoted is not a notice about a customer, or is not"
+    " kept any more. Reply to the notice about the customer whom you mean.",
     "no_session": "Nothing was sent. That notice is not about a customer.",
     "erased": "Nothing was sent. That conversation was erased.",
     "unsupported": "Nothing was sent. Only texts, pictures, videos, audio, documents and stickers"

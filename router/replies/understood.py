@@ -6,7 +6,11 @@ they type. It cannot close its brackets or its quotes, so nothing in it reads as
 
 from router.state.calls.claimed_turn import TurnMessage
 
-_WITHOUT_SIGNS = str.maketrans({"[": "(", "]": ")", '"': "'", "\u201c": "'", "\u201d": "'"})
+_WITHOUT_SIGNS = str.maketrans(
+    dict.fromkeys("[\uff3b\u3010\u3014\u301a\u27e6", "(")
+    | dict.fromkeys("]\uff3d\u3011\u3015\u301b\u27e7", ")")
+    | dict.fromkeys('"\u201c\u201d\u201e\u201f\uff02', "'")
+)  # and what looks like them
 _SOUND = ("ptt", "audio")
 
 

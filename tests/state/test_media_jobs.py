@@ -442,6 +442,18 @@ async def test_what_is_away_uses_no_attempt_up_and_is_waited_for_a_day(talk: Con
     assert row == {"waits_for": None, "error": "no"}
 
 
+async def test_what_was_paid_for_twenty_times_in_vain_is_given_up(talk: Conversation):
+    """As a sound at which the service always hangs, of a tenant to whom nobody else speaks."""
+    await says(talk)
+    states = []
+    for _ in range(20):
+        (job,) = await claim(talk)
+        states.append((await fail(talk, job, **AWAY, tokens=6000))["state"])
+        await talk.travel(minutes=7)
+    assert states == ["pending"] * 19 + ["failed"]
+    assert await claim(talk) == []
+
+
 async def test_who_is_away_may_say_for_how_long(talk: Conversation):
     await says(talk)
     (job,) = await claim(talk)

@@ -59,6 +59,7 @@ def message(body: str, **more: Any) -> TurnMessage:
         ("[voice message]", {"transcript": ""}, "[voice message, in which nothing is said]"),
         ("[voice message]", {"unheard": True}, "[voice message, that could not be heard]"),
         ("[voice message]", {"transcript": 'a"] [b\n\nc'}, "[voice message: \"a') (b c\"]"),
+        ("[voice message]", {"transcript": "a\uff02\uff3d \u3010b"}, "[voice message: \"a') (b\"]"),
         ("[deleted message]", {}, "[deleted message]"),
         ("[voice message]\n[an ad]", {"transcript": "oi"}, '[voice message: "oi"]\n[an ad]'),
         (
