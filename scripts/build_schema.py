@@ -135,7 +135,7 @@ def begin(release: str, folder: Path = MIGRATIONS, now: datetime | None = None) 
     if newest.name not in read_lock(folder.parent / LOCK_FILE):
         raise MigrationError(f"{newest.name} is not released yet: what is new goes into that")
     if not re.fullmatch(r"\d+\.\d+\.\d+", release):
-        raise MigrationError(f"{release!r} is no version: write it like 0.3.0")
+        raise MigrationError(f"{release!r} is not a version: write it like 0.3.0")
     moment = (now or datetime.now(UTC)).strftime("%Y%m%d%H%M%S")
     file = folder / f"{moment}_v{release.replace('.', '_')}.sql"
     file.touch()

@@ -105,7 +105,7 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: write 2026-01-31T08:00Z, or 90m, 12h, 3d"
+            f"{text!r} is not a time: write 2026-01-31T08:00Z, or 90m, 12h, 3d"
         ) from None
     return moment if moment.tzinfo else moment.astimezone()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import certifi
 import httpx
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as rules
 
 from router.embedded.postgres import EmbeddedPostgres
 from tests.n8n_server import TestN8n, running_n8n
@@ -34,6 +36,10 @@ def _trust_one_authority() -> None:
 
 
 _trust_one_authority()
+
+# How long an example takes is told by what else the machine does: it says nothing of the code.
+rules.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+rules.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

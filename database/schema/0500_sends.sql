@@ -378,6 +378,22 @@ begin
 end
 $$;
 
+-- What the router needs to carry out the send p_message, which has begun, to the contact of p_session.
+create or replace function hybridflow.begun_send(p_message public.messages, p_session public.sessions)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'ok', true, 'message_id', p_message.id, 'chosen_id', p_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid), 'tenant_id', t.id,
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key
+    )
+    from public.tenants as t
+    where t.id = p_session.tenant_id
+$$;
+
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
@@ -426,12 +442,7 @@ begin
         v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
     );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 

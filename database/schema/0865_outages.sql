@@ -319,7 +319,7 @@ $$;
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began.
+-- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -339,6 +339,11 @@ begin
     loop
         continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = v_now where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        ));
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
                 select from public.notices as n

@@ -101,7 +101,7 @@ class MessageRequest(BaseModel, extra="forbid"):
 
     @property
     def hashed(self) -> str:
-        """Return a hash of what is said, by which it is known again."""
+        """Return a hash of what is said: the same request again has the same."""
         said = self.model_dump(mode="json", include=set(_HASHED))
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -215,7 +215,7 @@ def _decoded(given: str, most: int) -> bytes:
     try:
         content = base64.b64decode("".join(given.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Invalid("media.base64: it is no base64") from error
+        raise Invalid("media.base64: it is not base64") from error
     if not content:
         raise Invalid("media.base64: there is nothing in it")
     if len(content) > most:

@@ -95,7 +95,7 @@ async def export_contact(
 
 
 async def _written(database: Database, contact: ContactHead) -> AsyncIterator[bytes]:
-    """Give the text of an ExportedContact as it is read; what breaks off is no JSON."""
+    """Give the text of an ExportedContact as it is read; what breaks off is not JSON."""
     yield orjson.dumps(contact.model_dump())[:-1]
     for name in EXPORTED:
         yield b',"' + name.encode() + b'":['

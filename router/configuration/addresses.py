@@ -133,5 +133,5 @@ def _host(entry: str) -> tuple[str, int | None]:
     parts = urlsplit(f"//{entry}")
     # .port raises ValueError for what is none
     if parts.hostname is None or entry.strip("[]") != entry or set(entry) & set("@?#_ "):
-        raise ValueError(f"{entry!r} is no host")
+        raise ValueError(f"{entry!r} is not a host")
     return parts.hostname.rstrip("."), parts.port

@@ -20,6 +20,6 @@ class Demo:
         """What the log and /health say of it."""
         played = "WhatsApp is" if self.llm_url is None else "WhatsApp and the AI are"
         return (
-            f"demo: {self.instance_name} is no real business; {played} played on this machine."
+            f"demo: {self.instance_name} is not a real business; {played} played on this machine."
             " It goes with the first real tenant, or with DEMO=0"
         )

@@ -97,7 +97,7 @@ def _windows(name: str, texts: list[str]) -> tuple[_Window, ...]:
 def _window(name: str, text: str) -> _Window:
     found = _WINDOW.fullmatch(text)
     if found is None or (found[3] == "24" and found[4] != "00"):
-        raise ValueError(f"{name} has a window that is none: write it as 09:00-18:00")
+        raise ValueError(f"{name} has a window that cannot be read: write it as 09:00-18:00")
     opens = time(int(found[1]), int(found[2]))
     closes = time(int(found[3]) % 24, int(found[4]))
     return opens, closes, int(closes <= opens)

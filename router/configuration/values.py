@@ -101,7 +101,7 @@ def read_bucket(text: str) -> str:
     """Return the name of a bucket of Supabase Storage."""
     if not _BUCKET.fullmatch(text):
         raise ValueError(
-            f"{shown(text)} is no name of a bucket."
+            f"{shown(text)} is not the name of a bucket."
             " Use small letters, digits and hyphens, such as received-media"
         )
     return text

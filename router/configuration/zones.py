@@ -9,5 +9,5 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(
-            "is no time zone. Name one as the IANA does, such as America/Sao_Paulo"
+            "is not a time zone. Name one as the IANA does, such as America/Sao_Paulo"
         ) from None

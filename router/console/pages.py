@@ -41,7 +41,7 @@ async def begin(services: TheConsole) -> Response:
 
 @router.get("/console")
 async def sign_in() -> Response:
-    """Show who one is, or sign in."""
+    """Show who is signed in, or the form to sign in."""
     return _page("sign-in")
 
 

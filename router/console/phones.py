@@ -53,7 +53,7 @@ class Phones:
     async def _deliver_twice(self) -> None:
         written = [each for each in await self.transcript() if each["author"] == "customer"]
         if not written:
-            raise Conflict("nothing was written yet that could come twice")
+            raise Conflict("nothing was written yet that could be delivered twice")
         again = {"does": "repeats", "text": written[-1]["text"], "wa_id": written[-1]["wa_id"]}
         await self._ask("POST", self._customer, again)
 

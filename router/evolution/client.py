@@ -236,7 +236,7 @@ def _page_of(answer: bytes, size: int) -> MessagePage:
         return MessagePage(_objects(body, size), 1, len(body), weight)
     found = object_in(object_in(body).get("messages"))
     if "records" not in found:
-        raise EvolutionAway("its answer is no list of messages: is this URL Evolution API's?")
+        raise EvolutionAway("its answer is not a list of messages: is this URL Evolution API's?")
     return MessagePage(
         records=_objects(found.get("records"), size),
         pages=as_number(found.get("pages")) or 0,

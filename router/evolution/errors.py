@@ -209,7 +209,7 @@ def _of_no_media(judged: EvolutionError, said: str) -> EvolutionError:
 
 def _judge_sent(body: Any, said: str) -> EvolutionError | None:
     if not isinstance(body, Mapping):
-        return SendInDoubt(f"an answer that is no JSON object: {said}")
+        return SendInDoubt(f"an answer that is not a JSON object: {said}")
     key = body.get("key")
     wa_id = key.get("id") if isinstance(key, Mapping) else None
     if isinstance(wa_id, str) and 0 < len(clean(wa_id)) <= _LONGEST_ID:

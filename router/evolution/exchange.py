@@ -111,7 +111,7 @@ def request_for(
 def read_answer(
     answer: bytes, deepest: int = DEEPEST, *, most: int = MOST_VALUES, is_send: bool = False
 ) -> Any:
-    """Return what an answer says. Raises EvolutionAway, or SendInDoubt, where it is no JSON."""
+    """Return what an answer says. Raises EvolutionAway, or SendInDoubt, where it is not JSON."""
     try:
         return read_json(answer, deepest, most)
     except ValueError as error:
@@ -127,5 +127,5 @@ def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDo
     if isinstance(error, TooManyValues) and not is_send:
         return AnswerTooLarge(f"its answer is too large: {error}")
     why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
-    text = f"its answer is no JSON{why}: is this URL Evolution API's?"
+    text = f"its answer is not JSON{why}: is this URL Evolution API's?"
     return SendInDoubt(text) if is_send else EvolutionAway(text)

@@ -29,7 +29,7 @@ class PassedOver:
 
 
 class Pages:
-    """Where one is among the records, newest first.
+    """How far the records have been read, newest first.
 
     `turned` records are behind us, `passed_over` are those of them that nobody can read; `asked`
     is how often Evolution was asked, and `in_vain` the weight of what was too large.

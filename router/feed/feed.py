@@ -191,7 +191,7 @@ class Feed:
             self._tell_each(those, piece, read.position)
 
     def _tell_lost(self, known: set[Follower], position: str) -> None:
-        """Have all read everything anew; and a browser show once more that it is signed in."""
+        """Tell all to read everything again; a browser also shows its sign-in again."""
         if self._neighbours is not None:
             self._neighbours.miss()
         for each in known:

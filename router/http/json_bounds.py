@@ -37,7 +37,7 @@ def require_shallow_text(raw: bytes, most: int) -> None:
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
             raise _too_deep(most) from error
-        return  # it is no JSON, which the endpoint will say
+        return  # it is not JSON, which the endpoint will say
     require_shallow(value, raw, most)
 
 

@@ -11,7 +11,7 @@ _MOST_OF_A_NUMBER = 400
 
 
 def decode(raw: bytes) -> object:
-    """Return what the body says. Raises Rejected where it is no JSON."""
+    """Return what the body says. Raises Rejected where it is not JSON."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:

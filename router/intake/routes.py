@@ -212,7 +212,7 @@ async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken)
         await give_media(services.database, asked)
     except DatabaseAway as error:
         raise Rejected(503, "database_away", f"its media was not kept: {error}") from error
-    except StateError as error:  # it is no base64, say: the message counts all the same
+    except StateError as error:  # it is not base64, say: the message counts all the same
         log_event(_log, Action.MEDIA_NOT_UNDERSTOOD, f"a webhook's media was not kept: {error}")
         return
     services.media_came()

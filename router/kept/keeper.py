@@ -11,7 +11,7 @@ from typing import Literal
 
 from router.kept.store import FileStore, StoreAway
 from router.logs.events import Action, log_event
-from router.running.claims import ClaimLoop, ClaimTerms, Look, Work
+from router.running.claims import Claimant, ClaimTerms, Look, Work
 from router.state.calls.kept_files import (
     ClaimedFile,
     ClaimKeptFiles,
@@ -29,30 +29,18 @@ _RETRY = 600.0  # seconds until what was claimed is due again
 _BATCH = 20
 
 
-class Keeper:
+class Keeper(Claimant[Work]):
     """The loop between the state and the store."""
 
     def __init__(self, database: Database, store: FileStore) -> None:
+        terms = ClaimTerms(_PAUSE, _PAUSE, "kept files could not be looked after")
+        super().__init__(_BATCH, terms)
         self._database = database
         self._store = store
-        terms = ClaimTerms(_PAUSE, _PAUSE, "kept files could not be looked after")
-        self._claims = ClaimLoop[Work](self.look, lambda: _BATCH, terms)
 
-    def wake(self) -> None:
-        """Something was erased."""
-        self._claims.wake()
-
-    async def run(self) -> None:
-        """Look after files until `stop`."""
-        await self._claims.run()
-
-    async def stop(self) -> None:
-        """End after the file that is under way."""
-        await self._claims.stop()
-
-    async def look(self, most: int) -> Look:
-        """Do what is to be done about a batch of files."""
-        asked = ClaimKeptFiles(stores=(self._store.kind,), limit=most, retry_seconds=_RETRY)
+    async def _claim(self, free: int) -> Look:
+        """Do what is to be done about a batch of files, one after the other."""
+        asked = ClaimKeptFiles(stores=(self._store.kind,), limit=free, retry_seconds=_RETRY)
         claimed = await claim_kept_files(self._database, asked)
         errors: set[str] = set()
         for file in claimed.files:

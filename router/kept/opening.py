@@ -23,7 +23,7 @@ def make_store(settings: Settings, http: httpx.AsyncClient) -> FileStore | None:
         if not folder.is_there:
             log_event(
                 _log, Action.FILE_NOT_KEPT,
-                f"no file is kept: MEDIA_FOLDER ({settings.media_folder}) is no folder; make it",
+                f"no file is kept: MEDIA_FOLDER ({settings.media_folder}) is not a folder; make it",
                 level=logging.WARNING,
             )  # fmt: skip
         return folder

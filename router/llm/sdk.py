@@ -161,7 +161,7 @@ class SdkProvider(ABC, Generic[C]):
             key = f"the key of {self.name}"
             raise LlmMisconfigured(f"{key} holds what no HTTP header may") from error
         except ValueError as error:  # the SDK lets broken JSON through as it is
-            raise LlmAway(f"{self.name}: its answer is no JSON") from error
+            raise LlmAway(f"{self.name}: its answer is not JSON") from error
         told = getattr(answer, "error", None)
         if told:
             raise judge_told(self.name, told, self._api_key)
@@ -169,7 +169,7 @@ class SdkProvider(ABC, Generic[C]):
             return self._thinkers.heard(model, self._read(answer))
         except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
             raise LlmAway(
-                f"{self.name}: its answer is no {self.answer_is}; is its URL right?"
+                f"{self.name}: its answer is not a {self.answer_is}; is its URL right?"
             ) from error
 
     async def close(self) -> None:

@@ -92,7 +92,7 @@ async def ask_flow(
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise NotTaken(f"n8n cannot be reached: {error}", "n8n") from error
     except httpx.UnsupportedProtocol as error:
-        raise NotTaken(f"n8n's webhook is no address: {error}", "n8n") from error
+        raise NotTaken(f"n8n's webhook is not an address: {error}", "n8n") from error
     except httpx.TimeoutException as error:
         raise TookTooLong(_too_long(seconds)) from error
     except AnswerTooLong as error:

@@ -15,7 +15,7 @@ from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import is_execution_id
 from router.outbound.answers import beginning, read_json
-from router.running.claims import ClaimLoop, ClaimTerms, Look, Work
+from router.running.claims import Claimant, ClaimTerms, Look, Work
 from router.state.calls.executions import (
     ClaimExecutionsToErase,
     SettleExecution,
@@ -39,31 +39,19 @@ class ExecutionsApi:
     key: SecretStr | None
 
 
-class ExecutionEraser:
+class ExecutionEraser(Claimant[Work]):
     """The loop between the state and n8n."""
 
     def __init__(self, database: Database, http: httpx.AsyncClient, api: ExecutionsApi) -> None:
+        terms = ClaimTerms(_PAUSE, _PAUSE_AFTER_FAILURE, "executions could not be erased")
+        super().__init__(_BATCH, terms)
         self._database = database
         self._http = http
         self._api = api
-        terms = ClaimTerms(_PAUSE, _PAUSE_AFTER_FAILURE, "executions could not be erased")
-        self._claims = ClaimLoop[Work](self._erase_some, lambda: _BATCH, terms)
 
-    def wake(self) -> None:
-        """Somebody was erased."""
-        self._claims.wake()
-
-    async def run(self) -> None:
-        """Delete what is to be deleted until `stop`."""
-        await self._claims.run()
-
-    async def stop(self) -> None:
-        """End after the request that is under way."""
-        await self._claims.stop()
-
-    async def _erase_some(self, most: int) -> Look:
-        """Ask n8n to delete a batch."""
-        asked = ClaimExecutionsToErase(limit=most, retry_seconds=_PAUSE)
+    async def _claim(self, free: int) -> Look:
+        """Ask n8n to delete a batch, one after the other."""
+        asked = ClaimExecutionsToErase(limit=free, retry_seconds=_PAUSE)
         claimed = await claim_executions_to_erase(self._database, asked)
         errors: set[str] = set()
         for execution_id in claimed.execution_ids:
@@ -77,7 +65,7 @@ class ExecutionEraser:
                 _log, Action.EXECUTIONS_KEPT, error, level=logging.WARNING,
                 waiting=claimed.waiting,
             )  # fmt: skip
-        return Look(more=len(claimed.execution_ids) == most)
+        return Look(more=len(claimed.execution_ids) == free)
 
     async def _delete(self, execution_id: str) -> str | None:
         """Return why it could not be deleted; None: it is gone."""

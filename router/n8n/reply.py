@@ -115,7 +115,9 @@ def read_failure(status: int, body: bytes) -> LlmError:
 
 def _read(body: bytes, about: Conversation) -> Reading:
     if not body.strip():
-        raise BadAnswer("it is empty, and that is no silence: did the flow end before it answered?")
+        raise BadAnswer(
+            "it is empty, and that is not silence: did the flow end before it answered?"
+        )
     try:
         found = read_json(body)
     except ValueError:
@@ -131,13 +133,13 @@ def _read(body: bytes, about: Conversation) -> Reading:
 
 
 def _text_of(body: bytes) -> object:
-    """Return what is written where it is no JSON: a fenced one, as models write it."""
+    """Return what is written where it is not JSON: a fenced one, as models write it."""
     text = body.decode(errors="replace").strip()
     if text.startswith("```"):
         return text
     if text[:1] == "<":
         raise BadAnswer("it is a page of HTML: a proxy's, or of another program than n8n")
-    raise BadAnswer('it is no JSON: answer {"text": "…"}')
+    raise BadAnswer('it is not JSON: answer {"text": "…"}')
 
 
 def _answered(said: Mapping[str, Any], about: Conversation) -> Answered:
@@ -154,7 +156,7 @@ def _answered(said: Mapping[str, Any], about: Conversation) -> Answered:
     if silence is not None and parts:
         raise BadAnswer("silence: it says something as well")
     if silence is None and not parts:
-        raise BadAnswer("it says nothing, and does not say that it means to: that is no silence")
+        raise BadAnswer("it says nothing, and does not say that it means to: that is not silence")
     return Answered(parts, silence, cost, said.get("execution_id"))
 
 

@@ -64,9 +64,9 @@ def read_body(written: bytes) -> Json:
     try:
         body = json.loads(written.decode(), parse_constant=_no_number) if written else {}
     except (ValueError, RecursionError) as error:
-        raise _bad("body", "it is no JSON in UTF-8") from error
+        raise _bad("body", "it is not JSON in UTF-8") from error
     if not isinstance(body, dict):
-        raise _bad("body", "it is no JSON object")
+        raise _bad("body", "it is not a JSON object")
     if too_deep(body, _DEEPEST):
         raise _bad("body", f"it is nested more than {_DEEPEST} deep")
     return body
@@ -130,4 +130,4 @@ def _bad(name: str, why: str) -> Refused:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")

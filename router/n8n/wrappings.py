@@ -62,7 +62,7 @@ def _unwrapped(value: object, depth: int) -> Said:
         case list():
             return _of_list(value, depth)
         case None:
-            raise BadAnswer("the answer is empty: nothing, null or {} is no silence")
+            raise BadAnswer("the answer is empty: nothing, null or {} is not silence")
         case _:
             raise BadAnswer(f"the answer is {_kind(value)}, and must be an object")
 
@@ -81,7 +81,7 @@ def _of_text(text: str, depth: int) -> Said:
     if (within := _written_within(text)) is not None:
         return _that_says(_unwrapped(within, depth + 1))
     if _LIKE_JSON.match(inside):
-        raise BadAnswer("the text begins as JSON does, and is none of the contract")
+        raise BadAnswer("the text begins like JSON, but is not what the contract asks for")
     return {"text": text}
 
 
@@ -107,7 +107,7 @@ def _that_says(said: Said) -> Said:
 def _of_list(items: list[Any], depth: int) -> Said:
     """Items of n8n, or blocks of an LLM's content."""
     if not items:
-        raise BadAnswer("the answer is an empty list: that is no silence")
+        raise BadAnswer("the answer is an empty list: that is not silence")
     if len(items) == 1:
         return _unwrapped(items[0], depth + 1)
     if all(isinstance(item, dict) and isinstance(item.get("type"), str) for item in items):
@@ -121,7 +121,7 @@ def _of_list(items: list[Any], depth: int) -> Said:
 def _of_object(found: dict[str, Any], depth: int) -> Said:
     said = {name: value for name, value in found.items() if value is not None}
     if not said.keys() - _BESIDE and (not _execution(said) or found.keys() & _WHAT_IS_SAID):
-        raise BadAnswer("the answer is empty: nothing, null or {} is no silence")
+        raise BadAnswer("the answer is empty: nothing, null or {} is not silence")
     if (of_llm := _of_llm(said, depth)) is not None:
         return of_llm
     if said.keys() & OF_THE_CONTRACT:
@@ -307,4 +307,4 @@ def _kind(value: object) -> str:
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")

@@ -1,12 +1,11 @@
 """Claims due notices and has each told, several at a time; the loop is `router.running.claims`."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from router.notices.delivery import Delivery
-from router.running.claims import Claimant, Look, seconds_until
+from router.running.claims import ClaimTerms, Look, TenantsClaimant
 from router.sharing.shares import TENANT
 from router.state.calls.model import NotRead, readable
 from router.state.calls.notices import ClaimedNotice, ClaimNotices, claim_notices
@@ -23,7 +22,7 @@ class NoticeLimits:
     poll: float
 
 
-class Notifier(Claimant[Delivery]):
+class Notifier(TenantsClaimant[Delivery]):
     """The loop between the state and the deliveries."""
 
     def __init__(
@@ -32,11 +31,11 @@ class Notifier(Claimant[Delivery]):
         limits: NoticeLimits,
         begin: Callable[[ClaimedNotice], Delivery],
     ) -> None:
-        super().__init__(limits.parallel, limits.poll, "notices could not be claimed")
+        terms = ClaimTerms(limits.poll, limits.poll, "notices could not be claimed")
+        super().__init__(limits.parallel, terms)
         self._database = database
         self._limits = limits
         self._begin = begin
-        self._after_tenant = 0
 
     async def _claim(self, free: int) -> Look:
         """Claim what is due and begin to tell it."""
@@ -45,17 +44,13 @@ class Notifier(Claimant[Delivery]):
             lease_seconds=self._limits.lease,
             max_attempts=self._limits.max_attempts,
             after_tenant=self._after_tenant,
-            # A tenant whose webhook hangs is being told as long as it does.
-            own=Counter(str(each.tenant_id) for each in self._claims.under_way.values()),
+            own=self._own(),  # a tenant whose webhook hangs is being told as long as it does
             own_times=TENANT,
         )
         claimed = await claim_notices(self._database, asked)
-        self._after_tenant = claimed.after_tenant
         for notice in claimed.notices:
             self._claims.begin(f"notice {notice.name}", partial(self._begin_one, notice))
-        if claimed.more:  # where none could be had, others look at them
-            return Look(more=bool(claimed.notices), due_in=0.0)
-        return Look(more=False, due_in=seconds_until(claimed.next_due_at, claimed.now))
+        return self._seen(claimed, some=bool(claimed.notices))
 
     def _begin_one(self, notice: ClaimedNotice | NotRead) -> Delivery:
         return self._begin(readable(notice))

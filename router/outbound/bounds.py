@@ -124,7 +124,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         try:
             secured = await self._inner.start_tls(ssl_context, server_hostname, left)
         except NO_CONNECTION as error:
-            raise httpcore.ConnectError(f"there is no TLS with it: {error}") from error
+            raise httpcore.ConnectError(f"TLS with it failed: {error}") from error
         return BoundedStream(secured)
 
     def get_extra_info(self, info: str) -> Any:

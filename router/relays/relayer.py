@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from router.relays.delivery import Delivery
-from router.running.claims import Claimant, Look, seconds_until
+from router.running.claims import Claimant, ClaimTerms, Look, seconds_until
 from router.state.calls.model import NotRead, readable
 from router.state.calls.relays import ClaimedRelay, ClaimRelays, claim_relays
 from router.state.database import Database
@@ -26,7 +26,8 @@ class Relayer(Claimant[Delivery]):
     def __init__(
         self, database: Database, limits: RelayLimits, begin: Callable[[ClaimedRelay], Delivery]
     ) -> None:
-        super().__init__(limits.parallel, limits.poll, "relays could not be claimed")
+        terms = ClaimTerms(limits.poll, limits.poll, "relays could not be claimed")
+        super().__init__(limits.parallel, terms)
         self._database = database
         self._limits = limits
         self._begin = begin

@@ -7,6 +7,7 @@ it there may be and what becomes of it is told by the loop's owner: turns, notic
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,36 @@ class Work(Protocol):
         """Ask it to give back what was claimed. Returns whether to cancel its task at once."""
 
 
+class TenantsWork(Work, Protocol):
+    """One piece of what was claimed for a tenant."""
+
+    @property
+    def tenant_id(self) -> int:
+        """Whose it is."""
+
+
+class Claimed(Protocol):
+    """What a claim says beside what it gave out; the tenants take turns in it."""
+
+    @property
+    def now(self) -> datetime:
+        """The state's clock."""
+
+    @property
+    def after_tenant(self) -> int:
+        """The tenant that was served last."""
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more that may be claimed at once."""
+
+    @property
+    def next_due_at(self) -> datetime | None:
+        """When some is due, where there is no more now; None: there is none."""
+
+
 W = TypeVar("W", bound=Work)
+T = TypeVar("T", bound=TenantsWork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +181,9 @@ class ClaimLoop(Generic[W]):
 class Claimant(ABC, Generic[W]):
     """Who claims one kind of work, and has so much of it under way as `parallel` says."""
 
-    def __init__(self, parallel: int, poll: float, failed: str) -> None:
+    def __init__(self, parallel: int, terms: ClaimTerms) -> None:
         self._parallel = parallel
-        self._claims = ClaimLoop[W](self._claim, self._free, ClaimTerms(poll, poll, failed))
+        self._claims = ClaimLoop[W](self._claim, self._free, terms)
 
     def wake(self) -> None:
         """There may be something to claim."""
@@ -173,3 +203,22 @@ class Claimant(ABC, Generic[W]):
     @abstractmethod
     async def _claim(self, free: int) -> Look:
         """Claim no more than so much of what is due, and begin it."""
+
+
+class TenantsClaimant(Claimant[T]):
+    """Who claims for all tenants, which take turns: the next look begins after the last one."""
+
+    def __init__(self, parallel: int, terms: ClaimTerms) -> None:
+        super().__init__(parallel, terms)
+        self._after_tenant = 0
+
+    def _own(self) -> Counter[str]:
+        """Count what is under way here for each tenant, for as long as it is."""
+        return Counter(str(each.tenant_id) for each in self._claims.under_way.values())
+
+    def _seen(self, claimed: Claimed, *, some: bool) -> Look:
+        """Return what a look found out that gave out `some`, or nothing."""
+        self._after_tenant = claimed.after_tenant
+        if claimed.more:  # where none could be had, others look at them
+            return Look(more=some, due_in=0.0)
+        return Look(more=False, due_in=seconds_until(claimed.next_due_at, claimed.now))

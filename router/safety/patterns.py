@@ -110,4 +110,6 @@ def _compiled(pattern: str) -> "re2._Regexp":
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0] if error.args else error
         shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise BadPattern(f"{pattern!r} is no regular expression of RE2: {shown}") from None
+        raise BadPattern(
+            f"{pattern!r} is not a regular expression that RE2 knows: {shown}"
+        ) from None

@@ -192,7 +192,7 @@ class MediaAttempt:
 
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
-            raise NotUnderstood("nobody listens any more", final=True)
+            raise NotUnderstood("sound is not put into words here any more", final=True)
         return await self._words_in(await self._open(content, "sound"))
 
     async def _words_in(self, opened: Opened) -> Understood | None:
@@ -272,7 +272,7 @@ class MediaAttempt:
         try:
             return await asyncio.to_thread(base64.b64decode, media.base64, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise NotUnderstood("what Evolution gave is no base64", final=True) from error
+            raise NotUnderstood("what Evolution gave is not base64", final=True) from error
 
     async def _given(self) -> bytes:
         """Return what came inside of the webhook."""

@@ -21,9 +21,9 @@ def picture(content: bytes) -> str:
         pillow_heif.register_heif_opener()
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise Refused("it is of no kind that is known") from None
+        raise Refused("it is not of a known kind") from None
     except Image.DecompressionBombError:
-        raise Refused("a picture of so many pixels is too large") from None
+        raise Refused("the picture has too many pixels") from None
     if image.width * image.height > MOST_PIXELS:
         raise Refused(f"a picture of {image.width} x {image.height} pixels is too large")
     return jpeg(_still(image))

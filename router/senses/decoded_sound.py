@@ -56,7 +56,7 @@ def container_of(content: bytes) -> str:
     for extension in found:
         if extension in _CONTAINERS:
             return _CONTAINERS[extension]
-    raise Refused("its bytes are no sound and no video that is known")
+    raise Refused("its bytes are neither a sound nor a video that is known")
 
 
 def sound_in(content: bytes) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def office(content: bytes) -> Answer:
         raise Refused("its archive is broken") from None
     members = archive.infolist()
     if len(members) > _MOST_MEMBERS or sum(each.file_size for each in members) > _MOST_UNPACKED:
-        raise Refused("what is packed in it is too large")
+        raise Refused("it is too large when unpacked")
     names = {each.filename for each in members}
     if "xl/workbook.xml" in names:
         return {"what": "Excel sheet", **_sheets(content)}

@@ -15,7 +15,10 @@ _TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG
 
 
 def be_expendable() -> None:
-    """Do so, as far as the system knows how: elsewhere the end of its input ends it."""
+    """Be the first program to give way, as far as the system can do it.
+
+    Where the system cannot tell that the router died, the end of the input ends this program.
+    """
     os.nice(_NICE)
     with suppress(OSError, AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(_TELL_WHEN_PARENT_DIES, signal.SIGKILL)

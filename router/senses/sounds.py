@@ -22,14 +22,14 @@ class Sounds:
         self._decoder = decoder or Decoder(wait=_WAIT)
 
     async def require(self, content: bytes | str, tenant_id: int) -> None:
-        """Raise NoMedia where it is no sound, or cannot be opened now; a text is base64."""
+        """Raise NoMedia where it is not a sound, or cannot be opened now; a text is base64."""
         try:
             if isinstance(content, str):
                 content = await asyncio.to_thread(base64.b64decode, content, validate=True)
             await self._decoder.open(content, "voice", tenant=tenant_id)
         except (binascii.Error, ValueError) as error:
-            raise NoMedia("it is no sound: it is no base64") from error
+            raise NoMedia("it is not a sound: it is not base64") from error
         except NoRoom as error:
             raise NoMedia(str(error), is_away=True) from error
         except NotUnderstood as error:
-            raise NoMedia(f"it is no sound: {error}", is_away=not error.final) from error
+            raise NoMedia(f"it is not a sound: {error}", is_away=not error.final) from error

@@ -66,7 +66,7 @@ class Transcriptions:
             text = f"{_IT}: {type(error).__name__}"
             raise NeedAway(text, "speech", may_have_cost=not unasked) from error
         except ValueError as error:  # the SDK lets broken JSON through as it is
-            text = f"{_IT}: its answer is no JSON"
+            text = f"{_IT}: its answer is not JSON"
             raise NotUnderstood(text, final=False, may_have_cost=True) from error
         words = getattr(answer, "text", None)
         if not isinstance(words, str):

@@ -1,11 +1,10 @@
 """Claims media jobs and has each worked on, several at a time; the loop is in `router.running`."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from router.running.claims import Claimant, Look, seconds_until
+from router.running.claims import ClaimTerms, Look, TenantsClaimant
 from router.senses.attempt import MediaAttempt
 from router.sharing.shares import TENANT
 from router.state.calls.media_jobs import ClaimedMediaJob, ClaimMediaJobs, claim_media_jobs
@@ -23,7 +22,7 @@ class JobLimits:
     poll: float
 
 
-class Understander(Claimant[MediaAttempt]):
+class Understander(TenantsClaimant[MediaAttempt]):
     """The loop between the state and the attempts."""
 
     def __init__(
@@ -32,11 +31,11 @@ class Understander(Claimant[MediaAttempt]):
         limits: JobLimits,
         begin: Callable[[ClaimedMediaJob], MediaAttempt],
     ) -> None:
-        super().__init__(limits.parallel, limits.poll, "media jobs could not be claimed")
+        terms = ClaimTerms(limits.poll, limits.poll, "media jobs could not be claimed")
+        super().__init__(limits.parallel, terms)
         self._database = database
         self._limits = limits
         self._begin = begin
-        self._after_tenant = 0
 
     async def _claim(self, free: int) -> Look:
         asked = ClaimMediaJobs(
@@ -44,16 +43,13 @@ class Understander(Claimant[MediaAttempt]):
             lease_seconds=self._limits.lease,
             max_attempts=self._limits.max_attempts,
             after_tenant=self._after_tenant,
-            own=Counter(str(each.tenant_id) for each in self._claims.under_way.values()),
+            own=self._own(),
             own_times=TENANT,
         )
         claimed = await claim_media_jobs(self._database, asked)
-        self._after_tenant = claimed.after_tenant
         for job in claimed.jobs:
             self._claims.begin(f"media job {job.name}", partial(self._begin_one, job))
-        if claimed.more:  # where none could be had, others look at them
-            return Look(more=bool(claimed.jobs), due_in=0.0)
-        return Look(more=False, due_in=seconds_until(claimed.next_due_at, claimed.now))
+        return self._seen(claimed, some=bool(claimed.jobs))
 
     def _begin_one(self, job: ClaimedMediaJob | NotRead) -> MediaAttempt:
         return self._begin(readable(job))

@@ -193,7 +193,7 @@ class Connection(HttpToolsProtocol):
         self._note_work()
 
     def on_body(self, body: bytes) -> None:
-        """Hand it on."""
+        """Pass a piece of the body on to the application."""
         self._has_told = True
         super().on_body(body)
 

@@ -37,7 +37,7 @@ class Bench:
         *,
         after_waiting: Callable[[], Awaitable[None]],
     ) -> _T:
-        """Return what `work` returns, in a thread; where that had to wait, ask first if still.
+        """Return what `work` returns, in a thread; after a wait, `after_waiting` first.
 
         Raises TimeoutError where no thread was free in time, and what `after_waiting` and `work`
         raise. A work that nobody waits for any more keeps its place to its end.

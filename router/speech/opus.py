@@ -20,7 +20,7 @@ _FORMATS = "ogg,mp3,wav,flac,aac,mov,matroska"  # files: a playlist or a session
 
 
 class BadAudio(Exception):
-    """It is no sound that can be sent; the text says why."""
+    """It is not a sound that can be sent; the text says why."""
 
 
 def voice_note(content: bytes) -> tuple[bytes, float]:

@@ -76,7 +76,7 @@ class Voice:
             self._was_away()
             raise SpeechFailed("it took too long") from error
         except BadAudio as error:
-            raise SpeechFailed(f"what was answered is no sound: {error}") from error
+            raise SpeechFailed(f"the answer is not a sound: {error}") from error
         except SpeechFailed:
             raise
         except Exception as error:  # whatever a server or a codec does: it is said in writing

@@ -109,7 +109,7 @@ def _require_as_released(migration: Migration, lock: Mapping[str, str]) -> None:
         datetime.strptime(migration.version, "%Y%m%d%H%M%S")  # noqa: DTZ007 - only whether it is one
     except ValueError as error:
         raise MigrationError(
-            f"{migration.file_name}: its version is no time (year, month, day, hour, minute,"
+            f"{migration.file_name}: its version is not a time (year, month, day, hour, minute,"
             " second); name it by `date -u +%Y%m%d%H%M%S`"
         ) from error
 

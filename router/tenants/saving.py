@@ -118,7 +118,7 @@ def _check(settings: Settings, values: Mapping[str, Any]) -> None:
     for column in KEY_COLUMNS:
         if (key := values.get(column)) and not _KEY.fullmatch(key):
             raise Invalid(
-                f"{column} is no key: a key has 6 to 500 letters, digits and signs of ASCII,"
+                f"{column} is not a key: a key has 6 to 500 letters, digits and signs of ASCII,"
                 " without spaces, quotes and backslashes"
             )
     _check_hours(values)

@@ -147,7 +147,7 @@ def _span(children: Sequence[Token], *, in_bold: bool) -> str:
                 marked.append(len(out))
                 out.append(_MARKS[token.type] if is_shown else "")
             case "strong_close" | "s_close":
-                _close_mark(out, marked.pop(), _first_of(children[place + 1 :]))
+                _close_mark(out, marked.pop(), _first_of(children, place + 1))
             case "em_open" | "em_close":
                 out.append("_" if star_is_italic else token.markup)
             case "code_inline":
@@ -165,9 +165,10 @@ def _span(children: Sequence[Token], *, in_bold: bool) -> str:
     return "".join(out)
 
 
-def _first_of(tokens: Sequence[Token]) -> str:
-    """Return the first character of what follows; a space where nothing does."""
-    for token in tokens:
+def _first_of(tokens: Sequence[Token], begin: int) -> str:
+    """Return the first character of the tokens from `begin` on; a space where there is none."""
+    for at in range(begin, len(tokens)):  # a slice would copy them all, for each mark
+        token = tokens[at]
         if token.type in ("softbreak", "hardbreak"):
             return " "
         if token.content:
@@ -187,7 +188,7 @@ def _close_mark(out: list[str], begin: int, after: str) -> None:
     if not mark or not inner:
         out[begin] = ""
         return
-    before = next((piece[-1] for piece in reversed(out[:begin]) if piece), " ")
+    before = next((out[at][-1] for at in range(begin - 1, -1, -1) if out[at]), " ")
     left, right = _gap(before, inner[0]), _gap(after, inner[-1])
     if left is None or right is None:
         out[begin:] = [inner]

@@ -16,7 +16,7 @@ from router.state.database import Database
 from router.state.pages import all_items
 from scripts.n8n.launch import router_url
 from scripts.operators import as_script
-from scripts.running import CannotGoOn
+from scripts.running import CannotGoOn, this_python
 
 
 async def try_flow(settings: Settings, database: Database, wanted: Trial) -> int:
@@ -52,7 +52,7 @@ async def _only(database: Database) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise CannotGoOn("there is no tenant: python -m scripts.tenant add NAME …")
+        raise CannotGoOn(f"there is no tenant: {this_python()} -m scripts.tenant add NAME …")
     raise CannotGoOn(f"there are {len(names)} tenants: say which, with --tenant INSTANCE")
 
 

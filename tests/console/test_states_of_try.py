@@ -74,6 +74,19 @@ STATES: Mapping[str, dict[str, Any]] = {
     "the AI is away": _shown(
         75, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo")), waits_for="llm"
     ),
+    "the AI refuses for good": _shown(
+        78,
+        [
+            *_steps(*_DONE, ("began", "done")),
+            {
+                "name": "ended",
+                "mark": "shut",
+                "seconds": 2.2,
+                "reason": None,
+                "error": "LlmMisconfigured: anthropic answered 404: model: " + "x" * 90,
+            },
+        ],
+    ),
     "sent": _shown(72, _steps(*_DONE, ("writes", "done"), ("fence", "done"), ("sent", "done"))),
     "stopped by the owner": _shown(
         73,
@@ -227,6 +240,11 @@ async def test_a_message_that_did_not_leave_is_in_its_field_again(opens: Opens):
 
 async def test_what_a_break_or_a_call_for_a_human_came_to_is_said(opens: Opens):
     async with opens("/try") as seen:
+        page = await _told(seen, STATES["the AI refuses for good"])
+        assert "answered 404" in await page.inner_text(".steps .shut")
+        assert "tried again" in await page.inner_text(".steps .shut")
+        await _told(seen, STATES["the AI is away"])
+        assert await page.locator(".typing").count() == 0
         page = await _told(seen, STATES["sent, and its answer lost"])
         assert "found on the phone" in await page.inner_text(".steps li:last-child")
         await _told(seen, STATES["a human is called"])

@@ -459,7 +459,6 @@ def test_the_turn_machine_holds_in_any_interleaving(database_url: str):
             settings=settings(
                 max_examples=60,
                 stateful_step_count=40,
-                deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -79,7 +79,7 @@ async def test_no_webhook_however_mangled_breaks_the_router(database_url: str):
         post = make_poster(client)
 
         @given(body=mutated())
-        @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=300, suppress_health_check=list(HealthCheck))
         def explore(body: Any) -> None:
             statuses.add(post(body))
 

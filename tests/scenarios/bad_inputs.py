@@ -251,7 +251,7 @@ READING = (
 )
 
 CHANGING = (
-    told("a body that is no JSON", "422 invalid", "PATCH", "/api/tenants/1", b"{is_active: no}"),
+    told("a body that is not JSON", "422 invalid", "PATCH", "/api/tenants/1", b"{is_active: no}"),
     told("a list instead of an object", "422 invalid", "PATCH", "/api/tenants/1", [1]),
     told(
         "a body over MAX_REQUEST_BYTES", "413 too_large", "PATCH", "/api/tenants/1", b" " * 300_000

@@ -427,7 +427,7 @@ async def test_of_what_is_no_sound_no_empty_voice_message_is_sent(
     for audio in (PNG, cut_off, base64.b64encode(b"nada").decode(), f"{pictures.url}/bolo.png"):
         answer = await flow.calls("message/sendWhatsAppAudio", {"audio": audio})
         assert refused(answer) == (400, "audio")
-        assert "it is no sound: " in answer.text
+        assert "it is not a sound: " in answer.text
     lost = await stage.sql("select send_state, given_up from messages where from_me")
     assert {each["send_state"] for each in lost} == {"failed"}
     assert stage.shop.calls("sendWhatsAppAudio") == []

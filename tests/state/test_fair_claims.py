@@ -129,7 +129,7 @@ async def test_nor_do_the_old_ones_wait_for_ever(database: DirectDatabase, shops
 
 
 @pytest.mark.spoils
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(
     busy=st.integers(min_value=1, max_value=30),
     places=st.integers(min_value=1, max_value=20),

@@ -226,7 +226,7 @@ async def test_health_is_ok_and_says_demo(llm_url: str | None):
         answer = await http.get("/health")
     checks = answer.json()["checks"]
     assert answer.status_code == 200
-    assert checks["demo"]["message"].startswith("demo: demo-shop is no real business")
+    assert checks["demo"]["message"].startswith("demo: demo-shop is not a real business")
     assert checks["llm"]["message"].startswith("demo:") == (llm_url is not None)
 
 

@@ -322,10 +322,10 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
     ),
     "no id": (answer(201, {"key": {"fromMe": True}}), IN_DOUBT, None, "without the message's id"),
     "key is no object": (answer(201, {"key": "3EB0"}), IN_DOUBT, None, "without the message's id"),
-    "null": (answer(201, None, content=b"null"), IN_DOUBT, None, "no JSON object"),
-    "a list": (answer(201, []), IN_DOUBT, None, "no JSON object"),
-    "a page": (answer(200, content=b"<html>"), IN_DOUBT, None, "no JSON object"),
-    "nothing": (answer(200, content=b""), IN_DOUBT, None, "no JSON object"),
+    "null": (answer(201, None, content=b"null"), IN_DOUBT, None, "not a JSON object"),
+    "a list": (answer(201, []), IN_DOUBT, None, "not a JSON object"),
+    "a page": (answer(200, content=b"<html>"), IN_DOUBT, None, "not a JSON object"),
+    "nothing": (answer(200, content=b""), IN_DOUBT, None, "not a JSON object"),
 }
 
 

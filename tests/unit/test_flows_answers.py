@@ -409,13 +409,13 @@ def test_what_people_say_about_such_things_is_said(text: str):
 
 def test_a_page_is_no_answer_whatever_its_status():
     assert "HTML" in refused(b"<!doctype html><html><body>hello</body></html>")
-    assert "no JSON" in refused(b"Bolo de milho")
+    assert "not JSON" in refused(b"Bolo de milho")
 
 
 def test_what_is_json_and_none_of_the_contract_is_not_said():
     assert "JSON" in refused({"messages": [{"text": '{"a": 1}'}]})
     assert "JSON" in refused({"text": '{"text": "a"} ou {"text": "b"}'})
-    assert "none of the contract" in refused({"output": '{"text": "oi"'})
+    assert "not what the contract asks for" in refused({"output": '{"text": "oi"'})
     assert "tool" in refused({"tool": "x", "args": {}})
     assert "silense" in refused({"silense": "why"})
     assert "mesages" in refused({"text": "oi", "mesages": []})

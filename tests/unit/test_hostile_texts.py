@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -157,7 +156,6 @@ LINES = st.lists(
 ).map("\n".join)
 
 
-@rules(deadline=None)
 @given(said=st.lists(st.builds(PromptMessage, ROLES, LINES), max_size=5))
 def test_a_transcript_says_whose_each_message_is(said: list[PromptMessage]) -> None:
     lines = transcript_of(said).splitlines()

@@ -174,7 +174,7 @@ WEEKS = st.dictionaries(
 )
 
 
-@rules(deadline=None, max_examples=60)
+@rules(max_examples=60)
 @given(
     weekly=WEEKS,
     now=st.integers(0, 300 * 86_400).map(lambda s: at("2026-02-01 00:00") + timedelta(seconds=s)),

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -277,7 +276,6 @@ def test_what_is_a_secret_by_its_form_stands_in_no_line():
         assert line == '{"message":"it said ***!"}', secret
 
 
-@rules(deadline=None)
 @given(st.from_regex(r"[\x21-\x7e]{8,30}", fullmatch=True))
 def test_no_line_contains_a_registered_secret(secret):
     scrub = Scrubber()

@@ -4,7 +4,6 @@ from threading import get_ident
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 from markdown_it.parser_inline import ParserInline
 from markdown_it.rules_inline import StateInline
@@ -24,14 +23,12 @@ LINE = st.lists(WORD, min_size=1, max_size=8).flatmap(
 PROSE = st.lists(st.lists(LINE, min_size=1, max_size=3).map("\n".join), max_size=4).map("\n\n".join)
 
 
-@rules(deadline=None)
 @given(text=st.one_of(st.text(), st.text("*_~`#->|[]()!<\n 1.ab\\&\t")))
 def test_it_never_raises_and_leaves_no_outer_space(text: str) -> None:
     shown = to_whatsapp(text)
     assert shown == shown.strip()
 
 
-@rules(deadline=None)
 @given(text=PROSE)
 def test_plain_prose_stays_as_it_is(text: str) -> None:
     # A line that begins like "1." or "1)" is a list, whose lines are joined differently.
@@ -39,7 +36,6 @@ def test_plain_prose_stays_as_it_is(text: str) -> None:
         assert to_whatsapp(text) == text
 
 
-@rules(deadline=None)
 @given(text=st.text("*_~`#->|![]()\n ab", max_size=80))
 def test_no_letter_is_lost(text: str) -> None:
     if "`" not in text and "](" not in text:  # the name of a code block's language goes

@@ -2,13 +2,15 @@
 # ruff: noqa: RUF001 - Chinese has a colon of its own
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
+from markdown_it.token import Token
 
 from router.replies.parts import parts_of
+from router.whatsapp import markdown
 from router.whatsapp.markdown import to_whatsapp
 from router.whatsapp.splitting import finish_truncated, split_reply
 from tests.for_each import for_each
@@ -43,7 +45,6 @@ def test_bold_is_bold_on_the_phone(markdown: str, shown: str) -> None:
     assert to_whatsapp(markdown) == shown
 
 
-@rules(deadline=None)
 @given(
     before=st.sampled_from(["", "a", " ", "：", "(", "字"]),
     inner=st.text("ab字：:!1", min_size=1, max_size=4),
@@ -138,6 +139,24 @@ def test_the_way_of_a_reply_has_all_of_it() -> None:
     assert parts_of(said) == ("*Preço:* R$ 32,00 e *注意：* 营业时间",)
 
 
+class Counted(list[Token]):
+    """Tokens that count how many of them are looked at, or copied."""
+
+    looks = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        Counted.looks += len(found) if isinstance(at, slice) else 1
+        return found
+
+
 @pytest.mark.parametrize("absurd", ["https://", "a://b ", "**a", "a://*", "__a:", "**字"])
-def test_the_work_is_bounded(absurd: str) -> None:
-    to_whatsapp((absurd * 20_000)[:40_000])
+def test_the_work_grows_as_the_text_does(absurd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    span = markdown._span
+    monkeypatch.setattr(Counted, "looks", 0)
+    monkeypatch.setattr(
+        markdown, "_span", lambda tokens, in_bold: span(Counted(tokens), in_bold=in_bold)
+    )
+    text = (absurd * 20_000)[:40_000]
+    to_whatsapp(text)
+    assert Counted.looks <= 2 * len(text)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from scripts.n8n.canonical import (
@@ -285,7 +284,6 @@ WORKFLOWS = st.builds(
 )
 
 
-@rules(deadline=None)
 @given(made=WORKFLOWS)
 def test_the_canonical_form_is_its_own_and_nothing_given_is_changed(made: dict[str, Any]):
     before = copy.deepcopy(made)

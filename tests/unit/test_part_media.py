@@ -71,7 +71,7 @@ async def test_where_nothing_is_to_be_had_it_says_whether_it_may_be_later(
 )
 async def test_of_what_is_no_sound_no_empty_voice_message_is_made(audio: str):
     voice = Outgoing.of("message/sendWhatsAppAudio", {"audio": audio})
-    with pytest.raises(SendFailed, match="no sound") as raised:
+    with pytest.raises(SendFailed, match="not a sound") as raised:
         async with media(there).filled(voice, 1):
             raise AssertionError("there is nothing to send")
     assert type(raised.value.cause) is MediaRefused

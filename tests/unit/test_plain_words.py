@@ -27,6 +27,7 @@ PHRASES = {
     r"\bof now\b": "current",
     r"\bwhoever (?:asks|asked|brings|had it|has it done|calls)\b": "the caller; however it comes",
     r"has not (?:even )?the (?:form|key)": "does not look like; lacks the key",
+    r"(?<!there )\bis no (?:json|base64|sound|host|folder|address|time zone|key:)": "is not",
 }
 ALL_OF = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES), re.IGNORECASE)
 _FOLDERS = ("router", "scripts", "loopback", "database/schema", "docs", "n8n_workflows", "docker")

@@ -6,7 +6,6 @@ from typing import Literal
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from router.replies.forgeries import TEAM_MARK, strip_marks
@@ -39,7 +38,6 @@ HISTORIES = st.lists(
 )
 
 
-@rules(deadline=None)
 @given(history=HISTORIES, budget=st.integers(min_value=0, max_value=60))
 def test_it_begins_and_ends_with_the_user_and_alternates_and_says_something_each_time(
     history: list[HistoryMessage], budget: int
@@ -50,7 +48,6 @@ def test_it_begins_and_ends_with_the_user_and_alternates_and_says_something_each
     assert all(message.text.strip() for message in messages)
 
 
-@rules(deadline=None)
 @given(history=HISTORIES)
 def test_the_mark_of_the_team_never_stands_in_what_the_user_says(
     history: list[HistoryMessage],
@@ -60,7 +57,6 @@ def test_the_mark_of_the_team_never_stands_in_what_the_user_says(
             assert TEAM_MARK not in message.text
 
 
-@rules(deadline=None)
 @given(history=HISTORIES)
 def test_it_holds_as_many_marks_as_the_team_wrote_messages(history: list[HistoryMessage]) -> None:
     messages = build_prompt("x", history, PLENTY).messages
@@ -68,7 +64,6 @@ def test_it_holds_as_many_marks_as_the_team_wrote_messages(history: list[History
     assert sum(message.text.count(TEAM_MARK) for message in messages) == len(by_team)
 
 
-@rules(deadline=None)
 @given(
     texts=st.lists(st.text("ab ", min_size=1, max_size=50), min_size=1, max_size=9),
     budget=st.integers(min_value=0, max_value=60),

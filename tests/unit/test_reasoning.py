@@ -2,7 +2,6 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from router.llm.reasoning import without_reasoning
@@ -102,7 +101,6 @@ def test_what_is_no_reasoning_stays_as_it_is(text: str) -> None:
     assert without_reasoning(text) == text
 
 
-@rules(deadline=None)
 @given(
     pieces=st.lists(
         st.sampled_from(["<think>", "</think>", "<thinking>", "</thinking>", "a", " ", "\n"])

@@ -4,7 +4,6 @@ import re
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from router.whatsapp.splitting import WHATSAPP_LIMIT, finish_truncated, split_reply
@@ -25,7 +24,6 @@ def bare(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-@rules(deadline=None)
 @given(text=PROSE, limit=LIMITS)
 def test_no_part_is_empty_or_too_long(text: str, limit: int) -> None:
     for part in split_reply(text, limit):
@@ -33,14 +31,12 @@ def test_no_part_is_empty_or_too_long(text: str, limit: int) -> None:
         assert len(part) <= limit
 
 
-@rules(deadline=None)
 @given(text=PROSE, limit=LIMITS)
 def test_nothing_but_space_and_fence_marks_is_lost_or_added(text: str, limit: int) -> None:
     joined = "".join(split_reply(text, limit))
     assert bare(joined).replace("`", "") == bare(text).replace("`", "")
 
 
-@rules(deadline=None)
 @given(text=MIXED, limit=LIMITS)
 def test_every_part_closes_the_code_that_it_opens(text: str, limit: int) -> None:
     parts = split_reply(text, limit)
@@ -50,7 +46,6 @@ def test_every_part_closes_the_code_that_it_opens(text: str, limit: int) -> None
     assert bare("".join(parts)).replace(FENCE, "") == bare(text).replace(FENCE, "")
 
 
-@rules(deadline=None)
 @given(text=PROSE)
 def test_what_is_short_enough_is_one_part(text: str) -> None:
     assert split_reply(text, 10_000) == ((text.strip(),) if text.strip() else ())
@@ -119,7 +114,6 @@ def test_a_truncated_reply_ends_where_a_sentence_ends(text: str, finished: str) 
     assert finish_truncated(text) == finished
 
 
-@rules(deadline=None)
 @given(text=PROSE.filter(str.strip))
 def test_finishing_never_leaves_nothing(text: str) -> None:
     assert finish_truncated(text).strip()

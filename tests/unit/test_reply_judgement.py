@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import re2
 from httpx import AsyncClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Invalid
@@ -197,7 +197,6 @@ def test_what_looks_alike_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.text(max_size=3000))
-@settings(deadline=None)
 def test_a_text_in_pieces_has_the_same_normal_form(text: str) -> None:
     assert normal(text) == unicodedata.normalize("NFKC", text)
 

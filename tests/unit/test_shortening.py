@@ -34,7 +34,7 @@ def test_only_what_is_longer_than_any_id_or_sentence_is_cut(piece: int):
 WORDS = st.text(max_size=20) | st.just("A" * (LONG - 3)) | st.just('é\\"\n😀')
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(WORDS, max_size=4).map("".join), max_size=4), st.integers(1, 40_000))
 def test_what_is_json_stays_json_wherever_it_is_cut(texts: list[str], piece: int):
     for ascii_only in (True, False):

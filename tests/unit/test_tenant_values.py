@@ -21,5 +21,5 @@ def test_hours_and_facts_are_given_as_they_stand_or_from_a_file(tmp_path: Path) 
 
 
 def test_hours_that_are_no_json_are_refused() -> None:
-    with pytest.raises(Invalid, match="opening_hours is no JSON"):
+    with pytest.raises(Invalid, match="opening_hours is not JSON"):
         values_of(["opening_hours=09:00-18:00"])

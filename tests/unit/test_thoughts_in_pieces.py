@@ -53,7 +53,7 @@ def test_nothing_but_a_thought_says_nothing(texts: list[str]) -> None:
         parts({"messages": texts})
 
 
-@rules(deadline=None, max_examples=80)
+@rules(max_examples=80)
 @given(
     st.lists(
         st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "\n"]), max_size=4).map("".join),

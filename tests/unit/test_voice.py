@@ -61,12 +61,12 @@ async def test_whatever_the_server_does_it_is_said_why_there_is_no_voice(tts: Tt
         tts.fail(fault)
         assert told in await why()
     for sound, told in (
-        (b"", "no sound"),
-        (b"\0" * 100, "no sound"),
-        (b"<html>", "no sound"),
-        (b'{"error": "x"}', "no sound"),
-        (b"\x89PNG\r\n\x1a\n" + b"x" * 900, "no sound"),
-        (voice_note(tone(2.0))[0][:90], "no sound"),
+        (b"", "not a sound"),
+        (b"\0" * 100, "not a sound"),
+        (b"<html>", "not a sound"),
+        (b'{"error": "x"}', "not a sound"),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 900, "not a sound"),
+        (voice_note(tone(2.0))[0][:90], "not a sound"),
         (b"x" * 8_000_001, "too large"),
     ):
         tts.sound = sound

@@ -223,6 +223,7 @@ begin
                 ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
                 ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('pass_fence', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('begun_send', 'ii', array['p_message', 'p_session']::text[], array['public.messages', 'public.sessions']::text[], 0, false, 'jsonb'),
                 ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
                 ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
                 ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
@@ -416,6 +417,8 @@ begin
                 ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
+                ('has_staff', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'boolean'),
+                ('own_staff_jid', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
                 ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
@@ -3130,7 +3133,7 @@ begin
         p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
             select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
             from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
-            where w.number > p_part
+            where w.number > p_part and w.part -> 'path' is null
         ))
     );
 end
@@ -6112,6 +6115,22 @@ begin
 end
 $$;
 
+-- What the router needs to carry out the send p_message, which has begun, to the contact of p_session.
+create or replace function hybridflow.begun_send(p_message public.messages, p_session public.sessions)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'ok', true, 'message_id', p_message.id, 'chosen_id', p_message.chosen_id,
+        'jid', coalesce(p_session.phone_jid, p_session.lid), 'tenant_id', t.id,
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key
+    )
+    from public.tenants as t
+    where t.id = p_session.tenant_id
+$$;
+
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
@@ -6160,12 +6179,7 @@ begin
         v_session.id, 'operator', p ->> 'author', v_message.id, v_message.send_began_at
     );
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -7491,7 +7505,7 @@ begin
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
             select from public.turns as t
             where t.id = v_message.turn_id
@@ -8177,8 +8191,8 @@ declare
         false
     );
     v_decision text := case
+        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
-        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -8243,8 +8257,8 @@ begin
 end
 $$;
 
--- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
--- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+-- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
+-- nobody's otherwise, and quotes something there.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -8274,7 +8288,7 @@ as $$
 begin
     if p_event ->> 'chat' = 'self' then
         return true;
-    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+    elsif not hybridflow.has_staff(p_tenant) or not coalesce((p_event ->> 'own_lid')::boolean, false) then
         return false;
     end if;
     return exists (
@@ -8287,7 +8301,7 @@ end
 $$;
 
 -- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told: see note_staff_words. All else there are notes to oneself.
+-- its people are told, or wrote a command there: see note_staff_words. All else there are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8318,6 +8332,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_staff_jid text;
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
@@ -8332,10 +8347,13 @@ begin
         end if;
     end if;
     if v_is_self then
-        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+        v_staff_jid := hybridflow.own_staff_jid(p_tenant, p_event);
+        if v_staff_jid is null or (
+            p_event -> 'quoted' ->> 'wa_id' is null and not coalesce((p_event ->> 'is_command')::boolean, false)
+        ) then
             return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
         end if;
-        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        v_jids := array[hybridflow.known_as(p_tenant.id, v_staff_jid)];
         p_event := p_event || '{"chat": "contact"}';
     elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
@@ -14901,7 +14919,7 @@ $$;
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began.
+-- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14921,6 +14939,11 @@ begin
     loop
         continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = v_now where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        ));
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
                 select from public.notices as n
@@ -15130,7 +15153,10 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+        -- With the dashes, blanks and unseen marks that phones copy along.
+        else regexp_replace(
+            p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
+        )
     end
 $$;
 
@@ -15163,6 +15189,44 @@ set search_path = ''
 as $$
     select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether anybody is told by WhatsApp.
+create or replace function hybridflow.has_staff(p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+$$;
+
+-- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
+-- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
+returns text
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select n.jid
+    from unnest(array[
+        hybridflow.staff_jid(p_tenant), hybridflow.notified_jid(p_tenant.notify_number_next)
+    ]) with ordinality as n (jid, place)
+    where n.jid is not null and (
+        exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(n.jid))
+        )
+        or p_event ->> 'chat' <> 'self' and exists (
+            select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+            inner join public.session_identities as i on i.session_id = m.session_id
+            where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+                and i.jid = any(hybridflow.spellings_typed(n.jid))
+        )
+    )
+    order by n.place limit 1
 $$;
 
 -- Whether the session is one with the staff, whichever way their number was typed.
@@ -15361,7 +15425,8 @@ $$;
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
 -- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
 -- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Returns {ok, already?}.
+-- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
+-- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -15395,7 +15460,11 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now
+        v_now + case when exists (
+            select from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
+                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+        ) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -15905,7 +15974,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many'
+            'too_many', 'switched_off'
         )
     ),
     error text,
@@ -16015,7 +16084,8 @@ end
 $$;
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
+-- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
+-- meanwhile: since it was last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -16034,7 +16104,8 @@ as $$
     where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
-            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+            else p_session.is_paused
+                and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
@@ -16515,7 +16586,6 @@ declare
     v_session public.sessions;
     v_message public.messages;
     v_begun jsonb;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16552,13 +16622,7 @@ begin
     set message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
@@ -16579,7 +16643,6 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
-    v_tenant public.tenants;
 begin
     perform hybridflow.require_keys('begin_word_send', p, '{relay_id,token,body,lease_seconds}');
     v_held := hybridflow.hold_relay(p, true);
@@ -16600,21 +16663,16 @@ begin
     set word_message_id = v_message.id, lease_until = greatest(lease_until, v_until),
         next_at = greatest(next_at, v_until), updated_at = hybridflow.clock()
     where id = v_relay.id;
-    select * into v_tenant from public.tenants where id = v_relay.tenant_id;
-    return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
-        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
-        'evo_api_key', v_tenant.evo_api_key
-    );
+    return hybridflow.begun_send(v_message, v_session);
 end
 $$;
 
 -- obey_staff({relay_id, token, command, until?, policy})
 -- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
 -- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
--- days): nothing was done; see relay_refusal, 'erased'.
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
+-- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
+-- relay_refusal, 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -16629,6 +16687,7 @@ declare
     v_named jsonb;
     v_outcome text;
     v_turn_id bigint;
+    v_has_ai boolean;
 begin
     perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16662,6 +16721,11 @@ begin
                 where id = v_session.id;
             end if;
     end case;
+    v_has_ai := not hybridflow.is_without_ai(v_session.id)
+        and (select t.is_active from public.tenants as t where t.id = v_session.tenant_id);
+    if v_outcome in ('resumed', 'until') and not v_has_ai then
+        v_outcome := 'switched_off';
+    end if;
     update public.relays
     set outcome = v_outcome, said = null, updated_at = v_now,
         facts = facts || jsonb_strip_nulls(jsonb_build_object(
@@ -16669,10 +16733,10 @@ begin
         ))
     where id = (v_held.relay).id
     returning facts into v_named;
-    if v_outcome in ('taken', 'until', 'resumed') then
+    if v_outcome in ('taken', 'until', 'resumed', 'switched_off') then
         perform hybridflow.record_audit(
             '{"kind": "owner", "name": "staff"}',
-            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            case when p ->> 'command' = 'resume' then 'resume_session' else 'pause_session' end,
             v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
             jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
         );
@@ -19118,6 +19182,9 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    perform from public.notices as n
+    where n.id = any(v_naming) and n.state = 'pending'
+    order by n.id for update;
     update public.notices
     set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
     where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;

@@ -65,7 +65,7 @@ def open_envelope(instance: str, body: Mapping[str, object]) -> Envelope:
     """
     event = body.get("event")
     if not isinstance(event, str) or not event.strip():
-        raise NotAnEnvelope("the body names no event: it is no webhook of Evolution API")
+        raise NotAnEnvelope("the body names no event: it is not a webhook of Evolution API")
     named = body.get("instance")
     if named is not None and named != instance:
         raise NotAnEnvelope(

@@ -153,7 +153,7 @@ class MediaGiven(Done):
 
 
 async def give_media(database: Database, asked: GiveMedia) -> MediaGiven:
-    """Keep the media for its job. Raises Invalid for what is no base64."""
+    """Keep the media for its job. Raises Invalid for what is not base64."""
     return await call(database, "give_media", asked, MediaGiven)
 
 

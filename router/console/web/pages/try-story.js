@@ -7,7 +7,8 @@ import { html } from "../lib/render.js";
 import { has, seconds, t, time } from "../lib/words.js";
 
 /** @typedef {{ wa_id: string, author: string, text: string, at: number }} Message `at`: in seconds */
-/** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null }} Step */
+/** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null,
+ *   error: string | null }} Step */
 /** @typedef {{ transcript: Message[], steps: Step[], turn: number | null, attempt: number | null,
  *   handler: string | null, waits_for: string | null, seconds: number | null, is_paused: boolean,
  *   is_called: boolean, pause_ends_at: string | null, llm_is_played: boolean, at: number }} Shown `at`: when it was read, by
@@ -18,7 +19,7 @@ const HALF = 2; // seconds in which half of the bar is full: nobody knows how lo
 /** @type {Record<string, any>} */
 const ICONS = {
   received: "in", judged: "scale", waited: "clock", began: "ai", writes: "ai", human: "phone",
-  fence: "fence", sent: "send",
+  fence: "fence", sent: "send", ended: "alert",
 };
 
 /** @param {Shown} shown @returns {Step | undefined} */
@@ -57,7 +58,7 @@ function nameOf(step, shown) {
 
 /** What is said of a step. @param {Step} step @param {Shown} shown */
 function aboutOf(step, shown) {
-  if (step.mark === "shut") {
+  if (step.mark === "shut" && (step.reason || step.name !== "ended")) {
     return step.reason && has(`reason.${step.reason}`) ? t(`reason.${step.reason}`) : step.reason;
   }
   if (step.name === "sent" && step.reason === "in_doubt") return t("step.sent.found");
@@ -91,6 +92,7 @@ function StepLine({ step, shown, taken }) {
       ? html`<time aria-hidden="true">${t("try.so_far", { time: seconds(taken, 1) })}</time>`
       : html`<time>${step.seconds === null ? "" : seconds(step.seconds)}</time>`}
     <p>${aboutOf(step, shown)}</p>
+    ${step.error && html`<p class="met">${step.error}</p>`}
     ${isNow && step.name === "writes" && html`<${Bar} taken=${taken} />`}
   </li>`;
 }

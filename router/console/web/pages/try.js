@@ -173,6 +173,11 @@ function Write({ who, hints, send }) {
   `;
 }
 
+/** Whether the AI makes a reply now: while it is away, nobody does. @param {Shown} shown */
+function isWriting(shown) {
+  return stepNow(shown)?.name === "writes" && !shown.waits_for;
+}
+
 /** @param {unknown} error */
 function told(error) {
   return error instanceof CallFailed && error.message ? error.message : t("error.no_answer");
@@ -180,7 +185,7 @@ function told(error) {
 
 /** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function CustomersPhone({ shown, onFault }) {
-  const isTyping = shown.steps.some((step) => step.name === "writes" && step.mark === "now");
+  const isTyping = isWriting(shown);
   const [going, send] = useSends("customer", shown, onFault);
   return html`<section class="phone cust" aria-label=${t("try.phone.customer")}>
     <div class="glass">
@@ -239,7 +244,7 @@ function OwnersPhone({ shown, onFault }) {
       <${Chat} label=${t("try.log.owner")} last=${lastOf(shown, going, shown.is_paused)}>
         ${shown.transcript.map(bubble)}
         <${OnTheirWay} going=${going} />
-        ${stepNow(shown)?.name === "writes" && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
+        ${isWriting(shown) && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
         ${shown.is_paused && html`<li class="sys" key="paused">${silence(shown)}</li>`}
       <//>
       <${Write} who="owner" hints=${unsaid(shown, going, ["try.hint.owner"])} send=${send} />
