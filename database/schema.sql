@@ -346,6 +346,7 @@ begin
                 ('senses_are_back', 'i', array['p_waits_for']::text[], array['text']::text[], 0, false, 'void'),
                 ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
+                ('answer_late_words', 'iii', array['p_tenant', 'p_message', 'p_policy']::text[], array['public.tenants', 'public.messages', 'jsonb']::text[], 0, false, 'numeric'),
                 ('exported_kept_file', 'i', array['p_file']::text[], array['public.kept_files']::text[], 0, false, 'jsonb'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -1096,7 +1097,8 @@ constraint tenants_tts_instructions_check check (length(btrim(tts_instructions))
 add column if not exists language text not null default 'en'
 constraint tenants_language_check check (language in ('en', 'pt', 'es')),
 add column if not exists keep_media_days integer not null default 0
-constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650);
+constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650),
+add column if not exists answer_late_words boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -8330,8 +8332,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told, or wrote a command there: see note_staff_words. All else there are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
+-- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
+-- are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8366,7 +8369,7 @@ declare
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
-        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+        and not hybridflow.answers_a_notice(p_tenant, p_event)
     then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
@@ -8408,7 +8411,10 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
-    elsif v_is_self then
+    elsif v_is_self or (
+        (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
+        and hybridflow.answers_a_notice(p_tenant, p_event)
+    ) then
         return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -9612,11 +9618,60 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
+-- The words of a message came when its turn spoke without them, or had spoken, and the tenant answers that
+-- (answer_late_words): a turn for it, as for a new message, where nobody of the business wrote since. Returns
+-- in how many seconds that is due; null: there is none. Its session is locked.
+create or replace function hybridflow.answer_late_words(
+    p_tenant public.tenants, p_message public.messages, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if not p_tenant.answer_late_words or not p_tenant.is_active
+        or v_session.is_paused or 'no-ai' = any(v_session.labels)
+        or p_message.deleted_at is not null or not p_message.expects_reply
+        or p_message.kind = any(p_tenant.unanswered_kinds)
+        or p_message.sent_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or not exists (
+            select from public.turns as t
+            where t.id = p_message.turn_id and t.state not in ('pending', 'cancelled')
+        )
+        or exists (
+            select from public.messages as m
+            where m.session_id = p_message.session_id and m.sent_at >= p_message.sent_at
+                and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and hybridflow.is_by_human(m, p_tenant)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+    then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), null, v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message.id;
+    return extract(epoch from v_turn.due - v_now);
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
+-- policy?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
 -- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
--- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. policy: the
+-- deployment's, for who answers late words. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until
+-- the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9624,6 +9679,8 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_tenant public.tenants;
+    v_due_in numeric;
 begin
     perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
     v_held := hybridflow.hold_media_job(p);
@@ -9641,9 +9698,19 @@ begin
     end if;
     perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
     from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
-    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+    v_due_in := hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
-    )));
+    );
+    if not (v_held.job).keep_only and (
+        coalesce(p ->> 'transcript', '') <> '' or coalesce(p ->> 'description', '') <> ''
+        or jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0
+    ) then
+        select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+        v_due_in := coalesce(
+            hybridflow.answer_late_words(v_tenant, v_held.message, coalesce(p -> 'policy', '{}')), v_due_in
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', v_due_in));
 end
 $$;
 
@@ -11130,14 +11197,14 @@ as $$
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds',
         'answer_edits', 'unknown_lid_minutes', 'on_new_message', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'system_prompt', 'facts', 'llm_provider', 'llm_model', 'llm_max_tokens',
-        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'keep_media_days',
-        'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
-        'tts_instructions', 'mark_as_read', 'forbidden_patterns', 'max_reply_characters', 'leak_characters',
-        'moderation_url', 'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes',
-        'daily_turns', 'daily_tokens', 'contact_daily_turns', 'contact_daily_tokens', 'retention_days',
-        'on_retention', 'notify_number', 'notify_url', 'handoff_message', 'handoff_words',
-        'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken', 'notify_number_next', 'language',
-        'evo_api_key', 'llm_api_key'
+        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'answer_late_words', 'speech_language',
+        'keep_media_days', 'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction',
+        'voice_replies', 'tts_voice', 'tts_instructions', 'mark_as_read', 'forbidden_patterns',
+        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
+        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
+        'contact_daily_tokens', 'retention_days', 'on_retention', 'notify_number', 'notify_url',
+        'handoff_message', 'handoff_words', 'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken',
+        'notify_number_next', 'language', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -11360,18 +11427,19 @@ begin
         facts = p_new.facts, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
         llm_max_tokens = p_new.llm_max_tokens, notes_to_llm = p_new.notes_to_llm,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, keep_media_days = p_new.keep_media_days,
-        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
-        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, mark_as_read = p_new.mark_as_read,
-        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
-        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
-        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
-        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
-        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
-        contact_daily_tokens = p_new.contact_daily_tokens, retention_days = p_new.retention_days,
-        on_retention = p_new.on_retention, notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        answer_late_words = p_new.answer_late_words, speech_language = p_new.speech_language,
+        keep_media_days = p_new.keep_media_days, max_bubbles = p_new.max_bubbles,
+        new_message_stops = p_new.new_message_stops, quote_replies = p_new.quote_replies,
+        thanks_reaction = p_new.thanks_reaction, voice_replies = p_new.voice_replies,
+        tts_voice = p_new.tts_voice, tts_instructions = p_new.tts_instructions,
+        mark_as_read = p_new.mark_as_read, forbidden_patterns = p_new.forbidden_patterns,
+        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
+        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
+        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
+        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
         handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
         handoff_on_promise = p_new.handoff_on_promise, handoff_remind_minutes = p_new.handoff_remind_minutes,
         handoff_untaken = p_new.handoff_untaken, notify_number_next = p_new.notify_number_next,
@@ -11455,6 +11523,8 @@ comment on column public.tenants.understand_media is
 'false: it is told that there were some';
 comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.answer_late_words is
+'What a contact sent, and was answered before it was in words, is answered again once it is';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
 comment on column public.tenants.keep_media_days is
@@ -14884,8 +14954,9 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
+-- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
+-- flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14917,7 +14988,11 @@ begin
             )
         then
             perform hybridflow.tell_outage(
-                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
+                    select from public.outages as o
+                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
+                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;
     end loop;
@@ -19861,7 +19936,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '93416f8153a350ae8c6a34c8cf12b4c2f38c87484664003d3ab6ae14733baee0')
+    ('20261126145950', 'v0_3_0', '1d971533c5fc83854542e2d2b369e680fcf3dc2e02a3160dceb33506ba031541')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -519,11 +519,60 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
+-- The words of a message came when its turn spoke without them, or had spoken, and the tenant answers that
+-- (answer_late_words): a turn for it, as for a new message, where nobody of the business wrote since. Returns
+-- in how many seconds that is due; null: there is none. Its session is locked.
+create or replace function hybridflow.answer_late_words(
+    p_tenant public.tenants, p_message public.messages, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if not p_tenant.answer_late_words or not p_tenant.is_active
+        or v_session.is_paused or 'no-ai' = any(v_session.labels)
+        or p_message.deleted_at is not null or not p_message.expects_reply
+        or p_message.kind = any(p_tenant.unanswered_kinds)
+        or p_message.sent_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or not exists (
+            select from public.turns as t
+            where t.id = p_message.turn_id and t.state not in ('pending', 'cancelled')
+        )
+        or exists (
+            select from public.messages as m
+            where m.session_id = p_message.session_id and m.sent_at >= p_message.sent_at
+                and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and hybridflow.is_by_human(m, p_tenant)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+    then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), null, v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message.id;
+    return extract(epoch from v_turn.due - v_now);
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
+-- policy?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
 -- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
--- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. policy: the
+-- deployment's, for who answers late words. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until
+-- the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -531,6 +580,8 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_tenant public.tenants;
+    v_due_in numeric;
 begin
     perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
     v_held := hybridflow.hold_media_job(p);
@@ -548,9 +599,19 @@ begin
     end if;
     perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
     from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
-    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+    v_due_in := hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
-    )));
+    );
+    if not (v_held.job).keep_only and (
+        coalesce(p ->> 'transcript', '') <> '' or coalesce(p ->> 'description', '') <> ''
+        or jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0
+    ) then
+        select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+        v_due_in := coalesce(
+            hybridflow.answer_late_words(v_tenant, v_held.message, coalesce(p -> 'policy', '{}')), v_due_in
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', v_due_in));
 end
 $$;
 
