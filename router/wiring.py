@@ -31,6 +31,7 @@ from router.n8n.received_media import ReceivedMedia
 from router.n8n.trial import FlowTrial
 from router.outbound.media import MediaSource
 from router.running.stopping import end_tasks
+from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.rates import Rates
@@ -41,7 +42,7 @@ from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
-_DOWNLOADS = 4  # of kept files at once: each is in memory as a whole
+_DOWNLOADS = 8  # of kept files at once: each is in memory as a whole, until it is read
 _TESTS = 2  # of one instance's way, at once
 
 
@@ -127,7 +128,7 @@ def _services(
             wake_eraser=workers.wake_erasing,
             sign_ins=sign_ins(settings),
             cookies=cookies(settings),
-            trial=_trial(settings, outside),
+            trial=_trial(settings, outside, workers.sounds),
             relays=Relays(
                 workers.relayer.wake,
                 MediaSource(outside.pools.media, settings.max_media_bytes),
@@ -151,10 +152,10 @@ def _services(
     )
 
 
-def _trial(settings: Settings, outside: Outside) -> FlowTrial:
+def _trial(settings: Settings, outside: Outside, sounds: Sounds) -> FlowTrial:
     if not settings.n8n_enabled:  # what is configured of it is not used
         settings = settings.model_copy(update={"n8n_webhook_url": None})
-    return make_trial(settings, outside.trials)
+    return make_trial(settings, outside.trials, sounds)
 
 
 def _for_flows(

@@ -26,7 +26,7 @@ from router.outbound.client import open_tenant_http
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, find_instance
 from scripts.own_secret import SECRET_HEADER, Way, set_own_secret
-from scripts.running import CannotGoOn
+from scripts.running import CannotGoOn, this_python
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,12 @@ def _told(error: EvolutionError, instance: Instance) -> str:
     if isinstance(error, EvolutionRefused):
         return (
             f"{name}: Evolution at {server} refuses: {error}. Is there an instance of this name,"
-            f" and is the tenant's key right? python -m scripts.tenant set {name} evo_api_key=-"
+            " and is the tenant's key right?"
+            f" {this_python()} -m scripts.tenant set {name} evo_api_key=-"
         )
     return (
         f"{name}: Evolution at {server} is away: {error}. Start it, or correct the URL:"
-        f" python -m scripts.tenant set {name} evo_server_url=https://… evo_api_key=-"
+        f" {this_python()} -m scripts.tenant set {name} evo_server_url=https://… evo_api_key=-"
     )
 
 

@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
@@ -37,6 +38,15 @@ def takes_no_arguments(script: str, about: str | None) -> None:
 def called(module: str) -> str:
     """Return how this program was called, for its usage: `hybridflow NAME`, or as a module."""
     return sys.argv[0] if sys.argv[0].startswith("hybridflow ") else f"python -m {module}"
+
+
+def this_python() -> str:
+    """Return how the Python that runs this is typed here, for a command that is to be typed next.
+
+    In a checkout it is that of .venv: many machines have no `python`, or one without our libraries.
+    """
+    path = Path(sys.executable)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else "python"
 
 
 def run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:

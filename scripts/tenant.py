@@ -23,7 +23,7 @@ from router.tenants import saving
 from router.tenants.sealing import KEY_COLUMNS
 from scripts.connecting import Connection, connect
 from scripts.operators import as_script
-from scripts.running import CannotGoOn, called, run
+from scripts.running import CannotGoOn, called, run, this_python
 from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
 _ASK = "-"
@@ -67,7 +67,8 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
         values["evo_api_key"] = _key(given.key, "evo_api_key")
     created = await saving.create_tenant(database, settings, values)
     print(f"Tenant {created.id} has the instance {created.instance_name}.")
-    print(f"Next: python -m scripts.tenant connect {created.instance_name}")
+    url = " --url https://where-evolution-reaches-the-router" if settings.public_url is None else ""
+    print(f"Next: {this_python()} -m scripts.tenant connect {created.instance_name}{url}")
     return 0
 
 
@@ -91,7 +92,10 @@ async def show(database: Database) -> int:
     ]
     rows += [_row(tenant) async for tenant in all_items(list_tenants, database, ListTenants())]
     if len(rows) == 1:
-        print("There is no tenant yet: python -m scripts.tenant add NAME --server URL --key KEY")
+        print(
+            f"There is no tenant yet: {this_python()} -m scripts.tenant add NAME"
+            " --server URL --key KEY"
+        )
         return 0
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

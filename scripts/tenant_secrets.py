@@ -8,6 +8,7 @@ from router.state.calls.tenants import GetTenant, get_tenant
 from router.state.calls.webhook_secrets import WebhookSecret
 from router.state.database import Database
 from scripts.operators import to_the_minute
+from scripts.running import this_python
 
 _MADE_BY = "scripts.tenant"
 
@@ -19,7 +20,8 @@ async def show_secrets(database: Database, name: str) -> int:
     items = (await webhook_secrets.list_webhook_secrets(database, asked)).items
     if not items:
         print(
-            f"{name} has no webhook secret of its own: python -m scripts.tenant new-secret {name}"
+            f"{name} has no webhook secret of its own:"
+            f" {this_python()} -m scripts.tenant new-secret {name}"
         )
     for item in items:
         print(
@@ -37,7 +39,7 @@ async def new_secret(database: Database, name: str, retire_others_after: float |
     print(f"{new.secret.get_secret_value()}")
     print(f"This is webhook secret {kept.id} of {name}. It is not shown again: only its hash is")
     print("kept. Have Evolution send it as the header X-Webhook-Secret (not as jwt_key), or let")
-    print(f"  python -m scripts.tenant connect {name} --rotate")
+    print(f"  {this_python()} -m scripts.tenant connect {name} --rotate")
     print("make and set one.")
     return 0
 

@@ -98,7 +98,7 @@ def api_services(
         wake_eraser=wake_eraser,
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
-        trial=make_trial(settings, unasked),
+        trial=make_trial(settings, unasked, Sounds()),
         relays=Relays(nothing, unasked, Sounds(), settings.max_media_bytes, bodies),
         received_files=ReceivedFiles(make_store(settings, unasked), Shares(4)),
     )

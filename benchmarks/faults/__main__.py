@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--per-second", type=float, default=10, help="how many begin in a second")
     parser.add_argument("--only", type=int, help="the number of one conversation, to play it again")
     parser.add_argument("--times", type=int, default=1, help="with --only: how often")
+    parser.add_argument("--flows", action="store_true", help="n8n is asked for the replies")
     parser.add_argument("--no-disasters", action="store_true", help="let nothing die or stop")
     parser.add_argument(
         "--beyond",
@@ -46,6 +47,7 @@ def main() -> int:
         at_once=given.at_once,
         per_second=given.per_second,
         beyond=given.beyond,
+        flows=given.flows,
         disasters=not given.no_disasters,
         only=given.only,
         times=given.times,

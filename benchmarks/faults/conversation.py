@@ -48,6 +48,15 @@ class Asked:
     ended: float | None = None
 
 
+@dataclass(slots=True)
+class Written:
+    """What an operator wrote by REST; `ended` is None while no router has taken it."""
+
+    body: str
+    began: float
+    ended: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """What reached the phone through Evolution's API: when it was asked for, and when it left."""
@@ -69,6 +78,8 @@ class Conversation:
     said: list[Said] = field(default_factory=list)
     humans: list[Human] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    erased: Asked | None = None
     delivered: list[Delivered] = field(default_factory=list)
     acks: dict[tuple[str, str], float] = field(default_factory=dict)
     journal: list[tuple[float, str]] = field(default_factory=list)

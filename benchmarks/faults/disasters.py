@@ -23,6 +23,7 @@ Disaster = Literal[
     "postgresql killed",
     "postgresql stopped",
     "postgresql terminated",
+    "connections cut",
     "Evolution hangs",
     "line down",
     "findMessages away",
@@ -34,6 +35,7 @@ _WEIGHTS: dict[Disaster, float] = {
     "postgresql killed": 10,
     "postgresql stopped": 6,
     "postgresql terminated": 4,
+    "connections cut": 12,
     "Evolution hangs": 12,
     "line down": 10,
     "findMessages away": 8,
@@ -82,6 +84,9 @@ class Disasters:
                 await self._router(disaster, rng.randrange(2), rng.random())
             case "postgresql killed" | "postgresql stopped" | "postgresql terminated":
                 await self._postgres(disaster, rng.random())
+            case "connections cut":
+                with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):
+                    await self.world.cut_connections(rng.random())
             case "Evolution hangs":
                 await self._tenants("hangs", rng.uniform(1.5, 4.0))
             case "findMessages away":

@@ -88,6 +88,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorMessage:
+    """What an operator wrote by REST, taken at `ended` (None: never, or refused)."""
+
+    body: str
+    began: float
+    ended: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PhoneReply:
     """What reached the phone through the API; for `stalled` seconds the harness stood still."""
 
@@ -108,6 +117,8 @@ class History:
     said: Sequence[SaidMessage] = ()
     humans: Sequence[HumanMessage] = ()
     calls: Sequence[Call] = ()
+    written: Sequence[OperatorMessage] = ()
+    erased: Call | None = None
     phone: Sequence[PhoneReply] = ()
     rows: Sequence[Row] = ()
     turns: Sequence[TurnRow] = ()

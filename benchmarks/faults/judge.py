@@ -7,12 +7,17 @@ from typing import Literal
 
 from benchmarks.faults.history import Change, History, HumanMessage, PhoneReply, Row, SaidMessage
 
-Kind = Literal["lost", "unanswered", "doubled", "over a human", "stuck", "mixed"]
-KINDS: tuple[Kind, ...] = ("lost", "unanswered", "doubled", "over a human", "stuck", "mixed")
+Kind = Literal["lost", "unanswered", "doubled", "over a human", "stuck", "mixed", "remembered"]
+KINDS: tuple[Kind, ...] = (
+    *("lost", "unanswered", "doubled", "over a human", "stuck", "mixed", "remembered"),
+)
 
 _REPLY = re.compile(r"^(R\d{6})\.(\d+)/(\d+) S(\d+|\?) para (.*?) fim\.", re.DOTALL)
 _OPEN = frozenset({"pending", "running", "sending"})
 _HUMANS = frozenset({"owner", "client", "operator"})
+_OF_AN_ERASURE = (
+    11.0  # seconds; what is written until 10 s after it counts as before: clocks differ
+)
 _SAME_SECOND = 1.0  # WhatsApp's times are whole seconds: within one, nobody knows the order
 
 
@@ -51,6 +56,7 @@ def judge(history: History) -> list[Offence]:
         "over a human": _over_a_human,
         "stuck": _stuck,
         "mixed": _mixed,
+        "remembered": _remembered,
     }
     apart: _Apart | None = "beyond" if history.is_beyond else None
     for kind, rule in rules.items():
@@ -60,17 +66,44 @@ def judge(history: History) -> list[Offence]:
 
 def _lost(history: History) -> Iterator[str]:
     rows = {row.wa_id: row for row in history.rows if row.wa_id}
+    yield from _lost_of_operators(history)
     for said in history.said:
-        yield from _lost_of_customer(said, rows.get(said.wa_id))
+        if not _may_be_erased(history, said.at):
+            yield from _lost_of_customer(said, rows.get(said.wa_id))
     for human in history.humans:
         row = rows.get(human.wa_id)
+        if _may_be_erased(history, human.at):
+            continue
         if row is None and human.acked_at is not None:
             yield f"the {human.by}'s {human.wa_id} was acknowledged and is not in the database"
         elif row is not None and row.sender not in _HUMANS:
             yield f"the {human.by}'s {human.wa_id} is in the database as written by {row.sender}"
     for reply in history.phone:
-        if reply.wa_id not in rows:
+        if reply.wa_id not in rows and not _may_be_erased(history, reply.arrived):
             yield f"{reply.wa_id} is on the phone and the database does not know it"
+
+
+def _lost_of_operators(history: History) -> Iterator[str]:
+    """What was taken is on the phone, or says why not; what is there is known as theirs."""
+    for written in history.written:
+        if _may_be_erased(history, written.began):
+            continue
+        rows = [row for row in history.rows if row.body == written.body]
+        sent = any(row.send_state == "sent" for row in rows)
+        there = any(reply.body == written.body for reply in history.phone)
+        if written.ended is not None and not any(row.sender == "operator" for row in rows):
+            yield f"the operator's «{written.body}» was taken and is not in the database"
+        if there != sent:
+            where = "is" if there else "is not"
+            yield f"the operator's «{written.body}» {where} on the phone, and {rows} say otherwise"
+
+
+def _may_be_erased(history: History, at: float) -> bool:
+    """Whether what was said then may have gone with an erasure, or have come as one began."""
+    erased = history.erased
+    if erased is None:
+        return False
+    return erased.ended is None or at < erased.ended + _OF_AN_ERASURE
 
 
 def _lost_of_customer(said: SaidMessage, row: Row | None) -> Iterator[str]:
@@ -92,6 +125,8 @@ def _unanswered(history: History) -> Iterator[str]:
         row = rows.get(said.wa_id)
         if said.marker is None or said.deleted or row is None or said.marker in answered:
             continue
+        if _may_be_erased(history, said.at):
+            continue
         if row.session_id in paused or _human_wrote_after(history, said):
             continue
         if history.refused_for_good and any(turn.state == "dead" for turn in history.turns):
@@ -99,18 +134,21 @@ def _unanswered(history: History) -> Iterator[str]:
         yield f"{said.marker} ({said.wa_id}) has no reply, and nothing says why"
     for reply in history.phone:
         row = rows.get(reply.wa_id)
-        if row is not None and row.sender in _HUMANS:
+        theirs = {written.body for written in history.written}
+        if row is not None and row.sender in _HUMANS and reply.body not in theirs:
             yield f"our own {reply.wa_id} is taken for a message of the {row.sender}"
     yield from _paused_by_nobody(history)
 
 
 def _human_wrote_after(history: History, said: SaidMessage) -> bool:
-    return any(human.at > said.at - _SAME_SECOND for human in history.humans)
+    taken = {row.body for row in history.rows if row.sender == "operator"}
+    wrote = [w.ended or w.began for w in history.written if w.body in taken]
+    return any(at > said.at - _SAME_SECOND for at in [*(h.at for h in history.humans), *wrote])
 
 
 def _paused_by_nobody(history: History) -> Iterator[str]:
     humans = {human.wa_id for human in history.humans}
-    pauses = any(call.what == "pause" for call in history.calls)
+    pauses = any(call.what == "pause" for call in history.calls) or bool(history.written)
     for session in history.sessions:
         if not session.is_paused:
             continue
@@ -128,6 +166,10 @@ def _paused_by_nobody(history: History) -> Iterator[str]:
 
 
 def _doubled(history: History) -> Iterator[str]:
+    for written in history.written:
+        count = sum(reply.body == written.body for reply in history.phone)
+        if count > 1:
+            yield f"the operator's «{written.body}» is {count} times on the phone"
     parts: dict[tuple[str, int], str] = {}
     tokens: dict[str, str] = {}
     for reply in _replies(history):
@@ -149,7 +191,7 @@ def _over_a_human(history: History) -> Iterator[str]:
     for begun in _begun_and_delivered(history):
         for human in history.humans:
             committed = _committed(history, human, begun)
-            if committed is None:
+            if committed is None or _may_be_erased(history, human.at):
                 continue
             if not any(r.seq < begun.seq and r.at > human.at for r in resumes):
                 yield (
@@ -223,6 +265,22 @@ def _mixed(history: History) -> Iterator[str]:
             yield f"{reply.token} on this phone answers {', '.join(foreign)}"
         if reply.tenant != str(history.tenant):
             yield f"{reply.token} was made for shop-{reply.tenant}, not shop-{history.tenant}"
+
+
+def _remembered(history: History) -> Iterator[str]:
+    """Nothing of what was said before an erasure stays, comes back, or is answered after it."""
+    erased = history.erased
+    if erased is None or erased.ended is None:
+        return
+    before = [said for said in history.said if said.at < erased.began - _SAME_SECOND]
+    rows = {row.wa_id for row in history.rows}
+    for said in before:
+        if said.wa_id in rows:
+            yield f"{said.wa_id} was erased and is in the database"
+    markers = {said.marker for said in before if said.marker}
+    for reply in _replies(history):
+        if reply.phone.arrived > erased.ended + history.bound and markers & set(reply.markers):
+            yield f"{reply.token} answers what was erased before"
 
 
 def _replies(history: History) -> Sequence[_Reply]:

@@ -36,20 +36,23 @@ class Model(Anthropic):
         return self._directory.by_number.get(int(found[-1][0])) if found else None
 
     def _reply(self, asked: LlmRequest) -> Reply:
-        heard = "\n".join(asked.unanswered)
+        shop = _SHOP.search(asked.system)
+        return Reply(self.says("\n".join(asked.unanswered), shop[1] if shop else "?"))
+
+    def says(self, heard: str, shop: str) -> str:
+        """Return the reply to what a customer of a shop said."""
         markers = list(dict.fromkeys(found[0] for found in MARKER.finditer(heard)))
         conversation = self.conversation_in(heard)
         count = 1 if conversation is None else conversation.parts
-        shop = _SHOP.search(asked.system)
         token = f"R{next(self._numbers):06}"
         if conversation is not None:
             conversation.note(f"the LLM answers {' '.join(markers)} with {token}")
         parts = [
-            f"{token}.{place}/{count} S{shop[1] if shop else '?'} para {' '.join(markers)} fim."
+            f"{token}.{place}/{count} S{shop} para {' '.join(markers)} fim."
             + (f" {_FILLER}" if count > 1 else "")
             for place in range(1, count + 1)
         ]
-        return Reply("\n\n".join(parts))
+        return "\n\n".join(parts)
 
 
 class PlannedAnswers(FaultPlan):
@@ -66,7 +69,7 @@ class PlannedAnswers(FaultPlan):
     ) -> Response:
         """Answer a request as it is planned."""
         del endpoint
-        messages = orjson.loads(await request.body()).get("messages", [])
+        messages = orjson.loads(await request.body() or b"{}").get("messages", [])
         heard = str(messages[-1].get("content")) if messages else ""
         conversation = self._model.conversation_in(heard)
         if conversation is None:

@@ -6,7 +6,8 @@ import time
 
 import httpx
 
-from benchmarks.faults.conversation import Asked, Conversation, Human, Said
+from benchmarks.faults import watch
+from benchmarks.faults.conversation import Asked, Conversation, Human, Said, Written
 from benchmarks.faults.plan import Act, Step
 from loopback.evolution import Delivery, Identity, PhoneMessage, contents
 from loopback.evolution.contents import Content
@@ -22,12 +23,18 @@ class People:
     """Plays the steps of a conversation. `rest` leads to the routers, `urls` are theirs."""
 
     def __init__(
-        self, conversation: Conversation, tenant_id: int, rest: httpx.AsyncClient, urls: list[str]
+        self,
+        conversation: Conversation,
+        tenant_id: int,
+        rest: httpx.AsyncClient,
+        urls: list[str],
+        dsn: str,
     ) -> None:
         self._of = conversation
         self._tenant_id = tenant_id
         self._rest = rest
         self._urls = urls
+        self._dsn = dsn
         self._identity: Identity | None = None
 
     async def play(self) -> None:
@@ -79,6 +86,10 @@ class People:
                 await self._client()
             case "pauses" | "resumes":
                 await self._ask(step.act)
+            case "operator":
+                await self._operator()
+            case "erases":
+                await self._erases()
 
     async def _says(self, step: Step) -> None:
         place = len(self._of.said) + 1
@@ -121,6 +132,69 @@ class People:
         delivery = self._of.shop.other_client_sends(self._of.customer, body)
         self._wrote(delivery, at, "client", body)
         await _first_try(delivery)
+
+    async def _operator(self) -> None:
+        """Write by REST, with one key at every try, at either router."""
+        body = f"W{self._of.number:05}.{len(self._of.written) + 1} aqui é a Ana"
+        written = Written(body, time.time())
+        self._of.written.append(written)
+        self._of.in_charge = True
+        self._of.note(f"REST: operator writes «{body}»")
+        for number in range(_REST_TRIES):
+            answer = await self._write(body, number)
+            if answer is not None and answer.status_code == 201:
+                written.ended = time.time()
+                self._of.note(f"REST: it is on its way, try {number + 1}")
+                return
+            if answer is not None and answer.status_code == 409:
+                self._of.note("REST: refused, for another human wrote")
+                return
+            await asyncio.sleep(0.25)
+        self._of.note("REST: what the operator wrote was never taken")
+
+    async def _write(self, body: str, number: int) -> httpx.Response | None:
+        try:
+            session = await watch.session_of(self._dsn, self._tenant_id, self._jids())
+            if session is None:
+                return None
+            url = self._urls[(self._of.number + number) % len(self._urls)]
+            return await self._rest.post(
+                f"{url}/api/sessions/{session}/messages?tenant_id={self._tenant_id}",
+                json={"text": body},
+                headers={"Idempotency-Key": body.split(maxsplit=1)[0]},
+            )
+        except (httpx.HTTPError, *watch.AWAY):
+            return None
+
+    def _jids(self) -> list[str]:
+        return [jid for jid in (self._of.customer.jid, self._of.customer.lid) if jid is not None]
+
+    async def _erases(self) -> None:
+        self._of.erased = asked = Asked("erase", time.time())
+        self._of.note("REST: erase")
+        left, is_known = self._jids(), False  # whether they are one person, nobody may know yet
+        for number in range(_REST_TRIES):
+            url = self._urls[(self._of.number + number) % len(self._urls)]
+            for jid in left.copy():
+                status = await self._erase(url, jid)
+                if status in (200, 404):
+                    left.remove(jid)
+                    is_known = is_known or status == 200
+            if not left and is_known:
+                asked.ended = time.time()
+                self._of.note(f"REST: the erasure is confirmed, try {number + 1}")
+                return
+            left = left or self._jids()
+            await asyncio.sleep(0.25)
+        self._of.note("REST: the erasure was never confirmed")
+
+    async def _erase(self, url: str, jid: str) -> int | None:
+        contact = jid if jid.endswith("@lid") else jid.partition("@")[0]
+        path = f"{url}/api/contacts/{contact}/erase?tenant_id={self._tenant_id}"
+        try:
+            return (await self._rest.post(path)).status_code
+        except httpx.HTTPError:
+            return None
 
     def _wrote(self, delivery: Delivery, at: float, by: str, body: str) -> None:
         self._of.in_charge = True

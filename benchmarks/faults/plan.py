@@ -24,6 +24,8 @@ Act = Literal[
     "client",
     "pauses",
     "resumes",
+    "operator",
+    "erases",
 ]
 Kind = Literal["text", "image", "document", "list", "button", "sticker", "voice"]
 Telling = Literal["after", "before", "late", "never", "twice"]
@@ -250,8 +252,11 @@ def _steps(rng: random.Random, identity: Identity) -> Iterable[Step]:
     if rng.random() < 0.06:
         yield Step("then", "owner")
         yield from _perhaps_resumes(rng, 0.8)
+    erased_after = rng.randrange(messages) if rng.random() < 0.05 else None
     for place in range(messages):
         yield _message(rng, place, messages, links=links)
+        if place == erased_after:
+            yield Step(_drawn(rng, _MOMENTS_OF_PEOPLE), "erases", rng.uniform(0, 0.35))
         if rng.random() < 0.06:
             yield Step(_drawn(rng, _MOMENTS_OF_CHANGES), "edits", rng.uniform(0, 0.4))
         elif rng.random() < 0.05:
@@ -275,6 +280,7 @@ _ACTS: dict[Act, float] = {
     "client": 10,
     "owner_copies": 8,
     "owner_reacts": 10,
+    "operator": 25,
 }
 
 

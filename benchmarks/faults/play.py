@@ -15,7 +15,14 @@ import httpx
 from benchmarks.faults import watch
 from benchmarks.faults.conversation import MARKER, Conversation
 from benchmarks.faults.disasters import Disasters
-from benchmarks.faults.history import Call, History, HumanMessage, PhoneReply, SaidMessage
+from benchmarks.faults.history import (
+    Call,
+    History,
+    HumanMessage,
+    OperatorMessage,
+    PhoneReply,
+    SaidMessage,
+)
 from benchmarks.faults.judge import Offence, judge
 from benchmarks.faults.people import People
 from benchmarks.faults.plan import Plan, make_plan
@@ -40,6 +47,7 @@ class Order:
     at_once: int = 200
     per_second: float = 10.0
     beyond: bool = False
+    flows: bool = False
     disasters: bool = True
     only: int | None = None
     times: int = 1
@@ -91,6 +99,7 @@ class Outcome:
     """Messages that no router acknowledged, even after everything was healed. Then the run shows
     nothing."""
     left_open: tuple[int, int] = (0, 0)
+    deadlocks: int = 0
     disasters: list[tuple[float, str]] = field(default_factory=list)
     router_logs: list[str] = field(default_factory=list)
 
@@ -108,7 +117,7 @@ async def play(order: Order, terms: Terms | None = None) -> Outcome:
     """Play a run and judge it."""
     terms = terms or Terms()
     outcome = Outcome(order, terms)
-    async with running_world(terms, order.tenants) as world:
+    async with running_world(terms, order.tenants, flows=order.flows) as world:
         stage = _Stage(world, order)
         began = time.time()
         disasters = await stage.play()
@@ -194,7 +203,8 @@ class _Stage:
         try:
             conversation = self._conversation(plan)
             tenant_id = self._world.tenant_ids[plan.tenant]
-            await People(conversation, tenant_id, rest, self._world.urls).play()
+            world = self._world
+            await People(conversation, tenant_id, rest, world.urls, world.dsn).play()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(conversation.is_over(), _PATIENCE)
         finally:
@@ -268,6 +278,10 @@ def _history(conversation: Conversation, held: watch.Held | None, world: World) 
         said=said,
         humans=humans,
         calls=[Call(each.what, each.began, each.ended) for each in conversation.asked],
+        written=[OperatorMessage(w.body, w.began, w.ended) for w in conversation.written],
+        erased=None
+        if (erased := conversation.erased) is None
+        else Call(erased.what, erased.began, erased.ended),
         phone=phone,
         refused_for_good=conversation.refused_for_good,
     )
@@ -293,10 +307,14 @@ def _sum_up(outcome: Outcome, world: World, disasters: Disasters) -> None:
     conversations = world.directory.by_number.values()
     outcome.messages = sum(len(c.said) for c in conversations)
     outcome.replies = sum(len(c.delivered) for c in conversations)
-    outcome.interventions = sum(len(c.humans) + len(c.asked) for c in conversations)
+    outcome.interventions = sum(
+        len(c.humans) + len(c.asked) + len(c.written) + (c.erased is not None)
+        for c in conversations
+    )
     outcome.faults = Counter(trouble for c in conversations for _, trouble in c.troubles)
     outcome.faults.update(world.wire.troubles)
     outcome.faults.update(disasters.counts)
+    outcome.deadlocks = world.deadlocks()
     outcome.longest_end = disasters.longest_end
     outcome.disasters = disasters.journal
     outcome.stalled = sum(late for _, late in world.stalls.found)

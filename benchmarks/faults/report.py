@@ -33,11 +33,15 @@ def table_of(outcome: Outcome) -> str:
         ("conversations", f"{len(order.plans()):,}"),
         ("customers' messages", f"{outcome.messages:,}"),
         ("messages on the phones", f"{outcome.replies:,}"),
-        ("acts of people (owner, other client, pause, resume)", f"{outcome.interventions:,}"),
+        (
+            "acts of people (messages, pauses, resumes, erasures)",
+            f"{outcome.interventions:,}",
+        ),
         ("faults", f"{sum(outcome.faults.values()):,}"),
         *((f"- {kind}", f"{count:,}") for kind, count in sorted(outcome.faults.items())),
         *((f"**{kind}**", f"**{outcome.count(kind)}**") for kind in KINDS),
         ("apart: where a send took longer than the bound", str(_apart(outcome, "beyond"))),
+        ("deadlocks that PostgreSQL ended", str(outcome.deadlocks)),
         *_recovery(outcome),
     ]
     lines = [
@@ -75,6 +79,7 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
         yield f"  {count:6} {kind}"
     for name, value in _recovery(outcome):
         yield f"  {name}: {value}"
+    yield f"  deadlocks that PostgreSQL ended: {outcome.deadlocks}"
     yield f"  the harness itself stood still for {outcome.stalled:.1f} s in all"
     yield (
         f"  webhooks that Evolution gave up: {outcome.given_up.total()};"

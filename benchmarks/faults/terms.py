@@ -20,6 +20,7 @@ class Terms:
     """The first pause of Evolution before it posts a webhook again."""
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(24))
     api_key: str = field(default_factory=lambda: secrets.token_hex(24))
+    flow_key: str = field(default_factory=lambda: secrets.token_hex(24))
 
     @property
     def bound(self) -> float:
@@ -32,9 +33,19 @@ class Terms:
             return self.bound + 0.5 + 4 * fate.share
         return fate.share * (self.bound - _MARGIN)
 
-    def environment(self, database_url: str, llm_url: str) -> dict[str, str]:
-        """Return the configuration of both routers."""
+    def environment(
+        self, database_url: str, llm_url: str, flow_url: str | None = None
+    ) -> dict[str, str]:
+        """Return the configuration of both routers; `flow_url` is where n8n answers."""
+        n8n = {
+            "N8N_ENABLED": "true",
+            "N8N_WEBHOOK_URL": str(flow_url),
+            "N8N_API_KEY": self.flow_key,
+            "N8N_ANSWER_SECONDS": f"{self.llm_timeout:g}",
+            "N8N_PROBE_SECONDS": "1",
+        }
         return {
+            **(n8n if flow_url is not None else {}),
             "DATABASE_URL": database_url,
             "EVOLUTION_WEBHOOK_SHARED_SECRET": self.webhook_secret,
             "API_KEYS": f"people:{self.api_key}",

@@ -113,6 +113,12 @@ where t.state in ('running', 'sending') and ($1::text is null or t.worker like '
 """
 
 
+_SESSION = """
+select session_id from public.session_identities where tenant_id = $1 and jid = any($2)
+order by session_id limit 1
+"""
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 _LOG = """
 select seq, extract(epoch from at)::float8 as at, what, session_id, detail
 from watch.log order by seq
@@ -153,6 +159,16 @@ async def unquiet(dsn: str) -> tuple[int, int]:
     try:
         ((turns, sends),) = await connection.fetch(_QUIET)
         return (int(turns), int(sends))
+    finally:
+        await connection.close()
+
+
+async def session_of(dsn: str, tenant_id: int, jids: list[str]) -> int | None:
+    """Return the session that a person is known by now."""
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        found: int | None = await connection.fetchval(_SESSION, tenant_id, jids)
+        return found
     finally:
         await connection.close()
 

@@ -18,6 +18,7 @@ import psutil
 
 from benchmarks.faults import watch
 from benchmarks.faults.conversation import Directory
+from benchmarks.faults.flow import PATH, AnsweringFlow
 from benchmarks.faults.model import Model
 from benchmarks.faults.sends import PlannedCalls
 from benchmarks.faults.terms import Terms
@@ -37,6 +38,10 @@ _MEMORY = Path("/dev/shm")
 _FOLDER = "hybridflow-faults-"
 _ENOUGH_BYTES = 4 * 1024**3
 _LOOK = 0.05
+_CUT = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and random() < $1
+"""
 
 
 @dataclass(slots=True)
@@ -116,10 +121,23 @@ class World:
                     await connection.close()
                     return
 
+    def deadlocks(self) -> int:
+        """Return how many deadlocks PostgreSQL has ended; the routers asked again."""
+        logs = self.postgres.folder.glob("server.log*")
+        return sum(log.read_text(errors="replace").count("deadlock detected") for log in logs)
+
     def postmaster(self) -> psutil.Process:
         """Return PostgreSQL's first process."""
         pid = (self.postgres.folder / "cluster" / "postmaster.pid").read_text().splitlines()[0]
         return psutil.Process(int(pid))
+
+    async def cut_connections(self, share: float) -> None:
+        """End so many of PostgreSQL's connections, as a pooler or a network does."""
+        connection = await asyncpg.connect(self.dsn, timeout=5)
+        try:
+            await connection.execute(_CUT, share)
+        finally:
+            await connection.close()
 
     def guard(self) -> psutil.Process | None:
         """Return the process that would start PostgreSQL again at once."""
@@ -140,12 +158,12 @@ class World:
 
 
 @asynccontextmanager
-async def running_world(terms: Terms, tenants: int) -> AsyncIterator[World]:
-    """Start everything, and end it."""
+async def running_world(terms: Terms, tenants: int, *, flows: bool = False) -> AsyncIterator[World]:
+    """Start everything, and end it. `flows`: it is n8n that is asked for the replies."""
     with (
         _fleeting_folder() as folder,
         EmbeddedPostgres(folder / "postgres", settings=_POSTGRES) as postgres,
-        _started(terms, postgres, tenants) as world,
+        _started(terms, postgres, tenants, flows=flows) as world,
     ):
         await migrate(world.dsn)
         await watch.install(world.dsn)
@@ -159,12 +177,18 @@ async def running_world(terms: Terms, tenants: int) -> AsyncIterator[World]:
 
 
 @contextmanager
-def _started(terms: Terms, postgres: EmbeddedPostgres, tenants: int) -> Iterator[World]:
+def _started(
+    terms: Terms, postgres: EmbeddedPostgres, tenants: int, *, flows: bool
+) -> Iterator[World]:
     directory, stalls = Directory(), Stalls()
     model = Model(directory, terms)
     with contextlib.ExitStack() as stack:
         stack.enter_context(model)
-        routers = [RouterProcess(terms.environment(postgres.dsn, model.base_url)) for _ in range(2)]
+        flow = stack.enter_context(AnsweringFlow(model, terms)) if flows else None
+        environment = terms.environment(
+            postgres.dsn, model.base_url, None if flow is None else f"{flow.url}{PATH}"
+        )
+        routers = [RouterProcess(environment) for _ in range(2)]
         for router in routers:
             stack.callback(router.close)
         evolution = Evolution()

@@ -101,7 +101,8 @@ constraint tenants_tts_instructions_check check (length(btrim(tts_instructions))
 add column if not exists language text not null default 'en'
 constraint tenants_language_check check (language in ('en', 'pt', 'es')),
 add column if not exists keep_media_days integer not null default 0
-constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650);
+constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650),
+add column if not exists answer_late_words boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

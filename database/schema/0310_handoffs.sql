@@ -109,7 +109,7 @@ begin
         p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
             select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
             from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
-            where w.number > p_part
+            where w.number > p_part and w.part -> 'path' is null
         ))
     );
 end

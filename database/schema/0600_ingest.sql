@@ -195,7 +195,7 @@ begin
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
             select from public.turns as t
             where t.id = v_message.turn_id
@@ -881,8 +881,8 @@ declare
         false
     );
     v_decision text := case
+        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
-        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -947,8 +947,8 @@ begin
 end
 $$;
 
--- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
--- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+-- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
+-- nobody's otherwise, and quotes something there.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -978,7 +978,7 @@ as $$
 begin
     if p_event ->> 'chat' = 'self' then
         return true;
-    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+    elsif not hybridflow.has_staff(p_tenant) or not coalesce((p_event ->> 'own_lid')::boolean, false) then
         return false;
     end if;
     return exists (
@@ -990,8 +990,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told: see note_staff_words. All else there are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
+-- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
+-- are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -1022,10 +1023,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_staff_jid text;
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
-        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+        and not hybridflow.answers_a_notice(p_tenant, p_event)
     then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
@@ -1036,10 +1038,13 @@ begin
         end if;
     end if;
     if v_is_self then
-        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+        v_staff_jid := hybridflow.own_staff_jid(p_tenant, p_event);
+        if v_staff_jid is null or (
+            p_event -> 'quoted' ->> 'wa_id' is null and not coalesce((p_event ->> 'is_command')::boolean, false)
+        ) then
             return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
         end if;
-        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        v_jids := array[hybridflow.known_as(p_tenant.id, v_staff_jid)];
         p_event := p_event || '{"chat": "contact"}';
     elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
@@ -1064,7 +1069,10 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
-    elsif v_is_self then
+    elsif v_is_self or (
+        (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
+        and hybridflow.answers_a_notice(p_tenant, p_event)
+    ) then
         return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);

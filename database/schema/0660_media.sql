@@ -519,11 +519,60 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
+-- The words of a message came when its turn spoke without them, or had spoken, and the tenant answers that
+-- (answer_late_words): a turn for it, as for a new message, where nobody of the business wrote since. Returns
+-- in how many seconds that is due; null: there is none. Its session is locked.
+create or replace function hybridflow.answer_late_words(
+    p_tenant public.tenants, p_message public.messages, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if not p_tenant.answer_late_words or not p_tenant.is_active
+        or v_session.is_paused or 'no-ai' = any(v_session.labels)
+        or p_message.deleted_at is not null or not p_message.expects_reply
+        or p_message.kind = any(p_tenant.unanswered_kinds)
+        or p_message.sent_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or not exists (
+            select from public.turns as t
+            where t.id = p_message.turn_id and t.state not in ('pending', 'cancelled')
+        )
+        or exists (
+            select from public.messages as m
+            where m.session_id = p_message.session_id and m.sent_at >= p_message.sent_at
+                and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and hybridflow.is_by_human(m, p_tenant)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+    then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), null, v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message.id;
+    return extract(epoch from v_turn.due - v_now);
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
+-- policy?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
 -- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
--- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. policy: the
+-- deployment's, for who answers late words. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until
+-- the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -531,6 +580,8 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_tenant public.tenants;
+    v_due_in numeric;
 begin
     perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
     v_held := hybridflow.hold_media_job(p);
@@ -548,9 +599,19 @@ begin
     end if;
     perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
     from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
-    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+    v_due_in := hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
-    )));
+    );
+    if not (v_held.job).keep_only and (
+        coalesce(p ->> 'transcript', '') <> '' or coalesce(p ->> 'description', '') <> ''
+        or jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0
+    ) then
+        select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+        v_due_in := coalesce(
+            hybridflow.answer_late_words(v_tenant, v_held.message, coalesce(p -> 'policy', '{}')), v_due_in
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', v_due_in));
 end
 $$;
 
@@ -560,8 +621,8 @@ $$;
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
 -- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
 -- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
--- {refused: reason}; due_in as of finish_media_job.
+-- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
+-- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -572,6 +633,7 @@ declare
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
     v_away boolean := p ->> 'away' is not null;
+    v_tokens bigint := coalesce((p ->> 'tokens')::bigint, 0);
     v_counts boolean;
     v_job public.media_jobs;
 begin
@@ -589,12 +651,14 @@ begin
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
+            v_held.job, v_held.message, p ->> 'error', v_tokens
         )));
     end if;
-    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, v_tokens);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,

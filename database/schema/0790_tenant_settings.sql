@@ -14,14 +14,14 @@ as $$
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds',
         'answer_edits', 'unknown_lid_minutes', 'on_new_message', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'system_prompt', 'facts', 'llm_provider', 'llm_model', 'llm_max_tokens',
-        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'keep_media_days',
-        'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
-        'tts_instructions', 'mark_as_read', 'forbidden_patterns', 'max_reply_characters', 'leak_characters',
-        'moderation_url', 'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes',
-        'daily_turns', 'daily_tokens', 'contact_daily_turns', 'contact_daily_tokens', 'retention_days',
-        'on_retention', 'notify_number', 'notify_url', 'handoff_message', 'handoff_words',
-        'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken', 'notify_number_next', 'language',
-        'evo_api_key', 'llm_api_key'
+        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'answer_late_words', 'speech_language',
+        'keep_media_days', 'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction',
+        'voice_replies', 'tts_voice', 'tts_instructions', 'mark_as_read', 'forbidden_patterns',
+        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
+        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
+        'contact_daily_tokens', 'retention_days', 'on_retention', 'notify_number', 'notify_url',
+        'handoff_message', 'handoff_words', 'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken',
+        'notify_number_next', 'language', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -244,18 +244,19 @@ begin
         facts = p_new.facts, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
         llm_max_tokens = p_new.llm_max_tokens, notes_to_llm = p_new.notes_to_llm,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, keep_media_days = p_new.keep_media_days,
-        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
-        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, mark_as_read = p_new.mark_as_read,
-        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
-        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
-        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
-        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
-        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
-        contact_daily_tokens = p_new.contact_daily_tokens, retention_days = p_new.retention_days,
-        on_retention = p_new.on_retention, notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        answer_late_words = p_new.answer_late_words, speech_language = p_new.speech_language,
+        keep_media_days = p_new.keep_media_days, max_bubbles = p_new.max_bubbles,
+        new_message_stops = p_new.new_message_stops, quote_replies = p_new.quote_replies,
+        thanks_reaction = p_new.thanks_reaction, voice_replies = p_new.voice_replies,
+        tts_voice = p_new.tts_voice, tts_instructions = p_new.tts_instructions,
+        mark_as_read = p_new.mark_as_read, forbidden_patterns = p_new.forbidden_patterns,
+        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
+        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
+        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
+        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
         handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
         handoff_on_promise = p_new.handoff_on_promise, handoff_remind_minutes = p_new.handoff_remind_minutes,
         handoff_untaken = p_new.handoff_untaken, notify_number_next = p_new.notify_number_next,
@@ -339,6 +340,8 @@ comment on column public.tenants.understand_media is
 'false: it is told that there were some';
 comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.answer_late_words is
+'What a contact sent, and was answered before it was in words, is answered again once it is';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
 comment on column public.tenants.keep_media_days is

@@ -14,7 +14,10 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+        -- With the dashes, blanks and unseen marks that phones copy along.
+        else regexp_replace(
+            p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
+        )
     end
 $$;
 
@@ -47,6 +50,44 @@ set search_path = ''
 as $$
     select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether anybody is told by WhatsApp.
+create or replace function hybridflow.has_staff(p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+$$;
+
+-- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
+-- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
+returns text
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select n.jid
+    from unnest(array[
+        hybridflow.staff_jid(p_tenant), hybridflow.notified_jid(p_tenant.notify_number_next)
+    ]) with ordinality as n (jid, place)
+    where n.jid is not null and (
+        exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(n.jid))
+        )
+        or p_event ->> 'chat' <> 'self' and exists (
+            select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+            inner join public.session_identities as i on i.session_id = m.session_id
+            where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+                and i.jid = any(hybridflow.spellings_typed(n.jid))
+        )
+    )
+    order by n.place limit 1
 $$;
 
 -- Whether the session is one with the staff, whichever way their number was typed.
@@ -245,7 +286,8 @@ $$;
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
 -- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
 -- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Returns {ok, already?}.
+-- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
+-- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -279,7 +321,11 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now
+        v_now + case when exists (
+            select from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
+                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+        ) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end

@@ -22,7 +22,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many'
+            'too_many', 'switched_off'
         )
     ),
     error text,
@@ -132,7 +132,8 @@ end
 $$;
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
+-- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
+-- meanwhile: since it was last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -151,7 +152,8 @@ as $$
     where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
-            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+            else p_session.is_paused
+                and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
@@ -716,8 +718,9 @@ $$;
 -- obey_staff({relay_id, token, command, until?, policy})
 -- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
 -- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
--- days): nothing was done; see relay_refusal, 'erased'.
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
+-- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
+-- relay_refusal, 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -732,6 +735,7 @@ declare
     v_named jsonb;
     v_outcome text;
     v_turn_id bigint;
+    v_has_ai boolean;
 begin
     perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
     v_held := hybridflow.hold_relay(p, false);
@@ -765,6 +769,11 @@ begin
                 where id = v_session.id;
             end if;
     end case;
+    v_has_ai := not hybridflow.is_without_ai(v_session.id)
+        and (select t.is_active from public.tenants as t where t.id = v_session.tenant_id);
+    if v_outcome in ('resumed', 'until') and not v_has_ai then
+        v_outcome := 'switched_off';
+    end if;
     update public.relays
     set outcome = v_outcome, said = null, updated_at = v_now,
         facts = facts || jsonb_strip_nulls(jsonb_build_object(
@@ -772,10 +781,10 @@ begin
         ))
     where id = (v_held.relay).id
     returning facts into v_named;
-    if v_outcome in ('taken', 'until', 'resumed') then
+    if v_outcome in ('taken', 'until', 'resumed', 'switched_off') then
         perform hybridflow.record_audit(
             '{"kind": "owner", "name": "staff"}',
-            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            case when p ->> 'command' = 'resume' then 'resume_session' else 'pause_session' end,
             v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
             jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
         );

@@ -893,6 +893,9 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    perform from public.notices as n
+    where n.id = any(v_naming) and n.state = 'pending'
+    order by n.id for update;
     update public.notices
     set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
     where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;

@@ -6,12 +6,14 @@ No browser shows one: it may be anything, and it stands on the address of the AP
 import asyncio
 import hashlib
 import logging
+from contextlib import ExitStack
 
 from fastapi import Response
 
 from router.api.dependencies import Caller, PathId, TenantId, TheDatabase, TheFiles
 from router.api.keyed import keyed
 from router.http.errors import ErrorBody, error_response
+from router.http.held_answers import HeldAnswer
 from router.kept.store import NoSuchFile, StoreAway
 from router.kept.types import file_name_of
 from router.logs.events import Action, log_event
@@ -70,21 +72,25 @@ async def get_media(
     except TimeoutError:
         why = "as many files are being read as may be: ask again soon"
         return error_response(503, "busy", why, {"Retry-After": "5"})
-    try:
-        content = await files.store.read(file.name, file.bytes)
-    except NoSuchFile:
-        return _lost(file, caller)
-    except StoreAway as error:
-        return error_response(503, "store_away", str(error), {"Retry-After": "5"})
-    finally:
-        place.give_back()
-    told = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
-    if told != file.sha256:
-        return _lost(file, caller)
-    name = file_name_of(message_id, file.media_type)
+    with ExitStack() as stack:
+        stack.callback(place.give_back)
+        try:
+            content = await files.store.read(file.name, file.bytes)
+        except NoSuchFile:
+            return _lost(file, caller)
+        except StoreAway as error:
+            return error_response(503, "store_away", str(error), {"Retry-After": "5"})
+        told = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+        if told != file.sha256:
+            return _lost(file, caller)
+        answer = _download(content, file_name_of(message_id, file.media_type), file.media_type)
+        return HeldAnswer(answer, stack.pop_all().close)  # it is in memory until it is read
+
+
+def _download(content: bytes, name: str, media_type: str) -> Response:
     return Response(
         content,
-        media_type=file.media_type,
+        media_type=media_type,
         headers={
             "Content-Disposition": f'attachment; filename="{name}"',
             "X-Content-Type-Options": "nosniff",

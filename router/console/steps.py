@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-Name = Literal["received", "judged", "waited", "began", "writes", "human", "fence", "sent"]
+Name = Literal["received", "judged", "waited", "began", "writes", "human", "fence", "sent", "ended"]
 Mark = Literal["done", "now", "todo", "human", "shut"]
 _ORDER: tuple[Name, ...] = ("received", "judged", "waited", "writes", "fence", "sent")
 _ANSWERED = "turn_pending"
@@ -13,12 +13,16 @@ _ANSWERED = "turn_pending"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `seconds` after the message came in; `reason` why it ended there, or how."""
+    """One step: `seconds` after the message came in; `reason` why it ended there, or how.
+
+    `error` is what went wrong, as the program that met it says.
+    """
 
     name: Name
     mark: Mark
     seconds: float | None = None
     reason: str | None = None
+    error: str | None = None
 
 
 def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, Any]]) -> list[Step]:
@@ -37,9 +41,11 @@ def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, A
             done[name] = _since(began, found)
     if turn["state"] == "sent":
         done["sent"] = _since(began, _first(happenings, "closed") or began)
-    if turn["state"] in ("cancelled", "dead"):
-        return _ended(done, began, turn, happenings)
-    steps = _under_way(done)
+    if turn["state"] == "cancelled":
+        return _stopped(done, began, turn, happenings)
+    if turn["state"] == "dead":
+        return _gave_up(done, began, turn, happenings)
+    steps = _under_way(done, None if turn.get("waits_for") is None else _last_error(happenings))
     if "sent" in done and _was_in_doubt(happenings):
         steps[-1] = replace(steps[-1], reason="in_doubt")
     return steps
@@ -59,30 +65,61 @@ def _unanswered(done: Mapping[str, float], judged: Mapping[str, Any] | None) -> 
     return [Step("received", "done", 0.0), Step("judged", "shut", done["judged"], reason)]
 
 
-def _under_way(done: Mapping[str, float]) -> list[Step]:
+def _under_way(done: Mapping[str, float], error: str | None = None) -> list[Step]:
+    """Return all steps; of the present one, `error` is why it takes so long."""
     to_come = [name for name in _ORDER if name not in done]
     now = to_come[0] if to_come else None
     return [
-        Step(name, "done" if name in done else "now" if name == now else "todo", done.get(name))
+        Step(name, "done", done[name])
+        if name in done
+        else Step(name, "now", error=error)
+        if name == now
+        else Step(name, "todo")
         for name in _ORDER
     ]
 
 
-def _ended(
+def _stopped(
     done: Mapping[str, float],
     began: Mapping[str, Any],
     turn: Mapping[str, Any],
     happenings: Sequence[Mapping[str, Any]],
 ) -> list[Step]:
-    """Return the steps up to where it ended, and why nothing more was sent."""
+    """Return the steps up to where it was stopped, and why nothing more was sent."""
+    steps = _up_to_the_end(done)
+    if (human := _first(happenings, "human_wrote")) is not None:
+        steps.append(Step("human", "human", _since(began, human)))
+    reason = turn.get("stop_reason") or turn.get("reason")
+    return [*steps, Step("fence", "shut", _closed_at(began, happenings), reason)]
+
+
+def _gave_up(
+    done: Mapping[str, float],
+    began: Mapping[str, Any],
+    turn: Mapping[str, Any],
+    happenings: Sequence[Mapping[str, Any]],
+) -> list[Step]:
+    """Return the steps up to where nothing more could be done. No fence had a part in that."""
+    at, error = _closed_at(began, happenings), _last_error(happenings)
+    return [*_up_to_the_end(done), Step("ended", "shut", at, turn.get("reason"), error)]
+
+
+def _up_to_the_end(done: Mapping[str, float]) -> list[Step]:
     steps = [Step(name, "done", done[name]) for name in _ORDER if name in done and name != "fence"]
     if "waited" in done and "writes" not in done:  # it was at work, and what it made is thrown away
         steps.append(Step("began", "done", done["waited"]))
-    if (human := _first(happenings, "human_wrote")) is not None:
-        steps.append(Step("human", "human", _since(began, human)))
+    return steps
+
+
+def _closed_at(began: Mapping[str, Any], happenings: Sequence[Mapping[str, Any]]) -> float | None:
     closed = _first(happenings, "closed")
-    at = None if closed is None else _since(began, closed)
-    return [*steps, Step("fence", "shut", at, turn.get("stop_reason") or turn.get("reason"))]
+    return None if closed is None else _since(began, closed)
+
+
+def _last_error(happenings: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what the last attempt that ended met."""
+    ended = [each for each in happenings if each["kind"] == "attempt_ended"]
+    return ended[-1].get("error") if ended else None
 
 
 def _was_in_doubt(happenings: Sequence[Mapping[str, Any]]) -> bool:

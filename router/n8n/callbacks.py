@@ -14,6 +14,7 @@ from fastapi import Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, field_validator
 
+from router.errors import NotFound
 from router.gate.refusals import said_of
 from router.http.part import part
 from router.logs.events import Action, log_event
@@ -136,7 +137,16 @@ async def crash(
     told = body or Crash()
     where = f" in the node {told.node}" if told.node else ""
     error = scrubbed(f"flow_error{where}: {told.error}")
-    taken = await take_execution(services.database, TakeExecution(execution_id=execution_id))
+    url = link_to(editor_url(settings), told.workflow_id, execution_id)
+    asked = TakeExecution(execution_id=execution_id)
+    try:
+        taken = await take_execution(services.database, asked)
+    except NotFound:  # a flow that answers: n8n has said that it failed, but not where
+        log_event(
+            _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}; it named no turn",
+            execution_id=execution_id, execution_url=url,
+        )  # fmt: skip
+        raise
     answer: TurnFailed | Refusal
     if isinstance(taken, Refusal):  # its answer was heard before, and the turn has gone on
         turn_id, answer = None, taken
@@ -148,8 +158,7 @@ async def crash(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}",
         level=logging.INFO if turn_id is None else logging.WARNING,
         turn_id=turn_id, turn_state=answer.state if isinstance(answer, TurnFailed) else None,
-        execution_id=execution_id,
-        execution_url=link_to(editor_url(settings), told.workflow_id, execution_id),
+        execution_id=execution_id, execution_url=url,
     )  # fmt: skip
     log_dead(turn_id, answer)
     if turn_id is None:

@@ -18,6 +18,7 @@ from router.http.part import part
 from router.n8n.answers import as_evolution
 from router.n8n.callbacks import Began, Extension, Failure, Handoff
 from router.n8n.dependencies import FlowServices, TheServices
+from router.n8n.dry_media import ALL_OF_THEM, require_media, still
 from router.n8n.finishing import Done, done_of
 from router.n8n.requests import understood, written_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
@@ -44,7 +45,6 @@ router = part(
 DRY_JID = "15550100000@s.whatsapp.net"
 """Whom a test turn is with: a number that nobody can have."""
 
-_ALL_OF_THEM = 0  # no tenant has this id
 _LONGEST_SHOWN = 4096  # characters of a text that are written down
 _Body = TypeVar("_Body", Done, Failure, Handoff)
 _Token = Annotated[str, Header(alias="apikey", description="The test turn's token")]
@@ -102,16 +102,14 @@ async def _read(
     services: FlowServices, path: str, written: bytes
 ) -> tuple[Asked, tuple[Outgoing, ...]]:
     """Return what is asked for. All test turns have one seat of the bench. Raises Refused."""
-
-    async def still() -> None:
-        """Whether it is over is judged as it is noted."""
-
     try:
-        return await services.bench.do(
-            _ALL_OF_THEM, lambda: understood(path, written, (DRY_JID,)), after_waiting=still
+        asked, messages = await services.bench.do(
+            ALL_OF_THEM, lambda: understood(path, written, (DRY_JID,)), after_waiting=still
         )
+        await require_media(services, asked, messages)
     except TimeoutError as error:
         raise Refused(503, "too many test turns are under way: try again", "busy") from error
+    return asked, messages
 
 
 @router.post("/turns/{dry_turn_id}/began", summary="Say which execution works on a test turn")

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from time import monotonic
 from typing import TypeAlias, TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
@@ -16,6 +16,7 @@ from router.evolution.errors import EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict, said_of
 from router.http.bodies import TooMuch
+from router.http.held_answers import HeldAnswer
 from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices
@@ -93,7 +94,7 @@ class FlowRequest:
             why = f"{error}: wait until your other requests are answered"
             raise Refused(503, why, "too_many_at_once") from error
 
-    async def carry_out(self, path: str, written: bytes) -> JSONResponse:
+    async def carry_out(self, path: str, written: bytes) -> Response:
         """Do what the path says. Raises Refused."""
         if path == GET_MEDIA_PATH:
             return await self._give_media(written)
@@ -238,7 +239,7 @@ class FlowRequest:
             self._services.wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
 
-    async def _give_media(self, written: bytes) -> JSONResponse:
+    async def _give_media(self, written: bytes) -> Response:
         """Give the flow what came in the conversation; nothing of that reaches the contact."""
         if self.turn.is_closed:
             raise conflict("superseded")
@@ -246,10 +247,12 @@ class FlowRequest:
             raise conflict("paused")
         if len(written) > _SHORT:
             raise Refused(400, "message: it is asked for by its key alone", "message")
-        with self._keeping() as keep:
-            return await self._services.received.give(
+        with ExitStack() as stack:
+            keep = stack.enter_context(self._keeping())
+            answer = await self._services.received.give(
                 self.token, self._instance(), read_body(written), keep
             )
+            return HeldAnswer(answer, stack.pop_all().close)  # it is in memory until it is read
 
     async def _show_presence(self, asked: Asked) -> JSONResponse:
         if self.turn.is_paused:

@@ -8,8 +8,7 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-from fastapi import Request
-from fastapi.responses import JSONResponse
+from fastapi import Request, Response
 
 from router.gate.refusals import Refused
 from router.http.part import part
@@ -53,7 +52,7 @@ AT_ONCE = 8
 )
 async def call_evolution(
     request: Request, services: TheServices, group: str, method: str, instance: str
-) -> JSONResponse:
+) -> Response:
     """Send for a turn or a notice. 201 as Evolution; 409: the fence refuses; 404 elsewhere."""
     path = f"{group}/{method}"
     try:

@@ -14,6 +14,7 @@ from router.n8n.trial import FlowTrial
 from router.notices.opening import LEASE
 from router.replies.making import StandIn
 from router.replies.prompt import PromptRules
+from router.senses.sounds import Sounds
 from router.state.database import Database
 
 
@@ -27,12 +28,12 @@ def make_handler(
     return N8nHandler(http, database, _rules(settings), fallback)
 
 
-def make_trial(settings: Settings, http: httpx.AsyncClient) -> FlowTrial:
+def make_trial(settings: Settings, http: httpx.AsyncClient, sounds: Sounds) -> FlowTrial:
     """Return what tries flows with test turns."""
     prompt = PromptRules(
         settings.default_system_prompt, settings.prompt_token_budget, settings.default_timezone
     )
-    return FlowTrial(http, _rules(settings), prompt)
+    return FlowTrial(http, _rules(settings), prompt, sounds)
 
 
 def _rules(settings: Settings) -> FlowRules:

@@ -13,9 +13,10 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, Field
 
-from router.llm.errors import LlmError
+from router.llm.errors import LlmError, LlmFailed
 from router.n8n.addresses import for_editor
 from router.n8n.answering import NoSuchFlow, NotTaken, ask_flow, understand
+from router.n8n.dry_media import fault_in
 from router.n8n.dry_turns import DRY_JID, shown_values
 from router.n8n.flow_executions import Execution, execution_in, said_in
 from router.n8n.flows import FlowRules, headers_with
@@ -24,6 +25,7 @@ from router.n8n.reply import Answered
 from router.replies.making import Part
 from router.replies.prompt import PromptRules, prompt_of_turn
 from router.sending.outgoing import TEXT_PATH
+from router.senses.sounds import Sounds
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage, TurnSession
 from router.state.calls.dry_turns import (
     BeginDryTurn,
@@ -89,10 +91,13 @@ class Trial:
 class FlowTrial:
     """Posts test turns to n8n."""
 
-    def __init__(self, http: httpx.AsyncClient, rules: FlowRules, prompt: PromptRules) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, rules: FlowRules, prompt: PromptRules, sounds: Sounds
+    ) -> None:
         self._http = http
         self._rules = rules
         self._prompt = prompt
+        self._sounds = sounds
 
     async def run(self, database: Database, wanted: Trial) -> TriedFlow:
         """Try a flow, and wait until it has ended. `database` is the caller's.
@@ -175,6 +180,8 @@ class FlowTrial:
         if not isinstance(said, Answered):
             return False
         _tell(said, tried)
+        if (fault := await fault_in(said.parts, self._sounds)) is not None:
+            raise LlmFailed(fault)
         return True
 
     async def _ended(

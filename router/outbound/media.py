@@ -8,6 +8,7 @@ the deployment's own, the size and the time have an end, and Evolution is given 
 import asyncio
 import re
 from collections.abc import Callable
+from time import monotonic
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -20,7 +21,8 @@ from router.whatsapp.clean import clean
 
 SECONDS = 15.0
 """Until the last byte must be here."""
-_AT_ONCE = 4  # for one tenant
+_AT_ONCE = 6  # for one tenant; see _SECONDS_A_MEDIA in pools.py
+_OF_A_SERVER = 4  # of them: one that hangs leaves the others to other servers
 _WAIT = 4 * SECONDS  # for a place among them
 _TRANSIENT = frozenset({408, 425, 429})
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
@@ -51,6 +53,7 @@ class MediaSource:
         self._seconds = seconds
         self._wait = wait
         self._at_once = InTurn(_AT_ONCE)
+        self._of_a_server = InTurn(_OF_A_SERVER)
 
     async def fetch(
         self, url: str, tenant_id: int, count: Callable[[int], None] = lambda _: None
@@ -59,10 +62,15 @@ class MediaSource:
 
         `count` is told of bytes as they are promised or come, and may raise what ends it.
         """
+        server = _server_of(url)
+        until = monotonic() + self._wait
         try:
-            async with self._at_once.taken(tenant_id, self._wait):
-                async with asyncio.timeout(self._seconds):
-                    return await self._read(url, tenant_id, count)
+            async with (
+                self._of_a_server.taken((tenant_id, server), self._wait),
+                self._at_once.taken(tenant_id, max(0.0, until - monotonic())),
+                asyncio.timeout(self._seconds),
+            ):
+                return await self._read(url, tenant_id, count)
         except TooManyAtOnce as error:
             raise NoMedia("too many media are being fetched at once", is_away=True) from error
         except TimeoutError as error:
@@ -79,7 +87,6 @@ class MediaSource:
             raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
 
     async def _read(self, url: str, tenant_id: int, count: Callable[[int], None]) -> bytes:
-        _judge_address(url)
         # As it is: what opens to more than it is has no size that could be known before.
         headers = {"Accept-Encoding": "identity"}
         bounds = {"longest": self._most, **for_tenant(tenant_id)}
@@ -118,8 +125,8 @@ def name_in(url: str) -> str | None:
     return name[-200:] if _EXTENSION.search(name) else None
 
 
-def _judge_address(url: str) -> None:
-    """Raises NoMedia."""
+def _server_of(url: str) -> str:
+    """Return the host that an address names. Raises NoMedia."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -129,6 +136,7 @@ def _judge_address(url: str) -> None:
         raise NoMedia("it is not a URL: it names no host")
     if "@" in parts.netloc:
         raise NoMedia("a URL must not carry a user name or password")
+    return host.lower()
 
 
 def _declared(answer: httpx.Response) -> int:

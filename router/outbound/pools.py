@@ -17,7 +17,7 @@ _COURTESY_SECONDS = 5.0
 _LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown
 _REPAIR_SECONDS = 10.0
 _REPAIR_CONNECTIONS = 16  # twice as many as there are repairs at once
-# What the longest media takes where its tenant has others fetched, four at once in all.
+# What the longest media takes where its tenant has others fetched, six at once in all.
 _SECONDS_A_MEDIA = 2.0
 # Room for what the pool may have lost before it is replaced: no send that has a place waits.
 _SPARE = 2

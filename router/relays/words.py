@@ -44,6 +44,8 @@ _ENGLISH: Words = {
     "too_many": "Nothing was sent. Too many messages of yours wait to be sent already: WhatsApp is"
     " slow, or cannot be reached. Write again when they are gone, or write to the customer by"
     " hand.",
+    "switched_off": "Done, but the AI does not answer {who}: it is switched off there (the label"
+    " no-ai), or for the whole business (is_active).",
     "then": "then",
     "days": "Mon Tue Wed Thu Fri Sat Sun",
     "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
@@ -82,6 +84,8 @@ _PORTUGUESE: Words = {
     " valer, responda de novo ao aviso sobre {who}.",
     "too_many": "Nada foi enviado. Há mensagens suas demais na fila: o WhatsApp está lento, ou fora"
     " do ar. Escreva de novo quando elas tiverem saído, ou escreva manualmente ao cliente.",
+    "switched_off": "Feito, mas a IA não responde a {who}: ela está desligada ali (a etiqueta"
+    " no-ai), ou para a empresa toda (is_active).",
     "then": "então",
     "days": "seg ter qua qui sex sáb dom",
     "months": "jan fev mar abr mai jun jul ago set out nov dez",
@@ -119,6 +123,8 @@ _SPANISH: Words = {
     " vale, responda una vez más al aviso sobre {who}.",
     "too_many": "No se envió nada. Hay demasiados mensajes suyos en espera: WhatsApp está lento, o"
     " fuera de servicio. Escriba de nuevo cuando hayan salido, o escriba usted al cliente.",
+    "switched_off": "Hecho, pero la IA no responde a {who}: está apagada allí (la etiqueta no-ai),"
+    " o para toda la empresa (is_active).",
     "then": "entonces",
     "days": "lun mar mié jue vie sáb dom",
     "months": "ene feb mar abr may jun jul ago sep oct nov dic",

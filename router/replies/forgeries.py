@@ -14,6 +14,8 @@ _OPEN, _CLOSE = "[\\[［【〔⟦〚]", "[\\]］】〕⟧〛]"
 _BETWEEN = r"[\W_\u115f\u1160\u3164\uffa0]{0,12}?"
 _LETTERS = [f"[{c}{chr(ord(c) + 0xFEE0)}]" for c in re.sub(r"\W", "", TEAM_MARK)]  # full-width too
 _MARK = re.compile(_OPEN + _BETWEEN + _BETWEEN.join(_LETTERS) + _BETWEEN + _CLOSE, re.IGNORECASE)
+# Each of what is looked for has one of these, which few texts of customers have.
+_SIGN = re.compile("[\\[［【〔⟦〚<>＞|｜]")
 _QUOTE_MARK = re.compile(r"^([^\S\n]*)[>＞]", re.MULTILINE)
 _CONTROL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"<([|｜])"), r"< \1"),  # <|im_start|>, <｜User｜>
@@ -33,6 +35,8 @@ def unmark(text: str) -> str:
 def disarm(text: str) -> str:
     """Return what somebody wrote, without marks of the prompt and control words of models."""
     lines = "\n".join(text.splitlines())
+    if _SIGN.search(lines) is None:
+        return lines
     text = _QUOTE_MARK.sub(r"\1›", unmark(lines))
     for pattern, harmless in _CONTROL_WORDS:
         text = pattern.sub(harmless, text)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from router.replies.asking import asks_for_person
 from router.replies.making import Part
+from router.replies.texts import texts_of
 from router.safety.promises import promises_person
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.whatsapp.languages import Language, language_of
@@ -38,15 +39,21 @@ def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
 
 
 def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply, which hands off where it promises a human and does not do so by itself."""
-    texts = [part for part in parts if isinstance(part, str)]
+    """Return the reply, which hands off where it promises a human and does not do so by itself.
+
+    It hands off with the text that promises, so that neither is there without the other; what
+    follows belongs to it. Where that is no text but stands with a media, it does in the end.
+    """
     hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
-    if hands_off or not turn.tenant.handoff_on_promise or not any(map(promises_person, texts)):
+    if hands_off or not turn.tenant.handoff_on_promise:
         return parts
     handoff = {"handoff": {"reason": "other", "why": PROMISED}}
-    if isinstance(last := parts[-1], str):
-        return (*parts[:-1], {**handoff, "text": last})
-    return (*parts, handoff)
+    for place, part in enumerate(parts):
+        if isinstance(part, str) and promises_person(part):
+            return (*parts[:place], {**handoff, "text": part}, *parts[place + 1 :])
+    if any(promises_person(texts_of(part["body"])) for part in parts if not isinstance(part, str)):
+        return (*parts, handoff)
+    return parts
 
 
 def with_words(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:

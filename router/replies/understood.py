@@ -6,17 +6,24 @@ they type. It cannot close its brackets or its quotes, so nothing in it reads as
 
 from router.state.calls.claimed_turn import TurnMessage
 
-_WITHOUT_SIGNS = str.maketrans({"[": "(", "]": ")", '"': "'", "\u201c": "'", "\u201d": "'"})
+_WITHOUT_SIGNS = str.maketrans(
+    dict.fromkeys("[\uff3b\u3010\u3014\u301a\u27e6", "(")
+    | dict.fromkeys("]\uff3d\u3011\u3015\u301b\u27e7", ")")
+    | dict.fromkeys('"\u201c\u201d\u201e\u201f\uff02', "'")
+)  # and what looks like them
 _SOUND = ("ptt", "audio")
+_SEEN = ("image", "video", "sticker", "document")
 
 
 def said_of(message: TurnMessage) -> str:
     """Return a message's text, with what its media says in words; or that it could not be had."""
     told = message.body
-    if not told.startswith("[") or "]" not in told:
-        return told
-    if message.kind in _SOUND:
+    if message.kind in _SOUND and told.startswith("[") and "]" in told:
         return _heard(told, message)
+    if message.kind not in _SEEN:
+        return told
+    if not told.startswith("["):  # a caption that was edited comes as it stands
+        told = f'[{message.kind}: "{_quoted(told)}"]'
     if message.transcript:
         told = f'{told}\n[said in it: "{_quoted(message.transcript)}"]'
     if message.description:

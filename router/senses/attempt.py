@@ -35,7 +35,7 @@ from router.state.calls.media_jobs import (
     renew_media_job,
 )
 from router.state.calls.model import Refusal
-from router.state.database import Database
+from router.state.database import Database, Json
 from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.tenants.policy import HEARD
@@ -80,6 +80,7 @@ class Senses:
     keeping: Keeping | None
     bodies: Bodies
     budgets: Mapping[str, int]
+    policy: Json
     most_bytes: int
     lease: float
     max_attempts: int
@@ -154,6 +155,7 @@ class MediaAttempt:
             **_storable(understood),
             tokens=self._spent,
             used=tuple(sorted(self._used)) or None,
+            policy=self._senses.policy,
         )
         self._told(await finish_media_job(self._senses.database, asked))
 

@@ -17,7 +17,7 @@ from router.senses.transcriptions import Transcriptions
 from router.senses.understander import JobLimits, Understander
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys
-from router.tenants.policy import budgets
+from router.tenants.policy import budgets, policy
 
 _PARALLEL = 8
 _ATTEMPTS = 4
@@ -63,6 +63,7 @@ def make_understander(
         keeping=keeping,
         bodies=bodies,
         budgets=budgets(settings),
+        policy=policy(settings),
         most_bytes=settings.max_media_bytes,
         lease=_LEASE,
         max_attempts=_ATTEMPTS,

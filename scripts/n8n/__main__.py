@@ -112,6 +112,7 @@ def _start(_: argparse.Namespace) -> int:
 
 
 def _import(given: argparse.Namespace) -> int:
+    _require_workflows(given.folder)
     settings = _settings()
     with n8n_home(settings, _tell) as (installation, home):
         for name in fill(installation, home, settings, given.folder):
@@ -131,6 +132,7 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
+    _require_workflows(given.folder)
     own = load_settings({**os.environ, "N8N_ENABLED": "false"}).hybridflow_data / "n8n"
     catalogue = catalogue_of(install(cache_folder(), _tell))
     faults = check_folder(given.folder, replace(catalogue, community=installed_community(own)))
@@ -163,6 +165,11 @@ def _credentials(given: argparse.Namespace) -> int:
         json.dump(filled, file)
     print(f"{given.output}: {len(filled)} credentials")
     return 0
+
+
+def _require_workflows(folder: Path) -> None:
+    if not any(folder.glob("*.json")):
+        raise CannotGoOn(f"no workflow (a .json file) lies in {folder}: name another with --folder")
 
 
 def _settings() -> Settings:

@@ -14,11 +14,12 @@ from scripts.n8n.canonical import (
     is_router_address,
 )
 from scripts.n8n.catalogue import COMMUNITY, Catalogue, named_community, package_of
-from scripts.n8n.credentials import EXAMPLE
+from scripts.n8n.credentials import EXAMPLE, read_example
 from scripts.n8n.faults import CheckedWorkflow, Fault, Rule
 from scripts.n8n.flow_rules import FLOW_RULES
 from scripts.n8n.graph import Graph, kind_of
 from scripts.n8n.installation import OLDEST_TRIED, release
+from scripts.n8n.json_rules import JSON_RULES
 from scripts.n8n.llm_addresses import is_told_where
 from scripts.n8n.shape import shape_fault
 
@@ -30,7 +31,7 @@ def check_folder(folder: Path, catalogue: Catalogue) -> tuple[Fault, ...]:
     """Return the faults of every workflow in a folder."""
     community = {**named_community(folder), **catalogue.community}
     catalogue = replace(catalogue, community=community)
-    credentials = frozenset(c["id"] for c in json.loads((folder / EXAMPLE).read_text()))
+    credentials = frozenset(each["id"] for each in read_example(folder))
     faults: list[Fault] = []
     for file in sorted(folder.glob("*.json")):
         if file.name.endswith((".example.json", ".schema.json")):
@@ -163,4 +164,5 @@ _RULES: tuple[Rule, ...] = (
     _address_can_be_set,
     _keys_go_where_the_deployment_says,
     *FLOW_RULES,
+    *JSON_RULES,
 )

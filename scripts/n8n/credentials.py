@@ -13,13 +13,18 @@ from scripts.n8n.llm_addresses import BASES, hosts_of
 
 EXAMPLE = "credentials.example.json"
 
+_OURS = Path(__file__).parent.parent.parent / "n8n_workflows" / EXAMPLE
 _NOT_SET = "not-set"
 _VARIABLE = re.compile(r"^<([A-Z0-9_]+)>$")
 
 
 def read_example(folder: Path) -> list[dict[str, Any]]:
-    """Return the credentials as the workflows name them, with `<VARIABLE>` for each secret."""
-    example: list[dict[str, Any]] = json.loads((folder / EXAMPLE).read_text())
+    """Return the credentials as the workflows name them, with `<VARIABLE>` for each secret.
+
+    A folder that names none, as one that was only exported to, has those of this project.
+    """
+    own = folder / EXAMPLE
+    example: list[dict[str, Any]] = json.loads((own if own.exists() else _OURS).read_text())
     return example
 
 

@@ -26,6 +26,7 @@ from scripts.n8n.graph import (
     kind_of,
     never_fails,
     posts_to,
+    sends_the_last,
 )
 
 _OWN_PATH = re.compile(r"(?:^|/)(hybridflow-[^/]*)$")
@@ -148,7 +149,7 @@ def _flow_reports(workflow: CheckedWorkflow) -> Iterator[Fault]:
         if path == TURN_WEBHOOK and _answers(node, behind):
             continue
         for callback in _wanted(path):
-            if not any(posts_to(one, callback) for one in behind):
+            if not any(_does(one, callback) for one in behind):
                 yield workflow.fault(
                     node["name"],
                     f"nothing behind it posts to urls.{callback}, which {_CURES[callback]}."
@@ -188,7 +189,8 @@ def _flow_ends_on_purpose(workflow: CheckedWorkflow) -> Iterator[Fault]:
         return
     answering = _is_answering(workflow)
     for node in workflow.graph.steps():
-        if posts_to(node, *_ENDS) or kind_of(node) == ("respondToWebhook" if answering else "noOp"):
+        is_end = posts_to(node, *_ENDS) or sends_the_last(node)
+        if is_end or kind_of(node) == ("respondToWebhook" if answering else "noOp"):
             continue
         loose = workflow.graph.loose_outputs(node)
         if loose and not (answering and _answers_with_the_last(workflow)):
@@ -225,19 +227,22 @@ def _row(node: Node) -> tuple[float, float]:
 
 
 _UNHEARD = {
-    True: "without an answer, which is a failed attempt. Connect it on to the Respond node.",
+    True: "without an answer, which is a failed attempt. Connect it on to a Respond to"
+    " Webhook node.",
     False: "the router hears of it only when the lease is over. Connect it on to urls.done or"
     " urls.fail, or to a No Operation or Stop and Error node.",
 }
 
 
+def _does(node: Node, callback: str) -> bool:
+    return posts_to(node, callback) or (callback == "done" and sends_the_last(node))
+
+
 def _answers(webhook: Node, behind: list[Node]) -> bool:
     """Whether n8n responds with what the flow says, and it does not send by itself."""
-    if any(posts_to(one, *_ENDS) for one in behind):
+    if any(posts_to(one, *_ENDS) or sends_the_last(one) for one in behind):
         return False
-    mode = webhook["parameters"].get("responseMode")
-    responds = any(kind_of(one) == "respondToWebhook" for one in behind)
-    return mode == "lastNode" or (mode == "responseNode" and responds)
+    return webhook["parameters"].get("responseMode") in ("lastNode", "responseNode")
 
 
 def _is_answering(workflow: CheckedWorkflow) -> bool:

@@ -86,6 +86,16 @@ def begins_with(url: str, name: str) -> bool:
     return re.match(rf"=\s*\{{\{{[^}}]*\burls\W{{1,4}}{name}\b", url) is not None
 
 
+_DONE = re.compile(r"\bdone\b\W{1,4}(?:true\b|\{)")
+
+
+def sends_the_last(node: Node) -> bool:
+    """Whether `done` rides on a send through the gateway."""
+    given = node.get("parameters", {})
+    is_send = not node.get("disabled") and begins_with(str(given.get("url", "")), "gateway")
+    return is_send and _DONE.search(str(given.get("jsonBody", ""))) is not None
+
+
 _OUR_ADDRESSES = re.compile(r"\burls\W|\bllm_url\b|\brouter_url\b|\bnotify\W{1,4}url\b")
 
 

@@ -116,15 +116,19 @@ def require_free_port(port: int) -> None:
 def fill(
     installation: Installation, home: N8nHome, settings: Settings, folder: Path
 ) -> tuple[str, ...]:
-    """Import and publish the workflows of `folder`; what n8n had before is kept in a backup."""
+    """Import and publish the workflows of `folder`; what n8n had before is kept in a backup.
+
+    Raises CommandFailed, and UnreadableFile before anything is done.
+    """
+    ours = ids_of(folder)
     if _imported(home).exists():
         backup = home.folder / f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
-        asyncio.run(unpublish(installation, home, ids_of(folder) & ids_of(backup)))
+        asyncio.run(unpublish(installation, home, ours & ids_of(backup)))
     else:  # an import may have been broken off, when it had published some
         there = asyncio.run(workflows_in(home.database_url))
-        asyncio.run(unpublish(installation, home, ids_of(folder) & there))
+        asyncio.run(unpublish(installation, home, ours & there))
     names = asyncio.run(
         import_all(
             installation,

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,10 @@ _AT_ONCE = 2
 
 class CommandFailed(Exception):
     """A command of n8n did not do what was asked; the text is what it said."""
+
+
+class UnreadableFile(CommandFailed):
+    """A file of a folder of workflows is none, so that nothing was done."""
 
 
 async def import_all(
@@ -82,7 +86,7 @@ async def export_all(
 
     As it is at work (`published`; one that is not published is left out), or as the editor shows it
     (`drafts`). An example that is pinned in the folder's file stays there, where the editor has
-    none. Raises CommandFailed, and SecretInWorkflow before anything is written.
+    none. Raises CommandFailed, UnreadableFile, and SecretInWorkflow before anything is written.
     """
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
         only = ("--published",) if which == "published" else ()
@@ -91,22 +95,32 @@ async def export_all(
     texts = {}
     for workflow in exported:
         file = folder / (name := file_name(workflow))
-        before = json.loads(file.read_text()) if file.exists() else None
+        before = _read(file) if file.exists() else None
         texts[name] = to_text(canonical(with_examples_of(workflow, before)))
     return _write_all(folder, texts)
 
 
 def read_workflows(folder: Path) -> list[dict[str, Any]]:
-    """Return the workflows that lie in a folder."""
+    """Return the workflows that lie in a folder. Raises UnreadableFile."""
     return [workflow for workflow in _read_all(folder) if "nodes" in workflow]
 
 
 def _read_all(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("*.json"))
-    return [json.loads(file.read_text()) for file in files if _is_workflow(file)]
+    return [_read(file) for file in files if _is_workflow(file)]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        workflow: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:  # as a merge leaves it
+        text = f"{file} is not JSON: {error}. Nothing was done. Repair it, or take it away."
+        raise UnreadableFile(text) from error
+    return workflow
 
 
 def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+    folder.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
         (folder / file).write_text(text)
     return tuple(folder / file for file in sorted(texts))
@@ -137,15 +151,23 @@ def ids_of(folder: Path) -> set[str]:
 async def _each(
     installation: Installation, home: N8nHome, command: str, ids: Iterable[str]
 ) -> None:
+    await a_few_at_once(lambda each: _n8n(installation, home, command, f"--id={each}"), ids)
+
+
+async def a_few_at_once(do: Callable[[str], Awaitable[None]], names: Iterable[str]) -> None:
+    """Do it for each. Raises what the first raises that fails: the others are stopped for it."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def do(workflow: str) -> None:
+    async def do_one(name: str) -> None:
         async with slots:
-            await _n8n(installation, home, command, f"--id={workflow}")
+            await do(name)
 
-    async with asyncio.TaskGroup() as group:
-        for workflow in ids:
-            group.create_task(do(workflow))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(do_one(name))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
 
 
 async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> None:

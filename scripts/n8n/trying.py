@@ -10,12 +10,13 @@ from router.configuration.settings import Settings
 from router.n8n.opening import make_trial
 from router.n8n.trial import Trial, TriedFlow
 from router.outbound.own import open_flows_http
+from router.senses.sounds import Sounds
 from router.state.calls.tenants import ListTenants, list_tenants
 from router.state.database import Database
 from router.state.pages import all_items
 from scripts.n8n.launch import router_url
 from scripts.operators import as_script
-from scripts.running import CannotGoOn
+from scripts.running import CannotGoOn, this_python
 
 
 async def try_flow(settings: Settings, database: Database, wanted: Trial) -> int:
@@ -33,7 +34,7 @@ async def try_flow(settings: Settings, database: Database, wanted: Trial) -> int
         settings = settings.model_copy(update={"n8n_webhook_url": own})
     async with open_flows_http(settings.n8n_answer_seconds, 1) as http:
         await _warn_of_no_router(http, router_url(settings))
-        tried = await make_trial(settings, http).run(operator, wanted)
+        tried = await make_trial(settings, http, Sounds()).run(operator, wanted)
     print("\n".join(told(tried)))
     return 0 if tried.ok else 1
 
@@ -51,7 +52,7 @@ async def _only(database: Database) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise CannotGoOn("there is no tenant: python -m scripts.tenant add NAME …")
+        raise CannotGoOn(f"there is no tenant: {this_python()} -m scripts.tenant add NAME …")
     raise CannotGoOn(f"there are {len(names)} tenants: say which, with --tenant INSTANCE")
 
 

@@ -68,11 +68,29 @@ _PHONE_IS_ABOVE = """() => {
     return phones.length === 1 && top(phones[0]) < top(document.querySelector(".story"));
 }"""
 _LOOKS_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+_IS_HIDDEN = """(isHidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+OWNERS = {"wa_id": "9", "author": "owner", "text": "Ana here", "at": 1795000000.0}
 _DONE = [(name, "done") for name in ("received", "judged", "waited")]
 STATES: Mapping[str, dict[str, Any]] = {
     "under way": _shown(71, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo"))),
     "the AI is away": _shown(
         75, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo")), waits_for="llm"
+    ),
+    "the AI refuses for good": _shown(
+        78,
+        [
+            *_steps(*_DONE, ("began", "done")),
+            {
+                "name": "ended",
+                "mark": "shut",
+                "seconds": 2.2,
+                "reason": None,
+                "error": "LlmMisconfigured: anthropic answered 404: model: " + "x" * 90,
+            },
+        ],
     ),
     "sent": _shown(72, _steps(*_DONE, ("writes", "done"), ("fence", "done"), ("sent", "done"))),
     "stopped by the owner": _shown(
@@ -214,6 +232,26 @@ async def test_what_is_sent_is_shown_at_once_and_leaves_once_and_the_draft_stays
         await expect(page.get_by_role("alert")).to_contain_text("does not answer")
 
 
+async def test_what_cannot_be_done_now_is_not_offered_and_what_fails_is_said(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["stopped by the owner"])
+        kill = page.get_by_role("button", name="Kill the router")
+        await expect(kill).to_be_enabled()
+        await page.route("**/try/resume", lambda route: route.abort())
+        await page.get_by_role("button", name="Return to AI").click()
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        # A router that is away is not killed a second time, as it comes back.
+        await page.route("**/try/stream", lambda route: route.abort())
+        await page.evaluate(_IS_HIDDEN, True)
+        await page.evaluate(_IS_HIDDEN, False)
+        await expect(page.locator(".dare.away")).to_be_visible()
+        await expect(kill).to_be_disabled()
+        twice = page.get_by_role("button", name="Deliver it twice")
+        await expect(twice).to_be_enabled()
+        await _told(seen, {**STATES["stopped by the owner"], "transcript": [OWNERS]})
+        await expect(twice).to_be_disabled()
+
+
 async def test_a_message_that_did_not_leave_is_in_its_field_again(opens: Opens):
     async with opens("/try") as seen:
         page = await _told(seen, STATES["sent"])
@@ -227,6 +265,11 @@ async def test_a_message_that_did_not_leave_is_in_its_field_again(opens: Opens):
 
 async def test_what_a_break_or_a_call_for_a_human_came_to_is_said(opens: Opens):
     async with opens("/try") as seen:
+        page = await _told(seen, STATES["the AI refuses for good"])
+        assert "answered 404" in await page.inner_text(".steps .shut")
+        assert "tried again" in await page.inner_text(".steps .shut")
+        await _told(seen, STATES["the AI is away"])
+        assert await page.locator(".typing").count() == 0
         page = await _told(seen, STATES["sent, and its answer lost"])
         assert "found on the phone" in await page.inner_text(".steps li:last-child")
         await _told(seen, STATES["a human is called"])

@@ -27,7 +27,8 @@ PROGRAMS = sorted(
     for file in (ROOT / folder).glob("*/__main__.py")
 )
 _NAMED = re.compile(
-    r"python -m ((?:scripts|benchmarks|loopback)\.\w+)((?: +(?![|&#>])[^\s`'\"\\]+)*)"
+    r"(?:python|\{this_python\(\)\}) -m"
+    r" ((?:scripts|benchmarks|loopback)\.\w+)((?: +(?![|&#>])[^\s`'\"\\]+)*)"
 )
 _FOLDERS = ("router", "scripts", "loopback", "benchmarks", "database", "docker", "n8n_workflows")
 _TEXTS = (".py", ".sql", ".sh", ".yml", ".md", ".conf", ".json")

@@ -13,16 +13,15 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 AWAY = "Estamos fechados. Abrimos às {time}."
 
 
-def closed_now() -> dict[str, object]:
-    """Hours by UTC's clock that begin in two hours, for an hour each day."""
-    opens = (datetime.now(UTC) + timedelta(hours=2)).replace(minute=0)
-    window = f"{opens:%H:%M}-{opens + timedelta(hours=1):%H:%M}"
-    return {"opening_hours": {"weekly": {day: [window] for day in DAYS}}, "away_message": AWAY}
+class Closed:
+    """A business that opens in two hours, by UTC's clock, for an hour each day."""
 
-
-def told() -> str:
-    opens = (datetime.now(UTC) + timedelta(hours=2)).replace(minute=0)
-    return f"Estamos fechados. Abrimos às {opens:%H:%M}."
+    def __init__(self) -> None:
+        opens = (datetime.now(UTC) + timedelta(hours=2)).replace(minute=0)
+        window = f"{opens:%H:%M}-{opens + timedelta(hours=1):%H:%M}"
+        weekly = {day: [window] for day in DAYS}
+        self.settings = {"opening_hours": {"weekly": weekly}, "away_message": AWAY}
+        self.told = f"Estamos fechados. Abrimos às {opens:%H:%M}."
 
 
 @pytest.fixture
@@ -32,35 +31,38 @@ async def stage(database_url: str, evolution: Evolution, llm: Anthropic) -> Asyn
 
 
 async def test_who_writes_is_told_once_and_answered(stage: Stage):
-    await stage.change(**closed_now())
+    closed = Closed()
+    await stage.change(**closed.settings)
     stage.llm.answers("Pode deixar.", "Até amanhã.")
     await stage.maria.writes("tem bolo?")
-    assert await stage.maria.answered(2) == [told(), "Pode deixar."]
-    assert ("assistant", told()) in stage.llm.requests[-1].messages
+    assert await stage.maria.answered(2) == [closed.told, "Pode deixar."]
+    assert ("assistant", closed.told) in stage.llm.requests[-1].messages
     assert "The business is closed, and opens" in stage.llm.requests[-1].system
     await stage.maria.writes("obrigada")
-    assert await stage.maria.answered(3) == [told(), "Pode deixar.", "Até amanhã."]
+    assert await stage.maria.answered(3) == [closed.told, "Pode deixar.", "Até amanhã."]
     assert not await stage.paused()
     turns = await stage.turns_end()
     assert [turn["state"] for turn in turns] == ["sent", "sent"]
 
 
 async def test_the_ai_says_no_more_where_the_tenant_wants_it_so(stage: Stage):
-    await stage.change(**closed_now(), answer_when_closed=False)
+    closed = Closed()
+    await stage.change(**closed.settings, answer_when_closed=False)
     await stage.maria.writes("tem bolo?")
-    assert await stage.maria.answered(1) == [told()]
+    assert await stage.maria.answered(1) == [closed.told]
     await stage.turns_end()
     await stage.maria.writes("alguém aí?")
     turns = await stage.until("select * from turns", lambda rows: len(rows) == 2)
     turns = await stage.turns_end()
     assert [(turn["state"], turn["reason"]) for turn in turns] == [("cancelled", "closed")] * 2
-    assert stage.maria.replies == [told()]
+    assert stage.maria.replies == [closed.told]
     assert stage.llm.requests == []
     assert not await stage.paused()
 
 
 async def test_a_human_who_has_the_conversation_is_not_talked_over(stage: Stage):
-    await stage.change(**closed_now())
+    closed = Closed()
+    await stage.change(**closed.settings)
     await stage.shop.owner.writes(stage.maria, "deixa comigo")
     await stage.until("select * from sessions", lambda rows: any(r["is_paused"] for r in rows))
     await stage.maria.writes("tem bolo?")

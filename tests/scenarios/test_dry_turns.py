@@ -1,6 +1,7 @@
 """A flow is tried: it runs for real, what it sends is told, and nothing of it reaches anybody."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from router.configuration.settings import load_settings
 from router.n8n.payload import TurnPayload
 from router.n8n.trial import Trial, TriedFlow
 from scripts.n8n.trying import told, try_flow
+from tests import files
 from tests.routers import API_KEY
 from tests.scenarios.answering import AnsweringN8n
 from tests.scenarios.flow import KEY
@@ -152,6 +154,15 @@ async def test_what_would_be_a_failed_attempt_is_told_with_the_reason(
     assert ("published" in tried["error"]) == ("published" in why)
 
 
+async def test_what_would_be_an_empty_voice_message_is_told(stage: Stage, n8n: AnsweringN8n):
+    n8n.says({"messages": [{"audio": base64.b64encode(files.sound()).decode()}]})
+    assert (await tries(stage))["ok"]
+    n8n.says({"messages": [{"audio": base64.b64encode(files.picture()).decode()}]})
+    tried = await tries(stage)
+    assert not tried["ok"]
+    assert tried["error"].startswith("the audio of the flow's answer: it is no sound")
+
+
 async def test_a_flow_that_sends_by_itself_goes_to_its_end_and_nothing_leaves(
     stage: Stage, n8n: AnsweringN8n
 ):
@@ -170,6 +181,10 @@ async def test_a_flow_that_sends_by_itself_goes_to_its_end_and_nothing_leaves(
     assert (await flow.calls("chat/sendPresence", {"presence": "composing"})).status_code == 201
     large = {"mediatype": "image", "media": "A" * 300_000}
     assert (await flow.calls("message/sendMedia", large)).status_code == 201
+    refused = await flow.calls("message/sendMedia", {"mediatype": "image", "media": "A!"})
+    assert (refused.status_code, refused.json()["response"]["reason"]) == (400, "media")
+    refused = await flow.calls("message/sendWhatsAppAudio", {"audio": "AAAA"})
+    assert (refused.status_code, refused.json()["response"]["reason"]) == (400, "audio")
     assert (await flow.reports("began", execution_id="7")).status_code == 200
     assert (await flow.reports("extend", seconds=60)).status_code == 200
     assert (await flow.reports("done", tokens_in=3, tokens_out=4)).status_code == 200

@@ -164,6 +164,25 @@ async def test_a_handoff_without_any_word_has_ours(stage: Stage, n8n: AnsweringN
     assert await stage.paused()
 
 
+async def test_what_promises_a_human_and_the_handoff_are_one_step(stage: Stage, n8n: AnsweringN8n):
+    """Also where it is not the last that is said, or stands below a picture."""
+    promise = "Vou te transferir para um atendente."
+    n8n.says({"messages": [{"text": promise}, {"text": "Até já!"}, {"media": PNG}]})
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("o bolo veio seco!")
+    await gate.reached()
+    (handoff,) = await stage.sql("select state, said from handoffs")
+    assert handoff == {"state": "waiting", "said": f"{promise}\n\nAté já!"}
+    gate.open()
+    (turn,) = await stage.turns_end()
+    assert (turn["reason"], turn["incomplete"], len(stage.maria.replies)) == ("handoff", False, 3)
+    n8n.says({"messages": [{"media": PNG, "caption": promise}]})
+    bia = stage.shop.customer("5511955550077", name="Bia")
+    await bia.writes("o bolo veio seco!")
+    (*_, turn) = await stage.turns_end()
+    assert (turn["reason"], bia.replies[-1]) == ("handoff", HANDOFF_MESSAGE["pt"])
+
+
 async def test_silence_closes_the_turn_and_says_nothing(stage: Stage, n8n: AnsweringN8n):
     n8n.says({"silence": "an emoji needs no answer"})
     await stage.maria.writes("👍")

@@ -111,6 +111,19 @@ async def test_what_is_not_heard_in_time_is_told_so_and_stands_in_the_history_la
     assert HEARD in str(llm.requests[-1].messages)
 
 
+async def test_late_words_are_answered_where_the_tenant_wants_that(
+    stage: Stage, speech: SpeechService, llm: Anthropic
+):
+    await stage.change(media_wait_seconds=0.5, answer_late_words=True)
+    gate = speech.hold()
+    await says(stage)
+    await stage.maria.answered()
+    gate.open()
+    await stage.maria.answered(2)
+    assert question(llm).endswith(HEARD)
+    assert [turn["state"] for turn in await stage.turns_end()] == ["sent", "sent"]
+
+
 @pytest.mark.parametrize("content", [None, b"MZ this is no sound at all"])
 async def test_what_can_never_be_heard_is_not_waited_for(
     stage: Stage, llm: Anthropic, content: bytes | None

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from tests.routers import API_KEY
 from tests.scenarios.answering import AnsweringN8n
-from tests.scenarios.flow import given
+from tests.scenarios.flow import KEY, given
 from tests.scenarios.flow import n8n as sending
 from tests.scenarios.flow import playing as sending_play
 from tests.scenarios.stage import Stage
@@ -86,6 +86,24 @@ async def test_where_nothing_is_set_the_editor_is_above_the_webhooks(
         r"http://127\.0\.0\.1:\d+/workflow/hybridflowInbound/executions/4711",
         turn["execution_url"],
     )
+
+
+async def test_where_a_flow_crashed_that_never_answered_stands_in_the_log(
+    database_url: str, evolution, llm, n8n: AnsweringN8n, lines: Lines
+):
+    """To the router n8n says "Error in workflow" alone; its error workflow knows the node."""
+    crash = {"error": "what Maria wrote", "node": "Edit Fields", "workflow_id": "mine"}
+    async with (
+        playing(database_url, evolution, llm, n8n, **EDITOR) as stage,
+        httpx.AsyncClient(base_url=stage.router_url) as client,
+    ):
+        told = await client.post(
+            "/n8n/executions/143/fail", headers={"X-N8N-API-Key": KEY}, json=crash
+        )
+    assert told.status_code == 404
+    (line,) = lines.of("ai_failed")
+    assert line["message"] == "execution 143 crashed in the node Edit Fields; it named no turn"
+    assert line["execution_url"] == "https://n8n.example/workflow/mine/executions/143"
 
 
 async def test_the_crash_of_a_flow_that_was_heard_ends_no_other_attempt(

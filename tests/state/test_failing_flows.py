@@ -84,3 +84,19 @@ async def test_nobody_is_told_of_a_tenant_that_is_not_there(talk: Conversation):
     await talk.sql("update tenants set is_active = false")
     assert (await tell(talk))["already"]
     assert await told(talk) == 0
+
+
+async def test_what_they_know_to_be_an_outage_is_one_notice(talk: Conversation):
+    """The credit is used up: that is told, and that the flow fails of it not before it is over."""
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await talk.fail(turn, "away", away="llm", cause="account_empty")
+    assert await tell(talk) == {"ok": True}
+    assert (await tell(talk))["already"]
+    notice = await claim_one(talk)
+    assert notice["kind"] == "unanswered"
+    await finish(talk, notice)
+    await talk.travel(minutes=2)
+    made = {"parts": ["Oi!"], "handler": "fallback", "provider": "anthropic"}
+    await talk.database.call("save_reply", {**held(await talk.claim_one()), **made})
+    assert (await claim_one(talk))["kind"] == "flow_failing"

@@ -116,6 +116,46 @@ async def test_it_is_waited_for_no_longer_than_the_bound(talk: Conversation):
     assert await talk.value("select transcript from messages where kind = 'ptt'") == "bolo"
 
 
+async def late(talk: Conversation, words: str = "dois bolos") -> float | None:
+    """A voice message is answered before its words are there; in how many seconds they are."""
+    await says(talk)
+    (job,) = await claim(talk)
+    await talk.travel(seconds=21)
+    await talk.answer("Não consegui ouvir.")
+    return (await finish(talk, job, words, policy=POLICY)).get("due_in")
+
+
+async def test_late_words_are_answered_where_the_tenant_wants_that(talk: Conversation):
+    await talk.set_rule("answer_late_words", True)
+    assert await late(talk) == 2
+    turn = await talk.claim_one()
+    assert [m["transcript"] for m in turn["history"] if m["in_turn"]] == ["dois bolos"]
+    assert await talk.turn_states() == ["sent", "running"]
+
+
+@pytest.mark.parametrize("case", ["off", "nothing said", "paused", "a human wrote", "old"])
+async def test_late_words_are_answered_by_nobody_where_a_message_would_not_be(
+    talk: Conversation, case: str
+):
+    await talk.set_rule("answer_late_words", case != "off")
+    if case == "nothing said":
+        assert await late(talk, "") is None
+        return
+    await says(talk)
+    (job,) = await claim(talk)
+    await talk.travel(seconds=21)
+    await talk.answer("Não consegui ouvir.")
+    if case in ("paused", "a human wrote"):
+        await talk.owner_writes("Oi Maria, já ouvi")
+    if case == "a human wrote":
+        await talk.sql("update sessions set is_paused = false")
+    if case == "old":
+        await talk.travel(minutes=61)
+        (job,) = await claim(talk)
+    assert "due_in" not in await finish(talk, job, policy=POLICY)
+    assert await talk.turn_states() == ["sent"]
+
+
 async def test_many_voice_messages_move_the_bound_no_further(talk: Conversation):
     for _ in range(30):
         await says(talk)
@@ -440,6 +480,18 @@ async def test_what_is_away_uses_no_attempt_up_and_is_waited_for_a_day(talk: Con
     assert (await fail(talk, job, **AWAY))["state"] == "failed"
     (row,) = await talk.sql("select waits_for, error from media_jobs")
     assert row == {"waits_for": None, "error": "no"}
+
+
+async def test_what_was_paid_for_twenty_times_in_vain_is_given_up(talk: Conversation):
+    """As a sound at which the service always hangs, of a tenant to whom nobody else speaks."""
+    await says(talk)
+    states = []
+    for _ in range(20):
+        (job,) = await claim(talk)
+        states.append((await fail(talk, job, **AWAY, tokens=6000))["state"])
+        await talk.travel(minutes=7)
+    assert states == ["pending"] * 19 + ["failed"]
+    assert await claim(talk) == []
 
 
 async def test_who_is_away_may_say_for_how_long(talk: Conversation):

@@ -420,7 +420,12 @@ async def test_a_conversation_that_is_merged_keeps_its_notice(talk: Conversation
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("+55 (11) 95555-9999", STAFF), (STAFF_JID, STAFF_JID), (GROUP, GROUP), (None, None)],
+    [
+        ("\u202a+55\u00a0(11) 95555\u20119999\u202c", STAFF),
+        (STAFF_JID, STAFF_JID),
+        (GROUP, GROUP),
+        (None, None),
+    ],
 )
 async def test_a_notify_number_is_kept_as_it_is_dialled(
     talk: Conversation, given: str | None, kept: str | None

@@ -160,6 +160,9 @@ async def test_who_does_not_say_what_they_saw_saw_nothing_of_this_pause(
     if saw:
         assert await write(talk, seen_message_id=owner["message_id"])
         return
+    await talk.travel(minutes=1)
+    again = {"tenant_id": 1, "session_id": owner["session_id"], "source": "operator"}
+    await talk.database.call("pause_session", {**again, "policy": POLICY})  # the same pause goes on
     with pytest.raises(Conflict, match="another person wrote"):
         await write(talk)
 
@@ -588,6 +591,54 @@ async def test_when_the_line_is_back_what_waits_for_it_is_due(talk: Conversation
     assert len(await claim(talk)) == 1
 
 
+async def test_the_next_number_is_of_the_staff_whether_or_not_there_is_a_first(talk: Conversation):
+    """They are told of a handoff that nobody took; what they write is no customer's."""
+    await talk.set_rule("notify_number_next", OWN.partition("@")[0])
+    asked = await talk.ingest(talk.message("oi", jids=(OWN,)))
+    assert asked[0]["decision"] == "staff"
+    await told(talk)
+    step = {"handoff_id": 1, "step": 1, "say": "…", "policy": POLICY}
+    await talk.sql("update handoffs set step = 1")
+    assert (await talk.database.call("press_handoff", step))["did"] == "told_next"
+    claim_them = {"limit": 9, "lease_seconds": 60, "max_attempts": 5}
+    (notice,) = (await talk.database.call("claim_notices", claim_them))["notices"]
+    about = {"notice_id": notice["notice_id"], "token": notice["token"], "body": "Maria waits"}
+    begun = await talk.database.call("begin_notice_send", {**about, "lease_seconds": 45})
+    await left(talk, begun, "3EB0NEXT")
+    event = talk.message("Já te ligo", jids=(OWN,), from_me=True, chat="self", wa_id="AC0000F5")
+    event["quoted"] = {"wa_id": "3EB0NEXT", "text": None}
+    (decided,) = await talk.ingest(event)
+    assert (decided["decision"], decided["relayed"]) == ("staff", True)
+    relay = await claim_one(talk)
+    assert relay["outcome"] is None, "in the chat with the own number, and not in Ana's"
+    assert (await say_word(talk, relay))["jid"] == OWN
+
+
+async def test_while_the_ai_is_switched_off_the_staff_answer_and_no_word_says_that_it_is_back(
+    talk: Conversation,
+):
+    await told(talk)
+    await talk.set_rule("is_active", setting=False)
+    assert (await staff_write(talk, "Já te ligo"))["relayed"]
+    assert (await begin(talk, await claim_one(talk)))["ok"]
+    await talk.sql("delete from relays")
+    await staff_write(talk, "resume", is_command=True)
+    assert (await obey(talk, await claim_one(talk), "resume"))["outcome"] == "switched_off"
+    assert not (await talk.session())["is_paused"]
+
+
+async def test_a_command_in_the_chat_with_oneself_that_quotes_nothing_is_told_how(
+    talk: Conversation,
+):
+    await told(talk, OWN)
+    event = talk.message("resume", jids=(OWN,), from_me=True, chat="self", wa_id="AC0000F6")
+    (decided,) = await talk.ingest({**event, "is_command": True})
+    assert (decided["decision"], decided["relayed"]) == ("staff", True)
+    assert (await claim_one(talk))["outcome"] == "unquoted"
+    event = talk.message("leite, ovos", jids=(OWN,), from_me=True, chat="self")
+    assert (await talk.ingest(event))[0]["decision"] == "note_to_self"
+
+
 async def test_a_note_to_oneself_is_nobodys(talk: Conversation):
     await told(talk)
     event = talk.message("leite, ovos", jids=(OWN,), from_me=True, chat="self")
@@ -605,5 +656,8 @@ async def test_a_group_of_the_staff_answers_as_one_of_them_does(talk: Conversati
     (decided,) = await talk.ingest(event)
     assert (decided["decision"], decided["relayed"]) == ("staff", True)
     assert (await claim_one(talk))["words"]["author"] == "Bia"
+    on_the_business_phone = {**event, "from_me": True, "key": "own", "wa_id": "AC0000F9"}
+    (decided,) = await talk.ingest(on_the_business_phone)
+    assert (decided["decision"], decided["relayed"]) == ("staff", True)
     chat = talk.message("bom dia", jids=(group,), chat="group", author_name=None)
     assert (await talk.ingest(chat))[0]["decision"] == "group"

@@ -105,6 +105,23 @@ async def test_one_tenants_slow_servers_leave_room_for_others() -> None:
     assert [await each for each in (*held, fifth)] == [b"x"] * 5
 
 
+async def test_a_server_that_hangs_leaves_room_for_the_same_tenants_others() -> None:
+    never = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "hangs.example":
+            await never.wait()
+        return httpx.Response(200, stream=httpx.ByteStream(b"x"))
+
+    media = source(answer)
+    hanging = [asyncio.create_task(media.fetch("https://Hangs.example/a.png", 1)) for _ in range(9)]
+    await asyncio.sleep(0)
+    assert await media.fetch(URL, 1) == b"x"
+    for each in hanging:
+        each.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
 async def test_a_media_that_gets_no_place_may_be_one_later() -> None:
     goes_on = asyncio.Event()
 

@@ -512,6 +512,11 @@ def test_a_folder_is_checked_file_by_file(tmp_path: Path):
     assert "it is not JSON" in str(faults[-1])
 
 
+def test_a_folder_that_was_only_exported_to_has_the_credentials_of_this_project(tmp_path: Path):
+    (tmp_path / "good.json").write_text(json.dumps(turn_flow()))
+    assert check_folder(tmp_path, CATALOGUE) == ()
+
+
 def test_the_catalogue_is_read_from_the_installed_packages(tmp_path: Path):
     approval = {"name": "operation", "options": [{"value": "send"}, {"value": "sendAndWait"}]}
     described = {

@@ -94,3 +94,49 @@ def test_what_ends_a_flow_red_comes_after_its_answer(inbound: Workflow, position
     (told,) = set(faults(inbound))
     assert "Failed" in told
     assert "below" in told
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('={ "text": "{{ $json.output }}" }', "between quotes"),
+        ('={ "text": "Oi {{ $json.name }}, tudo bem?" }', "between quotes"),
+        ('={{ { "handoff": { "reason": "asked" }} }}', "two closing braces"),
+        ('={{ { "messages": [{ "location": { "latitude": $json.y }}] } }}', "two closing braces"),
+        ('={{ { "handoff": { "reason": "asked" } } }}', None),
+        ("={{ { text: $json.output } }}", None),
+        ('={{ { "text": "a" + $json.output } }}', None),
+        ('={ "text": {{ JSON.stringify($json.output) }} }', None),
+        ('={ "text": "Oi{{ JSON.stringify($json.output).slice(1, -1) }}" }', None),
+        ('{ "text": "Oi" }', None),
+    ],
+)
+def test_json_that_a_customer_or_two_braces_would_break_is_told(
+    inbound: Workflow, written: str, told: str | None
+):
+    """n8n publishes it, and tells the router "Error in workflow"."""
+    named(inbound, "Answer")["parameters"]["responseBody"] = written
+    found = faults(inbound)
+    assert [told in fault for fault in found if told] == [True] * bool(told), found
+    assert bool(found) is bool(told)
+
+
+def test_a_webhook_that_waits_for_a_respond_node_is_told_of_none(inbound: Workflow):
+    inbound["nodes"].remove(named(inbound, "Answer"))
+    for kinds in inbound["connections"].values():
+        kinds["main"] = [[to for to in group if to["node"] != "Answer"] for group in kinds["main"]]
+    told = [fault for fault in faults(inbound) if "Ask" in fault]
+    assert told
+    assert all("Connect it on to a Respond to Webhook node" in fault for fault in told), told
+
+
+def test_done_may_ride_on_the_last_send(inbound: Workflow):
+    named(inbound, "Turn")["parameters"]["responseMode"] = "onReceived"
+    gateway = "={{ $('Turn').first().json.body.urls.gateway }}/message/sendText/x"
+    answer = named(inbound, "Answer")
+    answer.update(type="n8n-nodes-base.httpRequest", typeVersion=4.2)
+    answer["parameters"] = {"method": "POST", "url": gateway, "jsonBody": "={{ { done: true } }}"}
+    told = faults(inbound)
+    assert not [fault for fault in told if "urls.done," in fault or "ends here" in fault], told
+    answer["parameters"]["jsonBody"] = "={{ { done: false } }}"
+    assert [fault for fault in faults(inbound) if "urls.done," in fault]

@@ -9,6 +9,8 @@ import pytest
 from router import __version__
 from scripts import commands
 from scripts.commands import COMMANDS, GROUPS
+from scripts.running import this_python
+from tests.for_each import for_each
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {
@@ -95,3 +97,16 @@ def test_python_runs_it_where_nothing_is_installed(monkeypatch, capsys):
         runpy.run_module("scripts", run_name="__main__")
     assert ended.value.code == 0
     assert __version__ in capsys.readouterr().out
+
+
+@for_each(
+    ("executable", "shown"),
+    [("project/.venv/bin/python", ".venv/bin/python"), ("elsewhere/bin/python3.12", "python")],
+)
+def test_what_is_to_be_typed_next_names_the_python_that_has_our_libraries(
+    executable: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "project").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / executable))
+    assert this_python() == shown

@@ -285,7 +285,7 @@ def test_one_that_does_not_come_up_is_told_and_ends_nothing():
 
 
 COMING_UP = """
-import asyncio, sys
+import asyncio, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
 from scripts.n8n.meanwhile import coming_up
@@ -299,6 +299,7 @@ def n8n():
     asyncio.run(server.ready())
     yield
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
 with coming_up(n8n(), print, ()):
     sys.stdin.read()
 """

@@ -59,6 +59,7 @@ def message(body: str, **more: Any) -> TurnMessage:
         ("[voice message]", {"transcript": ""}, "[voice message, in which nothing is said]"),
         ("[voice message]", {"unheard": True}, "[voice message, that could not be heard]"),
         ("[voice message]", {"transcript": 'a"] [b\n\nc'}, "[voice message: \"a') (b c\"]"),
+        ("[voice message]", {"transcript": "a\uff02\uff3d \u3010b"}, "[voice message: \"a') (b\"]"),
         ("[deleted message]", {}, "[deleted message]"),
         ("[voice message]\n[an ad]", {"transcript": "oi"}, '[voice message: "oi"]\n[an ad]'),
         (
@@ -69,6 +70,11 @@ def message(body: str, **more: Any) -> TurnMessage:
             "[video, 4 seconds]", {"kind": "video", "transcript": "oi", "description": "a cake"},
             '[video, 4 seconds]\n[said in it: "oi"]\n[in it: "a cake"]',
         ),
+        (
+            "o bolo [grande]", {"kind": "image", "description": "a cake"},  # its caption was edited
+            '[image: "o bolo (grande)"]\n[in it: "a cake"]',
+        ),
+        ("o bolo", {"kind": "text"}, "o bolo"),
         ("[image]", {"kind": "image", "unheard": True}, "[image]\n[it could not be looked at]"),
     ],
 )  # fmt: skip

@@ -51,7 +51,7 @@ def turn(state: str, **more: Any) -> dict[str, Any]:
             "received:done judged:done waited:done began:done human:human fence:shut",
         ),
         (turn("dead", reason="too_old"), [*CAME, at(9, "closed")],
-         "received:done judged:done fence:shut"),
+         "received:done judged:done ended:shut"),
         (None, [at(1, "message"), at(1.01, "judged", decision="paused")],
          "received:done judged:shut"),
     ],
@@ -65,6 +65,19 @@ def test_each_step_says_when_it_was_and_the_last_one_why_it_ended():
     assert steps["waited"].seconds == 2.01
     assert (steps["human"].seconds, steps["fence"].seconds) == (4.0, 5.1)
     assert steps["fence"].reason == "paused"
+
+
+def test_what_is_not_answered_says_what_was_met_and_blames_no_fence():
+    met = at(3.2, "attempt_ended", outcome="dead", error="anthropic answered 404: no such model")
+    dead = steps_of(turn("dead"), [*CLAIMED, met, at(3.2, "closed")])
+    assert marks(dead) == "received:done judged:done waited:done began:done ended:shut"
+    assert (dead[-1].seconds, dead[-1].error) == (2.2, "anthropic answered 404: no such model")
+
+    met = at(3.2, "attempt_ended", outcome="put_off", error="anthropic answered 401: invalid key")
+    away = steps_of(turn("pending", waits_for="llm anthropic"), [*CLAIMED, met])
+    assert [(step.name, step.error) for step in away if step.mark == "now"] == [
+        ("writes", "anthropic answered 401: invalid key")
+    ]
 
 
 def test_that_an_answer_was_lost_is_said_of_what_was_sent_all_the_same():

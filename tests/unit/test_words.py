@@ -9,9 +9,11 @@ from typing import get_args
 import pytest
 
 from router.notices.outage_words import FRAME, OF_OWN_KEY, WHY
+from router.notices.untaken import NOBODY_YET
 from router.notices.wording import say
 from router.notices.words import NOTICE_WORDS, Words
 from router.relays.words import WORDS_BACK
+from router.replies.handoffs import HANDOFF_MESSAGE
 from router.state.calls.notices import ClaimedNotice
 from router.whatsapp.languages import Language
 
@@ -75,6 +77,8 @@ def test_the_guides_show_the_notices_as_they_are(page: str):
         notice(language, "handoff", **MARIA, words="not_said").rpartition("\n\n")[2],
         notice(language, "unanswered", outages=[outage]),
         notice(language, "answered_again", outages=[over]),
+        HANDOFF_MESSAGE[language],
+        NOBODY_YET[language],
     ):
         assert " ".join(text.split()) in shown
 

@@ -22,7 +22,7 @@ MARIA = RelayFacts(
 )
 IN_THE_GUIDES = (
     *("sent", "taken", "resumed", "until", "in_doubt", "no_media", "erased", "too_many"),
-    *("no_session", "unsupported", "unquoted"),
+    *("no_session", "unsupported", "unquoted", "switched_off"),
 )
 
 

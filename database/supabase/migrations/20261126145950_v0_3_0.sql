@@ -314,6 +314,7 @@ begin
                 ('senses_are_back', 'i', array['p_waits_for']::text[], array['text']::text[], 0, false, 'void'),
                 ('spend_on_media', 'iii', array['p_job', 'p_message', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'bigint']::text[], 0, false, 'void'),
                 ('close_media_job', 'iiii', array['p_job', 'p_message', 'p_error', 'p_tokens']::text[], array['public.media_jobs', 'public.messages', 'text', 'bigint']::text[], 0, false, 'numeric'),
+                ('answer_late_words', 'iii', array['p_tenant', 'p_message', 'p_policy']::text[], array['public.tenants', 'public.messages', 'jsonb']::text[], 0, false, 'numeric'),
                 ('exported_kept_file', 'i', array['p_file']::text[], array['public.kept_files']::text[], 0, false, 'jsonb'),
                 ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
                 ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -416,6 +417,8 @@ begin
                 ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
                 ('staff_jids', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text[]'),
+                ('has_staff', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'boolean'),
+                ('own_staff_jid', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'text'),
                 ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
                 ('notice_number', 'ii', array['p_notice', 'p_tenant']::text[], array['public.notices', 'public.tenants']::text[], 0, false, 'text'),
                 ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
@@ -1062,7 +1065,8 @@ constraint tenants_tts_instructions_check check (length(btrim(tts_instructions))
 add column if not exists language text not null default 'en'
 constraint tenants_language_check check (language in ('en', 'pt', 'es')),
 add column if not exists keep_media_days integer not null default 0
-constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650);
+constraint tenants_keep_media_days_check check (keep_media_days between 0 and 3650),
+add column if not exists answer_late_words boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -3129,7 +3133,7 @@ begin
         p_session, p_turn.id, p_turn.reply -> p_part -> 'handoff' || jsonb_build_object('said', (
             select string_agg(coalesce(w.part ->> 'text', w.part #>> '{}'), E'\n\n' order by w.number)
             from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
-            where w.number > p_part
+            where w.number > p_part and w.part -> 'path' is null
         ))
     );
 end
@@ -7501,7 +7505,7 @@ begin
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
             select from public.turns as t
             where t.id = v_message.turn_id
@@ -8187,8 +8191,8 @@ declare
         false
     );
     v_decision text := case
+        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
-        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -8253,8 +8257,8 @@ begin
 end
 $$;
 
--- Whether the event is of the chat in which the tenant's people are told their notices, and quotes something
--- there: of a group, or of the business's own number, whose messages are nobody's otherwise.
+-- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
+-- nobody's otherwise, and quotes something there.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -8284,7 +8288,7 @@ as $$
 begin
     if p_event ->> 'chat' = 'self' then
         return true;
-    elsif p_tenant.notify_number is null or not coalesce((p_event ->> 'own_lid')::boolean, false) then
+    elsif not hybridflow.has_staff(p_tenant) or not coalesce((p_event ->> 'own_lid')::boolean, false) then
         return false;
     end if;
     return exists (
@@ -8296,8 +8300,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told: see note_staff_words. All else there are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
+-- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
+-- are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8328,10 +8333,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_staff_jid text;
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
-        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+        and not hybridflow.answers_a_notice(p_tenant, p_event)
     then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
@@ -8342,10 +8348,13 @@ begin
         end if;
     end if;
     if v_is_self then
-        if p_event ->> 'chat' = 'self' and not hybridflow.answers_a_notice(p_tenant, p_event) then
+        v_staff_jid := hybridflow.own_staff_jid(p_tenant, p_event);
+        if v_staff_jid is null or (
+            p_event -> 'quoted' ->> 'wa_id' is null and not coalesce((p_event ->> 'is_command')::boolean, false)
+        ) then
             return jsonb_build_object('outcome', 'ignored', 'decision', 'note_to_self');
         end if;
-        v_jids := array[hybridflow.known_as(p_tenant.id, hybridflow.staff_jid(p_tenant))];
+        v_jids := array[hybridflow.known_as(p_tenant.id, v_staff_jid)];
         p_event := p_event || '{"chat": "contact"}';
     elsif jsonb_array_length(p_event -> 'jids') = 1 then
         v_jids := array[p_event -> 'jids' ->> 0];
@@ -8370,7 +8379,10 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
-    elsif v_is_self then
+    elsif v_is_self or (
+        (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
+        and hybridflow.answers_a_notice(p_tenant, p_event)
+    ) then
         return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -9574,11 +9586,60 @@ begin
 end
 $$;
 
--- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name]})
+-- The words of a message came when its turn spoke without them, or had spoken, and the tenant answers that
+-- (answer_late_words): a turn for it, as for a new message, where nobody of the business wrote since. Returns
+-- in how many seconds that is due; null: there is none. Its session is locked.
+create or replace function hybridflow.answer_late_words(
+    p_tenant public.tenants, p_message public.messages, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if not p_tenant.answer_late_words or not p_tenant.is_active
+        or v_session.is_paused or 'no-ai' = any(v_session.labels)
+        or p_message.deleted_at is not null or not p_message.expects_reply
+        or p_message.kind = any(p_tenant.unanswered_kinds)
+        or p_message.sent_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or not exists (
+            select from public.turns as t
+            where t.id = p_message.turn_id and t.state not in ('pending', 'cancelled')
+        )
+        or exists (
+            select from public.messages as m
+            where m.session_id = p_message.session_id and m.sent_at >= p_message.sent_at
+                and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and hybridflow.is_by_human(m, p_tenant)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+    then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), null, v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message.id;
+    return extract(epoch from v_turn.due - v_now);
+end
+$$;
+
+-- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
+-- policy?})
 -- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
 -- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
--- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. Returns {ok, due_in?}
--- or {refused: reason}; due_in: seconds until the turn is due.
+-- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. policy: the
+-- deployment's, for who answers late words. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until
+-- the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9586,6 +9647,8 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_tenant public.tenants;
+    v_due_in numeric;
 begin
     perform hybridflow.require_keys('finish_media_job', p, '{job_id,token}');
     v_held := hybridflow.hold_media_job(p);
@@ -9603,9 +9666,19 @@ begin
     end if;
     perform hybridflow.senses_are_back(hybridflow.sense_of((v_held.job).tenant_id, u.name))
     from jsonb_array_elements_text(nullif(p -> 'used', 'null')) as u (name);
-    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', hybridflow.close_media_job(
+    v_due_in := hybridflow.close_media_job(
         v_held.job, v_held.message, null, coalesce((p ->> 'tokens')::bigint, 0)
-    )));
+    );
+    if not (v_held.job).keep_only and (
+        coalesce(p ->> 'transcript', '') <> '' or coalesce(p ->> 'description', '') <> ''
+        or jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0
+    ) then
+        select * into v_tenant from public.tenants where id = (v_held.job).tenant_id;
+        v_due_in := coalesce(
+            hybridflow.answer_late_words(v_tenant, v_held.message, coalesce(p -> 'policy', '{}')), v_due_in
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object('ok', true, 'due_in', v_due_in));
 end
 $$;
 
@@ -9615,8 +9688,8 @@ $$;
 -- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
 -- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
 -- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old. tokens: what the attempt has cost all the same. Returns {state, due_in?} or
--- {refused: reason}; due_in as of finish_media_job.
+-- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
+-- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9627,6 +9700,7 @@ declare
     v_held record;
     v_back boolean := coalesce((p ->> 'given_back')::boolean, false);
     v_away boolean := p ->> 'away' is not null;
+    v_tokens bigint := coalesce((p ->> 'tokens')::bigint, 0);
     v_counts boolean;
     v_job public.media_jobs;
 begin
@@ -9644,12 +9718,14 @@ begin
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
+        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
-            v_held.job, v_held.message, p ->> 'error', coalesce((p ->> 'tokens')::bigint, 0)
+            v_held.job, v_held.message, p ->> 'error', v_tokens
         )));
     end if;
-    perform hybridflow.spend_on_media(v_held.job, v_held.message, (p ->> 'tokens')::bigint);
+    perform hybridflow.spend_on_media(v_held.job, v_held.message, v_tokens);
     update public.media_jobs
     set error = left(p ->> 'error', 2000), lease_until = null, updated_at = v_now,
         attempt = case when v_counts then attempt else greatest(attempt - 1, 0) end,
@@ -11089,14 +11165,14 @@ as $$
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds',
         'answer_edits', 'unknown_lid_minutes', 'on_new_message', 'timezone', 'opening_hours', 'away_message',
         'answer_when_closed', 'system_prompt', 'facts', 'llm_provider', 'llm_model', 'llm_max_tokens',
-        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'speech_language', 'keep_media_days',
-        'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction', 'voice_replies', 'tts_voice',
-        'tts_instructions', 'mark_as_read', 'forbidden_patterns', 'max_reply_characters', 'leak_characters',
-        'moderation_url', 'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes',
-        'daily_turns', 'daily_tokens', 'contact_daily_turns', 'contact_daily_tokens', 'retention_days',
-        'on_retention', 'notify_number', 'notify_url', 'handoff_message', 'handoff_words',
-        'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken', 'notify_number_next', 'language',
-        'evo_api_key', 'llm_api_key'
+        'notes_to_llm', 'understand_media', 'media_wait_seconds', 'answer_late_words', 'speech_language',
+        'keep_media_days', 'max_bubbles', 'new_message_stops', 'quote_replies', 'thanks_reaction',
+        'voice_replies', 'tts_voice', 'tts_instructions', 'mark_as_read', 'forbidden_patterns',
+        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
+        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
+        'contact_daily_tokens', 'retention_days', 'on_retention', 'notify_number', 'notify_url',
+        'handoff_message', 'handoff_words', 'handoff_on_promise', 'handoff_remind_minutes', 'handoff_untaken',
+        'notify_number_next', 'language', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -11319,18 +11395,19 @@ begin
         facts = p_new.facts, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
         llm_max_tokens = p_new.llm_max_tokens, notes_to_llm = p_new.notes_to_llm,
         understand_media = p_new.understand_media, media_wait_seconds = p_new.media_wait_seconds,
-        speech_language = p_new.speech_language, keep_media_days = p_new.keep_media_days,
-        max_bubbles = p_new.max_bubbles, new_message_stops = p_new.new_message_stops,
-        quote_replies = p_new.quote_replies, thanks_reaction = p_new.thanks_reaction,
-        voice_replies = p_new.voice_replies, tts_voice = p_new.tts_voice,
-        tts_instructions = p_new.tts_instructions, mark_as_read = p_new.mark_as_read,
-        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
-        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
-        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
-        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
-        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
-        contact_daily_tokens = p_new.contact_daily_tokens, retention_days = p_new.retention_days,
-        on_retention = p_new.on_retention, notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        answer_late_words = p_new.answer_late_words, speech_language = p_new.speech_language,
+        keep_media_days = p_new.keep_media_days, max_bubbles = p_new.max_bubbles,
+        new_message_stops = p_new.new_message_stops, quote_replies = p_new.quote_replies,
+        thanks_reaction = p_new.thanks_reaction, voice_replies = p_new.voice_replies,
+        tts_voice = p_new.tts_voice, tts_instructions = p_new.tts_instructions,
+        mark_as_read = p_new.mark_as_read, forbidden_patterns = p_new.forbidden_patterns,
+        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
+        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
+        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
+        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
         handoff_message = p_new.handoff_message, handoff_words = p_new.handoff_words,
         handoff_on_promise = p_new.handoff_on_promise, handoff_remind_minutes = p_new.handoff_remind_minutes,
         handoff_untaken = p_new.handoff_untaken, notify_number_next = p_new.notify_number_next,
@@ -11414,6 +11491,8 @@ comment on column public.tenants.understand_media is
 'false: it is told that there were some';
 comment on column public.tenants.media_wait_seconds is
 'Seconds that an answer waits at most until what a contact sent is in words';
+comment on column public.tenants.answer_late_words is
+'What a contact sent, and was answered before it was in words, is answered again once it is';
 comment on column public.tenants.speech_language is
 'The language that its contacts speak, as a hint for voice messages';
 comment on column public.tenants.keep_media_days is
@@ -14843,8 +14922,9 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
+-- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
+-- flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14864,6 +14944,11 @@ begin
     loop
         continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = v_now where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        ));
         if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
             and exists (
                 select from public.notices as n
@@ -14871,7 +14956,11 @@ begin
             )
         then
             perform hybridflow.tell_outage(
-                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
+                    select from public.outages as o
+                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
+                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;
     end loop;
@@ -15073,7 +15162,10 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+        -- With the dashes, blanks and unseen marks that phones copy along.
+        else regexp_replace(
+            p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
+        )
     end
 $$;
 
@@ -15106,6 +15198,44 @@ set search_path = ''
 as $$
     select hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number))
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
+$$;
+
+-- Whether anybody is told by WhatsApp.
+create or replace function hybridflow.has_staff(p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+$$;
+
+-- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
+-- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
+returns text
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select n.jid
+    from unnest(array[
+        hybridflow.staff_jid(p_tenant), hybridflow.notified_jid(p_tenant.notify_number_next)
+    ]) with ordinality as n (jid, place)
+    where n.jid is not null and (
+        exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j.value = any(hybridflow.spellings_typed(n.jid))
+        )
+        or p_event ->> 'chat' <> 'self' and exists (
+            select from hybridflow.messages_called(p_event -> 'quoted' ->> 'wa_id') as m
+            inner join public.session_identities as i on i.session_id = m.session_id
+            where m.tenant_id = p_tenant.id and m.from_me and i.tenant_id = p_tenant.id
+                and i.jid = any(hybridflow.spellings_typed(n.jid))
+        )
+    )
+    order by n.place limit 1
 $$;
 
 -- Whether the session is one with the staff, whichever way their number was typed.
@@ -15304,7 +15434,8 @@ $$;
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
 -- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
 -- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Returns {ok, already?}.
+-- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
+-- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -15338,7 +15469,11 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now
+        v_now + case when exists (
+            select from public.outages as o
+            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
+                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+        ) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -15848,7 +15983,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many'
+            'too_many', 'switched_off'
         )
     ),
     error text,
@@ -15958,7 +16093,8 @@ end
 $$;
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause. Of the newest 200 of theirs.
+-- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
+-- meanwhile: since it was last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
 returns public.messages
 language sql
@@ -15977,7 +16113,8 @@ as $$
     where hybridflow.is_by_human(m, t)
         and case
             when p_seen is not null then m.id > p_seen
-            else p_session.is_paused and m.sent_at >= p_session.paused_at - interval '10 seconds'
+            else p_session.is_paused
+                and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
         end
     order by m.sent_at desc, m.id desc limit 1
@@ -16542,8 +16679,9 @@ $$;
 -- obey_staff({relay_id, token, command, until?, policy})
 -- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
 -- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', or 'past', 'too_far' (more than 30
--- days): nothing was done; see relay_refusal, 'erased'.
+-- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
+-- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
+-- relay_refusal, 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -16558,6 +16696,7 @@ declare
     v_named jsonb;
     v_outcome text;
     v_turn_id bigint;
+    v_has_ai boolean;
 begin
     perform hybridflow.require_keys('obey_staff', p, '{relay_id,token,command,policy}');
     v_held := hybridflow.hold_relay(p, false);
@@ -16591,6 +16730,11 @@ begin
                 where id = v_session.id;
             end if;
     end case;
+    v_has_ai := not hybridflow.is_without_ai(v_session.id)
+        and (select t.is_active from public.tenants as t where t.id = v_session.tenant_id);
+    if v_outcome in ('resumed', 'until') and not v_has_ai then
+        v_outcome := 'switched_off';
+    end if;
     update public.relays
     set outcome = v_outcome, said = null, updated_at = v_now,
         facts = facts || jsonb_strip_nulls(jsonb_build_object(
@@ -16598,10 +16742,10 @@ begin
         ))
     where id = (v_held.relay).id
     returning facts into v_named;
-    if v_outcome in ('taken', 'until', 'resumed') then
+    if v_outcome in ('taken', 'until', 'resumed', 'switched_off') then
         perform hybridflow.record_audit(
             '{"kind": "owner", "name": "staff"}',
-            case when v_outcome = 'resumed' then 'resume_session' else 'pause_session' end,
+            case when p ->> 'command' = 'resume' then 'resume_session' else 'pause_session' end,
             v_session.tenant_id, jsonb_build_object('session_id', v_session.id, 'turn_id', v_turn_id),
             jsonb_build_object('relay_id', (v_held.relay).id, 'until', v_until)
         );
@@ -19047,6 +19191,9 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    perform from public.notices as n
+    where n.id = any(v_naming) and n.state = 'pending'
+    order by n.id for update;
     update public.notices
     set token_hash = null, lease_until = null, next_at = hybridflow.clock(), attempt = greatest(attempt - 1, 0)
     where id = any(v_naming) and state = 'pending' and token_hash is not null and number_told_at is null;

@@ -86,6 +86,14 @@ class ReplySettings(BaseModel):
             deployment="rule",
         ),
     ]
+    answer_late_words: Annotated[
+        bool,
+        Setting(
+            about="What a contact sent, and was answered before it was in words, is answered again"
+            " once it is",
+            default=False,
+        ),
+    ]
     speech_language: Annotated[
         str | None,
         Setting(

@@ -114,11 +114,11 @@ def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
     By what a message of ours is known; of another's whether, and how soon, what says nothing by
     itself is answered, and whether it asks for something, if it is of the business's people.
     """
-    if from_me:
-        return {"telling": telling(reading, wa_id)}
     told: JsonObject = {}
     if reading.kind == "text" and is_command(reading.text):
         told["is_command"] = True
+    if from_me:
+        return {"telling": telling(reading, wa_id), **told}
     if reading.about_ours:
         told["about_ours"] = True
     if reading.pictures:

@@ -124,6 +124,7 @@ class FinishMediaJob(Asked):
     pictures: tuple[str, ...] | None = None
     tokens: int | None = None
     used: tuple[str, ...] | None = None
+    policy: Values | None = None
 
 
 class MediaJobFinished(Done):

@@ -37,6 +37,7 @@ RelayOutcome: TypeAlias = Literal[
     "unquoted",
     "too_old",
     "too_many",
+    "switched_off",
 ]
 RelayState: TypeAlias = Literal["waiting", "in_doubt", "sent", "failed"]
 

@@ -7,7 +7,8 @@ import { html } from "../lib/render.js";
 import { has, seconds, t, time } from "../lib/words.js";
 
 /** @typedef {{ wa_id: string, author: string, text: string, at: number }} Message `at`: in seconds */
-/** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null }} Step */
+/** @typedef {{ name: string, mark: string, seconds: number | null, reason: string | null,
+ *   error: string | null }} Step */
 /** @typedef {{ transcript: Message[], steps: Step[], turn: number | null, attempt: number | null,
  *   handler: string | null, waits_for: string | null, seconds: number | null, is_paused: boolean,
  *   is_called: boolean, pause_ends_at: string | null, llm_is_played: boolean, at: number }} Shown `at`: when it was read, by
@@ -18,7 +19,7 @@ const HALF = 2; // seconds in which half of the bar is full: nobody knows how lo
 /** @type {Record<string, any>} */
 const ICONS = {
   received: "in", judged: "scale", waited: "clock", began: "ai", writes: "ai", human: "phone",
-  fence: "fence", sent: "send",
+  fence: "fence", sent: "send", ended: "alert",
 };
 
 /** @param {Shown} shown @returns {Step | undefined} */
@@ -57,7 +58,7 @@ function nameOf(step, shown) {
 
 /** What is said of a step. @param {Step} step @param {Shown} shown */
 function aboutOf(step, shown) {
-  if (step.mark === "shut") {
+  if (step.mark === "shut" && (step.reason || step.name !== "ended")) {
     return step.reason && has(`reason.${step.reason}`) ? t(`reason.${step.reason}`) : step.reason;
   }
   if (step.name === "sent" && step.reason === "in_doubt") return t("step.sent.found");
@@ -91,12 +92,13 @@ function StepLine({ step, shown, taken }) {
       ? html`<time aria-hidden="true">${t("try.so_far", { time: seconds(taken, 1) })}</time>`
       : html`<time>${step.seconds === null ? "" : seconds(step.seconds)}</time>`}
     <p>${aboutOf(step, shown)}</p>
+    ${step.error && html`<p class="met">${step.error}</p>`}
     ${isNow && step.name === "writes" && html`<${Bar} taken=${taken} />`}
   </li>`;
 }
 
-/** @param {{ shown: Shown, isLive: boolean }} props */
-export function Story({ shown, isLive }) {
+/** @param {{ shown: Shown, isLive: boolean, onFault: (error: unknown) => void }} props */
+export function Story({ shown, isLive, onFault }) {
   const taken = useTaken(shown);
   const isOver = shown.steps.length > 0 && !stepNow(shown);
   const facts = [
@@ -120,12 +122,17 @@ export function Story({ shown, isLive }) {
             )}
           </ol>`}
     </div>
-    <${Dare} shown=${shown} />
+    <${Dare} shown=${shown} onFault=${onFault} />
   </section>`;
 }
 
-/** @param {{ shown: Shown }} props */
-function Dare({ shown }) {
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
+function Dare({ shown, onFault }) {
+  /** @param {string} path */
+  const ask = (path) => {
+    onFault(null);
+    call("POST", path).catch(onFault);
+  };
   if (!shown.is_paused && shown.steps.length === 0) return null;
   if (!shown.is_paused) {
     return html`<p class="dare">
@@ -137,11 +144,11 @@ function Dare({ shown }) {
     <span>
       <b>${t(shown.is_called ? "try.called" : "try.held")}</b> ${silence(shown)}
       <span class="choices">
-        <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
+        <button class="btn quiet" type="button" onClick=${() => ask("/try/resume")}>
           ${t("try.resume")}
         </button>
         ${shown.pause_ends_at &&
-        html`<button class="btn quiet" type="button" onClick=${() => call("POST", "/try/pass-time").catch(() => null)}>
+        html`<button class="btn quiet" type="button" onClick=${() => ask("/try/pass-time")}>
           ${t("try.pass_time")}
         </button>`}
       </span>

@@ -173,6 +173,11 @@ function Write({ who, hints, send }) {
   `;
 }
 
+/** Whether the AI makes a reply now: while it is away, nobody does. @param {Shown} shown */
+function isWriting(shown) {
+  return stepNow(shown)?.name === "writes" && !shown.waits_for;
+}
+
 /** @param {unknown} error */
 function told(error) {
   return error instanceof CallFailed && error.message ? error.message : t("error.no_answer");
@@ -180,7 +185,7 @@ function told(error) {
 
 /** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
 function CustomersPhone({ shown, onFault }) {
-  const isTyping = shown.steps.some((step) => step.name === "writes" && step.mark === "now");
+  const isTyping = isWriting(shown);
   const [going, send] = useSends("customer", shown, onFault);
   return html`<section class="phone cust" aria-label=${t("try.phone.customer")}>
     <div class="glass">
@@ -239,7 +244,7 @@ function OwnersPhone({ shown, onFault }) {
       <${Chat} label=${t("try.log.owner")} last=${lastOf(shown, going, shown.is_paused)}>
         ${shown.transcript.map(bubble)}
         <${OnTheirWay} going=${going} />
-        ${stepNow(shown)?.name === "writes" && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
+        ${isWriting(shown) && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
         ${shown.is_paused && html`<li class="sys" key="paused">${silence(shown)}</li>`}
       <//>
       <${Write} who="owner" hints=${unsaid(shown, going, ["try.hint.owner"])} send=${send} />
@@ -247,8 +252,8 @@ function OwnersPhone({ shown, onFault }) {
   </section>`;
 }
 
-/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
-function Break({ shown, onFault }) {
+/** @param {{ shown: Shown, isLive: boolean, onFault: (error: unknown) => void }} props */
+function Break({ shown, isLive, onFault }) {
   const [done, setDone] = useState("");
   /** @param {string} name @param {string} path */
   const make = async (name, path) => {
@@ -262,6 +267,8 @@ function Break({ shown, onFault }) {
     }
   };
   const isWritten = shown.transcript.some((each) => each.author === "customer");
+  // A router that is dead would be killed again as soon as it is back.
+  const cannot = [!isWritten && "twice", !isLive && "kill"];
   const possible = BREAKS.filter(([name]) => name !== "llm_away" || shown.llm_is_played);
   return html`<div class="break">
     <b>${t("try.break")}</b>
@@ -271,7 +278,7 @@ function Break({ shown, onFault }) {
           class="btn"
           type="button"
           key=${name}
-          disabled=${name === "twice" && !isWritten}
+          disabled=${cannot.includes(name)}
           onClick=${() => make(name, path)}
         >
           ${t(`break.${name}`)}
@@ -321,10 +328,10 @@ function Page() {
       <${Mini} shown=${shown} />
       <div class="three">
         <${CustomersPhone} shown=${shown} onFault=${setFault} />
-        <${Story} shown=${shown} isLive=${isLive} />
+        <${Story} shown=${shown} isLive=${isLive} onFault=${setFault} />
         <${OwnersPhone} shown=${shown} onFault=${setFault} />
       </div>
-      <${Break} shown=${shown} onFault=${setFault} />`}
+      <${Break} shown=${shown} isLive=${isLive} onFault=${setFault} />`}
     <${Connect} shown=${shown} />
   </main>`;
 }
