@@ -214,7 +214,7 @@ def test_where_the_text_is_not_known_nothing_is_said_of_it(samples: Path):
 @pytest.mark.parametrize("version", ["20260101000060", "20260101006000", "20261301000000"])
 def test_a_version_that_is_no_time_is_refused(samples: Path, version: str):
     (samples / f"{version}_late.sql").write_text("select 1;\n")
-    with pytest.raises(MigrationError, match="its version is no time"):
+    with pytest.raises(MigrationError, match="its version is not a time"):
         read_migrations(samples)
 
 
