@@ -8332,8 +8332,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told, or wrote a command there: see note_staff_words. All else there are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
+-- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
+-- are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8368,7 +8369,7 @@ declare
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
-        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+        and not hybridflow.answers_a_notice(p_tenant, p_event)
     then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
@@ -8410,7 +8411,10 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
-    elsif v_is_self then
+    elsif v_is_self or (
+        (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
+        and hybridflow.answers_a_notice(p_tenant, p_event)
+    ) then
         return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -14950,8 +14954,9 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
+-- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
+-- flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14983,7 +14988,11 @@ begin
             )
         then
             perform hybridflow.tell_outage(
-                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
+                    select from public.outages as o
+                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
+                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;
     end loop;
@@ -19927,7 +19936,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '52f9fa8668a517eaa92323106b58b17a133389655aa20b3042d18964ae2346ed')
+    ('20261126145950', 'v0_3_0', '1d971533c5fc83854542e2d2b369e680fcf3dc2e02a3160dceb33506ba031541')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -67,7 +67,8 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
         values["evo_api_key"] = _key(given.key, "evo_api_key")
     created = await saving.create_tenant(database, settings, values)
     print(f"Tenant {created.id} has the instance {created.instance_name}.")
-    print(f"Next: {this_python()} -m scripts.tenant connect {created.instance_name}")
+    url = " --url https://where-evolution-reaches-the-router" if settings.public_url is None else ""
+    print(f"Next: {this_python()} -m scripts.tenant connect {created.instance_name}{url}")
     return 0
 
 

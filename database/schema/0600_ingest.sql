@@ -990,8 +990,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the chat with the business's own number, where
--- its people are told, or wrote a command there: see note_staff_words. All else there are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
+-- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
+-- are notes to oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -1026,7 +1027,7 @@ declare
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups
-        and not ((p_event ->> 'from_me')::boolean = false and hybridflow.answers_a_notice(p_tenant, p_event))
+        and not hybridflow.answers_a_notice(p_tenant, p_event)
     then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
@@ -1068,7 +1069,10 @@ begin
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
-    elsif v_is_self then
+    elsif v_is_self or (
+        (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
+        and hybridflow.answers_a_notice(p_tenant, p_event)
+    ) then
         return hybridflow.ingest_note_to_self(p_tenant, v_session, p_event, p_policy, v_at);
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);

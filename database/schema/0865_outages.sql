@@ -318,8 +318,9 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last; not where they have not been told
--- that it began. That a flow fails is told now, if it does: the notice of it waited for this end.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
+-- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
+-- flow fails is told now, if it does: the notice of it waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -351,7 +352,11 @@ begin
             )
         then
             perform hybridflow.tell_outage(
-                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + interval '2 minutes'
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
+                    select from public.outages as o
+                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
+                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;
     end loop;

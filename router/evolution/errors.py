@@ -51,7 +51,10 @@ _NOBODY = "is not on WhatsApp"
 # The media's server answered so, and Evolution passes the status on as its own.
 _MEDIA_STATUS = re.compile(r"Request failed with status code (\d{3})")
 _MEDIA_TRANSIENT = frozenset({408, 425, 429})
-_MEDIA_UNUSABLE = ("unsupported image format", "Failed to fetch stream from")
+_MEDIA_UNUSABLE = (
+    *("unsupported image format", "Failed to fetch stream from"),
+    "File or buffer is undefined",  # a channel that takes voices as uploaded files alone
+)
 # Where the media, or Meta's place for it, cannot be reached. An object for a text is what Evolution
 # makes of Meta's refusal of an upload, whose reason it swallows.
 _MEDIA_AWAY = (

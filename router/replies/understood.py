@@ -12,15 +12,18 @@ _WITHOUT_SIGNS = str.maketrans(
     | dict.fromkeys('"\u201c\u201d\u201e\u201f\uff02', "'")
 )  # and what looks like them
 _SOUND = ("ptt", "audio")
+_SEEN = ("image", "video", "sticker", "document")
 
 
 def said_of(message: TurnMessage) -> str:
     """Return a message's text, with what its media says in words; or that it could not be had."""
     told = message.body
-    if not told.startswith("[") or "]" not in told:
-        return told
-    if message.kind in _SOUND:
+    if message.kind in _SOUND and told.startswith("[") and "]" in told:
         return _heard(told, message)
+    if message.kind not in _SEEN:
+        return told
+    if not told.startswith("["):  # a caption that was edited comes as it stands
+        told = f'[{message.kind}: "{_quoted(told)}"]'
     if message.transcript:
         told = f'{told}\n[said in it: "{_quoted(message.transcript)}"]'
     if message.description:

@@ -6,10 +6,6 @@ each second.
 
 import gc
 
-# So many new objects and the youngest are looked through. With Python's own 700, of which a hundred
-# webhooks at once are half, most of them are still in use then: a tenth of the throughput.
-_NEW = 5_000
-
 
 class Lasting:
     """What the collections of a server's process leave out.
@@ -22,9 +18,8 @@ class Lasting:
         self._begun = False
 
     def begin(self) -> None:
-        """The process is a server's: leave out what there is by now, and look less often."""
+        """The process is a server's: leave out what there is by now."""
         self._begun = True
-        gc.set_threshold(_NEW)
         self.leave_out()
 
     def leave_out(self) -> None:

@@ -23,7 +23,7 @@ def picture(content: bytes) -> str:
     except UnidentifiedImageError:
         raise Refused("it is not of a known kind") from None
     except Image.DecompressionBombError:
-        raise Refused("the picture has too many pixels") from None
+        raise Refused("the picture is too large: it has too many pixels") from None
     if image.width * image.height > MOST_PIXELS:
         raise Refused(f"a picture of {image.width} x {image.height} pixels is too large")
     return jpeg(_still(image))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from router.evolution.errors import MediaAway, MessageRefused
@@ -16,7 +17,7 @@ from router.state.calls.model import Refusal
 from router.state.calls.sends import GiveUpPart, give_up_part
 from router.state.calls.turns import BeginAnew, FinishTurn, begin_anew, finish_turn
 from router.turns.in_hand import HAS_SPOKEN, InHand
-from router.turns.saying import Saying, outgoing
+from router.turns.saying import Saying, outgoing, substitute
 from router.whatsapp.clean import clean
 
 _MEDIA_ATTEMPTS = 6  # a minute where a media is refused, two and a half where its server hangs
@@ -58,7 +59,8 @@ class Delivery:
             if not isinstance(body, str) and "handoff" in body and "text" not in body:
                 await self._hand_off(body["handoff"])
                 return
-            if not await self._say(number, body, before=parts[:number]):
+            alone = len(parts) == 1
+            if not await self._say(number, body, before=parts[:number], alone=alone):
                 return
             parts = hand.turn.reply or parts  # it grows where a caption stands for its media
         if self._is_dead:
@@ -104,16 +106,21 @@ class Delivery:
         as_it_is: Outgoing | None = None,
         *,
         before: tuple[Part, ...] = (),
+        alone: bool = False,
     ) -> bool:
         """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
 
-        `before` are those that it follows. False: nobody knows whether it left, and the turn is
-        put aside.
+        `before` are those that it follows; `alone`: it is all that is said. False: nobody knows
+        whether it left, and the turn is put aside.
         """
         hand = self._hand
         message = in_writing = as_it_is or outgoing(body, hand.turn, before)
+        if alone and as_it_is is None and (written := substitute(body)) is not None:
+            message, in_writing = replace(message, has_substitute=True), written
         try:
             await hand.stand()
+            if message.has_substitute:
+                await hand.save_reply()  # it is said by another send, perhaps
             if as_it_is is None and hand.shop.voices.speaks(hand.turn):
                 await hand.save_reply()  # a voice takes seconds, and may end with the router
                 message = await hand.shop.voices.said(hand.turn, hand.line, body, message)

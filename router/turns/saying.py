@@ -92,6 +92,17 @@ def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoin
     return Outgoing.plain(text, None if quoted is None else {"quoted": {"key": {"id": quoted}}})
 
 
+def substitute(part: Part) -> Outgoing | None:
+    """Return what is said where a reaction that is all of a reply is refused: its sign, written.
+
+    Not every channel of Evolution has reactions.
+    """
+    if isinstance(part, str) or part.get("path") != REACTION_PATH:
+        return None
+    sign = part["body"].get("reaction")
+    return Outgoing.plain(sign) if isinstance(sign, str) and is_seen(sign) else None
+
+
 class Saying:
     """One attempt's way of saying a reply. `typed` is how many seconds it has typed so far."""
 

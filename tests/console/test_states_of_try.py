@@ -68,6 +68,11 @@ _PHONE_IS_ABOVE = """() => {
     return phones.length === 1 && top(phones[0]) < top(document.querySelector(".story"));
 }"""
 _LOOKS_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+_IS_HIDDEN = """(isHidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+OWNERS = {"wa_id": "9", "author": "owner", "text": "Ana here", "at": 1795000000.0}
 _DONE = [(name, "done") for name in ("received", "judged", "waited")]
 STATES: Mapping[str, dict[str, Any]] = {
     "under way": _shown(71, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo"))),
@@ -225,6 +230,26 @@ async def test_what_is_sent_is_shown_at_once_and_leaves_once_and_the_draft_stays
         await expect(going).to_have_count(0)
         assert await field.input_value() == "And"
         await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+
+
+async def test_what_cannot_be_done_now_is_not_offered_and_what_fails_is_said(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["stopped by the owner"])
+        kill = page.get_by_role("button", name="Kill the router")
+        await expect(kill).to_be_enabled()
+        await page.route("**/try/resume", lambda route: route.abort())
+        await page.get_by_role("button", name="Return to AI").click()
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        # A router that is away is not killed a second time, as it comes back.
+        await page.route("**/try/stream", lambda route: route.abort())
+        await page.evaluate(_IS_HIDDEN, True)
+        await page.evaluate(_IS_HIDDEN, False)
+        await expect(page.locator(".dare.away")).to_be_visible()
+        await expect(kill).to_be_disabled()
+        twice = page.get_by_role("button", name="Deliver it twice")
+        await expect(twice).to_be_enabled()
+        await _told(seen, {**STATES["stopped by the owner"], "transcript": [OWNERS]})
+        await expect(twice).to_be_disabled()
 
 
 async def test_a_message_that_did_not_leave_is_in_its_field_again(opens: Opens):

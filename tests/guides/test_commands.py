@@ -372,7 +372,11 @@ async def test_what_make_run_says_to_do_next_can_be_done(staged: Staged):
             typed = in_this_world(step, stage).replace("--key KEY", f"--key {stage.evolution.key}")
             done = await stage.runs(typed)
             assert done.code == 0, f"{typed}\n{done.err}"
-    assert "has the instance my-instance" in done.out
+        assert "has the instance my-instance" in done.out
+        (step,) = re.findall(r"Next: (.*)", done.out)
+        done = await stage.runs(in_this_world(step, stage))
+        assert done.code == 0, f"{step}\n{done.err}"
+    assert "Evolution sends the events of my-instance" in done.out
 
 
 REQUEST = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`\s]*)[^`]*`")

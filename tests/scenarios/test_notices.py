@@ -443,6 +443,7 @@ async def test_a_router_killed_in_the_middle_tells_it_again_but_the_phone_once(
             gate.open()
             await play.time_comes()
             router.start()
+            await router.ready()
             await play.ends()
             assert play.ana.replies == [TEXT]
             assert len(tickets.received) == 2

@@ -1,6 +1,8 @@
 """Replies that quote what they answer, and a reaction in place of a sentence."""
 
 from loopback.evolution import failures
+from loopback.evolution.answers import error_body
+from loopback.faults import wrong_answer
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 
 pytestmark = BOTH_HANDLERS
@@ -54,6 +56,23 @@ async def test_a_bare_thanks_gets_a_reaction_and_no_llm_is_asked(stage: Stage):
     assert [turn["state"] for turn in turns] == ["sent", "sent"]
     assert len(stage.llm.requests) == 1
     assert not await stage.paused()
+
+
+async def test_where_a_reaction_is_refused_its_sign_is_written(stage: Stage):
+    """The EVOLUTION channel has none: each thanks would be told as one that nobody answered."""
+    await stage.change(thanks_reaction="🙏")
+    stage.llm.answers("O bolo custa R$ 45.")
+    await stage.maria.writes("quanto custa o bolo?")
+    await stage.maria.answered()
+    await stage.turns_end()
+    refusal = wrong_answer(400, error_body(400, "Method not available on Evolution Channel"))
+    stage.shop.fail("sendReaction", refusal, times=None)
+    await stage.maria.writes("muito obrigada!")
+    await stage.maria.answered(2)
+    turns = await stage.turns_end()
+    assert stage.maria.replies == ["O bolo custa R$ 45.", "🙏"]
+    assert [(turn["state"], turn["incomplete"]) for turn in turns] == [("sent", False)] * 2
+    assert await stage.sql("select id from notices") == []
 
 
 async def test_thanks_are_answered_in_words_where_nothing_is_set(stage: Stage):

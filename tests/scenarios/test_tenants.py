@@ -119,7 +119,7 @@ async def test_what_can_be_no_key_is_refused(office: Office, column: str, key: s
     for method, path, body in (("POST", "/api/tenants", NEW), ("PATCH", "/api/tenants/1", {})):
         answer = await office.api.request(method, path, json={**body, column: key})
         assert answer.status_code == 422
-        assert answer.json()["error"]["message"].startswith(f"{column} is no key")
+        assert answer.json()["error"]["message"].startswith(f"{column} is not a key")
         assert key not in answer.text
 
 

@@ -128,6 +128,23 @@ async def test_one_that_is_back_within_two_minutes_goes_on(talk: Conversation):
     assert await talk.value("select count(*) from outages where ended_at is null") == 1
 
 
+async def test_what_comes_and_goes_is_told_twice_and_then_is_one(talk: Conversation):
+    await talk.set_rule("notify_number", STAFF)
+    kinds = []
+    for who in range(1, 7):  # a flow that fails for some, and works for others
+        await write(talk, who)
+        await fail_all(talk, kind="permanent", cause="flow_failed")
+        kinds += [notice["kind"] for notice in await told(talk)]
+        await talk.travel(minutes=2)
+        await works(talk)
+        await talk.travel(minutes=3)
+        kinds += [notice["kind"] for notice in await told(talk)]
+    assert kinds == ["unanswered", "answered_again", "unanswered"]
+    await talk.travel(minutes=30)
+    (over,) = await told(talk)
+    assert (over["kind"], outages(over)[0]["turns"]) == ("answered_again", 5)
+
+
 async def test_what_is_over_before_it_is_told_is_not_told(talk: Conversation):
     await talk.set_rule("notify_number", STAFF)
     await write(talk, 1)

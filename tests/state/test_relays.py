@@ -656,5 +656,8 @@ async def test_a_group_of_the_staff_answers_as_one_of_them_does(talk: Conversati
     (decided,) = await talk.ingest(event)
     assert (decided["decision"], decided["relayed"]) == ("staff", True)
     assert (await claim_one(talk))["words"]["author"] == "Bia"
+    on_the_business_phone = {**event, "from_me": True, "key": "own", "wa_id": "AC0000F9"}
+    (decided,) = await talk.ingest(on_the_business_phone)
+    assert (decided["decision"], decided["relayed"]) == ("staff", True)
     chat = talk.message("bom dia", jids=(group,), chat="group", author_name=None)
     assert (await talk.ingest(chat))[0]["decision"] == "group"

@@ -266,6 +266,12 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
         AWAY,
         "unsupported image format",
     ),
+    "a voice on the EVOLUTION channel": (
+        answer(500, error(500, "File or buffer is undefined.")),
+        MediaRefused,
+        AWAY,
+        "File or buffer",
+    ),
     "Meta refuses the upload": (
         answer(500, error(500, ["[object Object]"])),
         MediaAway,

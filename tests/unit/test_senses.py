@@ -70,6 +70,11 @@ def message(body: str, **more: Any) -> TurnMessage:
             "[video, 4 seconds]", {"kind": "video", "transcript": "oi", "description": "a cake"},
             '[video, 4 seconds]\n[said in it: "oi"]\n[in it: "a cake"]',
         ),
+        (
+            "o bolo [grande]", {"kind": "image", "description": "a cake"},  # its caption was edited
+            '[image: "o bolo (grande)"]\n[in it: "a cake"]',
+        ),
+        ("o bolo", {"kind": "text"}, "o bolo"),
         ("[image]", {"kind": "image", "unheard": True}, "[image]\n[it could not be looked at]"),
     ],
 )  # fmt: skip

@@ -26,19 +26,18 @@ def test_what_was_loaded_at_the_start_is_looked_through_by_no_collection(
     monkeypatch.setattr("router.serving.server.configure_logging", lambda _: None)
     monkeypatch.setattr("router.serving.server.lasting", Lasting())  # these tests are no server
     settings = load_settings(environment("postgresql://nobody@127.0.0.1:9/none"), env_file=None)
-    before, usual = gc.get_freeze_count(), gc.get_threshold()
+    before = gc.get_freeze_count()
     try:
         with door() as listener:
             serve(create_app(settings), settings, listener)
     finally:
         gc.unfreeze()
-        gc.set_threshold(*usual)
     assert frozen[0] > before + 10_000
 
 
 def test_what_a_server_loads_beside_is_looked_through_by_no_collection_either():
     """The SDKs come after the start: a look through them took 0.06 s, one a second."""
-    before, usual, lasting = gc.get_freeze_count(), gc.get_threshold(), Lasting()
+    before, lasting = gc.get_freeze_count(), Lasting()
     try:
         lasting.leave_out()
         assert gc.get_freeze_count() == before, "it is no server, but has an application"
@@ -49,4 +48,3 @@ def test_what_a_server_loads_beside_is_looked_through_by_no_collection_either():
         assert gc.get_freeze_count() >= begun + len(loaded)
     finally:
         gc.unfreeze()
-        gc.set_threshold(*usual)

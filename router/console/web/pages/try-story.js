@@ -97,8 +97,8 @@ function StepLine({ step, shown, taken }) {
   </li>`;
 }
 
-/** @param {{ shown: Shown, isLive: boolean }} props */
-export function Story({ shown, isLive }) {
+/** @param {{ shown: Shown, isLive: boolean, onFault: (error: unknown) => void }} props */
+export function Story({ shown, isLive, onFault }) {
   const taken = useTaken(shown);
   const isOver = shown.steps.length > 0 && !stepNow(shown);
   const facts = [
@@ -122,12 +122,17 @@ export function Story({ shown, isLive }) {
             )}
           </ol>`}
     </div>
-    <${Dare} shown=${shown} />
+    <${Dare} shown=${shown} onFault=${onFault} />
   </section>`;
 }
 
-/** @param {{ shown: Shown }} props */
-function Dare({ shown }) {
+/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
+function Dare({ shown, onFault }) {
+  /** @param {string} path */
+  const ask = (path) => {
+    onFault(null);
+    call("POST", path).catch(onFault);
+  };
   if (!shown.is_paused && shown.steps.length === 0) return null;
   if (!shown.is_paused) {
     return html`<p class="dare">
@@ -139,11 +144,11 @@ function Dare({ shown }) {
     <span>
       <b>${t(shown.is_called ? "try.called" : "try.held")}</b> ${silence(shown)}
       <span class="choices">
-        <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
+        <button class="btn quiet" type="button" onClick=${() => ask("/try/resume")}>
           ${t("try.resume")}
         </button>
         ${shown.pause_ends_at &&
-        html`<button class="btn quiet" type="button" onClick=${() => call("POST", "/try/pass-time").catch(() => null)}>
+        html`<button class="btn quiet" type="button" onClick=${() => ask("/try/pass-time")}>
           ${t("try.pass_time")}
         </button>`}
       </span>

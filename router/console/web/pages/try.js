@@ -252,8 +252,8 @@ function OwnersPhone({ shown, onFault }) {
   </section>`;
 }
 
-/** @param {{ shown: Shown, onFault: (error: unknown) => void }} props */
-function Break({ shown, onFault }) {
+/** @param {{ shown: Shown, isLive: boolean, onFault: (error: unknown) => void }} props */
+function Break({ shown, isLive, onFault }) {
   const [done, setDone] = useState("");
   /** @param {string} name @param {string} path */
   const make = async (name, path) => {
@@ -267,6 +267,8 @@ function Break({ shown, onFault }) {
     }
   };
   const isWritten = shown.transcript.some((each) => each.author === "customer");
+  // A router that is dead would be killed again as soon as it is back.
+  const cannot = [!isWritten && "twice", !isLive && "kill"];
   const possible = BREAKS.filter(([name]) => name !== "llm_away" || shown.llm_is_played);
   return html`<div class="break">
     <b>${t("try.break")}</b>
@@ -276,7 +278,7 @@ function Break({ shown, onFault }) {
           class="btn"
           type="button"
           key=${name}
-          disabled=${name === "twice" && !isWritten}
+          disabled=${cannot.includes(name)}
           onClick=${() => make(name, path)}
         >
           ${t(`break.${name}`)}
@@ -326,10 +328,10 @@ function Page() {
       <${Mini} shown=${shown} />
       <div class="three">
         <${CustomersPhone} shown=${shown} onFault=${setFault} />
-        <${Story} shown=${shown} isLive=${isLive} />
+        <${Story} shown=${shown} isLive=${isLive} onFault=${setFault} />
         <${OwnersPhone} shown=${shown} onFault=${setFault} />
       </div>
-      <${Break} shown=${shown} onFault=${setFault} />`}
+      <${Break} shown=${shown} isLive=${isLive} onFault=${setFault} />`}
     <${Connect} shown=${shown} />
   </main>`;
 }
