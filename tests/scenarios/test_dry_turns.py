@@ -160,7 +160,7 @@ async def test_what_would_be_an_empty_voice_message_is_told(stage: Stage, n8n: A
     n8n.says({"messages": [{"audio": base64.b64encode(files.picture()).decode()}]})
     tried = await tries(stage)
     assert not tried["ok"]
-    assert tried["error"].startswith("the audio of the flow's answer: it is no sound")
+    assert tried["error"].startswith("the audio of the flow's answer: it is not a sound")
 
 
 async def test_a_flow_that_sends_by_itself_goes_to_its_end_and_nothing_leaves(
