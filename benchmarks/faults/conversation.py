@@ -41,11 +41,13 @@ class Human:
 
 @dataclass(slots=True)
 class Asked:
-    """A pause or a resume by REST; `ended` is None while nobody has confirmed it."""
+    """A pause or a resume by REST, or an erasure; `ended` is None while nobody has confirmed it."""
 
     what: str
     began: float
     ended: float | None = None
+    unknown: bool = False
+    """Whether an address of the person was no contact's yet: of that nothing is erased."""
 
 
 @dataclass(slots=True)

@@ -85,6 +85,8 @@ class Call:
     what: str
     began: float
     ended: float | None
+    unknown: bool = False
+    """Of an erasure: whether one of the person's addresses was none of a contact yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,11 +268,20 @@ def _mixed(history: History) -> Iterator[str]:
 
 
 def _remembered(history: History) -> Iterator[str]:
-    """Nothing of what was said before an erasure stays, comes back, or is answered after it."""
+    """Nothing of what was said before an erasure stays, comes back, or is answered after it.
+
+    An address that no contact had then leads nowhere: what comes from it later is nobody's whom
+    the business has had erased.
+    """
     erased = history.erased
     if erased is None or erased.ended is None:
         return
-    before = [said for said in history.said if said.at < erased.began - _SAME_SECOND]
+    before = [
+        said
+        for said in history.said
+        if said.at < erased.began - _SAME_SECOND
+        and not (erased.unknown and (said.acked_at is None or said.acked_at > erased.began))
+    ]
     rows = {row.wa_id for row in history.rows}
     for said in before:
         if said.wa_id in rows:

@@ -180,6 +180,7 @@ class People:
                 if status in (200, 404):
                     left.remove(jid)
                     is_known = is_known or status == 200
+                    asked.unknown = asked.unknown or status == 404
             if not left and is_known:
                 asked.ended = time.time()
                 self._of.note(f"REST: the erasure is confirmed, try {number + 1}")

@@ -281,7 +281,7 @@ def _history(conversation: Conversation, held: watch.Held | None, world: World) 
         written=[OperatorMessage(w.body, w.began, w.ended) for w in conversation.written],
         erased=None
         if (erased := conversation.erased) is None
-        else Call(erased.what, erased.began, erased.ended),
+        else Call(erased.what, erased.began, erased.ended, erased.unknown),
         phone=phone,
         refused_for_good=conversation.refused_for_good,
     )
