@@ -32,6 +32,7 @@ _ENCODINGS = ("utf-8", "cp1252")  # the second is what Excel writes as CSV in th
 _IN_TEXTS = frozenset("\t\n\v\f\r")
 _LEFT_OUT = frozenset(("moveFrom", "Fallback"))
 """What was moved from here, or stands beside what it is the older form of."""
+_WITHIN = {"br": "\n", "cr": "\n", "tab": "\t", "ptab": "\t", "noBreakHyphen": "-"}
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
 _OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -43,6 +44,8 @@ def text_of(content: bytes) -> str | None:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return _readable(content[len(mark) :], encoding)
+    if content[:_LOOKED_AT].isascii() and _is_not_utf_8(content):
+        return _readable(content, "cp1252")
     texts = (_readable(content, encoding) for encoding in _ENCODINGS)
     return next((text for text in texts if text is not None), None)
 
@@ -57,6 +60,16 @@ def _readable(content: bytes, encoding: str) -> str | None:
     if not seen.strip() or any(_is_control(sign) for sign in seen):
         return None
     return content.decode(encoding, "replace")
+
+
+def _is_not_utf_8(content: bytes) -> bool:
+    """Tell whether more of its signs beyond ASCII are broken than whole, where it were UTF-8.
+
+    A long table may have its first accent far below.
+    """
+    broken = content.decode("utf-8", "replace").count("\ufffd")
+    whole = content.decode("utf-8", "ignore")
+    return broken > len(whole) - len(whole.encode("ascii", "ignore"))
 
 
 def _is_control(sign: str) -> bool:
@@ -145,8 +158,8 @@ class _Paragraphs:
             self._frames.append([])
         elif name == "txbxContent":
             self._end_line()
-        elif name in ("br", "cr", "tab") and parent in ("r", "p") and not self._left_out:
-            self._said.append("\t" if name == "tab" else "\n")
+        elif name in _WITHIN and parent in ("r", "p") and not self._left_out:
+            self._said.append(_WITHIN[name])
 
     def _end(self, element: str) -> None:
         name = _local(element)

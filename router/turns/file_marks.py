@@ -17,17 +17,18 @@ _KINDS = (
 )
 _OPENED = re.compile(rf"\[\[\s*+(?:{_KINDS})\s*+:", re.IGNORECASE)  # +: each space is tried once
 _MARK = re.compile(_OPENED.pattern + r"([^\[\]\n]{0,200})\]\]", re.IGNORECASE)
-_ONLY_MARKS_IN_CODE = re.compile(rf"```\s*((?:{_MARK.pattern}\s*)+)```", re.IGNORECASE)
+_BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
+_ONLY_MARKS = re.compile(rf"\s*(?:{_MARK.pattern}\s*)+", re.IGNORECASE)
 _CLOSED = "]]"
 _CODE = "```"
 _CELL = "|"
 _PAIRS = {**dict(zip("*_~`\"'", "*_~`\"'", strict=True)), "“": "”", "«": "»", "(": ")"}
 _ENDED = re.compile(r"[.!?…:][\"'”»)*_~]*\s*\Z")
-_LAST_CELL = re.compile(r"\s*\|\s*\Z")
+_ITEM = re.compile(r"[\s*_]*(?:[-*•>]\s|\d{1,3}[.)])")
 _NO_LETTER_OF_A_NAME = re.compile(r"[\s_]+")
 _EXTENSION = re.compile(r"\.[a-z0-9]{2,4}\Z")
 _BLANK = " \t"
-_ENDS = "\n.,;:!?)"
+_ENDS = "\n.,;:!?)”»"
 # What nobody needs where the file is not in it any more: quotation marks, a bullet.
 _REST = re.compile(r"[\s>\"'()\[\]«»“”*_~:.,;|`-]*")
 _REST_OF_LINE = re.compile(r"\A[>\"'()«»“”*_~ -]*\n|\n[>\"'()«»“”*_~ -]*\Z")
@@ -81,7 +82,7 @@ def _on_own_lines(text: str) -> str:
     lines: list[str] = []
     waiting: list[str] = []
     in_code = False  # or in a table
-    for line in _ONLY_MARKS_IN_CODE.sub(r"\1", text).split("\n"):
+    for line in _BLOCK.sub(_bared, text).split("\n"):
         told, marks = _taken_off(line)
         in_code ^= line.count(_CODE) % 2 == 1
         if in_code or _CELL in _MARK.sub("", line):
@@ -91,6 +92,11 @@ def _on_own_lines(text: str) -> str:
             lines += [*waiting, *told] if _CODE not in line else [*told, *waiting]
             waiting = []
     return "\n".join([*lines, *waiting])
+
+
+def _bared(block: re.Match[str]) -> str:
+    """Return a block of code, or what is in it where that is marks alone."""
+    return block[1].strip() if _ONLY_MARKS.fullmatch(block[1]) else block[0]
 
 
 def _taken_off(line: str) -> tuple[list[str], list[str]]:
@@ -106,11 +112,11 @@ def _taken_off(line: str) -> tuple[list[str], list[str]]:
     kept, last = "", 0
     for mark in _MARK.finditer(line):
         start, last_end = _with_its_signs(line, mark.start(), mark.end())
-        kept = _joined(kept, line[last : max(start, last)].rstrip(_BLANK))
+        kept = _joined(kept, line[last : max(start, last)])
         last = last_end
         here.append(mark[0])
         if _may_end(kept, rest := line[last:].strip()):
-            kept = _LAST_CELL.sub("", kept) if not rest else kept
+            kept = kept.rstrip() if rest else _without_last_cell(kept.rstrip())
             told += [*([kept] if kept.strip() else []), *here]
             found += here
             kept, here = "", []
@@ -124,7 +130,23 @@ def _may_end(before: str, rest: str) -> bool:
     """Whether a file may stand between what is before it in its line, and the rest of that."""
     if not rest or not before.strip():
         return True
-    return bool(_ENDED.search(before)) and not (rest[0].islower() or rest[0] in _ENDS)
+    if not _ENDED.search(before.rstrip()[-20:]) or rest[0].islower() or rest[0] in _ENDS:
+        return False
+    return not _ITEM.match(before) and not _is_open(before)
+
+
+def _is_open(before: str) -> bool:
+    """Whether bold, code, a quotation or a parenthesis began in a line and has not ended yet."""
+    said = before.replace("**", "*")  # two begin what one does
+    return any(
+        said.count(sign) % 2 if sign == end else said.count(sign) > said.count(end)
+        for sign, end in _PAIRS.items()
+        if sign not in "_'"  # which stand within words, too
+    )
+
+
+def _without_last_cell(row: str) -> str:
+    return row[:-1].rstrip() if row.endswith(_CELL) else row
 
 
 def _with_its_signs(text: str, start: int, end: int) -> tuple[int, int]:
@@ -147,7 +169,7 @@ def _cut(text: str, known: Collection[str]) -> str:
     for mark in _MARK.finditer(text):
         if _name_in(mark) not in known:
             start, end = _with_its_signs(text, mark.start(), mark.end())
-            kept = _joined(kept, text[last : max(start, last)].rstrip(_BLANK))
+            kept = _joined(kept, text[last : max(start, last)])
             last = end
     return _joined(kept, text[last:]) if last else text
 
@@ -158,11 +180,26 @@ def _joined(kept: str, more: str) -> str:
     Two words do not become one: what is said is what was looked at.
     """
     more = more.lstrip(_BLANK) if kept else more
+    if _ends_with_opening(kept):
+        return kept + more
+    kept = kept.rstrip(_BLANK)
     if kept.endswith("\n\n"):
         more = more.lstrip("\n")
-    is_apart = not kept or kept[-1].isspace() or more[:1] in _ENDS
-    is_apart = is_apart or (more[:1] in _PAIRS and kept.count(more[:1]) % 2 == 1)  # ends what began
-    return kept + ("" if is_apart else " ") + more
+    is_apart = not kept or kept[-1].isspace() or not more or more[0] in _ENDS
+    return kept + ("" if is_apart or _ends_what_began(kept, more) else " ") + more
+
+
+def _ends_with_opening(kept: str) -> bool:
+    """Whether the last signs belong to the word that follows."""
+    before = kept.rstrip("".join(_PAIRS))
+    return before != kept and (not before or before[-1].isspace())
+
+
+def _ends_what_began(kept: str, more: str) -> bool:
+    """Whether the first signs belong to what is before them."""
+    sign = more[0]
+    signs = sign * (len(more) - len(more.lstrip(sign)))
+    return sign in _PAIRS and kept.count(signs) % 2 == 1
 
 
 def _unopened(piece: str) -> str:

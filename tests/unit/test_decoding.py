@@ -101,7 +101,7 @@ ROW = (
     + T.format("nome")
     + "</w:tc><w:tc>"
     + T.format("Rua")
-    + T.format("7")
+    + T.format("7</w:t><w:noBreakHyphen/><w:t>9")
     + "</w:tc></w:tr>"
 )
 
@@ -112,6 +112,8 @@ ROW = (
         # A CSV as Excel writes it, with or without a mark; signs that are joined; a hard space.
         (b"\xef\xbb\xbfbolo;30", "text: bolo;30"),
         ("bolo; preço 30 €; não".encode("cp1252") + b" " * 5000, "text: bolo; preço 30 €; não"),
+        (b"a" * 5000 + "ão 30 €".encode("cp1252"), f"text: {'a' * 5000}ão 30 €"),
+        (b"a" * 5000 + "ão €".encode() + b"\xff", f"text: {'a' * 5000}ão €\ufffd"),
         ("pão 42".encode("utf-16"), "text: pão 42"),
         ("família 👨‍👩‍👧\xa0oi".encode(), "text: família 👨‍👩‍👧\xa0oi"),
         # What a form asks for, a tracked change added and a text box says; of what was moved or
@@ -124,7 +126,7 @@ ROW = (
                 f"<w:r><w:txbxContent>{T.format('na caixa')}</w:txbxContent></w:r></w:p>"
                 f"<w:tbl>{ROW}</w:tbl>"
             ),
-            "Word document: CPF 123\ndez\nna caixa\nnome | Rua 7\nFim\nbolo | 30",
+            "Word document: CPF 123\ndez\nna caixa\nnome | Rua 7-9\nFim\nbolo | 30",
         ),
         (files.slides("Preços", "Bolo 30"), "PowerPoint: Slide 1:\nPreços\nSlide 2:\nBolo 30"),
         # What is left out is said, whatever the file says of its size.

@@ -109,6 +109,19 @@ def test_no_quotation_mark_or_bullet_is_sent_for_itself():
             "1. Bolo [[image:menu]]\n2. Torta\n[[sticker:hi]]\n3. Pão",
             ("1. Bolo", MENU_PART, "2. Torta", HI_PART, "3. Pão"),
         ),
+        (
+            "1. [[image:menu]] Bolo\n- **Pão:** [[sticker:hi]] Feito hoje",
+            ("1. Bolo", MENU_PART, "- **Pão:** Feito hoje", HI_PART),
+        ),
+        ("Veja **o menu: [[image:menu]]**", ("Veja **o menu:**", MENU_PART)),
+        ("**Cardápio: [[image:menu]] Hoje**", ("**Cardápio: Hoje**", MENU_PART)),
+        ("**[[image:menu]] Cardápio**", ("**Cardápio**", MENU_PART)),
+        ("“O menu [[image:menu]]”", ("“O menu”", MENU_PART)),
+        ("A *[[image:none]] b*", ("A *b*",)),
+        (
+            "```pix1```\n[[image:menu]]\n```pix2```",
+            ("```pix1```", MENU_PART, "```pix2```"),
+        ),
     ],
 )
 def test_no_sentence_row_or_block_is_divided_and_no_sign_is_left(text: str, said: tuple[Part, ...]):
