@@ -31,6 +31,7 @@ _TO_COPY = re.compile(
     r"|(?<![0-9.,])[0-9]{5,}(?![.,]?[0-9])"  # no number that is spoken has as many in a row
     r"|\b(?:c[oó]digos?|senha|contrase[nñ]a|clave|code|password|pin|protocolo|token|chave pix)\b"
     r"[^\w\n]*(?:\w{1,10}[^\w\n]+){0,4}?[0-9]{3,}"
+    r"|\b(?:pedido|orden|order) ?(?:n[uú]mero|number|n[ºo°.]{1,2})?[ :*]{0,3}[0-9]{3,}"
     r"|(?:[0-9][ .()/-]{0,2}){8,}"  # a phone, a document, a bar code
     r"|\b(?=\w*[0-9])(?=\w*[A-Z])[0-9A-Z]{6,}\b",
     re.IGNORECASE,

@@ -42,6 +42,7 @@ def test_marks_and_signs_are_not_read(text: str, spoken: str):
         "Código: *XPTO-99*",
         "Pedido #4821",
         "O pedido 48213 saiu",
+        "Seu pedido nº *4821* saiu",
         "Seu código de retirada é 4829.",
         "La contraseña: *991*",
         "Your PIN is 4411",
