@@ -20,6 +20,7 @@ _MARK = re.compile(_OPENED.pattern + r"([^\[\]\n]{0,200})\]\]", re.IGNORECASE)
 _BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 _ONLY_MARKS = re.compile(rf"\s*(?:{_MARK.pattern}\s*)+", re.IGNORECASE)
 _CLOSED = "]]"
+_MOST_NESTED = 20  # marks in one another: each is a look at the whole text, and nobody means more
 _CODE = "```"
 _CELL = "|"
 _PAIRS = {**dict(zip("*_~`\"'", "*_~`\"'", strict=True)), "“": "”", "«": "»", "(": ")"}
@@ -28,6 +29,7 @@ _ITEM = re.compile(r"[\s*_]*(?:[-*•>]\s|\d{1,3}[.)])")
 _NO_LETTER_OF_A_NAME = re.compile(r"[\s_]+")
 _EXTENSION = re.compile(r"\.[a-z0-9]{2,4}\Z")
 _BLANK = " \t"
+_BLANKS = re.compile(rf"[{_BLANK}]+")
 _ENDS = "\n.,;:!?)”»"
 # What nobody needs where the file is not in it any more: quotation marks, a bullet.
 _REST = re.compile(r"[\s>\"'()\[\]«»“”*_~:.,;|`-]*")
@@ -158,10 +160,11 @@ def _with_its_signs(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _without_unknown(text: str, known: Collection[str]) -> str:
     """Return the text without the marks of what there is not; they may stand in one another."""
-    before = None
-    while before != text:
+    for _ in range(_MOST_NESTED):
         before, text = text, _cut(text, known)
-    return text
+        if before == text:
+            return text
+    return _BLANKS.sub(" ", _unopened(text))
 
 
 def _cut(text: str, known: Collection[str]) -> str:
@@ -204,6 +207,10 @@ def _ends_what_began(kept: str, more: str) -> bool:
 
 def _unopened(piece: str) -> str:
     """Return a piece without the beginnings and ends of marks that are not whole."""
-    while _OPENED.search(piece):
+    for _ in range(_MOST_NESTED):
+        if not _OPENED.search(piece):
+            break
         piece = _OPENED.sub(" ", piece)
+    else:
+        piece = piece.replace("[[", " ")
     return piece.replace(_CLOSED, " ")

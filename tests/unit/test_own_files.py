@@ -59,6 +59,11 @@ def test_a_name_that_there_is_not_is_shown_to_nobody_and_all_else_is(mark: str):
     assert with_files(("[[image:none]]",), ()) == ()
 
 
+def test_of_very_many_in_one_another_none_is_left_after_a_few_looks():
+    many = "[[image:" * 4000 + "]]" * 4000
+    assert with_files((f"Oi {many} Maria",), (MENU,)) == ("Oi Maria",)
+
+
 def test_the_text_around_an_unknown_name_is_as_if_it_had_not_been_there():
     text = "Veja [[image:none]].\n\n[[image:none]]\n\nQual você quer?"
     assert with_files((text,), (MENU,)) == ("Veja.\n\nQual você quer?",)
