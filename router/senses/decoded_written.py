@@ -203,6 +203,9 @@ def _sheets(content: bytes) -> Answer:
     lines: list[str] = []
     is_cut = len(book.worksheets) > _SHEETS
     for sheet in book.worksheets[:_SHEETS]:
+        if sum(map(len, lines)) > MOST_CHARACTERS:  # a sheet of empty rows takes seconds, too
+            is_cut = True
+            break
         lines.append(f"Sheet {sheet.title}:")
         rows, rest = _rows_of(sheet)
         lines += rows
