@@ -1,8 +1,11 @@
 """How the AI reads media that were put into words: the customer's words, in brackets and quotes.
 
 What stands in a picture or a document, or is said in a voice message, is the customer's, as what
-they type. It cannot close its brackets or its quotes, so nothing in it reads as anything else.
+they type; so are captions and the names of files. It cannot close its brackets or its quotes, so
+nothing in it reads as anything else, such as what we say of a picture.
 """
+
+import re
 
 from router.state.calls.claimed_turn import TurnMessage
 
@@ -13,6 +16,8 @@ _WITHOUT_SIGNS = str.maketrans(
 )  # and what looks like them
 _SOUND = ("ptt", "audio")
 _SEEN = ("image", "video", "sticker", "document")
+_OURS = re.compile(r"\[(?:image|video|GIF|document|sticker)\b[^][]*\](?:\n\[came from [^][]*\])?")
+"""What the readers of `router.whatsapp.media` make, with the note of an ad."""
 
 
 def said_of(message: TurnMessage) -> str:
@@ -22,7 +27,9 @@ def said_of(message: TurnMessage) -> str:
         return _heard(told, message)
     if message.kind not in _SEEN:
         return told
-    if not told.startswith("["):  # a caption that was edited comes as it stands
+    for words in ((message.media or {}).get("file_name"), (message.media or {}).get("caption")):
+        told = _closing_nothing(told, words or "")
+    if not _OURS.fullmatch(told):  # a caption that was edited comes as it stands
         told = f'[{message.kind}: "{_quoted(told)}"]'
     if message.transcript:
         told = f'{told}\n[said in it: "{_quoted(message.transcript)}"]'
@@ -38,7 +45,15 @@ def _heard(told: str, message: TurnMessage) -> str:
         return _inside(told, ", in which nothing is said")
     if message.transcript and f'"{message.transcript}"' not in told:
         return _inside(told, f': "{_quoted(message.transcript)}"')
-    return told
+    return _closing_nothing(told, message.transcript or "")
+
+
+def _closing_nothing(told: str, words: str) -> str:
+    """Return what begins with our bracket, with the customer's words in it as they are read."""
+    start = told.find(words, 1)
+    if start < 0:
+        return told
+    return told[:start] + words.translate(_WITHOUT_SIGNS) + told[start + len(words) :]
 
 
 def _inside(told: str, more: str) -> str:
