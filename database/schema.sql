@@ -9651,7 +9651,7 @@ begin
                 and m.from_me and m.sender in ('owner', 'operator', 'client')
                 and hybridflow.is_by_human(m, p_tenant)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
     then
         return null;
     end if;
@@ -14956,7 +14956,7 @@ $$;
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
 -- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
--- flow fails is told now, if it does: the notice of it waited for this end.
+-- flow fails is told then as well, if it still does (see claim_notices): its notice waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14976,7 +14976,8 @@ begin
     loop
         continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
-        update public.notices set next_at = v_now where id = any(array(
+        update public.notices set next_at = least(next_at, v_now + interval '2 minutes')
+        where id = any(array(
             select n.id from public.notices as n
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
@@ -15738,6 +15739,11 @@ begin
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+    -- It may have waited for the end of an outage (see tell_flow_failing), and the flow works by now.
+    update public.notices as n
+    set state = 'delivered', reason = 'recovered', lease_until = null, finished_at = v_now, updated_at = v_now
+    where n.id = any(v_ids) and n.state = 'pending' and n.kind = 'flow_failing' and n.attempt = 0
+        and hybridflow.flow_has_worked(n.tenant_id, n.created_at);
 
     with fresh as materialized (
         select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)

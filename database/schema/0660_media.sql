@@ -552,7 +552,7 @@ begin
                 and m.from_me and m.sender in ('owner', 'operator', 'client')
                 and hybridflow.is_by_human(m, p_tenant)
         )
-        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or (hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, v_session.id))
     then
         return null;
     end if;

@@ -320,7 +320,7 @@ $$;
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
 -- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
--- flow fails is told now, if it does: the notice of it waited for this end.
+-- flow fails is told then as well, if it still does (see claim_notices): its notice waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -340,7 +340,8 @@ begin
     loop
         continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
         update public.outages set ended_at = v_now where id = v_outage.id;
-        update public.notices set next_at = v_now where id = any(array(
+        update public.notices set next_at = least(next_at, v_now + interval '2 minutes')
+        where id = any(array(
             select n.id from public.notices as n
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked

@@ -558,6 +558,11 @@ begin
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+    -- It may have waited for the end of an outage (see tell_flow_failing), and the flow works by now.
+    update public.notices as n
+    set state = 'delivered', reason = 'recovered', lease_until = null, finished_at = v_now, updated_at = v_now
+    where n.id = any(v_ids) and n.state = 'pending' and n.kind = 'flow_failing' and n.attempt = 0
+        and hybridflow.flow_has_worked(n.tenant_id, n.created_at);
 
     with fresh as materialized (
         select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)

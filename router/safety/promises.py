@@ -30,11 +30,13 @@ _ES_WHO = _one(r"""
     (?:(?:un|una|algun|alguna|nuestro|nuestra|otro|otra|el|la|los|las|al|a|del|de|con|por)\s+){0,5}
     (?:agentes?|humanos?|coleg[ao]s?|companer[ao]s?|asesor(?:a|es)?|especialistas?|equipo
     |representantes?|encargad[oa]s?|responsables?|gerentes?|supervisora?
-    |persona(?: real| del equipo)?|alguien(?: del equipo)?|operadora?|vendedora?)
+    |(?<!por )(?<!cada )(?<!para una )persona(?: real| del equipo)?|alguien(?: del equipo)?
+    |operadora?|vendedora?)
 """)
 _EN_WHO = _one(r"""
     (?:(?:a|an|one|of|our|another|the|some|my|to|with|human|live|real|support|sales|team)\s+){0,5}
-    (?:colleagues?|humans?|persons?|agents?|representatives?|specialists?|team(?: members?)?
+    (?:colleagues?|humans?|(?<!for one )(?<!for a )(?<!per )person|agents?|representatives?
+    |specialists?|team(?: members?)?
     |managers?|supervisors?|someone(?: from (?:the|our) team)?|somebody|staff|advisors?
     |operators?|co-?workers?|members? of (?:our|the) (?:team|staff))
 """)
@@ -49,6 +51,11 @@ _PT_PASSED_ON = _one(r"""
     (?:transferi|encaminhei|passei|transferid[oa]|encaminhad[oa]|chamei|acionei|avisei)
     |transferi|encaminhei|transferindo|encaminhando)
 """)
+# "O valor para uma pessoa" is a price, and passed to nobody.
+_PT_TO_PERSON = _one(r"""
+    \b(?:(?!\b(?:valor(?:es)?|precos?|orcamentos?|custo|total|cardapio|menu|tabela|opc(?:ao|oes)
+    |porc(?:ao|oes)|receita|quantidade)\b)[^.!?\n]){0,60}?\buma pessoa
+""")
 _ES_PASSES_ON = _one(r"""
     \b(?:(?:voy a|vamos a|estoy|estamos)\s+(?:(?:te|lo|la|le)\s+)?
     (?:transferi\w*|transfiriendo\w*|deriva\w*|pasa\w*|conecta\w*|comunica\w*|llama\w*|avisa\w*)
@@ -59,7 +66,8 @@ _EN_I_WILL = _one(r"""
     (?:now\s+|just\s+|already\s+)?(?:going to\s+)?
 """)
 _EN_PASSES_ON = _one(rf"""
-    (?:{_EN_I_WILL}(?:transfer\w*|forward\w*|connect\w*|hand\w*|pass(?! by\b)\w*|escalat\w*|call\w*
+    (?:{_EN_I_WILL}(?:transfer\w*|forward\w*|connect\w*|(?:hand|pass)(?:ing|ed)?\b(?! by\b)
+    |escalat\w*|call\w*
     |notif\w+|put(?:ting)? (?:you|your|this)|get(?:ting)? (?:you|this)|let(?:ting)?(?! you))
     |\btransferring you)
 """)
@@ -72,15 +80,21 @@ _PT_ASKS = _one(r"""
 """)
 _ES_ASKS = _one(r"""
     \b(?:(?:voy a|vamos a|estoy|estamos)\s+(?:pregunta(?:r|rle|ndo)|pedir(?:le)?(?: ayuda| que)?
-    |(?:consulta|verifica|confirma|habla)(?:r|rlo|rla|ndo)(?: \w+){0,3}? con)|avise|llame)\s+
+    |(?:consulta|verifica|confirma|habla)(?:r|rlo|rla|ndo)(?: \w+){0,3}? con)
+    |ya (?:avise|llame)|he (?:avisado|llamado))\s+
 """)
 _EN_ASKS = _one(rf"""
-    {_EN_I_WILL}(?:ask(?:ing)?|have|get(?:ting)?
+    {_EN_I_WILL}(?:ask(?:ing)?|get(?:ting)?
     |(?:check|confirm|speak|talk|verify)(?:ing)?(?: \w+){{0,3}}? (?:with|to))\s+
+""")
+_EN_DO = _one(r"""
+    \s+(?:contact|call|get|reach|reply|respond|help|assist|follow|look|take|check|come|give|message
+    |text|write|join|be)\b
 """)
 # What somebody will do counts where it is done to the customer, or to what they want, or where
 # nothing is said but when: a team that heats its oven comes to nobody.
 _PT_YOU = r"(?:voces?|vc|o senhor|a senhora)"
+_PT_DOES = r"(?:respond|atend|ajud|fal|lig|retorn|cham|orient|auxili|procur|contat)"
 _PT_SOON = _one(r"""
     (?=\s*(?:$|[.,;:!)\u2013\u2014]|(?:em breve|em instantes|logo|ja ja|agora|hoje|amanha|aqui
     |por aqui|assim que|o (?:quanto|mais)|e (?:te|lhe|entra\w*)|dentro de|daqui a
@@ -88,10 +102,11 @@ _PT_SOON = _one(r"""
 """)
 _PT_COMES = _one(rf"""
     \s+(?:ja |logo |em breve |em instantes )?(?:
-    (?:(?:vai|vao|ira|irao)\s+)?(?:ja |logo |em breve )?(?:
+    (?:vai|vao|ira|irao)\s+(?:ja |logo |em breve )?(?:te|lhe) (?:{_PT_DOES}|dar)\w*
+    |(?:(?:vai|vao|ira|irao)\s+)?(?:ja |logo |em breve )?(?:
     entra(?:r|ra|rao) em contato|esta(?:r|ra|rao) (?:aqui )?(?:com {_PT_YOU}|por aqui)
-    |(?:te|lhe) (?:respond|atend|ajud|fal|lig|retorn|cham|orient|auxili|procur|contat|dar)\w*
-    |(?:respond|atend|ajud|fal|lig|retorn|cham|orient|auxili|procur|contat)(?:er|ar|era|ara|erao|arao)
+    |(?:te|lhe) (?:{_PT_DOES}(?:[ea]rao?\b|\w*{_PT_SOON})|darao?)
+    |{_PT_DOES}(?:er|ar|era|ara|erao|arao)
     (?: (?:para|pra|com|a))? {_PT_YOU}
     |(?:respond|retorn|lig)(?:er|ar|era|ara|erao|arao){_PT_SOON}
     |(?:verific|analis|confer|chec|resolv|assum|continu)(?:ar|er|ir|ara|era|ira|arao|erao|irao)
@@ -115,7 +130,7 @@ _ES_SOON = _one(r"""
 _ES_DOES = r"(?:contact|respond|contest|atend|ayud|llam|escrib|avis|asist|orient|explic|confirm)"
 _ES_COMES = _one(rf"""
     \s+(?:ya |pronto |en breve )?(?:
-    (?:(?:te|lo|la|le|les)\s+(?:va a |van a )?){_ES_DOES}\w*
+    (?:te|lo|la|le|les)\s+(?:(?:va a|van a) {_ES_DOES}\w*|{_ES_DOES}(?:[aei]ran?\b|\w*{_ES_SOON}))
     |se\s+(?:va a |van a )?(?:pond|pon|comunic|contact|encarg|ocup)\w*
     |(?:va a|van a)\s+(?:{_ES_DOES}[aei]r(?:te|le|lo|la|les)
     |ponerse en contacto|comunicarse|(?:hablar|estar|seguir|continuar) {_ES_YOU})
@@ -166,13 +181,14 @@ _EN_WE_COME = _one(r"""
 _PROMISE = re.compile(
     "|".join(
         (
-            rf"{_PT_PASSES_ON}{_NEAR}(?:{_PT_WHO}|uma pessoa)\b",
-            rf"{_PT_PASSED_ON}{_NEAR}(?:{_PT_WHO}|uma pessoa)\b",
+            rf"{_PT_PASSES_ON}(?:{_NEAR}{_PT_WHO}|{_PT_TO_PERSON})\b",
+            rf"{_PT_PASSED_ON}(?:{_NEAR}{_PT_WHO}|{_PT_TO_PERSON})\b",
             rf"{_ES_PASSES_ON}{_NEAR}{_ES_WHO}\b",
             rf"{_EN_PASSES_ON}{_NEAR}{_EN_WHO}\b",
             rf"{_PT_ASKS}{_PT_WHO}\b",
             rf"{_ES_ASKS}{_ES_WHO}\b",
             rf"{_EN_ASKS}{_EN_WHO}\b",
+            rf"{_EN_I_WILL}have\s+{_EN_WHO}{_EN_DO}",
             rf"\b{_PT_WHO}{_PT_COMES}",
             rf"\b{_ES_WHO}{_ES_COMES}",
             rf"\b{_EN_WHO}{_EN_COMES}",

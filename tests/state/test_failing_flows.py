@@ -99,4 +99,17 @@ async def test_what_they_know_to_be_an_outage_is_one_notice(talk: Conversation):
     await talk.travel(minutes=2)
     made = {"parts": ["Oi!"], "handler": "fallback", "provider": "anthropic"}
     await talk.database.call("save_reply", {**held(await talk.claim_one()), **made})
-    assert (await claim_one(talk))["kind"] == "flow_failing"
+    await talk.travel(minutes=2)
+    assert {each["kind"] for each in await claim(talk)} == {"flow_failing", "answered_again"}
+
+
+async def test_what_works_again_by_the_end_of_an_outage_is_not_told(talk: Conversation):
+    """Who counted its failures may be another router, or gone: nobody says that it works."""
+    await talk.maria_writes("oi")
+    await talk.fail(await talk.claim_one(), "away", away="llm", cause="account_empty")
+    await tell(talk)
+    await finish(talk, await claim_one(talk))
+    await talk.travel(minutes=2)
+    await flow_answers(talk)
+    await talk.travel(minutes=2)
+    assert (await claim_one(talk))["kind"] == "answered_again"

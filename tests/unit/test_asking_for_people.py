@@ -125,6 +125,13 @@ def test_a_tenants_own_words():
         "I'll have someone call you.",
         "You will be contacted by our team.",
         "We will get back to you.",
+        # In the present tense it is one where it says when.
+        "Um atendente te responde em breve.",
+        "Vou chamar uma pessoa para ajudar.",
+        "Un compañero te contacta en breve.",
+        "Ya avisé a la encargada.",
+        "I have handed this over to our team.",
+        "I'll get a person to help you.",
     ],
 )
 def test_what_promises_a_human(text: str):
@@ -170,6 +177,17 @@ def test_what_promises_a_human(text: str):
         "I'll get the price for the team cake.",
         "Se não gostar, entraremos em contato.",
         "We will not contact you.",
+        # What everybody says who sells something.
+        "Vou te passar o valor da ceia para uma pessoa: R$ 80.",
+        "Nossa equipe te atende de segunda a sexta, das 8h às 18h.",
+        "É só chegar à loja que alguém te ajuda a escolher.",
+        "Te paso el precio por persona: 20 euros.",
+        "Al llegar a la clínica, avise a nuestra encargada.",
+        "Nuestro equipo te ayuda a elegir la talla en la tienda.",
+        "We are passionate about bread, and our team loves it.",
+        "We will handle the catering for your team lunch.",
+        "I'll get you the price for one person.",
+        "We will have staff at the door on Saturday.",
         "",
     ],
 )

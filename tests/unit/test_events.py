@@ -328,6 +328,14 @@ def test_a_body_that_names_no_instance_is_taken_for_the_one_of_the_url():
         assert parse_webhook("padaria", bare) == parse(body)
 
 
+def test_a_command_in_the_chat_with_oneself_is_read():
+    body = webhook("messages_upsert__owner_android")
+    body["data"]["key"]["remoteJid"] = "5521955500900:4@s.whatsapp.net"
+    body["data"] |= {"message": {"conversation": "resume"}, "messageType": "conversation"}
+    event = event_in(body)
+    assert (event["chat"], event["is_command"]) == ("self", True)
+
+
 def test_a_chat_with_oneself_is_ignored():
     body = webhook("messages_upsert__owner_android")
     body["data"]["key"]["remoteJid"] = "5521955500900:4@s.whatsapp.net"

@@ -67,7 +67,7 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
         )
     reading = read_content(message, data.get("messageType"))
     said = _said(data, message, reading)
-    if is_to_self and not (from_me and said and said["quoted"]):
+    if is_to_self and not (from_me and said and (said["quoted"] or _is_command(reading))):
         return Ignored("note to self")
     if said is None:
         return Ignored(NOTHING_TO_READ)
@@ -108,6 +108,11 @@ def _said(
     }
 
 
+def _is_command(reading: Reading | None) -> bool:
+    """Whether it is what the people of the business write to have something done."""
+    return reading is not None and reading.kind == "text" and is_command(reading.text)
+
+
 def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
     """Return what decides what is done about it.
 
@@ -115,7 +120,7 @@ def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
     itself is answered, and whether it asks for something, if it is of the business's people.
     """
     told: JsonObject = {}
-    if reading.kind == "text" and is_command(reading.text):
+    if _is_command(reading):
         told["is_command"] = True
     if from_me:
         return {"telling": telling(reading, wa_id), **told}
