@@ -19942,7 +19942,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '1d971533c5fc83854542e2d2b369e680fcf3dc2e02a3160dceb33506ba031541')
+    ('20261126145950', 'v0_3_0', '3b4048c36bf2499dfa500bb920a269e48718b178d670f3c55124da59ff51523a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -95,6 +95,7 @@ _EN_DO = _one(r"""
 # nothing is said but when: a team that heats its oven comes to nobody.
 _PT_YOU = r"(?:voces?|vc|o senhor|a senhora)"
 _PT_DOES = r"(?:respond|atend|ajud|fal|lig|retorn|cham|orient|auxili|procur|contat)"
+_PT_DOES_BUT_ATTEND = _PT_DOES.replace("atend|", "")
 _PT_SOON = _one(r"""
     (?=\s*(?:$|[.,;:!)\u2013\u2014]|(?:em breve|em instantes|logo|ja ja|agora|hoje|amanha|aqui
     |por aqui|assim que|o (?:quanto|mais)|e (?:te|lhe|entra\w*)|dentro de|daqui a
@@ -102,7 +103,8 @@ _PT_SOON = _one(r"""
 """)
 _PT_COMES = _one(rf"""
     \s+(?:ja |logo |em breve |em instantes )?(?:
-    (?:vai|vao|ira|irao)\s+(?:ja |logo |em breve )?(?:te|lhe) (?:{_PT_DOES}|dar)\w*
+    (?:vai|vao|ira|irao)\s+(?:ja |logo |em breve )?(?:te|lhe)
+    (?:(?:{_PT_DOES_BUT_ATTEND}|dar)\w*|atend\w*{_PT_SOON})
     |(?:(?:vai|vao|ira|irao)\s+)?(?:ja |logo |em breve )?(?:
     entra(?:r|ra|rao) em contato|esta(?:r|ra|rao) (?:aqui )?(?:com {_PT_YOU}|por aqui)
     |(?:te|lhe) (?:{_PT_DOES}(?:[ea]rao?\b|\w*{_PT_SOON})|darao?)
@@ -114,9 +116,11 @@ _PT_COMES = _one(rf"""
     ))\b
 """)
 _PT_BY = _one(r"""
-    \b(?:sera|vai ser)\s+(?:atendid|contatad|contactad|chamad|transferid)[oa]\b[^.!?\n]{0,30}?\b
+    \b(?:sera|vai ser)\s+(?:contatad|contactad|chamad|transferid)[oa]\b[^.!?\n]{0,30}?\b
     (?:por|para|pra)\s+
 """)
+# Who attends to somebody on Tuesday at ten has an appointment: that is nobody's handoff.
+_PT_ATTENDED_BY = r"\b(?:sera|vai ser)\s+atendid[oa]\b[^.!?\n]{0,30}?\bpor\s+"
 _PT_WE_COME = _one(r"""
     \b(?:(?:entraremos|(?:vamos|iremos) entrar) em contato
     |(?:te|lhe) (?:ligaremos|retornaremos|chamaremos)|(?:vamos|iremos) (?:te|lhe) (?:liga|retorna)r
@@ -128,6 +132,7 @@ _ES_SOON = _one(r"""
     |cuanto antes|tan pronto|en unos|en un|dentro de)\b))
 """)
 _ES_DOES = r"(?:contact|respond|contest|atend|ayud|llam|escrib|avis|asist|orient|explic|confirm)"
+_ES_DOES_BUT_ATTEND = _ES_DOES.replace("atend|", "")
 _ES_COMES = _one(rf"""
     \s+(?:ya |pronto |en breve )?(?:
     (?:te|lo|la|le|les)\s+(?:(?:va a|van a) {_ES_DOES}\w*|{_ES_DOES}(?:[aei]ran?\b|\w*{_ES_SOON}))
@@ -140,12 +145,16 @@ _ES_COMES = _one(rf"""
     )\b
 """)
 _ES_COMES_FIRST = _one(rf"""
-    \b(?:(?:te|le|lo|la)\s+(?:va a )?{_ES_DOES}[aei]ra?|se (?:pondra en contacto|comunicara)
-    (?: (?:{_ES_YOU}))?)\s+(?:en breve |pronto )?
+    \b(?:(?:te|le|lo|la)\s+(?:va a )?{_ES_DOES_BUT_ATTEND}[aei]ra?
+    |se (?:pondra en contacto|comunicara)(?: (?:{_ES_YOU}))?)\s+(?:en breve |pronto )?
 """)
 _ES_BY = _one(r"""
-    \b(?:sera|va a ser)\s+(?:atendid|contactad|llamad|transferid|derivad)[oa]\b[^.!?\n]{0,30}?\b
+    \b(?:sera|va a ser)\s+(?:contactad|llamad|transferid|derivad)[oa]\b[^.!?\n]{0,30}?\b
     (?:por|a|con)\s+
+""")
+_ES_ATTENDED_BY = _one(r"""
+    \b(?:(?:te|le|lo|la)\s+(?:va a )?atendera?
+    |(?:sera|va a ser)\s+atendid[oa]\b[^.!?\n]{0,30}?\bpor)\s+(?:en breve |pronto )?
 """)
 _ES_WE_COME = _one(r"""
     \b(?:nos (?:pondremos|vamos a poner) en contacto
@@ -171,9 +180,10 @@ _EN_COMES = _one(rf"""
 """)
 _EN_BY = _one(r"""
     \b(?:will|'ll|are going to) be
-    (?: contacted| called| helped| assisted| transferred| connected| answered)
+    (?: contacted| called| transferred| connected| answered)
     (?:\s\w+){0,2}? (?:by|to|with)\s+
 """)
+_EN_ATTENDED_BY = r"\b(?:will|'ll|are going to) be (?:helped|assisted)(?:\s\w+){0,2}? by\s+"
 _EN_WE_COME = _one(r"""
     \bwe(?:'ll| will|'re going to| are going to) (?:shortly |soon )?
     (?:contact you|call you|get back to you|reach out to you|be in touch|get in touch)\b
@@ -196,6 +206,9 @@ _PROMISE = re.compile(
             rf"{_PT_BY}(?:{_PT_WHO}|uma pessoa)\b",
             rf"{_ES_BY}{_ES_WHO}\b",
             rf"{_EN_BY}{_EN_WHO}\b",
+            rf"{_PT_ATTENDED_BY}(?:{_PT_WHO}|uma pessoa){_PT_SOON}",
+            rf"{_ES_ATTENDED_BY}{_ES_WHO}{_ES_SOON}",
+            rf"{_EN_ATTENDED_BY}{_EN_WHO}{_EN_SOON}",
             _PT_WE_COME,
             _ES_WE_COME,
             _EN_WE_COME,

@@ -188,6 +188,12 @@ def test_what_promises_a_human(text: str):
         "We will handle the catering for your team lunch.",
         "I'll get you the price for one person.",
         "We will have staff at the door on Saturday.",
+        # An appointment.
+        "Você será atendida por um especialista na terça às 10h.",
+        "A equipe vai te atender das 9h às 18h.",
+        "Le atenderá un especialista el martes a las 10.",
+        "Será atendido por la responsable el lunes.",
+        "You will be helped by our staff at the counter.",
         "",
     ],
 )
