@@ -19241,6 +19241,13 @@ begin
     update public.messages as m set body = ''
     from public.notices as n
     where m.id = n.message_id and n.id = any(v_naming);
+    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers.
+    update public.messages as m set body = ''
+    from public.outages as o
+    inner join public.notices as n on n.id = o.notice_id
+    where o.tenant_id = p_tenant_id and o.about is null and m.id = n.message_id and exists (
+        select from unnest(p_jids) as j (jid) where position(split_part(j.jid, '@', 1) in m.body) > 0
+    );
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;
@@ -19942,7 +19949,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '3b4048c36bf2499dfa500bb920a269e48718b178d670f3c55124da59ff51523a')
+    ('20261126145950', 'v0_3_0', 'e5c439c2c621b7ab6c001d33e0fb031dd78bb17433aa1b2c66396ef02f2dcd0a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

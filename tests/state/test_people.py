@@ -467,8 +467,9 @@ async def test_the_staff_was_being_told_of_an_erased_contact(talk: Conversation)
     await assert_no_trace(talk)
 
 
+@pytest.mark.parametrize("turn_knows_it", [True, False])
 async def test_a_notice_of_a_failure_names_whom_it_concerns_and_forgets_who_is_erased(
-    talk: Conversation,
+    talk: Conversation, turn_knows_it: bool
 ):
     await talk.set_rule("notify_number", "5511955550009")
     await talk.ingest(talk.message("oi", jids=(MARIA,)))
@@ -483,10 +484,12 @@ async def test_a_notice_of_a_failure_names_whom_it_concerns_and_forgets_who_is_e
     assert (outage["who"], outage["others"]) == ([{"name": "Maria", "jid": MARIA}], False)
     told = {
         "notice_id": notice["notice_id"], "token": notice["token"], "instance_name": "shop",
-        "number": "5511955550009@s.whatsapp.net", "body": "Maria got no answer",
-        "lease_seconds": 45,
+        "number": "5511955550009@s.whatsapp.net",
+        "body": f"Maria ({MARIA.partition('@')[0]}) got no answer", "lease_seconds": 45,
     }  # fmt: skip
     begun = await talk.database.call("begin_notice_send", told)
+    if not turn_knows_it:  # it met another outage later
+        await talk.value("update turns set outage_id = null returning id")
     await erase(talk)
     body = "select body from messages where id = $1"
     assert await talk.value(body, begun["message_id"]) == ""
