@@ -16338,7 +16338,8 @@ $$;
 
 -- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
 -- and is relayed, or where too much waits already they are told that it is not; a command that quotes nothing
--- is told how it is done, once an hour; all else is for nobody.
+-- is told how it is done, once an hour; so is what quotes what nobody knows, in their group; all else is for
+-- nobody.
 -- Returns whether a relay is on its way.
 create or replace function hybridflow.note_staff_words(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
@@ -16390,6 +16391,12 @@ begin
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
         ) then
             return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
+        elsif v_message.id is null and p_event ->> 'chat' = 'group' and exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'no_notice'
+                and r.created_at > v_now - interval '1 hour'
+        ) then
+            return false;  -- colleagues who quote each other: what they write there is not kept
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
@@ -19949,7 +19956,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'e5c439c2c621b7ab6c001d33e0fb031dd78bb17433aa1b2c66396ef02f2dcd0a')
+    ('20261126145950', 'v0_3_0', '9933ec325535318969bf9f5ba65eaf2d7f115961708216071c5cdbf95b6fdbb3')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -339,7 +339,8 @@ $$;
 
 -- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
 -- and is relayed, or where too much waits already they are told that it is not; a command that quotes nothing
--- is told how it is done, once an hour; all else is for nobody.
+-- is told how it is done, once an hour; so is what quotes what nobody knows, in their group; all else is for
+-- nobody.
 -- Returns whether a relay is on its way.
 create or replace function hybridflow.note_staff_words(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
@@ -391,6 +392,12 @@ begin
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
         ) then
             return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
+        elsif v_message.id is null and p_event ->> 'chat' = 'group' and exists (
+            select from public.relays as r
+            where r.staff_session_id = p_session.id and r.outcome = 'no_notice'
+                and r.created_at > v_now - interval '1 hour'
+        ) then
+            return false;  -- colleagues who quote each other: what they write there is not kept
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
