@@ -103,7 +103,9 @@ def _moment(said: str, now: datetime) -> datetime | None:
     """Return the moment that the text names; `now` is in the time zone of the business."""
     named = _DAY.fullmatch(said)
     if named is not None and (days := _days_until(named["day"], now)) is not None:
-        clock = _clock(named["rest"], is_named=True)
+        # "Mar 15" and "dom 12" are as often a date or an amount, and meant for the customer.
+        is_short = named["day"] in _WEEKDAYS and len(named["day"]) == 3
+        clock = _clock(named["rest"], is_named=not (is_short and named["rest"].isdecimal()))
         if clock is None:
             return None
         at = _at(now, days, clock)

@@ -113,7 +113,17 @@ def test_what_is_over_today_is_told_as_it_is():
     [
         *("", "okay", "ok, já te ligo", "ok 2h", "resume por favor", "não", "👍", "oks"),
         *("9", "15", "12,50", "R$ 15", "a 9", "25:00", "13pm", "0pm", "9:75", "99:00"),
-        *("amanhã", "tomorrow", "segunda", "amanhã de manhã", "amanhã 9h na loja", "dia 9h"),
+        *(
+            "mar 15",
+            "dom 12",
+            "seg 10",
+            "amanhã",
+            "tomorrow",
+            "segunda",
+            "amanhã de manhã",
+            "amanhã 9h na loja",
+            "dia 9h",
+        ),
         *("2h de espera", "são 2h", "h", "2x", "às 9h da manhã", "999999h", "resume\nresume"),
         "são 15:00 agora e a loja fecha daqui a pouco, viu?",
     ],
