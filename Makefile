@@ -19,7 +19,7 @@ BROWSER ?=
 # Some containers set it: each of the hundreds of processes that tests start would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo picture test test-decisions test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -65,9 +65,9 @@ test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=4 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults test-conversations test-decisions $(if $(filter 0,$(BROWSER)),,test-pages) test-last-release
+	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults test-conversations test-decisions $(if $(filter 0,$(BROWSER)),,test-pages) test-last-release
 
-# Rows that run beside one another, four at once: they wait for other programs more than they compute, so there are more
+# Rows that run beside one another, five at once: they wait for other programs more than they compute, so there are more
 # of them than cores. The longest come first.
 
 test-decisions: .venv/dev.done
@@ -84,8 +84,13 @@ test-conversations-2: .venv/dev.done
 test-pages: .venv/dev.done
 	$(BIN)/python -m pytest -m "not n8n" tests/console
 
-test-faults: .venv/dev.done
-	$(BIN)/python -m pytest -m "not n8n" tests/faults tests/guides tests/benchmarks tests/n8n
+test-faults: test-faults-1 test-faults-2
+
+test-faults-1: .venv/dev.done
+	$(BIN)/python -m pytest -m "not n8n" --part=1/2 tests/faults tests/guides tests/benchmarks tests/n8n
+
+test-faults-2: .venv/dev.done
+	$(BIN)/python -m pytest -m "not n8n" --part=2/2 tests/faults tests/guides tests/benchmarks tests/n8n
 
 test-flows: .venv/dev.done
 	$(BIN)/python -m pytest -m n8n tests/n8n tests/guides tests/benchmarks $(if $(filter 0,$(BROWSER)),,tests/console)
