@@ -65,13 +65,12 @@ const NEAR = 40; // pixels: so near its end a log goes on with what is written
 /** @param {{ label: string, last: string, children: any }} props `last` is otherwise with each line */
 function Chat({ label, last, children }) {
   const log = useRef(/** @type {any} */ (null));
-  const isAtEnd = useRef(true);
-  const note = () => {
-    const { scrollTop, clientHeight, scrollHeight } = log.current;
-    isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
-  };
+  const end = useRef(0); // how far down it could be scrolled when it was last looked at
   const goOn = () => {
-    if (log.current && isAtEnd.current) log.current.scrollTop = log.current.scrollHeight;
+    const { scrollTop, clientHeight, scrollHeight } = log.current;
+    if (!clientHeight) return; // not in sight
+    if (end.current - scrollTop < NEAR) log.current.scrollTop = scrollHeight;
+    end.current = scrollHeight - clientHeight;
   };
   useLayoutEffect(goOn, [last]);
   useEffect(() => {
@@ -79,7 +78,7 @@ function Chat({ label, last, children }) {
     seen.observe(log.current);
     return () => seen.disconnect();
   }, []);
-  return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log} onScroll=${note}>
+  return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log}>
     <ol>${children}</ol>
   </div>`;
 }
