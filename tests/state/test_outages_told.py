@@ -134,11 +134,11 @@ async def test_what_comes_and_goes_is_told_twice_and_then_is_one(talk: Conversat
     for who in range(1, 7):  # a flow that fails for some, and works for others
         await write(talk, who)
         await fail_all(talk, kind="permanent", cause="flow_failed")
-        kinds += [notice["kind"] for notice in await told(talk)]
+        kinds.extend([notice["kind"] for notice in await told(talk)])
         await talk.travel(minutes=2)
         await works(talk)
         await talk.travel(minutes=3)
-        kinds += [notice["kind"] for notice in await told(talk)]
+        kinds.extend([notice["kind"] for notice in await told(talk)])
     assert kinds == ["unanswered", "answered_again", "unanswered"]
     await talk.travel(minutes=30)
     (over,) = await told(talk)
