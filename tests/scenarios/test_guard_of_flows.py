@@ -45,7 +45,8 @@ async def test_sends_at_once_are_together_no_longer_than_one_may_be(stage: Stage
     texts = [chr(97 + number) * 290 for number in range(AT_ONCE)]
     answers = await asyncio.gather(*(flow.sends(text, delay=400) for text in texts))
     assert [a.status_code for a in answers].count(201) == 1
-    assert "reply_refused" in reasons(answers) <= {"reply_refused", "paused", "superseded", "stale"}
+    late = {"paused", "superseded", "stale", "has_answered"}  # behind one that the guard refused
+    assert "reply_refused" in reasons(answers) <= {"reply_refused", *late}
     await stage.turns_end()
     assert [reply for reply in stage.maria.replies if reply != HANDOFF_MESSAGE["pt"]] in (
         [text] for text in texts
