@@ -10,19 +10,11 @@ from router.whatsapp.languages import language_or_english
 _REASONS = frozenset(
     {"asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"}
 )
-_REASONS = frozenset(
-    {"asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"}
-)
-_REASONS = frozenset(
-    {"asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"}
-)
 _CALLED = (
     ("the AI said that a person will come", "promised"),
     ("two bots seem to talk to each other: the same again and again", "looped"),
     ("the AI could not answer", "not_answered"),
     ("the AI's reply was not sent", "not_sent"),
-    ("the AI declines to answer", "declined"),
-    ("the AI declines to answer", "declined"),
     ("the AI declines to answer", "declined"),
 )
 """How what the state says of a handoff begins, and the word for it; what follows is technical."""
