@@ -65,7 +65,7 @@ test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows test-flows-scenarios) test-faults test-conversations test-decisions $(if $(filter 0,$(BROWSER)),,test-pages) test-last-release
+	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows) test-conversations $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-faults-1 test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages)
 
 # Rows that run beside one another, five at once: they wait for other programs more than they compute, so there are more
 # of them than cores. The longest come first.
