@@ -143,7 +143,10 @@ def _unanswered(history: History) -> Iterator[str]:
 def _human_wrote_after(history: History, said: SaidMessage) -> bool:
     taken = {row.body for row in history.rows if row.sender == "operator"}
     wrote = [w.ended or w.began for w in history.written if w.body in taken]
-    return any(at > said.at - _SAME_SECOND for at in [*(h.at for h in history.humans), *wrote])
+    # Sent late, after faults, it stands behind what the customer wrote meanwhile, and answers that.
+    came = [reply.arrived for reply in history.phone if reply.body in taken]
+    times = [*(h.at for h in history.humans), *wrote, *came]
+    return any(at > said.at - _SAME_SECOND for at in times)
 
 
 def _paused_by_nobody(history: History) -> Iterator[str]:
