@@ -81,35 +81,48 @@ LEFT_OVER = {
     "a body behind 204": b"HTTP/1.1 204 No Content\r\n\r\n" + EVIL,
     "a body behind 304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n" + EVIL,
     "the beginning of an answer": NUMBER + OK + b"X: ",
-    "line ends": NUMBER + b"\r\n\r\n",
 }
 # h11 keeps what it has read beside the answer, and httpcore goes on with it at the next request.
 SPLIT = pytest.mark.xfail(reason="httpcore takes it for the next answer", strict=True)
 
 
-@SPLIT
-@pytest.mark.parametrize("answer", LEFT_OVER.values(), ids=LEFT_OVER)
-async def test_what_comes_behind_an_answer_is_nobodys_answer(answer: bytes):
+def then_friendly(answer: bytes) -> Talk:
     async def talk(line: Line) -> None:
         await line.hear()
         await line.say(answer)
         await friendly(line)
 
-    async with server(first(talk)) as there, client() as http:
-        assert await answer_of(http, there.url) in ("0", "")
+    return first(talk)
+
+
+@SPLIT
+@pytest.mark.parametrize("answer", LEFT_OVER.values(), ids=LEFT_OVER)
+async def test_what_comes_behind_an_answer_is_nobodys_answer(answer: bytes):
+    async with server(then_friendly(answer)) as there, client() as http:
+        try:
+            assert await answer_of(http, there.url) in ("0", "")
+        except BROKEN:
+            assert there.asked == 1  # an answer with more behind it is malformed
         assert [await answer_of(http, there.url) for _ in range(2)] == ["1", "1"]
     assert there.asked == 3
 
 
 @SPLIT
-async def test_a_body_behind_the_answer_to_head_is_nobodys_answer():
-    async def talk(line: Line) -> None:
-        await line.hear()
-        await line.say(OK + b"Content-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
-        await friendly(line)
+async def test_line_ends_behind_an_answer_are_nothing():
+    async with server(then_friendly(NUMBER + b"\r\n\r\n")) as there, client() as http:
+        assert await answer_of(http, there.url) == "0"
+        assert await answer_of(http, there.url) in ("0", "1")
+    assert there.asked == 2
 
-    async with server(first(talk)) as there, client() as http:
-        assert (await http.head(there.url)).content == b""
+
+@SPLIT
+async def test_a_body_behind_the_answer_to_head_is_nobodys_answer():
+    answer = OK + b"Content-Length: %d\r\n\r\n" % len(EVIL) + EVIL
+    async with server(then_friendly(answer)) as there, client() as http:
+        try:
+            assert (await http.head(there.url)).content == b""
+        except BROKEN:
+            assert there.asked == 1
         assert await answer_of(http, there.url) == "1"
 
 

@@ -218,6 +218,20 @@ def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
     play(ask_twice())
 
 
+def test_a_large_request_is_heard_whole_by_who_listens_slowly(play: Play, shop: ssl.SSLContext):
+    async def talk(line: Line) -> None:
+        await asyncio.sleep(0.05)
+        await friendly(line)
+
+    async def ask() -> None:
+        async with server(talk, shop) as there, client() as http:
+            answer = await http.post(f"https://127.0.0.1:{there.port}/", content=BODY[:2_000_000])
+            assert answer.text == "0"
+        assert there.requests[0].partition(b"\r\n\r\n")[2] == BODY[:2_000_000]
+
+    play(ask())
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "shop.example"])
 def test_who_proves_its_name_is_asked(play: Play, shop: ssl.SSLContext, name: str):
     names: list[str | None] = []
