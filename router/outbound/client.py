@@ -12,7 +12,7 @@ from router.configuration.addresses import Allowed
 from router.configuration.settings import Settings
 from router.outbound.bounds import ENCODINGS
 from router.outbound.checked import CheckedTransport
-from router.outbound.healing import MOST_CONNECTIONS, POOL_WAIT
+from router.outbound.transport import MOST_CONNECTIONS, POOL_WAIT
 
 
 class AddressWrong(httpx.UnsupportedProtocol):
@@ -36,6 +36,37 @@ class CheckingClient(httpx.AsyncClient):
         return request
 
 
+class DirectClient(CheckingClient):
+    """The client over one transport: redirects, cookies and the environment are nothing to it.
+
+    httpx's own way through those takes as long as the request itself.
+    """
+
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        follow_redirects: Any = httpx.USE_CLIENT_DEFAULT,
+    ) -> httpx.Response:
+        """Send the request. Raises httpx.RequestError."""
+        is_plain = auth is follow_redirects is httpx.USE_CLIENT_DEFAULT
+        if not is_plain or request.url.userinfo or self.is_closed:
+            return await super().send(
+                request, stream=stream, auth=auth, follow_redirects=follow_redirects
+            )
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        if not stream:
+            try:
+                await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        return response
+
+
 def open_tenant_http(
     settings: Settings, timeout: float, *, limit: int = MOST_CONNECTIONS
 ) -> httpx.AsyncClient:
@@ -48,7 +79,7 @@ def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.As
 
     The time-out is that of the whole exchange, also where a request names another.
     """
-    return CheckingClient(
+    return DirectClient(
         transport=transport,
         timeout=httpx.Timeout(timeout, pool=POOL_WAIT),
         headers={"Accept-Encoding": ENCODINGS},
