@@ -4,6 +4,7 @@ Redirects are not followed, and proxies of the environment are not used, for beh
 proxy that resolves the name.
 """
 
+import functools
 from typing import Any
 
 import httpx
@@ -19,13 +20,18 @@ class AddressWrong(httpx.UnsupportedProtocol):
     """Of its URL, headers and content no request can be made; nothing was sent."""
 
 
+@functools.lru_cache(maxsize=1024)
+def _parsed(url: httpx.URL | str) -> httpx.URL:
+    return httpx.URL(url)
+
+
 class CheckingClient(httpx.AsyncClient):
     """httpx's client, which says as a TransportError of what it can make no request."""
 
     def build_request(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Request:
         """Return the request. Raises AddressWrong."""
         try:
-            request = super().build_request(method, url, **given)
+            request = super().build_request(method, _parsed(url), **given)
             port = request.url.port
             usable = bool(request.url.host) and (port is None or 0 < port < 65536)
         except (httpx.InvalidURL, ValueError, OverflowError, RecursionError) as error:
