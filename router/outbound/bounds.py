@@ -6,7 +6,7 @@ Here an exchange has a time as a whole, from the connecting to the last byte.
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -81,7 +81,9 @@ class Bounds:
 current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 
 
-def unpacking(headers: httpx.Headers, longest: int) -> Callable[[bytes], Iterable[bytes]]:
+def unpacking(
+    headers: MutableMapping[str, str], longest: int
+) -> Callable[[bytes], Iterable[bytes]]:
     """Return what unpacks a body piece by piece, as its headers say; they say so no more.
 
     Each piece becomes slices of SLICE bytes at most, and none before the one in front of it has

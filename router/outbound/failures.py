@@ -5,9 +5,6 @@ import httpx
 
 from router.outbound.line import TooMuchBeside
 
-FAILURES = (aiohttp.ClientError, OSError, ValueError, OverflowError, ExceptionGroup)
-"""What aiohttp, TLS, the system and the event loop raise. TimeoutError is an OSError."""
-
 
 def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
     """Return the failure of a request, or of reading its answer, where it had a connection."""

@@ -1,44 +1,28 @@
-"""The transport under every client: within bounds, in shares, over aiohttp.
+"""The transport under every client of httpx: within bounds, in shares, over aiohttp.
 
 A server can hold up only its own requests: an exchange has a deadline as a whole and a longest
 answer (`bounds.py`), of the connections nobody has all (`router.sharing.shares`), and long answers
 are read a slice at a time, those of one tenant at a pace of their own (`pace.py`).
-
-It is a transport of httpx, and aiohttp's connections and parser (`line.py`) do the work: they take
-a third of the CPU of httpx's own for a request.
 """
 
 import asyncio
-import functools
-import io
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
-from yarl import URL
 
-from router.outbound.bounds import LONGEST_ANSWER, SLICE, Bounds, as_it_is, current, unpacking
-from router.outbound.failures import FAILURES, as_httpx
-from router.outbound.line import Line
+from router.outbound.bounds import LONGEST_ANSWER, SLICE, Bounds, as_it_is, unpacking
+from router.outbound.exchange import FAILURES, Exchanges, next_piece
+from router.outbound.failures import as_httpx
 from router.outbound.pace import Pace
 from router.outbound.shortening import Shortening
-from router.outbound.trust import trusted
 from router.sharing.shares import SERVER, TENANT, Claims, Place, Shares
 
 MOST_CONNECTIONS = 100
 POOL_WAIT = 2.0
-# Below the 5 s after which Node's servers, as Evolution and n8n are, close an idle connection.
-_IDLE_SECONDS = 4.0
 _LONGEST_EXCHANGE = 60.0  # seconds, where a request sets no time-out
 _REPEATS = 3  # times that an answer may repeat its request before it is paced
-_READ_AHEAD = 64 * 1024  # bytes that come before the reader of the body asks for them
-_AT_ONCE = 16 * 1024  # bytes of a body that are read before anybody else has their turn
-_WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
-# What aiohttp would add by itself; httpx has put in what there is to say.
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 Claimed = Callable[[httpx.Request], Claims]
 
@@ -68,8 +52,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._claimed = claimed
         self._shares = Shares(limit)
         self._pace = pace or Pace()
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._exchanges = Exchanges(resolver)
 
     @property
     def in_flight(self) -> int:
@@ -113,9 +96,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close all connections, also those that are in use."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._exchanges.close()
 
     async def _place(self, request: httpx.Request, patience: float | None) -> Place:
         try:
@@ -126,62 +107,20 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout(message, request=request) from error
 
     async def _ask(self, request: httpx.Request, bounds: Bounds) -> aiohttp.ClientResponse:
-        session = self._session or self._opened()
-        within = current.set(bounds)
         try:
-            return await session.request(
-                request.method,
-                URL(str(request.url), encoded=True),
-                headers=_headers(request),
-                data=_body(request),
-                allow_redirects=False,
-                # Never rounded up to whole seconds.
-                timeout=aiohttp.ClientTimeout(total=bounds.left(None), ceil_threshold=float("inf")),
+            return await self._exchanges.ask(
+                request.method, str(request.url), request.headers.raw, _body(request), bounds
             )
         except FAILURES as error:
             raise as_httpx(error, request, is_sent=bounds.has_line) from error
-        finally:
-            current.reset(within)
-
-    def _opened(self) -> aiohttp.ClientSession:
-        # The places are shared out before: who has one has a connection.
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=trusted(),
-            resolver=self._resolver,
-            use_dns_cache=False,
-            keepalive_timeout=_IDLE_SECONDS,
-        )
-        line: type[ResponseHandler] = Line
-        # aiohttp lets nobody name the protocol of its connections; this is all that makes them.
-        connector._factory = functools.partial(line, loop=asyncio.get_running_loop())  # noqa: SLF001
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_NOT_ADDED,
-            read_bufsize=_READ_AHEAD,
-        )
-        return self._session
 
 
-def _headers(request: httpx.Request) -> list[tuple[str, str]]:
-    encoding = request.headers.encoding
-    return [
-        (name.decode(encoding), value.decode(encoding))
-        for name, value in request.headers.raw
-        if name.lower() != b"transfer-encoding"  # aiohttp says so itself
-    ]
-
-
-def _body(request: httpx.Request) -> Any:
+def _body(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
     try:
-        content = request.content
+        return request.content
     except httpx.RequestNotRead:
+        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - an AsyncClient's
         return request.stream
-    if len(content) > _WRITTEN_WHOLE:
-        return io.BytesIO(content)
-    return content or None
 
 
 def _response(
@@ -248,14 +187,13 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while piece := await self._next():
-            self.bounds.count_body(len(piece))
             for part in self.unpack(piece):
                 await self._steps.count(part)
                 yield self.shorten(part)
 
     async def _next(self) -> bytes:
         try:
-            return await self._answer.content.read(_AT_ONCE)
+            return await next_piece(self._answer, self.bounds)
         except FAILURES as error:
             raise as_httpx(error, self._steps.request, is_sent=True) from error
 
