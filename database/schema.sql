@@ -3650,11 +3650,10 @@ $$;
 
 -- ==================== 0400_turns.sql
 
--- HybridFlow: turns, from pending to sent, cancelled or dead.
+-- HybridFlow: a turn's steps from one state to the next, from pending to sent, cancelled or dead.
 --
 -- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
--- lives, and one made while a table was still small would go on reading the whole of it. Claims are made in
--- the order of an index and end early: there, nothing is sorted that an index has in order already.
+-- lives, and one made while a table was still small would go on reading the whole of it.
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
@@ -3949,6 +3948,10 @@ begin
 end
 $$;
 
+-- ==================== 0410_turn_contexts.sql
+
+-- HybridFlow: what who works on a turn is given with it: what was said, and what of the reply is sent.
+
 -- The sends of a turn, in order, for the handler that goes on with it.
 create or replace function hybridflow.turn_parts(p_turn_id bigint)
 returns jsonb
@@ -4168,6 +4171,10 @@ begin
 end
 $$;
 
+-- ==================== 0415_lapsed_turns.sql
+
+-- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
+
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
 -- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
 -- Returns their ids.
@@ -4256,6 +4263,13 @@ as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
+
+-- ==================== 0420_due_turns.sql
+
+-- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+--
+-- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
+-- order already.
 
 -- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
 -- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
@@ -4582,6 +4596,10 @@ as $$
     )
 $$;
 
+-- ==================== 0425_claims.sql
+
+-- HybridFlow: a turn is claimed: what is too old ends, and what is due gets a worker, a token and a lease.
+
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
 -- one that a person retried is as old as that, and one that answers nothing and only says something as it was
 -- made. A time to come says nothing of a change.
@@ -4874,6 +4892,10 @@ begin
 end
 $$;
 
+-- ==================== 0430_held_turns.sql
+
+-- HybridFlow: whether who shows a turn's token may still act for it.
+
 -- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
 -- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
 -- none; to a token that is not the turn's own nothing more is said. A turn that was
@@ -4990,6 +5012,10 @@ begin
 end
 $$;
 
+-- ==================== 0433_put_off_turns.sql
+
+-- HybridFlow: turns that wait for an LLM or a line that is away, and that it is back.
+
 -- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
 -- one with the tenant's own key, which may be the fault.
 create or replace function hybridflow.llm_of(p_tenant_id bigint)
@@ -5090,6 +5116,10 @@ begin
 end
 $$;
 
+-- ==================== 0436_replies.sql
+
+-- HybridFlow: a turn's reply is made, and written down before any of it is sent.
+
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
 -- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
@@ -5189,6 +5219,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0440_turn_ends.sql
+
+-- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
 
 -- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
 -- p_most, with jitter, so that what failed together does not come again together.
@@ -19956,7 +19990,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '9933ec325535318969bf9f5ba65eaf2d7f115961708216071c5cdbf95b6fdbb3')
+    ('20261126145950', 'v0_3_0', '493230fdac302d043f3ebf6f5be4421e6411eeb94e0dead340fa4c3494bdb7f9')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
