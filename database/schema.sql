@@ -7372,9 +7372,9 @@ begin
 end
 $$;
 
--- ==================== 0600_ingest.sql
+-- ==================== 0600_message_changes.sql
 
--- HybridFlow: the way in. One call takes many events and decides each.
+-- HybridFlow: what is told of a message afterwards: it was edited, deleted or delivered.
 
 -- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
 -- the message arrived is stronger than 'error', which is stronger than that it was taken.
@@ -7714,6 +7714,10 @@ begin
 end
 $$;
 
+-- ==================== 0605_connection.sql
+
+-- HybridFlow: what is told of an instance's connection to WhatsApp, and what that sets going.
+
 -- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
 -- that works there are more).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
@@ -7801,6 +7805,10 @@ begin
 end
 $$;
 
+-- ==================== 0610_spellings.sql
+
+-- HybridFlow: the spellings of one phone number, as WhatsApp and as people write it.
+
 -- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
 -- spelling.
 create or replace function hybridflow.spellings(p_jid text)
@@ -7851,6 +7859,10 @@ as $$
         p_jid
     )
 $$;
+
+-- ==================== 0615_own_messages.sql
+
+-- HybridFlow: a send of ours comes back as a message from the phone, and is known as ours.
 
 create index if not exists messages_not_known_of_session
 on public.messages (session_id, send_began_at)
@@ -8048,6 +8060,10 @@ begin
 end
 $$;
 
+-- ==================== 0620_business_messages.sql
+
+-- HybridFlow: a message is recorded, and what the business's side wrote is a takeover or an automatic reply.
+
 -- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
@@ -8236,6 +8252,10 @@ begin
 end
 $$;
 
+-- ==================== 0625_contact_messages.sql
+
+-- HybridFlow: a message of a contact: recorded always, and answered by a turn where it should be.
+
 -- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
 -- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
 -- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
@@ -8322,6 +8342,10 @@ begin
     ));
 end
 $$;
+
+-- ==================== 0630_messages.sql
+
+-- HybridFlow: a message from either side: whose it is, and so by whom it is judged.
 
 -- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
 -- nobody's otherwise, and quotes something there.
@@ -8459,6 +8483,10 @@ begin
     return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
 end
 $$;
+
+-- ==================== 0640_ingest.sql
+
+-- HybridFlow: the way in. One call takes many events and decides each, once.
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
 -- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
@@ -19990,7 +20018,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '493230fdac302d043f3ebf6f5be4421e6411eeb94e0dead340fa4c3494bdb7f9')
+    ('20261126145950', 'v0_3_0', '7c07a39a64efa5315eef8d71314c49522757529d15ece35dd51500b01c29a456')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -14,7 +14,6 @@ LONGER = {
     "0300_pauses.sql",
     "0310_handoffs.sql",
     "0500_sends.sql",
-    "0600_ingest.sql",
     "0650_delivery.sql",
     "0660_media.sql",
     "0700_reading.sql",
