@@ -723,7 +723,7 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
--- What 0.1.0 has (see 0895_people.sql) comes first, as where it was upgraded.
+-- What 0.1.0 has (see 0895_erased.sql) comes first, as where it was upgraded.
 add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;
@@ -5799,9 +5799,9 @@ begin
 end
 $$;
 
--- ==================== 0500_sends.sql
+-- ==================== 0500_ids_of_sends.sql
 
--- HybridFlow: the fence, and what became of each send.
+-- HybridFlow: which of the phone's messages a send of ours is: it has left, and has its id.
 
 -- Text as it is compared when a send of ours comes back: white space folded.
 create or replace function hybridflow.folded(p_text text)
@@ -6043,6 +6043,10 @@ begin
 end
 $$;
 
+-- ==================== 0503_fence.sql
+
+-- HybridFlow: the fence: whether a message may be sent, and that its send has begun.
+
 -- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
 -- upload_seconds?, how much longer than another it may take. A part
 -- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
@@ -6248,6 +6252,10 @@ begin
     return hybridflow.begun_send(v_message, v_session);
 end
 $$;
+
+-- ==================== 0505_ends_of_sends.sql
+
+-- HybridFlow: how a send ended: it left, it did not leave, or nobody knows.
 
 -- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
@@ -6512,6 +6520,10 @@ begin
     return '{"ok": true}';
 end
 $$;
+
+-- ==================== 0507_doubts.sql
+
+-- HybridFlow: sends of which nobody knows how they ended, until that is found out.
 
 -- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
 -- take longer than another.
@@ -18401,10 +18413,10 @@ begin
 end
 $$;
 
--- ==================== 0895_people.sql
+-- ==================== 0895_erased.sql
 
--- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
--- from coming back with a late webhook or gap repair.
+-- HybridFlow: who was erased, and what keeps an erased contact from coming back with a late webhook or gap
+-- repair.
 
 create table if not exists public.erased_contacts (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -18559,6 +18571,10 @@ as $$
         else '^(?:messages\.upsert|send\.message):[01]:(.*)$'
     end))[1]
 $$;
+
+-- ==================== 0895_people.sql
+
+-- HybridFlow: which rows are about one contact.
 
 -- The sessions of whom p_jids name. Raises PT404 where there is none.
 create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
@@ -18718,6 +18734,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0896_export.sql
+
+-- HybridFlow: all of one contact's data, given out in one answer.
 
 -- A turn as an export has it; the attempts at it are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
@@ -18894,6 +18914,10 @@ begin
     return jsonb_build_object('audit', v_audit, 'contact', v_contact);
 end
 $$;
+
+-- ==================== 0896_export_rows.sql
+
+-- HybridFlow: all of one contact's data, given out page by page, however much it is.
 
 -- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
 create or replace function hybridflow.said_in_session(
@@ -19234,6 +19258,10 @@ begin
     return hybridflow.page('export ' || v_list, v_rows, v_limit);
 end
 $$;
+
+-- ==================== 0897_erasure.sql
+
+-- HybridFlow: all of one contact's data is erased; of whom there is very much, the oldest messages first.
 
 -- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
 create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
@@ -20018,7 +20046,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '7c07a39a64efa5315eef8d71314c49522757529d15ece35dd51500b01c29a456')
+    ('20261126145950', 'v0_3_0', 'a1d608e24a8cfae4795bcb34720fe0ba08d48c71b27676536b0f4854ccfb22bf')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

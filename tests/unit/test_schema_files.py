@@ -13,7 +13,6 @@ LONGER = {
     "0200_sessions.sql",
     "0300_pauses.sql",
     "0310_handoffs.sql",
-    "0500_sends.sql",
     "0650_delivery.sql",
     "0660_media.sql",
     "0700_reading.sql",
@@ -27,7 +26,6 @@ LONGER = {
     "0875_relays.sql",
     "0890_lifecycle.sql",
     "0894_changes.sql",
-    "0895_people.sql",
 }
 # Who says where something stands.
 GUIDES = (ROOT.glob("*.md"), (ROOT / "database").glob("*.md"), (ROOT / "docs").rglob("*.md"))
