@@ -2355,7 +2355,7 @@ $$;
 
 -- ==================== 0300_pauses.sql
 
--- HybridFlow: takeover, pause and resume.
+-- HybridFlow: a pause: until when it lasts, a takeover that begins it, what it cancels, and its end.
 
 -- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
 -- human last wrote or paused.
@@ -2529,6 +2529,10 @@ as $$
     where id = p_session_id
 $$;
 
+-- ==================== 0303_unanswered.sql
+
+-- HybridFlow: what a contact wrote and nobody answered, and that one turn answers all of it.
+
 -- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
 create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
 returns boolean
@@ -2682,6 +2686,10 @@ begin
 end
 $$;
 
+-- ==================== 0305_takeovers_undone.sql
+
+-- HybridFlow: a takeover is undone, for the message that it was by was no human's.
+
 -- Whether a human of the business wrote to the session since the turn was made.
 create or replace function hybridflow.human_wrote_since(p_turn public.turns)
 returns boolean
@@ -2799,6 +2807,10 @@ begin
 end
 $$;
 
+-- ==================== 0307_pausing.sql
+
+-- HybridFlow: operators pause and resume a session; a pause that has run out ends.
+
 -- Ends the pause of the locked session if it has run out. Returns whether it did.
 create or replace function hybridflow.end_expired_pause(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
@@ -2913,6 +2925,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0308_pauses_over.sql
+
+-- HybridFlow: the pauses that have run out are found, and ended many at a time.
 
 -- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
 -- those that are to last cost nothing.
@@ -9269,6 +9285,10 @@ as $$
     where message_id = p_message_id
 $$;
 
+-- ==================== 0660_media_claims.sql
+
+-- HybridFlow: a media job is claimed by who does it, in rounds over the tenants.
+
 -- What is to be worked on, its token included.
 create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
 returns jsonb
@@ -9510,6 +9530,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0661_media_jobs.sql
+
+-- HybridFlow: a media job is done: it costs, waits for what is away, and has words in the end or fails.
 
 -- The job p names, with its message and its session, all locked (the session first); `refused` says why who
 -- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
@@ -9854,6 +9878,10 @@ begin
     return '{"state": "pending"}';
 end
 $$;
+
+-- ==================== 0661_media_read.sql
+
+-- HybridFlow: media as they are read: pictures that the LLM is shown, and what came inside of a webhook.
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
@@ -10267,9 +10295,9 @@ as $$
         end)
 $$;
 
--- ==================== 0700_reading.sql
+-- ==================== 0700_pages.sql
 
--- HybridFlow: what operators read.
+-- HybridFlow: the pages of the lists that operators read.
 --
 -- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
 -- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
@@ -10412,6 +10440,10 @@ begin
 end
 $$;
 
+-- ==================== 0705_shown.sql
+
+-- HybridFlow: a session, a turn and a message as operators see them.
+
 -- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
 create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
 returns jsonb
@@ -10495,6 +10527,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0710_sessions_listed.sql
+
+-- HybridFlow: operators list sessions, and find those of a name or a number.
 
 -- The sessions that `contact` names exactly, as a JID or a whole phone number in any spelling; of one contact
 -- there may be two, which nobody has known to be one. {0} for a JID that nobody has; null: it is something to
@@ -10709,6 +10745,10 @@ begin
 end
 $$;
 
+-- ==================== 0715_messages_listed.sql
+
+-- HybridFlow: operators list messages, of one session or of all, and search in them.
+
 -- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
 -- planner not to think that a filter that is not set leaves few rows.
 create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
@@ -10873,6 +10913,10 @@ begin
     return hybridflow.messages_of_tenant(p);
 end
 $$;
+
+-- ==================== 0718_turns_listed.sql
+
+-- HybridFlow: operators list turns, and read one.
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
 -- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
@@ -11697,7 +11741,7 @@ comment on column public.tenants.llm_api_key is
 
 -- ==================== 0800_tenants.sql
 
--- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+-- HybridFlow: tenants as they are read: each as a caller may see it.
 
 -- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
 -- the QR code has its own function.
@@ -11812,6 +11856,10 @@ begin
     return jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)));
 end
 $$;
+
+-- ==================== 0802_tenant_checks.sql
+
+-- HybridFlow: what may be written of a tenant: its values are checked, and so is who may change them.
 
 -- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
 -- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
@@ -12059,6 +12107,10 @@ begin
 end
 $$;
 
+-- ==================== 0804_tenants_saved.sql
+
+-- HybridFlow: a tenant is created and changed, and the audit log is told what of it.
+
 -- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
 -- from any other. What is told so is not cut again.
 create or replace function hybridflow.told_shortly(p_value jsonb)
@@ -12194,6 +12246,10 @@ begin
 end
 $$;
 
+-- ==================== 0806_instances.sql
+
+-- HybridFlow: the tenants' Evolution instances: how to reach one, and the QR code that it shows.
+
 -- tenants_elsewhere({named: [url]})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
 -- have no key of their own and their server is none of `named`; and those whose URL is not plainly
@@ -12304,6 +12360,10 @@ begin
 end
 $$;
 
+-- ==================== 0808_contacts_paused.sql
+
+-- HybridFlow: contacts are paused and resumed by their number, before there is a session or after.
+
 -- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
 -- no session, p_make makes one; else PT404.
 create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
@@ -12358,6 +12418,10 @@ begin
     return public.resume_session(hybridflow.with_contact(p, false));
 end
 $$;
+
+-- ==================== 0809_gaps.sql
+
+-- HybridFlow: the gaps in what the instances have told us: whose are repaired first, and since when.
 
 -- gaps_by_activity({})
 -- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
@@ -15251,14 +15315,9 @@ begin
 end
 $$;
 
--- ==================== 0870_notices.sql
+-- ==================== 0870_staff.sql
 
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0865_outages.sql).
---
--- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
--- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+-- HybridFlow: the staff: under which numbers the people of a business are told, and by which they are known.
 
 -- A phone number as it is dialled, without what people write between the digits; a JID as it is.
 create or replace function hybridflow.dialled(p_number text)
@@ -15368,6 +15427,15 @@ set search_path = ''
 as $$
     select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
+
+-- ==================== 0871_notices.sql
+
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
+--
+-- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
 -- was not told yet.
@@ -15599,6 +15667,10 @@ begin
     return '{"ok": true}';
 end
 $$;
+
+-- ==================== 0872_notice_claims.sql
+
+-- HybridFlow: a notice is claimed by who tells it, in rounds over the tenants.
 
 -- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
 -- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
@@ -15856,6 +15928,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0873_notices_told.sql
+
+-- HybridFlow: a notice is told: the fence before its message, and how the telling ended.
 
 -- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
 -- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
@@ -16204,6 +16280,10 @@ begin
 end
 $$;
 
+-- ==================== 0876_relays_by_api.sql
+
+-- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
+
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
 -- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
 -- meanwhile: since it was last resumed. Of the newest 200 of theirs.
@@ -16356,6 +16436,10 @@ begin
 end
 $$;
 
+-- ==================== 0877_relays_of_staff.sql
+
+-- HybridFlow: a relay is asked for in WhatsApp: the staff quote what they were told, or write a command.
+
 -- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
 -- known, by its words in their (locked) session.
 create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
@@ -16504,6 +16588,10 @@ begin
     return true;
 end
 $$;
+
+-- ==================== 0878_relay_claims.sql
+
+-- HybridFlow: a relay is claimed, and held by its token by who carries it out.
 
 -- A relay with all that is needed to carry it out, its token included.
 create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
@@ -16665,6 +16753,10 @@ begin
     return coalesce(hybridflow.relay_refusal(v_relay, p), jsonb_build_object('said', v_relay.said));
 end
 $$;
+
+-- ==================== 0878_relay_sends.sql
+
+-- HybridFlow: a relay is carried out: what is sent to the contact, the word back to the staff, its end.
 
 -- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
 -- that for its late echo. The session is locked.
@@ -16914,6 +17006,10 @@ begin
     return '{"ok": true}';
 end
 $$;
+
+-- ==================== 0879_relay_data.sql
+
+-- HybridFlow: relays as people's data: given out, erased, and removed when their time is over.
 
 -- The relays about a contact. Those that one of the staff asked for are about whom they are for.
 create or replace function hybridflow.relays_about(p_session_ids bigint[])
@@ -20046,7 +20142,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a1d608e24a8cfae4795bcb34720fe0ba08d48c71b27676536b0f4854ccfb22bf')
+    ('20261126145950', 'v0_3_0', 'a1ebb41650b02f055eddc51b3b0562d141fadea37bace6a758e4454b0b2eda23')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -11,19 +11,13 @@ MOST_LINES = 400
 # Longer than that, and waiting to be divided; 0790 is made of the declared settings.
 LONGER = {
     "0200_sessions.sql",
-    "0300_pauses.sql",
     "0310_handoffs.sql",
     "0650_delivery.sql",
-    "0660_media.sql",
-    "0700_reading.sql",
     "0790_tenant_settings.sql",
-    "0800_tenants.sql",
     "0830_operators.sql",
     "0840_keys_and_members.sql",
     "0850_gateway.sql",
     "0865_outages.sql",
-    "0870_notices.sql",
-    "0875_relays.sql",
     "0890_lifecycle.sql",
     "0894_changes.sql",
 }
