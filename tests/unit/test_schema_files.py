@@ -21,10 +21,8 @@ LONGER = {
     "0890_lifecycle.sql",
     "0894_changes.sql",
 }
-# Who says where something stands.
-GUIDES = (ROOT.glob("*.md"), (ROOT / "database").glob("*.md"), (ROOT / "docs").rglob("*.md"))
-SOURCES = ((ROOT / "router").rglob("*.py"), (ROOT / "scripts").rglob("*.py"), FILES)
-TEXTS = [text for folder in (*GUIDES, *SOURCES) for text in folder]
+# Guides that name a file are read by tests/guides/test_named_paths.py.
+SOURCES = (*(ROOT / "router").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), *FILES)
 
 
 def test_only_those_named_here_are_longer_than_a_few_screens():
@@ -37,8 +35,8 @@ def test_each_file_begins_with_its_job(file: Path):
     assert file.read_text().startswith("-- HybridFlow: ")
 
 
-def test_whoever_names_a_file_names_one_that_is_there():
+def test_a_source_that_names_a_file_names_one_that_is_there():
     names = {file.name for file in FILES}
-    for text in TEXTS:
+    for text in SOURCES:
         named = set(re.findall(r"\b0\d{3}_[a-z_]+\.sql\b", text.read_text()))
         assert named <= names, f"{text}: there is no {named - names}"
