@@ -45,7 +45,7 @@ class _Transport(httpx2.AsyncBaseTransport):
             answer = await self._exchanges.ask(
                 request.method, str(request.url), request.headers.raw, asked, bounds
             )
-        except FAILURES as error:
+        except (*FAILURES, httpx.ReadError) as error:
             raise _as_httpx2(error, request, is_sent=bounds.has_line) from error
         body = _Body(answer, bounds, request)
         response = httpx2.Response(

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import io
 from collections.abc import AsyncIterable, Iterable
+from http import HTTPStatus
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -48,12 +49,13 @@ class Exchanges:
     ) -> aiohttp.ClientResponse:
         """Return the answer as soon as its head is there; its body is unread, and as it was packed.
 
-        The bounds say afterwards whether anything was sent. Raises FAILURES.
+        The bounds say afterwards whether anything was sent. Raises FAILURES, and
+        httpx.ReadError where more comes than may.
         """
         session = self._session or self._opened()
         within = current.set(bounds)
         try:
-            return await session.request(
+            answer = await session.request(
                 method,
                 URL(url, encoded=True),
                 headers=_as_text(headers),
@@ -64,6 +66,10 @@ class Exchanges:
             )
         finally:
             current.reset(within)
+        if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            answer.close()
+            raise aiohttp.ClientPayloadError("it goes on in another protocol")
+        return answer
 
     async def close(self) -> None:
         """Close all connections, also those that are in use."""
@@ -89,6 +95,7 @@ class Exchanges:
             skip_auto_headers=_NOT_ADDED,
             read_bufsize=_READ_AHEAD,
         )
+        self._session._retry_connection = False  # noqa: SLF001 - what was asked may have been done
         return self._session
 
 

@@ -3,8 +3,6 @@
 import aiohttp
 import httpx
 
-from router.outbound.line import TooMuchBeside
-
 
 def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
     """Return the failure of a request, or of reading its answer, where it had a connection."""
@@ -18,13 +16,11 @@ def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> http
         case _ if not is_sent:
             message = f"{host} cannot be connected to: {error}"
             return httpx.ConnectError(message, request=request)
-        case TooMuchBeside():
-            return httpx.ReadError(str(error), request=request)
         case aiohttp.ServerDisconnectedError():
             message = "the server closed the connection without an answer"
             return httpx.RemoteProtocolError(message, request=request)
         case aiohttp.ClientPayloadError():
-            message = "the server closed the connection in the midst of its answer"
+            message = "the server broke off in the midst of its answer"
             return httpx.RemoteProtocolError(message, request=request)
         case aiohttp.ClientResponseError():
             return httpx.RemoteProtocolError("its answer is not HTTP", request=request)

@@ -9,13 +9,10 @@ from asyncio import AbstractEventLoop, Transport
 from typing import Any
 
 import aiohttp
+import httpx
 from aiohttp.client_proto import ResponseHandler
 
-from router.outbound.bounds import Bounds, current
-
-
-class TooMuchBeside(aiohttp.ClientError):
-    """What comes is much beside the body of an answer."""
+from router.outbound.bounds import AnswerTooLong, Bounds, current
 
 
 class Line(ResponseHandler):
@@ -44,10 +41,29 @@ class Line(ResponseHandler):
         if (bounds := self._bounds) is None:
             return
         body = self._payload.total_bytes if self._payload is not None else 0
+        bears = bounds.bears(data, body)
+        if body > bounds.longest:
+            self._end(AnswerTooLong(f"its answer is longer than {bounds.longest} bytes"))
         # What waits for the reader of the body is not taken apart yet.
-        if bounds.bears(data, body) or self._reading_paused:
-            return
-        self.set_exception(error := TooMuchBeside("its answer has much beside its body"))
+        elif not (bears or self._reading_paused):
+            self._end(httpx.ReadError("its answer has much beside its body"))
+
+    def pause_reading(self) -> None:
+        """Let the server wait for the reader of the body, but over TLS.
+
+        There the end may come while what was before it waits, and asyncio and uvloop lose that.
+        """
+        if self.transport is None or self.transport.get_extra_info("sslcontext") is None:
+            super().pause_reading()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the exchange; a body that has no length is not at its end where the line broke."""
+        if exc is not None and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientOSError(str(exc)), exc)
+        super().connection_lost(exc)
+
+    def _end(self, error: httpx.ReadError) -> None:
+        self.set_exception(error)
         if self._payload is not None:
             self._payload.set_exception(error)
         if self.transport is not None:

@@ -1,4 +1,4 @@
-"""A request that is cancelled, at whatever moment, leaves neither a place nor a connection behind."""
+"""A request that is cancelled, whenever that is, leaves no place held and no connection open."""
 
 import asyncio
 import gc
