@@ -58,7 +58,7 @@ class Bounds:
         left = max(self.ends_at - time.monotonic(), 0.001)
         return left if patience is None else min(left, patience)
 
-    def bears(self, came: bytes, body: int) -> bool:
+    def allows(self, came: bytes, body: int) -> bool:
         """Note what has come over the line; say whether it is not too much beside the body.
 
         `body` is how many bytes of all that came were of the body.

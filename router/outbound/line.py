@@ -41,11 +41,11 @@ class Line(ResponseHandler):
         if (bounds := self._bounds) is None:
             return
         body = self._payload.total_bytes if self._payload is not None else 0
-        bears = bounds.bears(data, body)
+        allowed = bounds.allows(data, body)
         if body > bounds.longest:
             self._end(AnswerTooLong(f"its answer is longer than {bounds.longest} bytes"))
         # What waits for the reader of the body is not taken apart yet.
-        elif not (bears or self._reading_paused):
+        elif not (allowed or self._reading_paused):
             self._end(httpx.ReadError("its answer has much beside its body"))
 
     def pause_reading(self) -> None:

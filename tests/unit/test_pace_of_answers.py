@@ -211,7 +211,7 @@ def test_a_record_that_holds_a_media_comes_at_once_and_the_next_one_soon(media: 
 
 def test_lines_of_an_honest_head_cost_nothing() -> None:
     within = Bounds.within(10, 100)
-    assert within.bears(b"HTTP/1.1 200 OK\r\n" + b"X-Header: value\r\n" * 40 + b"\r\n", 0)
+    assert within.allows(b"HTTP/1.1 200 OK\r\n" + b"X-Header: value\r\n" * 40 + b"\r\n", 0)
     assert within.work == 0
 
 
