@@ -17422,6 +17422,14 @@ begin
         ) as old
         limit p_batch
     ) as due;
+    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    perform from public.relays where id = any(array(
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.message_id = m.id
+        union
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.word_message_id = m.id
+    )) order by id for update;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
     where t.id = r.tenant_id and t.id = any(array(
@@ -19956,7 +19964,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '9933ec325535318969bf9f5ba65eaf2d7f115961708216071c5cdbf95b6fdbb3')
+    ('20261126145950', 'v0_3_0', 'adcf757b8adb76b99ad2202cd3849a8b2467583654f84d4df64ce78ccafdc3d2')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
