@@ -17595,6 +17595,14 @@ begin
         ) as old
         limit p_batch
     ) as due;
+    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    perform from public.relays where id = any(array(
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.message_id = m.id
+        union
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.word_message_id = m.id
+    )) order by id for update;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
     where t.id = r.tenant_id and t.id = any(array(
@@ -20149,7 +20157,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'e0e47b8940fec03d47fc298792b996198264af75fb7b72bea013f99692d7b1ee')
+    ('20261126145950', 'v0_3_0', '31af42e46aa78ba5eba10c155d759f9e1cac48e8e9729d62920a59b6141effba')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
