@@ -53,10 +53,10 @@ class Connections:
 
 
 @asynccontextmanager
-async def serving(talk: Talk) -> AsyncIterator[int]:
-    """Serve on a free port of 127.0.0.1, and give it; at the end no connection is left open."""
+async def serving(talk: Talk, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serve on a free port of the host, and give it; at the end no connection is left open."""
     connections = Connections(talk)
-    server = await asyncio.start_server(connections, "127.0.0.1", 0)
+    server = await asyncio.start_server(connections, host, 0)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:

@@ -17,7 +17,8 @@ def sql(*names: str) -> str:
 
 
 def test_every_decision_about_a_message_has_words():
-    source = sql("0300_pauses.sql", "0600_ingest.sql")
+    ingest = (file.name for file in SCHEMA.glob("06[0-4]*.sql"))
+    source = sql("0300_pauses.sql", *ingest)
     judged = source[source.index("v_decision text := case") :].split("end;")[0]
     decided = {
         *re.findall(r"'decision', '([a-z_]+)'", source),

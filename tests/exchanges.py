@@ -1,0 +1,232 @@
+"""A server that says bytes as they are, plainly or by TLS, and remembers what it was asked."""
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from loopback.connections import serving
+from router.configuration.addresses import Allowed
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
+from router.outbound.names import Resolve
+
+HERE = Allowed.of(("127.0.0.0/8", "::1"))
+OK = b"HTTP/1.1 200 OK\r\n"
+_LENGTH = re.compile(rb"(?im)^content-length: *(\d+)")
+
+
+class Line:
+    """One connection, as the server has it."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
+        self.number = number
+        self.heads: list[bytes] = []
+        self.requests: list[bytes] = []
+        self._reader = reader
+        self._writer = writer
+        self._rest = b""
+
+    async def begin(self) -> None:
+        """Do what comes before the first request."""
+
+    async def hear(self) -> bytes:
+        """Return the next request, whole; ends the talk where there is none."""
+        rest = await self.hear_head()
+        length = _LENGTH.search(self.heads[-1])
+        size = int(length[1]) if length else 0
+        while len(rest) < size:
+            rest += await self._more()
+        self._rest = rest[size:]
+        self.requests.append(self.heads[-1] + rest[:size])
+        return self.requests[-1]
+
+    async def hear_head(self) -> bytes:
+        """Note the next request's head; return what of its body is there."""
+        came = self._rest
+        while b"\r\n\r\n" not in came:
+            came += await self._more()
+        head, end, rest = came.partition(b"\r\n\r\n")
+        self.heads.append(head + end)
+        self._rest = rest
+        return rest
+
+    async def say(self, answer: bytes) -> None:
+        """Say so much, as soon as it is listened to."""
+        self._writer.write(answer)
+        await self._writer.drain()
+
+    def say_now(self, answer: bytes) -> None:
+        """Say it at once: it is there before the event loop has turned."""
+        assert os.write(self._file(), answer) == len(answer)
+
+    def shut(self) -> None:
+        """Say at once that no more will come."""
+        with socket.fromfd(self._file(), socket.AF_INET, socket.SOCK_STREAM) as own:
+            own.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """End it as a program does that has died."""
+        with socket.fromfd(self._file(), socket.AF_INET, socket.SOCK_STREAM) as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    async def ended(self) -> bool:
+        """Return when nothing comes any more, whether that is because the other side closed it."""
+        while await self._read():
+            pass
+        return True
+
+    def _file(self) -> int:
+        return int(self._writer.get_extra_info("socket").fileno())
+
+    async def _more(self) -> bytes:
+        if not (more := await self._read()):
+            raise ConnectionResetError
+        return more
+
+    async def _read(self) -> bytes:
+        return await self._reader.read(65536)
+
+
+class SecretLine(Line):
+    """A connection under TLS, made by hand: asyncio's own would not end it without a farewell."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        number: int,
+        context: ssl.SSLContext,
+    ) -> None:
+        super().__init__(reader, writer, number)
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._in, self._out, server_side=True)
+
+    async def begin(self) -> None:
+        """Shake hands."""
+        while True:
+            with suppress(ssl.SSLWantReadError):
+                self.tls.do_handshake()
+                break
+            await self._flush()
+            self._in.write(await super()._read() or b"\0")
+        await self._flush()
+
+    async def say(self, answer: bytes, *, farewell: bool = False) -> None:
+        """Say so much, and where it is the last, say so (close_notify)."""
+        if answer:
+            self.tls.write(answer)
+        if farewell:
+            with suppress(ssl.SSLWantReadError):
+                self.tls.unwrap()
+        await self._flush()
+
+    async def _read(self) -> bytes:
+        while True:
+            try:
+                return self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                if not (came := await super()._read()):
+                    return b""
+                self._in.write(came)
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    async def _flush(self) -> None:
+        self._writer.write(self._out.read())
+        await self._writer.drain()
+
+
+@dataclass
+class Server:
+    """What a server was asked, and over which connections."""
+
+    port: int = 0
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without TLS."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def asked(self) -> int:
+        """How many requests have begun."""
+        return sum(len(line.heads) for line in self.lines)
+
+    @property
+    def requests(self) -> list[bytes]:
+        """All that came whole."""
+        return [request for line in self.lines for request in line.requests]
+
+
+Talk = Callable[[Line], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(
+    talk: Talk, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Server]:
+    """Serve so on each connection, until the talk about it ends."""
+    seen = Server()
+
+    async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(seen.lines)
+        line = SecretLine(reader, writer, number, tls) if tls else Line(reader, writer, number)
+        seen.lines.append(line)
+        with suppress(ssl.SSLError):
+            await line.begin()
+            await talk(line)
+
+    async with serving(talks, host) as seen.port:
+        yield seen
+
+
+async def friendly(line: Line) -> None:
+    """Answer each request with the number of the connection."""
+    while True:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 1\r\n\r\n%d" % line.number)
+
+
+def first(talk: Talk) -> Talk:
+    """Return how a server talks whose first connection is special, and all others are friendly."""
+
+    async def talks(line: Line) -> None:
+        await (friendly if line.number else talk)(line)
+
+    return talks
+
+
+@asynccontextmanager
+async def client(
+    seconds: float = 5.0,
+    *,
+    allowed: Allowed = HERE,
+    resolve: Resolve | None = None,
+    limit: int = 8,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The client of tenants' URLs; when it is closed, no request may be under way."""
+    transport = CheckedTransport(allowed, resolve, limit=limit)
+    async with client_over(transport, seconds) as http:
+        yield http
+    assert transport.in_flight == 0
+
+
+def resolving(*addresses: str) -> Resolve:
+    """Return a name service that has these addresses for each name."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return list(addresses)
+
+    return resolve
