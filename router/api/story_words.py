@@ -43,6 +43,7 @@ REASONS = {
     "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
     "handoff": "the AI asked for a human",
     "no_ai": "the conversation was given the label no-ai",
+    "tenant_inactive": "the tenant was switched off (is_active)",
     "new_message": "the contact wrote again, and the tenant stops what is left then"
     " (new_message_stops)",
     "closed": "the business was closed, and the AI answers nothing then (answer_when_closed)",

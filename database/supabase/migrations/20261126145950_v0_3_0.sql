@@ -4906,8 +4906,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
+-- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
+-- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -4930,6 +4930,7 @@ begin
         when v_own = 'taken' then 'takeover'
         when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
+        when not (select t.is_active from public.tenants as t where t.id = p_turn.tenant_id) then 'tenant_inactive'
     end;
 end
 $$;
@@ -17263,7 +17264,8 @@ $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
 -- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'paused':
+-- the tenant was switched off, and the turn is cancelled: no LLM is asked. 'budget'
 -- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
 -- once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -17297,6 +17299,10 @@ begin
         v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    if not v_tenant.is_active then
+        perform hybridflow.stop_turn(v_turn.id, 'tenant_inactive');
+        return '{"refused": "paused"}';
+    end if;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
     v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
