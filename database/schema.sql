@@ -723,7 +723,7 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
--- What 0.1.0 has (see 0895_people.sql) comes first, as where it was upgraded.
+-- What 0.1.0 has (see 0895_erased.sql) comes first, as where it was upgraded.
 add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;
@@ -2355,7 +2355,7 @@ $$;
 
 -- ==================== 0300_pauses.sql
 
--- HybridFlow: takeover, pause and resume.
+-- HybridFlow: a pause: until when it lasts, a takeover that begins it, what it cancels, and its end.
 
 -- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
 -- human last wrote or paused.
@@ -2529,6 +2529,10 @@ as $$
     where id = p_session_id
 $$;
 
+-- ==================== 0303_unanswered.sql
+
+-- HybridFlow: what a contact wrote and nobody answered, and that one turn answers all of it.
+
 -- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
 create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
 returns boolean
@@ -2682,6 +2686,10 @@ begin
 end
 $$;
 
+-- ==================== 0305_takeovers_undone.sql
+
+-- HybridFlow: a takeover is undone, for the message that it was by was no human's.
+
 -- Whether a human of the business wrote to the session since the turn was made.
 create or replace function hybridflow.human_wrote_since(p_turn public.turns)
 returns boolean
@@ -2799,6 +2807,10 @@ begin
 end
 $$;
 
+-- ==================== 0307_pausing.sql
+
+-- HybridFlow: operators pause and resume a session; a pause that has run out ends.
+
 -- Ends the pause of the locked session if it has run out. Returns whether it did.
 create or replace function hybridflow.end_expired_pause(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
@@ -2913,6 +2925,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0308_pauses_over.sql
+
+-- HybridFlow: the pauses that have run out are found, and ended many at a time.
 
 -- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
 -- those that are to last cost nothing.
@@ -3650,11 +3666,10 @@ $$;
 
 -- ==================== 0400_turns.sql
 
--- HybridFlow: turns, from pending to sent, cancelled or dead.
+-- HybridFlow: a turn's steps from one state to the next, from pending to sent, cancelled or dead.
 --
 -- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
--- lives, and one made while a table was still small would go on reading the whole of it. Claims are made in
--- the order of an index and end early: there, nothing is sorted that an index has in order already.
+-- lives, and one made while a table was still small would go on reading the whole of it.
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
@@ -3949,6 +3964,10 @@ begin
 end
 $$;
 
+-- ==================== 0410_turn_contexts.sql
+
+-- HybridFlow: what who works on a turn is given with it: what was said, and what of the reply is sent.
+
 -- The sends of a turn, in order, for the handler that goes on with it.
 create or replace function hybridflow.turn_parts(p_turn_id bigint)
 returns jsonb
@@ -4168,6 +4187,10 @@ begin
 end
 $$;
 
+-- ==================== 0415_lapsed_turns.sql
+
+-- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
+
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
 -- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
 -- Returns their ids.
@@ -4256,6 +4279,13 @@ as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
+
+-- ==================== 0420_due_turns.sql
+
+-- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+--
+-- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
+-- order already.
 
 -- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
 -- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
@@ -4582,6 +4612,10 @@ as $$
     )
 $$;
 
+-- ==================== 0425_claims.sql
+
+-- HybridFlow: a turn is claimed: what is too old ends, and what is due gets a worker, a token and a lease.
+
 -- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
 -- one that a person retried is as old as that, and one that answers nothing and only says something as it was
 -- made. A time to come says nothing of a change.
@@ -4874,6 +4908,10 @@ begin
 end
 $$;
 
+-- ==================== 0430_held_turns.sql
+
+-- HybridFlow: whether who shows a turn's token may still act for it.
+
 -- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
 -- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
 -- none; to a token that is not the turn's own nothing more is said. A turn that was
@@ -4900,8 +4938,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
+-- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
+-- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -4924,6 +4962,7 @@ begin
         when v_own = 'taken' then 'takeover'
         when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
+        when not (select t.is_active from public.tenants as t where t.id = p_turn.tenant_id) then 'tenant_inactive'
     end;
 end
 $$;
@@ -4989,6 +5028,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0433_put_off_turns.sql
+
+-- HybridFlow: turns that wait for an LLM or a line that is away, and that it is back.
 
 -- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
 -- one with the tenant's own key, which may be the fault.
@@ -5090,6 +5133,10 @@ begin
 end
 $$;
 
+-- ==================== 0436_replies.sql
+
+-- HybridFlow: a turn's reply is made, and written down before any of it is sent.
+
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
 -- execution_id?, execution_url?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
@@ -5189,6 +5236,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0440_turn_ends.sql
+
+-- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
 
 -- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
 -- p_most, with jitter, so that what failed together does not come again together.
@@ -5765,9 +5816,9 @@ begin
 end
 $$;
 
--- ==================== 0500_sends.sql
+-- ==================== 0500_ids_of_sends.sql
 
--- HybridFlow: the fence, and what became of each send.
+-- HybridFlow: which of the phone's messages a send of ours is: it has left, and has its id.
 
 -- Text as it is compared when a send of ours comes back: white space folded.
 create or replace function hybridflow.folded(p_text text)
@@ -6009,6 +6060,10 @@ begin
 end
 $$;
 
+-- ==================== 0503_fence.sql
+
+-- HybridFlow: the fence: whether a message may be sent, and that its send has begun.
+
 -- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
 -- upload_seconds?, how much longer than another it may take. A part
 -- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
@@ -6214,6 +6269,10 @@ begin
     return hybridflow.begun_send(v_message, v_session);
 end
 $$;
+
+-- ==================== 0505_ends_of_sends.sql
+
+-- HybridFlow: how a send ended: it left, it did not leave, or nobody knows.
 
 -- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
@@ -6478,6 +6537,10 @@ begin
     return '{"ok": true}';
 end
 $$;
+
+-- ==================== 0507_doubts.sql
+
+-- HybridFlow: sends of which nobody knows how they ended, until that is found out.
 
 -- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
 -- take longer than another.
@@ -7338,9 +7401,9 @@ begin
 end
 $$;
 
--- ==================== 0600_ingest.sql
+-- ==================== 0600_message_changes.sql
 
--- HybridFlow: the way in. One call takes many events and decides each.
+-- HybridFlow: what is told of a message afterwards: it was edited, deleted or delivered.
 
 -- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
 -- the message arrived is stronger than 'error', which is stronger than that it was taken.
@@ -7680,6 +7743,10 @@ begin
 end
 $$;
 
+-- ==================== 0605_connection.sql
+
+-- HybridFlow: what is told of an instance's connection to WhatsApp, and what that sets going.
+
 -- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
 -- that works there are more).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
@@ -7767,6 +7834,10 @@ begin
 end
 $$;
 
+-- ==================== 0610_spellings.sql
+
+-- HybridFlow: the spellings of one phone number, as WhatsApp and as people write it.
+
 -- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
 -- spelling.
 create or replace function hybridflow.spellings(p_jid text)
@@ -7817,6 +7888,10 @@ as $$
         p_jid
     )
 $$;
+
+-- ==================== 0615_own_messages.sql
+
+-- HybridFlow: a send of ours comes back as a message from the phone, and is known as ours.
 
 create index if not exists messages_not_known_of_session
 on public.messages (session_id, send_began_at)
@@ -8014,6 +8089,10 @@ begin
 end
 $$;
 
+-- ==================== 0620_business_messages.sql
+
+-- HybridFlow: a message is recorded, and what the business's side wrote is a takeover or an automatic reply.
+
 -- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
@@ -8202,6 +8281,10 @@ begin
 end
 $$;
 
+-- ==================== 0625_contact_messages.sql
+
+-- HybridFlow: a message of a contact: recorded always, and answered by a turn where it should be.
+
 -- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
 -- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
 -- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
@@ -8288,6 +8371,10 @@ begin
     ));
 end
 $$;
+
+-- ==================== 0630_messages.sql
+
+-- HybridFlow: a message from either side: whose it is, and so by whom it is judged.
 
 -- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
 -- nobody's otherwise, and quotes something there.
@@ -8425,6 +8512,10 @@ begin
     return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
 end
 $$;
+
+-- ==================== 0640_ingest.sql
+
+-- HybridFlow: the way in. One call takes many events and decides each, once.
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
 -- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
@@ -9195,6 +9286,10 @@ as $$
     where message_id = p_message_id
 $$;
 
+-- ==================== 0660_media_claims.sql
+
+-- HybridFlow: a media job is claimed by who does it, in rounds over the tenants.
+
 -- What is to be worked on, its token included.
 create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
 returns jsonb
@@ -9436,6 +9531,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0661_media_jobs.sql
+
+-- HybridFlow: a media job is done: it costs, waits for what is away, and has words in the end or fails.
 
 -- The job p names, with its message and its session, all locked (the session first); `refused` says why who
 -- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
@@ -9780,6 +9879,10 @@ begin
     return '{"state": "pending"}';
 end
 $$;
+
+-- ==================== 0661_media_read.sql
+
+-- HybridFlow: media as they are read: pictures that the LLM is shown, and what came inside of a webhook.
 
 -- read_pictures({turn_id, token, most})
 -- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
@@ -10193,9 +10296,9 @@ as $$
         end)
 $$;
 
--- ==================== 0700_reading.sql
+-- ==================== 0700_pages.sql
 
--- HybridFlow: what operators read.
+-- HybridFlow: the pages of the lists that operators read.
 --
 -- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
 -- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
@@ -10338,6 +10441,10 @@ begin
 end
 $$;
 
+-- ==================== 0705_shown.sql
+
+-- HybridFlow: a session, a turn and a message as operators see them.
+
 -- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
 create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
 returns jsonb
@@ -10421,6 +10528,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0710_sessions_listed.sql
+
+-- HybridFlow: operators list sessions, and find those of a name or a number.
 
 -- The sessions that `contact` names exactly, as a JID or a whole phone number in any spelling; of one contact
 -- there may be two, which nobody has known to be one. {0} for a JID that nobody has; null: it is something to
@@ -10635,6 +10746,10 @@ begin
 end
 $$;
 
+-- ==================== 0715_messages_listed.sql
+
+-- HybridFlow: operators list messages, of one session or of all, and search in them.
+
 -- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
 -- planner not to think that a filter that is not set leaves few rows.
 create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
@@ -10799,6 +10914,10 @@ begin
     return hybridflow.messages_of_tenant(p);
 end
 $$;
+
+-- ==================== 0718_turns_listed.sql
+
+-- HybridFlow: operators list turns, and read one.
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
 -- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
@@ -11623,7 +11742,7 @@ comment on column public.tenants.llm_api_key is
 
 -- ==================== 0800_tenants.sql
 
--- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+-- HybridFlow: tenants as they are read: each as a caller may see it.
 
 -- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
 -- the QR code has its own function.
@@ -11738,6 +11857,10 @@ begin
     return jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)));
 end
 $$;
+
+-- ==================== 0802_tenant_checks.sql
+
+-- HybridFlow: what may be written of a tenant: its values are checked, and so is who may change them.
 
 -- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
 -- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
@@ -11985,6 +12108,10 @@ begin
 end
 $$;
 
+-- ==================== 0804_tenants_saved.sql
+
+-- HybridFlow: a tenant is created and changed, and the audit log is told what of it.
+
 -- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
 -- from any other. What is told so is not cut again.
 create or replace function hybridflow.told_shortly(p_value jsonb)
@@ -12120,6 +12247,10 @@ begin
 end
 $$;
 
+-- ==================== 0806_instances.sql
+
+-- HybridFlow: the tenants' Evolution instances: how to reach one, and the QR code that it shows.
+
 -- tenants_elsewhere({named: [url]})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
 -- have no key of their own and their server is none of `named`; and those whose URL is not plainly
@@ -12230,6 +12361,10 @@ begin
 end
 $$;
 
+-- ==================== 0808_contacts_paused.sql
+
+-- HybridFlow: contacts are paused and resumed by their number, before there is a session or after.
+
 -- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
 -- no session, p_make makes one; else PT404.
 create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
@@ -12284,6 +12419,10 @@ begin
     return public.resume_session(hybridflow.with_contact(p, false));
 end
 $$;
+
+-- ==================== 0809_gaps.sql
+
+-- HybridFlow: the gaps in what the instances have told us: whose are repaired first, and since when.
 
 -- gaps_by_activity({})
 -- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
@@ -14954,9 +15093,10 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
--- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
--- flow fails is told then as well, if it still does (see claim_notices): its notice waited for this end.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
+-- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
+-- notice waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -14982,17 +15122,19 @@ begin
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
         ));
-        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
-            and exists (
-                select from public.notices as n
-                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
-            )
-        then
+        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
+            update public.outages set notice_id = null where id = v_outage.id;
+        elsif exists (
+            select from public.notices as n
+            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+        ) then
             perform hybridflow.tell_outage(
                 v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
                     select from public.outages as o
+                    inner join public.notices as n
+                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
                     where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
-                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                        and o.ended_at > v_now - interval '1 hour'
                 ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;
@@ -15177,14 +15319,9 @@ begin
 end
 $$;
 
--- ==================== 0870_notices.sql
+-- ==================== 0870_staff.sql
 
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0865_outages.sql).
---
--- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
--- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+-- HybridFlow: the staff: under which numbers the people of a business are told, and by which they are known.
 
 -- A phone number as it is dialled, without what people write between the digits; a JID as it is.
 create or replace function hybridflow.dialled(p_number text)
@@ -15294,6 +15431,15 @@ set search_path = ''
 as $$
     select case when p_notice.facts ? 'to_next' then p_tenant.notify_number_next else p_tenant.notify_number end
 $$;
+
+-- ==================== 0871_notices.sql
+
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
+-- their replies, or that their customers get no answer (see 0865_outages.sql).
+--
+-- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
 -- was not told yet.
@@ -15525,6 +15671,10 @@ begin
     return '{"ok": true}';
 end
 $$;
+
+-- ==================== 0872_notice_claims.sql
+
+-- HybridFlow: a notice is claimed by who tells it, in rounds over the tenants.
 
 -- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
 -- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
@@ -15782,6 +15932,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0873_notices_told.sql
+
+-- HybridFlow: a notice is told: the fence before its message, and how the telling ended.
 
 -- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
 -- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
@@ -16130,6 +16284,10 @@ begin
 end
 $$;
 
+-- ==================== 0876_relays_by_api.sql
+
+-- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
+
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
 -- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
 -- meanwhile: since it was last resumed. Of the newest 200 of theirs.
@@ -16282,6 +16440,10 @@ begin
 end
 $$;
 
+-- ==================== 0877_relays_of_staff.sql
+
+-- HybridFlow: a relay is asked for in WhatsApp: the staff quote what they were told, or write a command.
+
 -- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
 -- known, by its words in their (locked) session.
 create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
@@ -16384,8 +16546,8 @@ begin
         v_outcome := 'unquoted';
     else
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
-        if v_message.id is not null and not v_message.from_me then
-            return false;  -- the staff quote themselves
+        if v_message.id is not null and (not v_message.from_me or v_message.sender = 'owner') then
+            return false;  -- the staff quote themselves, or who wrote there on the business's own phone
         elsif exists (
             select from public.relays as r
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
@@ -16430,6 +16592,10 @@ begin
     return true;
 end
 $$;
+
+-- ==================== 0878_relay_claims.sql
+
+-- HybridFlow: a relay is claimed, and held by its token by who carries it out.
 
 -- A relay with all that is needed to carry it out, its token included.
 create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
@@ -16591,6 +16757,10 @@ begin
     return coalesce(hybridflow.relay_refusal(v_relay, p), jsonb_build_object('said', v_relay.said));
 end
 $$;
+
+-- ==================== 0878_relay_sends.sql
+
+-- HybridFlow: a relay is carried out: what is sent to the contact, the word back to the staff, its end.
 
 -- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
 -- that for its late echo. The session is locked.
@@ -16840,6 +17010,10 @@ begin
     return '{"ok": true}';
 end
 $$;
+
+-- ==================== 0879_relay_data.sql
+
+-- HybridFlow: relays as people's data: given out, erased, and removed when their time is over.
 
 -- The relays about a contact. Those that one of the staff asked for are about whom they are for.
 create or replace function hybridflow.relays_about(p_session_ids bigint[])
@@ -17125,7 +17299,8 @@ $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
 -- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'paused':
+-- the tenant was switched off, and the turn is cancelled: no LLM is asked. 'budget'
 -- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
 -- once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -17159,6 +17334,10 @@ begin
         v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    if not v_tenant.is_active then
+        perform hybridflow.stop_turn(v_turn.id, 'tenant_inactive');
+        return '{"refused": "paused"}';
+    end if;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
     v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
@@ -17422,6 +17601,14 @@ begin
         ) as old
         limit p_batch
     ) as due;
+    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    perform from public.relays where id = any(array(
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.message_id = m.id
+        union
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.word_message_id = m.id
+    )) order by id for update;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
     where t.id = r.tenant_id and t.id = any(array(
@@ -18339,10 +18526,10 @@ begin
 end
 $$;
 
--- ==================== 0895_people.sql
+-- ==================== 0895_erased.sql
 
--- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
--- from coming back with a late webhook or gap repair.
+-- HybridFlow: who was erased, and what keeps an erased contact from coming back with a late webhook or gap
+-- repair.
 
 create table if not exists public.erased_contacts (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -18497,6 +18684,10 @@ as $$
         else '^(?:messages\.upsert|send\.message):[01]:(.*)$'
     end))[1]
 $$;
+
+-- ==================== 0895_people.sql
+
+-- HybridFlow: which rows are about one contact.
 
 -- The sessions of whom p_jids name. Raises PT404 where there is none.
 create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
@@ -18656,6 +18847,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0896_export.sql
+
+-- HybridFlow: all of one contact's data, given out in one answer.
 
 -- A turn as an export has it; the attempts at it are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
@@ -18832,6 +19027,10 @@ begin
     return jsonb_build_object('audit', v_audit, 'contact', v_contact);
 end
 $$;
+
+-- ==================== 0896_export_rows.sql
+
+-- HybridFlow: all of one contact's data, given out page by page, however much it is.
 
 -- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
 create or replace function hybridflow.said_in_session(
@@ -19173,6 +19372,10 @@ begin
 end
 $$;
 
+-- ==================== 0897_erasure.sql
+
+-- HybridFlow: all of one contact's data is erased; of whom there is very much, the oldest messages first.
+
 -- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
 create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
 returns bigint
@@ -19248,12 +19451,16 @@ begin
     update public.messages as m set body = ''
     from public.notices as n
     where m.id = n.message_id and n.id = any(v_naming);
-    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers.
+    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers,
+    -- or of who has none, a name.
     update public.messages as m set body = ''
     from public.outages as o
     inner join public.notices as n on n.id = o.notice_id
     where o.tenant_id = p_tenant_id and o.about is null and m.id = n.message_id and exists (
         select from unnest(p_jids) as j (jid) where position(split_part(j.jid, '@', 1) in m.body) > 0
+        union all
+        select from public.sessions as s
+        where s.id = any(p_session_ids) and s.contact_name <> '' and position(s.contact_name in m.body) > 0
     );
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
@@ -19387,7 +19594,8 @@ as $$
         select
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
-            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
+            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.due_when_heard,
+            p_turn.lease_until, p_turn.worker,
             p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
             p_turn.claimed_at, p_turn.finished_at
     ) as t
@@ -19525,6 +19733,22 @@ as $$
         where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
             and m.created_at between l.began and l.ended
             and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        order by m.sent_at desc, m.id desc limit 20
+    )
+    union all
+    (
+        -- What the contact was told beside the reply: the fallback message, the away message.
+        select m.created_at, 7, 'told_besides', hybridflow.message_of_story(m)
+            || jsonb_build_object('says', case m.id
+                when s.fallback_message_id then 'fallback_message'
+                when s.away_message_id then 'away_message'
+            end)
+        from public.messages as m
+        inner join public.sessions as s on s.id = m.session_id
+        cross join life as l
+        where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
+            and m.created_at between l.began and l.ended
+            and m.from_me and m.sender = 'ai' and m.turn_id is null
         order by m.sent_at desc, m.id desc limit 20
     )
     union all
@@ -19689,7 +19913,10 @@ begin
         'session', (
             select jsonb_build_object(
                 'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
-                'pause_reason', s.pause_reason, 'paused_at', s.paused_at
+                'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
+                    select min(t.id) from public.turns as t
+                    where t.session_id = s.id and t.held and t.id <> v_turn.id
+                )
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),
@@ -19956,7 +20183,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '9933ec325535318969bf9f5ba65eaf2d7f115961708216071c5cdbf95b6fdbb3')
+    ('20261126145950', 'v0_3_0', '451c437a9d960978bb15e817fdc77fdb14bacfb8a48aa8da17f7d51a2477ed52')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -93,7 +93,7 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
--- What 0.1.0 has (see 0895_people.sql) comes first, as where it was upgraded.
+-- What 0.1.0 has (see 0895_erased.sql) comes first, as where it was upgraded.
 add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;

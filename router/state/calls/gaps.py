@@ -1,4 +1,4 @@
-"""Gap repair: whose, and from when on. database/schema/0800_tenants.sql."""
+"""Gap repair: whose, and from when on. database/schema/0809_gaps.sql."""
 
 from typing import TypeAlias
 

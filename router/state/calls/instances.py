@@ -1,4 +1,4 @@
-"""The tenants' instances, as the router itself needs them: database/schema/0800_tenants.sql."""
+"""The tenants' instances, as the router itself needs them: database/schema/0806_instances.sql."""
 
 from pydantic import SecretStr
 

@@ -1,4 +1,4 @@
-"""What webhooks bring: database/schema/0600_ingest.sql.
+"""What webhooks bring: database/schema/0640_ingest.sql.
 
 It runs for every webhook, so the events go as they were read, and nothing is checked twice.
 """

@@ -1,4 +1,7 @@
-"""The work of putting media into words: database/schema/0660_media.sql."""
+"""The work of putting media into words.
+
+database/schema/0660_media_claims.sql, 0661_media_jobs.sql and 0661_media_read.sql.
+"""
 
 from typing import Annotated, TypeAlias, TypedDict
 

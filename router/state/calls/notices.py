@@ -1,4 +1,7 @@
-"""Notices, from their claim to their end: database/schema/0870_notices.sql."""
+"""Notices, from their claim to their end.
+
+database/schema/0872_notice_claims.sql and 0873_notices_told.sql.
+"""
 
 from typing import Annotated, Literal, TypeAlias, get_args
 

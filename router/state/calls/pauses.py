@@ -1,6 +1,6 @@
 """Pausing and resuming: sessions, contacts, and whose pause has run out.
 
-database/schema/0300_pauses.sql, and of contacts 0800_tenants.sql.
+database/schema/0307_pausing.sql, 0308_pauses_over.sql, and of contacts 0808_contacts_paused.sql.
 """
 
 from pydantic import Field

@@ -1,4 +1,7 @@
-"""All of one contact's data: found, given out, erased. database/schema/0895_people.sql."""
+"""All of one contact's data: found, given out, erased.
+
+database/schema/0895_people.sql, 0896_export.sql, 0896_export_rows.sql and 0897_erasure.sql.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal

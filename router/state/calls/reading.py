@@ -1,4 +1,8 @@
-"""What operators read: sessions, messages, turns. database/schema/0700_reading.sql."""
+"""What operators read: sessions, messages, turns.
+
+database/schema/0705_shown.sql, and their lists in 0710_sessions_listed.sql,
+0715_messages_listed.sql and 0718_turns_listed.sql.
+"""
 
 from typing import Any, Literal
 

@@ -1,4 +1,7 @@
-"""What people of a business say through HybridFlow, on its way: database/schema/0875_relays.sql."""
+"""What people of a business say through HybridFlow, on its way.
+
+database/schema/0876_relays_by_api.sql, 0878_relay_claims.sql and 0878_relay_sends.sql.
+"""
 
 from typing import Annotated, Any, Literal, TypeAlias
 

@@ -1,4 +1,7 @@
-"""What is sent: the fence, and what is known of it afterwards. database/schema/0500_sends.sql."""
+"""What is sent: the fence, and what is known of it afterwards.
+
+database/schema/0503_fence.sql, 0505_ends_of_sends.sql and 0507_doubts.sql.
+"""
 
 from typing import Any, Literal, TypeAlias
 

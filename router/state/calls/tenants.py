@@ -1,4 +1,7 @@
-"""Tenants: listed, read, created, changed. database/schema/0800_tenants.sql."""
+"""Tenants: listed, read, created, changed.
+
+database/schema/0800_tenants.sql, 0804_tenants_saved.sql and 0806_instances.sql.
+"""
 
 from pydantic import Field
 

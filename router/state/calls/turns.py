@@ -1,4 +1,7 @@
-"""Turns, from their claim to their end: database/schema/0400_turns.sql and 0899_version.sql."""
+"""Turns, from their claim to their end.
+
+database/schema/0425_claims.sql, 0436_replies.sql, 0440_turn_ends.sql and 0899_version.sql.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias

@@ -1,0 +1,90 @@
+-- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
+
+-- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
+-- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Returns their ids.
+create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
+            and hybridflow.is_used_up(t, p_max_attempts)
+        for update of t, s skip locked
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+    perform hybridflow.after_unanswered(
+        d.turn, d.session, case when (d.turn).handler = 'n8n' then 'flow_failed' else 'crashed' end,
+        (d.turn).error, p_minutes
+    )
+    from (
+        select t as turn, s as session from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = any(v_ids)
+        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+    ) as d;
+    return v_ids;
+end
+$$;
+
+-- Whether the turn, whose lease has run out, may have no attempt more.
+create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
+$$;
+
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
+-- knows what else it wanted to say, and from the start it would repeat itself.
+create or replace function hybridflow.close_dead_flows()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
+            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and (
+                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+                )
+            )
+        for update skip locked
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+    perform hybridflow.note_unanswered(d.turn, 'half_said', 'its flow fell silent')
+    from (select t as turn from public.turns as t where t.id = any(v_ids) order by t.tenant_id, t.id) as d;
+end
+$$;
+
+-- How many more turns may be given to n8n now, so that a burst waits here and not there.
+create or replace function hybridflow.free_flows(p_max_in_flight integer)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
+    where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+$$;

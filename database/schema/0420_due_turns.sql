@@ -1,0 +1,329 @@
+-- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+--
+-- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
+-- order already.
+
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
+-- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
+-- at, so that very many of those cost no more; what is between them comes when the others have ended.
+create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
+language sql
+stable
+rows 4
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    (
+        select d.id, d.run_after, false
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after desc limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit p_most
+    )
+    union all
+    (
+        select d.id, d.run_after, true
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit least(p_most, 1)
+    )
+$$;
+
+-- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
+-- of their ids and from the first again: who was served last comes last. One look at the index for each
+-- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
+-- was looked at.
+create or replace function hybridflow.next_tenants(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 200;
+    v_next record;
+    v_from_start boolean := false;
+    v_in_vain integer := 0;
+begin
+    -- Mostly few turns are due at once.
+    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
+        select w.tenant_id, exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
+            ) or exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
+            ) as is_behind
+        from (
+            select t.tenant_id, t.session_id from public.turns as t
+            where t.waiting and not t.held and t.run_after <= p_now
+            order by t.run_after limit c_few
+        ) as w
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select t.tenant_id, t.run_after into v_next from public.turns as t
+        where t.waiting and t.tenant_id > last
+        order by t.tenant_id, t.run_after limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select t.tenant_id, t.run_after into v_next from public.turns as t
+            where t.waiting
+            order by t.tenant_id, t.run_after limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
+            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
+                tenants := tenants || v_next.tenant_id;
+                is_whole := cardinality(tenants) < p_enough;
+                exit when not is_whole;
+            else
+                v_in_vain := v_in_vain + 1;
+                is_whole := v_in_vain < 50;
+                exit when not is_whole;
+            end if;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The tenants that have a turn that somebody worked on until the lease ran out: one look at the index for
+-- each tenant that has a turn under way.
+create or replace function hybridflow.lapsed_tenants(p_now timestamptz)
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive leased as (
+        (
+            select t.tenant_id, t.lease_until from public.turns as t
+            where t.held
+            order by t.tenant_id, t.lease_until limit 1
+        )
+        union all
+        (
+            select n.tenant_id, n.lease_until
+            from leased as l
+            cross join lateral (
+                select t.tenant_id, t.lease_until from public.turns as t
+                where t.held and t.tenant_id > l.tenant_id
+                order by t.tenant_id, t.lease_until limit 1
+            ) as n
+        )
+    )
+
+    select l.tenant_id from leased as l where l.lease_until <= p_now
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
+-- worker itself knows to work on, by tenant: it may do so although a lease has run out.
+create or replace function hybridflow.tenants_at_work(p_worker text, p_own jsonb)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select b.tenant_id, max(b.turns)::integer
+    from (
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is not null and t.worker = p_worker and t.worker is not null
+            and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is null and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o
+    ) as b
+    group by b.tenant_id
+$$;
+
+-- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
+create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
+$$;
+
+-- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
+-- worker's seats it gets another while it has less than own_times as many as are free, and own_max turns at
+-- most, those that wait for its own server (see `sitting`) among them.
+create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'tenant_max' is null and p ->> 'own_times' is null then null
+        else greatest(0, least(
+            (p ->> 'tenant_max')::integer - coalesce(p_busy, 0),
+            ceil((p ->> 'own_times')::numeric * p_limit)::integer - hybridflow.seats_of(p_tenant_id, p),
+            (p ->> 'own_max')::integer - coalesce((p -> 'own' ->> p_tenant_id::text)::integer, 0)
+        ))
+    end
+$$;
+
+-- The tenants that may have no turn more now.
+create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(array_agg(b.tenant_id), '{}')
+    from hybridflow.tenants_at_work(
+        case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end, nullif(p -> 'own', 'null')
+    ) as b
+    where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
+$$;
+
+-- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
+-- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
+-- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, lapsed boolean, place bigint)
+language sql
+volatile
+rows 4
+set search_path = ''
+as $$
+    select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
+    from (
+        (
+            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            from public.turns as t
+            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
+            order by t.lease_until limit p_most
+        )
+        union all
+        select d.turn_id, false, case
+            when d.is_oldest and d.run_after <= p_now - interval '1 minute' and (select random()) < 0.25 then 0
+            else 1 + extract(epoch from p_now - d.run_after)
+        end
+        from hybridflow.due_turns(p_tenant_id, p_now, p_most) as d
+    ) as f
+    group by f.id
+    order by min(f.rank) limit p_most
+$$;
+
+-- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
+-- their lease has run out. The tenants take turns, in the order of p_tenants (see next_tenants), and one that
+-- has many under way comes after one that has few, so that a flood of one makes no other wait; none gets more
+-- than its share at once (see room_for), and the last places are left to who has none. was_cut: its tenant
+-- may have more.
+create or replace function hybridflow.claimable_turns(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (turn_id bigint, place bigint, was_cut boolean)
+language sql
+volatile
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.turn_id, r.place, r.was_cut
+    from (
+        select
+            d.turn_id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.busy + d.place, d.lapsed desc, w.nth, d.turn_id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
+                hybridflow.seats_of(a.tenant_id, p) as own,
+                -- As many of each as make twice the limit together, for some may be locked.
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
+            from (
+                select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
+                from unnest(p_tenants) with ordinality as n (tenant_id, nth)
+                full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
+            ) as a
+            left join hybridflow.tenants_at_work(
+                case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
+                nullif(p -> 'own', 'null')
+            ) as b on b.tenant_id = a.tenant_id
+        ) as w
+        cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- Whether a turn is due that nobody has, even if it cannot be claimed now.
+create or replace function hybridflow.is_one_due()
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        where t.waiting and not t.held and t.run_after <= (select hybridflow.clock())
+    )
+$$;
+
+-- When the next turn falls due, or a lease runs out.
+create or replace function hybridflow.next_claimable(p_now timestamptz)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select least(
+        (
+            select t.run_after from public.turns as t
+            where t.waiting and not t.held and t.run_after > p_now
+            order by t.run_after limit 1
+        ),
+        (
+            select t.lease_until from public.turns as t
+            where t.held and not t.waiting and t.lease_until > p_now
+            order by t.lease_until limit 1
+        )
+    )
+$$;

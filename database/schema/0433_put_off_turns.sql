@@ -1,0 +1,101 @@
+-- HybridFlow: turns that wait for an LLM or a line that is away, and that it is back.
+
+-- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
+-- one with the tenant's own key, which may be the fault.
+create or replace function hybridflow.llm_of(p_tenant_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select concat('llm ', t.llm_provider, case when t.llm_api_key is not null then ' ' || t.id end)
+    from public.tenants as t
+    where t.id = p_tenant_id
+$$;
+
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+create or replace function hybridflow.line_of(p_tenant_id bigint)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select 'line ' || p_tenant_id
+$$;
+
+-- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
+-- that no call takes long. Two statements, for each has an index of its own.
+create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+begin
+    if p_tenant_id is null then
+        return array(
+            select t.id from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            order by t.id desc limit c_few for update skip locked
+        );
+    end if;
+    return array(
+        select t.id from public.turns as t
+        where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            and t.tenant_id = p_tenant_id
+        order by t.tenant_id desc, t.id desc limit c_few for update skip locked
+    );
+end
+$$;
+
+-- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
+-- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+create or replace function hybridflow.due_since(p_session_id bigint)
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
+$$;
+
+-- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
+-- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[];
+begin
+    if exists (
+        select from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_waits_for
+    ) then
+        perform hybridflow.end_outages(p_waits_for, p_tenant_id);
+    end if;
+    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+        perform hybridflow.senses_are_back(p_waits_for);
+    end if;
+    v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+    if v_ids = '{}' then
+        return;
+    end if;
+    update public.turns as t
+    set waits_for = null,
+        run_after = case
+            when t.waiting then least(t.run_after, hybridflow.due_since(t.session_id)) else t.run_after
+        end,
+        lease_until = case
+            when t.held and t.worker is null then least(t.lease_until, v_now) else t.lease_until
+        end
+    where t.id = any(v_ids);
+    perform public.call_routers('{}');
+end
+$$;

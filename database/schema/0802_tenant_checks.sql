@@ -1,0 +1,247 @@
+-- HybridFlow: what may be written of a tenant: its values are checked, and so is who may change them.
+
+-- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
+-- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
+-- the plain one; or of nothing that is seen. What joins and parts letters (U+200C, U+200D), or makes a sign
+-- coloured (U+FE0F), is taken where it does: within the words of scripts that need it, and after a sign.
+create or replace function hybridflow.check_name(p_what text, p_name text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_name ~ '^ +$' then
+        raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
+    elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+        '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
+        '\u3000\u3164\uFE00-\uFE0E\uFEFF\uFFA0\uFFF0-\uFFFC\U000110BD\U000110CD\U00013430-\U0001343F'
+        '\U00016FE4\U0001BCA0-\U0001BCA3\U0001D159\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+        '|(^|[\u0001-\u058F\u1E00-\u1FFF\u200C\u200D])[\u200C\u200D]|[\u200C\u200D]$'
+        '|(^|[^\u00A9\u00AE\u2010-\u2BFF\u3030\u303D\u3297\u3299\U0001F000-\U0001FAFF])\uFE0F')
+    then
+        raise exception '% must not have control characters, such as turn text round or nobody sees, or other'
+            ' spaces than the plain one in it', p_what using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
+-- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+create or replace function hybridflow.check_sizes(p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_name text;
+    v_bound jsonb;
+begin
+    for v_name, v_bound in
+        select b.key, b.value from jsonb_each(hybridflow.list_bounds()) as b
+        where jsonb_typeof(p_values -> b.key) = 'array'
+    loop
+        if jsonb_array_length(p_values -> v_name) > (v_bound ->> 0)::integer then
+            raise exception '% may name at most %, not %',
+                v_name, v_bound ->> 0, jsonb_array_length(p_values -> v_name) using errcode = 'PT422';
+        elsif exists (
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v)
+            where length(t.v) > (v_bound ->> 1)::integer
+        ) then
+            raise exception '% may have no name of more than % characters', v_name, v_bound ->> 1
+                using errcode = 'PT422';
+        end if;
+    end loop;
+    for v_name, v_bound in select b.key, b.value from jsonb_each(hybridflow.text_bounds()) as b loop
+        if length(p_values ->> v_name) > v_bound::integer then
+            raise exception '% may have % characters, not %', v_name,
+                to_char(v_bound::integer, 'FM999,999,999'), length(p_values ->> v_name) using errcode = 'PT422';
+        end if;
+    end loop;
+end
+$$;
+
+-- Raises PT422 if a change to the tenant has its messages die before they are answered: while a customer's
+-- next ones are waited for, what is to be answered gets too old. p_policy is the deployment's; null: not
+-- known.
+create or replace function hybridflow.check_waiting(p_tenant public.tenants, p_values jsonb, p_policy jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+    v_debounce numeric := hybridflow.rule(v_new.debounce_seconds, p_policy, 'debounce_seconds', 2);
+    v_minutes numeric := hybridflow.rule(v_new.answer_within_minutes, p_policy, 'answer_within_minutes', 60);
+begin
+    if p_values ?| array['debounce_seconds', 'answer_within_minutes'] and v_minutes > 0
+        and v_debounce >= 60 * v_minutes
+    then
+        raise exception 'debounce_seconds (%) must be less than answer_within_minutes (% minutes): every message'
+            ' would be too old when its turn comes', trim_scale(v_debounce), trim_scale(v_minutes)
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+create or replace function hybridflow.check_tenant_values(p_values jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_unknown text;
+    v_name text;
+begin
+    select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_values) as k
+    where k <> all(hybridflow.tenant_settings());
+    if v_unknown is not null then
+        raise exception 'a tenant has no % that can be set; there are %',
+            v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('instance_name', p_values ->> 'instance_name');
+    if p_values ->> 'instance_name' in ('.', '..') then
+        raise exception 'instance_name must not be % : it is part of the paths of Evolution''s URLs',
+            p_values ->> 'instance_name' using errcode = 'PT422';
+    end if;
+    for v_name in select k from jsonb_object_keys(p_values) as k loop
+        perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
+    end loop;
+    perform hybridflow.check_sizes(p_values);
+exception
+    when data_exception then
+        raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
+end
+$$;
+
+-- Gives the tenant the values, which have been checked as far as their names and types go.
+create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+begin
+    v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    v_new.notify_number_next := hybridflow.dialled(v_new.notify_number_next);
+    return hybridflow.store_settings(v_new);
+end
+$$;
+
+-- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
+-- given for: who may change a tenant may not learn its keys.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
+        and p_values ->> 'llm_provider' <> p_tenant.llm_provider
+    then
+        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Whether a caller acts for the whole deployment: one of its keys, a script, or (null) the router itself.
+create or replace function hybridflow.is_deployment(p_caller jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, null), 'admin');
+end
+$$;
+
+-- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
+-- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
+-- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
+-- nothing of them.
+create or replace function hybridflow.check_deployments_own(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_key text := case
+        when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
+    end;
+    v_name text;
+begin
+    if hybridflow.is_deployment(p_caller) then
+        return;
+    end if;
+    select k into v_name from unnest(hybridflow.settings_of_deployment()) as k
+    where p_values ? k and p_values ->> k is distinct from to_jsonb(p_tenant) ->> k
+    order by k limit 1;
+    if v_name is not null then
+        raise exception '% is the deployment''s: to change it needs a key of the deployment', v_name
+            using errcode = 'PT403';
+    elsif coalesce(v_key, '') = '' and (
+        coalesce(p_tenant.evo_api_key, '') <> ''
+        or (
+            p_values ? 'evo_server_url'
+            and p_values ->> 'evo_server_url' is distinct from p_tenant.evo_server_url
+        )
+    ) then
+        raise exception '%', 'EVOLUTION_API_KEY is the deployment''s: give the tenant''s own evo_api_key along,'
+            ' or have this done with a key of the deployment' using errcode = 'PT403';
+    end if;
+end
+$$;
+
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
+-- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
+-- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+create or replace function hybridflow.check_ceilings(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_values jsonb := coalesce(to_jsonb(p_tenant), '{}') || p_values;
+    v_pays boolean := coalesce(v_values ->> 'llm_api_key', '') <> '';
+    v_name text;
+begin
+    select c.key into v_name from jsonb_each(nullif(p_ceilings, 'null')) as c
+    where jsonb_typeof(c.value) = 'number' and p_values ->> c.key is not null
+        and (p_values ->> c.key)::numeric > c.value::numeric
+        and not (c.key = 'llm_max_tokens' and v_pays)
+    order by c.key limit 1;
+    if v_name is not null then
+        raise exception '% must be at most %, the deployment''s %', v_name, p_ceilings -> v_name, upper(v_name)
+            using errcode = 'PT422';
+    elsif not v_pays and (p_values ? 'llm_model' or p_values ? 'llm_api_key')
+        and v_values ->> 'llm_model' is not null and not hybridflow.is_deployment(p_caller)
+        and not p_ceilings -> 'llm_models' ? (v_values ->> 'llm_model')
+    then
+        raise exception '%', 'llm_model must be null or one of '
+            || (select string_agg(m, ', ') from jsonb_array_elements_text(p_ceilings -> 'llm_models') as m)
+            || ' (LLM_MODELS names more), or the tenant needs an llm_api_key of its own' using errcode = 'PT422';
+    end if;
+end
+$$;

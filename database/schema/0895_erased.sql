@@ -1,0 +1,156 @@
+-- HybridFlow: who was erased, and what keeps an erased contact from coming back with a late webhook or gap
+-- repair.
+
+create table if not exists public.erased_contacts (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    contact_hash text not null check (contact_hash ~ '^[0-9a-f]{64}$'),
+    erased_at timestamptz not null,
+    primary key (tenant_id, contact_hash)
+);
+
+comment on table public.erased_contacts is
+'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+
+create table if not exists public.erased_messages (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    wa_id_hash bytea not null,
+    erased_at timestamptz not null,
+    primary key (tenant_id, wa_id_hash)
+);
+
+comment on table public.erased_messages is
+'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+
+create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
+
+alter table public.sessions
+add column if not exists erased_before timestamptz,
+add column if not exists erasure_checked boolean not null default false;
+
+comment on column public.sessions.erased_before is
+'The contact was erased and has written again: messages from until then are not recorded.';
+comment on column public.sessions.erasure_checked is
+'Whether erased_before is known for the identities that it has.';
+
+alter table public.erased_contacts enable row level security;
+alter table public.erased_messages enable row level security;
+
+-- How the id of an erased message is kept.
+create or replace function hybridflow.wa_id_hash(p_wa_id text)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_wa_id, 'UTF8'))
+$$;
+
+-- Until when what the event's contact wrote counts as erased; null: it never was. WhatsApp's clock, whole
+-- seconds, and a reply that was just leaving are allowed ten seconds.
+create or replace function hybridflow.erased_before(p_tenant_id bigint, p_event jsonb)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select max(e.erased_at) + interval '10 seconds' from public.erased_contacts as e
+    where e.tenant_id = p_tenant_id
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+$$;
+
+-- Whether the message was there and was erased.
+create or replace function hybridflow.was_erased(p_tenant_id bigint, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.erased_messages as e
+        where e.tenant_id = p_tenant_id and e.wa_id_hash = hybridflow.wa_id_hash(p_wa_id)
+    )
+$$;
+
+-- Notes that a message was erased (or left while its contact was), so that nothing more is kept of it.
+create or replace function hybridflow.bury_message(p_tenant_id bigint, p_wa_id text)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.erased_messages (tenant_id, wa_id_hash, erased_at)
+    values (p_tenant_id, hybridflow.wa_id_hash(p_wa_id), hybridflow.clock())
+    on conflict (tenant_id, wa_id_hash) do update set erased_at = excluded.erased_at
+$$;
+
+-- Ends the work on an event of which nothing may be kept: ingest_events rolls back what it has done.
+create or replace function hybridflow.forget_event()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'it is about a contact that was erased' using errcode = 'PT410';
+end
+$$;
+
+-- Lets nothing into the (locked) session that was erased before. A session whose identities were looked up
+-- and never erased costs nothing; the others are looked up once, and again when they get an identity.
+create or replace function hybridflow.refuse_erased(
+    p_session public.sessions, p_event jsonb, p_at timestamptz
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := p_session.erased_before;
+begin
+    if p_session.erasure_checked and v_before is null then
+        return;
+    elsif not p_session.erasure_checked then
+        v_before := greatest(v_before, hybridflow.erased_before(p_session.tenant_id, p_event));
+        update public.sessions set erased_before = v_before, erasure_checked = true where id = p_session.id;
+    end if;
+    if p_at <= v_before or hybridflow.was_erased(p_session.tenant_id, p_event ->> 'wa_id') then
+        perform hybridflow.forget_event();
+    end if;
+end
+$$;
+
+-- Keeps nothing of an edit, deletion or delivery state of a message that was erased, or that nobody knows
+-- and somebody sends whose data was erased and who has not written since.
+create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.erased_before(p_tenant_id, p_event);
+begin
+    if hybridflow.was_erased(p_tenant_id, p_event ->> 'wa_id')
+        or (p_event ->> 'edited_at')::timestamptz <= v_before
+        or (v_before is not null and not exists (
+            select from public.session_identities as i
+            where i.tenant_id = p_tenant_id
+                and i.jid in (select j from jsonb_array_elements_text(p_event -> 'jids') as j)
+        ))
+    then
+        perform hybridflow.forget_event();
+    end if;
+end
+$$;
+
+-- The id of the message that an event was about, by its key; null for the connection's.
+create or replace function hybridflow.wa_id_of_event(p_key text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select (regexp_match(p_key, case split_part(p_key, ':', 1)
+        when 'edit' then '^edit:(.*):[0-9]*:[0-9a-f]+$'
+        when 'delete' then '^delete:(.*)$'
+        when 'messages.update' then '^messages\.update:(.*):[a-z_]+$'
+        else '^(?:messages\.upsert|send\.message):[01]:(.*)$'
+    end))[1]
+$$;
