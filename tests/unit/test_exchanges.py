@@ -28,6 +28,7 @@ from tests.exchanges import (
 NUMBER = OK + b"Content-Length: 1\r\n\r\n0"
 EVIL = OK + b"Content-Length: 4\r\n\r\nevil"
 CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\n0\r\n0\r\n\r\n"
+LARGE = b"a" * 16_000_000  # more than the line holds
 BROKEN = (httpx.ReadError, httpx.RemoteProtocolError)
 
 
@@ -270,6 +271,22 @@ async def test_an_answer_before_the_whole_request_was_read_is_read():
     assert (answer.status_code, answer.text) == (413, "too")
 
 
+async def test_who_answers_early_and_reads_no_more_keeps_nobody():
+    async def talk(line: Line) -> None:
+        await line.hear_head()
+        await line.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\ntoo")
+        await asyncio.Event().wait()
+
+    async with server(first(talk)) as there, client(0.3) as http:
+        try:
+            answer = await http.post(there.url, content=LARGE)
+            assert (answer.status_code, answer.text) == (413, "too")
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            assert there.asked == 1
+        assert await answer_of(http, there.url) == "1"
+    assert there.asked == 2
+
+
 async def kept_waiting(line: Line) -> None:
     if b"/quick" in await line.hear():
         await line.say(NUMBER)
@@ -285,7 +302,6 @@ async def deaf(line: Line) -> None:
     await asyncio.Event().wait()
 
 
-LARGE = b"a" * 16_000_000  # more than the line holds
 PHASES: dict[str, tuple[Talk, str, bytes]] = {
     "it looks for the name": (kept_waiting, "http://lost.example:PORT/", b""),
     "it sends": (deaf, "http://127.0.0.1:PORT/", LARGE),

@@ -215,6 +215,20 @@ async def test_the_longest_answer_is_read():
         assert (await http.post(there.url, content=b"a")).content == LONG[1:]
 
 
+@pytest.mark.parametrize(
+    "size",
+    [
+        8000,
+        pytest.param(12_000, marks=pytest.mark.xfail(reason="aiohttp takes 8190", strict=True)),
+    ],
+)
+async def test_a_long_line_of_a_head_is_read(size: int):
+    head = CLOSES + b"X-Long: %b\r\n" % LONG[:size]
+    async with server(says(head + plain(b"ok"))) as there, client() as http:
+        answer = await http.get(there.url)
+    assert len(answer.headers["x-long"]) == size
+
+
 async def test_of_length_and_chunks_the_chunks_count_or_none():
     both = OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     async with server(says(both)) as there, client() as http:

@@ -200,13 +200,16 @@ def test_half_an_answer_is_an_error(play: Play, shop: ssl.SSLContext, frame: str
     play(ask_all())
 
 
+@pytest.mark.parametrize("stays", [False, True], ids=["closes", "only says so"])
 def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
-    play: Play, shop: ssl.SSLContext
+    play: Play, shop: ssl.SSLContext, stays: bool
 ):
     async def talk(line: Line) -> None:
         assert isinstance(line, SecretLine)
         await line.hear()
         await line.say(OK + b"Content-Length: 1\r\n\r\n0", farewell=True)
+        if stays:
+            await asyncio.Event().wait()
 
     async def ask_twice() -> None:
         async with server(first(talk), shop) as there, client() as http:
