@@ -19439,6 +19439,10 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    perform from public.messages where id = any(array(
+        select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
+    )) order by id for update;
     perform from public.notices as n
     where n.id = any(v_naming) and n.state = 'pending'
     order by n.id for update;
@@ -19547,6 +19551,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
+    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
@@ -20183,7 +20189,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '451c437a9d960978bb15e817fdc77fdb14bacfb8a48aa8da17f7d51a2477ed52')
+    ('20261126145950', 'v0_3_0', '0f44fe5b042b3c7d066399469309b0aaf621bbe83d9bebc797d8053d9cb6f714')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
