@@ -409,6 +409,7 @@ begin
                 ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
                 ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
                 ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
+                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
@@ -440,7 +441,7 @@ begin
                 ('has_too_many_relays', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
                 ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
-                ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('unseen_human', 'iiii', array['p_session', 'p_seen', 'p_name', 'p_staff_session_id']::text[], array['public.sessions', 'bigint', 'text', 'bigint']::text[], 0, false, 'public.messages'),
                 ('caller_label', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'text'),
                 ('relay_of_request', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.relays'),
                 ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
@@ -450,6 +451,7 @@ begin
                 ('relay_refusal', 'ii', array['p_relay', 'p']::text[], array['public.relays', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hold_relay', 'iiooo', array['p', 'p_of_staff', 'relay', 'session', 'refused']::text[], array['jsonb', 'boolean', 'public.relays', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('begin_again', 'iii', array['p_session', 'p_message', 'p']::text[], array['public.sessions', 'public.messages', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('seen_by_staff', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'bigint'),
                 ('relays_about', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'public.relays'),
                 ('exported_relay', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
                 ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
@@ -15059,12 +15061,27 @@ begin
 end
 $$;
 
+-- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
+-- that it fails is told when that is over (see tell_flow_failing).
+create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
+            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+    )
+$$;
+
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
 -- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
--- notice waited for this end.
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
+-- nothing is left that its notice waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -15089,7 +15106,7 @@ begin
             select n.id from public.notices as n
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
-        ));
+        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
         if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
             update public.outages set notice_id = null where id = v_outage.id;
         elsif exists (
@@ -15616,11 +15633,7 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now + case when exists (
-            select from public.outages as o
-            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
-                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
-        ) then interval '1 day' else interval '0' end
+        v_now + case when hybridflow.know_why_flows_fail(v_tenant.id) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -16143,7 +16156,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many', 'switched_off'
+            'too_many', 'switched_off', 'answered'
         )
     ),
     error text,
@@ -16257,9 +16270,12 @@ $$;
 -- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
--- meanwhile: since it was last resumed. Of the newest 200 of theirs.
-create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+-- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
+-- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
+-- last resumed. Of the newest 200 of theirs.
+create or replace function hybridflow.unseen_human(
+    p_session public.sessions, p_seen bigint, p_name text, p_staff_session_id bigint
+)
 returns public.messages
 language sql
 stable
@@ -16276,7 +16292,11 @@ as $$
     inner join public.tenants as t on t.id = m.tenant_id
     where hybridflow.is_by_human(m, t)
         and case
-            when p_seen is not null then m.id > p_seen
+            when p_seen is not null then m.id > p_seen and not exists (
+                select from public.relays as r
+                where r.message_id = m.id and r.staff_session_id = p_staff_session_id
+                    and m.author_name is not distinct from p_name
+            )
             else p_session.is_paused
                 and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
@@ -16375,7 +16395,7 @@ begin
         );
     end if;
     v_session := hybridflow.session_of(p);
-    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
             'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
@@ -16549,7 +16569,8 @@ begin
         p_tenant.id, v_about.id, p_session.id, 'staff',
         case when v_outcome is null then jsonb_build_object(
             'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
-            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at,
+            'quoted_id', v_message.id
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
@@ -16758,13 +16779,33 @@ begin
 end
 $$;
 
+-- The last of what one of the staff was told of the session before they wrote p_relay: the notice that they
+-- quote, a later one, or the word back to one who wrote there before.
+create or replace function hybridflow.seen_by_staff(p_relay public.relays)
+returns bigint
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select greatest(max(m.id), (p_relay.said ->> 'quoted_id')::bigint, 0)
+    from (
+        select n.message_id as id from public.notices as n where n.session_id = p_relay.session_id
+        union all
+        select r.word_message_id from public.relays as r where r.session_id = p_relay.session_id
+    ) as t
+    inner join public.messages as m on m.id = t.id
+    where m.session_id = p_relay.staff_session_id and m.sent_at < (p_relay.said ->> 'sent_at')::timestamptz
+$$;
+
 -- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
 -- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
--- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
--- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
--- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
--- nobody knows how it ended).
+-- begin_human_send. Where another human has written there since what they were told of it, nothing is sent,
+-- and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid, tenant_id,
+-- instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The
+-- former is for the router only; the latter: see relay_refusal, 'erased' (the session is), 'answered',
+-- 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
 create or replace function public.begin_relay_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -16777,6 +16818,7 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
+    v_human public.messages;
     v_begun jsonb;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
@@ -16797,6 +16839,19 @@ begin
     elsif v_message.id is not null then
         v_message := hybridflow.begin_again(v_session, v_message, p);
     else
+        v_human := hybridflow.unseen_human(
+            v_session, hybridflow.seen_by_staff(v_relay), v_relay.said ->> 'author', v_relay.staff_session_id
+        );
+        if v_human.id is not null then
+            update public.relays
+            set outcome = 'answered', said = null, updated_at = hybridflow.clock(),
+                facts = facts || jsonb_strip_nulls(jsonb_build_object(
+                    'answered_by', v_human.author_name,
+                    'answer', coalesce(nullif(left(v_human.body, 300), ''), format('[%s]', v_human.kind))
+                ))
+            where id = v_relay.id;
+            return '{"refused": "answered"}';
+        end if;
         v_begun := public.begin_human_send(
             (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
                 'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,
@@ -19407,6 +19462,10 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    perform from public.messages where id = any(array(
+        select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
+    )) order by id for update;
     perform from public.notices as n
     where n.id = any(v_naming) and n.state = 'pending'
     order by n.id for update;
@@ -19515,6 +19574,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
+    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
