@@ -284,8 +284,6 @@ def test_a_handshake_without_end_is_given_up(play: Play, shop: ssl.SSLContext):
     play(ask())
 
 
-@pytest.mark.xfail(reason="anyio leaves it open until its garbage is collected", strict=True)
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_handshake_that_is_cancelled_leaves_no_connection(loop: str, shop: ssl.SSLContext):
     async def ask() -> list[bool]:
