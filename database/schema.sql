@@ -15093,9 +15093,10 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
--- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
--- flow fails is told then as well, if it still does (see claim_notices): its notice waited for this end.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
+-- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
+-- notice waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -15121,17 +15122,19 @@ begin
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
         ));
-        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
-            and exists (
-                select from public.notices as n
-                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
-            )
-        then
+        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
+            update public.outages set notice_id = null where id = v_outage.id;
+        elsif exists (
+            select from public.notices as n
+            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+        ) then
             perform hybridflow.tell_outage(
                 v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
                     select from public.outages as o
+                    inner join public.notices as n
+                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
                     where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
-                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                        and o.ended_at > v_now - interval '1 hour'
                 ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;
@@ -16543,8 +16546,8 @@ begin
         v_outcome := 'unquoted';
     else
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
-        if v_message.id is not null and not v_message.from_me then
-            return false;  -- the staff quote themselves
+        if v_message.id is not null and (not v_message.from_me or v_message.sender = 'owner') then
+            return false;  -- the staff quote themselves, or who wrote there on the business's own phone
         elsif exists (
             select from public.relays as r
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
@@ -17598,6 +17601,14 @@ begin
         ) as old
         limit p_batch
     ) as due;
+    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    perform from public.relays where id = any(array(
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.message_id = m.id
+        union
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.word_message_id = m.id
+    )) order by id for update;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
     where t.id = r.tenant_id and t.id = any(array(
@@ -19440,12 +19451,16 @@ begin
     update public.messages as m set body = ''
     from public.notices as n
     where m.id = n.message_id and n.id = any(v_naming);
-    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers.
+    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers,
+    -- or of who has none, a name.
     update public.messages as m set body = ''
     from public.outages as o
     inner join public.notices as n on n.id = o.notice_id
     where o.tenant_id = p_tenant_id and o.about is null and m.id = n.message_id and exists (
         select from unnest(p_jids) as j (jid) where position(split_part(j.jid, '@', 1) in m.body) > 0
+        union all
+        select from public.sessions as s
+        where s.id = any(p_session_ids) and s.contact_name <> '' and position(s.contact_name in m.body) > 0
     );
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
@@ -20168,7 +20183,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b26d0c5b9ebb138fb4284f536fcf99bc354a2caf8ed12e5f7d49c0a8a99e5700')
+    ('20261126145950', 'v0_3_0', '451c437a9d960978bb15e817fdc77fdb14bacfb8a48aa8da17f7d51a2477ed52')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

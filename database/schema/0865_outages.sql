@@ -318,9 +318,10 @@ $$;
 
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same was
--- over within the hour: what comes and goes is one. Not where they have not been told that it began. That a
--- flow fails is told then as well, if it still does (see claim_notices): its notice waited for this end.
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
+-- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
+-- notice waited for this end.
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -346,17 +347,19 @@ begin
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
         ));
-        if not hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id)
-            and exists (
-                select from public.notices as n
-                where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
-            )
-        then
+        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
+            update public.outages set notice_id = null where id = v_outage.id;
+        elsif exists (
+            select from public.notices as n
+            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+        ) then
             perform hybridflow.tell_outage(
                 v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
                     select from public.outages as o
+                    inner join public.notices as n
+                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
                     where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
-                        and o.ended_at > v_now - interval '1 hour' and o.notice_id is not null
+                        and o.ended_at > v_now - interval '1 hour'
                 ) then interval '30 minutes' else interval '2 minutes' end
             );
         end if;

@@ -102,8 +102,8 @@ begin
         v_outcome := 'unquoted';
     else
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
-        if v_message.id is not null and not v_message.from_me then
-            return false;  -- the staff quote themselves
+        if v_message.id is not null and (not v_message.from_me or v_message.sender = 'owner') then
+            return false;  -- the staff quote themselves, or who wrote there on the business's own phone
         elsif exists (
             select from public.relays as r
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')

@@ -75,12 +75,16 @@ begin
     update public.messages as m set body = ''
     from public.notices as n
     where m.id = n.message_id and n.id = any(v_naming);
-    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers.
+    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers,
+    -- or of who has none, a name.
     update public.messages as m set body = ''
     from public.outages as o
     inner join public.notices as n on n.id = o.notice_id
     where o.tenant_id = p_tenant_id and o.about is null and m.id = n.message_id and exists (
         select from unnest(p_jids) as j (jid) where position(split_part(j.jid, '@', 1) in m.body) > 0
+        union all
+        select from public.sessions as s
+        where s.id = any(p_session_ids) and s.contact_name <> '' and position(s.contact_name in m.body) > 0
     );
     delete from public.notices
     where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));

@@ -1,66 +1,128 @@
-"""How the AI reads media that were put into words: the customer's words, in brackets and quotes.
+"""How the AI reads what a customer sent: brackets are ours, in quotes are the customer's words.
 
-What stands in a picture or a document, or is said in a voice message, is the customer's, as what
-they type; so are captions and the names of files. It cannot close its brackets or its quotes, so
-nothing in it reads as anything else, such as what we say of a picture.
+What somebody types, a caption, a file's name, a place, what is said or written in a media: all of
+it is the customer's, and no bracket of theirs is left in it. So nothing in it reads as anything
+else, such as what we say of a picture. What our own description is, is told by how the readers of
+`router.whatsapp` make it, not by how it looks: a customer can write the same.
 """
 
 import re
+from collections.abc import Iterator
 
 from router.state.calls.claimed_turn import TurnMessage
+from router.whatsapp.lengths import MARK
+from router.whatsapp.reading import AD_NOTE
 
-_WITHOUT_SIGNS = str.maketrans(
-    dict.fromkeys("[\uff3b\u3010\u3014\u301a\u27e6", "(")
-    | dict.fromkeys("]\uff3d\u3011\u3015\u301b\u27e7", ")")
-    | dict.fromkeys('"\u201c\u201d\u201e\u201f\uff02', "'")
-)  # and what looks like them
+_DELETED = "[deleted message]"  # the history's word for it
+_BRACKETS = {
+    **dict.fromkeys("[\uff3b\u3010\u3014\u301a\u27e6", "("),
+    **dict.fromkeys("]\uff3d\u3011\u3015\u301b\u27e7", ")"),
+}  # and what looks like them
+_WITHOUT_BRACKETS = str.maketrans(_BRACKETS)
+_WITHOUT_SIGNS = str.maketrans(_BRACKETS | dict.fromkeys('"\u201c\u201d\u201e\u201f\uff02', "'"))
 _SOUND = ("ptt", "audio")
 _SEEN = ("image", "video", "sticker", "document")
-_OURS = re.compile(r"\[(?:image|video|GIF|document|sticker)\b[^][]*\](?:\n\[came from [^][]*\])?")
-"""What the readers of `router.whatsapp.media` make, with the note of an ad."""
+_TYPED = ("text", "button_reply", "list_reply", "interactive_reply")
+_CHOSEN = ("[chose: ", "[form filled in: ")  # where nothing was shown that could be typed
+_LASTING = r"(?:, \d+ seconds?)?(?:, too large)?"
+_BEGUN = re.compile(
+    rf"\[(?:(?:image|sticker|document|GIF|video note|video|voice message|audio){_LASTING})"
+)
+_NOTHING_OF_THEIRS = re.compile(rf'{_BEGUN.pattern}(?: "[^]["]*")?(?:: "[^]["]*")?\]')
 
 
 def said_of(message: TurnMessage) -> str:
     """Return a message's text, with what its media says in words; or that it could not be had."""
-    told = message.body
-    if message.kind in _SOUND and told.startswith("[") and "]" in told:
-        return _heard(told, message)
-    if message.kind not in _SEEN:
-        return told
-    for words in ((message.media or {}).get("file_name"), (message.media or {}).get("caption")):
-        told = _closing_nothing(told, words or "")
-    if not _OURS.fullmatch(told):  # a caption that was edited comes as it stands
-        told = f'[{message.kind}: "{_quoted(told)}"]'
+    if message.kind in _SOUND or message.kind in _SEEN:
+        return _DELETED if message.body == _DELETED else "\n".join(_sent(message))
+    if message.from_me or message.body == _DELETED:
+        return message.body
+    told, ad = _without_ad(message.body)
+    is_typed = message.kind in _TYPED and not told.startswith(_CHOSEN)
+    return (unbracketed(told) if is_typed else _around(told)) + ad
+
+
+def bare(words: str) -> str:
+    """Return a customer's words without a bracket or a quote that could end what stands around."""
+    return words.translate(_WITHOUT_SIGNS)
+
+
+def unbracketed(words: str) -> str:
+    """Return a customer's words with parentheses for brackets, which are ours."""
+    return words.translate(_WITHOUT_BRACKETS)
+
+
+def _sent(message: TurnMessage) -> Iterator[str]:
+    if message.kind in _SOUND:
+        yield _heard(message)
+        return
+    yield _seen(message)
     if message.transcript:
-        told = f'{told}\n[said in it: "{_quoted(message.transcript)}"]'
+        yield f'[said in it: "{_quoted(message.transcript)}"]'
     if message.description:
-        told = f'{told}\n[in it: "{_quoted(message.description)}"]'
-    return f"{told}\n[it could not be looked at]" if message.unheard else told
-
-
-def _heard(told: str, message: TurnMessage) -> str:
+        yield f'[in it: "{_quoted(message.description)}"]'
     if message.unheard:
-        return _inside(told, ", that could not be heard")
-    if message.transcript == "":
-        return _inside(told, ", in which nothing is said")
-    if message.transcript and f'"{message.transcript}"' not in told:
-        return _inside(told, f': "{_quoted(message.transcript)}"')
-    return _closing_nothing(told, message.transcript or "")
+        yield "[it could not be looked at]"
 
 
-def _closing_nothing(told: str, words: str) -> str:
-    """Return what begins with our bracket, with the customer's words in it as they are read."""
-    start = told.find(words, 1)
-    if start < 0:
-        return told
-    return told[:start] + words.translate(_WITHOUT_SIGNS) + told[start + len(words) :]
+def _without_ad(body: str) -> tuple[str, str]:
+    """Return what a message says, and on its last line the note of the ad that it came from."""
+    note = AD_NOTE.search(body)
+    if note is None:
+        return body, ""
+    told = note[0].removeprefix("\n")
+    return body[: note.start()], note[0][: -len(told)] + _around(told)
 
 
-def _inside(told: str, more: str) -> str:
-    """Put more into the brackets of sound, in which nothing of the customer's stands yet."""
-    before, bracket, rest = told.partition("]")
-    return f"{before}{more}{bracket}{rest}"
+def _around(told: str) -> str:
+    """Return what stands in our brackets, without brackets in it."""
+    if told.startswith("[") and told.endswith("]"):
+        return f"[{unbracketed(told[1:-1])}]"
+    return unbracketed(told)
+
+
+def _heard(message: TurnMessage) -> str:
+    told, ad = _without_ad(message.body)
+    begun = _BEGUN.match(told)
+    what = begun[0] if begun else f"[{'voice message' if message.kind == 'ptt' else 'audio'}"
+    words = message.transcript or told[len(begun[0]) if begun else 0 :].strip(': "]')
+    if message.unheard:
+        what += ", that could not be heard"
+    elif message.transcript == "":
+        what += ", in which nothing is said"
+    elif words:
+        what += f': "{_quoted(words)}"'
+    return f"{what}]{ad}"
+
+
+def _seen(message: TurnMessage) -> str:
+    """Return our bracket with the customer's words in quotes: a file's name, and a caption."""
+    body = message.body
+    begun = _BEGUN.match(body)
+    if begun is None:  # a caption that was edited comes as it stands
+        return f'[{message.kind}: "{bare(body)}"]'
+    media = message.media or {}
+    name, caption = media.get("file_name") or "", media.get("caption") or ""
+    if message.kind == "document":
+        caption = "" if caption == name else caption
+        made = (f' "{name}"' if name else "") + (f": {caption}" if caption else "")
+    else:
+        name = ""
+        made = f': "{caption}"' if caption else ""
+    whole = f"{begun[0]}{made}]"
+    rest, ad = _without_ad(body.removeprefix(whole))
+    if (body.startswith(whole) and not rest) or _was_cut_from(whole, body):
+        named = f' "{bare(name)}"' if name else ""
+        said = f': "{bare(caption)}"' if caption else ""
+        return f"{begun[0]}{named}{said}]{ad}"
+    told, ad = _without_ad(body)
+    return told + ad if _NOTHING_OF_THEIRS.fullmatch(told) else f'[{message.kind}: "{bare(body)}"]'
+
+
+def _was_cut_from(whole: str, body: str) -> bool:
+    """Whether the body is what the reader made, where that was too long."""
+    return body.endswith(MARK) and whole.startswith(body.removesuffix(MARK))
 
 
 def _quoted(words: str) -> str:
-    return " ".join(words.translate(_WITHOUT_SIGNS).split())
+    return " ".join(bare(words).split())

@@ -37,7 +37,7 @@ _CLOCK = re.compile(
     rf"(?:\s*(?P<mark>:|h)\s*(?P<minute>[0-5]\d)(?:\s*{_MINUTES})?)?\s*"
     rf"(?P<unit>{_HOURS})?\s*(?P<half>am|pm|a\.m\.?|p\.m\.?)?"
 )
-_DAY = re.compile(r"(?P<day>[a-z]+)(?:[\s-]+feira)?(?:\s*,)?\s+(?P<rest>.+)")
+_DAY = re.compile(r"(?P<day>[a-z]+)(?:[\s-]+feira|\.)?(?:\s*,)?\s+(?P<rest>.+)")
 _TODAY = {"hoje": 0, "hoy": 0, "today": 0, "amanha": 1, "manana": 1, "tomorrow": 1}
 _WEEKDAYS = {
     name: number
@@ -103,13 +103,12 @@ def _moment(said: str, now: datetime) -> datetime | None:
     """Return the moment that the text names; `now` is in the time zone of the business."""
     named = _DAY.fullmatch(said)
     if named is not None and (days := _days_until(named["day"], now)) is not None:
-        # "Mar 15" and "dom 12" are as often a date or an amount, and meant for the customer.
-        is_short = named["day"] in _WEEKDAYS and len(named["day"]) == 3
-        clock = _clock(named["rest"], is_named=not (is_short and named["rest"].isdecimal()))
+        # "Lunes 9" and "dom 12" are as often a date or an amount, and meant for the customer.
+        is_weekday = named["day"] in _WEEKDAYS
+        clock = _clock(named["rest"], is_named=not (is_weekday and named["rest"].isdecimal()))
         if clock is None:
             return None
         at = _at(now, days, clock)
-        is_weekday = named["day"] in _WEEKDAYS
         return _at(now, days + 7, clock) if is_weekday and at <= now else at
     clock = _clock(said, is_named=False)
     if clock is None:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from router.whatsapp import cards, choices, media, menus
 from router.whatsapp.bounds import cut_text
 from router.whatsapp.clean import JsonObject, as_line, as_object, as_text
-from router.whatsapp.lengths import LONGEST_TEXT
-from router.whatsapp.reading import DASH, Reader, Reading, bracketed
+from router.whatsapp.reading import AD_NOTE, DASH, Reader, Reading, bracketed
 
 _READERS: dict[str, Reader] = {
     **media.READERS,
@@ -82,9 +81,15 @@ def read_content(message: Mapping[str, object], message_type: object = None) -> 
     sent picture was, and on the Cloud channel of what a tapped label was.
     """
     reading = _read(message, message_type)
-    if reading is None or len(reading.text) <= LONGEST_TEXT:
-        return reading
-    return replace(reading, text=cut_text(reading.text))
+    if reading is None:
+        return None
+    text = cut_text(AD_NOTE.sub(_typed, reading.text))
+    return reading if text == reading.text else replace(reading, text=text)
+
+
+def _typed(note: re.Match[str]) -> str:
+    """Return what somebody wrote like our note of an ad, so that it does not pass for one."""
+    return note[0].replace("[", "(").replace("]", ")")
 
 
 def _read(message: Mapping[str, object], message_type: object) -> Reading | None:

@@ -1,5 +1,6 @@
 """What is read out of a message's content."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -28,6 +29,8 @@ class Reading:
 
 
 DASH = " \u2013 "
+AD_NOTE = re.compile(r"(?:\A|\n)\[came from (?:the|an) ad\b[^\n]*\]\Z")
+"""What `content.ad_note` puts behind a message, on its last line; nobody else may."""
 
 Reader: TypeAlias = Callable[[Mapping[str, object]], Reading]
 

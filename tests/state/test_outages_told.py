@@ -154,6 +154,14 @@ async def test_what_is_over_before_it_is_told_is_not_told(talk: Conversation):
     await talk.travel(minutes=30)
     assert await told(talk) == []
     assert await talk.value("select reason from notices") == "recovered"
+    # Nobody has been told of it: the next one does not come and go.
+    await write(talk, 2)
+    await fail_all(talk, cause="llm_away")
+    await talk.travel(minutes=5)
+    await told(talk)
+    await works(talk)
+    await talk.travel(minutes=2)
+    assert [notice["kind"] for notice in await told(talk)] == ["answered_again"]
 
 
 async def test_an_llm_that_is_away_for_long_is_told(talk: Conversation):

@@ -467,9 +467,12 @@ async def test_the_staff_was_being_told_of_an_erased_contact(talk: Conversation)
     await assert_no_trace(talk)
 
 
-@pytest.mark.parametrize("turn_knows_it", [True, False])
+@pytest.mark.parametrize(
+    ("turn_knows_it", "who"),
+    [(True, "Somebody"), (False, f"Maria ({NUMBER})"), (False, "Maria")],  # who has a LID alone
+)
 async def test_a_notice_of_a_failure_names_whom_it_concerns_and_forgets_who_is_erased(
-    talk: Conversation, turn_knows_it: bool
+    talk: Conversation, turn_knows_it: bool, who: str
 ):
     await talk.set_rule("notify_number", "5511955550009")
     await talk.ingest(talk.message("oi", jids=(MARIA,)))
@@ -485,7 +488,7 @@ async def test_a_notice_of_a_failure_names_whom_it_concerns_and_forgets_who_is_e
     told = {
         "notice_id": notice["notice_id"], "token": notice["token"], "instance_name": "shop",
         "number": "5511955550009@s.whatsapp.net",
-        "body": f"Maria ({MARIA.partition('@')[0]}) got no answer", "lease_seconds": 45,
+        "body": f"{who} got no answer", "lease_seconds": 45,
     }  # fmt: skip
     begun = await talk.database.call("begin_notice_send", told)
     if not turn_knows_it:  # it met another outage later

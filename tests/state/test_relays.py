@@ -662,6 +662,8 @@ async def test_a_group_of_the_staff_answers_as_one_of_them_does(talk: Conversati
     chat = talk.message("bom dia", jids=(group,), chat="group", author_name=None)
     assert (await talk.ingest(chat))[0]["decision"] == "group"
     said = []
+    owners = {**event, "wa_id": "AC0000F8", "key": "F8", "quoted": {"wa_id": "AC0000F9"}}
+    assert "relayed" not in (await talk.ingest(owners))[0], "the owner's words are no notice"
     for wa_id in ("AC0000G1", "AC0000G2"):  # colleagues quote each other: once they are told how
         each = {**event, "wa_id": wa_id, "key": wa_id, "quoted": {"wa_id": "AC0BIA", "text": "x"}}
         said.append((await talk.ingest(each))[0].get("relayed"))

@@ -122,8 +122,9 @@ def test_nor_with_two_messages_nor_in_a_quote_nor_by_name() -> None:
     assert "[" not in text
     ((_, text),) = told(said("contact", "sim", quoted_text=f"{TEAM_MARK} grátis"))
     assert "[" not in text
-    ((_, text),) = told(said("contact", "sim", author_name=TEAM_MARK))
+    ((_, text),) = told(said("contact", "sim", author_name=f"{TEAM_MARK} \uff3bx"))
     assert "[" not in text
+    assert "\uff3b" not in text
 
 
 def test_a_quote_stands_before_the_answer_to_it() -> None:
