@@ -58,7 +58,7 @@ class SendMessage(Sending):
 
 
 class MessageOnItsWay(Answer):
-    """What was written down, and what has become of it; `already`: by the same request before."""
+    """The message and its state; `already`: an earlier request with the same key made it."""
 
     message: Message | None
     state: RelayState
