@@ -8,6 +8,7 @@ import asyncio
 import httpx
 import pytest
 
+from router.outbound.line import Line as Connection
 from router.outbound.names import Resolve
 from tests.exchanges import (
     OK,
@@ -222,6 +223,54 @@ async def test_who_hangs_up_before_it_was_asked_may_have_been_sent_something():
         with pytest.raises(httpx.TransportError) as failed:
             await http.post(there.url, content=b"a" * 3_000_000)
     assert isinstance(failed.value, (*BROKEN, httpx.WriteError))
+
+
+async def test_who_does_not_read_what_it_is_sent_holds_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    begun: list[asyncio.Transport] = []
+    begin = Connection.connection_made
+
+    def noted(line: Connection, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        begun.append(transport)
+        begin(line, transport)
+
+    async def talk(line: Line) -> None:
+        line.pause()
+        await over.wait()
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
+    over = asyncio.Event()
+    async with server(talk) as there, client() as http:
+        request = asyncio.create_task(http.post(there.url, content=b"a" * 20_000_000))
+        while not (begun and begun[0].get_write_buffer_size()):
+            await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await asyncio.sleep(0)  # for the event loop to close it
+        assert begun[0].get_extra_info("socket").fileno() == -1
+        over.set()
+
+
+async def test_who_reads_an_answer_is_told_at_once_that_its_connection_was_closed():
+    async def talk(line: Line) -> None:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 9\r\n\r\n0")
+        await line.ended()
+
+    async with (
+        server(talk) as there,
+        client() as http,
+        asyncio.timeout(2),
+        http.stream("GET", there.url) as answer,
+    ):
+        pieces = answer.aiter_raw()
+        assert await anext(pieces) == b"0"
+        await http.aclose()
+        with pytest.raises(BROKEN):
+            await anext(pieces)
 
 
 async def no_answer(host: str, port: int) -> list[str]:
