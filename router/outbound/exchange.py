@@ -7,6 +7,7 @@ connections and parser (`line.py`) take a third of the CPU of httpx's own for a 
 import asyncio
 import functools
 import io
+import re
 from collections.abc import AsyncIterable, Iterable
 from http import HTTPStatus
 
@@ -15,7 +16,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from router.outbound.bounds import Bounds, current
+from router.outbound.bounds import HEADS_AND_FRAMES, Bounds, current
 from router.outbound.line import Line
 from router.outbound.trust import trusted
 
@@ -29,6 +30,9 @@ _AT_ONCE = 16 * 1024  # bytes of a body that are read before anybody else has th
 _WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
 # What aiohttp would add by itself; the callers put in what there is to say.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+_IN_NO_NAME = re.compile(rb"^$|[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+_IN_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Exchanges:
@@ -94,6 +98,9 @@ class Exchanges:
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             read_bufsize=_READ_AHEAD,
+            # A line of a head may be as long as the head.
+            max_line_size=HEADS_AND_FRAMES,
+            max_field_size=HEADS_AND_FRAMES,
         )
         self._session._retry_connection = False  # noqa: SLF001 - what was asked may have been done
         return self._session
@@ -108,6 +115,13 @@ async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
 
 
 def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return headers as aiohttp takes them. Raises ValueError for what no header may hold.
+
+    aiohttp would say so too, but when it has a connection: nobody could tell that nothing was sent.
+    """
+    headers = list(headers)
+    if any(_IN_NO_NAME.search(name) or _IN_NO_VALUE.search(value) for name, value in headers):
+        raise ValueError("a header holds what none may")
     return [
         (name.decode("ascii"), _decoded(value))
         for name, value in headers

@@ -303,6 +303,24 @@ async def test_where_nothing_was_sent_the_error_says_so(
             await answer_of(http, f"http://shop.example:{gone.port}/")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [("apikey", "se\r\ncret"), ("apikey", "secret\0"), ("se\ncret", "a"), ("se cret", "a")],
+)
+async def test_for_a_header_that_is_none_nobody_is_even_connected_to(header: tuple[str, str]):
+    async with server(friendly) as there, client() as http:
+        with pytest.raises(httpx.LocalProtocolError) as failed:
+            await http.post(there.url, headers=[header])
+    assert "cret" not in f"{failed.value} {failed.value.__cause__}"
+    assert there.lines == []
+
+
+async def test_a_line_of_a_head_may_be_long():
+    answer = OK + b"Policy: " + b"a" * 12_000 + b"\r\nContent-Length: 1\r\n\r\n0"
+    async with server(says_and_goes_on(answer)) as there, client() as http:
+        assert [await answer_of(http, there.url) for _ in range(2)] == ["0", "0"]
+
+
 async def test_an_answer_before_the_whole_request_was_read_is_read():
     async def talk(line: Line) -> None:
         await line.hear_head()
