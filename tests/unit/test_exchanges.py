@@ -11,6 +11,7 @@ import pytest
 from router.configuration.settings import load_settings
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
+from router.outbound.line import Line as Connection
 from router.outbound.names import Resolve
 from router.outbound.pools import TenantPools
 from tests.exchanges import (
@@ -232,6 +233,54 @@ async def test_who_hangs_up_before_it_was_asked_may_have_been_sent_something():
     assert isinstance(failed.value, (*BROKEN, httpx.WriteError))
 
 
+async def test_who_does_not_read_what_it_is_sent_holds_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    begun: list[asyncio.Transport] = []
+    begin = Connection.connection_made
+
+    def noted(line: Connection, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        begun.append(transport)
+        begin(line, transport)
+
+    async def talk(line: Line) -> None:
+        line.pause()
+        await over.wait()
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
+    over = asyncio.Event()
+    async with server(talk) as there, client() as http:
+        request = asyncio.create_task(http.post(there.url, content=b"a" * 20_000_000))
+        while not (begun and begun[0].get_write_buffer_size()):
+            await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await asyncio.sleep(0)  # for the event loop to close it
+        assert begun[0].get_extra_info("socket").fileno() == -1
+        over.set()
+
+
+async def test_who_reads_an_answer_is_told_at_once_that_its_connection_was_closed():
+    async def talk(line: Line) -> None:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 9\r\n\r\n0")
+        await line.ended()
+
+    async with (
+        server(talk) as there,
+        client() as http,
+        asyncio.timeout(2),
+        http.stream("GET", there.url) as answer,
+    ):
+        pieces = answer.aiter_raw()
+        assert await anext(pieces) == b"0"
+        await http.aclose()
+        with pytest.raises(BROKEN):
+            await anext(pieces)
+
+
 async def no_answer(host: str, port: int) -> list[str]:
     await asyncio.Event().wait()
     return []
@@ -260,6 +309,24 @@ async def test_where_nothing_was_sent_the_error_says_so(
     async with client(0.15 if resolve is no_answer else 5, resolve=resolve) as http:
         with pytest.raises(error):
             await answer_of(http, f"http://shop.example:{gone.port}/")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("apikey", "se\r\ncret"), ("apikey", "secret\0"), ("se\ncret", "a"), ("se cret", "a")],
+)
+async def test_for_a_header_that_is_none_nobody_is_even_connected_to(header: tuple[str, str]):
+    async with server(friendly) as there, client() as http:
+        with pytest.raises(httpx.LocalProtocolError) as failed:
+            await http.post(there.url, headers=[header])
+    assert "cret" not in f"{failed.value} {failed.value.__cause__}"
+    assert there.lines == []
+
+
+async def test_a_line_of_a_head_may_be_long():
+    answer = OK + b"Policy: " + b"a" * 12_000 + b"\r\nContent-Length: 1\r\n\r\n0"
+    async with server(says_and_goes_on(answer)) as there, client() as http:
+        assert [await answer_of(http, there.url) for _ in range(2)] == ["0", "0"]
 
 
 async def test_an_answer_before_the_whole_request_was_read_is_read():
