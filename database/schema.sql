@@ -2573,17 +2573,21 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
+-- turn, and the planner would make it anew at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
-    select exists (
+begin
+    return exists (
         select from public.messages as m
         where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
-    )
+    );
+end
 $$;
 
 -- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
@@ -4748,8 +4752,8 @@ set enable_seqscan = off
 -- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
--- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap as long
--- as a table is small, and goes on for as long as the plan does.
+-- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
+-- while a table is small, and goes on for as long as the plan does.
 set enable_mergejoin = off
 set enable_hashjoin = off
 as $$
@@ -4998,7 +5002,8 @@ begin
         where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = v_id);
+        exit when found;
+        exit when not exists (select from public.turns as t where t.id = v_id);
     end loop;
     select * into turn from public.turns where id = v_id for update;
     refused := hybridflow.turn_refusal(turn, p);
@@ -5213,17 +5218,19 @@ as $$
 declare
     v_turn public.turns;
 begin
-    if p_turn.reply = p -> 'parts' or (
-        p_turn.reply is not null and exists (
+    if p_turn.reply is not null then
+        if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
-        )
-    ) then
-        return null;  -- it may have grown meanwhile: see give_up
-    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
-        select from public.messages as m
-        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
-    ) then
-        return '{"refused": "has_spoken"}';
+        ) then
+            return null;  -- it may have grown meanwhile: see give_up
+        end if;
+    elsif p ->> 'handler' = 'n8n' then
+        if exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
+        ) then
+            return '{"refused": "has_spoken"}';
+        end if;
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
@@ -6195,7 +6202,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_refused jsonb;
@@ -6338,7 +6344,8 @@ begin
         )
         for update;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (
+        exit when found;
+        exit when not exists (
             select from public.messages as m
             where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
         );
@@ -6442,7 +6449,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_message public.messages;
@@ -7737,6 +7743,7 @@ set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_reads_otherwise boolean := false;
     v_turn_id bigint;
     v_due_in numeric;
     v_answer jsonb := '{}';
@@ -7762,12 +7769,15 @@ begin
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
-        select from public.messages as m
-        where m.id = v_message.id
-            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
-            and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
-    ) then
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me then
+        v_reads_otherwise := exists (
+            select from public.messages as m
+            where m.id = v_message.id
+                and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+                and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
+        );
+    end if;
+    if v_reads_otherwise then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
         if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
@@ -8395,7 +8405,7 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if p_policy ? 'senses' and v_decision <> 'staff'
+    if p_policy ? 'senses' and v_decision <> 'staff' and coalesce(p_event -> 'media', 'null') <> 'null'
         and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
     then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(
@@ -8732,7 +8742,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_events jsonb := p -> 'events';
@@ -17408,7 +17417,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_held record;
@@ -20300,7 +20308,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '57f88d5c4b3c3fe39ff2e8976d04d5e88408df322f25a6d541e91a49715e9533')
+    ('20261126145950', 'v0_3_0', 'cb28843375f468c6e104afa0555ff2d54e2b74289e630b8fdde0ab92298ad28a')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -2541,17 +2541,21 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
+-- turn, and the planner would make it anew at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
-    select exists (
+begin
+    return exists (
         select from public.messages as m
         where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
-    )
+    );
+end
 $$;
 
 -- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
@@ -4716,8 +4720,8 @@ set enable_seqscan = off
 -- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
--- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap as long
--- as a table is small, and goes on for as long as the plan does.
+-- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
+-- while a table is small, and goes on for as long as the plan does.
 set enable_mergejoin = off
 set enable_hashjoin = off
 as $$
@@ -4966,7 +4970,8 @@ begin
         where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = v_id);
+        exit when found;
+        exit when not exists (select from public.turns as t where t.id = v_id);
     end loop;
     select * into turn from public.turns where id = v_id for update;
     refused := hybridflow.turn_refusal(turn, p);
@@ -5181,17 +5186,19 @@ as $$
 declare
     v_turn public.turns;
 begin
-    if p_turn.reply = p -> 'parts' or (
-        p_turn.reply is not null and exists (
+    if p_turn.reply is not null then
+        if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
-        )
-    ) then
-        return null;  -- it may have grown meanwhile: see give_up
-    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
-        select from public.messages as m
-        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
-    ) then
-        return '{"refused": "has_spoken"}';
+        ) then
+            return null;  -- it may have grown meanwhile: see give_up
+        end if;
+    elsif p ->> 'handler' = 'n8n' then
+        if exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
+        ) then
+            return '{"refused": "has_spoken"}';
+        end if;
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
@@ -6163,7 +6170,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_refused jsonb;
@@ -6306,7 +6312,8 @@ begin
         )
         for update;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (
+        exit when found;
+        exit when not exists (
             select from public.messages as m
             where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
         );
@@ -6410,7 +6417,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_message public.messages;
@@ -7705,6 +7711,7 @@ set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_reads_otherwise boolean := false;
     v_turn_id bigint;
     v_due_in numeric;
     v_answer jsonb := '{}';
@@ -7730,12 +7737,15 @@ begin
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
-        select from public.messages as m
-        where m.id = v_message.id
-            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
-            and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
-    ) then
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me then
+        v_reads_otherwise := exists (
+            select from public.messages as m
+            where m.id = v_message.id
+                and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+                and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
+        );
+    end if;
+    if v_reads_otherwise then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
         if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
@@ -8363,7 +8373,7 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if p_policy ? 'senses' and v_decision <> 'staff'
+    if p_policy ? 'senses' and v_decision <> 'staff' and coalesce(p_event -> 'media', 'null') <> 'null'
         and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
     then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(
@@ -8700,7 +8710,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_events jsonb := p -> 'events';
@@ -17376,7 +17385,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_held record;
