@@ -36,6 +36,7 @@ from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
+from router.tenants.demo import refuse_beside_demo
 from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
 from router.workers import Outside, Workers, begin, connect, put_together, stop
@@ -71,6 +72,8 @@ class Services:
 async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = None) -> Services:
     """Put everything together and let it run; `stack` ends it, in the reverse order."""
     outside = await connect(settings, stack)
+    if demo is None:
+        await refuse_beside_demo(outside.entrances.upkeep, settings)
     workers = put_together(settings, outside, demo)
     services = _services(settings, outside, workers, demo)
     stack.callback(services.intake.rejections.tell)

@@ -15,13 +15,13 @@ from contextlib import ExitStack
 
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, Settings, load_settings
+from router.embedded.alone import alone
 from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.postgres import EmbeddedPostgres
 from router.errors import DatabaseAway
 from router.serving.server import CannotListen, listen, serve
 from router.state.migrations import MigrationError, migrate
 from scripts.banner import banner
-from scripts.demo_business.alone import alone
 from scripts.demo_business.flows import n8n_of_demo
 from scripts.demo_business.playing import (
     OVER,

@@ -45,7 +45,8 @@ class Line:
         length = _LENGTH.search(self.heads[-1])
         size = int(length[1]) if length else 0
         while len(rest) < size:
-            rest += await self._more()
+            more = await self._more()
+            rest += more
         self._rest = rest[size:]
         self.requests.append(self.heads[-1] + rest[:size])
         return self.requests[-1]
@@ -54,7 +55,8 @@ class Line:
         """Note the next request's head; return what of its body is there."""
         came = self._rest
         while b"\r\n\r\n" not in came:
-            came += await self._more()
+            more = await self._more()
+            came += more
         head, end, rest = came.partition(b"\r\n\r\n")
         self.heads.append(head + end)
         self._rest = rest

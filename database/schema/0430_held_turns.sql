@@ -26,8 +26,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
+-- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
+-- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -50,6 +50,7 @@ begin
         when v_own = 'taken' then 'takeover'
         when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
+        when not (select t.is_active from public.tenants as t where t.id = p_turn.tenant_id) then 'tenant_inactive'
     end;
 end
 $$;

@@ -208,7 +208,8 @@ $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
 -- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'paused':
+-- the tenant was switched off, and the turn is cancelled: no LLM is asked. 'budget'
 -- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
 -- once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -242,6 +243,10 @@ begin
         v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    if not v_tenant.is_active then
+        perform hybridflow.stop_turn(v_turn.id, 'tenant_inactive');
+        return '{"refused": "paused"}';
+    end if;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
     v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);

@@ -133,6 +133,14 @@ begin
         ) as old
         limit p_batch
     ) as due;
+    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    perform from public.relays where id = any(array(
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.message_id = m.id
+        union
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.word_message_id = m.id
+    )) order by id for update;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
     where t.id = r.tenant_id and t.id = any(array(

@@ -15,7 +15,8 @@ as $$
         select
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
-            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
+            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.due_when_heard,
+            p_turn.lease_until, p_turn.worker,
             p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
             p_turn.claimed_at, p_turn.finished_at
     ) as t
@@ -153,6 +154,22 @@ as $$
         where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
             and m.created_at between l.began and l.ended
             and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        order by m.sent_at desc, m.id desc limit 20
+    )
+    union all
+    (
+        -- What the contact was told beside the reply: the fallback message, the away message.
+        select m.created_at, 7, 'told_besides', hybridflow.message_of_story(m)
+            || jsonb_build_object('says', case m.id
+                when s.fallback_message_id then 'fallback_message'
+                when s.away_message_id then 'away_message'
+            end)
+        from public.messages as m
+        inner join public.sessions as s on s.id = m.session_id
+        cross join life as l
+        where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
+            and m.created_at between l.began and l.ended
+            and m.from_me and m.sender = 'ai' and m.turn_id is null
         order by m.sent_at desc, m.id desc limit 20
     )
     union all
@@ -317,7 +334,10 @@ begin
         'session', (
             select jsonb_build_object(
                 'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
-                'pause_reason', s.pause_reason, 'paused_at', s.paused_at
+                'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
+                    select min(t.id) from public.turns as t
+                    where t.session_id = s.id and t.held and t.id <> v_turn.id
+                )
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),

@@ -26,8 +26,8 @@ _WaId = Annotated[
 ]
 HappeningKind = Literal[
     "message", "judged", "turn_made", "claimed", "handled", "attempt_ended", "send", "echo", "tick",
-    "undelivered", "edited", "deleted", "human_wrote", "paused", "resumed", "retried",
-    "answered_again", "closed",
+    "undelivered", "edited", "deleted", "human_wrote", "told_besides", "paused", "resumed",
+    "retried", "answered_again", "closed",
 ]  # fmt: skip
 
 

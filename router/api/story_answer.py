@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from router.api.story_words import DECISIONS, error_of, person, reason_of, waits_for
+from router.api.story_words import DECISIONS, error_of, person, reason_of, says, waits_for
 
 _KEPT = "What came by webhooks is kept for 7 days, so why it got none is not known any more."
 _UNRECORDED = (
@@ -99,14 +99,25 @@ def _of_turn(story: Mapping[str, Any]) -> list[str]:
         case "sent":
             return _sent(story)
         case "cancelled":
-            return [f"It got no answer: {why or 'the turn was cancelled'}.", *_pause_now(story)]
+            return [
+                f"It got no answer: {why or 'the turn was cancelled'}.",
+                *_besides(story),
+                *_pause_now(story),
+            ]
         case _:
-            error = error_of(turn)
+            error = None if turn["error_kind"] == turn["reason"] else error_of(turn)
             cause = "; ".join(each for each in (why, error) if each) or "every attempt failed"
             return [
                 f"It got no answer: the turn is dead. {_sentence(cause)}",
+                *_besides(story),
                 f"POST /api/turns/{turn['id']}/retry?tenant_id={turn['tenant_id']} tries it again.",
             ]
+
+
+def _besides(story: Mapping[str, Any]) -> list[str]:
+    """Return what the contact was sent that is no answer."""
+    told = [each for each in story["happenings"] if each["kind"] == "told_besides"]
+    return [_sentence(says(each)) for each in told]
 
 
 def _sent(story: Mapping[str, Any]) -> list[str]:
@@ -134,25 +145,31 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
 def _waiting(story: Mapping[str, Any]) -> list[str]:
     turn = story["turn"]
     due = _minute(turn["run_after"], seconds=True)
-    away = waits_for(turn["waits_for"])
+    away = waits_for(turn)
     error = error_of(turn)
-    if away is not None:
+    session = story["session"]
+    before = session.get("turn_under_way") if session is not None else None
+    if before is not None:
+        said = f"It waits until turn {before} of the same conversation has ended"
+    elif away is not None:
         said = f"It waits for {away} to be back; it is tried again at {due}"
+    elif turn["due_when_heard"] is not None and _later(turn["run_after"], story["now"]):
+        said = f"It waits for what was sent to be put into words, until {due} at the latest"
     elif _later(turn["run_after"], story["now"]):
         said = f"It is to be answered; the next attempt is due at {due}"
     else:
         said = (
-            f"It is due since {due}, and no router has taken it yet: is one running, does /health"
-            " say that it is ready, or is the session's reply before still being made?"
+            f"It has been due since {due}, and no router has taken it yet: is one running, and does"
+            " /health say that it is ready?"
         )
-    return [said + ("" if said.endswith("?") else "."), *_last_error(error)]
+    return [said + ("" if said.endswith("?") else "."), *_besides(story), *_last_error(error)]
 
 
 def _under_way(turn: Mapping[str, Any]) -> list[str]:
     error = error_of(turn)
     until = _minute(turn["lease_until"], seconds=True)
     if turn["worker"] is None:
-        away = waits_for(turn["waits_for"])
+        away = waits_for(turn)
         wait = f", for {away} is away" if away else ""
         return [f"It is put aside until {until}{wait}; then it goes on.", *_last_error(error)]
     stop = reason_of(turn["stop_reason"])

@@ -43,6 +43,7 @@ REASONS = {
     "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
     "handoff": "the AI asked for a human",
     "no_ai": "the conversation was given the label no-ai",
+    "tenant_inactive": "the tenant was switched off (is_active)",
     "new_message": "the contact wrote again, and the tenant stops what is left then"
     " (new_message_stops)",
     "closed": "the business was closed, and the AI answers nothing then (answer_when_closed)",
@@ -84,8 +85,11 @@ def reason_of(word: str | None) -> str | None:
     return None if word is None else REASONS.get(word, word)
 
 
-def waits_for(word: str | None) -> str | None:
-    """Return what a turn waits for (`waits_for`) in words."""
+def waits_for(turn: Facts) -> str | None:
+    """Return in words what is away that a turn waits for; None: nothing that is known."""
+    if turn["error_kind"] == "away" and str(turn["error"]).startswith("N8nAway"):
+        return "n8n"  # the state counts it as the LLM: both make replies
+    word = turn["waits_for"]
     if word is None:
         return None
     return "the LLM" if word.startswith("llm ") else "Evolution, or its line to WhatsApp,"
@@ -236,6 +240,17 @@ def _undelivered(facts: Facts) -> str:
     return f"WhatsApp did not deliver {part_of(facts)}{code}"
 
 
+_BESIDES = {
+    "fallback_message": "the fallback message (fallback_message)",
+    "away_message": "that the business is closed (away_message)",
+}
+
+
+def _told_besides(facts: Facts) -> str:
+    what = _BESIDES.get(facts.get("says") or "", "a message that is no part of a reply")
+    return f"the contact was sent {what}, which answers nothing; now {send_state(facts)}"
+
+
 def _paused(facts: Facts) -> str:
     reason = f": {facts['reason']}" if facts.get("reason") else ""
     return f"the conversation was paused by {person(facts.get('source'))}{reason}"
@@ -263,6 +278,7 @@ _SAYINGS: dict[str, Callable[[Facts], str]] = {
     "edited": lambda facts: f"{facts['wa_id']} was edited",
     "deleted": lambda facts: f"{facts['wa_id']} was deleted",
     "human_wrote": lambda facts: f"{person(facts.get('sender'))} wrote {_called(facts)}",
+    "told_besides": _told_besides,
     "paused": _paused,
     "resumed": lambda facts: f"the conversation was resumed by {person(facts.get('source'))}",
     "retried": lambda _: "somebody had the dead turn tried again, with fresh attempts",

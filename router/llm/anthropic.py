@@ -26,11 +26,14 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
     def _connect(self) -> AsyncAnthropic:
         from anthropic import AsyncAnthropic
 
+        from router.llm.http import open_http
+
         return AsyncAnthropic(
             api_key=self._api_key.get_secret_value(),
             base_url=self._base_url,
             timeout=self._timeout,
             max_retries=0,
+            http_client=open_http(self._timeout),
         )
 
     async def _ask(

@@ -47,11 +47,14 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
     def _connect(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
+        from router.llm.http import open_http
+
         return AsyncOpenAI(
             api_key=self._api_key.get_secret_value(),
             base_url=self._base_url,
             timeout=self._timeout,
             max_retries=0,
+            http_client=open_http(self._timeout),
         )
 
     async def _ask(

@@ -74,7 +74,6 @@ class Action(StrEnum):
     DATABASE_AWAY = "database_away"
     SCHEMA_DIFFERS = "schema_differs"  # the database has an older or newer schema
     CONNECTIONS_REFUSED = "connections_refused"  # beyond a bound; `count` since the last line
-    CONNECTIONS_REPLACED = "connections_replaced"  # a pool had lost many of its connections
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"
     WEBHOOK_SECRET_MADE = "webhook_secret_made"  # nosec B105  # noqa: S105 - an action

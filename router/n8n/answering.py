@@ -19,7 +19,7 @@ from router.n8n.proxies import AWAY, GAVE_UP, is_of_a_proxy, told_in
 from router.n8n.reply import Reading, is_reply, read_answer, read_failure
 from router.outbound.answers import read_json
 from router.outbound.bounds import AnswerTooLong
-from router.outbound.healing import POOL_WAIT
+from router.outbound.transport import POOL_WAIT
 from router.state.calls.claimed_turn import ClaimedTurn
 
 _CONNECT = 10.0

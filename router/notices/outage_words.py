@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from router.notices.words import Words
 from router.whatsapp.languages import Language
 
-_TOLD_EN = "Who runs HybridFlow for you has to cure that, and sees it in its log and /health."
-_WAITS_EN = "When it works again, those who wait are answered by themselves, unless it is too late."
+_TOLD_EN = (
+    "The people who run HybridFlow for you have to fix that; they see it in its log and in /health."
+)
+_WAITS_EN = (
+    "When it works again, waiting customers are answered automatically, unless it is too late."
+)
 _TOLD_PT = "Quem cuida do HybridFlow para você precisa resolver isso: aparece no log e em /health."
 _WAITS_PT = "Quando voltar, quem espera recebe a resposta automaticamente, se não for tarde demais."
 _TOLD_ES = "Quien administra HybridFlow tiene que resolverlo: aparece en su log y en /health."
@@ -22,7 +26,7 @@ OF_OWN_KEY: Mapping[Language, Words] = {
         "account_empty": "The credit of your account at {provider} is used up. Add credit there. "
         + _WAITS_EN,
         "account_refused": "{provider} refuses the key of your account (llm_api_key). Set another"
-        " one, or see what {provider} says of it. " + _WAITS_EN,
+        " key, or check it at {provider}. " + _WAITS_EN,
     },
     "pt": {
         "account_empty": "O crédito da sua conta na {provider} acabou. Adicione crédito lá. "
@@ -45,24 +49,23 @@ WHY: Mapping[Language, Words] = {
         "account_refused": "{provider} refuses the key of the AI's account. " + _TOLD_EN,
         "llm_away": "The AI at {provider} has not answered for some minutes. " + _WAITS_EN,
         "n8n_away": "n8n, which makes the answers, is away. " + _TOLD_EN,
-        "misconfigured": "The AI's settings are wrong: its model, or what is asked of it"
-        " (llm_model, llm_max_tokens), is refused, or it has no key. " + _TOLD_EN,
+        "misconfigured": "The AI's settings are wrong: its model or its limits (llm_model,"
+        " llm_max_tokens) are refused, or it has no key. " + _TOLD_EN,
         "flow_failed": "The flow in n8n that makes the answers fails. Its last executions in n8n"
-        " say why.",
-        "crashed": "Making an answer was broken off every time. " + _TOLD_EN,
-        "too_late": "Messages were not looked at before it was too late to answer them. "
-        + _TOLD_EN,
+        " show why.",
+        "crashed": "Every attempt to make an answer was interrupted. " + _TOLD_EN,
+        "too_late": "Messages were not handled before it was too late to answer them. " + _TOLD_EN,
         "line_away": "WhatsApp, or Evolution API, could not be reached before it was too late to"
         " answer.",
-        "budget": "The budget of this day is used up (daily_turns, daily_tokens). It begins anew"
-        " at midnight UTC.",
-        "contact_budget": "A customer has used up its own budget of this day (contact_daily_turns,"
+        "budget": "Today's budget is used up (daily_turns, daily_tokens). A new one begins at"
+        " midnight UTC.",
+        "contact_budget": "A customer has used up their own budget for today (contact_daily_turns,"
         " contact_daily_tokens), and is answered again after midnight UTC.",
-        "send_failed": "Evolution API refuses to send an answer, for good.",
+        "send_failed": "Evolution API permanently refuses to send an answer.",
         "in_doubt": "Nobody could find out whether an answer was sent. Look at the phone: it may"
         " be there.",
-        "half_said": "A flow in n8n broke off in the middle of an answer, and what it would have"
-        " said besides is not known.",
+        "half_said": "A flow in n8n stopped in the middle of an answer. What else it would have"
+        " said is not known.",
     },
     "pt": {
         "account_empty": "O crédito da conta da IA na {provider} acabou. " + _TOLD_PT,
@@ -117,16 +120,16 @@ WHY: Mapping[Language, Words] = {
 
 FRAME: Mapping[Language, Words] = {
     "en": {
-        "nobody": "{name} does not answer its customers now.",
+        "nobody": "{name} does not answer its customers at the moment.",
         "one": "{name} did not answer a customer.",
         "again": "{name} answers its customers again.",
         "unknown": "The AI could not answer.",
         "provider": "its provider",
-        "one_conversation": "So far it concerns one conversation.",
-        "answers": "So far it concerns {count} answers.",
+        "one_conversation": "So far one conversation is affected.",
+        "answers": "So far {count} answers are affected.",
         "lasted": "That lasted {long}.",
-        "none_lost": "Of {count} answers none is lost.",
-        "some_lost": "Of {count} answers {lost} were not made: look at the chats of that time, and"
+        "none_lost": "Of {count} answers, none was lost.",
+        "some_lost": "Of {count} answers, {lost} were not made: look at the chats of that time, and"
         " answer by hand.",
         "or_more": "{count} or more",
         "minute": "one minute",

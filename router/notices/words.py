@@ -13,22 +13,22 @@ Words: TypeAlias = Mapping[str, str]
 
 _ENGLISH: Words = {
     "lost_close": "WhatsApp of {name} is not connected any more. Evolution API tries to connect"
-    " again; until then nobody is answered.",
-    "lost_refused": "WhatsApp refuses the connection of {name}. Until it is linked again nobody is"
-    " answered.",
-    "lost_logged_out": "{name} was logged out of WhatsApp. Until the phone is linked again nobody"
-    " is answered.",
-    "lost_removed": "The instance {name} was removed from Evolution API. Nobody is answered any"
-    " more.",
-    "qr": "{name} waits for its QR code to be scanned. Until the phone is linked nobody is"
-    " answered.",
-    "given_up": "{name} could not send a part of a reply to {who}: {reason}. What else the reply"
-    " says is sent all the same. If it matters, send it by hand.",
+    " again; until then customers get no answer.",
+    "lost_refused": "WhatsApp refuses the connection of {name}. Until it is linked again customers"
+    " get no answer.",
+    "lost_logged_out": "{name} was logged out of WhatsApp. Until the phone is linked again"
+    " customers get no answer.",
+    "lost_removed": "The instance {name} was removed from Evolution API. Customers get no answer"
+    " any more.",
+    "qr": "{name} waits for its QR code to be scanned. Until the phone is linked customers get no"
+    " answer.",
+    "given_up": "{name} could not send a part of a reply to {who}: {reason}. The rest of the reply"
+    " is sent all the same. If it matters, send it by hand.",
     "lost": "it is lost",
     "failing": "The flow {flow} of {name} in n8n has failed {failures} times in a row. {meanwhile}"
-    " Its last executions in n8n say why.",
+    " Its last executions in n8n show why.",
     "meanwhile_fallback": "Until it works again, HybridFlow's own AI is asked instead.",
-    "meanwhile_queue": "Until it works again, nobody is answered.",
+    "meanwhile_queue": "Until it works again, customers get no answer.",
     "undelivered": "WhatsApp did not deliver {failed} of {name}. {cure}",
     "last_reply": "the last reply",
     "last_replies": "the last {count} replies",
@@ -49,7 +49,7 @@ _ENGLISH: Words = {
     "not_answered": "the AI could not answer",
     "not_sent": "the AI's reply was not sent",
     "declined": "the AI declines to answer",
-    "not_told": "The customer could not be told that somebody comes.",
+    "not_told": "The customer could not be told that somebody is coming.",
     "a_customer": "a customer",
     "minutes": "{minutes} min",
     "hours": "{hours} h {minutes} min",

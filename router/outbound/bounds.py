@@ -1,19 +1,15 @@
 """How long one exchange may take as a whole, and how many bytes may come of it.
 
 httpx's time-outs are for each read: a server that sends a byte now and then would never meet one.
-Here every read and write of an exchange has only what is left of its time. It is the socket that
-stops waiting, so nobody is cancelled and no connection is lost.
+Here an exchange has a time as a whole, from the connecting to the last byte.
 """
 
-import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
-import httpcore
 import httpx
 
 LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as they are unpacked
@@ -21,7 +17,6 @@ LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as the
 # Chunks of a byte each would cost a hundred times the work of the body that they hold.
 _HEADS_AND_FRAMES = 16 * 1024
 _FRAMES = 5
-_AT_ONCE = 16 * 1024  # bytes that are taken apart before anybody else has their turn
 SLICE = 64 * 1024
 """Bytes that are unpacked before anybody else has their turn."""
 # What a line of a head and a piece of a body cost, as bytes that are read: to take a thousand of
@@ -41,11 +36,13 @@ class AnswerTooLong(httpx.ReadError):
 class Bounds:
     """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes.
 
-    `work` is what its head and the frames of its body have cost, as bytes.
+    `work` is what its head and the frames of its body have cost, as bytes. It `has_line` once it
+    has a connection: what was asked may have been sent.
     """
 
     ends_at: float
     longest: int
+    has_line: bool = False
     came: int = 0
     of_body: int = 0
     work: int = 0
@@ -61,16 +58,17 @@ class Bounds:
         left = max(self.ends_at - time.monotonic(), 0.001)
         return left if patience is None else min(left, patience)
 
-    def count(self, came: bytes) -> None:
-        """Note what has come over the line. Raises httpcore.ReadError when it is too much."""
+    def allows(self, came: bytes, body: int) -> bool:
+        """Note what has come over the line; say whether it is not too much beside the body.
+
+        `body` is how many bytes of all that came were of the body.
+        """
         self.came += len(came)
-        if not self.of_body:
+        if not body:
             before = max(self.lines, _LINES)
             self.lines += came.count(b"\n")
             self.work += _OF_A_LINE * max(0, self.lines - before)
-        beside = self.came - self.of_body - _AT_ONCE  # what was read last is not taken apart yet
-        if beside > _HEADS_AND_FRAMES + self.of_body // _FRAMES:
-            raise httpcore.ReadError("its answer has much beside its body")
+        return self.came - body <= _HEADS_AND_FRAMES + body // _FRAMES
 
     def count_body(self, came: int) -> None:
         """Note what of it was body. Raises AnswerTooLong."""
@@ -80,59 +78,12 @@ class Bounds:
             raise AnswerTooLong(f"its answer is longer than {self.longest} bytes")
 
 
-# What system, TLS and event loop raise beside OSError while a connection is made.
-NO_CONNECTION = (ValueError, OverflowError, ExceptionGroup)
-
 current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 
 
-def patience_left(patience: float | None) -> float | None:
-    """Return for how long the exchange that is under way may wait now."""
-    bounds = current.get()
-    return patience if bounds is None else bounds.left(patience)
-
-
-class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection whose reads and writes keep to the bounds of the exchange they are for."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """Read what is there."""
-        came = await self._inner.read(min(max_bytes, _AT_ONCE), patience_left(timeout))
-        if (bounds := current.get()) is not None:
-            bounds.count(came)
-        return came
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Write all of it."""
-        await self._inner.write(buffer, patience_left(timeout))
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-    ) -> httpcore.AsyncNetworkStream:
-        """Return the same connection under TLS."""
-        left = patience_left(timeout)
-        try:
-            secured = await self._inner.start_tls(ssl_context, server_hostname, left)
-        except NO_CONNECTION as error:
-            raise httpcore.ConnectError(f"TLS with it failed: {error}") from error
-        return BoundedStream(secured)
-
-    def get_extra_info(self, info: str) -> Any:
-        """Return what is known of the connection."""
-        return self._inner.get_extra_info(info)
-
-
-def unpacking(headers: httpx.Headers, longest: int) -> Callable[[bytes], Iterable[bytes]]:
+def unpacking(
+    headers: MutableMapping[str, str], longest: int
+) -> Callable[[bytes], Iterable[bytes]]:
     """Return what unpacks a body piece by piece, as its headers say; they say so no more.
 
     Each piece becomes slices of SLICE bytes at most, and none before the one in front of it has

@@ -5,27 +5,18 @@ judged address itself: a name that changes its mind in between (DNS rebinding) g
 still checks the certificate for the name.
 """
 
-import asyncio
-import time
-from collections.abc import Iterable
 from ipaddress import ip_address
 
-import httpcore
 import httpx
 
 from router.configuration.addresses import CURE, Allowed
-from router.outbound.bounds import NO_CONNECTION, BoundedStream, patience_left
-from router.outbound.healing import (
-    MOST_CONNECTIONS,
-    Claimed,
-    HealingTransport,
-    by_tenant_and_server,
-)
-from router.outbound.names import OneAtATime, Resolve, ask_system
+from router.outbound.names import OneAtATime, Resolve, Resolver, ask_system
 from router.outbound.pace import Pace
-
-SocketOption = (
-    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+from router.outbound.transport import (
+    MOST_CONNECTIONS,
+    BoundedTransport,
+    Claimed,
+    by_tenant_and_server,
 )
 
 
@@ -33,7 +24,7 @@ class AddressRefused(httpx.ConnectError):
     """The host has no address that may be connected to; nothing was sent."""
 
 
-class CheckedTransport(HealingTransport):
+class CheckedTransport(BoundedTransport):
     """The transport to URLs that tenants set: judged before they are connected to."""
 
     def __init__(
@@ -45,68 +36,46 @@ class CheckedTransport(HealingTransport):
         claimed: Claimed = by_tenant_and_server,
         pace: Pace | None = None,
     ) -> None:
-        backend = _CheckedBackend(allowed, OneAtATime(resolve or ask_system))
-        super().__init__(backend, limit=limit, claimed=claimed, pace=pace)
+        self._judged = _Judged(allowed, OneAtATime(resolve or ask_system))
+        super().__init__(Resolver(self._judged), limit=limit, claimed=claimed, pace=pace)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See BoundedTransport. Raises AddressRefused."""
+        url = request.url
+        self._judged.check_written(url.host, url.port or _PORTS.get(url.scheme, 0))
+        return await super().handle_async_request(request)
 
 
-class _CheckedBackend(httpcore.AsyncNetworkBackend):
+_PORTS = {"http": 80, "https": 443}
+
+
+class _Judged:
+    """The addresses of a host that may be connected to."""
+
     def __init__(self, allowed: Allowed, resolve: Resolve) -> None:
         self._allowed = allowed
         self._resolve = resolve
-        self._inner = httpcore.AnyIOBackend()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-        local_address: str | None = None,
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of the host that may be and can be connected to."""
-        timeout = patience_left(timeout)
-        end = None if timeout is None else time.monotonic() + timeout
-        failure: Exception | None = None
-        for address in await self._addresses(host, port, timeout):
-            left = None if end is None else max(end - time.monotonic(), 0.001)
-            try:
-                return BoundedStream(
-                    await self._inner.connect_tcp(
-                        address, port, left, local_address, socket_options
-                    )
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            except NO_CONNECTION as error:
-                failure = httpcore.ConnectError(f"{host} cannot be connected to: {error}")
-        raise failure or httpcore.ConnectError(f"{host} has no address")
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Refuse: no tenant has a socket here."""
-        del path, timeout, socket_options
-        raise AddressRefused("a socket file is not an address")
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, as httpcore does between its retries."""
-        await asyncio.sleep(seconds)
-
-    async def _addresses(self, host: str, port: int, patience: float | None) -> list[str]:
+    async def __call__(self, host: str, port: int) -> list[str]:
         """Resolve the host, once. Raises AddressRefused where no address may be connected to."""
-        try:
-            async with asyncio.timeout(patience):
-                addresses = await self._resolve(host, port)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"{host} could not be resolved in time") from error
-        except (OSError, ValueError, OverflowError) as error:
-            raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
+        addresses = await self._resolve(host, port)
         if self._allowed.has_host(host, port):
             return addresses
         judged = [text for text in addresses if self._allowed.has_address(ip_address(text))]
         if addresses and not judged:
             raise AddressRefused(f"{host} does not lead to a public address. {CURE}")
         return judged
+
+    def check_written(self, host: str, port: int) -> None:
+        """Judge a host that is written as an address, for aiohttp resolves none of those.
+
+        Raises AddressRefused.
+        """
+        if ":" not in host and not host.replace(".", "").isdigit():
+            return
+        try:
+            address = ip_address(host)
+        except ValueError:
+            raise AddressRefused(f"{host} is not written as addresses are") from None
+        if not (self._allowed.has_host(host, port) or self._allowed.has_address(address)):
+            raise AddressRefused(f"{host} does not lead to a public address. {CURE}")

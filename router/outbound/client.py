@@ -4,6 +4,7 @@ Redirects are not followed, and proxies of the environment are not used, for beh
 proxy that resolves the name.
 """
 
+import functools
 from typing import Any
 
 import httpx
@@ -12,11 +13,16 @@ from router.configuration.addresses import Allowed
 from router.configuration.settings import Settings
 from router.outbound.bounds import ENCODINGS
 from router.outbound.checked import CheckedTransport
-from router.outbound.healing import MOST_CONNECTIONS, POOL_WAIT
+from router.outbound.transport import MOST_CONNECTIONS, POOL_WAIT
 
 
 class AddressWrong(httpx.UnsupportedProtocol):
     """Of its URL, headers and content no request can be made; nothing was sent."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(url: httpx.URL | str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 class CheckingClient(httpx.AsyncClient):
@@ -25,7 +31,7 @@ class CheckingClient(httpx.AsyncClient):
     def build_request(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Request:
         """Return the request. Raises AddressWrong."""
         try:
-            request = super().build_request(method, url, **given)
+            request = super().build_request(method, _parsed(url), **given)
             port = request.url.port
             usable = bool(request.url.host) and (port is None or 0 < port < 65536)
         except (httpx.InvalidURL, ValueError, OverflowError, RecursionError) as error:
@@ -34,6 +40,37 @@ class CheckingClient(httpx.AsyncClient):
         if not usable:
             raise AddressWrong("no request can be made of it: check host and port")
         return request
+
+
+class DirectClient(CheckingClient):
+    """The client over one transport: redirects, cookies and the environment are nothing to it.
+
+    httpx's own way through those takes as long as the request itself.
+    """
+
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        follow_redirects: Any = httpx.USE_CLIENT_DEFAULT,
+    ) -> httpx.Response:
+        """Send the request. Raises httpx.RequestError."""
+        is_plain = auth is follow_redirects is httpx.USE_CLIENT_DEFAULT
+        if not is_plain or request.url.userinfo or self.is_closed:
+            return await super().send(
+                request, stream=stream, auth=auth, follow_redirects=follow_redirects
+            )
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        if not stream:
+            try:
+                await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        return response
 
 
 def open_tenant_http(
@@ -48,7 +85,7 @@ def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.As
 
     The time-out is that of the whole exchange, also where a request names another.
     """
-    return CheckingClient(
+    return DirectClient(
         transport=transport,
         timeout=httpx.Timeout(timeout, pool=POOL_WAIT),
         headers={"Accept-Encoding": ENCODINGS},

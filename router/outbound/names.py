@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from ipaddress import ip_address
 
+from aiohttp.abc import AbstractResolver, ResolveResult
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 _MOST_THREADS = 256
 _threads = threading.BoundedSemaphore(_MOST_THREADS)
@@ -82,3 +84,38 @@ class OneAtATime:
         del self._asking[name]
         if not asked.cancelled():
             asked.exception()  # its caller may have gone
+
+
+class Resolver(AbstractResolver):
+    """Gives aiohttp the addresses of a host, from what asks for them."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses in their order. Raises what the asking raises, and OSError."""
+        del family
+        try:
+            addresses = await self._resolve(host, port)
+        except (ValueError, OverflowError) as error:
+            raise OSError(f"it cannot be resolved: {error}") from error
+        if not addresses:
+            raise OSError("it has no address")
+        return [_resolved(host, port, address) for address in addresses]
+
+    async def close(self) -> None:
+        """Close nothing."""
+
+
+def _resolved(host: str, port: int, address: str) -> ResolveResult:
+    is_new = ":" in address
+    return {
+        "hostname": host,
+        "host": address,
+        "port": port,
+        "family": socket.AF_INET6 if is_new else socket.AF_INET,
+        "proto": 0,
+        "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    }

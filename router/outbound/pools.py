@@ -8,9 +8,9 @@ from router.configuration.addresses import Allowed
 from router.configuration.settings import Settings
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
-from router.outbound.healing import MOST_CONNECTIONS, Claimed, by_tenant_and_server
 from router.outbound.media import SECONDS as MEDIA_SECONDS
 from router.outbound.pace import Pace, Rate
+from router.outbound.transport import MOST_CONNECTIONS, Claimed, by_tenant_and_server
 from router.sharing.shares import NOBODY, Claims
 
 _COURTESY_SECONDS = 5.0
@@ -57,12 +57,6 @@ class TenantPools:
                     f"all {transport.limit} connections for {name} are held"
                     f" ({transport.in_flight} requests are under way)"
                 )
-
-    def replaced(self) -> Iterator[str]:
-        """Say which pools were replaced since the start, because connections were lost."""
-        for name, transport in self._transports.items():
-            if transport.replaced:
-                yield f"those for {name} were replaced {transport.replaced} times"
 
     async def close(self) -> None:
         """Close every connection."""

@@ -13,35 +13,36 @@ Words: TypeAlias = Mapping[str, str]
 _ENGLISH: Words = {
     "a_customer": "a customer",
     "sent": "Sent to {who}.",
-    "sent_again": "Sent to {who}. The AI had the conversation back; now it is quiet there.",
+    "sent_again": "Sent to {who}. The AI had started to answer again; now it is quiet there.",
     "failed": "Not sent to {who}: {why}. Write to them by hand, or try again later.",
     "no_evolution": "Evolution API could not be reached",
     "in_doubt": "WhatsApp did not say whether that reached {who}. Look at the chat before you send"
     " it again.",
     "taken": "{who} is yours: the AI is quiet there. To give the conversation back, reply to the"
     " notice with resume, or with a time, such as 2h, 15:00 or tomorrow 9am.",
-    "taken_again": "{who} is yours: the AI had the conversation back; now it is quiet there. To"
+    "taken_again": "{who} is yours: the AI had started to answer again; now it is quiet there. To"
     " give the conversation back, reply to the notice with resume, or with a time, such as 2h,"
     " 15:00 or tomorrow 9am.",
     "resumed": "The AI answers {who} again.",
-    "resumed_already": "The AI answers {who} already.",
-    "until": "The AI is quiet, and answers {who} again from {until} on.",
-    "past": "{until} is over, so nothing was changed. Say when the AI is to answer {who} again,"
+    "resumed_already": "The AI already answers {who}.",
+    "until": "The AI is quiet, and answers {who} again from {until}.",
+    "past": "{until} has passed, so nothing was changed. Say when the AI is to answer {who} again,"
     " such as 2h, 15:00 or tomorrow 9am, or resume.",
-    "too_far": "Nothing was changed: a time has to be within 30 days. Say when the AI is to answer"
+    "too_far": "Nothing was changed: the time must be within 30 days. Say when the AI is to answer"
     " {who} again, such as 2h, 15:00 or tomorrow 9am.",
-    "no_notice": "Nothing was sent. What you quoted is not a notice about a customer, or is not"
-    " kept any more. Reply to the notice about the customer whom you mean.",
+    "no_notice": "Nothing was sent. What you quoted is not a notice about a customer, or is no"
+    " longer kept. Reply to the notice about the customer you mean.",
     "no_session": "Nothing was sent. That notice is not about a customer.",
     "erased": "Nothing was sent. That conversation was erased.",
     "unsupported": "Nothing was sent. Only texts, pictures, videos, audio, documents and stickers"
     " can be passed on to {who}.",
-    "no_media": "Nothing was sent. WhatsApp does not hand out that file. Send it to {who} by hand.",
-    "unquoted": "To answer a customer, or to give one back to the AI, reply to the notice about"
+    "no_media": "Nothing was sent. That file could not be fetched from WhatsApp. Send it to {who}"
+    " by hand.",
+    "unquoted": "To answer a customer, or to hand one back to the AI, reply to the notice about"
     " them: hold it, choose Reply, and write.",
-    "too_old": "Nothing was sent. What you wrote came too late to be of use. If it still holds,"
-    " reply to the notice about {who} once more.",
-    "too_many": "Nothing was sent. Too many messages of yours wait to be sent already: WhatsApp is"
+    "too_old": "Nothing was sent. Your message arrived too late to be useful. If it still holds,"
+    " reply to the notice about {who} again.",
+    "too_many": "Nothing was sent. Too many of your messages are waiting to be sent: WhatsApp is"
     " slow, or cannot be reached. Write again when they are gone, or write to the customer by"
     " hand.",
     "switched_off": "Done, but the AI does not answer {who}: it is switched off there (the label"

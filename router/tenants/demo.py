@@ -1,9 +1,10 @@
-"""The tenant of the demo business, made anew each time it is played."""
+"""The tenant of the demo business: made anew each time it is played, served by its own router."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from router.configuration.settings import Settings
+from router.configuration.settings import ConfigurationError, Settings
+from router.embedded.alone import alone
 from router.state.calls import demo
 from router.state.calls.tenants import Tenant
 from router.state.database import Database
@@ -11,6 +12,10 @@ from router.tenants.sealing import Vault, place_of_key
 
 TENANT_ID = 1_000_000
 """Far from the ids of real tenants, which begin at 1."""
+IS_PLAYED = (
+    "the demo business is played on this data folder already, by another make run: open the address"
+    " that it printed. To start a second one, set HYBRIDFLOW_DATA to another folder"
+)
 
 
 async def begin_demo(database: Database, settings: Settings, values: Mapping[str, Any]) -> Tenant:
@@ -19,3 +24,18 @@ async def begin_demo(database: Database, settings: Settings, values: Mapping[str
     sealed = vault.seal(values["evo_api_key"], place_of_key("evo_api_key", TENANT_ID))
     asked = demo.BeginDemo(tenant_id=TENANT_ID, values={**values, "evo_api_key": sealed})
     return (await demo.begin_demo(database, asked)).tenant
+
+
+async def refuse_beside_demo(database: Database, settings: Settings) -> None:
+    """Let no router start on the data folder where a `make run` plays the demo at this moment.
+
+    It would take the demo's turns, and has no LLM for them. Raises ConfigurationError.
+    """
+    if settings.database_url is not None or settings.supabase_url is not None:
+        return
+    found = await demo.look_at_demo(database)
+    if found.has_tenants or found.tenant_id is None:
+        return
+    with alone(settings.hybridflow_data) as nobody_plays:
+        if not nobody_plays:
+            raise ConfigurationError({"HYBRIDFLOW_DATA": IS_PLAYED})

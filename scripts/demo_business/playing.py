@@ -11,14 +11,11 @@ from router.errors import Conflict, StateError
 from router.state.calls.demo import end_demo, look_at_demo
 from router.state.database import Database
 from router.state.direct import DirectDatabase
+from router.tenants.demo import IS_PLAYED
 from scripts.demo_business.stage import Stage
 from scripts.demo_business.watching import keep_running, starts_router
 
 _BETWEEN_LOOKS = 2.0  # seconds, whether a real tenant is there
-_PLAYED = (
-    "the demo business is played on this data folder already, by another make run: open the address"
-    " that it printed. To start a second one, set HYBRIDFLOW_DATA to another folder"
-)
 OVER = "A tenant is there: the demo business is gone, and HybridFlow serves for real from now on."
 
 
@@ -45,7 +42,7 @@ async def refuse_beside_demo(dsn: str, *, would_play: bool) -> None:
     finally:
         await database.close()
     if not found.has_tenants and (would_play or found.tenant_id is not None):
-        raise DemoIsPlayed(_PLAYED)
+        raise DemoIsPlayed(IS_PLAYED)
 
 
 async def is_wanted(dsn: str) -> bool:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.demo_business.alone import alone, handed_on
+from router.embedded.alone import alone, handed_on
 
 _NOTE = "process"
 _WORKS = "working"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.demo_business.alone import alone
+from router.embedded.alone import alone
 
 
 class N8nRunsAlready(Exception):

@@ -110,7 +110,7 @@ async def test_the_fallback_answers_and_the_business_and_the_log_are_told_once(
     (said,) = staff
     assert said == (
         "The flow hybridflow-turn of padaria in n8n has failed 3 times in a row. Until it works"
-        " again, HybridFlow's own AI is asked instead. Its last executions in n8n say why."
+        " again, HybridFlow's own AI is asked instead. Its last executions in n8n show why."
     )
 
 

@@ -68,7 +68,7 @@ async def test_credit_that_is_used_up_is_told_once_and_all_are_answered_when_the
         assert each.replies == [SORRY, "Abrimos às 8."]
     await outages_open(stage, 0)
     await stage.time_passes(minutes=3)
-    assert "Of 3 answers none is lost" in await told(staff, "answers its customers again")
+    assert "Of 3 answers, none was lost" in await told(staff, "answers its customers again")
     await told(staff, "does not answer its customers")
     assert not await stage.paused()
 

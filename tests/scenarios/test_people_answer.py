@@ -195,7 +195,7 @@ async def test_ok_takes_it_resume_gives_it_back_and_a_time_gives_it_back_then(
     await staff.ana.quotes(notice, "resume")
     assert await staff.word(4) == "The AI answers Maria (5511955550001) again."
     await staff.ana.quotes(notice, "resume")
-    assert await staff.word(5) == "The AI answers Maria (5511955550001) already."
+    assert await staff.word(5) == "The AI already answers Maria (5511955550001)."
     await stage.turns_end()
     assert not await stage.paused()
     assert [reply for reply in stage.maria.replies if reply in ("ok", "2h", "resume")] == []
@@ -354,7 +354,7 @@ async def test_a_file_that_is_gone_is_told_of(stage: Stage, staff: Staff):
     wa_id = "3A" + "0" * 18
     stage.shop.received[wa_id] = None
     await staff.ana.sends(quoting(stage, sent, notice), wa_id=wa_id)
-    assert "does not hand out that file" in await staff.word()
+    assert "could not be fetched from WhatsApp" in await staff.word()
     assert stage.maria.replies[1:] == []
 
 
@@ -390,7 +390,7 @@ async def test_staff_who_write_while_the_ai_answers_again_take_over(stage: Stage
     gate.open()
     await stage.turns_end()
     assert word == (
-        "Sent to Maria (5511955550001). The AI had the conversation back; now it is quiet there."
+        "Sent to Maria (5511955550001). The AI had started to answer again; now it is quiet there."
     )
     assert stage.maria.replies[said:] == ["Já te ligo"]
     assert await stage.paused()

@@ -27,12 +27,14 @@ def folder():
         yield folder
 
 
-def start(folder: Path, port: int, *options: str, **configuration: str) -> "subprocess.Popen[str]":
+def start(
+    folder: Path, port: int, *options: str, module: str = "scripts.serve", **configuration: str
+) -> "subprocess.Popen[str]":
     kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
     env = {"PATH": os.environ["PATH"], "HYBRIDFLOW_DATA": str(folder), "API_PORT": str(port)}
     env |= {**kept, **configuration}
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts.serve", *options],
+        [sys.executable, "-m", module, *options],
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
@@ -172,6 +174,13 @@ def test_a_second_one_beside_the_demo_says_so_and_takes_none_of_its_turns(folder
             assert (second.returncode, "played on this data folder already" in said) == (1, True)
             assert "HYBRIDFLOW_DATA" in said
             assert "Traceback" not in said
+        made = (line.split("=", 1) for line in (folder / "secrets.env").read_text().splitlines())
+        secrets = {name: value for name, value in made if not name.startswith("#")}
+        by_hand = ("router.main:app", "--port", str(other))
+        second = start(folder, other, *by_hand, module="uvicorn", **secrets)
+        said, _ = second.communicate(timeout=60)
+        assert second.returncode != 0
+        assert "played on this data folder already" in said, said
         tenants = asks(port, "/api/tenants", folder).json()["items"]
         assert [each["is_demo"] for each in tenants] == [True]
     finally:

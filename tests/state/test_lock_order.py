@@ -37,6 +37,10 @@ _ALL_SAID = """
     with s as (select id from sessions for update)
     select m.id from messages as m, s where m.session_id = s.id for update of m
 """
+_ERASING_RELAYS = """
+    with s as (select hybridflow.lock_contact(1, $1))
+    select r.id from relays as r, s for update of r
+"""
 _ERASED: Json = {"tenant_id": 1, "jids": [MARIA], "hashes": {MARIA: ["00" * 32]}}
 
 
@@ -110,6 +114,26 @@ async def test_who_settles_a_relay_and_who_erases_its_contact(two: Two):
     )
     assert erased["erased"]["relays"] == 1
     assert settled == {"refused": "unknown_relay"}
+
+
+async def test_who_erases_a_contact_and_who_prunes_what_the_staff_were_told_of_them(two: Two):
+    """Where a message goes its relay forgets it: of both the relay comes first."""
+    talk = two.ours
+    await told(talk)
+    await staff_write(talk, SAID)
+    relay = await claim_one(talk)
+    await settle(talk, relay, outcome="no_media")
+    word = await say_word(talk, relay)
+    await left(talk, word)
+    await settle(talk, relay, over=True)
+    await talk.sql("update messages set created_at = created_at - interval '99 days'")
+    await talk.sql("update messages set sent_at = created_at")
+    await two.meet(
+        [_ERASING_RELAYS, [MARIA]],
+        ["select public.prune($1)", {"retention_days": 30}],
+        [f"update messages set body = '' where id = {word['message_id']} returning id"],
+    )
+    assert await talk.value("select count(*) from relays where word_message_id is not null") == 0
 
 
 _OPEN = "select array_agg(cause order by cause) from outages where ended_at is null"

@@ -426,6 +426,7 @@ MEANT = {
     # Somebody wanted it so, or something else answers.
     "paused": "a human, a pause or a handoff stopped it",
     "no_ai": "the label no-ai",
+    "tenant_inactive": "the business switched the AI off",
     "merged": "another turn answers its messages",
     "late": "an earlier reply to the same messages arrived after all",
     "handoff": "it was handed off, and the handoff tells so",

@@ -1,4 +1,4 @@
-"""The label no-ai stops what the AI says, also what a false takeover had stopped before."""
+"""What switches the AI off (the label no-ai, is_active) stops what it was about to say, too."""
 
 import pytest
 
@@ -105,3 +105,30 @@ async def test_without_the_label_what_a_false_takeover_stopped_goes_on(talk: Con
     await label(talk, remove=["no-ai"])
     await talk.finish(turn, begun, "3EB001")
     assert (await talk.begin(turn, "dois", part=1))["ok"]
+
+
+# is_active
+
+
+async def test_a_business_that_is_switched_off_says_no_more(talk: Conversation):
+    turn, begun = await speaking(talk, "um", "dois")
+    await talk.set_rule("is_active", False)
+    await talk.finish(turn, begun, "3EB001")
+    assert (await talk.begin(turn, "dois", part=1))["refused"] == "paused"
+    (kept,) = await talk.turns()
+    assert (kept["state"], kept["reason"], kept["incomplete"]) == ("sent", "tenant_inactive", True)
+
+
+async def test_what_waited_when_it_was_switched_off_asks_no_llm_and_stays_unsaid(
+    talk: Conversation,
+):
+    await talk.maria_writes("tem bolo?")
+    await talk.fail(await talk.claim_one(), "away", away="llm")
+    await talk.set_rule("is_active", False)
+    await talk.travel(seconds=60)
+    (turn,) = await talk.claim()
+    asked = {**held(turn), "tokens": 1000, "policy": {}}
+    assert await talk.database.call("reserve_budget", asked) == {"refused": "paused"}
+    (kept,) = await talk.turns()
+    assert (kept["state"], kept["reason"]) == ("cancelled", "tenant_inactive")
+    assert await talk.value("select count(*) from spending where tokens > 0") == 0

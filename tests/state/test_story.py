@@ -12,6 +12,8 @@ from router.state.database import Json
 from scripts.turn import told
 from tests.state.conversation import JOAO, POLICY, Conversation, held
 from tests.state.test_attempts import doubt, settle
+from tests.state.test_media_jobs import says as hears
+from tests.state.test_outages import claim
 from tests.state.test_people import change
 
 AT_ONCE = {**POLICY, "debounce_seconds": 0, "debounce_cap_seconds": 0}
@@ -390,6 +392,54 @@ async def test_an_erased_message_is_said_to_be_erased_and_no_more(talk: Conversa
     )
     story = await tell(talk, wa_id="AC02")
     assert story.answer == ["The contact's data was erased: of this message nothing is kept."]
+
+
+# What waits, and what was sent besides
+
+
+async def test_a_turn_behind_another_names_it(talk: Conversation):
+    turn = await asked(talk)
+    await save(talk, turn, "Temos!")
+    await talk.begin(turn, "Temos!")
+    await writes(talk, "e de chocolate?", wa_id="AC02")
+    assert (await tell(talk, wa_id="AC02")).answer == [
+        "It waits until turn 1 of the same conversation has ended."
+    ]
+
+
+async def test_a_voice_message_that_is_being_heard_says_so(talk: Conversation):
+    await hears(talk, "AC01")
+    (said,) = (await tell(talk, wa_id="AC01")).answer
+    assert said.startswith("It waits for what was sent to be put into words, until ")
+
+
+async def test_what_was_too_old_is_said_once(talk: Conversation):
+    await writes(talk, wa_id="AC01")
+    await talk.travel(minutes=90)
+    await claim(talk)
+    assert (await tell(talk, turn_id=1)).answer[0] == (
+        "It got no answer: the turn is dead. Nobody could answer it before it was too old"
+        " (ANSWER_WITHIN_MINUTES)."
+    )
+
+
+async def test_the_fallback_message_is_told_though_it_answers_nothing(talk: Conversation):
+    turn = await asked(talk)
+    begun = await talk.database.call(
+        "begin_fallback_send",
+        {
+            **held(turn), "cause": "account_empty", "error": "402", "kind_of_failure": "permanent",
+            "max_attempts": 5, "body": "Um momento!", "lease_seconds": 45,
+        },
+    )  # fmt: skip
+    await talk.finish(turn, begun, "3EB001")
+    await fail(talk, turn, "permanent", "LlmMisconfigured: 402")
+    story = await tell(talk, turn_id=1)
+    besides = "the contact was sent the fallback message (fallback_message), which answers nothing"
+    assert story.answer[0].startswith("It got no answer: the turn is dead.")
+    assert story.answer[1] == f"T{besides[1:]}; now it is on its way to WhatsApp."
+    assert [each.kind for each in story.happenings].count("told_besides") == 1
+    assert "momento" not in text(story)
 
 
 # Whose

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from loopback.replies import LlmRequest
 from router.configuration.demo import Demo
 from router.configuration.settings import load_settings
+from router.embedded.alone import alone
 from router.http.health import HealthChecks, LookedAt, router
 from router.http.services import provide
 from router.llm.errors import LlmAway
@@ -27,7 +28,6 @@ from router.replies.only_for import OnlyFor
 from router.state.schema_version import SCHEMA_VERSION
 from scripts.banner import banner
 from scripts.demo_business import baker
-from scripts.demo_business.alone import alone
 from scripts.demo_business.wanted import has_llm_key, played_llm, reason_against
 from scripts.demo_business.watching import Start, keep_running
 from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
@@ -157,7 +157,7 @@ def test_one_alone_plays_on_a_data_folder(tmp_path: Path):
 
 def test_whoever_is_killed_leaves_the_place_to_others(tmp_path: Path):
     program = (
-        "import sys; from pathlib import Path; from scripts.demo_business.alone import alone\n"
+        "import sys; from pathlib import Path; from router.embedded.alone import alone\n"
         "with alone(Path(sys.argv[1])) as is_alone: print(is_alone, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -239,31 +239,27 @@ async def test_of_media_in_an_answer_little_is_held(patient: httpx.AsyncClient, 
             await patient.post(url, content=b"{}", extensions=bounds | {"longest": LONGEST_ANSWER})
 
 
-async def test_a_send_may_have_longer_than_its_client(evolution_that_waits: str):
-    async with client_over(CheckedTransport(HERE), 0.2) as http:
-        evolution = WholeEvolution(http)
-        shop, body = shop_at(evolution_that_waits), {"number": "5511", "text": "Olá"}
-        with pytest.raises(SendInDoubt):
-            await evolution.send(shop, "message/sendText", body)
-        assert (await evolution.send(shop, "message/sendText", body, 30)).wa_id == "3EB0"
-
-
-@pytest.fixture
-async def evolution_that_waits() -> AsyncIterator[str]:
-    """One that answers a second time only when the first has been given up."""
-    given_up = asyncio.Event()
+async def test_a_send_may_have_longer_than_its_client():
+    """What is asked after it, in the client's own time, has been given up before it is answered."""
+    asked, given_up = asyncio.Event(), asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not given_up.is_set():
-            while await reader.read(65536):
-                pass
-            given_up.set()
+        if asked.is_set():
+            await silence(reader, writer)
             return
-        await asyncio.sleep(0.4)
+        asked.set()
+        await given_up.wait()
         await repeating(cloud)(reader, writer)
 
-    async with server(answer) as url:
-        yield url
+    async with server(answer) as url, client_over(CheckedTransport(HERE), 0.2) as http:
+        evolution, shop = WholeEvolution(http), shop_at(url)
+        body = {"number": "5511", "text": "Olá"}
+        sending = asyncio.create_task(evolution.send(shop, "message/sendText", body, 30))
+        await asked.wait()
+        with pytest.raises(EvolutionAway):
+            await evolution.connection_state(shop)
+        given_up.set()
+        assert (await sending).wa_id == "3EB0"
 
 
 MONSTERS = {

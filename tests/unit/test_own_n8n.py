@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from router.configuration.settings import ConfigurationError, load_settings
+from router.embedded.alone import alone
 from scripts import serve
 from scripts.banner import banner
-from scripts.demo_business.alone import alone
 from scripts.kept_secrets import Kept
 from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.extra import extra_settings

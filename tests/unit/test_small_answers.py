@@ -45,7 +45,7 @@ async def test_no_more_of_it_is_unpacked_than_a_word(call: str, monkeypatch: pyt
         unpacked.append(longest)
         return begun(headers, longest)
 
-    monkeypatch.setattr("router.outbound.healing.unpacking", counted)
+    monkeypatch.setattr("router.outbound.transport.unpacking", counted)
     bomb = gzip.compress(b" " * 2**24)
     here = CheckedTransport(Allowed.of(["127.0.0.0/8"]))
     async with (

@@ -84,6 +84,7 @@ def turn(**how: object) -> dict[str, object]:
         "stop_reason": None, "attempt": 0, "handler": None, "incomplete": False, "undelivered": 0,
         "error_kind": None, "error": None, "waits": 0, "waits_for": None, "worker": None,
         "run_after": "2026-01-02T03:04:05+00:00", "lease_until": "2026-01-02T03:04:05+00:00",
+        "due_when_heard": None,
     }  # fmt: skip
     return {**whole, **how}
 
@@ -102,6 +103,8 @@ def test_a_turn_that_waits_says_for_what():
         "It waits for the LLM to be back; it is tried again at 2026-01-02 03:04:05."
     )
     assert away.endswith("The last error was: LlmAway: 529 (away)")
+    n8n = told(waits_for="llm anthropic", error="N8nAway: 502", error_kind="away")
+    assert n8n.startswith("It waits for n8n to be back")
     assert "Evolution, or its line to WhatsApp, to be back" in told(waits_for="line 3")
     assert "no router has taken it yet" in told(run_after="2026-01-02T02:00:00+00:00")
 

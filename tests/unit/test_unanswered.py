@@ -33,8 +33,8 @@ def test_a_business_is_told_what_only_it_can_cure():
     own = say_unanswered("padaria", (outage("account_empty", has_own_key=True),))
     others = say_unanswered("padaria", (outage("account_empty"),))
     assert "The credit of your account at Anthropic is used up. Add credit there." in own
-    assert "Who runs HybridFlow for you has to cure that" in others
-    assert own.endswith("So far it concerns 3 answers.")
+    assert "The people who run HybridFlow for you have to fix that" in others
+    assert own.endswith("So far 3 answers are affected.")
 
 
 def test_the_end_says_how_long_and_how_many():
@@ -42,7 +42,7 @@ def test_the_end_says_how_long_and_how_many():
     assert said == (
         "padaria answers its customers again.\n\n"
         "The AI at Anthropic has not answered for some minutes. That lasted 38 minutes. Of 3"
-        " answers 2 were not made: look at the chats of that time, and answer by hand."
+        " answers, 2 were not made: look at the chats of that time, and answer by hand."
     )
 
 
@@ -55,7 +55,7 @@ def test_a_conversation_that_got_no_answer_is_named_and_so_are_some_of_several()
     maria = {"name": "Maria", "jid": "5511955550001@s.whatsapp.net"}
     nobody = {"name": None, "jid": "99@lid"}
     one = say_unanswered("padaria", (outage("in_doubt", turns=1, who=[maria]),))
-    assert one.endswith("So far it concerns one conversation: Maria (5511955550001).")
+    assert one.endswith("So far one conversation is affected: Maria (5511955550001).")
     more = say_unanswered("padaria", (outage("in_doubt", who=[maria, nobody], others=True),), "pt")
     assert more.endswith("isso afeta 3 respostas: Maria (5511955550001), um cliente, …")
 

@@ -56,10 +56,10 @@ def test_the_guides_show_how_a_long_one_begins(page: str, outcome: RelayOutcome)
 def test_of_a_conversation_that_the_ai_had_again_it_is_told():
     again = MARIA.model_copy(update={"was_ai": True})
     assert word_back("sent", again, ZONE) == (
-        "Sent to Maria (5511955550001). The AI had the conversation back; now it is quiet there."
+        "Sent to Maria (5511955550001). The AI had started to answer again; now it is quiet there."
     )
-    assert "had the conversation back" in word_back("taken", again, ZONE)
-    assert word_back("resumed", again, ZONE) == "The AI answers Maria (5511955550001) already."
+    assert "had started to answer again" in word_back("taken", again, ZONE)
+    assert word_back("resumed", again, ZONE) == "The AI already answers Maria (5511955550001)."
 
 
 def test_why_it_failed_is_said_in_one_line():

@@ -4906,8 +4906,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
--- where it may. What a handoff says passes its own pause, as long as nobody has taken it.
+-- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
+-- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -4930,6 +4930,7 @@ begin
         when v_own = 'taken' then 'takeover'
         when v_own <> 'waiting' or (p_session.is_paused and v_own is null) then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
+        when not (select t.is_active from public.tenants as t where t.id = p_turn.tenant_id) then 'tenant_inactive'
     end;
 end
 $$;
@@ -17266,7 +17267,8 @@ $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
 -- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'paused':
+-- the tenant was switched off, and the turn is cancelled: no LLM is asked. 'budget'
 -- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
 -- once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -17300,6 +17302,10 @@ begin
         v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    if not v_tenant.is_active then
+        perform hybridflow.stop_turn(v_turn.id, 'tenant_inactive');
+        return '{"refused": "paused"}';
+    end if;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
     v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
@@ -17563,6 +17569,14 @@ begin
         ) as old
         limit p_batch
     ) as due;
+    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    perform from public.relays where id = any(array(
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.message_id = m.id
+        union
+        select r.id from unnest(v_ids) as m (id)
+        inner join public.relays as r on r.word_message_id = m.id
+    )) order by id for update;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
     where t.id = r.tenant_id and t.id = any(array(
@@ -19548,7 +19562,8 @@ as $$
         select
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
             p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
-            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
+            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.due_when_heard,
+            p_turn.lease_until, p_turn.worker,
             p_turn.correlation_id, p_turn.execution_id, p_turn.execution_url, p_turn.created_at,
             p_turn.claimed_at, p_turn.finished_at
     ) as t
@@ -19686,6 +19701,22 @@ as $$
         where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
             and m.created_at between l.began and l.ended
             and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        order by m.sent_at desc, m.id desc limit 20
+    )
+    union all
+    (
+        -- What the contact was told beside the reply: the fallback message, the away message.
+        select m.created_at, 7, 'told_besides', hybridflow.message_of_story(m)
+            || jsonb_build_object('says', case m.id
+                when s.fallback_message_id then 'fallback_message'
+                when s.away_message_id then 'away_message'
+            end)
+        from public.messages as m
+        inner join public.sessions as s on s.id = m.session_id
+        cross join life as l
+        where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
+            and m.created_at between l.began and l.ended
+            and m.from_me and m.sender = 'ai' and m.turn_id is null
         order by m.sent_at desc, m.id desc limit 20
     )
     union all
@@ -19850,7 +19881,10 @@ begin
         'session', (
             select jsonb_build_object(
                 'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
-                'pause_reason', s.pause_reason, 'paused_at', s.paused_at
+                'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
+                    select min(t.id) from public.turns as t
+                    where t.session_id = s.id and t.held and t.id <> v_turn.id
+                )
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),

@@ -1,0 +1,97 @@
+"""The HTTP client that the LLMs' SDKs are given: within bounds, over aiohttp's connections.
+
+Only what loads an SDK, in its thread, may import this: httpx2 is the SDKs' own.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from urllib.request import getproxies
+
+import aiohttp
+import httpx
+import httpx2
+
+from router.outbound.bounds import ENCODINGS, LONGEST_ANSWER, Bounds, as_it_is, unpacking
+from router.outbound.exchange import FAILURES, Exchanges, next_piece
+from router.outbound.names import OneAtATime, Resolver, ask_system
+
+_LONGEST_EXCHANGE = 600.0  # seconds, where a request sets no time-out
+
+
+def open_http(timeout: float) -> httpx2.AsyncClient | None:
+    """Return the client, or None where the environment names proxies: the SDK's own uses them.
+
+    `timeout` in seconds is that of a whole exchange. The caller closes it.
+    """
+    proxies = getproxies()
+    if any(scheme in proxies for scheme in ("http", "https", "all")):
+        return None
+    return httpx2.AsyncClient(
+        transport=_Transport(),
+        timeout=timeout,
+        headers={"Accept-Encoding": ENCODINGS},
+        follow_redirects=True,
+    )
+
+
+class _Transport(httpx2.AsyncBaseTransport):
+    def __init__(self) -> None:
+        self._exchanges = Exchanges(Resolver(OneAtATime(ask_system)))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        times = request.extensions.get("timeout", {})
+        bounds = Bounds.within(times.get("read") or _LONGEST_EXCHANGE, LONGEST_ANSWER)
+        asked = await request.aread()
+        try:
+            answer = await self._exchanges.ask(
+                request.method, str(request.url), request.headers.raw, asked, bounds
+            )
+        except (*FAILURES, httpx.ReadError) as error:
+            raise _as_httpx2(error, request, is_sent=bounds.has_line) from error
+        body = _Body(answer, bounds, request)
+        response = httpx2.Response(
+            answer.status, headers=answer.raw_headers, stream=body, request=request
+        )
+        try:
+            body.unpack = unpacking(response.headers, bounds.longest)
+        except httpx.DecodingError as error:
+            await body.aclose()
+            raise httpx2.DecodingError(str(error), request=request) from error
+        return response
+
+    async def aclose(self) -> None:
+        await self._exchanges.close()
+
+
+class _Body(httpx2.AsyncByteStream):
+    def __init__(
+        self, answer: aiohttp.ClientResponse, bounds: Bounds, request: httpx2.Request
+    ) -> None:
+        self.unpack: Callable[[bytes], Iterable[bytes]] = as_it_is
+        self._answer = answer
+        self._bounds = bounds
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while piece := await next_piece(self._answer, self._bounds):
+                for part in self.unpack(piece):
+                    yield part
+        except (*FAILURES, httpx.RequestError) as error:
+            raise _as_httpx2(error, self._request, is_sent=True) from error
+
+    async def aclose(self) -> None:
+        self._answer.close()
+
+
+def _as_httpx2(
+    error: Exception, request: httpx2.Request, *, is_sent: bool
+) -> httpx2.TransportError:
+    """Return the failure in words that the SDKs know; they quote none of it."""
+    match error:
+        case TimeoutError() if is_sent:
+            return httpx2.ReadTimeout("the answer did not come in time", request=request)
+        case TimeoutError():
+            return httpx2.ConnectTimeout("it was not connected to in time", request=request)
+        case _ if not is_sent:
+            return httpx2.ConnectError(str(error), request=request)
+    return httpx2.ReadError(type(error).__name__, request=request)

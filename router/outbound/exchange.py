@@ -1,0 +1,130 @@
+"""One exchange over HTTP after the other, each within its bounds, over aiohttp's connections.
+
+The transports of httpx (`transport.py`) and of the LLMs' SDKs are thin layers over this. aiohttp's
+connections and parser (`line.py`) take a third of the CPU of httpx's own for a request.
+"""
+
+import asyncio
+import functools
+import io
+from collections.abc import AsyncIterable, Iterable
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
+from router.outbound.bounds import Bounds, current
+from router.outbound.line import Line
+from router.outbound.trust import trusted
+
+FAILURES = (aiohttp.ClientError, OSError, ValueError, OverflowError, ExceptionGroup)
+"""What aiohttp, TLS, the system and the event loop raise. TimeoutError is an OSError."""
+
+# Below the 5 s after which Node's servers, as Evolution and n8n are, close an idle connection.
+_IDLE_SECONDS = 4.0
+_READ_AHEAD = 64 * 1024  # bytes that come before the reader of the body asks for them
+_AT_ONCE = 16 * 1024  # bytes of a body that are read before anybody else has their turn
+_WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
+# What aiohttp would add by itself; the callers put in what there is to say.
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class Exchanges:
+    """A session of aiohttp, opened by the first exchange; as many connections as are asked for."""
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        """The resolver says which addresses a name leads to. One that is written is not asked."""
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes | AsyncIterable[bytes],
+        bounds: Bounds,
+    ) -> aiohttp.ClientResponse:
+        """Return the answer as soon as its head is there; its body is unread, and as it was packed.
+
+        The bounds say afterwards whether anything was sent. Raises FAILURES, and
+        httpx.ReadError where more comes than may.
+        """
+        session = self._session or self._opened()
+        within = current.set(bounds)
+        try:
+            answer = await session.request(
+                method,
+                URL(url, encoded=True),
+                headers=_as_text(headers),
+                data=_written(body),
+                allow_redirects=False,
+                # Never rounded up to whole seconds.
+                timeout=aiohttp.ClientTimeout(total=bounds.left(None), ceil_threshold=float("inf")),
+            )
+        finally:
+            current.reset(within)
+        if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            answer.close()
+            raise aiohttp.ClientPayloadError("it goes on in another protocol")
+        return answer
+
+    async def close(self) -> None:
+        """Close all connections, also those that are in use."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,  # who has a place has a connection
+            ssl=trusted(),
+            resolver=self._resolver,
+            use_dns_cache=False,
+            keepalive_timeout=_IDLE_SECONDS,
+        )
+        line: type[ResponseHandler] = Line
+        # aiohttp lets nobody name the protocol of its connections; this is all that makes them.
+        connector._factory = functools.partial(line, loop=asyncio.get_running_loop())  # noqa: SLF001
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_NOT_ADDED,
+            read_bufsize=_READ_AHEAD,
+        )
+        self._session._retry_connection = False  # noqa: SLF001 - what was asked may have been done
+        return self._session
+
+
+async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
+    """Return some bytes of the body, none at its end. Raises FAILURES, and AnswerTooLong."""
+    piece = await answer.content.read(_AT_ONCE)
+    if piece:
+        bounds.count_body(len(piece))
+    return piece
+
+
+def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [
+        (name.decode("ascii"), _decoded(value))
+        for name, value in headers
+        if name.lower() != b"transfer-encoding"  # aiohttp says so itself
+    ]
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("iso-8859-1")
+
+
+def _written(
+    body: bytes | AsyncIterable[bytes],
+) -> bytes | io.BytesIO | AsyncIterable[bytes] | None:
+    if isinstance(body, bytes) and len(body) > _WRITTEN_WHOLE:
+        return io.BytesIO(body)
+    return body or None

@@ -1,0 +1,29 @@
+"""What aiohttp's failures are in the words of httpx, which say whether anything was sent."""
+
+import aiohttp
+import httpx
+
+
+def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
+    """Return the failure of a request, or of reading its answer, where it had a connection."""
+    host = request.url.host
+    match error:
+        case TimeoutError() if is_sent:
+            return httpx.ReadTimeout("the answer did not come in time", request=request)
+        case TimeoutError():
+            message = f"{host} could not be connected to in time"
+            return httpx.ConnectTimeout(message, request=request)
+        case _ if not is_sent:
+            message = f"{host} cannot be connected to: {error}"
+            return httpx.ConnectError(message, request=request)
+        case aiohttp.ServerDisconnectedError():
+            message = "the server closed the connection without an answer"
+            return httpx.RemoteProtocolError(message, request=request)
+        case aiohttp.ClientPayloadError():
+            message = "the server broke off in the midst of its answer"
+            return httpx.RemoteProtocolError(message, request=request)
+        case aiohttp.ClientResponseError():
+            return httpx.RemoteProtocolError("its answer is not HTTP", request=request)
+        case ValueError():  # not quoted: it may hold a key
+            return httpx.LocalProtocolError("the request cannot be written", request=request)
+    return httpx.ReadError(f"{type(error).__name__}: {error}", request=request)

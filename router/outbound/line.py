@@ -1,0 +1,79 @@
+"""The connections of the transport: aiohttp's, each within the bounds of the exchange it is for.
+
+What aiohttp does not do by itself: a connection that has something to be read while nobody asks
+is not used again. It is closed by its server, or holds what would pass for the next answer.
+"""
+
+import select
+from asyncio import AbstractEventLoop, Transport
+from typing import Any
+
+import aiohttp
+import httpx
+from aiohttp.client_proto import ResponseHandler
+
+from router.outbound.bounds import AnswerTooLong, Bounds, current
+
+
+class Line(ResponseHandler):
+    """A connection; one exchange after the other."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._bounds: Bounds | None = None
+
+    def is_connected(self) -> bool:
+        """Whether the next request may go over it."""
+        return (
+            super().is_connected() and not self.should_close and not _has_something(self.transport)
+        )
+
+    def set_response_params(self, **given: Any) -> None:
+        """Begin an exchange: aiohttp calls this when it has a connection, before it sends."""
+        if (bounds := current.get()) is not None:
+            bounds.has_line = True
+        self._bounds = bounds
+        super().set_response_params(**given)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, and count it; what is too much ends the connection."""
+        super().data_received(data)
+        if (bounds := self._bounds) is None:
+            return
+        body = self._payload.total_bytes if self._payload is not None else 0
+        allowed = bounds.allows(data, body)
+        if body > bounds.longest:
+            self._end(AnswerTooLong(f"its answer is longer than {bounds.longest} bytes"))
+        # What waits for the reader of the body is not taken apart yet.
+        elif not (allowed or self._reading_paused):
+            self._end(httpx.ReadError("its answer has much beside its body"))
+
+    def pause_reading(self) -> None:
+        """Let the server wait for the reader of the body, but over TLS.
+
+        There the end may come while what was before it waits, and asyncio and uvloop lose that.
+        """
+        if self.transport is None or self.transport.get_extra_info("sslcontext") is None:
+            super().pause_reading()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the exchange; a body that has no length is not at its end where the line broke."""
+        if exc is not None and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientOSError(str(exc)), exc)
+        super().connection_lost(exc)
+
+    def _end(self, error: httpx.ReadError) -> None:
+        self.set_exception(error)
+        if self._payload is not None:
+            self._payload.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _has_something(transport: Transport | None) -> bool:
+    """Whether bytes, or the end, can be read; the event loop may not have looked yet."""
+    if transport is None or (socket := transport.get_extra_info("socket")) is None:
+        return True
+    poll = select.poll()
+    poll.register(socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

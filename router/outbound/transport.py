@@ -1,0 +1,204 @@
+"""The transport under every client of httpx: within bounds, in shares, over aiohttp.
+
+A server can hold up only its own requests: an exchange has a deadline as a whole and a longest
+answer (`bounds.py`), of the connections nobody has all (`router.sharing.shares`), and long answers
+are read a slice at a time, those of one tenant at a pace of their own (`pace.py`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver
+
+from router.outbound.bounds import LONGEST_ANSWER, SLICE, Bounds, as_it_is, unpacking
+from router.outbound.exchange import FAILURES, Exchanges, next_piece
+from router.outbound.failures import as_httpx
+from router.outbound.pace import Pace
+from router.outbound.shortening import Shortening
+from router.sharing.shares import SERVER, TENANT, Claims, Place, Shares
+
+MOST_CONNECTIONS = 100
+POOL_WAIT = 2.0
+_LONGEST_EXCHANGE = 60.0  # seconds, where a request sets no time-out
+_REPEATS = 3  # times that an answer may repeat its request before it is paced
+
+Claimed = Callable[[httpx.Request], Claims]
+
+
+def by_tenant_and_server(request: httpx.Request) -> Claims:
+    """Return who may not have all connections: the tenant, if it is said, and the server."""
+    url = request.url
+    claims: dict[object, float] = {("server", url.host, url.port): SERVER}
+    if (tenant := request.extensions.get("tenant")) is not None:
+        claims["tenant", tenant] = TENANT
+    return claims
+
+
+class BoundedTransport(httpx.AsyncBaseTransport):
+    """A transport of httpx that keeps each exchange within bounds; its pool is `limit` wide."""
+
+    def __init__(
+        self,
+        resolver: AbstractResolver,
+        *,
+        limit: int = MOST_CONNECTIONS,
+        claimed: Claimed = by_tenant_and_server,
+        pace: Pace | None = None,
+    ) -> None:
+        """Several transports may have one `pace`; what is for no tenant is not paced."""
+        self.limit = limit
+        self._claimed = claimed
+        self._shares = Shares(limit)
+        self._pace = pace or Pace()
+        self._exchanges = Exchanges(resolver)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self.limit - self._shares.free
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every connection is held, so that a request has to wait for one."""
+        return self._shares.free <= 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Make the request. Raises httpx.TransportError.
+
+        Nothing was sent where it is a ConnectError, ConnectTimeout, PoolTimeout, LocalProtocolError
+        or UnsupportedProtocol.
+        """
+        times = request.extensions.get("timeout", {})
+        place = await self._place(request, times.get("pool"))
+        bounds = Bounds.within(
+            times.get("read") or _LONGEST_EXCHANGE,
+            request.extensions.get("longest", LONGEST_ANSWER),
+        )
+        steps = _Steps(bounds, self._pace, request)
+        try:
+            answer = await self._ask(request, bounds)
+        except httpx.TransportError:
+            place.give_back()
+            await steps.count(b"")
+            raise
+        except BaseException:
+            place.give_back()
+            raise
+        body = _Body(answer, steps, place)
+        try:
+            await steps.count(b"")
+            return _response(request, answer, body)
+        except BaseException:
+            await body.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close all connections, also those that are in use."""
+        await self._exchanges.close()
+
+    async def _place(self, request: httpx.Request, patience: float | None) -> Place:
+        try:
+            wait = POOL_WAIT if patience is None else patience
+            return await self._shares.take(self._claimed(request), wait)
+        except TimeoutError as error:
+            message = "as many connections are held as may be"
+            raise httpx.PoolTimeout(message, request=request) from error
+
+    async def _ask(self, request: httpx.Request, bounds: Bounds) -> aiohttp.ClientResponse:
+        try:
+            return await self._exchanges.ask(
+                request.method, str(request.url), request.headers.raw, _body(request), bounds
+            )
+        except FAILURES as error:
+            raise as_httpx(error, request, is_sent=bounds.has_line) from error
+
+
+def _body(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
+    try:
+        return request.content
+    except httpx.RequestNotRead:
+        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - an AsyncClient's
+        return request.stream
+
+
+def _response(
+    request: httpx.Request, answer: aiohttp.ClientResponse, body: "_Body"
+) -> httpx.Response:
+    """Return the answer as httpx has it. Raises httpx.DecodingError."""
+    response = httpx.Response(
+        answer.status,
+        headers=answer.raw_headers,
+        stream=body,
+        extensions={
+            "http_version": b"HTTP/1.1",
+            "reason_phrase": (answer.reason or "").encode("ascii", "ignore"),
+        },
+    )
+    body.unpack = unpacking(response.headers, body.bounds.longest)
+    if (kept := request.extensions.get("kept")) is not None:
+        body.shorten = Shortening(kept).shorten
+    return response
+
+
+class _Steps:
+    """How far one answer is read at once: after each step others have their turn.
+
+    Nothing is waited for before a request: it follows the fence. Who has read too much waits for
+    the answer.
+    """
+
+    def __init__(self, bounds: Bounds, pace: Pace, request: httpx.Request) -> None:
+        self.bounds = bounds
+        self.request = request
+        self._pace = pace
+        self._tenant = request.extensions.get("tenant")
+        # What repeats a request costs no more than to make the request did.
+        self._free = _REPEATS * int(request.headers.get("content-length", 0))
+        self._work = 0
+
+    async def count(self, piece: bytes) -> None:
+        """Note a piece that is read. Raises httpx.ReadTimeout where the next one has no time."""
+        self._work += self._pace.rate.weigh(piece) + self.bounds.work
+        self.bounds.work = 0
+        if self._work < SLICE:
+            return
+        counted = max(0, self._work - self._free)
+        self._free = max(0, self._free - self._work)
+        self._work = 0
+        wait = 0.0 if self._tenant is None else self._pace.count(self._tenant, counted)
+        left = self.bounds.left(None)
+        await asyncio.sleep(min(wait, left))
+        if wait > left:
+            raise httpx.ReadTimeout("more comes for this tenant than is read in the time")
+
+
+class _Body(httpx.AsyncByteStream):
+    """An answer's body, unpacked; its place is free when it has been read or given up."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, steps: _Steps, place: Place) -> None:
+        self.bounds = steps.bounds
+        self.unpack: Callable[[bytes], Iterable[bytes]] = as_it_is
+        self.shorten: Callable[[bytes], bytes] = bytes
+        self._answer = answer
+        self._steps = steps
+        self._place: Place | None = place
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self._next():
+            for part in self.unpack(piece):
+                await self._steps.count(part)
+                yield self.shorten(part)
+
+    async def _next(self) -> bytes:
+        try:
+            return await next_piece(self._answer, self.bounds)
+        except FAILURES as error:
+            raise as_httpx(error, self._steps.request, is_sent=True) from error
+
+    async def aclose(self) -> None:
+        self._answer.close()  # which keeps the connection where the answer was read to its end
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_back()
