@@ -277,6 +277,8 @@ async def test_who_is_not_known_cannot_be_erased_or_exported(talk: Conversation)
     for attempt in (erase(talk), export_contact(talk.database, person())):
         with pytest.raises(NotFound):
             await attempt
+    # What is under way is not refused: the number may be another one than was meant.
+    assert await ingest(talk, talk.message("oi", ago=5)) == ["turn_pending"]
 
 
 async def test_the_same_contact_of_another_tenant_is_left_alone(talk: Conversation):
