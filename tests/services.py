@@ -23,7 +23,6 @@ from router.kept.opening import make_store
 from router.llm.looks import Looks
 from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
-from router.replies.opening import open_providers
 from router.senses.sounds import Sounds
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
@@ -81,8 +80,12 @@ def api_services(
     *,
     wake: Wake = nothing,
     wake_eraser: Callable[[], None] = nothing,
+    looks: Looks | None = None,
 ) -> ApiServices:
-    """Answer operators out of `database`; `wake` is told of turns. There is no n8n."""
+    """Answer operators out of `database`; `wake` is told of turns. There is no n8n.
+
+    Without `looks` no account is looked at.
+    """
     unasked: Any = None
     bodies = Bodies(BodyLimits(), Callers(settings.trusted_proxies))
     return ApiServices(
@@ -92,7 +95,7 @@ def api_services(
         evolution=evolution,
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         tests=AtOnce(2),
-        looks=Looks(open_providers(settings)),
+        looks=looks or Looks({}),
         wake=wake,
         abandon=nothing,
         wake_eraser=wake_eraser,

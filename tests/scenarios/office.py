@@ -16,7 +16,9 @@ from router.feed.opening import Hearing, make_streams
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.errors import install_error_handlers
 from router.http.services import provide
+from router.llm.looks import Looks
 from router.outbound.client import open_tenant_http
+from router.replies.opening import open_providers
 from router.state.direct import DirectDatabase
 from tests.services import api_services
 from tests.state.conversation import Conversation
@@ -89,14 +91,25 @@ async def open_office(database_url: str, **changes: str | None) -> AsyncIterator
     """Open an office over a fresh database, with the configuration changed as said."""
     database = await DirectDatabase.connect(database_url)
     settings = settings_with(changes)
-    async with open_tenant_http(settings, timeout=5) as out:
+    async with open_tenant_http(settings, timeout=5) as out, open_looks(settings) as looks:
         tokens = UserTokens(out, token_rules(settings))
-        services = api_services(settings, database, EvolutionClient(out), tokens)
+        services = api_services(settings, database, EvolutionClient(out), tokens, looks=looks)
         office = Office(build_app(services), services, Conversation(database))
         async with office.api:
             await office.talk.open_shop()
             yield office
     await database.close()
+
+
+@asynccontextmanager
+async def open_looks(settings: Settings) -> AsyncIterator[Looks]:
+    """Look at the accounts of the LLM providers."""
+    providers = open_providers(settings)
+    looks = Looks(providers)
+    yield looks
+    await looks.close()
+    for provider in providers.values():
+        await provider.close()
 
 
 def build_app(services: ApiServices) -> FastAPI:
