@@ -204,6 +204,27 @@ def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
     play(ask_twice())
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "with the answer"])
+def test_tickets_of_tls_1_3_do_not_end_a_connection(
+    play: Play, shop: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, late: bool
+):
+    if late:
+        monkeypatch.setattr(SecretLine, "begin", SecretLine.shake_hands)
+    monkeypatch.setattr(shop, "num_tickets", 8)
+
+    async def ask() -> None:
+        async with server(friendly, shop) as there, client() as http:
+            url = f"https://127.0.0.1:{there.port}/"
+            for _ in range(3):
+                assert (await http.post(url, json={})).text == "0"
+                await asyncio.sleep(0.01)
+            (line,) = there.lines
+            assert isinstance(line, SecretLine)
+            assert line.tls.version() == "TLSv1.3"
+
+    play(ask())
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "shop.example"])
 def test_who_proves_its_name_is_asked(play: Play, shop: ssl.SSLContext, name: str):
     names: list[str | None] = []
