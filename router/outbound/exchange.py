@@ -66,7 +66,11 @@ class Exchanges:
                 data=_written(body),
                 allow_redirects=False,
                 # Never rounded up to whole seconds.
-                timeout=aiohttp.ClientTimeout(total=bounds.left(None), ceil_threshold=float("inf")),
+                timeout=aiohttp.ClientTimeout(
+                    total=bounds.left(None),
+                    connect=bounds.left(bounds.connect),
+                    ceil_threshold=float("inf"),
+                ),
             )
         finally:
             current.reset(within)
