@@ -204,6 +204,30 @@ def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
     play(ask_twice())
 
 
+def test_who_reads_an_answer_is_told_that_its_connection_was_closed(
+    play: Play, shop: ssl.SSLContext
+):
+    async def talk(line: Line) -> None:
+        await line.hear()
+        await line.say(plain(b"00")[:-1])
+        await line.ended()
+
+    async def ask() -> None:
+        async with (
+            server(talk, shop) as there,
+            client() as http,
+            asyncio.timeout(2),
+            http.stream("GET", f"https://127.0.0.1:{there.port}/") as answer,
+        ):
+            pieces = answer.aiter_raw()
+            assert await anext(pieces) == b"0"
+            await http.aclose()
+            with pytest.raises(httpx.ReadError):
+                await anext(pieces)
+
+    play(ask())
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "with the answer"])
 def test_tickets_of_tls_1_3_do_not_end_a_connection(
     play: Play, shop: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, late: bool
