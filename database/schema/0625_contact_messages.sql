@@ -21,7 +21,8 @@ declare
         false
     );
     v_decision text := case
-        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when (p_tenant.notify_number is not null or p_tenant.notify_number_next is not null)
+            and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
@@ -68,7 +69,7 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if p_policy ? 'senses' and v_decision <> 'staff'
+    if p_policy ? 'senses' and v_decision <> 'staff' and coalesce(p_event -> 'media', 'null') <> 'null'
         and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
     then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(

@@ -75,7 +75,9 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
-    v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_is_self constant boolean := (
+        p_event ->> 'chat' = 'self' or coalesce((p_event ->> 'own_lid')::boolean, false)
+    ) and hybridflow.is_to_self(p_tenant, p_event);
     v_staff_jid text;
     v_own jsonb;
 begin
@@ -111,6 +113,9 @@ begin
     );
     if not v_session.erasure_checked or v_session.erased_before is not null then
         perform hybridflow.refuse_erased(v_session, p_event, v_at);
+        if not v_session.erasure_checked then
+            v_session := hybridflow.taken_over_meanwhile(p_tenant, v_session, p_event, p_policy);
+        end if;
     end if;
     -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
     if exists (
