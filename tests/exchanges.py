@@ -136,13 +136,17 @@ class SecretLine(Line):
 
     async def begin(self) -> None:
         """Shake hands."""
+        await self.shake_hands()
+        await self._flush()
+
+    async def shake_hands(self) -> None:
+        """Shake hands, but keep back what TLS 1.3 has for later: its tickets."""
         while True:
             with suppress(ssl.SSLWantReadError):
                 self.tls.do_handshake()
                 break
             await self._flush()
             self._in.write(await super()._read() or b"\0")
-        await self._flush()
 
     async def say(self, answer: bytes, *, farewell: bool = False) -> None:
         """Say so much, and where it is the last, say so (close_notify)."""

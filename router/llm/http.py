@@ -39,7 +39,9 @@ class _Transport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         times = request.extensions.get("timeout", {})
-        bounds = Bounds.within(times.get("read") or _LONGEST_EXCHANGE, LONGEST_ANSWER)
+        bounds = Bounds.within(
+            times.get("read") or _LONGEST_EXCHANGE, LONGEST_ANSWER, times.get("connect")
+        )
         asked = await request.aread()
         try:
             answer = await self._exchanges.ask(

@@ -36,12 +36,14 @@ class AnswerTooLong(httpx.ReadError):
 class Bounds:
     """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes.
 
+    A connection has `connect` seconds to be there, where that is not as long as the whole may take.
     `work` is what its head and the frames of its body have cost, as bytes. It `has_line` once it
     has a connection: what was asked may have been sent.
     """
 
     ends_at: float
     longest: int
+    connect: float | None = None
     has_line: bool = False
     came: int = 0
     of_body: int = 0
@@ -49,9 +51,9 @@ class Bounds:
     lines: int = 0
 
     @classmethod
-    def within(cls, seconds: float, longest: int) -> "Bounds":
+    def within(cls, seconds: float, longest: int, connect: float | None = None) -> "Bounds":
         """Return the bounds of an exchange that begins now."""
-        return cls(time.monotonic() + seconds, longest)
+        return cls(time.monotonic() + seconds, longest, connect)
 
     def left(self, patience: float | None) -> float:
         """Return for how many seconds may be waited now."""

@@ -72,7 +72,11 @@ class Exchanges:
                 data=upload or _written(body),
                 allow_redirects=False,
                 # Never rounded up to whole seconds.
-                timeout=aiohttp.ClientTimeout(total=bounds.left(None), ceil_threshold=float("inf")),
+                timeout=aiohttp.ClientTimeout(
+                    total=bounds.left(None),
+                    connect=bounds.left(bounds.connect),
+                    ceil_threshold=float("inf"),
+                ),
             )
         except FAILURES:
             if upload is not None and upload.broke is not None:

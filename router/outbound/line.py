@@ -63,18 +63,18 @@ class Line(ResponseHandler):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Close it at once, whatever is still to be written, and tell who reads its answer.
+        """Close it at once, whatever is still to be written.
 
         Who does not read what it is sent would else hold the connection for as long as it likes.
         """
-        self._break_off(aiohttp.ClientConnectionError("the connection was closed"))
         self.abort()
 
-    def _break_off(self, error: Exception) -> None:
-        """End a body that is not at its end."""
+    def abort(self) -> None:
+        """Close it at once, and tell who reads its answer."""
         body = self._payload
         if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(error)
+            body.set_exception(aiohttp.ClientConnectionError("the connection was closed"))
+        super().abort()
 
     def _end(self, error: httpx.ReadError) -> None:
         self.set_exception(error)

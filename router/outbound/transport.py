@@ -75,6 +75,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         bounds = Bounds.within(
             times.get("read") or _LONGEST_EXCHANGE,
             request.extensions.get("longest", LONGEST_ANSWER),
+            times.get("connect"),
         )
         steps = _Steps(bounds, self._pace, request)
         try:

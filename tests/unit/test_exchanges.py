@@ -311,6 +311,21 @@ async def test_where_nothing_was_sent_the_error_says_so(
             await answer_of(http, f"http://shop.example:{gone.port}/")
 
 
+async def test_a_connection_may_have_less_time_than_the_whole():
+    """A server that is away is known as away long before it could have answered."""
+
+    async def talk(line: Line) -> None:
+        await line.hear()
+        await asyncio.sleep(0.1)
+        await line.say(NUMBER)
+
+    times = httpx.Timeout(20, connect=0.05)
+    async with server(talk) as there, client(resolve=no_answer) as http, asyncio.timeout(5):
+        with pytest.raises(httpx.ConnectTimeout):
+            await http.post("http://shop.example/", timeout=times)
+        assert (await http.post(there.url, timeout=httpx.Timeout(20, connect=5))).text == "0"
+
+
 @pytest.mark.parametrize(
     "header",
     [("apikey", "se\r\ncret"), ("apikey", "secret\0"), ("se\ncret", "a"), ("se cret", "a")],

@@ -220,6 +220,51 @@ def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
     play(ask_twice())
 
 
+def test_who_reads_an_answer_is_told_that_its_connection_was_closed(
+    play: Play, shop: ssl.SSLContext
+):
+    async def talk(line: Line) -> None:
+        await line.hear()
+        await line.say(plain(b"00")[:-1])
+        await line.ended()
+
+    async def ask() -> None:
+        async with (
+            server(talk, shop) as there,
+            client() as http,
+            asyncio.timeout(2),
+            http.stream("GET", f"https://127.0.0.1:{there.port}/") as answer,
+        ):
+            pieces = answer.aiter_raw()
+            assert await anext(pieces) == b"0"
+            await http.aclose()
+            with pytest.raises(httpx.ReadError):
+                await anext(pieces)
+
+    play(ask())
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "with the answer"])
+def test_tickets_of_tls_1_3_do_not_end_a_connection(
+    play: Play, shop: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, late: bool
+):
+    if late:
+        monkeypatch.setattr(SecretLine, "begin", SecretLine.shake_hands)
+    monkeypatch.setattr(shop, "num_tickets", 8)
+
+    async def ask() -> None:
+        async with server(friendly, shop) as there, client() as http:
+            url = f"https://127.0.0.1:{there.port}/"
+            for _ in range(3):
+                assert (await http.post(url, json={})).text == "0"
+                await asyncio.sleep(0.01)
+            (line,) = there.lines
+            assert isinstance(line, SecretLine)
+            assert line.tls.version() == "TLSv1.3"
+
+    play(ask())
+
+
 def test_a_large_request_is_heard_whole_by_who_listens_slowly(play: Play, shop: ssl.SSLContext):
     async def talk(line: Line) -> None:
         await asyncio.sleep(0.05)
