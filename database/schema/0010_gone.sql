@@ -12,3 +12,4 @@ drop index if exists public.notices_due;
 drop index if exists public.notices_due_by_tenant;
 drop index if exists public.notices_one_of_connection;
 drop index if exists public.messages_in_doubt;
+drop trigger if exists turns_words_are_over on public.turns;

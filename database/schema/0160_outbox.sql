@@ -62,7 +62,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.turns set said_so_far = null where id = new.id;
+    if new.state not in ('running', 'sending') then
+        update public.turns set said_so_far = null where id = new.id;
+    end if;
     return null;
 end
 $$;
@@ -71,7 +73,7 @@ $$;
 create or replace trigger forget_what_was_said
 after update of state on public.turns
 for each row
-when (new.said_so_far is not null and new.state not in ('running', 'sending'))
+when (new.said_so_far is not null)
 execute function hybridflow.forget_what_was_said();
 
 -- Only what looks for turns that wait, or are held, says so by these columns; each index has its own

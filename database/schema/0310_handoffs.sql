@@ -223,8 +223,8 @@ $$;
 
 -- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
 -- stands whether or not: the people of the business are told where the customer was not.
-create or replace function hybridflow.words_are_over()
-returns trigger
+create or replace function hybridflow.words_end(p_turn public.turns)
+returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -235,38 +235,29 @@ begin
     set words = case when h.part is not null then case when exists (
             -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
             select from public.messages as m
-            where m.turn_id = new.id and m.part = h.part and m.send_state = 'sent'
-        ) then 'said' else 'not_said' end when new.state = 'sent' and not exists (
-            select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
+            where m.turn_id = p_turn.id and m.part = h.part and m.send_state = 'sent'
+        ) then 'said' else 'not_said' end when p_turn.state = 'sent' and not exists (
+            select from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
-                from jsonb_array_elements(new.reply) with ordinality as f (part, number)
+                from jsonb_array_elements(p_turn.reply) with ordinality as f (part, number)
                 where f.part -> 'handoff' is not null
             ) and not exists (
                 select from public.messages as m
-                where m.turn_id = new.id and m.part = w.number - 1 and m.send_state = 'sent'
+                where m.turn_id = p_turn.id and m.part = w.number - 1 and m.send_state = 'sent'
             )
         ) then 'said' else 'not_said' end
-    where h.turn_id = new.id and h.words = 'saying'
+    where h.turn_id = p_turn.id and h.words = 'saying'
     returning * into v_handoff;
     if v_handoff.id is null then
-        return null;
+        return;
     end if;
     perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
     if v_handoff.words = 'not_said' and v_handoff.state = 'waiting' then
         perform hybridflow.notice_words_lost(v_handoff);
     end if;
-    return null;
 end
 $$;
-
-create or replace trigger turns_words_are_over
-after update of state on public.turns
-for each row when (
-    new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
-    and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
-)
-execute function hybridflow.words_are_over();
 
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at

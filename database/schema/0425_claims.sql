@@ -123,6 +123,10 @@ set enable_seqscan = off
 -- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
+-- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap as long
+-- as a table is small, and goes on for as long as the plan does.
+set enable_mergejoin = off
+set enable_hashjoin = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -142,7 +146,7 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
-    v_turns jsonb;
+    v_turns jsonb[];
     v_unreadable jsonb := '[]';
     v_contexts jsonb;
 begin
@@ -249,22 +253,22 @@ begin
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
     begin
-        select coalesce(jsonb_agg(
+        select array_agg(
             hybridflow.turn_context(t, c.token, (p ->> 'history_limit')::integer) order by t.id
-        ), '[]') into v_turns
+        ) into v_turns
         from unnest(v_claimed, v_tokens) as c (id, token)
         inner join public.turns as t on t.id = c.id;
     exception
         when others then
             v_contexts := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
-            v_turns := v_contexts -> 'turns';
+            v_turns := array(select jsonb_array_elements(v_contexts -> 'turns'));
             v_unreadable := v_contexts -> 'unreadable';
     end;
     if p ->> 'objects' is null then
-        v_turns := hybridflow.in_texts(v_turns);
+        v_turns := array(select jsonb_array_elements(hybridflow.in_texts(to_jsonb(v_turns))));
     end if;
     return jsonb_build_object(
-        'turns', v_turns,
+        'turns', coalesce(v_turns, '{}'),
         'unreadable', v_unreadable,
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(

@@ -16,11 +16,13 @@ $$;
 -- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
 create or replace function hybridflow.line_of(p_tenant_id bigint)
 returns text
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select 'line ' || p_tenant_id
+begin
+    return 'line ' || p_tenant_id;
+end
 $$;
 
 -- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
@@ -71,18 +73,34 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
+    v_now timestamptz;
     v_ids bigint[];
+    v_waits record;
 begin
-    if exists (
-        select from public.outages as o
-        where o.ended_at is null and o.about is not null and o.about = p_waits_for
-    ) then
+    -- One look: nearly always nothing waits.
+    select
+        exists (
+            select from public.outages as o
+            where o.ended_at is null and o.about is not null and o.about = p_waits_for
+        ) as outages,
+        exists (
+            select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for
+        ) as media,
+        exists (
+            select from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+        ) as turns
+    into v_waits;
+    if v_waits.outages then
         perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     end if;
-    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+    if v_waits.media then
         perform hybridflow.senses_are_back(p_waits_for);
     end if;
+    if not v_waits.turns then
+        return;
+    end if;
+    v_now := hybridflow.clock();
     v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;

@@ -3,14 +3,16 @@
 -- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
+begin
+    return case
         when p ->> 'tenant_id' is null then p_message.turn_id = (p ->> 'turn_id')::bigint
         else p_message.tenant_id = (p ->> 'tenant_id')::bigint
-    end
+    end;
+end
 $$;
 
 -- The send that p names (see is_named), with its session locked; null where it was erased.
@@ -112,11 +114,13 @@ $$;
 -- What is told besides where an id was another's; nothing where it was not.
 create or replace function hybridflow.told_taken(p_is_taken boolean)
 returns jsonb
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
+begin
+    return case when p_is_taken then '{"id_taken": true}' else '{}' end;
+end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
@@ -132,6 +136,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_message public.messages;

@@ -4,26 +4,30 @@
 -- the message arrived is stronger than 'error', which is stronger than that it was taken.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select coalesce(array_position(
+begin
+    return coalesce(array_position(
         array['pending', 'server_ack', 'error', 'delivery_ack', 'read', 'played'], lower(p_status)
-    ), 0)
+    ), 0);
+end
 $$;
 
 -- The stronger one of two delivery states.
 create or replace function hybridflow.later_status(p_one text, p_other text)
 returns text
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
+begin
+    return case
         when hybridflow.status_rank(p_other) > hybridflow.status_rank(p_one) then p_other
         else coalesce(p_one, p_other)
-    end
+    end;
+end
 $$;
 
 -- Whether the state says that the message is on the contact's phone.

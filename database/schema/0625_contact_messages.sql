@@ -21,7 +21,8 @@ declare
         false
     );
     v_decision text := case
-        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when (p_tenant.notify_number is not null or p_tenant.notify_number_next is not null)
+            and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'

@@ -75,7 +75,9 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
-    v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_is_self constant boolean := (
+        p_event ->> 'chat' = 'self' or coalesce((p_event ->> 'own_lid')::boolean, false)
+    ) and hybridflow.is_to_self(p_tenant, p_event);
     v_staff_jid text;
     v_own jsonb;
 begin

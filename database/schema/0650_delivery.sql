@@ -355,6 +355,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if new.state <> 'sent' or old.state = 'sent' or new.reason is not distinct from 'handoff' then
+        return null;
+    end if;
     perform from public.sessions where id = new.session_id for update skip locked;
     if found then
         perform hybridflow.answer_undelivered(new.id, '-infinity');
@@ -366,10 +369,7 @@ $$;
 create or replace trigger turns_undelivered
 after update of state on public.turns
 for each row
-when (
-    new.state = 'sent' and old.state <> 'sent' and new.undelivered > 0
-    and new.reason is distinct from 'handoff'
-)
+when (new.undelivered > 0)
 execute function hybridflow.look_at_ended_turn();
 
 -- What failed in a row, as the API and notices show it; null where nothing did.

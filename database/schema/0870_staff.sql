@@ -50,11 +50,13 @@ $$;
 -- Whether anybody is told by WhatsApp.
 create or replace function hybridflow.has_staff(p_tenant public.tenants)
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+begin
+    return p_tenant.notify_number is not null or p_tenant.notify_number_next is not null;
+end
 $$;
 
 -- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as

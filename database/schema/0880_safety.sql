@@ -99,14 +99,16 @@ $$;
 -- The tokens that p tells of: {tokens_in?, tokens_out?}; null where it tells of none.
 create or replace function hybridflow.tokens_told(p jsonb)
 returns bigint
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select coalesce(
+begin
+    return coalesce(
         (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
         (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
-    )
+    );
+end
 $$;
 
 -- The reply p was written down of a turn that was p_turn before (see write_reply): what it cost takes the
@@ -175,11 +177,13 @@ $$;
 -- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
 create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
 returns numeric
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select least(p_own, (p_policy ->> p_name)::numeric)
+begin
+    return least(p_own, (p_policy ->> p_name)::numeric);
+end
 $$;
 
 -- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
@@ -217,6 +221,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_held record;

@@ -68,13 +68,19 @@ $$;
 
 -- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
 -- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
--- much again.
+-- much again. That of turns also has the words of a handoff end with their turn.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
 begin
+    if tg_op = 'UPDATE' and old.send_state is not distinct from new.send_state
+        and old.status is not distinct from new.status and old.body is not distinct from new.body
+        and old.deleted_at is not distinct from new.deleted_at and old.sender is not distinct from new.sender
+    then
+        return null;
+    end if;
     insert into public.changes (tenant_id, session_id, turn_id, kind)
     values (new.tenant_id, new.session_id, new.turn_id, 'message');
     return null;
@@ -87,8 +93,16 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if old.state is not distinct from new.state then
+        return null;
+    end if;
     insert into public.changes (tenant_id, session_id, turn_id, kind)
     values (new.tenant_id, new.session_id, new.id, 'turn');
+    if new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
+        and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
+    then
+        perform hybridflow.words_end(new);
+    end if;
     return null;
 end
 $$;
@@ -130,27 +144,23 @@ begin
 end
 $$;
 
--- A trigger costs nothing where its columns are not named in the statement, and little where they stay as
--- they were. What is moved in bulk, as a merge moves messages, has a line for the session, none for each row.
--- Messages that come in are told of by insert_message, which has a statement less to pay for.
+-- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read anew,
+-- from its text, by each statement that names them, which costs more than to call a function that looks for
+-- itself, if that is called nearly always. What is moved in bulk, as a merge moves messages, has a line for
+-- the session, none for each row. Messages that come in are told of by insert_message, which has a statement
+-- less to pay for.
 create or replace trigger messages_begun
 after insert on public.messages
 for each row when (new.wa_id is null) execute function hybridflow.message_changed();
 
 create or replace trigger messages_changed
 after update of body, deleted_at, status, send_state, sender on public.messages
-for each row when (
-    old.body is distinct from new.body or old.deleted_at is distinct from new.deleted_at
-    or old.status is distinct from new.status or old.send_state is distinct from new.send_state
-    or old.sender is distinct from new.sender
-)
-execute function hybridflow.message_changed();
+for each row execute function hybridflow.message_changed();
 
 -- A turn that begins says nothing that its message, or the end of its pause, does not say.
 create or replace trigger turns_changed
 after update of state on public.turns
-for each row when (old.state is distinct from new.state)
-execute function hybridflow.turn_changed();
+for each row execute function hybridflow.turn_changed();
 
 create or replace trigger sessions_begun
 after insert on public.sessions

@@ -63,6 +63,10 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    perform from public.messages where id = any(array(
+        select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
+    )) order by id for update;
     perform from public.notices as n
     where n.id = any(v_naming) and n.state = 'pending'
     order by n.id for update;
@@ -171,6 +175,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
+    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events

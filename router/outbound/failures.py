@@ -3,11 +3,15 @@
 import aiohttp
 import httpx
 
+from router.outbound.exchange import Unsayable
+
 
 def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
     """Return the failure of a request, or of reading its answer, where it had a connection."""
     host = request.url.host
     match error:
+        case Unsayable():
+            return httpx.LocalProtocolError(f"{error} cannot be written", request=request)
         case TimeoutError() if is_sent:
             return httpx.ReadTimeout("the answer did not come in time", request=request)
         case TimeoutError():

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import ipaddress
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,8 +17,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
 from router.outbound.trust import trusted
-from tests.exchanges import OK, Line, SecretLine, Talk, client, first, friendly, resolving, server
+from tests.exchanges import (
+    HERE,
+    OK,
+    Line,
+    SecretLine,
+    Talk,
+    client,
+    first,
+    friendly,
+    resolving,
+    server,
+)
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LARGE = 4 * 1024 * 1024 - 1
@@ -204,6 +218,20 @@ def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
     play(ask_twice())
 
 
+def test_a_large_request_is_heard_whole_by_who_listens_slowly(play: Play, shop: ssl.SSLContext):
+    async def talk(line: Line) -> None:
+        await asyncio.sleep(0.05)
+        await friendly(line)
+
+    async def ask() -> None:
+        async with server(talk, shop) as there, client() as http:
+            answer = await http.post(f"https://127.0.0.1:{there.port}/", content=BODY[:2_000_000])
+            assert answer.text == "0"
+        assert there.requests[0].partition(b"\r\n\r\n")[2] == BODY[:2_000_000]
+
+    play(ask())
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "shop.example"])
 def test_who_proves_its_name_is_asked(play: Play, shop: ssl.SSLContext, name: str):
     names: list[str | None] = []
@@ -254,3 +282,32 @@ def test_a_handshake_without_end_is_given_up(play: Play, shop: ssl.SSLContext):
                 await http.post(f"https://127.0.0.1:{there.port}/", json={})
 
     play(ask())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_handshake_that_is_cancelled_leaves_no_connection(loop: str, shop: ssl.SSLContext):
+    async def ask() -> list[bool]:
+        begun: list[Line] = []
+
+        async def talk(line: Line) -> None:
+            await line.hear_some()
+            begun.append(line)
+            await line.ended()
+
+        transport = CheckedTransport(HERE, limit=2)
+        async with server(talk) as there, client_over(transport, 5) as http:
+            url = f"https://127.0.0.1:{there.port}/"
+            asks = [asyncio.create_task(http.get(url)) for _ in range(2)]
+            while len(begun) < 2:
+                await asyncio.sleep(0)
+            for each in asks:
+                each.cancel()
+            await asyncio.gather(*asks, return_exceptions=True)
+            assert (transport.in_flight, transport.is_exhausted) == (0, False)
+            await asyncio.sleep(0.05)
+            return [line.gone.is_set() for line in there.lines]
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        gone = runner.run(ask())
+    gc.collect()
+    assert gone == [True, True]

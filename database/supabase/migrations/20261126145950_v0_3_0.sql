@@ -143,7 +143,7 @@ begin
                 ('hand_off_by_promise', 'iii', array['p_session', 'p_turn_id', 'p_handoff']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('say_handoff', 'iiii', array['p_turn', 'p_handoff', 'p_say', 'p_outcome']::text[], array['public.turns', 'jsonb', 'jsonb', 'text']::text[], 0, false, 'void'),
                 ('ends_as_handoff', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'text'),
-                ('words_are_over', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('words_end', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'void'),
                 ('take_handoff', 'iiiii', array['p_session_id', 'p_by', 'p_name', 'p_message_id', 'p_at']::text[], array['bigint', 'text', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'boolean'),
                 ('untake_handoff', 'i', array['p_message_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('end_handoffs', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -164,7 +164,7 @@ begin
                 ('after_settlement', 'ii', array['p_turn_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('turn_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('characters_of', 'iii', array['p_body', 'p_quoted', 'p_media']::text[], array['text', 'jsonb', 'jsonb']::text[], 0, false, 'integer'),
-                ('turn_history', 'ii', array['p_turn', 'p_limit']::text[], array['public.turns', 'integer']::text[], 0, false, 'jsonb'),
+                ('told_history', 'ii', array['p_turn', 'p_limit']::text[], array['public.turns', 'integer']::text[], 0, false, 'json'),
                 ('hash_token', 'i', array['p_token']::text[], array['uuid']::text[], 0, false, 'bytea'),
                 ('recent_wa_ids', 'ii', array['p_send', 'p_ours']::text[], array['public.messages', 'boolean']::text[], 0, false, 'jsonb'),
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
@@ -409,6 +409,7 @@ begin
                 ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
                 ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
                 ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
+                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
@@ -440,7 +441,7 @@ begin
                 ('has_too_many_relays', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
                 ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
-                ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('unseen_human', 'iiii', array['p_session', 'p_seen', 'p_name', 'p_staff_session_id']::text[], array['public.sessions', 'bigint', 'text', 'bigint']::text[], 0, false, 'public.messages'),
                 ('caller_label', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'text'),
                 ('relay_of_request', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.relays'),
                 ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
@@ -450,6 +451,7 @@ begin
                 ('relay_refusal', 'ii', array['p_relay', 'p']::text[], array['public.relays', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hold_relay', 'iiooo', array['p', 'p_of_staff', 'relay', 'session', 'refused']::text[], array['jsonb', 'boolean', 'public.relays', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('begin_again', 'iii', array['p_session', 'p_message', 'p']::text[], array['public.sessions', 'public.messages', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('seen_by_staff', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'bigint'),
                 ('relays_about', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'public.relays'),
                 ('exported_relay', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
                 ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
@@ -593,6 +595,7 @@ drop index if exists public.notices_due;
 drop index if exists public.notices_due_by_tenant;
 drop index if exists public.notices_one_of_connection;
 drop index if exists public.messages_in_doubt;
+drop trigger if exists turns_words_are_over on public.turns;
 
 -- ==================== 0100_tables.sql
 
@@ -1179,7 +1182,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.turns set said_so_far = null where id = new.id;
+    if new.state not in ('running', 'sending') then
+        update public.turns set said_so_far = null where id = new.id;
+    end if;
     return null;
 end
 $$;
@@ -1188,7 +1193,7 @@ $$;
 create or replace trigger forget_what_was_said
 after update of state on public.turns
 for each row
-when (new.said_so_far is not null and new.state not in ('running', 'sending'))
+when (new.said_so_far is not null)
 execute function hybridflow.forget_what_was_said();
 
 -- Only what looks for turns that wait, or are held, says so by these columns; each index has its own
@@ -1863,35 +1868,42 @@ $$;
 
 -- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
 -- must not judge by the time at which it began to wait. Tests move it with
--- `set hybridflow.clock_offset = '3 hours'`.
+-- `set hybridflow.clock_offset = '3 hours'`. This and other small rules are in PL/pgSQL, as none is put into
+-- the statement that asks it (each sets search_path), and SQL's take two or three times as long to call.
 create or replace function hybridflow.clock()
 returns timestamptz
-language sql
+language plpgsql
 volatile
 set search_path = ''
 as $$
-    select clock_timestamp()
-        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
+begin
+    return clock_timestamp()
+        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval;
+end
 $$;
 
 -- A setting's value: the tenant's own, else the caller's policy, else the product's default.
 create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
 returns numeric
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select coalesce(p_own, (p_policy ->> p_name)::numeric, p_default)
+begin
+    return coalesce(p_own, (p_policy ->> p_name)::numeric, p_default);
+end
 $$;
 
 -- A number of seconds as an interval.
 create or replace function hybridflow.seconds(p_seconds numeric)
 returns interval
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select make_interval(secs => p_seconds::double precision)
+begin
+    return make_interval(secs => p_seconds::double precision);
+end
 $$;
 
 -- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
@@ -3263,8 +3275,8 @@ $$;
 
 -- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
 -- stands whether or not: the people of the business are told where the customer was not.
-create or replace function hybridflow.words_are_over()
-returns trigger
+create or replace function hybridflow.words_end(p_turn public.turns)
+returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -3275,38 +3287,29 @@ begin
     set words = case when h.part is not null then case when exists (
             -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
             select from public.messages as m
-            where m.turn_id = new.id and m.part = h.part and m.send_state = 'sent'
-        ) then 'said' else 'not_said' end when new.state = 'sent' and not exists (
-            select from jsonb_array_elements(new.reply) with ordinality as w (part, number)
+            where m.turn_id = p_turn.id and m.part = h.part and m.send_state = 'sent'
+        ) then 'said' else 'not_said' end when p_turn.state = 'sent' and not exists (
+            select from jsonb_array_elements(p_turn.reply) with ordinality as w (part, number)
             where w.number >= (
                 select min(f.number)
-                from jsonb_array_elements(new.reply) with ordinality as f (part, number)
+                from jsonb_array_elements(p_turn.reply) with ordinality as f (part, number)
                 where f.part -> 'handoff' is not null
             ) and not exists (
                 select from public.messages as m
-                where m.turn_id = new.id and m.part = w.number - 1 and m.send_state = 'sent'
+                where m.turn_id = p_turn.id and m.part = w.number - 1 and m.send_state = 'sent'
             )
         ) then 'said' else 'not_said' end
-    where h.turn_id = new.id and h.words = 'saying'
+    where h.turn_id = p_turn.id and h.words = 'saying'
     returning * into v_handoff;
     if v_handoff.id is null then
-        return null;
+        return;
     end if;
     perform hybridflow.handoff_changed(v_handoff.tenant_id, v_handoff.session_id);
     if v_handoff.words = 'not_said' and v_handoff.state = 'waiting' then
         perform hybridflow.notice_words_lost(v_handoff);
     end if;
-    return null;
 end
 $$;
-
-create or replace trigger turns_words_are_over
-after update of state on public.turns
-for each row when (
-    new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
-    and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
-)
-execute function hybridflow.words_are_over();
 
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
@@ -3968,80 +3971,86 @@ $$;
 -- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
 -- where an earlier reply left after they were written. Left out are sends that certainly failed, what
 -- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
--- characters, which begin with the turn's own.
-create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
-returns jsonb
+-- characters, which begin with the turn's own. It is json, which becomes jsonb once, with what it is a part
+-- of: jsonb would be read and written anew for each object around it, a quarter of what a claim costs.
+create or replace function hybridflow.told_history(p_turn public.turns, p_limit integer)
+returns json
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
-        'body', case
-            when h.deleted_at is not null then '[deleted message]'
-            when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
-            else h.body
-        end,
-        'quoted', hybridflow.cut_fields(h.quoted),
-        'author_name', case
-            when octet_length(h.author_name) > 256 then hybridflow.cut(h.author_name, 256) else h.author_name
-        end,
-        'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end,
-        'transcript', case
-            when h.transcript is not null and h.deleted_at is null then hybridflow.cut(h.transcript)
-        end,
-        'description', case
-            when h.description is not null and h.deleted_at is null then hybridflow.cut(h.description)
-        end,
-        'unheard', h.media is not null and h.deleted_at is null and h.transcript is null
-        and h.description is null and exists (
-            select from public.media_jobs as j
-            where j.message_id = h.id and j.state <> 'done' and not j.keep_only
-        ),
-        'pictured', h.media is not null and h.deleted_at is null and not h.from_me and exists (
-            select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
-        ),
-        'in_turn', h.in_turn
-    ) order by h.in_turn, h.sent_at, h.id), '[]')
-    from (
-        select w.*, sum(w.characters) over (
-            order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
-        ) as characters_after
+    select coalesce(json_agg(told), '[]') from (
+        select
+            h.id as message_id, h.wa_id, h.from_me, h.sender, h.kind,
+            case
+                when h.deleted_at is not null then '[deleted message]'
+                when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
+                else h.body
+            end as body,
+            hybridflow.cut_fields(h.quoted) as quoted,
+            case
+                when octet_length(h.author_name) > 256 then hybridflow.cut(h.author_name, 256) else h.author_name
+            end as author_name,
+            h.sent_at,
+            case when h.deleted_at is null then hybridflow.cut_fields(h.media) end as media,
+            case
+                when h.transcript is not null and h.deleted_at is null then hybridflow.cut(h.transcript)
+            end as transcript,
+            case
+                when h.description is not null and h.deleted_at is null then hybridflow.cut(h.description)
+            end as description,
+            h.media is not null and h.deleted_at is null and h.transcript is null
+            and h.description is null and exists (
+                select from public.media_jobs as j
+                where j.message_id = h.id and j.state <> 'done' and not j.keep_only
+            ) as unheard,
+            h.media is not null and h.deleted_at is null and not h.from_me and exists (
+                select from public.media_jobs as j where j.message_id = h.id and j.pictures_until is not null
+            ) as pictured,
+            h.in_turn
         from (
-            select
-                m.*,
-                case
-                    when m.quoted is null and m.media is null and octet_length(m.body) <= 65536 then length(m.body)
-                    else hybridflow.characters_of(m.body, m.quoted, m.media)
-                end
-                + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
-                as characters,
-                (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
-            from public.messages as m
-            where m.session_id = p_turn.session_id
-                and m.send_state is distinct from 'failed'
-                and not (m.from_me and m.status is not distinct from 'error')
-                -- One look for all messages: a session has one pending turn at most.
-                and (m.turn_id is null or m.turn_id is distinct from (
-                    select o.id from public.turns as o
-                    where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
-                ))
-            order by m.sent_at desc, m.id desc
-            limit p_limit
-        ) as w
-    ) as h
-    where coalesce(h.characters_after, 0) < 200000
+            select w.*, sum(w.characters) over (
+                order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
+            ) as characters_after
+            from (
+                select
+                    m.id, m.wa_id, m.from_me, m.sender, m.kind, m.body, m.quoted, m.author_name, m.sent_at,
+                    m.media, m.transcript, m.description, m.deleted_at,
+                    case
+                        when m.quoted is null and m.media is null and octet_length(m.body) <= 65536 then length(m.body)
+                        else hybridflow.characters_of(m.body, m.quoted, m.media)
+                    end
+                    + least(coalesce(length(m.transcript), 0) + coalesce(length(m.description), 0), 131072)
+                    as characters,
+                    (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+                from public.messages as m
+                where m.session_id = p_turn.session_id
+                    and m.send_state is distinct from 'failed'
+                    and not (m.from_me and m.status is not distinct from 'error')
+                    -- One look for all messages: a session has one pending turn at most.
+                    and (m.turn_id is null or m.turn_id is distinct from (
+                        select o.id from public.turns as o
+                        where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
+                    ))
+                order by m.sent_at desc, m.id desc
+                limit p_limit
+            ) as w
+        ) as h
+        where coalesce(h.characters_after, 0) < 200000
+        order by h.in_turn, h.sent_at, h.id
+    ) as told
 $$;
 
 -- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
 create or replace function hybridflow.hash_token(p_token uuid)
 returns bytea
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select sha256(convert_to(p_token::text, 'UTF8'))
+begin
+    return sha256(convert_to(p_token::text, 'UTF8'));
+end
 $$;
 
 -- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
@@ -4101,7 +4110,7 @@ as $$
             select hybridflow.recent_wa_ids(m, true) from public.messages as m
             where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
         ),
-        'history', hybridflow.turn_history(p_turn, p_history_limit)
+        'history', hybridflow.told_history(p_turn, p_history_limit)
     )
     from public.sessions as s
     inner join public.tenants as t on t.id = s.tenant_id
@@ -4707,6 +4716,10 @@ set enable_seqscan = off
 -- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
+-- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap as long
+-- as a table is small, and goes on for as long as the plan does.
+set enable_mergejoin = off
+set enable_hashjoin = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -4726,7 +4739,7 @@ declare
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
-    v_turns jsonb;
+    v_turns jsonb[];
     v_unreadable jsonb := '[]';
     v_contexts jsonb;
 begin
@@ -4833,22 +4846,22 @@ begin
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
     begin
-        select coalesce(jsonb_agg(
+        select array_agg(
             hybridflow.turn_context(t, c.token, (p ->> 'history_limit')::integer) order by t.id
-        ), '[]') into v_turns
+        ) into v_turns
         from unnest(v_claimed, v_tokens) as c (id, token)
         inner join public.turns as t on t.id = c.id;
     exception
         when others then
             v_contexts := hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer);
-            v_turns := v_contexts -> 'turns';
+            v_turns := array(select jsonb_array_elements(v_contexts -> 'turns'));
             v_unreadable := v_contexts -> 'unreadable';
     end;
     if p ->> 'objects' is null then
-        v_turns := hybridflow.in_texts(v_turns);
+        v_turns := array(select jsonb_array_elements(hybridflow.in_texts(to_jsonb(v_turns))));
     end if;
     return jsonb_build_object(
-        'turns', v_turns,
+        'turns', coalesce(v_turns, '{}'),
         'unreadable', v_unreadable,
         'too_old', (
             select coalesce(jsonb_agg(jsonb_build_object(
@@ -5017,11 +5030,13 @@ $$;
 -- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
 create or replace function hybridflow.line_of(p_tenant_id bigint)
 returns text
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select 'line ' || p_tenant_id
+begin
+    return 'line ' || p_tenant_id;
+end
 $$;
 
 -- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
@@ -5072,18 +5087,34 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
+    v_now timestamptz;
     v_ids bigint[];
+    v_waits record;
 begin
-    if exists (
-        select from public.outages as o
-        where o.ended_at is null and o.about is not null and o.about = p_waits_for
-    ) then
+    -- One look: nearly always nothing waits.
+    select
+        exists (
+            select from public.outages as o
+            where o.ended_at is null and o.about is not null and o.about = p_waits_for
+        ) as outages,
+        exists (
+            select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for
+        ) as media,
+        exists (
+            select from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+        ) as turns
+    into v_waits;
+    if v_waits.outages then
         perform hybridflow.end_outages(p_waits_for, p_tenant_id);
     end if;
-    if exists (select from public.media_jobs as j where j.waits_for is not null and j.waits_for = p_waits_for) then
+    if v_waits.media then
         perform hybridflow.senses_are_back(p_waits_for);
     end if;
+    if not v_waits.turns then
+        return;
+    end if;
+    v_now := hybridflow.clock();
     v_ids := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
     if v_ids = '{}' then
         return;
@@ -6132,6 +6163,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_refused jsonb;
@@ -6245,14 +6277,16 @@ $$;
 -- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
+begin
+    return case
         when p ->> 'tenant_id' is null then p_message.turn_id = (p ->> 'turn_id')::bigint
         else p_message.tenant_id = (p ->> 'tenant_id')::bigint
-    end
+    end;
+end
 $$;
 
 -- The send that p names (see is_named), with its session locked; null where it was erased.
@@ -6354,11 +6388,13 @@ $$;
 -- What is told besides where an id was another's; nothing where it was not.
 create or replace function hybridflow.told_taken(p_is_taken boolean)
 returns jsonb
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
+begin
+    return case when p_is_taken then '{"id_taken": true}' else '{}' end;
+end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
@@ -6374,6 +6410,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_message public.messages;
@@ -7377,26 +7414,30 @@ $$;
 -- the message arrived is stronger than 'error', which is stronger than that it was taken.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select coalesce(array_position(
+begin
+    return coalesce(array_position(
         array['pending', 'server_ack', 'error', 'delivery_ack', 'read', 'played'], lower(p_status)
-    ), 0)
+    ), 0);
+end
 $$;
 
 -- The stronger one of two delivery states.
 create or replace function hybridflow.later_status(p_one text, p_other text)
 returns text
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
+begin
+    return case
         when hybridflow.status_rank(p_other) > hybridflow.status_rank(p_one) then p_other
         else coalesce(p_one, p_other)
-    end
+    end;
+end
 $$;
 
 -- Whether the state says that the message is on the contact's phone.
@@ -8274,7 +8315,8 @@ declare
         false
     );
     v_decision text := case
-        when hybridflow.has_staff(p_tenant) and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when (p_tenant.notify_number is not null or p_tenant.notify_number_next is not null)
+            and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when not p_tenant.is_active then 'tenant_inactive'
         when v_paused then 'paused'
         when 'no-ai' = any(p_session.labels) then 'no_ai'
@@ -8419,7 +8461,9 @@ declare
     v_jids text[];
     v_now timestamptz := hybridflow.clock();
     v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
-    v_is_self constant boolean := hybridflow.is_to_self(p_tenant, p_event);
+    v_is_self constant boolean := (
+        p_event ->> 'chat' = 'self' or coalesce((p_event ->> 'own_lid')::boolean, false)
+    ) and hybridflow.is_to_self(p_tenant, p_event);
     v_staff_jid text;
     v_own jsonb;
 begin
@@ -8656,6 +8700,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_events jsonb := p -> 'events';
@@ -9098,6 +9143,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if new.state <> 'sent' or old.state = 'sent' or new.reason is not distinct from 'handoff' then
+        return null;
+    end if;
     perform from public.sessions where id = new.session_id for update skip locked;
     if found then
         perform hybridflow.answer_undelivered(new.id, '-infinity');
@@ -9109,10 +9157,7 @@ $$;
 create or replace trigger turns_undelivered
 after update of state on public.turns
 for each row
-when (
-    new.state = 'sent' and old.state <> 'sent' and new.undelivered > 0
-    and new.reason is distinct from 'handoff'
-)
+when (new.undelivered > 0)
 execute function hybridflow.look_at_ended_turn();
 
 -- What failed in a row, as the API and notices show it; null where nothing did.
@@ -11416,7 +11461,7 @@ as $$
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
         when 'tenants_timezone_check'
-            then 'timezone must be the IANA''s name of a time zone'
+            then 'timezone must be the IANA name of a time zone'
         when 'tenants_opening_hours_check'
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
@@ -11539,20 +11584,19 @@ end
 $$;
 
 comment on column public.tenants.instance_name is
-'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+'The exact name of the instance in Evolution: the tenant gets its webhooks';
 comment on column public.tenants.evo_server_url is
 'Where Evolution runs: scheme, host and port';
 comment on column public.tenants.is_active is
 'false: record everything, answer nothing';
 comment on column public.tenants.webhook_networks is
-'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+'Networks that its webhooks may come from, within WEBHOOK_NETWORKS';
 comment on column public.tenants.shared_webhook_secret is
-'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets are accepted';
 comment on column public.tenants.n8n_flow is
 'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
 comment on column public.tenants.n8n_contract is
-'How that flow replies: it answers with what is to be said (answer), or sends by itself '
-'(gateway)';
+'How that flow replies: it returns what to say (answer), or sends by itself (gateway)';
 comment on column public.tenants.debounce_seconds is
 'Seconds of quiet that end a customer''s burst of messages';
 comment on column public.tenants.resume_after_hours is
@@ -11560,153 +11604,150 @@ comment on column public.tenants.resume_after_hours is
 comment on column public.tenants.answer_within_minutes is
 'Minutes after which an unanswered message is too old to be answered';
 comment on column public.tenants.auto_reply_seconds is
-'What the business''s side says this soon after any message of the customer, or after our '
-'own first send into the chat, is a greeting or away message (of WhatsApp Business, or of '
-'another client of Evolution), not a takeover; 0: none is';
+'Seconds after a customer''s message, or after our first send into the chat, in which a '
+'message from the business''s side counts as an automatic greeting or away message (of '
+'WhatsApp Business, or of another client of Evolution), not as a takeover; 0: never';
 comment on column public.tenants.other_client_takeover is
-'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover';
 comment on column public.tenants.answer_groups is
 'Groups are answered, too';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn';
 comment on column public.tenants.answered_kinds is
-'Which of reaction and poll_vote start a turn, where they are about a message or a poll of '
-'the business';
+'Which of reaction and poll_vote start a turn, if they concern a message or a poll of the '
+'business';
 comment on column public.tenants.answer_edits is
-'A message that the contact changes after it was answered is answered again';
+'A message that the contact edits after it was answered is answered again';
 comment on column public.tenants.unknown_lid_minutes is
-'Minutes that answers wait at most after a human wrote to a chat of which no more than a '
-'LID is known, in conversations of just now whose LID is not known; 0: they do not';
+'After a human wrote to a chat known only by its LID, the most minutes that answers wait in '
+'recent conversations whose LID is not known; 0: they do not wait';
 comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next turn (queue), or starts it again '
-'(restart)';
+'A message during a running turn waits for the next turn (queue), or restarts the running '
+'one (restart)';
 comment on column public.tenants.timezone is
-'The clock of the business, by the IANA''s name';
+'The business''s time zone, by its IANA name';
 comment on column public.tenants.opening_hours is
-'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
-'them';
+'When it is open: weekly hours, exceptions and public holidays, in the format of '
+'docs/context.md';
 comment on column public.tenants.away_message is
-'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
-'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
-'{date:iso}) may be';
+'Sent once to a contact who writes while the business is closed. It must contain {time}, '
+'when the business opens; it may contain {weekday} (also {weekday:pt}, es, de, fr, it) and '
+'{date} ({date:mdy}, {date:iso})';
 comment on column public.tenants.answer_when_closed is
-'false: while it is closed the AI answers nothing; the away_message is sent';
+'false: while the business is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.system_prompt is
-'What the AI is told of its work, before the conversation';
+'The instructions for the AI, before the conversation';
 comment on column public.tenants.facts is
-'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
-'leak';
+'Facts that the AI may quote, such as prices and addresses; unlike system_prompt, they '
+'never count as a leak';
 comment on column public.tenants.llm_provider is
-'Whose model makes the replies';
+'The provider of the model that makes the replies';
 comment on column public.tenants.llm_model is
-'Which model; without an llm_api_key of its own, one that the deployment allows';
+'The model; without an llm_api_key of its own, one that the deployment allows';
 comment on column public.tenants.llm_max_tokens is
-'Tokens that a reply may have; with an llm_api_key of its own, also more than '
-'LLM_MAX_TOKENS';
+'The most tokens of a reply; with an llm_api_key of its own, it may exceed LLM_MAX_TOKENS';
 comment on column public.tenants.notes_to_llm is
-'The AI is told the notes of a conversation, which it may not repeat';
+'The AI gets the notes of a conversation, and may not repeat them';
 comment on column public.tenants.understand_media is
-'The AI hears voice messages and sees pictures and documents, where the deployment can; '
-'false: it is told that there were some';
+'The AI hears voice messages and sees pictures and documents, if the deployment supports '
+'it; false: it only knows that there were some';
 comment on column public.tenants.media_wait_seconds is
-'Seconds that an answer waits at most until what a contact sent is in words';
+'The most seconds that an answer waits until a contact''s media is turned into words';
 comment on column public.tenants.answer_late_words is
-'What a contact sent, and was answered before it was in words, is answered again once it is';
+'Media that was answered before it was turned into words is answered again afterwards';
 comment on column public.tenants.speech_language is
-'The language that its contacts speak, as a hint for voice messages';
+'The language that its contacts speak, as a hint for recognising speech';
 comment on column public.tenants.keep_media_days is
-'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
-'are not kept';
+'Days that files from contacts are kept (in MEDIA_FOLDER or MEDIA_BUCKET); 0: they are not '
+'kept';
 comment on column public.tenants.max_bubbles is
-'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
-'reply is one message, and no list, link, price, quote or code is divided';
+'The most messages that a reply is split into, between paragraphs; 1: never split. A short '
+'reply is one message, and lists, links, prices, quotes and code are not split';
 comment on column public.tenants.new_message_stops is
-'What is left of a reply in several messages is not said when the customer writes again '
-'meanwhile: the next reply goes into both';
+'If the customer writes again while a reply in several messages is being sent, the rest is '
+'not sent: the next reply answers both';
 comment on column public.tenants.quote_replies is
-'A reply quotes the message that it answers where that is not plain: several are answered '
-'together, it is old, or something of ours stands below it; and in groups';
+'A reply quotes the message that it answers if that is not obvious: several are answered '
+'together, it is old, or we have sent something since; and in groups';
 comment on column public.tenants.thanks_reaction is
-'The emoji that answers a customer who only says thanks, in place of a sentence';
+'The emoji that answers a customer who only says thanks, instead of a sentence';
 comment on column public.tenants.voice_replies is
-'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
-'customer sent a voice message (mirror), or always';
+'Replies are voice messages, if the deployment has a voice (TTS_API_KEY): never, after a '
+'voice message of the customer (mirror), or always';
 comment on column public.tenants.tts_voice is
-'The voice that says its replies, by the name that the deployment''s server of voices has '
-'for it; many speak one language';
+'The voice for its replies, by its name at the deployment''s speech service; many voices '
+'speak one language only';
 comment on column public.tenants.tts_instructions is
 'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.mark_as_read is
-'What a customer wrote is marked as read when the reply to it is there; false: never. What '
-'nobody answers stays unread on the phone';
+'A customer''s message is marked as read when its reply is there; false: never. Messages '
+'that nobody answers stay unread on the phone';
 comment on column public.tenants.forbidden_patterns is
-'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
-'simple that all are looked for in a moment';
+'Regular expressions (RE2, ignoring case) that no reply may match; they must be few and '
+'simple enough to search quickly';
 comment on column public.tenants.max_reply_characters is
-'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+'The most characters of a whole reply; it may exceed MAX_REPLY_CHARACTERS, up to 100,000';
 comment on column public.tenants.leak_characters is
-'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
-'looked for';
+'A reply with this many characters of the system prompt in one piece is a leak; 0: no check';
 comment on column public.tenants.moderation_url is
-'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+'A service that is asked whether a reply may be sent, in addition to MODERATION_URL';
 comment on column public.tenants.on_refused_reply is
-'What becomes of a reply that may not be sent: a human is asked for, or the '
-'fallback_message is sent instead';
+'What happens to a reply that may not be sent: a human is called, or the fallback_message '
+'is sent instead';
 comment on column public.tenants.fallback_message is
-'In place of a refused reply; once a day when a budget is used up; and once in a time in '
-'which the AI cannot answer';
+'Sent instead of a refused reply; once a day when a budget is used up; and once per outage '
+'in which the AI cannot answer';
 comment on column public.tenants.loop_replies is
-'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
-'no loop is looked for; more than 100 count as 100';
+'This many replies within loop_minutes to similar messages count as a loop of two bots; 0: '
+'no check; more than 100 count as 100';
 comment on column public.tenants.loop_minutes is
-'The minutes in which loop_replies count';
+'The minutes in which loop_replies are counted';
 comment on column public.tenants.daily_turns is
-'Turns that may be made in a day (UTC)';
+'The most turns in a day (UTC)';
 comment on column public.tenants.daily_tokens is
-'Tokens that may be used in a day (UTC)';
+'The most tokens in a day (UTC)';
 comment on column public.tenants.contact_daily_turns is
-'Turns that may be made in a day (UTC) for each of its contacts';
+'The most turns in a day (UTC) for each of its contacts';
 comment on column public.tenants.contact_daily_tokens is
-'Tokens that may be used in a day (UTC) for each of its contacts';
+'The most tokens in a day (UTC) for each of its contacts';
 comment on column public.tenants.retention_days is
 'Days that messages and turns are kept';
 comment on column public.tenants.on_retention is
-'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'Older messages are moved to messages_archive (archive) or deleted (delete); older turns '
 'are deleted';
 comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
-'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
-'from there; what quotes a notice goes to its customer';
+'The staff''s number or group JID, which gets notices by WhatsApp: handoffs, replies that '
+'are not delivered, outages. The AI answers nothing that comes from there; a reply to a '
+'notice goes to its customer';
 comment on column public.tenants.notify_url is
-'A webhook that is told of every notice: a handoff, a lost connection, an outage';
+'A webhook that gets every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.handoff_message is
-'What a customer is told where the AI hands a conversation to a human and has no words of '
-'its own for it';
+'What a customer is told when the AI hands over to a human and has not said so itself';
 comment on column public.tenants.handoff_words is
-'Who writes one of these gets a human, and the AI is not asked; besides the words that '
-'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
-'A single -: no words do that';
+'A customer who writes one of these gets a human without asking the AI; in addition to the '
+'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
+'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human without handing off hands the conversation off';
+'A reply that promises a human also hands the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
-'After so many minutes in which it is open, people are told again of a handoff that nobody '
-'took; after as many more the next number is told, then the customer, and then '
-'handoff_untaken holds';
+'Minutes of opening time after which people are told again of a handoff that nobody took; '
+'after as many more notify_number_next is told, then the customer, and then handoff_untaken '
+'applies';
 comment on column public.tenants.handoff_untaken is
-'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
-'the conversation waits for a human (wait)';
+'What happens in the end to a handoff that nobody takes: the AI goes on (return), or the '
+'conversation waits for a human (wait)';
 comment on column public.tenants.notify_number_next is
-'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
-'comes from there';
+'The next number that is told by WhatsApp of a handoff that nobody took; the AI answers '
+'nothing that comes from there';
 comment on column public.tenants.language is
-'The language in which its people are told: notices, and the word back to who quotes one. '
-'What customers are told is in the language that they write';
+'The language of notices and of the messages back to staff. Customers are answered in the '
+'language that they write';
 comment on column public.tenants.evo_api_key is
-'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
-'the servers that EVOLUTION_SERVERS names';
+'Its own Evolution key, which can be set and never read; without one, EVOLUTION_API_KEY is '
+'used, only at the servers in EVOLUTION_SERVERS';
 comment on column public.tenants.llm_api_key is
-'Its own key of llm_provider, written and never read; its replies are then made without '
-'n8n. Without one the deployment''s serves';
+'Its own key for llm_provider, which can be set and never read; its replies are then made '
+'without n8n. Without one, the deployment''s key is used';
 
 -- ==================== 0800_tenants.sql
 
@@ -15059,12 +15100,27 @@ begin
 end
 $$;
 
+-- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
+-- that it fails is told when that is over (see tell_flow_failing).
+create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
+            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+    )
+$$;
+
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
 -- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
--- notice waited for this end.
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
+-- nothing is left that its notice waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -15089,7 +15145,7 @@ begin
             select n.id from public.notices as n
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
-        ));
+        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
         if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
             update public.outages set notice_id = null where id = v_outage.id;
         elsif exists (
@@ -15341,11 +15397,13 @@ $$;
 -- Whether anybody is told by WhatsApp.
 create or replace function hybridflow.has_staff(p_tenant public.tenants)
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select p_tenant.notify_number is not null or p_tenant.notify_number_next is not null
+begin
+    return p_tenant.notify_number is not null or p_tenant.notify_number_next is not null;
+end
 $$;
 
 -- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
@@ -15616,11 +15674,7 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now + case when exists (
-            select from public.outages as o
-            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
-                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
-        ) then interval '1 day' else interval '0' end
+        v_now + case when hybridflow.know_why_flows_fail(v_tenant.id) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -16143,7 +16197,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many', 'switched_off'
+            'too_many', 'switched_off', 'answered'
         )
     ),
     error text,
@@ -16257,9 +16311,12 @@ $$;
 -- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
--- meanwhile: since it was last resumed. Of the newest 200 of theirs.
-create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+-- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
+-- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
+-- last resumed. Of the newest 200 of theirs.
+create or replace function hybridflow.unseen_human(
+    p_session public.sessions, p_seen bigint, p_name text, p_staff_session_id bigint
+)
 returns public.messages
 language sql
 stable
@@ -16276,7 +16333,11 @@ as $$
     inner join public.tenants as t on t.id = m.tenant_id
     where hybridflow.is_by_human(m, t)
         and case
-            when p_seen is not null then m.id > p_seen
+            when p_seen is not null then m.id > p_seen and not exists (
+                select from public.relays as r
+                where r.message_id = m.id and r.staff_session_id = p_staff_session_id
+                    and m.author_name is not distinct from p_name
+            )
             else p_session.is_paused
                 and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
@@ -16375,7 +16436,7 @@ begin
         );
     end if;
     v_session := hybridflow.session_of(p);
-    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
             'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
@@ -16549,7 +16610,8 @@ begin
         p_tenant.id, v_about.id, p_session.id, 'staff',
         case when v_outcome is null then jsonb_build_object(
             'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
-            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at,
+            'quoted_id', v_message.id
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
@@ -16758,13 +16820,33 @@ begin
 end
 $$;
 
+-- The last of what one of the staff was told of the session before they wrote p_relay: the notice that they
+-- quote, a later one, or the word back to one who wrote there before.
+create or replace function hybridflow.seen_by_staff(p_relay public.relays)
+returns bigint
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select greatest(max(m.id), (p_relay.said ->> 'quoted_id')::bigint, 0)
+    from (
+        select n.message_id as id from public.notices as n where n.session_id = p_relay.session_id
+        union all
+        select r.word_message_id from public.relays as r where r.session_id = p_relay.session_id
+    ) as t
+    inner join public.messages as m on m.id = t.id
+    where m.session_id = p_relay.staff_session_id and m.sent_at < (p_relay.said ->> 'sent_at')::timestamptz
+$$;
+
 -- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
 -- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
--- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
--- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
--- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
--- nobody knows how it ended).
+-- begin_human_send. Where another human has written there since what they were told of it, nothing is sent,
+-- and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid, tenant_id,
+-- instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The
+-- former is for the router only; the latter: see relay_refusal, 'erased' (the session is), 'answered',
+-- 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
 create or replace function public.begin_relay_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -16777,6 +16859,7 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
+    v_human public.messages;
     v_begun jsonb;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
@@ -16797,6 +16880,19 @@ begin
     elsif v_message.id is not null then
         v_message := hybridflow.begin_again(v_session, v_message, p);
     else
+        v_human := hybridflow.unseen_human(
+            v_session, hybridflow.seen_by_staff(v_relay), v_relay.said ->> 'author', v_relay.staff_session_id
+        );
+        if v_human.id is not null then
+            update public.relays
+            set outcome = 'answered', said = null, updated_at = hybridflow.clock(),
+                facts = facts || jsonb_strip_nulls(jsonb_build_object(
+                    'answered_by', v_human.author_name,
+                    'answer', coalesce(nullif(left(v_human.body, 300), ''), format('[%s]', v_human.kind))
+                ))
+            where id = v_relay.id;
+            return '{"refused": "answered"}';
+        end if;
         v_begun := public.begin_human_send(
             (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
                 'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,
@@ -17158,14 +17254,16 @@ $$;
 -- The tokens that p tells of: {tokens_in?, tokens_out?}; null where it tells of none.
 create or replace function hybridflow.tokens_told(p jsonb)
 returns bigint
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select coalesce(
+begin
+    return coalesce(
         (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
         (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
-    )
+    );
+end
 $$;
 
 -- The reply p was written down of a turn that was p_turn before (see write_reply): what it cost takes the
@@ -17234,11 +17332,13 @@ $$;
 -- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
 create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
 returns numeric
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select least(p_own, (p_policy ->> p_name)::numeric)
+begin
+    return least(p_own, (p_policy ->> p_name)::numeric);
+end
 $$;
 
 -- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
@@ -17276,6 +17376,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_held record;
@@ -18060,13 +18161,19 @@ $$;
 
 -- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
 -- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
--- much again.
+-- much again. That of turns also has the words of a handoff end with their turn.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
 begin
+    if tg_op = 'UPDATE' and old.send_state is not distinct from new.send_state
+        and old.status is not distinct from new.status and old.body is not distinct from new.body
+        and old.deleted_at is not distinct from new.deleted_at and old.sender is not distinct from new.sender
+    then
+        return null;
+    end if;
     insert into public.changes (tenant_id, session_id, turn_id, kind)
     values (new.tenant_id, new.session_id, new.turn_id, 'message');
     return null;
@@ -18079,8 +18186,16 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if old.state is not distinct from new.state then
+        return null;
+    end if;
     insert into public.changes (tenant_id, session_id, turn_id, kind)
     values (new.tenant_id, new.session_id, new.id, 'turn');
+    if new.state in ('sent', 'cancelled', 'dead') and old.state in ('pending', 'running', 'sending')
+        and (new.reply @? '$[*].handoff' or (new.handler = 'n8n' and new.reply is null))
+    then
+        perform hybridflow.words_end(new);
+    end if;
     return null;
 end
 $$;
@@ -18122,27 +18237,23 @@ begin
 end
 $$;
 
--- A trigger costs nothing where its columns are not named in the statement, and little where they stay as
--- they were. What is moved in bulk, as a merge moves messages, has a line for the session, none for each row.
--- Messages that come in are told of by insert_message, which has a statement less to pay for.
+-- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read anew,
+-- from its text, by each statement that names them, which costs more than to call a function that looks for
+-- itself, if that is called nearly always. What is moved in bulk, as a merge moves messages, has a line for
+-- the session, none for each row. Messages that come in are told of by insert_message, which has a statement
+-- less to pay for.
 create or replace trigger messages_begun
 after insert on public.messages
 for each row when (new.wa_id is null) execute function hybridflow.message_changed();
 
 create or replace trigger messages_changed
 after update of body, deleted_at, status, send_state, sender on public.messages
-for each row when (
-    old.body is distinct from new.body or old.deleted_at is distinct from new.deleted_at
-    or old.status is distinct from new.status or old.send_state is distinct from new.send_state
-    or old.sender is distinct from new.sender
-)
-execute function hybridflow.message_changed();
+for each row execute function hybridflow.message_changed();
 
 -- A turn that begins says nothing that its message, or the end of its pause, does not say.
 create or replace trigger turns_changed
 after update of state on public.turns
-for each row when (old.state is distinct from new.state)
-execute function hybridflow.turn_changed();
+for each row execute function hybridflow.turn_changed();
 
 create or replace trigger sessions_begun
 after insert on public.sessions
@@ -19407,6 +19518,10 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    perform from public.messages where id = any(array(
+        select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
+    )) order by id for update;
     perform from public.notices as n
     where n.id = any(v_naming) and n.state = 'pending'
     order by n.id for update;
@@ -19515,6 +19630,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
+    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
