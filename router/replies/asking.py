@@ -69,7 +69,7 @@ _WHO = {
 _PHRASES = re.compile(
     "|".join(rf"(?<!\S){each}(?!\S)" for each in _TOLD.format(**_WHO).split("\n") if each)
 )
-# Who says what they themselves will do, or did, or shall not be done, asks for nobody; nor does who
+# Who says what they themselves will do, or did, or what not to do, asks for nobody; nor does who
 # means somebody of their own.
 _NOT = re.compile(
     r"(?:\b(?:nao|nem|sem|no|not|don't|dont|never|nunca|without|sin|ja|ya"
