@@ -530,6 +530,8 @@ begin
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
                 ('bury_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('forget_event', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('note_who_wrote_meanwhile', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('taken_over_meanwhile', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'public.sessions'),
                 ('refuse_erased', 'iii', array['p_session', 'p_event', 'p_at']::text[], array['public.sessions', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('refuse_erased_change', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('wa_id_of_event', 'i', array['p_key']::text[], array['text']::text[], 0, false, 'text'),
@@ -2573,17 +2575,21 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
+-- turn, and the planner would make it anew at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
-    select exists (
+begin
+    return exists (
         select from public.messages as m
         where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
-    )
+    );
+end
 $$;
 
 -- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
@@ -4748,8 +4754,8 @@ set enable_seqscan = off
 -- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
--- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap as long
--- as a table is small, and goes on for as long as the plan does.
+-- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
+-- while a table is small, and goes on for as long as the plan does.
 set enable_mergejoin = off
 set enable_hashjoin = off
 as $$
@@ -4998,7 +5004,8 @@ begin
         where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = v_id);
+        exit when found;
+        exit when not exists (select from public.turns as t where t.id = v_id);
     end loop;
     select * into turn from public.turns where id = v_id for update;
     refused := hybridflow.turn_refusal(turn, p);
@@ -5213,17 +5220,19 @@ as $$
 declare
     v_turn public.turns;
 begin
-    if p_turn.reply = p -> 'parts' or (
-        p_turn.reply is not null and exists (
+    if p_turn.reply is not null then
+        if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
-        )
-    ) then
-        return null;  -- it may have grown meanwhile: see give_up
-    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
-        select from public.messages as m
-        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
-    ) then
-        return '{"refused": "has_spoken"}';
+        ) then
+            return null;  -- it may have grown meanwhile: see give_up
+        end if;
+    elsif p ->> 'handler' = 'n8n' then
+        if exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
+        ) then
+            return '{"refused": "has_spoken"}';
+        end if;
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');
@@ -6195,7 +6204,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_refused jsonb;
@@ -6338,7 +6346,8 @@ begin
         )
         for update;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (
+        exit when found;
+        exit when not exists (
             select from public.messages as m
             where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
         );
@@ -6442,7 +6451,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_message public.messages;
@@ -7737,6 +7745,7 @@ set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_reads_otherwise boolean := false;
     v_turn_id bigint;
     v_due_in numeric;
     v_answer jsonb := '{}';
@@ -7762,12 +7771,15 @@ begin
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
-        select from public.messages as m
-        where m.id = v_message.id
-            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
-            and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
-    ) then
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me then
+        v_reads_otherwise := exists (
+            select from public.messages as m
+            where m.id = v_message.id
+                and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+                and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
+        );
+    end if;
+    if v_reads_otherwise then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
         if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
@@ -8395,7 +8407,7 @@ begin
     end if;
     p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
-    if p_policy ? 'senses' and v_decision <> 'staff'
+    if p_policy ? 'senses' and v_decision <> 'staff' and coalesce(p_event -> 'media', 'null') <> 'null'
         and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
     then
         v_due_in := coalesce(extract(epoch from hybridflow.await_media(
@@ -8531,6 +8543,9 @@ begin
     );
     if not v_session.erasure_checked or v_session.erased_before is not null then
         perform hybridflow.refuse_erased(v_session, p_event, v_at);
+        if not v_session.erasure_checked then
+            v_session := hybridflow.taken_over_meanwhile(p_tenant, v_session, p_event, p_policy);
+        end if;
     end if;
     -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
     if exists (
@@ -8732,7 +8747,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_events jsonb := p -> 'events';
@@ -8743,6 +8757,7 @@ declare
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
+    v_is_erased boolean;
     v_decisions jsonb[];
 begin
     if jsonb_typeof(p -> 'events') is distinct from 'array'
@@ -8782,9 +8797,13 @@ begin
             continue;
         end if;
         v_decided := v_decided + 1;
+        v_is_erased := false;
         loop
             begin
-                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                v_decisions[v_place] := case
+                    when v_is_erased then hybridflow.note_who_wrote_meanwhile(v_event, p -> 'policy')
+                    else hybridflow.ingest_event(v_event, p -> 'policy')
+                end;
                 exit;
             exception
                 when sqlstate 'PT412' then
@@ -8796,7 +8815,8 @@ begin
                     v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
                     perform set_config('lock_timeout', '1', true);
                 when sqlstate 'PT410' then
-                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                    v_is_erased := true;
+                    continue;
                 when sqlstate 'PT422' then  -- in words of ours
                     v_decisions[v_place] := jsonb_build_object(
                         'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
@@ -17408,7 +17428,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_held record;
@@ -17868,6 +17887,8 @@ declare
     v_before timestamptz := hybridflow.clock() - interval '30 days';
     v_count bigint;
 begin
+    update public.erased_contacts set human_wrote_at = null, contact_wrote_at = null
+    where coalesce(human_wrote_at, contact_wrote_at) is not null and erased_at < v_before;
     delete from public.erased_messages where ctid = any(array(
         select e.ctid from public.erased_messages as e
         where e.erased_at < v_before order by e.erased_at limit p_batch
@@ -18649,6 +18670,21 @@ create table if not exists public.erased_contacts (
     primary key (tenant_id, contact_hash)
 );
 
+alter table public.erased_contacts
+add column if not exists was_sending boolean not null default false,
+add column if not exists contact_wrote_at timestamptz,
+add column if not exists human_wrote_at timestamptz;
+
+comment on column public.erased_contacts.was_sending is
+'Something was being sent to them: what echoes it looks as if a human had written.';
+comment on column public.erased_contacts.contact_wrote_at is
+'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+comment on column public.erased_contacts.human_wrote_at is
+'When a human of the business did so: it takes over the conversation that begins then.';
+
+create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
+where coalesce(human_wrote_at, contact_wrote_at) is not null;
+
 comment on table public.erased_contacts is
 'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
 
@@ -18731,6 +18767,97 @@ set search_path = ''
 as $$
 begin
     raise exception 'it is about a contact that was erased' using errcode = 'PT410';
+end
+$$;
+
+-- Nothing is kept of an event, for its contact was erased (see forget_event). But a human of the business who
+-- wrote around the erasure, or since, is there: their conversation is taken over, or the next one, when it
+-- begins (see taken_over_meanwhile). Returns the decision.
+create or replace function hybridflow.note_who_wrote_meanwhile(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_decision constant jsonb := '{"outcome": "ignored", "decision": "erased"}';
+    v_now constant timestamptz := hybridflow.clock();
+    v_at constant timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_tenant public.tenants;
+    v_erased public.erased_contacts;
+    v_session public.sessions;
+begin
+    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
+    select e.* into v_erased from public.erased_contacts as e
+    where e.tenant_id = v_tenant.id
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+    order by e.erased_at desc limit 1;
+    if p_event ->> 'type' <> 'message' or p_event ->> 'chat' <> 'contact'
+        or coalesce(v_at < v_erased.erased_at - interval '10 seconds', true)
+        or hybridflow.was_erased(v_tenant.id, p_event ->> 'wa_id')
+    then
+        return c_decision;
+    elsif not (p_event ->> 'from_me')::boolean then
+        if v_tenant.auto_reply_seconds > 0 then
+            update public.erased_contacts
+            set contact_wrote_at = greatest(contact_wrote_at, v_at),
+                human_wrote_at = case  -- else it was a greeting, which came first
+                    when human_wrote_at
+                        not between v_at and v_at + hybridflow.seconds(v_tenant.auto_reply_seconds)
+                        then human_wrote_at
+                end
+            where tenant_id = v_tenant.id and erased_at = v_erased.erased_at;
+        end if;
+        return c_decision;
+    end if;
+    v_session.last_contact_at := v_erased.contact_wrote_at;
+    if not (hybridflow.judge_business_message(v_tenant, v_session, p_event, v_at)).takeover
+        or (v_erased.was_sending and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand())
+    then
+        return c_decision;
+    end if;
+    select s.* into v_session from public.sessions as s
+    where s.id in (
+        select i.session_id from public.session_identities as i
+        where i.tenant_id = v_tenant.id
+            and i.jid in (select j from jsonb_array_elements_text(p_event -> 'jids') as j)
+    )
+    order by s.id limit 1 for update;
+    if found then
+        perform hybridflow.take_over(v_session, v_tenant, p_policy, v_at, null, 'the owner wrote');
+    else
+        update public.erased_contacts set human_wrote_at = greatest(human_wrote_at, v_at)
+        where tenant_id = v_tenant.id and erased_at = v_erased.erased_at;
+    end if;
+    return c_decision;
+end
+$$;
+
+-- The (locked) session of p_event, which begins or has got an identity: a human who wrote before, when
+-- nothing of its contact was kept, has taken it over.
+create or replace function hybridflow.taken_over_meanwhile(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_erased public.erased_contacts;
+    v_session public.sessions := p_session;
+begin
+    select e.* into v_erased from public.erased_contacts as e
+    where e.tenant_id = p_tenant.id and e.human_wrote_at is not null
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+    order by e.human_wrote_at desc limit 1;
+    if found then
+        update public.erased_contacts set human_wrote_at = null, contact_wrote_at = null
+        where tenant_id = p_tenant.id and erased_at = v_erased.erased_at;
+        perform hybridflow.take_over(
+            p_session, p_tenant, p_policy, v_erased.human_wrote_at, null, 'the owner wrote'
+        );
+        select * into v_session from public.sessions where id = p_session.id;
+    end if;
+    return v_session;
 end
 $$;
 
@@ -19515,11 +19642,22 @@ declare
 begin
     delete from public.erased_messages where erased_at < v_now - interval '30 days';
     perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
-    insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
-    select distinct p_tenant_id, h.contact_hash, v_now
+    insert into public.erased_contacts (tenant_id, contact_hash, erased_at, was_sending, contact_wrote_at)
+    select distinct p_tenant_id, h.contact_hash, v_now, exists (
+        select from public.messages as m
+        where m.session_id = any(p_session_ids) and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until > v_now)
+    ), (
+        select max(s.last_contact_at) from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(p_session_ids)
+            and s.last_contact_at > v_now - hybridflow.seconds(t.auto_reply_seconds)
+    )
     from jsonb_each(p_hashes) as j (jid, hashes)
     cross join jsonb_array_elements_text(j.hashes) as h (contact_hash)
-    on conflict (tenant_id, contact_hash) do update set erased_at = excluded.erased_at;
+    on conflict (tenant_id, contact_hash) do update
+        set erased_at = excluded.erased_at, was_sending = excluded.was_sending,
+            contact_wrote_at = excluded.contact_wrote_at, human_wrote_at = null;
 end
 $$;
 
@@ -20300,7 +20438,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '48173c1310c01adaa1e7f5db9fc121c07e069ff79bc907d868b54af2e5f770d6')
+    ('20261126145950', 'v0_3_0', 'a5bb4ba6b4dc54605b9ef6fb1fa5fd942f5c3186202bd48102e27d9d26f662a7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

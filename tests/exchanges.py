@@ -93,8 +93,12 @@ class Line:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
+    def pause(self) -> None:
+        """Read nothing from here on."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
     async def ended(self) -> None:
-        """Say nothing until the other side has closed it."""
+        """Return when nothing comes any more, whether that is because the other side closed it."""
         while await self._read():
             pass
 

@@ -28,17 +28,21 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
+-- turn, and the planner would make it anew at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
-    select exists (
+begin
+    return exists (
         select from public.messages as m
         where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
-    )
+    );
+end
 $$;
 
 -- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of

@@ -123,8 +123,8 @@ set enable_seqscan = off
 -- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
--- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap as long
--- as a table is small, and goes on for as long as the plan does.
+-- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
+-- while a table is small, and goes on for as long as the plan does.
 set enable_mergejoin = off
 set enable_hashjoin = off
 as $$

@@ -73,7 +73,8 @@ begin
         where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = v_id);
+        exit when found;
+        exit when not exists (select from public.turns as t where t.id = v_id);
     end loop;
     select * into turn from public.turns where id = v_id for update;
     refused := hybridflow.turn_refusal(turn, p);

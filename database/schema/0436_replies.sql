@@ -45,17 +45,19 @@ as $$
 declare
     v_turn public.turns;
 begin
-    if p_turn.reply = p -> 'parts' or (
-        p_turn.reply is not null and exists (
+    if p_turn.reply is not null then
+        if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
-        )
-    ) then
-        return null;  -- it may have grown meanwhile: see give_up
-    elsif p_turn.reply is null and p ->> 'handler' = 'n8n' and exists (
-        select from public.messages as m
-        where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
-    ) then
-        return '{"refused": "has_spoken"}';
+        ) then
+            return null;  -- it may have grown meanwhile: see give_up
+        end if;
+    elsif p ->> 'handler' = 'n8n' then
+        if exists (
+            select from public.messages as m
+            where m.turn_id = p_turn.id and m.part is not null and m.send_state <> 'failed'
+        ) then
+            return '{"refused": "has_spoken"}';
+        end if;
     end if;
     if p ->> 'execution_id' is not null then
         perform hybridflow.check_execution_id(p ->> 'execution_id');

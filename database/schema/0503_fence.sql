@@ -100,7 +100,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_refused jsonb;

@@ -32,7 +32,8 @@ begin
         )
         for update;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (
+        exit when found;
+        exit when not exists (
             select from public.messages as m
             where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
         );
@@ -136,7 +137,6 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_message public.messages;

@@ -295,6 +295,7 @@ set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_reads_otherwise boolean := false;
     v_turn_id bigint;
     v_due_in numeric;
     v_answer jsonb := '{}';
@@ -320,12 +321,15 @@ begin
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
-        select from public.messages as m
-        where m.id = v_message.id
-            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
-            and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
-    ) then
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me then
+        v_reads_otherwise := exists (
+            select from public.messages as m
+            where m.id = v_message.id
+                and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+                and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
+        );
+    end if;
+    if v_reads_otherwise then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
         if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then

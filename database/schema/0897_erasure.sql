@@ -28,11 +28,22 @@ declare
 begin
     delete from public.erased_messages where erased_at < v_now - interval '30 days';
     perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
-    insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
-    select distinct p_tenant_id, h.contact_hash, v_now
+    insert into public.erased_contacts (tenant_id, contact_hash, erased_at, was_sending, contact_wrote_at)
+    select distinct p_tenant_id, h.contact_hash, v_now, exists (
+        select from public.messages as m
+        where m.session_id = any(p_session_ids) and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until > v_now)
+    ), (
+        select max(s.last_contact_at) from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(p_session_ids)
+            and s.last_contact_at > v_now - hybridflow.seconds(t.auto_reply_seconds)
+    )
     from jsonb_each(p_hashes) as j (jid, hashes)
     cross join jsonb_array_elements_text(j.hashes) as h (contact_hash)
-    on conflict (tenant_id, contact_hash) do update set erased_at = excluded.erased_at;
+    on conflict (tenant_id, contact_hash) do update
+        set erased_at = excluded.erased_at, was_sending = excluded.was_sending,
+            contact_wrote_at = excluded.contact_wrote_at, human_wrote_at = null;
 end
 $$;
 

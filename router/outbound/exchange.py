@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from router.outbound.bounds import Bounds, current
+from router.outbound.bounds import HEADS_AND_FRAMES, Bounds, current
 from router.outbound.line import Line
 from router.outbound.trust import trusted
 
@@ -31,6 +31,8 @@ _WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
 _WORD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What aiohttp would add by itself; the callers put in what there is to say.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+_IN_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Unsayable(ValueError):
@@ -106,6 +108,9 @@ class Exchanges:
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             read_bufsize=_READ_AHEAD,
+            # A line of a head may be as long as the head.
+            max_line_size=HEADS_AND_FRAMES,
+            max_field_size=HEADS_AND_FRAMES,
         )
         self._session._retry_connection = False  # noqa: SLF001 - what was asked may have been done
         return self._session
@@ -120,6 +125,10 @@ async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
 
 
 def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return headers as aiohttp takes them. Raises Unsayable.
+
+    aiohttp would say so too, but when it has a connection: nobody could tell that nothing was sent.
+    """
     return [
         (_word(name), _decoded(value))
         for name, value in headers
@@ -136,6 +145,8 @@ def _word(name: bytes) -> str:
 
 
 def _decoded(value: bytes) -> str:
+    if _IN_NO_VALUE.search(value):
+        raise Unsayable("what a header holds")
     try:
         return value.decode()
     except UnicodeDecodeError:

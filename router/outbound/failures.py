@@ -17,6 +17,9 @@ def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> http
         case TimeoutError():
             message = f"{host} could not be connected to in time"
             return httpx.ConnectTimeout(message, request=request)
+        case ValueError() if not is_sent and not isinstance(error, aiohttp.ClientError):
+            # not quoted: it may hold a key
+            return httpx.LocalProtocolError("the request cannot be written", request=request)
         case _ if not is_sent:
             message = f"{host} cannot be connected to: {error}"
             return httpx.ConnectError(message, request=request)
@@ -28,6 +31,5 @@ def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> http
             return httpx.RemoteProtocolError(message, request=request)
         case aiohttp.ClientResponseError():
             return httpx.RemoteProtocolError("its answer is not HTTP", request=request)
-        case ValueError():  # not quoted: it may hold a key
-            return httpx.LocalProtocolError("the request cannot be written", request=request)
-    return httpx.ReadError(f"{type(error).__name__}: {error}", request=request)
+    quoted = "" if isinstance(error, ValueError) else f": {error}"
+    return httpx.ReadError(f"{type(error).__name__}{quoted}", request=request)

@@ -166,7 +166,9 @@ def unknown_copy(databases: Databases, unknown_url: str) -> Iterator[str]:
     databases.drop(dsn)
 
 
-async def look(url: str, plans_are: str, *, without: str | None = None) -> Plans:
+async def look(
+    url: str, plans_are: str, *, without: str | None = None, sessions: int = SESSIONS
+) -> Plans:
     """Walk the busy paths, each statement explained; `without` an index."""
     plans = Plans()
     connection = await asyncpg.connect(url, statement_cache_size=0)
@@ -195,7 +197,7 @@ async def look(url: str, plans_are: str, *, without: str | None = None) -> Plans
         if without:
             await connection.execute(f"drop index {without}")
         connection.add_log_listener(plans.hear)
-        await Walk(call, SESSIONS).all_paths()
+        await Walk(call, sessions).all_paths()
     finally:
         await connection.close()
     return plans
@@ -213,6 +215,18 @@ async def test_nor_while_the_statistics_are_those_of_an_empty_database(unknown_c
     plans = await look(unknown_copy, "auto")
     assert not plans.faults, "\n".join(sorted(set(plans.faults)))
     assert plans.statements > 300
+
+
+async def test_a_claim_reads_no_small_table_as_a_whole_either(databases: Databases):
+    """Its plans are kept, and the table grows."""
+    dsn = databases.create()
+    await migrate(dsn)
+    await fill(dsn, sessions=300, messages_each=4)
+    plans = await look(dsn, "auto", sessions=300)
+    faults = [fault for fault in plans.faults if fault.startswith("turns are claimed")]
+    assert "turns are claimed" in plans.paths
+    assert not faults, "\n".join(sorted(set(faults)))
+    databases.drop(dsn)
 
 
 @pytest.mark.parametrize("statistics", ["of an empty database", "fresh"])

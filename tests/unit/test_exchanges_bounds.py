@@ -76,12 +76,13 @@ async def test_an_exchange_has_a_time_as_a_whole():
             try:
                 with pytest.raises(httpx.TimeoutException) as failed:
                     await http.post(there.url, content=large if "listen" in how else b"a")
-                assert not isinstance(failed.value, httpx.ConnectTimeout | httpx.PoolTimeout)
+                # A busy machine may not even come to connect within the time.
+                assert not (there.asked and isinstance(failed.value, httpx.ConnectTimeout))
                 assert time.monotonic() - began < 10 * IN_TIME
             except BaseException as error:
                 error.add_note(f"where it says slowly: {how}")
                 raise
-        assert there.asked == 1
+        assert there.asked <= 1
 
     await asyncio.gather(*map(ask, SLOW))
 
@@ -213,6 +214,14 @@ async def test_what_is_an_answer_is_read(how: str):
 async def test_the_longest_answer_is_read():
     async with server(says(CLOSES + plain(LONG[1:]))) as there, client() as http:
         assert (await http.post(there.url, content=b"a")).content == LONG[1:]
+
+
+@pytest.mark.parametrize("size", [8000, 12_000])
+async def test_a_long_line_of_a_head_is_read(size: int):
+    head = CLOSES + b"X-Long: %b\r\n" % LONG[:size]
+    async with server(says(head + plain(b"ok"))) as there, client() as http:
+        answer = await http.get(there.url)
+    assert len(answer.headers["x-long"]) == size
 
 
 async def test_of_length_and_chunks_the_chunks_count_or_none():
