@@ -11273,7 +11273,7 @@ begin
             and removal_at > hybridflow.clock()
         for update;
         if v_kept.id is null then
-            raise exception 'what was written is not there any more: put the file again' using errcode = 'PT409';
+            raise exception 'the stored file is missing: upload the file again' using errcode = 'PT409';
         end if;
         v_bytes := v_kept.bytes;
     end if;
@@ -11935,7 +11935,7 @@ set search_path = ''
 as $$
 begin
     if p_name ~ '^ +$' then
-        raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
+        raise exception '% must have visible text', p_what using errcode = 'PT422';
     elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
         '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
         '\u3000\u3164\uFE00-\uFE0E\uFEFF\uFFA0\uFFF0-\uFFFC\U000110BD\U000110CD\U00013430-\U0001343F'
@@ -12071,12 +12071,12 @@ begin
         and lower(substring(p_values ->> 'evo_server_url' from v_origin))
         <> lower(substring(p_tenant.evo_server_url from v_origin))
     then
-        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+        raise exception 'evo_server_url is another server: give its evo_api_key, too (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
     elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
         and p_values ->> 'llm_provider' <> p_tenant.llm_provider
     then
-        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+        raise exception 'llm_provider is another: give its llm_api_key, too (null: the deployment''s)'
             using errcode = 'PT422';
     end if;
 end
@@ -12589,7 +12589,7 @@ begin
     perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
     perform hybridflow.require_keys('begin_demo', p -> 'values', '{instance_name,evo_server_url}');
     if exists (select from public.tenants where not is_demo) then
-        raise exception 'there is a tenant already: the demo business is for who has none yet'
+        raise exception 'there is a tenant already: the demo business needs an empty deployment'
             using errcode = 'PT409';
     end if;
     delete from public.tenants where is_demo;
@@ -13170,7 +13170,7 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
 begin
     if v_name is not null and v_tenant_id is not null then
-        raise exception 'tenant_id and instance_name exclude each other' using errcode = 'PT422';
+        raise exception 'give either tenant_id or instance_name, not both' using errcode = 'PT422';
     elsif v_name is not null then
         select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
         if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then
@@ -16491,7 +16491,7 @@ begin
     v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
-            'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
+            'another person has written (message %): look at it, and send again with seen_up_to % or later',
             v_human.id, v_human.id using errcode = 'PT409';
     elsif hybridflow.has_too_many_relays(v_session.tenant_id) then
         raise exception '% messages of the tenant wait to be sent: wait until they are', hybridflow.most_relays()
@@ -20438,7 +20438,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '99cfebd7fba920e89d752a7cbb60a7581ac7a086a298268c7c264fea01a6ce28')
+    ('20261126145950', 'v0_3_0', 'a5bb4ba6b4dc54605b9ef6fb1fa5fd942f5c3186202bd48102e27d9d26f662a7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

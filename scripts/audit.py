@@ -1,8 +1,8 @@
 """Known weaknesses in the libraries that are installed: `python -m scripts.audit` (pip-audit).
 
-Exit code 0: none is known of what could be looked up. 1: there are some, with the version that
-mends each. What could not be looked up, for there is no network or the package index gives no
-advisories, is said, and with --strict that is exit code 1 as well: `make audit STRICT=1`.
+Exit code 0: none is known, as far as could be looked up. 1: there are some, with the version that
+fixes each. It says what could not be looked up (no network, or a package index without advisories);
+with --strict that is exit code 1, too: `make audit STRICT=1`.
 """
 
 import argparse
@@ -45,7 +45,9 @@ class Audit:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog=called("scripts.audit"), description=__doc__)
-    parser.add_argument("--strict", action="store_true", help="all must have been looked up")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if anything could not be looked up"
+    )
     is_strict = parser.parse_args(arguments).strict
     try:
         audit = judge(_ask())

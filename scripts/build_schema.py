@@ -76,9 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write what is made from database/schema/.",
     )
     wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    wanted.add_argument("--freeze", action="store_true", help="the newest migration is released")
-    wanted.add_argument("--begin", metavar="VERSION", help="begin the migration of a release")
+    wanted.add_argument("--check", action="store_true", help="only check whether it is up to date")
+    wanted.add_argument(
+        "--freeze", action="store_true", help="freeze the newest migration: it is released"
+    )
+    wanted.add_argument(
+        "--begin", metavar="VERSION", help="begin the migration of the next release"
+    )
     asked = parser.parse_args(arguments)
     try:
         if asked.check:

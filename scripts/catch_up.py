@@ -87,7 +87,7 @@ def _told(report: GapReport) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=called("scripts.catch_up"), description=__doc__)
-    parser.add_argument("--instance", metavar="NAME", help="this one only")
+    parser.add_argument("--instance", metavar="NAME", help="only this one")
     parser.add_argument(
         "--since",
         type=_moment,

@@ -29,7 +29,7 @@ def _scripts(**abouts: str) -> dict[str, Command]:
 GROUPS: Mapping[str, Mapping[str, Command]] = {
     "run it": _scripts(
         serve="start HybridFlow on this machine: schema, secrets, router (--n8n: and n8n)",
-        demo="play the whole job with WhatsApp and the LLM on loopback; needs no account",
+        demo="play a whole conversation, with WhatsApp and the LLM simulated; needs no account",
         migrate="bring the database to this version's schema",
         n8n="install, start and fill an n8n for the router",
     ),
@@ -39,12 +39,12 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     "businesses and people": _scripts(
         tenant="add, list, change and connect tenants; their webhook secrets",
         operators="keys of the API, members of tenants, the audit log",
-        contact="export or erase all that is stored of one contact",
+        contact="export or erase everything stored about one contact",
     ),
     "now and then": _scripts(
-        turn="tell a turn's life, or why a message got no answer",
+        turn="show a turn's life, or why a message got no answer",
         auto_resume="end every pause that has run out (every 15 minutes)",
-        prune="archive or delete what is past its time (once a night)",
+        prune="archive or delete expired data (once a night)",
         catch_up="fetch from Evolution what no webhook has brought",
         rotate_secrets="encrypt the tenants' keys again, after SECRETS_KEY was set or changed",
     ),

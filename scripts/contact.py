@@ -77,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     exporting = commands.add_parser(
         "export",
-        help="give out all that is stored of a contact, without copies of media (kept a day)",
+        help="export everything stored about a contact, without copies of media (kept for a day)",
     )
-    erasing = commands.add_parser("erase", help="erase all of it; this cannot be undone")
+    erasing = commands.add_parser("erase", help="erase all of it; cannot be undone")
     for command in (exporting, erasing):
         command.add_argument("instance", help="Evolution's name of the tenant's instance")
         command.add_argument("number", help="a phone number with its country code, or a JID")

@@ -177,22 +177,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("keys", help="list the keys of the API")
 
-    making = commands.add_parser("new-key", help="make a key, and show it this once")
+    making = commands.add_parser("new-key", help="create a key, and show it once")
     making.add_argument("name", help="who or what uses it")
     making.add_argument("--role", required=True, choices=_ROLES)
     reach = making.add_mutually_exclusive_group(required=True)
     reach.add_argument(
-        "--tenant", action="append", default=[], metavar="INSTANCE", help="may be given repeatedly"
+        "--tenant", action="append", default=[], metavar="INSTANCE", help="may be repeated"
     )
-    reach.add_argument("--every-tenant", action="store_true", help="also those yet to come")
-    making.add_argument("--days", type=_days, help="how long it holds (for ever)")
+    reach.add_argument("--every-tenant", action="store_true", help="all tenants, also future ones")
+    making.add_argument("--days", type=_days, help="days until it expires (default: never)")
 
     revoking = commands.add_parser("revoke-key", help="refuse a key from now on")
     revoking.add_argument("id", type=int, help="its number, as `keys` shows it")
 
-    members = commands.add_parser("members", help="list the users that may see a tenant")
+    members = commands.add_parser("members", help="list the members of a tenant")
     setting = commands.add_parser("set-member", help="give a user of Supabase Auth a role")
-    removing = commands.add_parser("remove-member", help="take a user's role")
+    removing = commands.add_parser("remove-member", help="remove a member")
     for command in (members, setting, removing):
         command.add_argument("instance", help="Evolution's name of the tenant's instance")
     for command in (setting, removing):
@@ -200,8 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     setting.add_argument("role", choices=_ROLES)
 
     audit = commands.add_parser("audit", help="list who did what, the newest first")
-    audit.add_argument("instance", nargs="?", help="of this tenant only")
-    audit.add_argument("--lines", type=int, default=50, help="how many at most (50)")
+    audit.add_argument("instance", nargs="?", help="only of this tenant")
+    audit.add_argument("--lines", type=int, default=50, help="at most this many (default: 50)")
     return parser
 
 

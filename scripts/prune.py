@@ -1,4 +1,4 @@
-"""Archive or delete what is past its time, until nothing is left: for a cron job, once a night.
+"""Archive or delete expired data, until none is left: for a cron job, once a night.
 
 `python -m scripts.prune`, or `python scripts/prune.py`. Exit code 0: done, 1: not done (what was
 pruned until then stays pruned), with the reason on stderr.

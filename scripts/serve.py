@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=called("scripts.serve"), description=__doc__)
     parser.add_argument("--n8n", action="store_true", help="with an n8n beside it")
     parser.add_argument(
-        "--show-secrets", action="store_true", help="say which secrets were made, and end"
+        "--show-secrets", action="store_true", help="show the secrets that were made, and exit"
     )
     given = parser.parse_args(arguments)
     try:

@@ -259,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         "values",
         nargs="*",
         metavar="name=value",
-        help=f"name= takes the value away; {_each(('text', 'json'), '=@file')} reads it;"
+        help=f"name= restores the default; {_each(('text', 'json'), '=@file')} reads it;"
         f" {_each(('key',), '=-')} asks for it. There are"
         f" {', '.join(sorted(each.name for each in SETTINGS))}",
     )
@@ -269,10 +269,14 @@ def _parser() -> argparse.ArgumentParser:
     connecting.add_argument("name", help="Evolution's name of the instance")
     connecting.add_argument("--url", help="where Evolution reaches this router (else PUBLIC_URL)")
     connecting.add_argument(
-        "--timeout", type=float, default=120, metavar="SECONDS", help="for the phone (120)"
+        "--timeout",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="how long to wait for the phone (default: 120)",
     )
     connecting.add_argument(
-        "--rotate", action="store_true", help="with a new webhook secret of the tenant's own"
+        "--rotate", action="store_true", help="make a new webhook secret for the tenant"
     )
     add_commands(commands)
     return parser

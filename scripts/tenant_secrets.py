@@ -71,16 +71,20 @@ async def add_secret(
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Give `scripts.tenant` these commands."""
     listing = commands.add_parser("secrets", help="list an instance's own webhook secrets")
-    making = commands.add_parser("new-secret", help="make one, and show it this once")
-    retiring = commands.add_parser("retire-secret", help="have one refused")
+    making = commands.add_parser("new-secret", help="create one, and show it once")
+    retiring = commands.add_parser("retire-secret", help="stop accepting one")
     for command in (listing, making, retiring):
         command.add_argument("name", help="Evolution's name of the instance")
     making.add_argument(
-        "--retire-others", type=float, metavar="HOURS", help="how long the others still hold"
+        "--retire-others", type=float, metavar="HOURS", help="how long the others stay valid"
     )
     retiring.add_argument("id", type=int, help="its number, as `secrets` shows it")
     retiring.add_argument(
-        "--after", type=float, default=0, metavar="HOURS", help="how long it still holds (0)"
+        "--after",
+        type=float,
+        default=0,
+        metavar="HOURS",
+        help="how long it stays valid (default: 0)",
     )
 
 

@@ -1,7 +1,7 @@
-"""Tell a turn's life, or why a message got no answer: `python -m scripts.turn 42`.
+"""Show a turn's life, or why a message got no answer: `python -m scripts.turn 42`.
 
-`python -m scripts.turn --message WA_ID` begins at a message, by the id that WhatsApp and Evolution
-have for it (key.id). Works on the configured database, through the same SQL function as
+`python -m scripts.turn --message WA_ID` starts from a message, by its id in WhatsApp and Evolution
+(key.id). Works on the configured database, through the same SQL function as
 GET /api/turns/{turn_id}/story. No text of a message is shown. Times are UTC. Exit code 0:
 told; 1: there is no such turn or tenant; 2: the command was not understood.
 """
@@ -19,8 +19,8 @@ from scripts.operators import as_script
 from scripts.running import CannotGoOn, called, run
 
 _UNKNOWN = (
-    "No tenant knows of the message {wa_id}: name the instance that it was written to, and what to"
-    " look at is said: python -m scripts.turn --message {wa_id} --instance NAME"
+    "No tenant knows the message {wa_id}. Name the instance that it was sent to, to see what to"
+    " check: python -m scripts.turn --message {wa_id} --instance NAME"
 )
 
 
@@ -74,8 +74,8 @@ def told(story: Story, what: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=called("scripts.turn"), description=__doc__)
     parser.add_argument("turn", nargs="?", type=int, help="the turn's number")
-    parser.add_argument("--message", metavar="WA_ID", help="begin at this message instead")
-    parser.add_argument("--instance", metavar="NAME", help="of this tenant only")
+    parser.add_argument("--message", metavar="WA_ID", help="start from this message instead")
+    parser.add_argument("--instance", metavar="NAME", help="only of this tenant")
     return parser
 
 

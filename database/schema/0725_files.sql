@@ -37,7 +37,7 @@ begin
             and removal_at > hybridflow.clock()
         for update;
         if v_kept.id is null then
-            raise exception 'what was written is not there any more: put the file again' using errcode = 'PT409';
+            raise exception 'the stored file is missing: upload the file again' using errcode = 'PT409';
         end if;
         v_bytes := v_kept.bytes;
     end if;

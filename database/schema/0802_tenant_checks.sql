@@ -12,7 +12,7 @@ set search_path = ''
 as $$
 begin
     if p_name ~ '^ +$' then
-        raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
+        raise exception '% must have visible text', p_what using errcode = 'PT422';
     elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
         '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
         '\u3000\u3164\uFE00-\uFE0E\uFEFF\uFFA0\uFFF0-\uFFFC\U000110BD\U000110CD\U00013430-\U0001343F'
@@ -148,12 +148,12 @@ begin
         and lower(substring(p_values ->> 'evo_server_url' from v_origin))
         <> lower(substring(p_tenant.evo_server_url from v_origin))
     then
-        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+        raise exception 'evo_server_url is another server: give its evo_api_key, too (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
     elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
         and p_values ->> 'llm_provider' <> p_tenant.llm_provider
     then
-        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+        raise exception 'llm_provider is another: give its llm_api_key, too (null: the deployment''s)'
             using errcode = 'PT422';
     end if;
 end

@@ -31,7 +31,7 @@ begin
     perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
     perform hybridflow.require_keys('begin_demo', p -> 'values', '{instance_name,evo_server_url}');
     if exists (select from public.tenants where not is_demo) then
-        raise exception 'there is a tenant already: the demo business is for who has none yet'
+        raise exception 'there is a tenant already: the demo business needs an empty deployment'
             using errcode = 'PT409';
     end if;
     delete from public.tenants where is_demo;

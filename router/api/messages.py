@@ -137,7 +137,7 @@ async def send_to_contact(
         with relays.bodies.keeping_more(str(tenant_id)) as keep:
             message = await _outgoing(wanted, tenant_id, relays, keep)
             if not is_seen(message.text):
-                raise Invalid("text: there is nothing in it that can be sent")
+                raise Invalid("text: it has no text that can be sent")
             asked = SendMessage(
                 tenant_id=tenant_id,
                 session_id=session_id,
@@ -218,7 +218,7 @@ def _decoded(given: str, most: int) -> bytes:
     except (binascii.Error, ValueError) as error:
         raise Invalid("media.base64: it is not base64") from error
     if not content:
-        raise Invalid("media.base64: there is nothing in it")
+        raise Invalid("media.base64: it is empty")
     if len(content) > most:
         raise Invalid(f"media.base64: it has more than {most} bytes (MAX_MEDIA_BYTES)")
     return content

@@ -52,7 +52,7 @@ def _wish(
     query = PauseRequest(until=until, indefinite=indefinite, reason=reason)
     wish = query.model_copy(update=body.model_dump(exclude_none=True)) if body else query
     if wish.until and wish.indefinite:
-        raise Invalid("until and indefinite exclude each other: give one of them")
+        raise Invalid("give either until or indefinite, not both")
     return wish
 
 

@@ -64,10 +64,7 @@ class ContactHashes:
     def by_jid(self, jids: Iterable[str]) -> dict[str, list[str]]:
         """Return the hashes of each JID under it. Raises Invalid where nothing can be hashed."""
         if not self._keys:
-            raise Invalid(
-                "nobody can be erased for good without a key: set SECRETS_KEY"
-                " (openssl rand -hex 32 makes one)"
-            )
+            raise Invalid("erasing needs a key: set SECRETS_KEY (openssl rand -hex 32 makes one)")
         return {jid: [_hash(key, jid) for key in self._keys] for jid in jids}
 
 

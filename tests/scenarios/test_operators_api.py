@@ -184,7 +184,7 @@ async def test_an_indefinite_pause_ends_only_by_hand(office: Office, in_body: bo
         ({"until": "2020-01-01T00:00:00Z"}, "until must be in the future"),
         ({"until": "2999-01-01T00:00:00"}, "until"),
         ({"until": "tomorrow"}, "until"),
-        ({"until": "2999-01-01T00:00:00Z", "indefinite": True}, "exclude each other"),
+        ({"until": "2999-01-01T00:00:00Z", "indefinite": True}, "not both"),
         ({"untl": "2999-01-01T00:00:00Z"}, "untl"),
         ({"reason": "x" * 501}, "reason"),
     ],

@@ -58,7 +58,7 @@ async def test_a_key_of_a_provider_is_encrypted_and_stays_with_its_provider(offi
     vault = Vault(settings_with({"SECRETS_KEY": OLD}).secrets_key)
     assert vault.open(sealed, place_of_key("llm_api_key", 2)).get_secret_value() == "LLM-FIRST"
     refused = await office.patch("/api/tenants/2", 422, json={"llm_provider": "openai"})
-    assert "give its llm_api_key along" in refused["error"]["message"]
+    assert "give its llm_api_key, too" in refused["error"]["message"]
     both = {"llm_provider": "openai", "llm_api_key": None}
     assert not (await office.patch("/api/tenants/2", json=both))["llm_api_key_set"]
 

@@ -120,7 +120,7 @@ async def test_a_session_of_another_tenant_is_not_reached_through_ones_own(
     for function in ("get_turn", "retry_turn", "tell_turn"):
         with pytest.raises(NotFound):
             await call(talk, admin, function, turn_id=turn["id"], **own)
-    with pytest.raises(Invalid, match="exclude each other"):
+    with pytest.raises(Invalid, match="not both"):
         await call(talk, admin, "get_instance", tenant_id=1, instance_name="pharmacy")
 
 
