@@ -441,6 +441,7 @@ begin
                 ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
                 ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
                 ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
+                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
@@ -472,7 +473,7 @@ begin
                 ('has_too_many_relays', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('is_unbegun', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'boolean'),
                 ('relay_json', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
-                ('unseen_human', 'iii', array['p_session', 'p_seen', 'p_name']::text[], array['public.sessions', 'bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('unseen_human', 'iiii', array['p_session', 'p_seen', 'p_name', 'p_staff_session_id']::text[], array['public.sessions', 'bigint', 'text', 'bigint']::text[], 0, false, 'public.messages'),
                 ('caller_label', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'text'),
                 ('relay_of_request', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.relays'),
                 ('quoted_by_staff', 'ii', array['p_session', 'p_event']::text[], array['public.sessions', 'jsonb']::text[], 0, false, 'public.messages'),
@@ -482,6 +483,7 @@ begin
                 ('relay_refusal', 'ii', array['p_relay', 'p']::text[], array['public.relays', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hold_relay', 'iiooo', array['p', 'p_of_staff', 'relay', 'session', 'refused']::text[], array['jsonb', 'boolean', 'public.relays', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('begin_again', 'iii', array['p_session', 'p_message', 'p']::text[], array['public.sessions', 'public.messages', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('seen_by_staff', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'bigint'),
                 ('relays_about', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'public.relays'),
                 ('exported_relay', 'i', array['p_relay']::text[], array['public.relays']::text[], 0, false, 'jsonb'),
                 ('erase_relays', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint'),
@@ -528,6 +530,8 @@ begin
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
                 ('bury_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('forget_event', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('note_who_wrote_meanwhile', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('taken_over_meanwhile', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'public.sessions'),
                 ('refuse_erased', 'iii', array['p_session', 'p_event', 'p_at']::text[], array['public.sessions', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
                 ('refuse_erased_change', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('wa_id_of_event', 'i', array['p_key']::text[], array['text']::text[], 0, false, 'text'),
@@ -8539,6 +8543,9 @@ begin
     );
     if not v_session.erasure_checked or v_session.erased_before is not null then
         perform hybridflow.refuse_erased(v_session, p_event, v_at);
+        if not v_session.erasure_checked then
+            v_session := hybridflow.taken_over_meanwhile(p_tenant, v_session, p_event, p_policy);
+        end if;
     end if;
     -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
     if exists (
@@ -8750,6 +8757,7 @@ declare
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
+    v_is_erased boolean;
     v_decisions jsonb[];
 begin
     if jsonb_typeof(p -> 'events') is distinct from 'array'
@@ -8789,9 +8797,13 @@ begin
             continue;
         end if;
         v_decided := v_decided + 1;
+        v_is_erased := false;
         loop
             begin
-                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                v_decisions[v_place] := case
+                    when v_is_erased then hybridflow.note_who_wrote_meanwhile(v_event, p -> 'policy')
+                    else hybridflow.ingest_event(v_event, p -> 'policy')
+                end;
                 exit;
             exception
                 when sqlstate 'PT412' then
@@ -8803,7 +8815,8 @@ begin
                     v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
                     perform set_config('lock_timeout', '1', true);
                 when sqlstate 'PT410' then
-                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                    v_is_erased := true;
+                    continue;
                 when sqlstate 'PT422' then  -- in words of ours
                     v_decisions[v_place] := jsonb_build_object(
                         'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
@@ -11500,7 +11513,7 @@ as $$
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
         when 'tenants_timezone_check'
-            then 'timezone must be the IANA''s name of a time zone'
+            then 'timezone must be the IANA name of a time zone'
         when 'tenants_opening_hours_check'
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
@@ -11623,20 +11636,19 @@ end
 $$;
 
 comment on column public.tenants.instance_name is
-'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+'The exact name of the instance in Evolution: the tenant gets its webhooks';
 comment on column public.tenants.evo_server_url is
 'Where Evolution runs: scheme, host and port';
 comment on column public.tenants.is_active is
 'false: record everything, answer nothing';
 comment on column public.tenants.webhook_networks is
-'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+'Networks that its webhooks may come from, within WEBHOOK_NETWORKS';
 comment on column public.tenants.shared_webhook_secret is
-'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets are accepted';
 comment on column public.tenants.n8n_flow is
 'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
 comment on column public.tenants.n8n_contract is
-'How that flow replies: it answers with what is to be said (answer), or sends by itself '
-'(gateway)';
+'How that flow replies: it returns what to say (answer), or sends by itself (gateway)';
 comment on column public.tenants.debounce_seconds is
 'Seconds of quiet that end a customer''s burst of messages';
 comment on column public.tenants.resume_after_hours is
@@ -11644,153 +11656,150 @@ comment on column public.tenants.resume_after_hours is
 comment on column public.tenants.answer_within_minutes is
 'Minutes after which an unanswered message is too old to be answered';
 comment on column public.tenants.auto_reply_seconds is
-'What the business''s side says this soon after any message of the customer, or after our '
-'own first send into the chat, is a greeting or away message (of WhatsApp Business, or of '
-'another client of Evolution), not a takeover; 0: none is';
+'Seconds after a customer''s message, or after our first send into the chat, in which a '
+'message from the business''s side counts as an automatic greeting or away message (of '
+'WhatsApp Business, or of another client of Evolution), not as a takeover; 0: never';
 comment on column public.tenants.other_client_takeover is
-'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover';
 comment on column public.tenants.answer_groups is
 'Groups are answered, too';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn';
 comment on column public.tenants.answered_kinds is
-'Which of reaction and poll_vote start a turn, where they are about a message or a poll of '
-'the business';
+'Which of reaction and poll_vote start a turn, if they concern a message or a poll of the '
+'business';
 comment on column public.tenants.answer_edits is
-'A message that the contact changes after it was answered is answered again';
+'A message that the contact edits after it was answered is answered again';
 comment on column public.tenants.unknown_lid_minutes is
-'Minutes that answers wait at most after a human wrote to a chat of which no more than a '
-'LID is known, in conversations of just now whose LID is not known; 0: they do not';
+'After a human wrote to a chat known only by its LID, the most minutes that answers wait in '
+'recent conversations whose LID is not known; 0: they do not wait';
 comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next turn (queue), or starts it again '
-'(restart)';
+'A message during a running turn waits for the next turn (queue), or restarts the running '
+'one (restart)';
 comment on column public.tenants.timezone is
-'The clock of the business, by the IANA''s name';
+'The business''s time zone, by its IANA name';
 comment on column public.tenants.opening_hours is
-'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
-'them';
+'When it is open: weekly hours, exceptions and public holidays, in the format of '
+'docs/context.md';
 comment on column public.tenants.away_message is
-'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
-'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
-'{date:iso}) may be';
+'Sent once to a contact who writes while the business is closed. It must contain {time}, '
+'when the business opens; it may contain {weekday} (also {weekday:pt}, es, de, fr, it) and '
+'{date} ({date:mdy}, {date:iso})';
 comment on column public.tenants.answer_when_closed is
-'false: while it is closed the AI answers nothing; the away_message is sent';
+'false: while the business is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.system_prompt is
-'What the AI is told of its work, before the conversation';
+'The instructions for the AI, before the conversation';
 comment on column public.tenants.facts is
-'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
-'leak';
+'Facts that the AI may quote, such as prices and addresses; unlike system_prompt, they '
+'never count as a leak';
 comment on column public.tenants.llm_provider is
-'Whose model makes the replies';
+'The provider of the model that makes the replies';
 comment on column public.tenants.llm_model is
-'Which model; without an llm_api_key of its own, one that the deployment allows';
+'The model; without an llm_api_key of its own, one that the deployment allows';
 comment on column public.tenants.llm_max_tokens is
-'Tokens that a reply may have; with an llm_api_key of its own, also more than '
-'LLM_MAX_TOKENS';
+'The most tokens of a reply; with an llm_api_key of its own, it may exceed LLM_MAX_TOKENS';
 comment on column public.tenants.notes_to_llm is
-'The AI is told the notes of a conversation, which it may not repeat';
+'The AI gets the notes of a conversation, and may not repeat them';
 comment on column public.tenants.understand_media is
-'The AI hears voice messages and sees pictures and documents, where the deployment can; '
-'false: it is told that there were some';
+'The AI hears voice messages and sees pictures and documents, if the deployment supports '
+'it; false: it only knows that there were some';
 comment on column public.tenants.media_wait_seconds is
-'Seconds that an answer waits at most until what a contact sent is in words';
+'The most seconds that an answer waits until a contact''s media is turned into words';
 comment on column public.tenants.answer_late_words is
-'What a contact sent, and was answered before it was in words, is answered again once it is';
+'Media that was answered before it was turned into words is answered again afterwards';
 comment on column public.tenants.speech_language is
-'The language that its contacts speak, as a hint for voice messages';
+'The language that its contacts speak, as a hint for recognising speech';
 comment on column public.tenants.keep_media_days is
-'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
-'are not kept';
+'Days that files from contacts are kept (in MEDIA_FOLDER or MEDIA_BUCKET); 0: they are not '
+'kept';
 comment on column public.tenants.max_bubbles is
-'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
-'reply is one message, and no list, link, price, quote or code is divided';
+'The most messages that a reply is split into, between paragraphs; 1: never split. A short '
+'reply is one message, and lists, links, prices, quotes and code are not split';
 comment on column public.tenants.new_message_stops is
-'What is left of a reply in several messages is not said when the customer writes again '
-'meanwhile: the next reply goes into both';
+'If the customer writes again while a reply in several messages is being sent, the rest is '
+'not sent: the next reply answers both';
 comment on column public.tenants.quote_replies is
-'A reply quotes the message that it answers where that is not plain: several are answered '
-'together, it is old, or something of ours stands below it; and in groups';
+'A reply quotes the message that it answers if that is not obvious: several are answered '
+'together, it is old, or we have sent something since; and in groups';
 comment on column public.tenants.thanks_reaction is
-'The emoji that answers a customer who only says thanks, in place of a sentence';
+'The emoji that answers a customer who only says thanks, instead of a sentence';
 comment on column public.tenants.voice_replies is
-'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
-'customer sent a voice message (mirror), or always';
+'Replies are voice messages, if the deployment has a voice (TTS_API_KEY): never, after a '
+'voice message of the customer (mirror), or always';
 comment on column public.tenants.tts_voice is
-'The voice that says its replies, by the name that the deployment''s server of voices has '
-'for it; many speak one language';
+'The voice for its replies, by its name at the deployment''s speech service; many voices '
+'speak one language only';
 comment on column public.tenants.tts_instructions is
 'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.mark_as_read is
-'What a customer wrote is marked as read when the reply to it is there; false: never. What '
-'nobody answers stays unread on the phone';
+'A customer''s message is marked as read when its reply is there; false: never. Messages '
+'that nobody answers stay unread on the phone';
 comment on column public.tenants.forbidden_patterns is
-'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
-'simple that all are looked for in a moment';
+'Regular expressions (RE2, ignoring case) that no reply may match; they must be few and '
+'simple enough to search quickly';
 comment on column public.tenants.max_reply_characters is
-'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+'The most characters of a whole reply; it may exceed MAX_REPLY_CHARACTERS, up to 100,000';
 comment on column public.tenants.leak_characters is
-'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
-'looked for';
+'A reply with this many characters of the system prompt in one piece is a leak; 0: no check';
 comment on column public.tenants.moderation_url is
-'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+'A service that is asked whether a reply may be sent, in addition to MODERATION_URL';
 comment on column public.tenants.on_refused_reply is
-'What becomes of a reply that may not be sent: a human is asked for, or the '
-'fallback_message is sent instead';
+'What happens to a reply that may not be sent: a human is called, or the fallback_message '
+'is sent instead';
 comment on column public.tenants.fallback_message is
-'In place of a refused reply; once a day when a budget is used up; and once in a time in '
-'which the AI cannot answer';
+'Sent instead of a refused reply; once a day when a budget is used up; and once per outage '
+'in which the AI cannot answer';
 comment on column public.tenants.loop_replies is
-'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
-'no loop is looked for; more than 100 count as 100';
+'This many replies within loop_minutes to similar messages count as a loop of two bots; 0: '
+'no check; more than 100 count as 100';
 comment on column public.tenants.loop_minutes is
-'The minutes in which loop_replies count';
+'The minutes in which loop_replies are counted';
 comment on column public.tenants.daily_turns is
-'Turns that may be made in a day (UTC)';
+'The most turns in a day (UTC)';
 comment on column public.tenants.daily_tokens is
-'Tokens that may be used in a day (UTC)';
+'The most tokens in a day (UTC)';
 comment on column public.tenants.contact_daily_turns is
-'Turns that may be made in a day (UTC) for each of its contacts';
+'The most turns in a day (UTC) for each of its contacts';
 comment on column public.tenants.contact_daily_tokens is
-'Tokens that may be used in a day (UTC) for each of its contacts';
+'The most tokens in a day (UTC) for each of its contacts';
 comment on column public.tenants.retention_days is
 'Days that messages and turns are kept';
 comment on column public.tenants.on_retention is
-'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'Older messages are moved to messages_archive (archive) or deleted (delete); older turns '
 'are deleted';
 comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
-'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
-'from there; what quotes a notice goes to its customer';
+'The staff''s number or group JID, which gets notices by WhatsApp: handoffs, replies that '
+'are not delivered, outages. The AI answers nothing that comes from there; a reply to a '
+'notice goes to its customer';
 comment on column public.tenants.notify_url is
-'A webhook that is told of every notice: a handoff, a lost connection, an outage';
+'A webhook that gets every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.handoff_message is
-'What a customer is told where the AI hands a conversation to a human and has no words of '
-'its own for it';
+'What a customer is told when the AI hands over to a human and has not said so itself';
 comment on column public.tenants.handoff_words is
-'Who writes one of these gets a human, and the AI is not asked; besides the words that '
-'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
-'A single -: no words do that';
+'A customer who writes one of these gets a human without asking the AI; in addition to the '
+'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
+'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human without handing off hands the conversation off';
+'A reply that promises a human also hands the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
-'After so many minutes in which it is open, people are told again of a handoff that nobody '
-'took; after as many more the next number is told, then the customer, and then '
-'handoff_untaken holds';
+'Minutes of opening time after which people are told again of a handoff that nobody took; '
+'after as many more notify_number_next is told, then the customer, and then handoff_untaken '
+'applies';
 comment on column public.tenants.handoff_untaken is
-'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
-'the conversation waits for a human (wait)';
+'What happens in the end to a handoff that nobody takes: the AI goes on (return), or the '
+'conversation waits for a human (wait)';
 comment on column public.tenants.notify_number_next is
-'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
-'comes from there';
+'The next number that is told by WhatsApp of a handoff that nobody took; the AI answers '
+'nothing that comes from there';
 comment on column public.tenants.language is
-'The language in which its people are told: notices, and the word back to who quotes one. '
-'What customers are told is in the language that they write';
+'The language of notices and of the messages back to staff. Customers are answered in the '
+'language that they write';
 comment on column public.tenants.evo_api_key is
-'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
-'the servers that EVOLUTION_SERVERS names';
+'Its own Evolution key, which can be set and never read; without one, EVOLUTION_API_KEY is '
+'used, only at the servers in EVOLUTION_SERVERS';
 comment on column public.tenants.llm_api_key is
-'Its own key of llm_provider, written and never read; its replies are then made without '
-'n8n. Without one the deployment''s serves';
+'Its own key for llm_provider, which can be set and never read; its replies are then made '
+'without n8n. Without one, the deployment''s key is used';
 
 -- ==================== 0800_tenants.sql
 
@@ -15143,12 +15152,27 @@ begin
 end
 $$;
 
+-- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
+-- that it fails is told when that is over (see tell_flow_failing).
+create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
+            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+    )
+$$;
+
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
 -- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
--- notice waited for this end.
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
+-- nothing is left that its notice waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -15173,7 +15197,7 @@ begin
             select n.id from public.notices as n
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
-        ));
+        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
         if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
             update public.outages set notice_id = null where id = v_outage.id;
         elsif exists (
@@ -15702,11 +15726,7 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now + case when exists (
-            select from public.outages as o
-            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
-                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
-        ) then interval '1 day' else interval '0' end
+        v_now + case when hybridflow.know_why_flows_fail(v_tenant.id) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end
@@ -16229,7 +16249,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many', 'switched_off'
+            'too_many', 'switched_off', 'answered'
         )
     ),
     error text,
@@ -16343,9 +16363,12 @@ $$;
 -- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
--- meanwhile: since it was last resumed. Of the newest 200 of theirs.
-create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+-- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
+-- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
+-- last resumed. Of the newest 200 of theirs.
+create or replace function hybridflow.unseen_human(
+    p_session public.sessions, p_seen bigint, p_name text, p_staff_session_id bigint
+)
 returns public.messages
 language sql
 stable
@@ -16362,7 +16385,11 @@ as $$
     inner join public.tenants as t on t.id = m.tenant_id
     where hybridflow.is_by_human(m, t)
         and case
-            when p_seen is not null then m.id > p_seen
+            when p_seen is not null then m.id > p_seen and not exists (
+                select from public.relays as r
+                where r.message_id = m.id and r.staff_session_id = p_staff_session_id
+                    and m.author_name is not distinct from p_name
+            )
             else p_session.is_paused
                 and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
@@ -16461,7 +16488,7 @@ begin
         );
     end if;
     v_session := hybridflow.session_of(p);
-    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
             'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',
@@ -16635,7 +16662,8 @@ begin
         p_tenant.id, v_about.id, p_session.id, 'staff',
         case when v_outcome is null then jsonb_build_object(
             'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
-            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at,
+            'quoted_id', v_message.id
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),
@@ -16844,13 +16872,33 @@ begin
 end
 $$;
 
+-- The last of what one of the staff was told of the session before they wrote p_relay: the notice that they
+-- quote, a later one, or the word back to one who wrote there before.
+create or replace function hybridflow.seen_by_staff(p_relay public.relays)
+returns bigint
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select greatest(max(m.id), (p_relay.said ->> 'quoted_id')::bigint, 0)
+    from (
+        select n.message_id as id from public.notices as n where n.session_id = p_relay.session_id
+        union all
+        select r.word_message_id from public.relays as r where r.session_id = p_relay.session_id
+    ) as t
+    inner join public.messages as m on m.id = t.id
+    where m.session_id = p_relay.staff_session_id and m.sent_at < (p_relay.said ->> 'sent_at')::timestamptz
+$$;
+
 -- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
 -- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
--- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
--- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
--- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
--- nobody knows how it ended).
+-- begin_human_send. Where another human has written there since what they were told of it, nothing is sent,
+-- and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid, tenant_id,
+-- instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The
+-- former is for the router only; the latter: see relay_refusal, 'erased' (the session is), 'answered',
+-- 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
 create or replace function public.begin_relay_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -16863,6 +16911,7 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
+    v_human public.messages;
     v_begun jsonb;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
@@ -16883,6 +16932,19 @@ begin
     elsif v_message.id is not null then
         v_message := hybridflow.begin_again(v_session, v_message, p);
     else
+        v_human := hybridflow.unseen_human(
+            v_session, hybridflow.seen_by_staff(v_relay), v_relay.said ->> 'author', v_relay.staff_session_id
+        );
+        if v_human.id is not null then
+            update public.relays
+            set outcome = 'answered', said = null, updated_at = hybridflow.clock(),
+                facts = facts || jsonb_strip_nulls(jsonb_build_object(
+                    'answered_by', v_human.author_name,
+                    'answer', coalesce(nullif(left(v_human.body, 300), ''), format('[%s]', v_human.kind))
+                ))
+            where id = v_relay.id;
+            return '{"refused": "answered"}';
+        end if;
         v_begun := public.begin_human_send(
             (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
                 'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,
@@ -17825,6 +17887,8 @@ declare
     v_before timestamptz := hybridflow.clock() - interval '30 days';
     v_count bigint;
 begin
+    update public.erased_contacts set human_wrote_at = null, contact_wrote_at = null
+    where coalesce(human_wrote_at, contact_wrote_at) is not null and erased_at < v_before;
     delete from public.erased_messages where ctid = any(array(
         select e.ctid from public.erased_messages as e
         where e.erased_at < v_before order by e.erased_at limit p_batch
@@ -18606,6 +18670,21 @@ create table if not exists public.erased_contacts (
     primary key (tenant_id, contact_hash)
 );
 
+alter table public.erased_contacts
+add column if not exists was_sending boolean not null default false,
+add column if not exists contact_wrote_at timestamptz,
+add column if not exists human_wrote_at timestamptz;
+
+comment on column public.erased_contacts.was_sending is
+'Something was being sent to them: what echoes it looks as if a human had written.';
+comment on column public.erased_contacts.contact_wrote_at is
+'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+comment on column public.erased_contacts.human_wrote_at is
+'When a human of the business did so: it takes over the conversation that begins then.';
+
+create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
+where coalesce(human_wrote_at, contact_wrote_at) is not null;
+
 comment on table public.erased_contacts is
 'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
 
@@ -18688,6 +18767,97 @@ set search_path = ''
 as $$
 begin
     raise exception 'it is about a contact that was erased' using errcode = 'PT410';
+end
+$$;
+
+-- Nothing is kept of an event, for its contact was erased (see forget_event). But a human of the business who
+-- wrote around the erasure, or since, is there: their conversation is taken over, or the next one, when it
+-- begins (see taken_over_meanwhile). Returns the decision.
+create or replace function hybridflow.note_who_wrote_meanwhile(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_decision constant jsonb := '{"outcome": "ignored", "decision": "erased"}';
+    v_now constant timestamptz := hybridflow.clock();
+    v_at constant timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_tenant public.tenants;
+    v_erased public.erased_contacts;
+    v_session public.sessions;
+begin
+    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
+    select e.* into v_erased from public.erased_contacts as e
+    where e.tenant_id = v_tenant.id
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+    order by e.erased_at desc limit 1;
+    if p_event ->> 'type' <> 'message' or p_event ->> 'chat' <> 'contact'
+        or coalesce(v_at < v_erased.erased_at - interval '10 seconds', true)
+        or hybridflow.was_erased(v_tenant.id, p_event ->> 'wa_id')
+    then
+        return c_decision;
+    elsif not (p_event ->> 'from_me')::boolean then
+        if v_tenant.auto_reply_seconds > 0 then
+            update public.erased_contacts
+            set contact_wrote_at = greatest(contact_wrote_at, v_at),
+                human_wrote_at = case  -- else it was a greeting, which came first
+                    when human_wrote_at
+                        not between v_at and v_at + hybridflow.seconds(v_tenant.auto_reply_seconds)
+                        then human_wrote_at
+                end
+            where tenant_id = v_tenant.id and erased_at = v_erased.erased_at;
+        end if;
+        return c_decision;
+    end if;
+    v_session.last_contact_at := v_erased.contact_wrote_at;
+    if not (hybridflow.judge_business_message(v_tenant, v_session, p_event, v_at)).takeover
+        or (v_erased.was_sending and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand())
+    then
+        return c_decision;
+    end if;
+    select s.* into v_session from public.sessions as s
+    where s.id in (
+        select i.session_id from public.session_identities as i
+        where i.tenant_id = v_tenant.id
+            and i.jid in (select j from jsonb_array_elements_text(p_event -> 'jids') as j)
+    )
+    order by s.id limit 1 for update;
+    if found then
+        perform hybridflow.take_over(v_session, v_tenant, p_policy, v_at, null, 'the owner wrote');
+    else
+        update public.erased_contacts set human_wrote_at = greatest(human_wrote_at, v_at)
+        where tenant_id = v_tenant.id and erased_at = v_erased.erased_at;
+    end if;
+    return c_decision;
+end
+$$;
+
+-- The (locked) session of p_event, which begins or has got an identity: a human who wrote before, when
+-- nothing of its contact was kept, has taken it over.
+create or replace function hybridflow.taken_over_meanwhile(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_erased public.erased_contacts;
+    v_session public.sessions := p_session;
+begin
+    select e.* into v_erased from public.erased_contacts as e
+    where e.tenant_id = p_tenant.id and e.human_wrote_at is not null
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+    order by e.human_wrote_at desc limit 1;
+    if found then
+        update public.erased_contacts set human_wrote_at = null, contact_wrote_at = null
+        where tenant_id = p_tenant.id and erased_at = v_erased.erased_at;
+        perform hybridflow.take_over(
+            p_session, p_tenant, p_policy, v_erased.human_wrote_at, null, 'the owner wrote'
+        );
+        select * into v_session from public.sessions where id = p_session.id;
+    end if;
+    return v_session;
 end
 $$;
 
@@ -19472,11 +19642,22 @@ declare
 begin
     delete from public.erased_messages where erased_at < v_now - interval '30 days';
     perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
-    insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
-    select distinct p_tenant_id, h.contact_hash, v_now
+    insert into public.erased_contacts (tenant_id, contact_hash, erased_at, was_sending, contact_wrote_at)
+    select distinct p_tenant_id, h.contact_hash, v_now, exists (
+        select from public.messages as m
+        where m.session_id = any(p_session_ids) and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until > v_now)
+    ), (
+        select max(s.last_contact_at) from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(p_session_ids)
+            and s.last_contact_at > v_now - hybridflow.seconds(t.auto_reply_seconds)
+    )
     from jsonb_each(p_hashes) as j (jid, hashes)
     cross join jsonb_array_elements_text(j.hashes) as h (contact_hash)
-    on conflict (tenant_id, contact_hash) do update set erased_at = excluded.erased_at;
+    on conflict (tenant_id, contact_hash) do update
+        set erased_at = excluded.erased_at, was_sending = excluded.was_sending,
+            contact_wrote_at = excluded.contact_wrote_at, human_wrote_at = null;
 end
 $$;
 
@@ -19507,6 +19688,10 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    perform from public.messages where id = any(array(
+        select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
+    )) order by id for update;
     perform from public.notices as n
     where n.id = any(v_naming) and n.state = 'pending'
     order by n.id for update;
@@ -19615,6 +19800,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
+    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
@@ -20251,7 +20438,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'd7ff89a2f6113622a7c2d524a0da657accd46239a99946d11309bdd2d30e329b')
+    ('20261126145950', 'v0_3_0', '99cfebd7fba920e89d752a7cbb60a7581ac7a086a298268c7c264fea01a6ce28')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -40,12 +40,12 @@ end"""
 _PAGE_HEADER = """\
 # Settings of a tenant
 
-Made by `make schema` from `router/configuration/tenant_settings.py`; change that, not this.
+`make schema` generates this page from `router/configuration/tenant_settings.py`: edit that file.
 
-Each is a column of `tenants`, a value of `PATCH /api/tenants/{tenant_id}`, and a `name=value` of
-`scripts.tenant set`. What is left out stays as it is; null (`name=` on the command line) brings
-back what holds without it. Members of a tenant read its settings and its admins set them, where
-nothing else is said.
+Each setting is a column of `tenants`, a value of `PATCH /api/tenants/{tenant_id}`, and a
+`name=value` of `scripts.tenant set`. Settings that are left out stay as they are; null (`name=` on
+the command line) restores the default ("without it"). Unless stated otherwise, members of a tenant
+can read its settings, and its admins can change them.
 
 | setting | means | without it | must |
 |---|---|---|---|
@@ -203,9 +203,9 @@ def _row(setting: Declared) -> str:
 def _means(setting: Declared) -> str:
     sentences = [setting.about]
     if setting.read_by == "admin":
-        sentences.append("Admins alone read it")
+        sentences.append("Only admins can read it")
     if setting.set_by == "deployment":
-        sentences.append("The deployment alone changes it")
+        sentences.append("Only the deployment can change it")
     return ". ".join(sentences).replace("|", r"\|")
 
 

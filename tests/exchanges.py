@@ -21,6 +21,7 @@ from router.outbound.names import Resolve
 HERE = Allowed.of(("127.0.0.0/8", "::1"))
 OK = b"HTTP/1.1 200 OK\r\n"
 _LENGTH = re.compile(rb"(?im)^content-length: *(\d+)")
+_CHUNKED = re.compile(rb"(?im)^transfer-encoding: *chunked")
 
 
 class Line:
@@ -35,6 +36,7 @@ class Line:
         self._reader = reader
         self._writer = writer
         self._rest = b""
+        self.gone = asyncio.Event()  # the other side has closed it
 
     async def begin(self) -> None:
         """Do what comes before the first request."""
@@ -47,6 +49,11 @@ class Line:
         while len(rest) < size:
             more = await self._more()
             rest += more
+        if _CHUNKED.search(self.heads[-1]):
+            while not rest.endswith(b"0\r\n\r\n"):
+                more = await self._more()
+                rest += more
+            size = len(rest)
         self._rest = rest[size:]
         self.requests.append(self.heads[-1] + rest[:size])
         return self.requests[-1]
@@ -61,6 +68,10 @@ class Line:
         self.heads.append(head + end)
         self._rest = rest
         return rest
+
+    async def hear_some(self) -> None:
+        """Take a little more of what comes."""
+        await self._reader.read(9000)
 
     async def say(self, answer: bytes) -> None:
         """Say so much, as soon as it is listened to."""
@@ -82,11 +93,14 @@ class Line:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
-    async def ended(self) -> bool:
+    def pause(self) -> None:
+        """Read nothing from here on."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def ended(self) -> None:
         """Return when nothing comes any more, whether that is because the other side closed it."""
         while await self._read():
             pass
-        return True
 
     def _file(self) -> int:
         return int(self._writer.get_extra_info("socket").fileno())
@@ -97,7 +111,13 @@ class Line:
         return more
 
     async def _read(self) -> bytes:
-        return await self._reader.read(65536)
+        came = b""
+        try:
+            came = await self._reader.read(65536)
+        finally:
+            if not came:
+                self.gone.set()
+        return came
 
 
 class SecretLine(Line):
@@ -198,7 +218,8 @@ async def friendly(line: Line) -> None:
     """Answer each request with the number of the connection."""
     while True:
         await line.hear()
-        await line.say(OK + b"Content-Length: 1\r\n\r\n%d" % line.number)
+        number = str(line.number).encode()
+        await line.say(OK + b"Content-Length: %d\r\n\r\n%b" % (len(number), number))
 
 
 def first(talk: Talk) -> Talk:

@@ -139,6 +139,15 @@ def changed(document: bytes, member: str, old: bytes, new: bytes) -> bytes:
     return kept.getvalue()
 
 
+def renamed(document: bytes, member: str, new: str) -> bytes:
+    """The document with another name of one of its members."""
+    source, kept = zipfile.ZipFile(io.BytesIO(document)), io.BytesIO()
+    with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            archive.writestr(new if name == member else name, source.read(name))
+    return kept.getvalue()
+
+
 def word_with(xml: str) -> bytes:
     """A Word document that begins with this."""
     return changed(word("Fim"), "word/document.xml", b"<w:body>", b"<w:body>" + xml.encode())

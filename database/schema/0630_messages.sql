@@ -113,6 +113,9 @@ begin
     );
     if not v_session.erasure_checked or v_session.erased_before is not null then
         perform hybridflow.refuse_erased(v_session, p_event, v_at);
+        if not v_session.erasure_checked then
+            v_session := hybridflow.taken_over_meanwhile(p_tenant, v_session, p_event, p_policy);
+        end if;
     end if;
     -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
     if exists (

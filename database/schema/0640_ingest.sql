@@ -181,6 +181,7 @@ declare
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
+    v_is_erased boolean;
     v_decisions jsonb[];
 begin
     if jsonb_typeof(p -> 'events') is distinct from 'array'
@@ -220,9 +221,13 @@ begin
             continue;
         end if;
         v_decided := v_decided + 1;
+        v_is_erased := false;
         loop
             begin
-                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                v_decisions[v_place] := case
+                    when v_is_erased then hybridflow.note_who_wrote_meanwhile(v_event, p -> 'policy')
+                    else hybridflow.ingest_event(v_event, p -> 'policy')
+                end;
                 exit;
             exception
                 when sqlstate 'PT412' then
@@ -234,7 +239,8 @@ begin
                     v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
                     perform set_config('lock_timeout', '1', true);
                 when sqlstate 'PT410' then
-                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                    v_is_erased := true;
+                    continue;
                 when sqlstate 'PT422' then  -- in words of ours
                     v_decisions[v_place] := jsonb_build_object(
                         'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',

@@ -146,7 +146,7 @@ as $$
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
         when 'tenants_timezone_check'
-            then 'timezone must be the IANA''s name of a time zone'
+            then 'timezone must be the IANA name of a time zone'
         when 'tenants_opening_hours_check'
             then 'opening_hours must be an object of at most 20000 bytes'
         when 'tenants_away_message_check'
@@ -269,20 +269,19 @@ end
 $$;
 
 comment on column public.tenants.instance_name is
-'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+'The exact name of the instance in Evolution: the tenant gets its webhooks';
 comment on column public.tenants.evo_server_url is
 'Where Evolution runs: scheme, host and port';
 comment on column public.tenants.is_active is
 'false: record everything, answer nothing';
 comment on column public.tenants.webhook_networks is
-'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+'Networks that its webhooks may come from, within WEBHOOK_NETWORKS';
 comment on column public.tenants.shared_webhook_secret is
-'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets are accepted';
 comment on column public.tenants.n8n_flow is
 'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
 comment on column public.tenants.n8n_contract is
-'How that flow replies: it answers with what is to be said (answer), or sends by itself '
-'(gateway)';
+'How that flow replies: it returns what to say (answer), or sends by itself (gateway)';
 comment on column public.tenants.debounce_seconds is
 'Seconds of quiet that end a customer''s burst of messages';
 comment on column public.tenants.resume_after_hours is
@@ -290,150 +289,147 @@ comment on column public.tenants.resume_after_hours is
 comment on column public.tenants.answer_within_minutes is
 'Minutes after which an unanswered message is too old to be answered';
 comment on column public.tenants.auto_reply_seconds is
-'What the business''s side says this soon after any message of the customer, or after our '
-'own first send into the chat, is a greeting or away message (of WhatsApp Business, or of '
-'another client of Evolution), not a takeover; 0: none is';
+'Seconds after a customer''s message, or after our first send into the chat, in which a '
+'message from the business''s side counts as an automatic greeting or away message (of '
+'WhatsApp Business, or of another client of Evolution), not as a takeover; 0: never';
 comment on column public.tenants.other_client_takeover is
-'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover';
 comment on column public.tenants.answer_groups is
 'Groups are answered, too';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn';
 comment on column public.tenants.answered_kinds is
-'Which of reaction and poll_vote start a turn, where they are about a message or a poll of '
-'the business';
+'Which of reaction and poll_vote start a turn, if they concern a message or a poll of the '
+'business';
 comment on column public.tenants.answer_edits is
-'A message that the contact changes after it was answered is answered again';
+'A message that the contact edits after it was answered is answered again';
 comment on column public.tenants.unknown_lid_minutes is
-'Minutes that answers wait at most after a human wrote to a chat of which no more than a '
-'LID is known, in conversations of just now whose LID is not known; 0: they do not';
+'After a human wrote to a chat known only by its LID, the most minutes that answers wait in '
+'recent conversations whose LID is not known; 0: they do not wait';
 comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next turn (queue), or starts it again '
-'(restart)';
+'A message during a running turn waits for the next turn (queue), or restarts the running '
+'one (restart)';
 comment on column public.tenants.timezone is
-'The clock of the business, by the IANA''s name';
+'The business''s time zone, by its IANA name';
 comment on column public.tenants.opening_hours is
-'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
-'them';
+'When it is open: weekly hours, exceptions and public holidays, in the format of '
+'docs/context.md';
 comment on column public.tenants.away_message is
-'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
-'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
-'{date:iso}) may be';
+'Sent once to a contact who writes while the business is closed. It must contain {time}, '
+'when the business opens; it may contain {weekday} (also {weekday:pt}, es, de, fr, it) and '
+'{date} ({date:mdy}, {date:iso})';
 comment on column public.tenants.answer_when_closed is
-'false: while it is closed the AI answers nothing; the away_message is sent';
+'false: while the business is closed the AI answers nothing; the away_message is sent';
 comment on column public.tenants.system_prompt is
-'What the AI is told of its work, before the conversation';
+'The instructions for the AI, before the conversation';
 comment on column public.tenants.facts is
-'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
-'leak';
+'Facts that the AI may quote, such as prices and addresses; unlike system_prompt, they '
+'never count as a leak';
 comment on column public.tenants.llm_provider is
-'Whose model makes the replies';
+'The provider of the model that makes the replies';
 comment on column public.tenants.llm_model is
-'Which model; without an llm_api_key of its own, one that the deployment allows';
+'The model; without an llm_api_key of its own, one that the deployment allows';
 comment on column public.tenants.llm_max_tokens is
-'Tokens that a reply may have; with an llm_api_key of its own, also more than '
-'LLM_MAX_TOKENS';
+'The most tokens of a reply; with an llm_api_key of its own, it may exceed LLM_MAX_TOKENS';
 comment on column public.tenants.notes_to_llm is
-'The AI is told the notes of a conversation, which it may not repeat';
+'The AI gets the notes of a conversation, and may not repeat them';
 comment on column public.tenants.understand_media is
-'The AI hears voice messages and sees pictures and documents, where the deployment can; '
-'false: it is told that there were some';
+'The AI hears voice messages and sees pictures and documents, if the deployment supports '
+'it; false: it only knows that there were some';
 comment on column public.tenants.media_wait_seconds is
-'Seconds that an answer waits at most until what a contact sent is in words';
+'The most seconds that an answer waits until a contact''s media is turned into words';
 comment on column public.tenants.answer_late_words is
-'What a contact sent, and was answered before it was in words, is answered again once it is';
+'Media that was answered before it was turned into words is answered again afterwards';
 comment on column public.tenants.speech_language is
-'The language that its contacts speak, as a hint for voice messages';
+'The language that its contacts speak, as a hint for recognising speech';
 comment on column public.tenants.keep_media_days is
-'Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET); 0: they '
-'are not kept';
+'Days that files from contacts are kept (in MEDIA_FOLDER or MEDIA_BUCKET); 0: they are not '
+'kept';
 comment on column public.tenants.max_bubbles is
-'Messages that a reply is sent in at most, divided between paragraphs; 1: one. A short '
-'reply is one message, and no list, link, price, quote or code is divided';
+'The most messages that a reply is split into, between paragraphs; 1: never split. A short '
+'reply is one message, and lists, links, prices, quotes and code are not split';
 comment on column public.tenants.new_message_stops is
-'What is left of a reply in several messages is not said when the customer writes again '
-'meanwhile: the next reply goes into both';
+'If the customer writes again while a reply in several messages is being sent, the rest is '
+'not sent: the next reply answers both';
 comment on column public.tenants.quote_replies is
-'A reply quotes the message that it answers where that is not plain: several are answered '
-'together, it is old, or something of ours stands below it; and in groups';
+'A reply quotes the message that it answers if that is not obvious: several are answered '
+'together, it is old, or we have sent something since; and in groups';
 comment on column public.tenants.thanks_reaction is
-'The emoji that answers a customer who only says thanks, in place of a sentence';
+'The emoji that answers a customer who only says thanks, instead of a sentence';
 comment on column public.tenants.voice_replies is
-'Replies are said by voice, where the deployment has one (TTS_API_KEY): never, where the '
-'customer sent a voice message (mirror), or always';
+'Replies are voice messages, if the deployment has a voice (TTS_API_KEY): never, after a '
+'voice message of the customer (mirror), or always';
 comment on column public.tenants.tts_voice is
-'The voice that says its replies, by the name that the deployment''s server of voices has '
-'for it; many speak one language';
+'The voice for its replies, by its name at the deployment''s speech service; many voices '
+'speak one language only';
 comment on column public.tenants.tts_instructions is
 'How that voice speaks (language, accent, tone), for a model that reads instructions';
 comment on column public.tenants.mark_as_read is
-'What a customer wrote is marked as read when the reply to it is there; false: never. What '
-'nobody answers stays unread on the phone';
+'A customer''s message is marked as read when its reply is there; false: never. Messages '
+'that nobody answers stay unread on the phone';
 comment on column public.tenants.forbidden_patterns is
-'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
-'simple that all are looked for in a moment';
+'Regular expressions (RE2, ignoring case) that no reply may match; they must be few and '
+'simple enough to search quickly';
 comment on column public.tenants.max_reply_characters is
-'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+'The most characters of a whole reply; it may exceed MAX_REPLY_CHARACTERS, up to 100,000';
 comment on column public.tenants.leak_characters is
-'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
-'looked for';
+'A reply with this many characters of the system prompt in one piece is a leak; 0: no check';
 comment on column public.tenants.moderation_url is
-'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+'A service that is asked whether a reply may be sent, in addition to MODERATION_URL';
 comment on column public.tenants.on_refused_reply is
-'What becomes of a reply that may not be sent: a human is asked for, or the '
-'fallback_message is sent instead';
+'What happens to a reply that may not be sent: a human is called, or the fallback_message '
+'is sent instead';
 comment on column public.tenants.fallback_message is
-'In place of a refused reply; once a day when a budget is used up; and once in a time in '
-'which the AI cannot answer';
+'Sent instead of a refused reply; once a day when a budget is used up; and once per outage '
+'in which the AI cannot answer';
 comment on column public.tenants.loop_replies is
-'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
-'no loop is looked for; more than 100 count as 100';
+'This many replies within loop_minutes to similar messages count as a loop of two bots; 0: '
+'no check; more than 100 count as 100';
 comment on column public.tenants.loop_minutes is
-'The minutes in which loop_replies count';
+'The minutes in which loop_replies are counted';
 comment on column public.tenants.daily_turns is
-'Turns that may be made in a day (UTC)';
+'The most turns in a day (UTC)';
 comment on column public.tenants.daily_tokens is
-'Tokens that may be used in a day (UTC)';
+'The most tokens in a day (UTC)';
 comment on column public.tenants.contact_daily_turns is
-'Turns that may be made in a day (UTC) for each of its contacts';
+'The most turns in a day (UTC) for each of its contacts';
 comment on column public.tenants.contact_daily_tokens is
-'Tokens that may be used in a day (UTC) for each of its contacts';
+'The most tokens in a day (UTC) for each of its contacts';
 comment on column public.tenants.retention_days is
 'Days that messages and turns are kept';
 comment on column public.tenants.on_retention is
-'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'Older messages are moved to messages_archive (archive) or deleted (delete); older turns '
 'are deleted';
 comment on column public.tenants.notify_number is
-'Staff to be told by WhatsApp of a handoff, of replies that are not delivered, and of times '
-'in which nobody is answered: a number or a group''s JID. The AI answers nothing that comes '
-'from there; what quotes a notice goes to its customer';
+'The staff''s number or group JID, which gets notices by WhatsApp: handoffs, replies that '
+'are not delivered, outages. The AI answers nothing that comes from there; a reply to a '
+'notice goes to its customer';
 comment on column public.tenants.notify_url is
-'A webhook that is told of every notice: a handoff, a lost connection, an outage';
+'A webhook that gets every notice: a handoff, a lost connection, an outage';
 comment on column public.tenants.handoff_message is
-'What a customer is told where the AI hands a conversation to a human and has no words of '
-'its own for it';
+'What a customer is told when the AI hands over to a human and has not said so itself';
 comment on column public.tenants.handoff_words is
-'Who writes one of these gets a human, and the AI is not asked; besides the words that '
-'HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma pessoa, …). '
-'A single -: no words do that';
+'A customer who writes one of these gets a human without asking the AI; in addition to the '
+'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
+'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human without handing off hands the conversation off';
+'A reply that promises a human also hands the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
-'After so many minutes in which it is open, people are told again of a handoff that nobody '
-'took; after as many more the next number is told, then the customer, and then '
-'handoff_untaken holds';
+'Minutes of opening time after which people are told again of a handoff that nobody took; '
+'after as many more notify_number_next is told, then the customer, and then handoff_untaken '
+'applies';
 comment on column public.tenants.handoff_untaken is
-'What becomes of a handoff that nobody takes, after all that: the AI goes on (return), or '
-'the conversation waits for a human (wait)';
+'What happens in the end to a handoff that nobody takes: the AI goes on (return), or the '
+'conversation waits for a human (wait)';
 comment on column public.tenants.notify_number_next is
-'Who else is told by WhatsApp of a handoff that nobody took; the AI answers nothing that '
-'comes from there';
+'The next number that is told by WhatsApp of a handoff that nobody took; the AI answers '
+'nothing that comes from there';
 comment on column public.tenants.language is
-'The language in which its people are told: notices, and the word back to who quotes one. '
-'What customers are told is in the language that they write';
+'The language of notices and of the messages back to staff. Customers are answered in the '
+'language that they write';
 comment on column public.tenants.evo_api_key is
-'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
-'the servers that EVOLUTION_SERVERS names';
+'Its own Evolution key, which can be set and never read; without one, EVOLUTION_API_KEY is '
+'used, only at the servers in EVOLUTION_SERVERS';
 comment on column public.tenants.llm_api_key is
-'Its own key of llm_provider, written and never read; its replies are then made without '
-'n8n. Without one the deployment''s serves';
+'Its own key for llm_provider, which can be set and never read; its replies are then made '
+'without n8n. Without one, the deployment''s key is used';

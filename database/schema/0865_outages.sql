@@ -316,12 +316,27 @@ begin
 end
 $$;
 
+-- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
+-- that it fails is told when that is over (see tell_flow_failing).
+create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
+            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+    )
+$$;
+
 -- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
 -- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
 -- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
 -- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices): its
--- notice waited for this end.
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
+-- nothing is left that its notice waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -346,7 +361,7 @@ begin
             select n.id from public.notices as n
             where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
             for update skip locked
-        ));
+        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
         if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
             update public.outages set notice_id = null where id = v_outage.id;
         elsif exists (

@@ -212,11 +212,7 @@ begin
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
             'flow', left(p ->> 'flow', 500), 'failures', (p ->> 'failures')::integer, 'state', p ->> 'goes_on'
         ),
-        v_now + case when exists (
-            select from public.outages as o
-            where o.tenant_id = v_tenant.id and o.ended_at is null and o.notice_id is not null
-                and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
-        ) then interval '1 day' else interval '0' end
+        v_now + case when hybridflow.know_why_flows_fail(v_tenant.id) then interval '1 day' else interval '0' end
     );
     return '{"ok": true}';
 end

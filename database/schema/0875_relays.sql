@@ -22,7 +22,7 @@ create table if not exists public.relays (
         outcome in (
             'sent', 'failed', 'in_doubt', 'taken', 'resumed', 'until', 'past', 'too_far', 'no_notice',
             'no_session', 'erased', 'unsupported', 'no_media', 'unquoted', 'too_old',
-            'too_many', 'switched_off'
+            'too_many', 'switched_off', 'answered'
         )
     ),
     error text,

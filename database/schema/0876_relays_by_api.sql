@@ -1,9 +1,12 @@
 -- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was; where that is null, what anybody else wrote in this pause, which may have been paused again
--- meanwhile: since it was last resumed. Of the newest 200 of theirs.
-create or replace function hybridflow.unseen_human(p_session public.sessions, p_seen bigint, p_name text)
+-- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
+-- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
+-- last resumed. Of the newest 200 of theirs.
+create or replace function hybridflow.unseen_human(
+    p_session public.sessions, p_seen bigint, p_name text, p_staff_session_id bigint
+)
 returns public.messages
 language sql
 stable
@@ -20,7 +23,11 @@ as $$
     inner join public.tenants as t on t.id = m.tenant_id
     where hybridflow.is_by_human(m, t)
         and case
-            when p_seen is not null then m.id > p_seen
+            when p_seen is not null then m.id > p_seen and not exists (
+                select from public.relays as r
+                where r.message_id = m.id and r.staff_session_id = p_staff_session_id
+                    and m.author_name is not distinct from p_name
+            )
             else p_session.is_paused
                 and m.sent_at >= coalesce(p_session.resumed_at - interval '10 seconds', '-infinity')
                 and (m.sender, m.author_name) is distinct from ('operator', p_name)
@@ -119,7 +126,7 @@ begin
         );
     end if;
     v_session := hybridflow.session_of(p);
-    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name);
+    v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
             'another person wrote meanwhile (message %): look at it, and send again with seen_up_to % or later',

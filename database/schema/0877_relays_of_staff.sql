@@ -137,7 +137,8 @@ begin
         p_tenant.id, v_about.id, p_session.id, 'staff',
         case when v_outcome is null then jsonb_build_object(
             'kind', v_kind, 'text', p_event -> 'text', 'media', p_event -> 'media', 'wa_id', p_event -> 'wa_id',
-            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at
+            'author', coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'), 'sent_at', p_at,
+            'quoted_id', v_message.id
         ) end,
         jsonb_strip_nulls(jsonb_build_object(
             'name', v_about.contact_name, 'jid', coalesce(v_about.phone_jid, v_about.lid),

@@ -28,13 +28,33 @@ begin
 end
 $$;
 
+-- The last of what one of the staff was told of the session before they wrote p_relay: the notice that they
+-- quote, a later one, or the word back to one who wrote there before.
+create or replace function hybridflow.seen_by_staff(p_relay public.relays)
+returns bigint
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select greatest(max(m.id), (p_relay.said ->> 'quoted_id')::bigint, 0)
+    from (
+        select n.message_id as id from public.notices as n where n.session_id = p_relay.session_id
+        union all
+        select r.word_message_id from public.relays as r where r.session_id = p_relay.session_id
+    ) as t
+    inner join public.messages as m on m.id = t.id
+    where m.session_id = p_relay.staff_session_id and m.sent_at < (p_relay.said ->> 'sent_at')::timestamptz
+$$;
+
 -- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
 -- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
--- begin_human_send. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url,
--- evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The former is for the router only; the
--- latter: see relay_refusal, 'erased' (the session is), 'already_sent', or 'in_doubt' (it has begun, and
--- nobody knows how it ended).
+-- begin_human_send. Where another human has written there since what they were told of it, nothing is sent,
+-- and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid, tenant_id,
+-- instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The
+-- former is for the router only; the latter: see relay_refusal, 'erased' (the session is), 'answered',
+-- 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
 create or replace function public.begin_relay_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -47,6 +67,7 @@ declare
     v_relay public.relays;
     v_session public.sessions;
     v_message public.messages;
+    v_human public.messages;
     v_begun jsonb;
 begin
     perform hybridflow.require_keys('begin_relay_send', p, '{relay_id,token,body,lease_seconds}');
@@ -67,6 +88,19 @@ begin
     elsif v_message.id is not null then
         v_message := hybridflow.begin_again(v_session, v_message, p);
     else
+        v_human := hybridflow.unseen_human(
+            v_session, hybridflow.seen_by_staff(v_relay), v_relay.said ->> 'author', v_relay.staff_session_id
+        );
+        if v_human.id is not null then
+            update public.relays
+            set outcome = 'answered', said = null, updated_at = hybridflow.clock(),
+                facts = facts || jsonb_strip_nulls(jsonb_build_object(
+                    'answered_by', v_human.author_name,
+                    'answer', coalesce(nullif(left(v_human.body, 300), ''), format('[%s]', v_human.kind))
+                ))
+            where id = v_relay.id;
+            return '{"refused": "answered"}';
+        end if;
         v_begun := public.begin_human_send(
             (p - '{relay_id,token,lease_seconds}'::text[]) || jsonb_build_object(
                 'tenant_id', v_relay.tenant_id, 'session_id', v_session.id, 'knowingly', true,

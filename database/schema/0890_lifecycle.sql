@@ -299,6 +299,8 @@ declare
     v_before timestamptz := hybridflow.clock() - interval '30 days';
     v_count bigint;
 begin
+    update public.erased_contacts set human_wrote_at = null, contact_wrote_at = null
+    where coalesce(human_wrote_at, contact_wrote_at) is not null and erased_at < v_before;
     delete from public.erased_messages where ctid = any(array(
         select e.ctid from public.erased_messages as e
         where e.erased_at < v_before order by e.erased_at limit p_batch

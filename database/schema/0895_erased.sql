@@ -8,6 +8,21 @@ create table if not exists public.erased_contacts (
     primary key (tenant_id, contact_hash)
 );
 
+alter table public.erased_contacts
+add column if not exists was_sending boolean not null default false,
+add column if not exists contact_wrote_at timestamptz,
+add column if not exists human_wrote_at timestamptz;
+
+comment on column public.erased_contacts.was_sending is
+'Something was being sent to them: what echoes it looks as if a human had written.';
+comment on column public.erased_contacts.contact_wrote_at is
+'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+comment on column public.erased_contacts.human_wrote_at is
+'When a human of the business did so: it takes over the conversation that begins then.';
+
+create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
+where coalesce(human_wrote_at, contact_wrote_at) is not null;
+
 comment on table public.erased_contacts is
 'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
 
@@ -90,6 +105,97 @@ set search_path = ''
 as $$
 begin
     raise exception 'it is about a contact that was erased' using errcode = 'PT410';
+end
+$$;
+
+-- Nothing is kept of an event, for its contact was erased (see forget_event). But a human of the business who
+-- wrote around the erasure, or since, is there: their conversation is taken over, or the next one, when it
+-- begins (see taken_over_meanwhile). Returns the decision.
+create or replace function hybridflow.note_who_wrote_meanwhile(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    c_decision constant jsonb := '{"outcome": "ignored", "decision": "erased"}';
+    v_now constant timestamptz := hybridflow.clock();
+    v_at constant timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_tenant public.tenants;
+    v_erased public.erased_contacts;
+    v_session public.sessions;
+begin
+    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
+    select e.* into v_erased from public.erased_contacts as e
+    where e.tenant_id = v_tenant.id
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+    order by e.erased_at desc limit 1;
+    if p_event ->> 'type' <> 'message' or p_event ->> 'chat' <> 'contact'
+        or coalesce(v_at < v_erased.erased_at - interval '10 seconds', true)
+        or hybridflow.was_erased(v_tenant.id, p_event ->> 'wa_id')
+    then
+        return c_decision;
+    elsif not (p_event ->> 'from_me')::boolean then
+        if v_tenant.auto_reply_seconds > 0 then
+            update public.erased_contacts
+            set contact_wrote_at = greatest(contact_wrote_at, v_at),
+                human_wrote_at = case  -- else it was a greeting, which came first
+                    when human_wrote_at
+                        not between v_at and v_at + hybridflow.seconds(v_tenant.auto_reply_seconds)
+                        then human_wrote_at
+                end
+            where tenant_id = v_tenant.id and erased_at = v_erased.erased_at;
+        end if;
+        return c_decision;
+    end if;
+    v_session.last_contact_at := v_erased.contact_wrote_at;
+    if not (hybridflow.judge_business_message(v_tenant, v_session, p_event, v_at)).takeover
+        or (v_erased.was_sending and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand())
+    then
+        return c_decision;
+    end if;
+    select s.* into v_session from public.sessions as s
+    where s.id in (
+        select i.session_id from public.session_identities as i
+        where i.tenant_id = v_tenant.id
+            and i.jid in (select j from jsonb_array_elements_text(p_event -> 'jids') as j)
+    )
+    order by s.id limit 1 for update;
+    if found then
+        perform hybridflow.take_over(v_session, v_tenant, p_policy, v_at, null, 'the owner wrote');
+    else
+        update public.erased_contacts set human_wrote_at = greatest(human_wrote_at, v_at)
+        where tenant_id = v_tenant.id and erased_at = v_erased.erased_at;
+    end if;
+    return c_decision;
+end
+$$;
+
+-- The (locked) session of p_event, which begins or has got an identity: a human who wrote before, when
+-- nothing of its contact was kept, has taken it over.
+create or replace function hybridflow.taken_over_meanwhile(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_erased public.erased_contacts;
+    v_session public.sessions := p_session;
+begin
+    select e.* into v_erased from public.erased_contacts as e
+    where e.tenant_id = p_tenant.id and e.human_wrote_at is not null
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+    order by e.human_wrote_at desc limit 1;
+    if found then
+        update public.erased_contacts set human_wrote_at = null, contact_wrote_at = null
+        where tenant_id = p_tenant.id and erased_at = v_erased.erased_at;
+        perform hybridflow.take_over(
+            p_session, p_tenant, p_policy, v_erased.human_wrote_at, null, 'the owner wrote'
+        );
+        select * into v_session from public.sessions where id = p_session.id;
+    end if;
+    return v_session;
 end
 $$;
 

@@ -28,11 +28,22 @@ declare
 begin
     delete from public.erased_messages where erased_at < v_now - interval '30 days';
     perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
-    insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
-    select distinct p_tenant_id, h.contact_hash, v_now
+    insert into public.erased_contacts (tenant_id, contact_hash, erased_at, was_sending, contact_wrote_at)
+    select distinct p_tenant_id, h.contact_hash, v_now, exists (
+        select from public.messages as m
+        where m.session_id = any(p_session_ids) and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until > v_now)
+    ), (
+        select max(s.last_contact_at) from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(p_session_ids)
+            and s.last_contact_at > v_now - hybridflow.seconds(t.auto_reply_seconds)
+    )
     from jsonb_each(p_hashes) as j (jid, hashes)
     cross join jsonb_array_elements_text(j.hashes) as h (contact_hash)
-    on conflict (tenant_id, contact_hash) do update set erased_at = excluded.erased_at;
+    on conflict (tenant_id, contact_hash) do update
+        set erased_at = excluded.erased_at, was_sending = excluded.was_sending,
+            contact_wrote_at = excluded.contact_wrote_at, human_wrote_at = null;
 end
 $$;
 
@@ -63,6 +74,10 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
+    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    perform from public.messages where id = any(array(
+        select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
+    )) order by id for update;
     perform from public.notices as n
     where n.id = any(v_naming) and n.state = 'pending'
     order by n.id for update;
@@ -171,6 +186,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
+    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events

@@ -133,7 +133,8 @@ class Wire:
 
     async def open(self) -> None:
         """Begin; in the loop that will post."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        # As its axios on Node 24, whose agent keeps a connection for five seconds.
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=5.0)
         self._http = httpx.AsyncClient(
             timeout=self.timeout_seconds,
             limits=limits,

@@ -20,7 +20,7 @@ _Name = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9-]{0,39}$", examples=["cake
 
 
 class FileRequest(BaseModel, extra="forbid"):
-    """A file: what the AI is told of it, and its bytes in base64, as many as a request may have."""
+    """A file: its description for the AI, and its bytes in base64 (a request has a size limit)."""
 
     description: str = Field(
         min_length=1, max_length=300, examples=["The menu of cakes, a picture"]
@@ -30,7 +30,7 @@ class FileRequest(BaseModel, extra="forbid"):
 
 @router.get("", summary="List a tenant's files")
 async def list_files(tenant_id: PathId, database: TheDatabase) -> TenantFiles:
-    """What the AI may send, without the contents."""
+    """The files that the AI may send, without their contents."""
     return await files.list_files(database, files.ListFiles(tenant_id=tenant_id))
 
 
@@ -38,7 +38,7 @@ async def list_files(tenant_id: PathId, database: TheDatabase) -> TenantFiles:
 async def set_file(
     tenant_id: PathId, name: _Name, given: FileRequest, database: TheDatabase, kept: TheFiles
 ) -> TenantFile:
-    """Replaces the file of that name. What it is sent as is told by its content.
+    """Replaces the file of that name. Its content decides how it is sent.
 
     JPEG and PNG are pictures, WebP is a sticker, MP4 a video, MP3, M4A and Ogg are sound, PDF is a
     document.
@@ -69,5 +69,5 @@ async def set_file(
 
 @router.delete("/{name}", summary="Remove a file of a tenant")
 async def remove_file(tenant_id: PathId, name: _Name, database: TheDatabase) -> RemovedFile:
-    """`removed` is false where there is none. The AI is told of it no more at once."""
+    """`removed` is false if there is none. The AI stops knowing it at once."""
     return await files.remove_file(database, files.RemoveFile(tenant_id=tenant_id, name=name))

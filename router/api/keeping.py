@@ -24,7 +24,7 @@ _Labels = Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length
 
 
 class LabelsRequest(BaseModel, extra="forbid"):
-    """Which labels it gets, and which it loses: of small letters, digits and hyphens."""
+    """Labels to add and to remove: lower-case letters, digits and hyphens."""
 
     add: _Labels = Field(default=[], examples=[["vip"]])
     remove: _Labels = Field(default=[], examples=[["no-ai"]])
@@ -37,12 +37,12 @@ class OwnerRequest(BaseModel, extra="forbid"):
 
 
 class NoteRequest(BaseModel, extra="forbid"):
-    """What is noted."""
+    """The text of the note."""
 
     body: str = Field(min_length=1, max_length=4000)
 
 
-@router.post("/labels", summary="Give a session labels, or take some away")
+@router.post("/labels", summary="Add or remove labels of a session")
 async def change_labels(
     session_id: PathId,
     tenant_id: TenantId,
@@ -51,7 +51,7 @@ async def change_labels(
     settings: TheSettings,
     abandon: TheAbandon,
 ) -> LabelledSession:
-    """`no-ai`: the AI answers nothing there any more. `vip`: the AI, and flows, are told."""
+    """`no-ai`: the AI stops answering there. `vip`: the AI and flows know it."""
     asked = keeping.SetLabels(
         tenant_id=tenant_id,
         session_id=session_id,
@@ -65,7 +65,7 @@ async def change_labels(
     return changed
 
 
-@router.put("/owner", summary="Say who of the business looks after a session")
+@router.put("/owner", summary="Set who of the business looks after a session")
 async def change_owner(
     session_id: PathId,
     tenant_id: TenantId,
@@ -73,7 +73,7 @@ async def change_owner(
     database: TheDatabase,
     settings: TheSettings,
 ) -> Session:
-    """Any name, such as a user's id; it gives nobody a right."""
+    """Any name, such as a user's id; it grants no permissions."""
     asked = keeping.SetOwner(
         tenant_id=tenant_id, session_id=session_id, owner=wanted.owner, policy=policy(settings)
     )
@@ -82,16 +82,16 @@ async def change_owner(
 
 @router.get("/notes", summary="List a session's notes, newest first")
 async def list_notes(session_id: PathId, query: AskedNotes, database: TheLists) -> NotePage:
-    """What the people of the business have noted."""
+    """The notes of the business's people."""
     asked = keeping.ListNotes(**query.model_dump(), session_id=session_id)
     return await keeping.list_notes(database, asked)
 
 
-@router.post("/notes", status_code=201, summary="Note something of a session")
+@router.post("/notes", status_code=201, summary="Add a note to a session")
 async def create_note(
     session_id: PathId, tenant_id: TenantId, note: NoteRequest, database: TheDatabase
 ) -> Note:
-    """Never sent to the contact; told to the AI where the tenant has `notes_to_llm`."""
+    """Never sent to the contact; the AI gets it if the tenant has `notes_to_llm`."""
     asked = keeping.AddNote(tenant_id=tenant_id, session_id=session_id, body=note.body)
     return (await keeping.add_note(database, asked)).note
 
@@ -100,6 +100,6 @@ async def create_note(
 async def remove_note(
     session_id: PathId, note_id: PathId, tenant_id: TenantId, database: TheDatabase
 ) -> RemovedNote:
-    """`removed` is false where there is none."""
+    """`removed` is false if there is none."""
     asked = keeping.RemoveNote(tenant_id=tenant_id, session_id=session_id, note_id=note_id)
     return await keeping.remove_note(database, asked)

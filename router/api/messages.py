@@ -51,13 +51,14 @@ _Key = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[!-~]+$",
-        description="Made by you, another one for each message: the same again sends nothing more",
+        description="Chosen by you, a new one for each message: the same key again sends nothing"
+        " more",
     ),
 ]
 
 
 class MediaRequest(BaseModel, extra="forbid"):
-    """A media: its bytes in base64, or the public address that they are fetched from."""
+    """A file to send: its bytes in base64, or a public URL to fetch it from."""
 
     kind: MediaKind
     base64: str | None = Field(default=None, min_length=4)
@@ -66,7 +67,7 @@ class MediaRequest(BaseModel, extra="forbid"):
         default=None,
         max_length=200,
         pattern=r"^[^/\\\x00-\x1f]*\.[A-Za-z0-9]{1,8}$",
-        description="With its ending: a document has to have one",
+        description="With its extension; required for a document",
     )
     caption: str | None = Field(default=None, max_length=_LONGEST_TEXT)
 
@@ -117,10 +118,10 @@ async def send_to_contact(
     abandon: TheAbandon,
     caller: Caller,
 ) -> MessageOnItsWay:
-    """Take the conversation over, as writing on the phone does, and send.
+    """Takes the conversation over, like writing on the phone, and sends.
 
-    It is on its way when this answers, and is sent also where the router is restarted; the same
-    request again shows what has become of it. 409: another person wrote, and you have not seen it.
+    When this answers, the message is on its way, and it is sent even if the router restarts. The
+    same request again shows its current state. 409: another person wrote, and you have not seen it.
     """
     if wanted.media is not None and wanted.media.url is not None:
         # What was at the address may have gone since; and who may not write has nothing fetched.

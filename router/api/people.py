@@ -51,8 +51,8 @@ class ExportedContact(ContactHead):
         " was made of them is in `messages` (`transcript`, `description`)"
     )
     kept_files: _Rows = Field(
-        description="Which of the files that they sent are kept, and until when. Without the files:"
-        " each is given out by `GET /api/messages/{message_id}/media`"
+        description="Which of their files are kept, and until when. Without the files themselves:"
+        " download each with `GET /api/messages/{message_id}/media`"
     )
     spending: _Rows = Field(description="Turns and tokens of each day")
     session_notes: _Rows = Field(description="What the staff noted about the contact")

@@ -47,7 +47,7 @@ _WHY = {
         },
         404: {
             "model": ErrorBody,
-            "description": "There is no such message (`not_found`), or no file of it any more:"
+            "description": "There is no such message (`not_found`), or its file is not available:"
             " `not_kept`, `not_yet`, `failed`, `expired`, `deleted`, `lost`",
         },
         503: {
@@ -59,7 +59,7 @@ _WHY = {
 async def get_media(
     message_id: PathId, tenant_id: TenantId, database: TheDatabase, files: TheFiles, caller: Caller
 ) -> Response:
-    """Give what a contact sent, while its tenant keeps it (`keep_media_days`). It is audited."""
+    """The file that a contact sent, while the tenant keeps it (`keep_media_days`). Audited."""
     found = await find_kept_file(database, FindKeptFile(tenant_id=tenant_id, message_id=message_id))
     if isinstance(found, Refusal):
         return _none(found.refused)

@@ -35,11 +35,11 @@ _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openss
 
 @router.get("/me", summary="Who am I?")
 async def get_caller(database: TheDatabase) -> KnownCaller:
-    """What the key or token is called, and what it may do where."""
+    """The name of the key or token, and its roles."""
     return await who_am_i(database, AskWhoIAm())
 
 
-@router.post("/session", summary="Sign in: have the key that is shown kept in a cookie")
+@router.post("/session", summary="Sign in: store the given key in a cookie")
 async def create_sign_in(
     services: _Services,
     database: TheDatabase,
@@ -61,11 +61,11 @@ async def create_sign_in(
     return who
 
 
-@out.delete("/session", status_code=204, summary="Sign out: have the cookie forgotten")
+@out.delete("/session", status_code=204, summary="Sign out: delete the cookie")
 async def end_sign_in(
     services: _Services, streams: _Streams, request: Request, response: Response
 ) -> None:
-    """Nothing else ends but what the browser follows: not the key, and no other's sign-in."""
+    """Ends this browser's sign-in and its streams only, not the key or other sign-ins."""
     sign_in = sign_in_of(request.scope)
     if sign_in is not None:
         streams.feed.sign_out(sign_in.mark)

@@ -20,7 +20,7 @@ router = keyed("sessions")
 _Streams = Annotated[Streams, Depends(given(Streams))]
 _LastEventId = Annotated[
     str | None,
-    Header(description="The id of the last event that was taken in: nothing after it is missed"),
+    Header(description="The id of the last event that you handled: nothing after it is missed"),
 ]
 _TOLD: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -44,10 +44,10 @@ async def follow_changes(
     streams: _Streams,
     last_event_id: _LastEventId = None,
 ) -> EventStream:
-    """Ids and kinds only: what changed is read with the other calls. Open until it is closed.
+    """Ids and kinds only; read what changed with the other calls. Open until one side closes it.
 
-    Begin to read after `ready`. With `Last-Event-ID` nothing that happened since is missed; after
-    `reset` read all anew. `end` says why no more comes.
+    Start reading after `ready`. With `Last-Event-ID` you miss nothing that happened since; after
+    `reset` read everything again. `end` says why the stream ends.
     """
     sign_in = sign_in_of(request.scope)
     ends = (caller.ends_at, None if sign_in is None else sign_in.ends_at)

@@ -11,7 +11,7 @@ from router.safety.patterns import check_patterns
 
 
 class Values(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
-    """What may be set of a tenant: what is left out stays, null brings the default back."""
+    """Settings of a tenant: what is left out stays as it is, null restores the default."""
 
     @field_validator("forbidden_patterns", check_fields=False)
     @classmethod

@@ -48,7 +48,7 @@ async def change_tenant(
     settings: TheSettings,
     caller: Caller,
 ) -> Tenant:
-    """Only what is given changes. The next message is handled with the new settings."""
+    """Only the given values change. The next message is handled with the new settings."""
     changed = await saving.change_tenant(database, settings, tenant_id, values.given())
     _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
     return changed

@@ -17,9 +17,9 @@ _Name = Annotated[str, Path(max_length=200, description="Evolution's name of the
 
 
 class TryFlowRequest(BaseModel, extra="forbid"):
-    """What a made-up customer writes; and which flow is tried, if not the tenant's own.
+    """The text of a made-up customer, and which flow to try, if not the tenant's own.
 
-    All but `text` is for a key of the deployment: it names what runs in its n8n.
+    All fields but `text` need a key of the deployment: they name what runs in its n8n.
     """
 
     text: str = Field(default=TEXT, min_length=1, max_length=4000)
@@ -32,7 +32,7 @@ class TryFlowRequest(BaseModel, extra="forbid"):
     )
 
 
-@router.post("/instances/{name}/try-flow", summary="Try a flow: nothing of it is sent")
+@router.post("/instances/{name}/try-flow", summary="Try a flow without sending anything")
 async def try_flow(
     name: _Name,
     database: TheDatabase,
@@ -40,10 +40,10 @@ async def try_flow(
     trial: TheTrial,
     wanted: TryFlowRequest | None = None,
 ) -> TriedFlow:
-    """Post a turn marked `dry` to n8n, and tell what would have been said.
+    """Posts a turn marked `dry` to n8n, and shows what would have been sent.
 
-    The flow runs for real, with its LLM and its tools; what it sends is written down. It holds the
-    line for N8N_ANSWER_SECONDS at most.
+    The flow runs for real, with its LLM and its tools; what it sends is recorded only. The call
+    takes at most N8N_ANSWER_SECONDS.
     """
     given = wanted or TryFlowRequest()
     asked = Trial(name, given.text, given.flow, given.contract, given.in_editor)

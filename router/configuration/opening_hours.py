@@ -26,7 +26,7 @@ _Window = tuple[time, time, int]
 
 
 class OpeningHours(BaseModel, extra="forbid", frozen=True, hide_input_in_errors=True):
-    """When a business is open, each day's windows as `09:00-18:00`; a day not named is closed."""
+    """When a business is open: each day's hours as `09:00-18:00`; others are closed."""
 
     weekly: dict[Weekday, list[str]] = Field(
         examples=[{"mon": ["09:00-12:00", "13:00-18:00"], "fri": ["18:00-02:00"]}]
@@ -34,8 +34,8 @@ class OpeningHours(BaseModel, extra="forbid", frozen=True, hide_input_in_errors=
     exceptions: dict[str, list[str]] = Field(
         default_factory=dict,
         max_length=_MOST_EXCEPTIONS,
-        description="Windows of a day, or of several (`first/last`), that take the place of the"
-        " week's and of a holiday; the fewest days count first. No window: closed",
+        description="Hours of one day, or of several (`first/last`), that replace the weekly hours"
+        " and holidays; the entry with the fewest days wins. No hours: closed",
         examples=[{"2026-12-24": ["09:00-12:00"], "2026-12-28/2027-01-03": []}],
     )
     holidays: str | None = Field(

@@ -26,9 +26,9 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     notify_number: Annotated[
         str | None,
         Setting(
-            about="Staff to be told by WhatsApp of a handoff, of replies that are not delivered,"
-            " and of times in which nobody is answered: a number or a group's JID. The AI answers"
-            " nothing that comes from there; what quotes a notice goes to its customer",
+            about="The staff's number or group JID, which gets notices by WhatsApp: handoffs,"
+            " replies that are not delivered, outages. The AI answers nothing that comes from"
+            " there; a reply to a notice goes to its customer",
             otherwise="nobody",
             must="be a phone number with its country code, or the JID of a person or a group",
             example="5511955559999",
@@ -38,7 +38,7 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
         str | None,
         Field(description=FOR_ADMINS),
         Setting(
-            about="A webhook that is told of every notice: a handoff, a lost connection, an outage",
+            about="A webhook that gets every notice: a handoff, a lost connection, an outage",
             otherwise="none",
             example="https://tickets.example.com/hook",
             form="address",
@@ -48,9 +48,9 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     handoff_message: Annotated[
         str | None,
         Setting(
-            about="What a customer is told where the AI hands a conversation to a human and has no"
-            " words of its own for it",
-            otherwise="a sentence in Portuguese, Spanish or English, as the customer writes",
+            about="What a customer is told when the AI hands over to a human and has not said so"
+            " itself",
+            otherwise="a sentence in Portuguese, Spanish or English, in the customer's language",
             must="have from 1 to 2000 characters",
             example="Vou chamar alguém da equipe, que responde aqui mesmo.",
             form="text",
@@ -60,9 +60,9 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     handoff_words: Annotated[
         Names,
         Setting(
-            about="Who writes one of these gets a human, and the AI is not asked; besides the words"
-            " that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma"
-            " pessoa, …). A single -: no words do that",
+            about="A customer who writes one of these gets a human without asking the AI; in"
+            " addition to the words that HybridFlow knows in Portuguese, Spanish and English"
+            " (atendente, falar com uma pessoa, …). A single -: no words do that",
             default=(),
             most=100,
             must="be 100 at most, of 5000 characters together",
@@ -74,7 +74,7 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     handoff_on_promise: Annotated[
         bool,
         Setting(
-            about="A reply that promises a human without handing off hands the conversation off",
+            about="A reply that promises a human also hands the conversation over",
             default=True,
             followed=True,
         ),
@@ -82,9 +82,9 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     handoff_remind_minutes: Annotated[
         float,
         Setting(
-            about="After so many minutes in which it is open, people are told again of a handoff"
-            " that nobody took; after as many more the next number is told, then the customer, and"
-            " then handoff_untaken holds",
+            about="Minutes of opening time after which people are told again of a handoff that"
+            " nobody took; after as many more notify_number_next is told, then the customer, and"
+            " then handoff_untaken applies",
             default=15,
             ge=1,
             le=1440,
@@ -93,7 +93,7 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     handoff_untaken: Annotated[
         Literal["return", "wait"],
         Setting(
-            about="What becomes of a handoff that nobody takes, after all that: the AI goes on"
+            about="What happens in the end to a handoff that nobody takes: the AI goes on"
             " (return), or the conversation waits for a human (wait)",
             default="return",
         ),
@@ -101,8 +101,8 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     notify_number_next: Annotated[
         str | None,
         Setting(
-            about="Who else is told by WhatsApp of a handoff that nobody took; the AI answers"
-            " nothing that comes from there",
+            about="The next number that is told by WhatsApp of a handoff that nobody took; the AI"
+            " answers nothing that comes from there",
             otherwise="nobody",
             must="be a phone number with its country code, or the JID of a person or a group",
             example="5511955558888",
@@ -111,8 +111,8 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     language: Annotated[
         Literal["en", "pt", "es"],
         Setting(
-            about="The language in which its people are told: notices, and the word back to who"
-            " quotes one. What customers are told is in the language that they write",
+            about="The language of notices and of the messages back to staff. Customers are"
+            " answered in the language that they write",
             default="en",
             example="pt",
         ),
@@ -130,8 +130,8 @@ class TenantKeys(BaseModel):
     evo_api_key: Annotated[
         SecretStr | None,
         Setting(
-            about="Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY"
-            " serves, at the servers that EVOLUTION_SERVERS names",
+            about="Its own Evolution key, which can be set and never read; without one,"
+            " EVOLUTION_API_KEY is used, only at the servers in EVOLUTION_SERVERS",
             otherwise="`EVOLUTION_API_KEY`",
             form="key",
         ),
@@ -139,8 +139,8 @@ class TenantKeys(BaseModel):
     llm_api_key: Annotated[
         SecretStr | None,
         Setting(
-            about="Its own key of llm_provider, written and never read; its replies are then made"
-            " without n8n. Without one the deployment's serves",
+            about="Its own key for llm_provider, which can be set and never read; its replies are"
+            " then made without n8n. Without one, the deployment's key is used",
             otherwise="`ANTHROPIC_API_KEY` or `OPENAI_API_KEY`",
             form="key",
         ),

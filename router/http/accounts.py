@@ -38,4 +38,4 @@ def say_account(provider: str, known: Known | None, variable: str | None = None)
         case "away":
             return f"warning: it is away, or cannot be reached ({known.said})"
         case "unknown":
-            return f"configured; whether its key is taken shows with a reply ({known.said})"
+            return f"configured; whether its key works is known after a reply ({known.said})"

@@ -73,7 +73,7 @@ router = APIRouter(
         403: {"model": ErrorBody, "description": "The caller's network is not allowed"},
         413: {"model": ErrorBody, "description": "The body is too large"},
         422: {"model": ErrorBody, "description": "Not an event of this instance"},
-        429: {"model": ErrorBody, "description": "Too many; Retry-After says when again"},
+        429: {"model": ErrorBody, "description": "Too many; Retry-After says when to retry"},
         503: {"model": ErrorBody, "description": "Not recorded: send it again"},
     },
 )

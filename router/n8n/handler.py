@@ -83,6 +83,11 @@ class N8nHandler:
         )
         self._executions = FlowExecutions(database, rules.editor_url)
         self._has_warned = False
+        self._elsewhere: set[int] = set()
+
+    def is_elsewhere(self, turn_id: int) -> bool:
+        """Whether the fallback makes the reply to a turn just now."""
+        return turn_id in self._elsewhere
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
         """Have a flow make the reply, or take the turn, or the fallback. Raises LlmError.
@@ -92,7 +97,7 @@ class N8nHandler:
         which may have one.
         """
         if turn.tenant.llm_api_key is not None:
-            return await self._fallback.make(turn, prompt)
+            return await self._by_fallback(turn, prompt)
         # Of a flow that answers, the lease is this router's own, or another's.
         tenant_id = turn.tenant.tenant_id
         sends = self._contract(turn) == "gateway" or self.breakers.begins_itself(tenant_id)
@@ -104,7 +109,14 @@ class N8nHandler:
         given_up = lapsed and turn.attempt > _LAPSES
         if not given_up and (made := await self._made(turn, prompt)) is not None:
             return made
-        return await self._fallback.make(turn, prompt)
+        return await self._by_fallback(turn, prompt)
+
+    async def _by_fallback(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
+        self._elsewhere.add(turn.turn_id)
+        try:
+            return await self._fallback.make(turn, prompt)
+        finally:
+            self._elsewhere.discard(turn.turn_id)
 
     async def _queue(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
         if (made := await self._made(turn, prompt)) is not None:

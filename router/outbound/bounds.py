@@ -15,7 +15,7 @@ import httpx
 LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as they are unpacked
 # Bytes on the line beside the body: its head, and a fifth of the body for the frames of its chunks.
 # Chunks of a byte each would cost a hundred times the work of the body that they hold.
-_HEADS_AND_FRAMES = 16 * 1024
+HEADS_AND_FRAMES = 16 * 1024
 _FRAMES = 5
 SLICE = 64 * 1024
 """Bytes that are unpacked before anybody else has their turn."""
@@ -68,7 +68,7 @@ class Bounds:
             before = max(self.lines, _LINES)
             self.lines += came.count(b"\n")
             self.work += _OF_A_LINE * max(0, self.lines - before)
-        return self.came - body <= _HEADS_AND_FRAMES + body // _FRAMES
+        return self.came - body <= HEADS_AND_FRAMES + body // _FRAMES
 
     def count_body(self, came: int) -> None:
         """Note what of it was body. Raises AnswerTooLong."""

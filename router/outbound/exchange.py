@@ -7,7 +7,8 @@ connections and parser (`line.py`) take a third of the CPU of httpx's own for a 
 import asyncio
 import functools
 import io
-from collections.abc import AsyncIterable, Iterable
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from http import HTTPStatus
 
 import aiohttp
@@ -15,7 +16,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from router.outbound.bounds import Bounds, current
+from router.outbound.bounds import HEADS_AND_FRAMES, Bounds, current
 from router.outbound.line import Line
 from router.outbound.trust import trusted
 
@@ -27,8 +28,15 @@ _IDLE_SECONDS = 4.0
 _READ_AHEAD = 64 * 1024  # bytes that come before the reader of the body asks for them
 _AT_ONCE = 16 * 1024  # bytes of a body that are read before anybody else has their turn
 _WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
+_WORD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What aiohttp would add by itself; the callers put in what there is to say.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+_IN_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Unsayable(ValueError):
+    """The request cannot be written; nothing was sent of its head."""
 
 
 class Exchanges:
@@ -49,21 +57,27 @@ class Exchanges:
     ) -> aiohttp.ClientResponse:
         """Return the answer as soon as its head is there; its body is unread, and as it was packed.
 
-        The bounds say afterwards whether anything was sent. Raises FAILURES, and
-        httpx.ReadError where more comes than may.
+        The bounds say afterwards whether anything was sent. Raises FAILURES, httpx.ReadError where
+        more comes than may, and what a body in pieces raises.
         """
         session = self._session or self._opened()
+        said = _as_text(headers)
+        upload = _Upload(body, _length(said)) if isinstance(body, AsyncIterable) else None
         within = current.set(bounds)
         try:
             answer = await session.request(
-                method,
+                _word(method.encode()),
                 URL(url, encoded=True),
-                headers=_as_text(headers),
-                data=_written(body),
+                headers=said,
+                data=upload or _written(body),
                 allow_redirects=False,
                 # Never rounded up to whole seconds.
                 timeout=aiohttp.ClientTimeout(total=bounds.left(None), ceil_threshold=float("inf")),
             )
+        except FAILURES:
+            if upload is not None and upload.broke is not None:
+                raise upload.broke from None
+            raise
         finally:
             current.reset(within)
         if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
@@ -94,6 +108,9 @@ class Exchanges:
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             read_bufsize=_READ_AHEAD,
+            # A line of a head may be as long as the head.
+            max_line_size=HEADS_AND_FRAMES,
+            max_field_size=HEADS_AND_FRAMES,
         )
         self._session._retry_connection = False  # noqa: SLF001 - what was asked may have been done
         return self._session
@@ -108,23 +125,70 @@ async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
 
 
 def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return headers as aiohttp takes them. Raises Unsayable.
+
+    aiohttp would say so too, but when it has a connection: nobody could tell that nothing was sent.
+    """
     return [
-        (name.decode("ascii"), _decoded(value))
+        (_word(name), _decoded(value))
         for name, value in headers
         if name.lower() != b"transfer-encoding"  # aiohttp says so itself
     ]
 
 
+@functools.lru_cache(maxsize=256)
+def _word(name: bytes) -> str:
+    """Return a method or a header's name. Raises Unsayable."""
+    if not _WORD.fullmatch(name):
+        raise Unsayable("a method or the name of a header")
+    return name.decode("ascii")
+
+
 def _decoded(value: bytes) -> str:
+    if _IN_NO_VALUE.search(value):
+        raise Unsayable("what a header holds")
     try:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("iso-8859-1")
 
 
-def _written(
-    body: bytes | AsyncIterable[bytes],
-) -> bytes | io.BytesIO | AsyncIterable[bytes] | None:
-    if isinstance(body, bytes) and len(body) > _WRITTEN_WHOLE:
-        return io.BytesIO(body)
-    return body or None
+def _length(headers: Iterable[tuple[str, str]]) -> int | None:
+    said = (value for name, value in headers if name.lower() == "content-length")
+    return int(length) if (length := next(said, None)) is not None else None
+
+
+def _written(body: bytes | AsyncIterable[bytes]) -> bytes | io.BytesIO | None:
+    if not isinstance(body, bytes):
+        return None
+    return io.BytesIO(body) if len(body) > _WRITTEN_WHOLE else body or None
+
+
+class _Upload:
+    """A body that comes in pieces, no longer than its length; `broke` is what ended it before."""
+
+    def __init__(self, pieces: AsyncIterable[bytes], length: int | None) -> None:
+        self.broke: Exception | None = None
+        self._pieces = pieces
+        self._left = length
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces:
+                self._count(len(piece))
+                yield piece
+            self._end()
+        except Exception as error:
+            self.broke = error
+            raise
+
+    def _count(self, came: int) -> None:
+        if self._left is None:
+            return
+        self._left -= came
+        if self._left < 0:
+            raise Unsayable("a body that is longer than its Content-Length")
+
+    def _end(self) -> None:
+        if self._left:
+            raise Unsayable("a body that is shorter than its Content-Length")

@@ -3,16 +3,23 @@
 import aiohttp
 import httpx
 
+from router.outbound.exchange import Unsayable
+
 
 def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
     """Return the failure of a request, or of reading its answer, where it had a connection."""
     host = request.url.host
     match error:
+        case Unsayable():
+            return httpx.LocalProtocolError(f"{error} cannot be written", request=request)
         case TimeoutError() if is_sent:
             return httpx.ReadTimeout("the answer did not come in time", request=request)
         case TimeoutError():
             message = f"{host} could not be connected to in time"
             return httpx.ConnectTimeout(message, request=request)
+        case ValueError() if not is_sent and not isinstance(error, aiohttp.ClientError):
+            # not quoted: it may hold a key
+            return httpx.LocalProtocolError("the request cannot be written", request=request)
         case _ if not is_sent:
             message = f"{host} cannot be connected to: {error}"
             return httpx.ConnectError(message, request=request)
@@ -24,6 +31,5 @@ def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> http
             return httpx.RemoteProtocolError(message, request=request)
         case aiohttp.ClientResponseError():
             return httpx.RemoteProtocolError("its answer is not HTTP", request=request)
-        case ValueError():  # not quoted: it may hold a key
-            return httpx.LocalProtocolError("the request cannot be written", request=request)
-    return httpx.ReadError(f"{type(error).__name__}: {error}", request=request)
+    quoted = "" if isinstance(error, ValueError) else f": {error}"
+    return httpx.ReadError(f"{type(error).__name__}{quoted}", request=request)

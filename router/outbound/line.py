@@ -62,6 +62,20 @@ class Line(ResponseHandler):
             self._payload.set_exception(aiohttp.ClientOSError(str(exc)), exc)
         super().connection_lost(exc)
 
+    def close(self) -> None:
+        """Close it at once, whatever is still to be written, and tell who reads its answer.
+
+        Who does not read what it is sent would else hold the connection for as long as it likes.
+        """
+        self._break_off(aiohttp.ClientConnectionError("the connection was closed"))
+        self.abort()
+
+    def _break_off(self, error: Exception) -> None:
+        """End a body that is not at its end."""
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(error)
+
     def _end(self, error: httpx.ReadError) -> None:
         self.set_exception(error)
         if self._payload is not None:

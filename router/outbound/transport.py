@@ -107,9 +107,10 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout(message, request=request) from error
 
     async def _ask(self, request: httpx.Request, bounds: Bounds) -> aiohttp.ClientResponse:
+        url = request.url.copy_with(userinfo=b"") if request.url.userinfo else request.url
         try:
             return await self._exchanges.ask(
-                request.method, str(request.url), request.headers.raw, _body(request), bounds
+                request.method, str(url), request.headers.raw, _body(request), bounds
             )
         except FAILURES as error:
             raise as_httpx(error, request, is_sent=bounds.has_line) from error

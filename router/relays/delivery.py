@@ -249,7 +249,12 @@ class Delivery:
             self._sending = False
 
     def _refused(self, reason: str) -> Ended:
-        """Raises Gone, but where the conversation was erased: that is told."""
+        """Raises Gone, but where the conversation was erased: that is told.
+
+        PutOff where another person answered: who, is written down, and the next attempt tells it.
+        """
+        if reason == "answered":
+            raise PutOff(0.0)
         if reason != "erased":
             raise Gone
         return self._ended("erased")

@@ -32,6 +32,8 @@ def word_back(
         who=who_is(facts.name, facts.jid, words["a_customer"]),
         why=why.rstrip("."),
         until=_moment(facts.until, zone, words),
+        by=facts.answered_by or words["a_colleague"],
+        answer=facts.answer or "…",
     )
     return word[:1].upper() + word[1:]
 

@@ -47,6 +47,9 @@ _ENGLISH: Words = {
     " hand.",
     "switched_off": "Done, but the AI does not answer {who}: it is switched off there (the label"
     " no-ai), or for the whole business (is_active).",
+    "answered": "Nothing was sent. {by} has already answered {who}: “{answer}”. To send yours too,"
+    " reply to the notice again.",
+    "a_colleague": "Somebody else at your business",
     "then": "then",
     "days": "Mon Tue Wed Thu Fri Sat Sun",
     "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
@@ -87,6 +90,9 @@ _PORTUGUESE: Words = {
     " do ar. Escreva de novo quando elas tiverem saído, ou escreva manualmente ao cliente.",
     "switched_off": "Feito, mas a IA não responde a {who}: ela está desligada ali (a etiqueta"
     " no-ai), ou para a empresa toda (is_active).",
+    "answered": "Nada foi enviado. {by} já respondeu a {who}: “{answer}”. Para enviar a sua também,"
+    " responda de novo ao aviso.",
+    "a_colleague": "Outra pessoa da empresa",
     "then": "então",
     "days": "seg ter qua qui sex sáb dom",
     "months": "jan fev mar abr mai jun jul ago set out nov dez",
@@ -126,6 +132,9 @@ _SPANISH: Words = {
     " fuera de servicio. Escriba de nuevo cuando hayan salido, o escriba usted al cliente.",
     "switched_off": "Hecho, pero la IA no responde a {who}: está apagada allí (la etiqueta no-ai),"
     " o para toda la empresa (is_active).",
+    "answered": "No se envió nada. {by} ya respondió a {who}: “{answer}”. Para enviar lo suyo"
+    " también, responda una vez más al aviso.",
+    "a_colleague": "Otra persona de la empresa",
     "then": "entonces",
     "days": "lun mar mié jue vie sáb dom",
     "months": "ene feb mar abr may jun jul ago sep oct nov dic",

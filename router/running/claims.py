@@ -113,12 +113,14 @@ class ClaimLoop(Generic[W]):
 
         An owner may set `when_full`, what is done instead of a look while nothing
         is free (it says when to look again), `ended`, and `leaves_due`, whether some may be due as
-        a piece of work has ended: where none is, and none was left, nobody looks for more.
+        a piece of work has ended: where none is, and none was left, nobody looks for more; `soon`,
+        in how many seconds that is done.
         """
         self.under_way: dict[asyncio.Task[None], W] = {}
         self.when_full: Callable[[], Awaitable[float]] | None = None
         self.ended: Callable[[W], None] = lambda _: None
         self.leaves_due: Callable[[W], bool] = lambda _: True
+        self.soon: Callable[[], float] = lambda: 0.0
         self._left = True
         self._claim = claim
         self._free = free
@@ -173,7 +175,7 @@ class ClaimLoop(Generic[W]):
         work = self.under_way.pop(task)
         self.ended(work)
         if self._left or self.leaves_due(work):
-            self._loop.wake()
+            self._loop.wake(self.soon())
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)
 

@@ -6,9 +6,10 @@ hundred kilobytes may unpack to millions of paragraphs, and no tree is made of t
 
 import codecs
 import io
+import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.parsers import expat
 
@@ -34,6 +35,7 @@ _LEFT_OUT = frozenset(("moveFrom", "Fallback"))
 """What was moved from here, or stands beside what it is the older form of."""
 _WITHIN = {"br": "\n", "cr": "\n", "tab": "\t", "ptab": "\t", "noBreakHyphen": "-"}
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
+_WRITTEN = re.compile(r"word/document[0-9]{0,4}\.xml")
 _OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 Answer = dict[str, Any]
@@ -93,14 +95,16 @@ def office(content: bytes) -> Answer:
     names = {each.filename for each in members}
     if "xl/workbook.xml" in names:
         return {"what": "Excel sheet", **_sheets(content)}
-    for name, (what, read) in _READERS.items():
-        if name in names:
-            return {"what": what, **cut(_joined(read(archive)))}
+    if (written := _written_in(names)) is not None:
+        return {"what": "Word document", **cut(_joined(_Paragraphs().read(archive, written)))}
+    if "ppt/presentation.xml" in names:
+        return {"what": "PowerPoint", **cut(_joined(_slides(archive)))}
     raise Refused("an archive is not opened")
 
 
-def _word(archive: zipfile.ZipFile) -> Iterator[str]:
-    return _Paragraphs().read(archive, "word/document.xml")
+def _written_in(names: Iterable[str]) -> str | None:
+    """Return the member that a Word document's text is in: Word Online gives it a number."""
+    return min(filter(_WRITTEN.fullmatch, names), default=None)
 
 
 def _slides(archive: zipfile.ZipFile) -> Iterator[str]:
@@ -109,12 +113,6 @@ def _slides(archive: zipfile.ZipFile) -> Iterator[str]:
     for number in sorted(int(each) for each in numbers if each.isdecimal()):
         yield f"Slide {number}:"
         yield from _Paragraphs().read(archive, f"ppt/slides/slide{number}.xml")
-
-
-_READERS: Mapping[str, tuple[str, Callable[[zipfile.ZipFile], Iterator[str]]]] = {
-    "word/document.xml": ("Word document", _word),
-    "ppt/presentation.xml": ("PowerPoint", _slides),
-}
 
 
 class _Paragraphs:
@@ -129,6 +127,7 @@ class _Paragraphs:
         self._said: list[str] = []
         self._inside: list[str] = []
         self._left_out = 0
+        self._length = 0  # of all that was said, without what may be cut off
 
     def read(self, archive: zipfile.ZipFile, name: str) -> Iterator[str]:
         """Give one after the other. Raises Refused."""
@@ -142,12 +141,22 @@ class _Paragraphs:
             while piece := member.read(_STEP):
                 parser.Parse(piece, False)  # noqa: FBT003 - expat names none of its arguments
                 yield from self._given()
+                if self._length > MOST_CHARACTERS:
+                    yield from self._broken_off()
+                    return
             parser.Parse(b"", True)  # noqa: FBT003
             yield from self._given()
 
     def _given(self) -> list[str]:
         given, self._lines = self._lines, []
         return given
+
+    def _broken_off(self) -> list[str]:
+        """Return what else was said so far: a row, or a paragraph, may have no end."""
+        self._end_line()
+        while self._inside:
+            self._end(self._inside[-1])
+        return self._given()
 
     def _begin(self, element: str, _: object) -> None:
         name = _local(element)
@@ -175,6 +184,7 @@ class _Paragraphs:
     def _say(self, text: str) -> None:
         if self._inside and self._inside[-1] == "t" and not self._left_out:
             self._said.append(text)
+            self._length += len(text) - text.count(" ")
 
     def _end_line(self) -> None:
         line, self._said = "".join(self._said).strip(" "), []

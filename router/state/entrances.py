@@ -7,8 +7,8 @@ Of each kind one holder (a tenant) has a part only, and the holder of the fewest
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
@@ -83,6 +83,10 @@ def _nobody_asks() -> None:
     """Nobody wants to know of calls."""
 
 
+Wanted = tuple[Work, Hashable]
+"""A place: for what, and on whose behalf."""
+
+
 class Places:
     """The connections, as places that calls take."""
 
@@ -92,24 +96,21 @@ class Places:
         self._free = count
         self._shares = {work: _scaled(share, count) for work, share in SHARES.items()}
         self._held: Counter[Work] = Counter()
-        self._by_holder: Counter[tuple[Work, Hashable]] = Counter()
-        self._waiting: dict[asyncio.Future[None], tuple[Work, Hashable]] = {}
+        self._kept_free = sum(share.kept for share in self._shares.values())
+        self._by_holder: Counter[Wanted] = Counter()
+        self._waiting: dict[asyncio.Future[None], Wanted] = {}
         self.after_call: Callable[[], None] = _nobody_asks
 
-    @asynccontextmanager
-    async def taken(self, work: Work) -> AsyncIterator[None]:
-        """Hold a place for the block. Raises DatabaseBusy where none becomes free in time."""
+    async def take(self, work: Work) -> Wanted:
+        """Take a place, to be given back. Raises DatabaseBusy where none becomes free in time."""
         wanted = (work, _holder.get())
-        await self._take(wanted)
-        try:
-            yield
-        finally:
-            self._give_back(wanted)
-
-    async def _take(self, wanted: tuple[Work, Hashable]) -> None:
         if self._may(wanted):
             self._grant(wanted)
-            return
+        else:
+            await self._wait_for(wanted)
+        return wanted
+
+    async def _wait_for(self, wanted: Wanted) -> None:
         patience = self._shares[wanted[0]].patience
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[turn] = wanted
@@ -118,7 +119,7 @@ class Places:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # it was given in the same moment
-                self._give_back(wanted)
+                self.give_back(wanted)
             if isinstance(error, TimeoutError):
                 what = f"{wanted[0].value}: no connection to the database became free"
                 raise DatabaseBusy(f"{what} in {patience:.0f} s: try again soon") from error
@@ -126,34 +127,34 @@ class Places:
         finally:
             self._waiting.pop(turn, None)
 
-    def _may(self, wanted: tuple[Work, Hashable]) -> bool:
+    def _may(self, wanted: Wanted) -> bool:
         work, holder = wanted
         share = self._shares[work]
         if not self._free or self._held[work] >= share.most:
             return False
         if holder is not None and self._by_holder[wanted] >= share.of_one:
             return False
-        return self._held[work] < share.kept or self._free > self._kept_for_others(work)
+        # Of those kept for each kind of work, what it has not taken is not free for others.
+        kept = share.kept - self._held[work]
+        return kept > 0 or self._free > self._kept_free
 
-    def _kept_for_others(self, work: Work) -> int:
-        return sum(
-            max(0, share.kept - self._held[other])
-            for other, share in self._shares.items()
-            if other is not work
-        )
-
-    def _grant(self, wanted: tuple[Work, Hashable]) -> None:
+    def _grant(self, wanted: Wanted) -> None:
+        work = wanted[0]
         self._free -= 1
-        self._held[wanted[0]] += 1
+        self._kept_free -= self._held[work] < self._shares[work].kept
+        self._held[work] += 1
         self._by_holder[wanted] += 1
 
-    def _give_back(self, wanted: tuple[Work, Hashable]) -> None:
+    def give_back(self, wanted: Wanted) -> None:
+        """Free a place, and give it to who waits for it."""
+        work = wanted[0]
         self._free += 1
-        self._held[wanted[0]] -= 1
+        self._held[work] -= 1
+        self._kept_free += self._held[work] < self._shares[work].kept
         self._by_holder[wanted] -= 1
         if not self._by_holder[wanted]:
             del self._by_holder[wanted]
-        while (turn := self._next()) is not None:
+        while self._waiting and (turn := self._next()) is not None:
             self._grant(self._waiting.pop(turn))
             turn.set_result(None)
 
@@ -178,8 +179,11 @@ class Entrance:
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """See `Database.call`."""
-        async with self.places.taken(self.work):
+        place = await self.places.take(self.work)
+        try:
             answer = await self.database.call(function, argument)
+        finally:
+            self.places.give_back(place)
         if self.work not in _CHANGES_NOTHING:
             self.places.after_call()
         return answer

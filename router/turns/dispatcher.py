@@ -24,6 +24,7 @@ from router.state.calls.turns import (
     claim_turns,
 )
 from router.state.database import Database
+from router.turns.flow_places import SOON, FlowPlaces
 from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
 
@@ -66,16 +67,25 @@ class Dispatcher:
         database: Database,
         limits: ClaimLimits,
         begin_attempt: Callable[[ClaimedTurn, Seat], Attempt],
+        is_elsewhere: Callable[[int], bool] = lambda _: False,
     ) -> None:
+        """Take `is_elsewhere`: whether another than n8n makes the reply to a turn."""
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
-        self._seats = Seats(limits.parallel, limits.tenant_share, has_free=self.wake)
+        self._seats = Seats(
+            limits.parallel,
+            limits.tenant_share,
+            has_free=self.wake,
+            answered=self._flow_has_answered,
+        )
         terms = ClaimTerms(limits.poll, limits.poll, "turns could not be claimed")
         self._claims = ClaimLoop[UnderWay](self._claim, lambda: self._seats.free, terms)
         self._claims.when_full = self._call_others
         self._claims.ended = lambda each: each.seat.end()
         self._claims.leaves_due = lambda each: each.attempt.leaves_due
+        self._claims.soon = self._soon
+        self._flows = None if limits.flows is None else FlowPlaces(limits.flows, is_elsewhere)
         self.heartbeat = Heartbeat(
             database, lambda: self._claims.under_way, worker=limits.worker, lease=limits.lease
         )
@@ -83,6 +93,8 @@ class Dispatcher:
         self._took_none_since: int | None = None
         """The tenant at which the round began in which no turn could be taken so far."""
         self._called_others_at = float("-inf")
+        self._left = True
+        """Whether some were due at the last claim that were not claimed."""
 
     def wake(self, due_in: float = 0.0) -> None:
         """There is (or will be, in `due_in` seconds) a turn to claim."""
@@ -111,7 +123,12 @@ class Dispatcher:
 
     async def _claim(self, free: int) -> Look:
         """Claim what is due and start on it."""
+        if self._flows is not None and (free := min(free, self._flows.free(self._own()))) <= 0:
+            # One of them may be made elsewhere, of which nobody tells.
+            return Look(more=False, due_in=SOON)
+        self._left = True
         claimed = await claim_turns(self._database, self._what_to_claim(free))
+        self._left = claimed.left
         is_round_over = self._is_round_over(claimed)
         self._after_tenant = claimed.after_tenant
         for put_off in claimed.unreadable:
@@ -174,7 +191,7 @@ class Dispatcher:
             worker=limits.worker,
             after_tenant=self._after_tenant,
             tenant_max=max(1, int(flows * share)) if is_shared and flows is not None else None,
-            n8n_max_in_flight=flows,
+            n8n_max_in_flight=None if self._flows is None else self._flows.most(self._own()),
             own=own if is_shared else None,
             own_max=math.ceil(limits.parallel * share) if is_shared else None,
             sitting=sitting if is_shared else None,
@@ -183,7 +200,20 @@ class Dispatcher:
             objects=True,
         )
 
+    def _own(self) -> list[tuple[int, Seat]]:
+        return [(each.turn.turn_id, each.seat) for each in self._claims.under_way.values()]
+
+    def _soon(self) -> float:
+        return 0.0 if self._flows is None else self._flows.soon(self._own())
+
+    def _flow_has_answered(self) -> None:
+        """Look for the next turn for n8n, if there was one."""
+        if self._left:
+            self.wake(self._soon())
+
     def _begin(self, turn: ClaimedTurn | NotRead) -> UnderWay:
         read = readable(turn)
         seat = self._seats.seat(read.tenant.tenant_id, read.tenant.evo_server_url)
+        seat.is_made = read.reply is not None
+        seat.has_answer = seat.is_made and read.last_handler == "n8n"
         return UnderWay(read, self._begin_attempt(read, seat), seat)

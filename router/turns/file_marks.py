@@ -32,8 +32,15 @@ _BLANK = " \t"
 _BLANKS = re.compile(rf"[{_BLANK}]+")
 _ENDS = "\n.,;:!?)”»"
 # What nobody needs where the file is not in it any more: quotation marks, a bullet.
-_REST = re.compile(r"[\s>\"'()\[\]«»“”*_~:.,;|`-]*")
-_REST_OF_LINE = re.compile(r"\A[>\"'()«»“”*_~ -]*\n|\n[>\"'()«»“”*_~ -]*\Z")
+_REST = re.compile(r"(?:```[A-Za-z]{1,20}\n|\d{1,3}[.)](?!\S)|[\s>\"'()\[\]«»“”*_~:.,;|`#!-])*+")
+_REST_LINE = re.compile(r"[\s>\"'()«»“”*_~#-]*")
+# What a model writes around a mark and means no more by: ![Menu](mark), [Menu](mark),
+# ![[image:menu]], and a mark with its brackets escaped.
+_SHOWN = re.compile(
+    rf"(!?)\[([^\[\]\n]{{0,200}})\]\([ \t]{{0,9}}({_MARK.pattern})[ \t]{{0,9}}\)", re.IGNORECASE
+)
+_EMBEDDED = re.compile(rf"(?<!\S)!(?={_OPENED.pattern})", re.IGNORECASE)
+_ESCAPED = re.compile(rf"\\\[\\\[(\s*+(?:{_KINDS})\s*+:[^\[\]\n]{{0,200}}?)\\\]\\\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ def taken_apart(text: str, known: Collection[str]) -> list[str | Named]:
 
     No part of a mark is left in a piece. None is empty.
     """
+    text = _bare(text)
     whole = _without_unknown(text, known)
     pieces = list(_divided(_on_own_lines(whole)))
     if len(pieces) == 1 and whole == text and not _OPENED.search(text):
@@ -55,10 +63,25 @@ def taken_apart(text: str, known: Collection[str]) -> list[str | Named]:
     if any(isinstance(piece, str) and _OPENED.search(piece) for piece in pieces):
         pieces = [_unopened(piece) if isinstance(piece, str) else piece for piece in pieces]
     return [
-        _REST_OF_LINE.sub("", piece).strip() if isinstance(piece, str) else piece
+        _without_rest(piece) if isinstance(piece, str) else piece
         for piece in pieces
         if not isinstance(piece, str) or not _REST.fullmatch(piece)
     ]
+
+
+def _without_rest(piece: str) -> str:
+    """Return a piece without its first and last lines of signs that stood around a mark."""
+    lines = piece.split("\n")
+    is_said = [not _REST_LINE.fullmatch(line) for line in lines]
+    if not any(is_said):
+        return piece.strip()
+    return "\n".join(lines[is_said.index(True) : len(lines) - is_said[::-1].index(True)]).strip()
+
+
+def _bare(text: str) -> str:
+    """Return the text with its marks bare of the Markdown that stands around them alone."""
+    text = _EMBEDDED.sub("", _ESCAPED.sub(r"[[\1]]", text))
+    return _SHOWN.sub(lambda shown: shown[3] if shown[1] else f"{shown[2]} {shown[3]}", text)
 
 
 def _divided(text: str) -> Iterator[str | Named]:
@@ -72,7 +95,7 @@ def _divided(text: str) -> Iterator[str | Named]:
 
 def _name_in(mark: re.Match[str]) -> str:
     """Return the name as files have them: a model may write `Menu do Dia`, or menu-do-dia.jpg."""
-    letters = unicodedata.normalize("NFKD", mark[1].strip(" \t\"'`*“”«»").lower())
+    letters = unicodedata.normalize("NFKD", mark[1].replace("\\", "").strip(" \t\"'`*“”«»").lower())
     plain = "".join(each for each in letters if not unicodedata.combining(each))
     return _NO_LETTER_OF_A_NAME.sub("-", _EXTENSION.sub("", plain))
 

@@ -82,6 +82,8 @@ class Making:
             ):
                 reply = await shop.maker.make(hand.turn, prompt)
                 if isinstance(reply, Reply):
+                    if reply.handler == "n8n":
+                        hand.seat.flow_has_answered()
                     parts = kept_promise(reply.parts, hand.turn)
                     reply = replace(reply, parts=with_words(parts, hand.turn))
                     hand.seat.stand_now()  # its tenant's moderation may be asked
@@ -89,6 +91,8 @@ class Making:
                         await shop.guard.check(_speaker(hand.turn), reply.said, cost=reply.cost)
         except TimeoutError as error:
             raise LlmAway("the reply took too long to be made") from error
+        finally:
+            hand.seat.is_made = True
         return reply
 
     async def decline(self, error: LlmRefused) -> None:

@@ -45,7 +45,11 @@ class Tools:
 
 
 def make_dispatcher(
-    settings: Settings, database: Database, tools: Tools, calls_as: str | None
+    settings: Settings,
+    database: Database,
+    tools: Tools,
+    calls_as: str | None,
+    is_elsewhere: Callable[[int], bool],
 ) -> Dispatcher:
     """Return what claims turns, not running; `calls_as`: its name, where it cannot listen."""
     sending = tools.sending
@@ -94,4 +98,6 @@ def make_dispatcher(
         answer_within_minutes=settings.answer_within_minutes,
         calls_as=calls_as,
     )
-    return Dispatcher(database, limits, lambda turn, seat: TurnAttempt(turn, workshop, seat))
+    return Dispatcher(
+        database, limits, lambda turn, seat: TurnAttempt(turn, workshop, seat), is_elsewhere
+    )

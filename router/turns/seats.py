@@ -4,7 +4,7 @@ What the deployment does for a turn has an end that it knows: the state, the LLM
 own server does has none but the deadline, so nobody holds a seat meanwhile: while servers hang,
 replies to others are made. Those who stand are bounded, too, by tenant and by server; whose tenant
 has no room to stand puts its turn off. Only where others have all the room, one turn of each
-server goes on sitting.
+server goes on sitting. A seat knows how far its reply is, too: see `flow_places`.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ class Seats:
     """So many seats of one process, of which one tenant alone may have `share` (1: all).
 
     Room to stand is waited for `wait` seconds. `has_free` is called where a seat becomes free that
-    somebody may have waited for. Time is what `clock` says, or the event loop.
+    somebody may have waited for, `answered` where a flow in n8n has made a reply. Time is what
+    `clock` says, or the event loop.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Seats:
         *,
         wait: float = _WAIT,
         has_free: Callable[[], None] = lambda: None,
+        answered: Callable[[], None] = lambda: None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.count = count
@@ -42,6 +44,7 @@ class Seats:
         self._few = count * (1 - share)
         self._wait = wait
         self._has_free = has_free
+        self.answered = answered
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._sitting = Shares(count)
         self._standing = Shares(count * _STANDING)
@@ -111,12 +114,14 @@ class Seats:
 class Seat:
     """One attempt's: it sits while its reply is made, and stands while a tenant's server is asked.
 
-    `server` is where the tenant's Evolution is.
+    `server` is where the tenant's Evolution is. `is_made`: nobody makes the reply any more.
+    `has_answer`: a flow in n8n has made it, and it is on its way out.
     """
 
     def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:
         self.tenant_id = tenant_id
         self.server = server.partition("://")[2].partition("/")[0].lower() or server
+        self.is_made = self.has_answer = False
         self._seats = seats
         self._place = seats.sit_now(tenant_id)
         self._room: Place | None = None
@@ -131,6 +136,11 @@ class Seat:
         if self._place is None:
             self._place = await self._seats.sit(self.tenant_id)
         self._give_up_room()
+
+    def flow_has_answered(self) -> None:
+        """n8n has done its part: its next turn need not wait until this one is said."""
+        self.has_answer = True
+        self._seats.answered()
 
     def stand_now(self) -> None:
         """Stand, if there is room at once; else keep the seat."""

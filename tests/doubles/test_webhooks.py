@@ -1,10 +1,13 @@
 """How the loopback Evolution delivers webhooks: headers, retries, and what a test does to them."""
 
+import asyncio
+import re
 from collections.abc import Iterator
 
 import jwt
 import pytest
 
+from loopback.connections import serving
 from loopback.evolution import Business, Customer, Delivery, Evolution
 from loopback.receiver import WebhookReceiver
 from loopback.waiting import NeverHappened
@@ -44,6 +47,25 @@ async def test_headers_are_sent_as_they_were_given(
     assert received.headers["x-webhook-secret"] == "ours"
     assert received.headers["user-agent"].startswith("axios/")
     assert "authorization" not in received.headers
+
+
+async def test_a_connection_is_kept_for_the_next_webhook(shop: Business, maria: Customer) -> None:
+    """As by axios 1.12.2 on Node 24: three posts, one after the other, came over one connection."""
+    posts: list[int] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        posts.append(0)
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+            await reader.readexactly(int(length))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            posts[-1] += 1
+
+    async with serving(take) as port:
+        shop.sends_webhooks_to(f"http://127.0.0.1:{port}", events=MESSAGES)
+        for text in ("oi", "tem bolo?", "alô?"):
+            await maria.writes(text)
+        assert posts == [3]
 
 
 async def test_the_jwt_key_becomes_a_bearer_token(

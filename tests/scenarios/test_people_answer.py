@@ -326,6 +326,19 @@ async def test_a_notice_that_is_answered_twice_is_two_messages_in_their_order(
     assert stage.maria.replies[1:] == ["Oi Maria", "Já te ligo"]
 
 
+async def test_who_quotes_a_notice_that_somebody_has_answered_is_told_so(
+    stage: Stage, staff: Staff
+):
+    notice = await staff.are_told()
+    await stage.shop.owner.writes(stage.maria, "Oi, é o dono")
+    await staff.ana.quotes(notice, "Já te ligo")
+    assert await staff.word() == (
+        "Nothing was sent. Somebody else at your business has already answered Maria"
+        " (5511955550001): “Oi, é o dono”. To send yours too, reply to the notice again."
+    )
+    assert "Já te ligo" not in stage.maria.replies
+
+
 async def test_a_webhook_that_comes_twice_is_one_message(stage: Stage, staff: Staff):
     notice = await staff.are_told()
     first = await staff.ana.quotes(notice, "Já te ligo")

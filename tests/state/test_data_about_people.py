@@ -34,7 +34,8 @@ OF_THE_BUSINESS = {
     # Who did what, by ids; a contact's only as its keyed hash. Lines are only ever added.
     "audit_log": "id at tenant_id caller_kind caller action session_id turn_id detail api_key_id",
     # What an erasure leaves, without a word of the contact.
-    "erased_contacts": "tenant_id contact_hash erased_at",
+    "erased_contacts": "tenant_id contact_hash erased_at was_sending contact_wrote_at"
+    " human_wrote_at",
     "erased_messages": "tenant_id wa_id_hash erased_at",
     # What a flow would have said to a made-up contact, until it was told.
     "dry_turns": "id tenant_id token_hash began_at ends_at said ended",

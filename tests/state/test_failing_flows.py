@@ -113,3 +113,21 @@ async def test_what_works_again_by_the_end_of_an_outage_is_not_told(talk: Conver
     await flow_answers(talk)
     await talk.travel(minutes=2)
     assert (await claim_one(talk))["kind"] == "answered_again"
+
+
+async def test_the_end_of_another_outage_tells_nobody_that_the_flow_fails(talk: Conversation):
+    """The line was lost and is back; the credit is used up as before, and they know of that."""
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await talk.fail(turn, "away", away="llm", cause="account_empty")
+    await tell(talk)
+    for cause in ("line_away", "misconfigured"):  # the latter makes flows fail, too
+        await talk.sql("select hybridflow.begin_outage(1, $1, 'it is away')", cause)
+    await finish(talk, await claim_one(talk))
+    for about in ("line 1", "tenant 1"):
+        await talk.sql("select hybridflow.end_outages($1, 1)", about)
+        await talk.travel(minutes=3)
+        assert "flow_failing" not in {each["kind"] for each in await claim(talk)}
+    await talk.sql("select hybridflow.end_outages('llm anthropic', 1)")
+    await talk.travel(minutes=3)
+    assert "flow_failing" in {each["kind"] for each in await claim(talk)}

@@ -16,6 +16,7 @@ from tests.state.conversation import MARIA, POLICY, Conversation
 from tests.state.conversation import held as turn_of
 from tests.state.test_relays import (
     SAID,
+    STAFF,
     begin,
     claim_one,
     held,
@@ -37,6 +38,9 @@ _ALL_SAID = """
     with s as (select id from sessions for update)
     select m.id from messages as m, s where m.session_id = s.id for update of m
 """
+_ITS_FLOW_DIED = (
+    "select hybridflow.note_unanswered(t, 'half_said', 'x') from turns as t where t.waiting"
+)
 _ERASING_RELAYS = """
     with s as (select hybridflow.lock_contact(1, $1))
     select r.id from relays as r, s for update of r
@@ -114,6 +118,42 @@ async def test_who_settles_a_relay_and_who_erases_its_contact(two: Two):
     )
     assert erased["erased"]["relays"] == 1
     assert settled == {"refused": "unknown_relay"}
+
+
+async def maria_is_named(talk: Conversation) -> None:
+    """In the notice of a failure, which nobody was told yet; and she has written again."""
+    await talk.set_rule("notify_number", STAFF.partition("@")[0])
+    await talk.maria_writes("oi")
+    await talk.fail(await talk.claim_one(), "permanent", cause="send_failed")
+    await talk.maria_writes("oi?")
+
+
+async def test_who_erases_a_contact_and_who_ends_their_turn_without_the_session(two: Two):
+    """A claim does: a flow that fell silent is closed, and told of in the tenant's one notice."""
+    await maria_is_named(two.ours)
+    _, erased = await two.meet(
+        ["select from turns for update"],
+        ["select public.erase_contact($1)", _ERASED],
+        [_ITS_FLOW_DIED],
+    )
+    assert erased["erased"]["turns"] == 2
+
+
+async def test_who_erases_a_contact_and_whose_notice_of_them_did_not_leave(two: Two):
+    """It is the staff's conversation, and its message comes before the notice."""
+    talk = two.ours
+    await maria_is_named(talk)
+    asked = {"limit": 9, "lease_seconds": 60, "max_attempts": 5, "kinds": ["unanswered"]}
+    (notice,) = (await talk.database.call("claim_notices", asked))["notices"]
+    told = {"notice_id": notice["notice_id"], "token": notice["token"], "lease_seconds": 45}
+    begun = await talk.database.call("begin_notice_send", {**told, "body": "Maria"})
+    failed, erased = await two.meet(
+        [f"select from messages where id = {begun['message_id']} for update"],
+        ["select public.erase_contact($1)", _ERASED],
+        ["select public.fail_send($1)", {"tenant_id": 1, "message_id": begun["message_id"]}],
+    )
+    assert failed["ok"]
+    assert erased["erased"]["messages"] == 2
 
 
 async def test_who_erases_a_contact_and_who_prunes_what_the_staff_were_told_of_them(two: Two):

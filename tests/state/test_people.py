@@ -277,6 +277,8 @@ async def test_who_is_not_known_cannot_be_erased_or_exported(talk: Conversation)
     for attempt in (erase(talk), export_contact(talk.database, person())):
         with pytest.raises(NotFound):
             await attempt
+    # What is under way is not refused: the number may be another one than was meant.
+    assert await ingest(talk, talk.message("oi", ago=5)) == ["turn_pending"]
 
 
 async def test_the_same_contact_of_another_tenant_is_left_alone(talk: Conversation):
@@ -368,6 +370,57 @@ async def test_a_pause_of_somebody_erased_does_not_open_the_door_to_the_past(tal
     assert await ingest(talk, talk.message("oi")) == ["paused"]
 
 
+async def test_a_human_who_writes_just_after_an_erasure_is_not_talked_over(talk: Conversation):
+    """Nothing of theirs is kept, for it may be older; that they are there is."""
+    await ingest(talk, talk.message("tem bolo?", jids=(MARIA, MARIA_LID)))
+    await erase(talk)
+    await talk.travel(seconds=3)
+    own = talk.message("bolo? sou eu, a Ana", from_me=True, jids=(MARIA,), ago=0)
+    assert await ingest(talk, own) == ["erased"]
+    await assert_no_trace(talk)
+    assert await talk.value("select count(*) from sessions") == 0
+    await talk.travel(seconds=10)
+    assert await ingest(talk, talk.message("oi", jids=(MARIA_LID,))) == ["paused"]
+    session = await talk.session(MARIA_LID)
+    assert (session["pause_source"], session["pause_reason"]) == ("owner", "the owner wrote")
+    await talk.travel(hours=3)
+    assert await ingest(talk, talk.message("alguém?", jids=(MARIA_LID,))) == ["turn_pending"]
+    assert not (await talk.session(MARIA_LID))["is_paused"]  # it was taken over once
+
+
+async def test_what_a_human_wrote_then_and_comes_late_stops_the_answer_to_what_came_after(
+    talk: Conversation,
+):
+    await ingest(talk, talk.message("tem bolo?"))
+    await erase(talk)
+    await talk.travel(seconds=3)
+    own = talk.message("sou eu, a Ana", from_me=True, ago=0)
+    await talk.travel(seconds=10)
+    assert await ingest(talk, talk.message("oi")) == ["turn_pending"]
+    turn = await talk.claim_one()
+    assert await ingest(talk, own) == ["erased"]
+    await talk.save(turn, "Olá!")
+    assert (await talk.session())["is_paused"]
+    assert "ok" not in await talk.begin(turn, "Olá!")
+    assert [body for _, body in await talk.sayings()] == ["oi"]
+
+
+@pytest.mark.parametrize("first", ["contact", "greeting"])
+async def test_a_greeting_to_what_is_not_kept_takes_nothing_over(talk: Conversation, first: str):
+    """Nor does what our side wrote long before the erasure, and an echo of our own reply."""
+    await talk.set_rule("auto_reply_seconds", 5)
+    await ingest(talk, talk.message("tem bolo?", wa_id="AC01"))
+    await erase(talk)
+    await talk.travel(seconds=3)
+    asked, greeting = talk.message("bolo", ago=1), talk.message("Bem-vinda!", from_me=True, ago=0)
+    for event in (asked, greeting) if first == "contact" else (greeting, asked):
+        assert await ingest(talk, event) == ["erased"]
+    assert await ingest(talk, talk.message("Temos!", from_me=True, ago=600)) == ["erased"]
+    assert await ingest(talk, talk.message("x", from_me=True, ago=0, wa_id="AC01")) == ["erased"]
+    await talk.travel(seconds=10)
+    assert await ingest(talk, talk.message("oi")) == ["turn_pending"]
+
+
 async def test_identities_that_turn_out_to_be_one_person_keep_the_erasure(talk: Conversation):
     await ingest(talk, talk.message("tem bolo?"))
     await erase_long_ago(talk)
@@ -440,6 +493,8 @@ async def test_a_reply_that_was_just_leaving_and_its_echo_leave_no_trace(talk: C
     await talk.save(turn, "Temos bolo!")
     begun = await talk.begin(turn, "Temos bolo!")
     await erase(talk)
+    first = talk.message("Temos bolo!", from_me=True, wa_id="3EB0BB", ago=0)
+    assert await ingest(talk, first) == ["erased"]
     sent = {"wa_id": "3EB0AA", "jid": MARIA, "status": "pending", "tenant_id": 1}
     argument = {**held(turn), "message_id": begun["message_id"], **sent}
     assert await talk.database.call("finish_send", argument) == {"turn_state": None}
@@ -448,6 +503,7 @@ async def test_a_reply_that_was_just_leaving_and_its_echo_leave_no_trace(talk: C
         echo = talk.message("Temos bolo!", from_me=True, wa_id="3EB0AA", origin=origin)
         assert await ingest(talk, echo) == ["erased"]
     await assert_no_trace(talk)
+    assert await ingest(talk, talk.message("oi")) == ["turn_pending"]  # nobody has taken it over
 
 
 async def test_the_staff_was_being_told_of_an_erased_contact(talk: Conversation):

@@ -358,6 +358,42 @@ async def test_what_quotes_a_notice_is_for_its_customer_and_takes_over(talk: Con
     assert await talk.value("select state from handoffs") == "taken"
 
 
+async def test_of_two_who_quote_a_notice_the_second_is_told_who_answered(talk: Conversation):
+    """As over the API, until they have been told; who has written it themselves knows of it."""
+    await told(talk)
+    for author, text in (("Ana", SAID), ("Ana", "Já te ligo"), ("Bia", "Oi, é a Bia")):
+        await staff_write(talk, text, author_name=author)
+    for place in range(2):
+        relay = await claim_one(talk)
+        await left(talk, await begin(talk, relay, relay["words"]["text"]), f"3EB0A{place}")
+        await settle(talk, relay, outcome="sent")
+        await left(talk, await say_word(talk, relay), f"3EB0B{place}")
+        await settle(talk, relay, over=True)
+    relay = await claim_one(talk)
+    assert await begin(talk, relay, "Oi, é a Bia") == {"refused": "answered"}
+    await settle(talk, relay, again_in=0)
+    relay = await claim_one(talk)
+    assert (relay["outcome"], relay["words"]) == ("answered", None)
+    assert (relay["facts"]["answered_by"], relay["facts"]["answer"]) == ("Ana", "Já te ligo")
+    await left(talk, await say_word(talk, relay, "Ana answered already"), "3EB0WORD")
+    await settle(talk, relay, over=True)
+
+    await talk.travel(seconds=5)
+    await staff_write(talk, "Sou a Bia, e levo até aí", author_name="Bia")
+    assert "ok" in await begin(talk, await claim_one(talk), "Sou a Bia, e levo até aí")
+
+
+async def test_who_answered_by_hand_since_the_notice_is_told_too(talk: Conversation):
+    await told(talk)
+    await talk.owner_writes("oi, aqui é o dono")
+    await staff_write(talk, SAID)
+    relay = await claim_one(talk)
+    assert await begin(talk, relay) == {"refused": "answered"}
+    facts = await talk.value("select facts from relays")
+    assert (facts.get("answered_by"), facts["answer"]) == (None, "oi, aqui é o dono")
+    assert await talk.value("select count(*) from messages where body = $1", SAID) == 1
+
+
 async def test_the_word_back_goes_to_the_staff_once(talk: Conversation):
     await told(talk)
     await staff_write(talk, "Já te ligo")

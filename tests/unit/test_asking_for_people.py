@@ -59,6 +59,188 @@ def test_who_does_not(text: str):
     assert not asks_for_person([text])
 
 
+_ASKED = """
+    Quero falar com um atendente
+    quero falar com alguem
+    quero falar com um humano
+    Posso falar com uma pessoa?
+    Tem como falar com alguém de verdade?
+    Tem algum humano aí?
+    tem atendente?
+    Quero atendimento humano
+    Não quero falar com robô
+    nao quero robo
+    Me passa pra alguém
+    Passa para o gerente
+    quero falar com a gerente
+    quero falar com o dono da loja
+    Quero falar com a responsável
+    preciso falar com alguém da loja
+    Preciso falar com um vendedor
+    Gostaria de falar com um atendente por favor
+    Gostaria de ser atendido por uma pessoa
+    Chama alguém pra mim
+    Pode chamar um atendente?
+    pode chamar a gerente por favor
+    atendente por favor
+    falar com atendente
+    Falar com suporte
+    Preciso de suporte humano
+    Quero falar com a equipe
+    Quero falar com o setor financeiro
+    Queria falar com um colaborador
+    Posso falar com um assistente humano?
+    Quero falar com uma pessoa a sério
+    Preciso de falar com alguém
+    Pode passar-me a um colega?
+    Passe-me a um operador
+    Quero ser contactado por um colaborador
+    quiero hablar con alguien
+    quiero hablar con una persona
+    ¿Puedo hablar con un humano?
+    Quiero hablar con el encargado
+    necesito un asesor
+    Necesito hablar con un asesor
+    me puede atender una persona?
+    Pásame con el gerente
+    pasame con alguien
+    comunícame con un asesor
+    No quiero hablar con un robot
+    quiero hablar con la dueña
+    Quiero que me atienda una persona
+    Quiero hablar con un ejecutivo
+    quiero hablar con soporte
+    asesor
+    operador por favor
+    I want to talk to a person
+    I need to speak to someone
+    Can I talk to a real person?
+    Let me speak to the manager
+    get me a manager
+    I want to speak with the owner
+    I don't want to talk to a bot
+    is there a human there?
+    transfer me to an agent
+    connect me with support
+    I'd like to speak with a representative
+    speak to agent
+    agent
+    real human please
+    put me through to someone
+    can I speak to a staff member?
+"""
+_NOT_ASKED = """
+    Quero falar com vocês sobre o bolo
+    bolo para uma pessoa
+    mesa para uma pessoa, por favor
+    uma pessoa só
+    uma pessoa
+    pessoa física
+    sou gerente de uma loja
+    Meu gerente vai pagar
+    A atendente foi muito simpática
+    Adorei o atendimento humano de vocês
+    falei com um atendente ontem
+    Já falei com a gerente
+    vou falar com meu marido
+    Vou falar com alguém aqui em casa e te aviso
+    preciso falar com minha mãe antes
+    Vou falar com o dono do apartamento
+    O humano errou
+    Preciso de um pacote para uma pessoa
+    quero um quarto para uma pessoa
+    Quero uma pessoa para limpar a casa
+    quero uma pessoa para tomar conta da festa
+    vocês têm vaga de atendente?
+    Vaga para atendente
+    Quero trabalhar como atendente
+    É para falar com o gerente?
+    Qual o telefone do gerente?
+    me transfere o valor
+    Pode passar para a pessoa que vai buscar?
+    Fala com o gerente que eu deposito amanhã
+    Chama a pessoa pelo nome
+    chame o dono do carro
+    Vou mandar alguém buscar
+    Alguém pode ir buscar?
+    menú para una persona
+    habitación para una persona
+    soy agente inmobiliario
+    Ya hablé con el encargado
+    voy a hablar con mi esposo
+    Voy a hablar con alguien de mi familia
+    busco trabajo de asesora
+    necesito una persona para limpiar
+    Necesito un agente de seguros
+    quiero una persona para cuidar a mi mamá
+    agente de viajes
+    cuánto por persona
+    la persona que me atendió fue amable
+    I'm a person with allergies
+    table for one person
+    I spoke to an agent yesterday
+    I'll talk to someone at home first
+    I need a person to clean
+    I need an agent to sell my house
+    My manager will pay
+    Do you have a manager position?
+    The human body
+    Can I bring a person?
+    one person
+    I talk to people all day
+    I will chat with the manager of my bank
+    Need to speak with my wife
+    preciso falar com um colega antes
+    preciso falar com a equipe daqui antes de fechar
+    quero chamar um colega para a festa
+    quero chamar a equipe toda para jantar
+    posso chamar alguém para ir comigo?
+    I need to talk to a colleague first
+    I need to talk to the team first
+    tengo que hablar con mi equipo
+    o suporte da TV quebrou
+    tem suporte para TV?
+    tem atendente mulher?
+    não quero robô aspirador
+    no quiero robot de cocina
+    quero um robô aspirador
+    o equipo de sonido
+    quiero hablar con ustedes sobre el equipo
+    atendimento humanizado
+    vocês têm atendimento aos domingos?
+    support for samsung
+    do you have real leather?
+    quero falar sobre uma pessoa
+    me passa o preço por pessoa
+    passe para a pessoa seguinte
+    mi agente me dijo
+    quem é o responsável pela entrega?
+    Quantas pessoas? uma pessoa
+    só uma pessoa
+    duas pessoas
+    una persona
+    1 pessoa
+    con persona mayor
+    llevo a una persona mayor
+    get me a cake
+    is there a person limit?
+    I'm an agent
+    the real deal
+    voy con una persona
+    comunícame el precio
+"""
+
+
+def test_natural_ways_to_ask_for_a_human_are_understood():
+    said = [each.strip() for each in _ASKED.strip().splitlines()]
+    assert [each for each in said if not asks_for_person([each])] == []
+
+
+def test_who_speaks_of_people_of_their_own_or_of_how_many_asks_for_nobody():
+    said = [each.strip() for each in _NOT_ASKED.strip().splitlines()]
+    assert [each for each in said if asks_for_person([each])] == []
+
+
 def test_a_tenants_own_words():
     assert asks_for_person(["quero falar com a Ana!"], ["falar com a Ana"])
     assert asks_for_person(["Patroa, por favor"], ["patroa"])

@@ -173,6 +173,19 @@ async def test_a_table_that_claims_millions_of_columns_costs_no_more_than_it_has
     assert str(read.text).startswith("a | a\n")
 
 
+async def test_of_a_row_without_an_end_no_more_is_read_than_is_told():
+    row = "<w:tbl><w:tr>" + f"<w:tc>{T.format('abc')}</w:tc>" * 20_000
+    read = await opened(files.word_with(row + "</broken>"))  # what stands behind it is not met
+    assert str(read.text).startswith("abc | abc | abc")
+    assert read.is_cut
+    assert len(str(read.text)) == decoded_written.MOST_CHARACTERS
+
+
+async def test_a_word_document_is_read_whose_text_has_a_number_as_word_online_writes_it():
+    read = await opened(files.renamed(files.word("oi"), "word/document.xml", "word/document2.xml"))
+    assert words_of(read) == "Word document: oi\nbolo | 30"
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -8,8 +8,14 @@ import asyncio
 import httpx
 import pytest
 
+from router.configuration.settings import load_settings
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
+from router.outbound.line import Line as Connection
 from router.outbound.names import Resolve
+from router.outbound.pools import TenantPools
 from tests.exchanges import (
+    HERE,
     OK,
     Line,
     Talk,
@@ -23,6 +29,7 @@ from tests.exchanges import (
 NUMBER = OK + b"Content-Length: 1\r\n\r\n0"
 EVIL = OK + b"Content-Length: 4\r\n\r\nevil"
 CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\n0\r\n0\r\n\r\n"
+LARGE = b"a" * 16_000_000  # more than the line holds
 BROKEN = (httpx.ReadError, httpx.RemoteProtocolError)
 
 
@@ -33,9 +40,9 @@ async def answer_of(http: httpx.AsyncClient, url: str) -> str:
 async def test_one_connection_carries_one_request_after_the_other():
     async with server(friendly) as there, client() as http:
         assert [await answer_of(http, there.url) for _ in range(3)] == ["0", "0", "0"]
+        await http.aclose()
         (line,) = there.lines
-        closed = asyncio.create_task(line.ended())
-    assert not closed.cancelled()
+        await line.gone.wait()
 
 
 @pytest.mark.parametrize("pause", [None, 0.02], ids=["just before", "a moment before"])
@@ -133,7 +140,7 @@ async def test_a_connection_whose_answer_was_given_up_is_not_used_again(read: bo
     async def talk(line: Line) -> None:
         await line.hear()
         await line.say(OK + b"Content-Length: 50\r\n\r\n0")
-        assert await line.ended()
+        await line.ended()
 
     async with server(first(talk)) as there, client() as http:
         async with http.stream("GET", there.url) as answer:
@@ -203,11 +210,13 @@ async def test_a_request_is_sent_once_whatever_breaks(how: str, method: str, kep
         await line.hear()
         await breaks(line)
 
-    async with server(first(talk)) as there, client(0.15 if how == "waits" else 5) as http:
+    seconds = 0.3 if how == "waits" else 5
+    content = b"a" * 9 if method == "POST" else None
+    async with server(first(talk)) as there, client() as http:
         if kept:
             assert await answer_of(http, there.url) == "0"
         with pytest.raises(httpx.TransportError) as failed:
-            await http.request(method, there.url, content=b"a" * 9 if method == "POST" else None)
+            await http.request(method, there.url, content=content, timeout=seconds)
         assert isinstance(failed.value, errors)
         assert there.asked == 1 + kept
         assert await answer_of(http, there.url) == "1"  # and the next one finds the way
@@ -222,6 +231,54 @@ async def test_who_hangs_up_before_it_was_asked_may_have_been_sent_something():
         with pytest.raises(httpx.TransportError) as failed:
             await http.post(there.url, content=b"a" * 3_000_000)
     assert isinstance(failed.value, (*BROKEN, httpx.WriteError))
+
+
+async def test_who_does_not_read_what_it_is_sent_holds_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    begun: list[asyncio.Transport] = []
+    begin = Connection.connection_made
+
+    def noted(line: Connection, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        begun.append(transport)
+        begin(line, transport)
+
+    async def talk(line: Line) -> None:
+        line.pause()
+        await over.wait()
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
+    over = asyncio.Event()
+    async with server(talk) as there, client() as http:
+        request = asyncio.create_task(http.post(there.url, content=b"a" * 20_000_000))
+        while not (begun and begun[0].get_write_buffer_size()):
+            await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await asyncio.sleep(0)  # for the event loop to close it
+        assert begun[0].get_extra_info("socket").fileno() == -1
+        over.set()
+
+
+async def test_who_reads_an_answer_is_told_at_once_that_its_connection_was_closed():
+    async def talk(line: Line) -> None:
+        await line.hear()
+        await line.say(OK + b"Content-Length: 9\r\n\r\n0")
+        await line.ended()
+
+    async with (
+        server(talk) as there,
+        client() as http,
+        asyncio.timeout(2),
+        http.stream("GET", there.url) as answer,
+    ):
+        pieces = answer.aiter_raw()
+        assert await anext(pieces) == b"0"
+        await http.aclose()
+        with pytest.raises(BROKEN):
+            await anext(pieces)
 
 
 async def no_answer(host: str, port: int) -> list[str]:
@@ -249,9 +306,27 @@ async def test_where_nothing_was_sent_the_error_says_so(
 ):
     async with server(friendly) as gone:
         pass
-    async with client(0.15, resolve=resolve) as http:
+    async with client(0.15 if resolve is no_answer else 5, resolve=resolve) as http:
         with pytest.raises(error):
             await answer_of(http, f"http://shop.example:{gone.port}/")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("apikey", "se\r\ncret"), ("apikey", "secret\0"), ("se\ncret", "a"), ("se cret", "a")],
+)
+async def test_for_a_header_that_is_none_nobody_is_even_connected_to(header: tuple[str, str]):
+    async with server(friendly) as there, client() as http:
+        with pytest.raises(httpx.LocalProtocolError) as failed:
+            await http.post(there.url, headers=[header])
+    assert "cret" not in f"{failed.value} {failed.value.__cause__}"
+    assert there.lines == []
+
+
+async def test_a_line_of_a_head_may_be_long():
+    answer = OK + b"Policy: " + b"a" * 12_000 + b"\r\nContent-Length: 1\r\n\r\n0"
+    async with server(says_and_goes_on(answer)) as there, client() as http:
+        assert [await answer_of(http, there.url) for _ in range(2)] == ["0", "0"]
 
 
 async def test_an_answer_before_the_whole_request_was_read_is_read():
@@ -263,3 +338,111 @@ async def test_an_answer_before_the_whole_request_was_read_is_read():
     async with server(talk) as there, client() as http:
         answer = await http.post(there.url, content=b"a" * 3_000_000)
     assert (answer.status_code, answer.text) == (413, "too")
+
+
+async def test_who_answers_early_and_reads_no_more_keeps_nobody():
+    async def talk(line: Line) -> None:
+        await line.hear_head()
+        await line.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\ntoo")
+        await asyncio.Event().wait()
+
+    async with server(first(talk)) as there, client() as http:
+        try:
+            answer = await http.post(there.url, content=LARGE, timeout=0.5)
+            assert (answer.status_code, answer.text) == (413, "too")
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            assert there.asked == 1
+        assert await answer_of(http, there.url) == "1"
+    assert there.asked == 2
+
+
+async def kept_waiting(line: Line) -> None:
+    if b"/quick" in await line.hear():
+        await line.say(NUMBER)
+    elif b"/body" in line.heads[-1]:
+        await line.say(OK + b"Content-Length: 9\r\n\r\n0")
+    await line.ended()
+
+
+async def deaf(line: Line) -> None:
+    await line.hear_head()
+    if b"/quick" in line.heads[-1]:
+        await line.say(NUMBER)
+    await asyncio.Event().wait()
+
+
+PHASES: dict[str, tuple[Talk, str, bytes]] = {
+    "it looks for the name": (kept_waiting, "http://lost.example:PORT/", b""),
+    "it sends": (deaf, "http://127.0.0.1:PORT/", LARGE),
+    "it waits for the answer": (kept_waiting, "http://127.0.0.1:PORT/", b""),
+    "it reads the answer": (kept_waiting, "http://127.0.0.1:PORT/body", b""),
+}
+
+
+async def without_lost(host: str, port: int) -> list[str]:
+    return ["127.0.0.1"] if host != "lost.example" else await no_answer(host, port)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_cancelled_request_leaves_its_place_and_no_connection(phase: str):
+    talk, url, content = PHASES[phase]
+    transport = CheckedTransport(HERE, without_lost, limit=4)
+    async with server(talk) as there, client_over(transport, 5) as http:
+        for _ in range(2):
+            asks = [
+                asyncio.create_task(
+                    http.post(url.replace("PORT", str(there.port)), content=content)
+                )
+                for _ in range(4)
+            ]
+            await asyncio.sleep(0.03)
+            assert transport.in_flight == 4
+            for ask in asks:
+                ask.cancel()
+            ended = await asyncio.gather(*asks, return_exceptions=True)
+            assert all(isinstance(each, asyncio.CancelledError) for each in ended)
+            assert (transport.in_flight, transport.is_exhausted) == (0, False)
+        gone = [line.gone.wait() for line in there.lines] if talk is not deaf else []
+        await asyncio.gather(*gone)
+        answers = await asyncio.gather(*(answer_of(http, f"{there.url}quick") for _ in range(4)))
+        assert answers == ["0"] * 4
+        assert transport.in_flight == 0
+
+
+async def test_a_request_may_be_cancelled_at_any_moment():
+    transport = CheckedTransport(HERE, limit=2)
+    async with server(friendly) as there, client_over(transport, 5) as http:
+        for steps in range(40):
+            ask = asyncio.create_task(answer_of(http, there.url))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            ask.cancel()
+            await asyncio.gather(ask, return_exceptions=True)
+            assert transport.in_flight == 0
+        assert len(await asyncio.gather(*(answer_of(http, there.url) for _ in range(2)))) == 2
+
+
+async def test_who_waits_for_a_connection_and_is_cancelled_leaves_nothing():
+    transport = CheckedTransport(HERE, limit=1)
+    async with server(friendly) as there, client_over(transport, 5) as http:
+        async with http.stream("GET", there.url):
+            waits = asyncio.create_task(answer_of(http, there.url))
+            await asyncio.sleep(0.01)
+            waits.cancel()
+            await asyncio.gather(waits, return_exceptions=True)
+            assert (transport.in_flight, transport.is_exhausted) == (1, True)
+        assert (transport.in_flight, transport.is_exhausted) == (0, False)
+        assert await answer_of(http, there.url) in ("0", "1")
+
+
+async def test_no_pool_of_tenants_keeps_a_connection():
+    settings = load_settings({"ALLOWED_NETWORKS": "127.0.0.0/8"}, env_file=None)
+    pools = TenantPools(settings, 8)
+    clients = (pools.sends, pools.lookups, pools.repairs, pools.courtesy, pools.media, pools.senses)
+    async with server(friendly) as there:
+        for http in clients:
+            assert await answer_of(http, there.url)
+        assert not any(pools.exhausted())
+        await pools.close()
+        await asyncio.gather(*(line.gone.wait() for line in there.lines))
+        assert len(there.lines) == len(clients)

@@ -16,8 +16,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
 from router.outbound.trust import trusted
-from tests.exchanges import OK, Line, SecretLine, Talk, client, first, friendly, resolving, server
+from tests.exchanges import (
+    HERE,
+    OK,
+    Line,
+    SecretLine,
+    Talk,
+    client,
+    first,
+    friendly,
+    resolving,
+    server,
+)
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LARGE = 4 * 1024 * 1024 - 1
@@ -187,13 +200,16 @@ def test_half_an_answer_is_an_error(play: Play, shop: ssl.SSLContext, frame: str
     play(ask_all())
 
 
+@pytest.mark.parametrize("stays", [False, True], ids=["closes", "only says so"])
 def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
-    play: Play, shop: ssl.SSLContext
+    play: Play, shop: ssl.SSLContext, stays: bool
 ):
     async def talk(line: Line) -> None:
         assert isinstance(line, SecretLine)
         await line.hear()
         await line.say(OK + b"Content-Length: 1\r\n\r\n0", farewell=True)
+        if stays:
+            await asyncio.Event().wait()
 
     async def ask_twice() -> None:
         async with server(first(talk), shop) as there, client() as http:
@@ -202,6 +218,20 @@ def test_over_tls_a_post_is_sent_once_also_where_an_idle_connection_was_closed(
         assert there.asked == 3
 
     play(ask_twice())
+
+
+def test_a_large_request_is_heard_whole_by_who_listens_slowly(play: Play, shop: ssl.SSLContext):
+    async def talk(line: Line) -> None:
+        await asyncio.sleep(0.05)
+        await friendly(line)
+
+    async def ask() -> None:
+        async with server(talk, shop) as there, client() as http:
+            answer = await http.post(f"https://127.0.0.1:{there.port}/", content=BODY[:2_000_000])
+            assert answer.text == "0"
+        assert there.requests[0].partition(b"\r\n\r\n")[2] == BODY[:2_000_000]
+
+    play(ask())
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "shop.example"])
@@ -252,5 +282,29 @@ def test_a_handshake_without_end_is_given_up(play: Play, shop: ssl.SSLContext):
         async with server(talk) as there, client(0.2) as http:
             with pytest.raises(httpx.ConnectTimeout):
                 await http.post(f"https://127.0.0.1:{there.port}/", json={})
+
+    play(ask())
+
+
+def test_a_handshake_that_is_cancelled_leaves_no_connection(play: Play, shop: ssl.SSLContext):
+    async def ask() -> None:
+        begun: list[Line] = []
+
+        async def talk(line: Line) -> None:
+            await line.hear_some()
+            begun.append(line)
+            await line.ended()
+
+        transport = CheckedTransport(HERE, limit=2)
+        async with server(talk) as there, client_over(transport, 5) as http:
+            url = f"https://127.0.0.1:{there.port}/"
+            asks = [asyncio.create_task(http.get(url)) for _ in range(2)]
+            while len(begun) < 2:
+                await asyncio.sleep(0)
+            for each in asks:
+                each.cancel()
+            await asyncio.gather(*asks, return_exceptions=True)
+            assert (transport.in_flight, transport.is_exhausted) == (0, False)
+            await asyncio.gather(*(line.gone.wait() for line in there.lines))
 
     play(ask())

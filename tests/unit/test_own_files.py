@@ -121,6 +121,15 @@ def test_no_quotation_mark_or_bullet_is_sent_for_itself():
         ("Veja **o menu: [[image:menu]]**", ("Veja **o menu:**", MENU_PART)),
         ("**Cardápio: [[image:menu]] Hoje**", ("**Cardápio: Hoje**", MENU_PART)),
         ("**[[image:menu]] Cardápio**", ("**Cardápio**", MENU_PART)),
+        # What models write around it besides.
+        ("Veja:\n\n![Menu]([[image:menu]])\n\nOk?", ("Veja:", MENU_PART, "Ok?")),
+        ("[Veja o menu]( [[image:menu]] )", ("Veja o menu", MENU_PART)),
+        ("![[image:menu]]\n### [[sticker:hi]]\nOi![[image:none]]", (MENU_PART, HI_PART, "Oi!")),
+        ("1. [[image:menu]]\n```json\n[[sticker:hi]]\n```\nOk", (MENU_PART, HI_PART, "Ok")),
+        (
+            "Olá\n\\[\\[image:menu\\]\\]\n~~~\n[[sticker:hi]]\n~~~\nOk",
+            ("Olá", MENU_PART, HI_PART, "Ok"),
+        ),
         ("“O menu [[image:menu]]”", ("“O menu”", MENU_PART)),
         ("A *[[image:none]] b*", ("A *b*",)),
         (

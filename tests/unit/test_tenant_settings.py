@@ -82,8 +82,9 @@ def test_sql_lists_words_and_stores_a_new_setting():
 def test_the_page_has_a_row_for_a_new_setting():
     (row,) = (line for line in settings_page(MORE).splitlines() if "greeting_seconds" in line)
     assert row == (
-        "| `greeting_seconds` | Seconds after which a greeting is said. Admins alone read it."
-        " The deployment alone changes it | `TYPING_SECONDS` (1) | be more than 0 and at most 25 |"
+        "| `greeting_seconds` | Seconds after which a greeting is said. Only admins can read it."
+        " Only the deployment can change it | `TYPING_SECONDS` (1) | be more than 0 and at most 25"
+        " |"
     )
 
 

@@ -47,7 +47,7 @@ def test_the_guides_show_it_as_it_is(page: str, outcome: RelayOutcome):
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("outcome", ["no_notice", "too_old"])
+@pytest.mark.parametrize("outcome", ["no_notice", "too_old", "answered"])
 def test_the_guides_show_how_a_long_one_begins(page: str, outcome: RelayOutcome):
     first, second, *_ = word_back(outcome, MARIA, ZONE, language=PAGES[page]).split(". ")
     assert f"{first}. {second}. …" in (DOCS / page).read_text(encoding="utf-8")

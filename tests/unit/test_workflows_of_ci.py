@@ -80,6 +80,19 @@ def test_every_postgresql_that_the_guide_promises_is_tried():
     assert OVERRIDE in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
+_CONVERSES = re.compile(
+    r"make (test( |$)|coverage)|test-conversations|tests/scenarios", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_that_runs_the_conversations_can_speak(job: dict[str, Any]):
+    """test_real_speech.py needs espeak-ng, which GitHub's machines do not have."""
+    run = "\n".join(step.get("run", "") for step in job["steps"])
+    if _CONVERSES.search(run):
+        assert "espeak-ng" in run
+
+
 def test_what_a_change_must_pass_is_what_a_developer_runs():
     assert "make test" in steps_of("ci", "everything")
     assert "make test" in (ROOT / ".ci" / "run").read_text()

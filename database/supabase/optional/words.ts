@@ -30,7 +30,7 @@ export type Words = {
   };
   relays: {
     source: "operator" | "staff";
-    outcome: "sent" | "failed" | "in_doubt" | "taken" | "resumed" | "until" | "past" | "too_far" | "no_notice" | "no_session" | "erased" | "unsupported" | "no_media" | "unquoted" | "too_old" | "too_many" | "switched_off" | null;
+    outcome: "sent" | "failed" | "in_doubt" | "taken" | "resumed" | "until" | "past" | "too_far" | "no_notice" | "no_session" | "erased" | "unsupported" | "no_media" | "unquoted" | "too_old" | "too_many" | "switched_off" | "answered" | null;
   };
   sessions: {
     chat: "contact" | "group";

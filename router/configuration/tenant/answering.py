@@ -47,9 +47,10 @@ class AnsweringSettings(BaseModel):
     auto_reply_seconds: Annotated[
         float,
         Setting(
-            about="What the business's side says this soon after any message of the customer, or"
-            " after our own first send into the chat, is a greeting or away message (of WhatsApp"
-            " Business, or of another client of Evolution), not a takeover; 0: none is",
+            about="Seconds after a customer's message, or after our first send into the chat, in"
+            " which a message from the business's side counts as an automatic greeting or away"
+            " message (of WhatsApp Business, or of another client of Evolution), not as a"
+            " takeover; 0: never",
             default=0,
             ge=0,
             le=86_400,
@@ -58,7 +59,7 @@ class AnsweringSettings(BaseModel):
     other_client_takeover: Annotated[
         bool,
         Setting(
-            about="A send by another client of Evolution's API (Chatwoot, the Manager) is a"
+            about="A send by another client of Evolution's API (Chatwoot, the Manager) counts as a"
             " takeover",
             default=True,
         ),
@@ -78,8 +79,8 @@ class AnsweringSettings(BaseModel):
     answered_kinds: Annotated[
         Names,
         Setting(
-            about="Which of reaction and poll_vote start a turn, where they are about a message or"
-            " a poll of the business",
+            about="Which of reaction and poll_vote start a turn, if they concern a message or a"
+            " poll of the business",
             default=(),
             most=2,
             longest=60,
@@ -91,16 +92,15 @@ class AnsweringSettings(BaseModel):
     answer_edits: Annotated[
         bool,
         Setting(
-            about="A message that the contact changes after it was answered is answered again",
+            about="A message that the contact edits after it was answered is answered again",
             default=False,
         ),
     ]
     unknown_lid_minutes: Annotated[
         float,
         Setting(
-            about="Minutes that answers wait at most after a human wrote to a chat of which no more"
-            " than a LID is known, in conversations of just now whose LID is not known; 0: they do"
-            " not",
+            about="After a human wrote to a chat known only by its LID, the most minutes that"
+            " answers wait in recent conversations whose LID is not known; 0: they do not wait",
             default=3,
             ge=0,
             le=60,
@@ -109,16 +109,16 @@ class AnsweringSettings(BaseModel):
     on_new_message: Annotated[
         Literal["queue", "restart"],
         Setting(
-            about="A message during a running turn waits for the next turn (queue), or starts it"
-            " again (restart)",
+            about="A message during a running turn waits for the next turn (queue), or restarts"
+            " the running one (restart)",
             default="queue",
         ),
     ]
     timezone: Annotated[
         str | None,
         Setting(
-            about="The clock of the business, by the IANA's name",
-            must="be the IANA's name of a time zone",
+            about="The business's time zone, by its IANA name",
+            must="be the IANA name of a time zone",
             example="America/Sao_Paulo",
             variable="default_timezone",
             deployment="default",
@@ -128,9 +128,9 @@ class AnsweringSettings(BaseModel):
     opening_hours: Annotated[
         dict[str, Any] | None,
         Setting(
-            about="When it is open: weekly windows, exceptions and public holidays, as"
-            " docs/context.md has them",
-            otherwise="whether it is open is not known",
+            about="When it is open: weekly hours, exceptions and public holidays, in the format of"
+            " docs/context.md",
+            otherwise="the opening hours are unknown",
             must="be an object of at most 20000 bytes",
             asked_as=OpeningHours,
             example={"weekly": {"mon": ["09:00-12:00", "13:00-18:00"], "fri": ["18:00-02:00"]}},
@@ -141,10 +141,10 @@ class AnsweringSettings(BaseModel):
     away_message: Annotated[
         str | None,
         Setting(
-            about="Sent once for each closed stretch to a contact who writes. {time} is when it"
-            " opens, and has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date}"
-            " ({date:mdy}, {date:iso}) may be",
-            otherwise="nothing is said",
+            about="Sent once to a contact who writes while the business is closed. It must contain"
+            " {time}, when the business opens; it may contain {weekday} (also {weekday:pt}, es,"
+            " de, fr, it) and {date} ({date:mdy}, {date:iso})",
+            otherwise="nothing is sent",
             longest=2000,
             must="have from 1 to 2000 characters, and {time} among them",
             example="Estamos fechados. Abrimos {weekday:pt}, {date}, às {time}.",
@@ -155,7 +155,8 @@ class AnsweringSettings(BaseModel):
     answer_when_closed: Annotated[
         bool,
         Setting(
-            about="false: while it is closed the AI answers nothing; the away_message is sent",
+            about="false: while the business is closed the AI answers nothing; the away_message is"
+            " sent",
             default=True,
             followed=True,
         ),

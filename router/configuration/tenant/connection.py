@@ -13,7 +13,7 @@ class ConnectionSettings(BaseModel):
     instance_name: Annotated[
         str,
         Setting(
-            about="Evolution's name of the instance, exactly: whose webhooks the tenant gets",
+            about="The exact name of the instance in Evolution: the tenant gets its webhooks",
             must="not be empty or have a slash in it",
             set_by="deployment",
             followed=True,
@@ -36,7 +36,7 @@ class ConnectionSettings(BaseModel):
     webhook_networks: Annotated[
         Names | None,
         Setting(
-            about="Where its webhooks may come from, within WEBHOOK_NETWORKS",
+            about="Networks that its webhooks may come from, within WEBHOOK_NETWORKS",
             otherwise="anywhere",
             most=50,
             longest=60,
@@ -48,7 +48,8 @@ class ConnectionSettings(BaseModel):
     shared_webhook_secret: Annotated[
         bool,
         Setting(
-            about="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold",
+            about="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets are"
+            " accepted",
             default=True,
         ),
     ]
@@ -66,8 +67,8 @@ class ConnectionSettings(BaseModel):
     n8n_contract: Annotated[
         Literal["answer", "gateway"] | None,
         Setting(
-            about="How that flow replies: it answers with what is to be said (answer), or sends by"
-            " itself (gateway)",
+            about="How that flow replies: it returns what to say (answer), or sends by itself"
+            " (gateway)",
             variable="n8n_contract",
             deployment="default",
             set_by="deployment",

@@ -13,8 +13,8 @@ class LimitSettings(BaseModel):
     forbidden_patterns: Annotated[
         Names,
         Setting(
-            about="Regular expressions (RE2; case does not count) that no reply may match; so many"
-            " and so simple that all are looked for in a moment",
+            about="Regular expressions (RE2, ignoring case) that no reply may match; they must be"
+            " few and simple enough to search quickly",
             default=(),
             most=50,
             must="be 50 at most, of 10000 characters together",
@@ -25,7 +25,8 @@ class LimitSettings(BaseModel):
     max_reply_characters: Annotated[
         int | None,
         Setting(
-            about="Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count",
+            about="The most characters of a whole reply; it may exceed MAX_REPLY_CHARACTERS, up to"
+            " 100,000",
             gt=0,
             le=INTEGER,
             variable="max_reply_characters",
@@ -35,8 +36,8 @@ class LimitSettings(BaseModel):
     leak_characters: Annotated[
         int | None,
         Setting(
-            about="So many characters of the system prompt in one piece make a reply a leak; 0: it"
-            " is not looked for",
+            about="A reply with this many characters of the system prompt in one piece is a leak;"
+            " 0: no check",
             ge=0,
             le=INTEGER,
             variable="leak_characters",
@@ -47,7 +48,8 @@ class LimitSettings(BaseModel):
         str | None,
         Field(description=FOR_ADMINS),
         Setting(
-            about="A service that is asked whether a reply may be sent, besides MODERATION_URL",
+            about="A service that is asked whether a reply may be sent, in addition to"
+            " MODERATION_URL",
             otherwise="none",
             form="address",
             read_by="admin",
@@ -56,7 +58,7 @@ class LimitSettings(BaseModel):
     on_refused_reply: Annotated[
         Literal["handoff", "fallback_message"],
         Setting(
-            about="What becomes of a reply that may not be sent: a human is asked for, or the"
+            about="What happens to a reply that may not be sent: a human is called, or the"
             " fallback_message is sent instead",
             default="handoff",
         ),
@@ -64,17 +66,17 @@ class LimitSettings(BaseModel):
     fallback_message: Annotated[
         str | None,
         Setting(
-            about="In place of a refused reply; once a day when a budget is used up; and once in a"
-            " time in which the AI cannot answer",
-            otherwise="nothing is said",
+            about="Sent instead of a refused reply; once a day when a budget is used up; and once"
+            " per outage in which the AI cannot answer",
+            otherwise="nothing is sent",
             must="have from 1 to 4096 characters",
         ),
     ]
     loop_replies: Annotated[
         int | None,
         Setting(
-            about="So many replies within loop_minutes to messages that are alike are a loop of two"
-            " bots; 0: no loop is looked for; more than 100 count as 100",
+            about="This many replies within loop_minutes to similar messages count as a loop of"
+            " two bots; 0: no check; more than 100 count as 100",
             ge=0,
             le=INTEGER,
             variable="loop_replies",
@@ -84,7 +86,7 @@ class LimitSettings(BaseModel):
     loop_minutes: Annotated[
         float | None,
         Setting(
-            about="The minutes in which loop_replies count",
+            about="The minutes in which loop_replies are counted",
             gt=0,
             le=1440,
             variable="loop_minutes",
@@ -94,7 +96,7 @@ class LimitSettings(BaseModel):
     daily_turns: Annotated[
         int | None,
         Setting(
-            about="Turns that may be made in a day (UTC)",
+            about="The most turns in a day (UTC)",
             ge=0,
             le=INTEGER,
             variable="daily_turns",
@@ -104,7 +106,7 @@ class LimitSettings(BaseModel):
     daily_tokens: Annotated[
         int | None,
         Setting(
-            about="Tokens that may be used in a day (UTC)",
+            about="The most tokens in a day (UTC)",
             ge=0,
             le=BIGINT,
             variable="daily_tokens",
@@ -114,7 +116,7 @@ class LimitSettings(BaseModel):
     contact_daily_turns: Annotated[
         int | None,
         Setting(
-            about="Turns that may be made in a day (UTC) for each of its contacts",
+            about="The most turns in a day (UTC) for each of its contacts",
             ge=0,
             le=INTEGER,
             variable="contact_daily_turns",
@@ -124,7 +126,7 @@ class LimitSettings(BaseModel):
     contact_daily_tokens: Annotated[
         int | None,
         Setting(
-            about="Tokens that may be used in a day (UTC) for each of its contacts",
+            about="The most tokens in a day (UTC) for each of its contacts",
             ge=0,
             le=BIGINT,
             variable="contact_daily_tokens",
@@ -145,8 +147,8 @@ class LimitSettings(BaseModel):
     on_retention: Annotated[
         Literal["archive", "delete"],
         Setting(
-            about="Messages that are older are moved to messages_archive (archive) or deleted"
-            " (delete); turns are deleted",
+            about="Older messages are moved to messages_archive (archive) or deleted (delete);"
+            " older turns are deleted",
             default="archive",
         ),
     ]

@@ -13,7 +13,7 @@ class ReplySettings(BaseModel):
     system_prompt: Annotated[
         str | None,
         Setting(
-            about="What the AI is told of its work, before the conversation",
+            about="The instructions for the AI, before the conversation",
             longest=100_000,
             form="text",
             variable="default_system_prompt",
@@ -24,8 +24,8 @@ class ReplySettings(BaseModel):
     facts: Annotated[
         str | None,
         Setting(
-            about="What the AI may quote, such as prices and addresses: beside system_prompt, and"
-            " never a leak",
+            about="Facts that the AI may quote, such as prices and addresses; unlike"
+            " system_prompt, they never count as a leak",
             otherwise="none",
             longest=100_000,
             form="text",
@@ -35,7 +35,7 @@ class ReplySettings(BaseModel):
     llm_provider: Annotated[
         str,
         Setting(
-            about="Whose model makes the replies",
+            about="The provider of the model that makes the replies",
             default="anthropic",
             asked_as=Literal["anthropic", "openai"],
             followed=True,
@@ -44,7 +44,7 @@ class ReplySettings(BaseModel):
     llm_model: Annotated[
         str | None,
         Setting(
-            about="Which model; without an llm_api_key of its own, one that the deployment allows",
+            about="The model; without an llm_api_key of its own, one that the deployment allows",
             otherwise="`ANTHROPIC_MODEL` or `OPENAI_MODEL`",
             followed=True,
         ),
@@ -52,7 +52,7 @@ class ReplySettings(BaseModel):
     llm_max_tokens: Annotated[
         int | None,
         Setting(
-            about="Tokens that a reply may have; with an llm_api_key of its own, also more than"
+            about="The most tokens of a reply; with an llm_api_key of its own, it may exceed"
             " LLM_MAX_TOKENS",
             gt=0,
             le=INTEGER,
@@ -63,7 +63,7 @@ class ReplySettings(BaseModel):
     notes_to_llm: Annotated[
         bool,
         Setting(
-            about="The AI is told the notes of a conversation, which it may not repeat",
+            about="The AI gets the notes of a conversation, and may not repeat them",
             default=False,
             followed=True,
         ),
@@ -71,15 +71,16 @@ class ReplySettings(BaseModel):
     understand_media: Annotated[
         bool,
         Setting(
-            about="The AI hears voice messages and sees pictures and documents, where the"
-            " deployment can; false: it is told that there were some",
+            about="The AI hears voice messages and sees pictures and documents, if the deployment"
+            " supports it; false: it only knows that there were some",
             default=True,
         ),
     ]
     media_wait_seconds: Annotated[
         float | None,
         Setting(
-            about="Seconds that an answer waits at most until what a contact sent is in words",
+            about="The most seconds that an answer waits until a contact's media is turned into"
+            " words",
             ge=0,
             le=120,
             variable="media_wait_seconds",
@@ -89,16 +90,16 @@ class ReplySettings(BaseModel):
     answer_late_words: Annotated[
         bool,
         Setting(
-            about="What a contact sent, and was answered before it was in words, is answered again"
-            " once it is",
+            about="Media that was answered before it was turned into words is answered again"
+            " afterwards",
             default=False,
         ),
     ]
     speech_language: Annotated[
         str | None,
         Setting(
-            about="The language that its contacts speak, as a hint for voice messages",
-            otherwise="it is heard from what they say",
+            about="The language that its contacts speak, as a hint for recognising speech",
+            otherwise="it is recognised from their speech",
             must="be a language's code of two or three small letters",
             example="pt",
         ),
@@ -106,8 +107,8 @@ class ReplySettings(BaseModel):
     keep_media_days: Annotated[
         int,
         Setting(
-            about="Days that the files which contacts send are kept (MEDIA_FOLDER or MEDIA_BUCKET);"
-            " 0: they are not kept",
+            about="Days that files from contacts are kept (in MEDIA_FOLDER or MEDIA_BUCKET); 0:"
+            " they are not kept",
             default=0,
             ge=0,
             le=3650,
@@ -116,8 +117,9 @@ class ReplySettings(BaseModel):
     max_bubbles: Annotated[
         int,
         Setting(
-            about="Messages that a reply is sent in at most, divided between paragraphs; 1: one. A"
-            " short reply is one message, and no list, link, price, quote or code is divided",
+            about="The most messages that a reply is split into, between paragraphs; 1: never"
+            " split. A short reply is one message, and lists, links, prices, quotes and code are"
+            " not split",
             default=3,
             ge=1,
             le=10,
@@ -127,8 +129,8 @@ class ReplySettings(BaseModel):
     new_message_stops: Annotated[
         bool,
         Setting(
-            about="What is left of a reply in several messages is not said when the customer writes"
-            " again meanwhile: the next reply goes into both",
+            about="If the customer writes again while a reply in several messages is being sent,"
+            " the rest is not sent: the next reply answers both",
             default=False,
             followed=True,
         ),
@@ -136,8 +138,8 @@ class ReplySettings(BaseModel):
     quote_replies: Annotated[
         bool,
         Setting(
-            about="A reply quotes the message that it answers where that is not plain: several are"
-            " answered together, it is old, or something of ours stands below it; and in groups",
+            about="A reply quotes the message that it answers if that is not obvious: several are"
+            " answered together, it is old, or we have sent something since; and in groups",
             default=True,
             followed=True,
         ),
@@ -145,8 +147,8 @@ class ReplySettings(BaseModel):
     thanks_reaction: Annotated[
         str | None,
         Setting(
-            about="The emoji that answers a customer who only says thanks, in place of a sentence",
-            otherwise="thanks are answered as any message",
+            about="The emoji that answers a customer who only says thanks, instead of a sentence",
+            otherwise="thanks are answered like any message",
             must="be an emoji",
             example="🙏",
             followed=True,
@@ -155,8 +157,8 @@ class ReplySettings(BaseModel):
     voice_replies: Annotated[
         Literal["never", "mirror", "always"],
         Setting(
-            about="Replies are said by voice, where the deployment has one (TTS_API_KEY): never,"
-            " where the customer sent a voice message (mirror), or always",
+            about="Replies are voice messages, if the deployment has a voice (TTS_API_KEY): never,"
+            " after a voice message of the customer (mirror), or always",
             default="never",
             followed=True,
         ),
@@ -164,8 +166,8 @@ class ReplySettings(BaseModel):
     tts_voice: Annotated[
         str | None,
         Setting(
-            about="The voice that says its replies, by the name that the deployment's server of"
-            " voices has for it; many speak one language",
+            about="The voice for its replies, by its name at the deployment's speech service; many"
+            " voices speak one language only",
             must="have from 1 to 100 characters",
             example="pf_dora",
             variable="tts_voice",
@@ -177,7 +179,7 @@ class ReplySettings(BaseModel):
         Setting(
             about="How that voice speaks (language, accent, tone), for a model that reads"
             " instructions",
-            otherwise="as the model does by itself",
+            otherwise="the model's own manner",
             must="have from 1 to 500 characters",
             example="Fala português do Brasil, com calma e simpatia.",
             form="text",
@@ -186,8 +188,8 @@ class ReplySettings(BaseModel):
     mark_as_read: Annotated[
         bool,
         Setting(
-            about="What a customer wrote is marked as read when the reply to it is there; false:"
-            " never. What nobody answers stays unread on the phone",
+            about="A customer's message is marked as read when its reply is there; false: never."
+            " Messages that nobody answers stay unread on the phone",
             default=True,
             followed=True,
         ),

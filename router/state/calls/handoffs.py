@@ -15,7 +15,7 @@ HandoffState: TypeAlias = Literal["waiting", "taken", "done", "expired"]
 
 
 class SessionHandoff(Answer):
-    """That the AI wanted a human in a conversation, and who came."""
+    """A call for a human in a conversation, and who came."""
 
     id: int
     tenant_id: int
@@ -26,11 +26,13 @@ class SessionHandoff(Answer):
         " expired: nobody came"
     )
     reason: Literal["asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"]
-    why: str | None = Field(description="In the words of who handed off, where they say more")
-    summary: str | None = Field(description="What the customer wants, for who comes")
+    why: str | None = Field(
+        description="In the words of the person or AI that handed off, if they say more"
+    )
+    summary: str | None = Field(description="What the customer wants, for the person who comes")
     said: str | None = Field(description="What the customer is told of it")
     words: Literal["none", "saying", "said", "not_said"] = Field(
-        description="What became of that; not_said: a part of it could not be delivered"
+        description="Whether the customer was told; not_said: a part could not be delivered"
     )
     created_at: Time
     taken_at: Time | None

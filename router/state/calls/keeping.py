@@ -12,7 +12,7 @@ from router.state.database import Database
 
 
 class Note(Answer):
-    """What somebody of the business noted of a conversation."""
+    """A note of the business's people about a conversation."""
 
     id: int
     tenant_id: int
@@ -30,7 +30,7 @@ class SetLabels(GetSession):
 
 
 class LabelledSession(Answer):
-    """The session as it is now, and what that has cancelled."""
+    """The session as it is now, and what was cancelled."""
 
     session: Session
     cancelled_turns: int = Field(description="Replies that were being made and will not be sent")
@@ -93,7 +93,7 @@ async def set_owner(database: Database, asked: SetOwner) -> FoundSession:
 
 
 async def add_note(database: Database, asked: AddNote) -> KeptNote:
-    """Note something of a session. Raises NotFound and Invalid."""
+    """Add a note to a session. Raises NotFound and Invalid."""
     return await call(database, "add_note", asked, KeptNote)
 
 

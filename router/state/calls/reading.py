@@ -75,13 +75,14 @@ class Message(Answer):
     part: int | None = Field(description="Which part of a turn's reply, from 0")
     send_state: Literal["sending", "sent", "unknown", "failed"] | None
     given_up: str | None = Field(
-        default=None, description="Why this part of a reply can never be had; what follows is said"
+        default=None,
+        description="Why this part of a reply can never be sent; what follows is still sent",
     )
     transcript: str | None = Field(
-        default=None, description="What is said in a voice message, as it was heard; empty: nothing"
+        default=None, description="The words of a voice message, as recognised; empty: none"
     )
     description: str | None = Field(
-        default=None, description="What its media shows or says, in words"
+        default=None, description="What its media shows or contains, in words"
     )
     created_at: Time
 
@@ -100,7 +101,7 @@ class Turn(Answer):
     worker: str | None
     handler: Literal["n8n", "fallback"] | None
     reply: Items[str | dict[str, Any]] | None = Field(
-        description="Its parts: texts, and what else Evolution is asked"
+        description="Its parts: texts and other Evolution requests"
     )
     incomplete: bool
     undelivered: int = Field(description="How many parts of the reply WhatsApp did not deliver")

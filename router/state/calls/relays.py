@@ -41,6 +41,7 @@ RelayOutcome: TypeAlias = Literal[
     "too_old",
     "too_many",
     "switched_off",
+    "answered",
 ]
 RelayState: TypeAlias = Literal["waiting", "in_doubt", "sent", "failed"]
 
@@ -57,7 +58,7 @@ class SendMessage(Sending):
 
 
 class MessageOnItsWay(Answer):
-    """What was written down, and what has become of it; `already`: by the same request before."""
+    """The message and its state; `already`: an earlier request with the same key made it."""
 
     message: Message | None
     state: RelayState
@@ -93,7 +94,8 @@ async def find_sent_message(database: Database, asked: FindSentMessage) -> Found
 class RelayFacts(Answer):
     """Of which conversation it is, whether the AI had it, and until when it is the human's.
 
-    `bytes`: how much is to be sent, of an operator's.
+    `bytes`: how much is to be sent, of an operator's. `answered_by`, `answer`: who wrote to the
+    contact before one of the staff, and what.
     """
 
     name: str | None = None
@@ -101,6 +103,8 @@ class RelayFacts(Answer):
     was_ai: bool | None = None
     until: Moment | None = None
     bytes: int | None = None
+    answered_by: str | None = None
+    answer: str | None = None
 
 
 class StaffWords(Answer):

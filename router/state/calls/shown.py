@@ -25,5 +25,6 @@ class Page(Answer, Generic[Item]):
 
     items: Items[Item]
     next_cursor: str | None = Field(
-        description="`cursor` of the next page; null at the end. A page with few items may have one"
+        description="`cursor` of the next page; null at the end. A page with few items may have"
+        " one, too"
     )

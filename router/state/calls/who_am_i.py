@@ -15,7 +15,7 @@ class AskWhoIAm(Asked):
 
 
 class RoleInTenant(Answer):
-    """What the caller is in one tenant."""
+    """The caller's role in one tenant."""
 
     tenant_id: int
     instance_name: str
@@ -23,7 +23,7 @@ class RoleInTenant(Answer):
 
 
 class KnownCaller(Answer):
-    """Who calls, and what it is where."""
+    """The caller and its roles."""
 
     kind: Literal["deployment", "script", "key", "user"]
     name: str

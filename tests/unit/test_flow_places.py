@@ -1,0 +1,45 @@
+"""What a router knows of its turns in n8n before the state does."""
+
+from dataclasses import dataclass
+
+from router.turns.flow_places import SOON, FlowPlaces
+from tests.for_each import for_each
+
+
+@dataclass(frozen=True)
+class At:
+    """How far a reply is."""
+
+    is_taken: bool = False
+    is_made: bool = False
+    has_answer: bool = False
+
+
+BEING_MADE = At(is_taken=True)
+NOT_SENT_YET = At(is_taken=True, is_made=True)
+SENT_OF_A_FLOW = At(is_made=True, has_answer=True)
+SENT_WITHOUT_A_MODEL = At()
+
+
+@for_each(
+    ("own", "free", "most", "soon"),
+    [
+        ([], 4, 4, 0),
+        ([BEING_MADE] * 3, 1, 4, 0),
+        ([BEING_MADE] * 4, 0, 4, SOON),
+        ([BEING_MADE] * 5, -1, 4, SOON),
+        ([BEING_MADE] * 4 + [SENT_OF_A_FLOW] * 2, 0, 6, SOON),
+        ([SENT_OF_A_FLOW, NOT_SENT_YET, SENT_WITHOUT_A_MODEL], 4, 5, 0),
+    ],
+)
+def test_a_place_is_taken_from_the_claim_to_the_answer(
+    own: list[At], free: int, most: int, soon: float
+):
+    places = FlowPlaces(4, lambda _: False)
+    turns = list(enumerate(own))
+    assert (places.free(turns), places.most(turns), places.soon(turns)) == (free, most, soon)
+
+
+def test_what_another_makes_takes_no_place_in_n8n():
+    places = FlowPlaces(4, lambda turn_id: turn_id == 1)
+    assert places.free([(0, BEING_MADE), (1, BEING_MADE)]) == 3
