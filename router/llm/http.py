@@ -82,6 +82,7 @@ class _Body(httpx2.AsyncByteStream):
             raise _as_httpx2(error, self._request, is_sent=True) from error
 
     async def aclose(self) -> None:
+        self._bounds.end()
         self._answer.close()
 
 

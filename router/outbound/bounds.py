@@ -72,6 +72,10 @@ class Bounds:
             self.work += _OF_A_LINE * max(0, self.lines - before)
         return self.came - body <= HEADS_AND_FRAMES + body // _FRAMES
 
+    def end(self) -> None:
+        """Note that nobody reads the body any more."""
+        self.of_body = max(self.of_body, self.came)
+
     def count_body(self, came: int) -> None:
         """Note what of it was body. Raises AnswerTooLong."""
         self.of_body += came

@@ -8,7 +8,7 @@ import asyncio
 import functools
 import io
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from http import HTTPStatus
 
 import aiohttp
@@ -19,6 +19,7 @@ from yarl import URL
 from router.outbound.bounds import HEADS_AND_FRAMES, Bounds, current
 from router.outbound.line import Line
 from router.outbound.trust import trusted
+from router.outbound.unread import Unread
 
 FAILURES = (aiohttp.ClientError, OSError, ValueError, OverflowError, ExceptionGroup)
 """What aiohttp, TLS, the system and the event loop raise. TimeoutError is an OSError."""
@@ -103,9 +104,11 @@ class Exchanges:
             use_dns_cache=False,
             keepalive_timeout=_IDLE_SECONDS,
         )
-        line: type[ResponseHandler] = Line
+        line: Callable[..., ResponseHandler] = Line
         # aiohttp lets nobody name the protocol of its connections; this is all that makes them.
-        connector._factory = functools.partial(line, loop=asyncio.get_running_loop())  # noqa: SLF001
+        connector._factory = functools.partial(  # noqa: SLF001
+            line, loop=asyncio.get_running_loop(), unread=Unread()
+        )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

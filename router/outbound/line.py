@@ -13,14 +13,23 @@ import httpx
 from aiohttp.client_proto import ResponseHandler
 
 from router.outbound.bounds import AnswerTooLong, Bounds, current
+from router.outbound.unread import Unread
 
 
 class Line(ResponseHandler):
     """A connection; one exchange after the other."""
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self, loop: AbstractEventLoop, unread: Unread) -> None:
+        """All connections that share memory have one `unread`."""
         super().__init__(loop)
         self._bounds: Bounds | None = None
+        self._of_body = 0
+        self._unread = unread
+
+    @property
+    def waits(self) -> int:
+        """How many bytes of the body have come and wait for their reader."""
+        return 0 if self._bounds is None else max(0, self._of_body - self._bounds.of_body)
 
     def is_connected(self) -> bool:
         """Whether the next request may go over it."""
@@ -33,6 +42,7 @@ class Line(ResponseHandler):
         if (bounds := current.get()) is not None:
             bounds.has_line = True
         self._bounds = bounds
+        self._of_body = 0
         super().set_response_params(**given)
 
     def data_received(self, data: bytes) -> None:
@@ -40,10 +50,14 @@ class Line(ResponseHandler):
         super().data_received(data)
         if (bounds := self._bounds) is None:
             return
-        body = self._payload.total_bytes if self._payload is not None else 0
-        allowed = bounds.allows(data, body)
-        if body > bounds.longest:
+        if self._payload is not None:
+            self._of_body = self._payload.total_bytes
+        allowed = bounds.allows(data, self._of_body)
+        if self._of_body > bounds.longest:
             self._end(AnswerTooLong(f"its answer is longer than {bounds.longest} bytes"))
+        elif not self._unread.has_room(self):
+            self._let_go()
+            self._end(httpx.ReadError("more waits to be read, of all answers, than there is room"))
         # What waits for the reader of the body is not taken apart yet.
         elif not (allowed or self._reading_paused):
             self._end(httpx.ReadError("its answer has much beside its body"))
@@ -58,9 +72,16 @@ class Line(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the exchange; a body that has no length is not at its end where the line broke."""
-        if exc is not None and self._payload is not None and not self._payload.is_eof():
-            self._payload.set_exception(aiohttp.ClientOSError(str(exc)), exc)
+        body = self._payload
+        if body is None or body.is_eof():
+            super().connection_lost(exc)
+            return
+        if exc is not None and body.exception() is None:
+            body.set_exception(aiohttp.ClientOSError(str(exc)), exc)
+        told = body.exception()
         super().connection_lost(exc)
+        if told is not None:  # what was told first is why
+            body.set_exception(told)
 
     def close(self) -> None:
         """Close it at once, whatever is still to be written.
@@ -75,6 +96,13 @@ class Line(ResponseHandler):
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientConnectionError("the connection was closed"))
         super().abort()
+
+    def _let_go(self) -> None:
+        """Forget what has come and waits."""
+        if self._payload is not None:
+            self._payload.read_nowait()
+        if self._bounds is not None:
+            self._bounds.end()
 
     def _end(self, error: httpx.ReadError) -> None:
         self.set_exception(error)

@@ -200,6 +200,7 @@ class _Body(httpx.AsyncByteStream):
             raise as_httpx(error, self._steps.request, is_sent=True) from error
 
     async def aclose(self) -> None:
+        self.bounds.end()
         self._answer.close()  # which keeps the connection where the answer was read to its end
         place, self._place = self._place, None
         if place is not None:

@@ -5,6 +5,7 @@ import datetime as dt
 import ipaddress
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
 from router.outbound.trust import trusted
+from router.outbound.unread import Unread
 from tests.exchanges import (
     HERE,
     OK,
@@ -176,6 +178,39 @@ def test_a_large_answer_comes_whole(play: Play, shop: ssl.SSLContext, frame: str
         await asyncio.gather(*(ask(*how) for how in READINGS))
 
     play(ask_all())
+
+
+def test_of_answers_that_nobody_reads_so_much_is_held_in_all(
+    play: Play, shop: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+):
+    """Three of 4 MB where 10 MB may wait: one of them ends, the others come whole."""
+    monkeypatch.setattr(Unread.__init__, "__defaults__", (10_000_000,))
+
+    async def ask() -> None:
+        gate, cut = asyncio.Event(), asyncio.Event()
+
+        async def talk(line: Line) -> None:
+            await line.hear()
+            with suppress(ConnectionError):
+                await line.say(plain(BODY[:LARGE]))
+                await line.ended()
+            cut.set()
+
+        async def later(http: httpx.AsyncClient, url: str) -> bytes:
+            async with http.stream("GET", url) as answer:
+                await gate.wait()
+                return await answer.aread()
+
+        async with server(talk, shop) as there, client(20) as http:
+            url = f"https://127.0.0.1:{there.port}/"
+            asks = [asyncio.create_task(later(http, url)) for _ in range(3)]
+            await cut.wait()
+            gate.set()
+            answers = await asyncio.gather(*asks, return_exceptions=True)
+        assert [answer == BODY[:LARGE] for answer in answers].count(True) == 2
+        assert [isinstance(answer, httpx.ReadError) for answer in answers].count(True) == 1
+
+    play(ask())
 
 
 @pytest.mark.parametrize("end", ["farewell", "hangs up", "reset"])

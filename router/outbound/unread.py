@@ -1,0 +1,38 @@
+"""What has come over TLS and waits to be read, of all connections together.
+
+Over TLS no server can be made to wait (see `line.py`), so a fast one fills the memory while its
+answer is read at a pace. An answer has a longest length; this bounds many of them.
+"""
+
+from typing import Protocol
+from weakref import WeakSet
+
+_MOST = 64 * 1024 * 1024  # bytes: several media at once, or many answers of the longest length
+_LITTLE = 1024 * 1024  # bytes of one connection that are not even looked at
+
+
+class Waiting(Protocol):
+    """A connection, hashed by what it is."""
+
+    @property
+    def waits(self) -> int:
+        """How many bytes have come and wait for their reader."""
+
+
+class Unread:
+    """Connections of which much waits to be read; together no more than `most` bytes."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._lines: WeakSet[Waiting] = WeakSet()
+
+    def has_room(self, line: Waiting) -> bool:
+        """Whether as much may wait as does, now that more has come for this one."""
+        if line.waits <= _LITTLE:
+            return True
+        self._lines.add(line)
+        waiting = {each: each.waits for each in self._lines}
+        for each, waits in waiting.items():
+            if waits <= _LITTLE:
+                self._lines.discard(each)
+        return sum(waiting.values()) <= self._most
