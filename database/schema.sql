@@ -16491,7 +16491,7 @@ begin
     v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
-            'another person has written (message %): look at it, and send again with seen_up_to % or later',
+            'another person wrote (message %): look at it, and send again with seen_up_to % or later',
             v_human.id, v_human.id using errcode = 'PT409';
     elsif hybridflow.has_too_many_relays(v_session.tenant_id) then
         raise exception '% messages of the tenant wait to be sent: wait until they are', hybridflow.most_relays()
@@ -20438,7 +20438,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'a5bb4ba6b4dc54605b9ef6fb1fa5fd942f5c3186202bd48102e27d9d26f662a7')
+    ('20261126145950', 'v0_3_0', '301b4932b9c28944698962b4ef7e04adb59c69dd4acf2d30f2b7a2f48f3a28b5')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

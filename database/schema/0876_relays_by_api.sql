@@ -129,7 +129,7 @@ begin
     v_human := hybridflow.unseen_human(v_session, (p ->> 'seen_message_id')::bigint, v_name, null);
     if v_human.id is not null then
         raise exception
-            'another person has written (message %): look at it, and send again with seen_up_to % or later',
+            'another person wrote (message %): look at it, and send again with seen_up_to % or later',
             v_human.id, v_human.id using errcode = 'PT409';
     elsif hybridflow.has_too_many_relays(v_session.tenant_id) then
         raise exception '% messages of the tenant wait to be sent: wait until they are', hybridflow.most_relays()

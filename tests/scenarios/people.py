@@ -68,6 +68,7 @@ class Staff:
         await stage.change(notify_number=number)
         await stage.maria.writes("oi")
         await stage.maria.answered()
+        await stage.turns_end()
         await stage.sql("update tenants set debounce_seconds = 600")
         await stage.maria.writes("meu bolo veio seco")
         token = "00000000-0000-4000-8000-000000000001"
