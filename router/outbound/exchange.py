@@ -5,6 +5,7 @@ connections and parser (`line.py`) take a third of the CPU of httpx's own for a 
 """
 
 import asyncio
+import encodings.idna  # noqa: F401 - Python would load it within the first call
 import functools
 import io
 import re
@@ -46,6 +47,7 @@ class Exchanges:
     def __init__(self, resolver: AbstractResolver) -> None:
         """The resolver says which addresses a name leads to. One that is written is not asked."""
         self._resolver = resolver
+        self._trusted = trusted()
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(
@@ -99,7 +101,7 @@ class Exchanges:
     def _opened(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=0,  # who has a place has a connection
-            ssl=trusted(),
+            ssl=self._trusted,
             resolver=self._resolver,
             use_dns_cache=False,
             keepalive_timeout=_IDLE_SECONDS,
