@@ -267,7 +267,8 @@ def _history(conversation: Conversation, held: watch.Held | None, world: World) 
     phone = [
         PhoneReply(
             each.wa_id, each.body, each.arrived, each.at,
-            world.stalls.within(each.arrived - 2, each.at),
+            # It is heard only after several turns of a loop that may stand still in each of them.
+            world.stalls.within(each.arrived - world.terms.bound, each.at),
         )
         for each in conversation.delivered
     ]  # fmt: skip
