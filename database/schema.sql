@@ -12071,7 +12071,7 @@ begin
         and lower(substring(p_values ->> 'evo_server_url' from v_origin))
         <> lower(substring(p_tenant.evo_server_url from v_origin))
     then
-        raise exception 'evo_server_url is another server: give its evo_api_key, too (null: EVOLUTION_API_KEY)'
+        raise exception 'evo_server_url is another server: give its evo_api_key along with it (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
     elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
         and p_values ->> 'llm_provider' <> p_tenant.llm_provider
@@ -13170,7 +13170,7 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
 begin
     if v_name is not null and v_tenant_id is not null then
-        raise exception 'give either tenant_id or instance_name, not both' using errcode = 'PT422';
+        raise exception 'tenant_id and instance_name exclude each other: give one, not both' using errcode = 'PT422';
     elsif v_name is not null then
         select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
         if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then
@@ -20438,7 +20438,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '301b4932b9c28944698962b4ef7e04adb59c69dd4acf2d30f2b7a2f48f3a28b5')
+    ('20261126145950', 'v0_3_0', 'f4fe740a20f3805330ce44b2451f7b7b27ae89c9ad6d690e3717599b03438aa7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -148,7 +148,7 @@ begin
         and lower(substring(p_values ->> 'evo_server_url' from v_origin))
         <> lower(substring(p_tenant.evo_server_url from v_origin))
     then
-        raise exception 'evo_server_url is another server: give its evo_api_key, too (null: EVOLUTION_API_KEY)'
+        raise exception 'evo_server_url is another server: give its evo_api_key along with it (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
     elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
         and p_values ->> 'llm_provider' <> p_tenant.llm_provider

@@ -325,7 +325,7 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
 begin
     if v_name is not null and v_tenant_id is not null then
-        raise exception 'give either tenant_id or instance_name, not both' using errcode = 'PT422';
+        raise exception 'tenant_id and instance_name exclude each other: give one, not both' using errcode = 'PT422';
     elsif v_name is not null then
         select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
         if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then

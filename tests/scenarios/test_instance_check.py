@@ -486,7 +486,7 @@ async def test_a_trial_arrives_where_connect_has_set_everything_up(
             await talk.open_shop()
             await talk.sql("update tenants set evo_server_url = $1", evolution.url)
             await connect(settings, database, Connection("shop", None, timeout_seconds=20))
-        async with httpx.AsyncClient(base_url=router.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=router.url, trust_env=False, timeout=60) as http:
             answer = await http.post(
                 "/api/instances/shop/test-webhook", headers={"X-API-Key": API_KEY}
             )

@@ -206,7 +206,7 @@ async def test_what_has_been_repaired_is_not_asked_for_again(talk: Conversation)
 )
 async def test_a_key_is_not_shown_to_another_server_than_it_was_given_for(database, url):
     await create(database, evo_api_key="EVO-SECRET")
-    with pytest.raises(Invalid, match="give its evo_api_key, too"):
+    with pytest.raises(Invalid, match="give its evo_api_key along"):
         await change(database, evo_server_url=url)
     changed = await change(database, evo_server_url=url, evo_api_key="EVO-OTHER")
     assert changed["evo_server_url"] == url

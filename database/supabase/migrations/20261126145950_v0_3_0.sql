@@ -12039,7 +12039,7 @@ begin
         and lower(substring(p_values ->> 'evo_server_url' from v_origin))
         <> lower(substring(p_tenant.evo_server_url from v_origin))
     then
-        raise exception 'evo_server_url is another server: give its evo_api_key, too (null: EVOLUTION_API_KEY)'
+        raise exception 'evo_server_url is another server: give its evo_api_key along with it (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
     elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
         and p_values ->> 'llm_provider' <> p_tenant.llm_provider
@@ -13138,7 +13138,7 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
 begin
     if v_name is not null and v_tenant_id is not null then
-        raise exception 'give either tenant_id or instance_name, not both' using errcode = 'PT422';
+        raise exception 'tenant_id and instance_name exclude each other: give one, not both' using errcode = 'PT422';
     elsif v_name is not null then
         select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
         if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then
