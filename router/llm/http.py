@@ -4,7 +4,6 @@ Only what loads an SDK, in its thread, may import this: httpx2 is the SDKs' own.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from urllib.request import getproxies
 
 import aiohttp
 import httpx
@@ -12,7 +11,7 @@ import httpx2
 
 from router.outbound.bounds import ENCODINGS, LONGEST_ANSWER, Bounds, as_it_is, unpacking
 from router.outbound.exchange import FAILURES, Exchanges, next_piece
-from router.outbound.names import OneAtATime, Resolver, ask_system
+from router.outbound.own import any_address, names_proxies
 
 _LONGEST_EXCHANGE = 600.0  # seconds, where a request sets no time-out
 
@@ -22,8 +21,7 @@ def open_http(timeout: float) -> httpx2.AsyncClient | None:
 
     `timeout` in seconds is that of a whole exchange. The caller closes it.
     """
-    proxies = getproxies()
-    if any(scheme in proxies for scheme in ("http", "https", "all")):
+    if names_proxies():
         return None
     return httpx2.AsyncClient(
         transport=_Transport(),
@@ -35,7 +33,7 @@ def open_http(timeout: float) -> httpx2.AsyncClient | None:
 
 class _Transport(httpx2.AsyncBaseTransport):
     def __init__(self) -> None:
-        self._exchanges = Exchanges(Resolver(OneAtATime(ask_system)))
+        self._exchanges = Exchanges(any_address())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         times = request.extensions.get("timeout", {})

@@ -16,10 +16,9 @@ from router.sharing.shares import NOBODY
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:
     """Return the client; `timeout` in seconds is that of a whole exchange. The caller closes it."""
-    proxies = getproxies()
-    if any(scheme in proxies for scheme in ("http", "https", "all")):
+    if names_proxies():
         return CheckingClient(timeout=timeout)  # only httpx knows who is reached without one
-    return client_over(BoundedTransport(_any_address()), timeout)
+    return client_over(BoundedTransport(any_address()), timeout)
 
 
 def open_flows_http(timeout: float, most: int) -> httpx.AsyncClient:
@@ -27,13 +26,19 @@ def open_flows_http(timeout: float, most: int) -> httpx.AsyncClient:
 
     `most` are as many as may be held. The caller closes it.
     """
-    proxies = getproxies()
-    if any(scheme in proxies for scheme in ("http", "https", "all")):
+    if names_proxies():
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=20)
         return CheckingClient(timeout=timeout, limits=limits)
-    transport = BoundedTransport(_any_address(), limit=most, claimed=lambda _: NOBODY)
+    transport = BoundedTransport(any_address(), limit=most, claimed=lambda _: NOBODY)
     return client_over(transport, timeout)
 
 
-def _any_address() -> Resolver:
+def names_proxies() -> bool:
+    """Whether the environment names proxies, for whatever is reached."""
+    proxies = getproxies()
+    return any(scheme in proxies for scheme in ("http", "https", "all"))
+
+
+def any_address() -> Resolver:
+    """Return what has all addresses of a name, wherever they lead."""
     return Resolver(OneAtATime(ask_system))
