@@ -130,8 +130,8 @@ begin
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('told_fallback_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
-                ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
+                ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('require_keys', 'iii', array['p_function', 'p', 'p_keys']::text[], array['text', 'jsonb', 'text[]']::text[], 0, false, 'void'),
                 ('require_keys_of_each', 'iiii', array['p_function', 'p', 'p_list', 'p_keys']::text[], array['text', 'jsonb', 'text', 'text[]']::text[], 0, false, 'void'),
                 ('cut', 'ii', array['p_text', 'p_most']::text[], array['text', 'integer']::text[], 1, false, 'text'),
@@ -319,20 +319,20 @@ begin
                 ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
                 ('refuse_event', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'void'),
                 ('ingest_event', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
-                ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
-                ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('count_failed_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('note_failure', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_back_failure', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('change_status', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('may_pass', 'i', array['p_error_code']::text[], array['text']::text[], 0, false, 'boolean'),
                 ('may_have_arrived', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('messages_to_answer_again', 'ii', array['p_turn', 'p_since']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'bigint[]'),
                 ('answer_undelivered', 'ii', array['p_turn_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'void'),
                 ('call_off_answer', 'ii', array['p_turn_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
-                ('count_failed_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
-                ('notice_undelivered', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
-                ('note_failure', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
-                ('take_back_failure', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
-                ('change_status', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
-                ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
+                ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('notice_undelivered', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
@@ -1896,9 +1896,9 @@ as $$
     )
 $$;
 
--- ==================== 0200_sessions.sql
+-- ==================== 0200_clock.sql
 
--- HybridFlow: the clock, and who is who.
+-- HybridFlow: the clock, and how long so many seconds are.
 
 -- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
 -- must not judge by the time at which it began to wait. Tests move it with
@@ -1916,18 +1916,6 @@ begin
 end
 $$;
 
--- A setting's value: the tenant's own, else the caller's policy, else the product's default.
-create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
-returns numeric
-language plpgsql
-immutable
-set search_path = ''
-as $$
-begin
-    return coalesce(p_own, (p_policy ->> p_name)::numeric, p_default);
-end
-$$;
-
 -- A number of seconds as an interval.
 create or replace function hybridflow.seconds(p_seconds numeric)
 returns interval
@@ -1937,6 +1925,23 @@ set search_path = ''
 as $$
 begin
     return make_interval(secs => p_seconds::double precision);
+end
+$$;
+
+-- ==================== 0202_arguments.sql
+
+-- HybridFlow: what functions make of what they are called with: the tenant's setting or the caller's policy,
+-- and keys without which nothing is done.
+
+-- A setting's value: the tenant's own, else the caller's policy, else the product's default.
+create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
+returns numeric
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(p_own, (p_policy ->> p_name)::numeric, p_default);
 end
 $$;
 
@@ -1982,6 +1987,10 @@ begin
 end
 $$;
 
+-- ==================== 0205_lengths.sql
+
+-- HybridFlow: how long a text may be: what is longer is cut, and says so.
+
 -- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
 -- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
@@ -2023,6 +2032,11 @@ begin
 end
 $$;
 
+-- ==================== 0210_narrow_looks.sql
+
+-- HybridFlow: the messages and turns that many functions look for, found by an index whatever the planner
+-- knows.
+
 -- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
 -- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
 -- messages instead: before there are statistics, every index looks the same to the planner.
@@ -2048,6 +2062,10 @@ as $$
     union all
     select * from public.turns where session_id = p_session_id and held and beside
 $$;
+
+-- ==================== 0220_merges.sql
+
+-- HybridFlow: two sessions turn out to be one person's, and become one.
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
@@ -2215,6 +2233,10 @@ begin
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'merged');
 end
 $$;
+
+-- ==================== 0230_identities.sql
+
+-- HybridFlow: who is who: the session that a contact's JIDs lead to.
 
 -- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
 -- new are remembered; JIDs that lead to several sessions show that these are one person: they are
@@ -3086,9 +3108,9 @@ begin
 end
 $$;
 
--- ==================== 0310_handoffs.sql
+-- ==================== 0310_handoffs_begun.sql
 
--- HybridFlow: handoffs: begun, taken by a human, and given back with the conversation.
+-- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
 --
 -- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
 -- of (see changes) by the function that makes it.
@@ -3258,6 +3280,10 @@ begin
 end
 $$;
 
+-- ==================== 0312_handoffs_said.sql
+
+-- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
+
 -- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
@@ -3348,6 +3374,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0314_handoffs_taken.sql
+
+-- HybridFlow: handoffs: taken by a human, given back with the conversation, merged with it.
 
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
@@ -3476,6 +3506,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0316_handoffs_untaken.sql
+
+-- HybridFlow: handoffs that nobody took: looked at, and pressed step by step.
 
 -- look_at_handoffs({limit})
 -- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
@@ -3611,6 +3645,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0318_handoffs_listed.sql
+
+-- HybridFlow: handoffs as the API shows and lists them.
 
 -- A handoff as the API shows it.
 create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
@@ -8841,8 +8879,7 @@ $$;
 -- HybridFlow: what WhatsApp says of our replies afterwards: delivered, or (status `error`) never.
 --
 -- Evolution answers that a message was taken before WhatsApp has; a refusal (463 on Baileys, FAILED on the
--- Cloud channel) comes later, as a delivery state, and states come in any order. A reply of which nothing
--- arrived, and nothing can any more, counts as not said: its messages are answered again, a few times.
+-- Cloud channel) comes later, as a delivery state, and states come in any order.
 
 comment on column public.messages.failed_at is
 'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
@@ -8855,64 +8892,122 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
-create index if not exists notices_undelivered
-on public.notices (tenant_id, id desc) where kind = 'undelivered';
-create index if not exists notices_flow_failing
-on public.notices (tenant_id, id desc) where kind = 'flow_failing';
-
--- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
--- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
--- last of them was delivered.
-create or replace function hybridflow.failed_in_a_row(
-    p_tenant_id bigint,
-    out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
-)
-language plpgsql
-stable
+-- Says in the turn itself how many parts of its reply were not delivered.
+create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
+returns void
+language sql
 set search_path = ''
-set enable_seqscan = off
+as $$
+    update public.turns as t
+    set undelivered = c.failed,
+        error_kind = case
+            when c.failed > 0 then 'undelivered' when t.error_kind <> 'undelivered' then t.error_kind
+        end,
+        error = case
+            when c.failed > 0 then
+                format('WhatsApp did not deliver %s of %s messages of the reply', c.failed, c.parts)
+                || coalesce(' (' || c.codes || ')', '')
+            when t.error_kind <> 'undelivered' then t.error
+        end,
+        updated_at = hybridflow.clock()
+    from (
+        select count(*) filter (where m.failed_at is not null) as failed, count(*) as parts,
+            string_agg(distinct m.error_code, ', ') filter (where m.failed_at is not null) as codes
+        from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) as c
+    where t.id = p_turn_id
+$$;
+
+-- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
+-- p_change: what the contact wrote before that is too old to be answered again.
+create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
 as $$
 declare
-    v_last public.messages;
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_since timestamptz;
 begin
-    replies := 0;
-    contacts := 0;
-    select * into v_last from public.messages as m
-    where m.tenant_id = p_tenant_id and m.failed_at is not null
-    order by m.failed_at desc, m.id desc limit 1;
-    if v_last.id is null or exists (
-        select from public.messages as m
-        where m.tenant_id = p_tenant_id and m.created_at >= v_last.created_at and m.id > v_last.id
-            and m.from_me and m.turn_id is not null and hybridflow.was_delivered(m.status)
-    ) then
+    select * into v_message from public.messages where id = p_message_id;
+    if not v_message.from_me or v_message.turn_id is null then
         return;
     end if;
-    since := v_last.failed_since;
-    last_at := v_last.failed_at;
-    select count(*), count(distinct f.session_id) into replies, contacts from (
-        select m.session_id from public.messages as m
-        where m.tenant_id = p_tenant_id and m.failed_at is not null and m.failed_at >= v_last.failed_since
-        order by m.failed_at desc, m.id desc limit 100
-    ) as f;
+    select f.since into v_since from hybridflow.failed_in_a_row(v_message.tenant_id) as f;
+    update public.messages
+    set failed_at = v_now, failed_since = coalesce(v_since, v_now), error_code = left(p_change ->> 'code', 20)
+    where id = v_message.id;
+    perform hybridflow.count_failed_parts(v_message.turn_id);
+    perform hybridflow.notice_undelivered(v_message.tenant_id);
+    perform hybridflow.answer_undelivered(
+        v_message.turn_id, coalesce((p_change ->> 'answer_since')::timestamptz, '-infinity')
+    );
 end
 $$;
 
--- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
--- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
-create or replace function hybridflow.many_in_a_row()
-returns integer
-language sql
-immutable
+-- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
+create or replace function hybridflow.take_back_failure(p_message public.messages)
+returns void
+language plpgsql
 set search_path = ''
 as $$
-    select 3
+begin
+    update public.messages set failed_at = null, failed_since = null, error_code = null
+    where id = p_message.id;
+    perform hybridflow.count_failed_parts(p_message.turn_id);
+    perform hybridflow.call_off_answer(p_message.turn_id, p_message.session_id);
+    if (select f.replies from hybridflow.failed_in_a_row(p_message.tenant_id) as f)
+        < hybridflow.many_in_a_row()
+    then
+        perform hybridflow.drop_notices(p_message.tenant_id, array['undelivered'], 'recovered');
+    end if;
+end
 $$;
+
+-- Applies a delivery state to a message. The session is locked.
+create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before public.messages;
+    v_status text := lower(p_change ->> 'status');
+begin
+    select * into v_before from public.messages where id = p_message_id for update;
+    if v_status is not distinct from v_before.status
+        or hybridflow.later_status(v_before.status, v_status) is distinct from v_status
+    then
+        return;
+    end if;
+    update public.messages set status = v_status where id = p_message_id;
+    if v_status = 'error' then
+        perform hybridflow.note_failure(p_message_id, p_change);
+    elsif v_before.failed_at is not null then
+        perform hybridflow.take_back_failure(v_before);
+    end if;
+end
+$$;
+
+-- The delivery state of an event. What would be too old for an answer now is not answered again either.
+create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
+        'answer_since', hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+    ), p_policy)
+$$;
+
+-- ==================== 0653_answered_again.sql
+
+-- HybridFlow: a reply of which nothing arrived, and nothing can any more, counts as not said: its messages
+-- are answered again, a few times.
 
 -- Whether it may arrive when it is sent again. Of the Cloud API's codes (five digits and more) only those say
 -- so that name a passing trouble (its own, or a rate); 131026 and 131047, say, are final. WhatsApp's own
@@ -9044,31 +9139,92 @@ begin
 end
 $$;
 
--- Says in the turn itself how many parts of its reply were not delivered.
-create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
-returns void
-language sql
+-- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
+-- that ends without its session's lock (its flow died) is left alone if somebody else has that.
+create or replace function hybridflow.look_at_ended_turn()
+returns trigger
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns as t
-    set undelivered = c.failed,
-        error_kind = case
-            when c.failed > 0 then 'undelivered' when t.error_kind <> 'undelivered' then t.error_kind
-        end,
-        error = case
-            when c.failed > 0 then
-                format('WhatsApp did not deliver %s of %s messages of the reply', c.failed, c.parts)
-                || coalesce(' (' || c.codes || ')', '')
-            when t.error_kind <> 'undelivered' then t.error
-        end,
-        updated_at = hybridflow.clock()
-    from (
-        select count(*) filter (where m.failed_at is not null) as failed, count(*) as parts,
-            string_agg(distinct m.error_code, ', ') filter (where m.failed_at is not null) as codes
-        from public.messages as m
-        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
-    ) as c
-    where t.id = p_turn_id
+begin
+    if new.state <> 'sent' or old.state = 'sent' or new.reason is not distinct from 'handoff' then
+        return null;
+    end if;
+    perform from public.sessions where id = new.session_id for update skip locked;
+    if found then
+        perform hybridflow.answer_undelivered(new.id, '-infinity');
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_undelivered
+after update of state on public.turns
+for each row
+when (new.undelivered > 0)
+execute function hybridflow.look_at_ended_turn();
+
+-- ==================== 0656_failures_in_a_row.sql
+
+-- HybridFlow: replies that failed in a row: the line itself is in doubt, and people are told.
+
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
+
+create index if not exists notices_undelivered
+on public.notices (tenant_id, id desc) where kind = 'undelivered';
+create index if not exists notices_flow_failing
+on public.notices (tenant_id, id desc) where kind = 'flow_failing';
+
+-- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
+-- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
+-- last of them was delivered.
+create or replace function hybridflow.failed_in_a_row(
+    p_tenant_id bigint,
+    out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_last public.messages;
+begin
+    replies := 0;
+    contacts := 0;
+    select * into v_last from public.messages as m
+    where m.tenant_id = p_tenant_id and m.failed_at is not null
+    order by m.failed_at desc, m.id desc limit 1;
+    if v_last.id is null or exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.created_at >= v_last.created_at and m.id > v_last.id
+            and m.from_me and m.turn_id is not null and hybridflow.was_delivered(m.status)
+    ) then
+        return;
+    end if;
+    since := v_last.failed_since;
+    last_at := v_last.failed_at;
+    select count(*), count(distinct f.session_id) into replies, contacts from (
+        select m.session_id from public.messages as m
+        where m.tenant_id = p_tenant_id and m.failed_at is not null and m.failed_at >= v_last.failed_since
+        order by m.failed_at desc, m.id desc limit 100
+    ) as f;
+end
+$$;
+
+-- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
+-- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
+create or replace function hybridflow.many_in_a_row()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 3
 $$;
 
 -- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
@@ -9101,116 +9257,6 @@ begin
     );
 end
 $$;
-
--- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
--- p_change: what the contact wrote before that is too old to be answered again.
-create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-    v_message public.messages;
-    v_since timestamptz;
-begin
-    select * into v_message from public.messages where id = p_message_id;
-    if not v_message.from_me or v_message.turn_id is null then
-        return;
-    end if;
-    select f.since into v_since from hybridflow.failed_in_a_row(v_message.tenant_id) as f;
-    update public.messages
-    set failed_at = v_now, failed_since = coalesce(v_since, v_now), error_code = left(p_change ->> 'code', 20)
-    where id = v_message.id;
-    perform hybridflow.count_failed_parts(v_message.turn_id);
-    perform hybridflow.notice_undelivered(v_message.tenant_id);
-    perform hybridflow.answer_undelivered(
-        v_message.turn_id, coalesce((p_change ->> 'answer_since')::timestamptz, '-infinity')
-    );
-end
-$$;
-
--- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
-create or replace function hybridflow.take_back_failure(p_message public.messages)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-begin
-    update public.messages set failed_at = null, failed_since = null, error_code = null
-    where id = p_message.id;
-    perform hybridflow.count_failed_parts(p_message.turn_id);
-    perform hybridflow.call_off_answer(p_message.turn_id, p_message.session_id);
-    if (select f.replies from hybridflow.failed_in_a_row(p_message.tenant_id) as f)
-        < hybridflow.many_in_a_row()
-    then
-        perform hybridflow.drop_notices(p_message.tenant_id, array['undelivered'], 'recovered');
-    end if;
-end
-$$;
-
--- Applies a delivery state to a message. The session is locked.
-create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_before public.messages;
-    v_status text := lower(p_change ->> 'status');
-begin
-    select * into v_before from public.messages where id = p_message_id for update;
-    if v_status is not distinct from v_before.status
-        or hybridflow.later_status(v_before.status, v_status) is distinct from v_status
-    then
-        return;
-    end if;
-    update public.messages set status = v_status where id = p_message_id;
-    if v_status = 'error' then
-        perform hybridflow.note_failure(p_message_id, p_change);
-    elsif v_before.failed_at is not null then
-        perform hybridflow.take_back_failure(v_before);
-    end if;
-end
-$$;
-
--- The delivery state of an event. What would be too old for an answer now is not answered again either.
-create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
-returns jsonb
-language sql
-set search_path = ''
-as $$
-    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
-        'answer_since', hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        )
-    ), p_policy)
-$$;
-
--- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
--- that ends without its session's lock (its flow died) is left alone if somebody else has that.
-create or replace function hybridflow.look_at_ended_turn()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    if new.state <> 'sent' or old.state = 'sent' or new.reason is not distinct from 'handoff' then
-        return null;
-    end if;
-    perform from public.sessions where id = new.session_id for update skip locked;
-    if found then
-        perform hybridflow.answer_undelivered(new.id, '-infinity');
-    end if;
-    return null;
-end
-$$;
-
-create or replace trigger turns_undelivered
-after update of state on public.turns
-for each row
-when (new.undelivered > 0)
-execute function hybridflow.look_at_ended_turn();
 
 -- What failed in a row, as the API and notices show it; null where nothing did.
 create or replace function hybridflow.failures_json(p_tenant_id bigint)
@@ -20438,7 +20484,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'f4fe740a20f3805330ce44b2451f7b7b27ae89c9ad6d690e3717599b03438aa7')
+    ('20261126145950', 'v0_3_0', '503b978f5b01ba2436b9808b7ed3c2c9becff866ccd5521ce966e7b9c2239bb9')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
