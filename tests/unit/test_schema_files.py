@@ -11,9 +11,6 @@ MOST_LINES = 400
 # Longer than that, and waiting to be divided; 0790 is made of the declared settings.
 LONGER = {
     "0790_tenant_settings.sql",
-    "0830_operators.sql",
-    "0840_keys_and_members.sql",
-    "0850_gateway.sql",
     "0865_outages.sql",
     "0890_lifecycle.sql",
     "0894_changes.sql",

@@ -364,16 +364,18 @@ begin
                 ('with_contact', 'ii', array['p', 'p_make']::text[], array['jsonb', 'boolean']::text[], 0, false, 'jsonb'),
                 ('webhook_secret_json', 'i', array['p_secret']::text[], array['public.webhook_secrets']::text[], 0, false, 'jsonb'),
                 ('webhook_hashes', 'ii', array['p_tenant_id', 'p_lasting']::text[], array['bigint', 'boolean']::text[], 0, false, 'jsonb'),
-                ('refuse_change', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
-                ('audit_pause', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
-                ('operator_calls', 'tttt', array['name', 'needs', 'audited', 'details']::text[], array['text', 'text', 'boolean', 'text[]']::text[], 0, true, null),
                 ('reaches', 'ii', array['p_role', 'p_needs']::text[], array['text', 'text']::text[], 0, false, 'boolean'),
                 ('known_caller', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('role_in', 'ii', array['p_caller', 'p_tenant_id']::text[], array['jsonb', 'bigint']::text[], 0, false, 'text'),
                 ('tenants_of', 'ii', array['p_caller', 'p_needs']::text[], array['jsonb', 'text']::text[], 0, false, 'bigint[]'),
                 ('require_role', 'iii', array['p_caller', 'p_tenant_id', 'p_needs']::text[], array['jsonb', 'bigint', 'text']::text[], 0, false, 'void'),
                 ('allowed_tenant', 'iii', array['p_caller', 'p_needs', 'p']::text[], array['jsonb', 'text', 'jsonb']::text[], 0, false, 'bigint'),
+                ('refuse_change', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('audit_pause', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('record_audit', 'iiiii', array['p_caller', 'p_action', 'p_tenant_id', 'p', 'p_detail']::text[], array['jsonb', 'text', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
+                ('short_detail', 'i', array['p_detail']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('operator_calls', 'tttt', array['name', 'needs', 'audited', 'details']::text[], array['text', 'text', 'boolean', 'text[]']::text[], 0, true, null),
                 ('end_keys', 'ii', array['p_user_id', 'p_tenant_id']::text[], array['uuid', 'bigint']::text[], 0, false, 'void'),
                 ('end_keys_made_with', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('end_keys_of_member', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -383,8 +385,6 @@ begin
                 ('make_room_for_key', 'i', array['p_tenants']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('may_manage', 'ii', array['p_caller', 'p_key']::text[], array['jsonb', 'public.api_keys']::text[], 0, false, 'boolean'),
                 ('user_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'uuid'),
-                ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
-                ('short_detail', 'i', array['p_detail']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('my_user_id', '', array[]::text[], array[]::text[], 0, false, 'uuid'),
                 ('my_tenants', 'i', array['p_needs']::text[], array['text']::text[], 1, true, 'bigint'),
                 ('let_members_read', 'iii', array['p_table', 'p_condition', 'p_columns']::text[], array['text', 'text', 'text']::text[], 1, false, 'void'),
@@ -12855,9 +12855,9 @@ begin
 end
 $$;
 
--- ==================== 0830_operators.sql
+-- ==================== 0830_callers.sql
 
--- HybridFlow: who may do what over the API, and who did.
+-- HybridFlow: who calls the API, and what they are in a tenant.
 --
 -- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
 -- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
@@ -12910,143 +12910,9 @@ comment on table public.memberships is 'What a user of Supabase Auth (auth.users
 
 create index if not exists memberships_by_user on public.memberships (user_id);
 
-create table if not exists public.audit_log (
-    id bigint generated always as identity primary key,
-    at timestamptz not null default clock_timestamp(),
-    tenant_id bigint,
-    caller_kind text not null
-    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
-    caller text not null,
-    action text not null,
-    session_id bigint,
-    turn_id bigint,
-    detail jsonb not null default '{}'
-);
-
-comment on table public.audit_log is
-'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
-comment on column public.audit_log.action is 'The function that was called.';
-
--- Which key did it: names are no proof, for two keys may have one.
-alter table public.audit_log add column if not exists api_key_id bigint;
-comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
-
-create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
-
 alter table public.api_keys enable row level security;
 alter table public.api_key_tenants enable row level security;
 alter table public.memberships enable row level security;
-alter table public.audit_log enable row level security;
-
-create or replace function hybridflow.refuse_change()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    raise exception 'audit_log is append-only' using errcode = '42501';
-end
-$$;
-
-create or replace trigger audit_log_is_append_only
-before update or delete or truncate on public.audit_log
-for each statement execute function hybridflow.refuse_change();
-
--- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
--- a handoff, a contact, a scheduler.
-create or replace function hybridflow.audit_pause()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
-begin
-    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
-    values (
-        hybridflow.clock(), new.tenant_id, v_source, v_source,
-        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
-    );
-    return null;
-end
-$$;
-
-create or replace trigger sessions_audit_pause
-after update of is_paused on public.sessions
-for each row
-when (
-    old.is_paused is distinct from new.is_paused
-    and case when new.is_paused then new.pause_source else new.resume_source end
-    in ('owner', 'contact', 'ai', 'cron')
-)
-execute function hybridflow.audit_pause();
-
--- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
--- whether it is audited, and what of its argument then stands in the line. A function that is not here
--- cannot be called by as_operator at all.
-create or replace function hybridflow.operator_calls()
-returns table (name text, needs text, audited boolean, details text[])
-language sql
-immutable
-set search_path = ''
-as $$
-    values
-    ('list_tenants', 'anybody', false, '{}'::text[]),
-    ('who_am_i', 'anybody', false, '{}'),
-    ('get_tenant', 'viewer', false, '{}'),
-    ('get_spending', 'viewer', false, '{}'),
-    ('get_tenant_stats', 'viewer', false, '{}'),
-    ('list_sessions', 'viewer', false, '{}'),
-    ('get_session', 'viewer', false, '{}'),
-    ('list_messages', 'viewer', false, '{}'),
-    ('list_turns', 'viewer', false, '{}'),
-    ('list_handoffs', 'viewer', false, '{}'),
-    ('get_turn', 'viewer', false, '{}'),
-    ('tell_turn', 'viewer', false, '{}'),
-    ('follow_tenant', 'viewer', false, '{}'),
-    ('find_turn', 'deployment', false, '{}'),
-    ('pause_session', 'operator', true, '{until,indefinite}'),
-    ('resume_session', 'operator', true, '{}'),
-    ('pause_contact', 'operator', true, '{until,indefinite}'),
-    ('resume_contact', 'operator', true, '{}'),
-    ('retry_turn', 'operator', true, '{}'),
-    ('retry_turns', 'operator', true, '{}'),
-    ('begin_human_send', 'operator', true, '{knowingly}'),
-    ('send_message', 'operator', true, '{}'),
-    ('find_sent_message', 'operator', false, '{}'),
-    ('find_kept_file', 'operator', true, '{message_id}'),
-    ('set_labels', 'operator', true, '{}'),
-    ('set_owner', 'operator', true, '{owner}'),
-    ('list_notes', 'viewer', false, '{}'),
-    ('add_note', 'operator', true, '{}'),
-    ('remove_note', 'operator', true, '{note_id}'),
-    ('list_files', 'viewer', false, '{}'),
-    ('begin_own_file', 'admin', false, '{}'),
-    ('set_file', 'admin', true, '{name,kind}'),
-    ('remove_file', 'admin', true, '{name}'),
-    ('find_contact', 'admin', false, '{}'),
-    ('export_contact', 'admin', true, '{}'),
-    ('export_rows', 'admin', false, '{}'),
-    ('erase_history', 'admin', false, '{}'),
-    ('erase_contact', 'admin', true, '{}'),
-    ('get_instance', 'operator', false, '{}'),
-    ('get_qrcode', 'admin', true, '{}'),
-    ('begin_dry_turn', 'admin', true, '{flow}'),
-    ('look_at_dry_turn', 'admin', false, '{}'),
-    ('reserve_tenant', 'deployment', false, '{}'),
-    ('create_tenant', 'deployment', true, '{}'),
-    ('change_tenant', 'admin', true, '{}'),
-    ('list_webhook_secrets', 'admin', false, '{}'),
-    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
-    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
-    ('list_members', 'admin', false, '{}'),
-    ('set_member', 'admin', true, '{user_id,role}'),
-    ('remove_member', 'admin', true, '{user_id}'),
-    ('list_api_keys', 'anybody', false, '{}'),
-    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
-    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
-    ('list_audit', 'admin', false, '{}')
-$$;
 
 -- Whether the role has the rights of p_needs.
 create or replace function hybridflow.reaches(p_role text, p_needs text)
@@ -13200,6 +13066,78 @@ begin
 end
 $$;
 
+-- ==================== 0833_audit.sql
+
+-- HybridFlow: the audit log: who did what, written as it is done, and listed.
+
+create table if not exists public.audit_log (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    tenant_id bigint,
+    caller_kind text not null
+    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
+    caller text not null,
+    action text not null,
+    session_id bigint,
+    turn_id bigint,
+    detail jsonb not null default '{}'
+);
+
+comment on table public.audit_log is
+'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+comment on column public.audit_log.action is 'The function that was called.';
+
+-- Which key did it: names are no proof, for two keys may have one.
+alter table public.audit_log add column if not exists api_key_id bigint;
+comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+
+create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
+
+alter table public.audit_log enable row level security;
+
+create or replace function hybridflow.refuse_change()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'audit_log is append-only' using errcode = '42501';
+end
+$$;
+
+create or replace trigger audit_log_is_append_only
+before update or delete or truncate on public.audit_log
+for each statement execute function hybridflow.refuse_change();
+
+-- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
+-- a handoff, a contact, a scheduler.
+create or replace function hybridflow.audit_pause()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
+begin
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
+    values (
+        hybridflow.clock(), new.tenant_id, v_source, v_source,
+        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
+    );
+    return null;
+end
+$$;
+
+create or replace trigger sessions_audit_pause
+after update of is_paused on public.sessions
+for each row
+when (
+    old.is_paused is distinct from new.is_paused
+    and case when new.is_paused then new.pause_source else new.resume_source end
+    in ('owner', 'contact', 'ai', 'cron')
+)
+execute function hybridflow.audit_pause();
+
 -- Adds a line to the audit log: what a known caller did.
 create or replace function hybridflow.record_audit(
     p_caller jsonb, p_action text, p_tenant_id bigint, p jsonb, p_detail jsonb
@@ -13216,6 +13154,178 @@ as $$
         (p_caller ->> 'api_key_id')::bigint, p_action,
         (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
     )
+$$;
+
+-- Whether a line is one that list_audit is asked for.
+create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
+        and p_line.action = coalesce(p ->> 'action', p_line.action)
+        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
+        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+$$;
+
+-- The detail of a line of the audit log, cut where it was written longer than one is now.
+create or replace function hybridflow.short_detail(p_detail jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
+        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
+            when 'object' then (
+                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
+                from jsonb_each(d.value) as e
+            )
+            else hybridflow.told_shortly(d.value)
+        end)
+        from jsonb_each(p_detail) as d
+    ) end
+$$;
+
+-- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
+-- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
+-- ends before its `limit` where it has 500,000 characters.
+create or replace function public.list_audit(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
+    );
+    v_rows jsonb[];
+    v_keys bigint[];
+    v_found bigint[];
+    v_last_at timestamptz;
+    v_id bigint;
+    v_line jsonb;
+    v_characters bigint := 0;
+begin
+    with looked as materialized (
+        (
+            select a as line, a.id from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before
+            order by a.id desc limit v_look
+        )
+        union all
+        (
+            select a as line, a.id from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before
+            order by a.id desc limit v_look
+        )
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
+    )
+
+    select
+        (select array_agg(f.id order by f.id desc) from found as f),
+        (select array_agg(l.id order by l.id desc) from looked as l),
+        (select (l.line).at from looked as l order by l.id limit 1)
+    into v_found, v_keys, v_last_at;
+    foreach v_id in array coalesce(v_found, '{}') loop
+        if v_characters >= 500000 then
+            v_limit := least(v_limit, cardinality(v_rows));
+            v_line := null;  -- there are more: this one begins the next page
+        else
+            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
+            from public.audit_log as a where a.id = v_id;
+            v_characters := v_characters + length(v_line::text);
+        end if;
+        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
+        exit when v_line is null;
+    end loop;
+    return hybridflow.page_of_search('audit', v_rows, v_limit, case
+        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
+    end);
+end
+$$;
+
+-- ==================== 0836_operators.sql
+
+-- HybridFlow: what callers may ask for over the API, and the one function that does it for them.
+
+-- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
+-- whether it is audited, and what of its argument then stands in the line. A function that is not here
+-- cannot be called by as_operator at all.
+create or replace function hybridflow.operator_calls()
+returns table (name text, needs text, audited boolean, details text[])
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('who_am_i', 'anybody', false, '{}'),
+    ('get_tenant', 'viewer', false, '{}'),
+    ('get_spending', 'viewer', false, '{}'),
+    ('get_tenant_stats', 'viewer', false, '{}'),
+    ('list_sessions', 'viewer', false, '{}'),
+    ('get_session', 'viewer', false, '{}'),
+    ('list_messages', 'viewer', false, '{}'),
+    ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
+    ('get_turn', 'viewer', false, '{}'),
+    ('tell_turn', 'viewer', false, '{}'),
+    ('follow_tenant', 'viewer', false, '{}'),
+    ('find_turn', 'deployment', false, '{}'),
+    ('pause_session', 'operator', true, '{until,indefinite}'),
+    ('resume_session', 'operator', true, '{}'),
+    ('pause_contact', 'operator', true, '{until,indefinite}'),
+    ('resume_contact', 'operator', true, '{}'),
+    ('retry_turn', 'operator', true, '{}'),
+    ('retry_turns', 'operator', true, '{}'),
+    ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('send_message', 'operator', true, '{}'),
+    ('find_sent_message', 'operator', false, '{}'),
+    ('find_kept_file', 'operator', true, '{message_id}'),
+    ('set_labels', 'operator', true, '{}'),
+    ('set_owner', 'operator', true, '{owner}'),
+    ('list_notes', 'viewer', false, '{}'),
+    ('add_note', 'operator', true, '{}'),
+    ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('begin_own_file', 'admin', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
+    ('find_contact', 'admin', false, '{}'),
+    ('export_contact', 'admin', true, '{}'),
+    ('export_rows', 'admin', false, '{}'),
+    ('erase_history', 'admin', false, '{}'),
+    ('erase_contact', 'admin', true, '{}'),
+    ('get_instance', 'operator', false, '{}'),
+    ('get_qrcode', 'admin', true, '{}'),
+    ('begin_dry_turn', 'admin', true, '{flow}'),
+    ('look_at_dry_turn', 'admin', false, '{}'),
+    ('reserve_tenant', 'deployment', false, '{}'),
+    ('create_tenant', 'deployment', true, '{}'),
+    ('change_tenant', 'admin', true, '{}'),
+    ('list_webhook_secrets', 'admin', false, '{}'),
+    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
+    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
+    ('list_members', 'admin', false, '{}'),
+    ('set_member', 'admin', true, '{user_id,role}'),
+    ('remove_member', 'admin', true, '{user_id}'),
+    ('list_api_keys', 'anybody', false, '{}'),
+    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
+    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
+    ('list_audit', 'admin', false, '{}')
 $$;
 
 -- as_operator({caller, function, argument?})
@@ -13268,10 +13378,9 @@ begin
 end
 $$;
 
--- ==================== 0840_keys_and_members.sql
+-- ==================== 0838_ends_of_keys.sql
 
--- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
--- called by as_operator, which puts the known caller into the argument.
+-- HybridFlow: whose API keys end with whom: with the member who made them, and with the key that did.
 
 -- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
 -- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
@@ -13364,6 +13473,11 @@ $$;
 create or replace trigger memberships_end_keys
 after update or delete on public.memberships
 for each row execute function hybridflow.end_keys_of_member();
+
+-- ==================== 0840_api_keys.sql
+
+-- HybridFlow: API keys, as operators see, make and revoke them: called by as_operator, which puts the known
+-- caller into the argument.
 
 -- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
 create or replace function hybridflow.member_behind(p_caller jsonb)
@@ -13597,6 +13711,10 @@ begin
 end
 $$;
 
+-- ==================== 0841_members.sql
+
+-- HybridFlow: members of tenants, as operators see and change them.
+
 -- The user that p names. Raises PT422 where it is no id.
 create or replace function hybridflow.user_of(p jsonb)
 returns uuid
@@ -13688,107 +13806,6 @@ begin
     delete from public.memberships
     where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
     return jsonb_build_object('removed', found);
-end
-$$;
-
--- Whether a line is one that list_audit is asked for.
-create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
-        and p_line.action = coalesce(p ->> 'action', p_line.action)
-        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
-        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-$$;
-
--- The detail of a line of the audit log, cut where it was written longer than one is now.
-create or replace function hybridflow.short_detail(p_detail jsonb)
-returns jsonb
-language sql
-immutable
-set search_path = ''
-as $$
-    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
-        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
-            when 'object' then (
-                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
-                from jsonb_each(d.value) as e
-            )
-            else hybridflow.told_shortly(d.value)
-        end)
-        from jsonb_each(p_detail) as d
-    ) end
-$$;
-
--- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
--- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
--- ends before its `limit` where it has 500,000 characters.
-create or replace function public.list_audit(p jsonb)
-returns jsonb
-language plpgsql
-stable
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-declare
-    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_limit integer := hybridflow.page_size(p);
-    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
-    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
-    v_look integer := hybridflow.rows_to_look_at(
-        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
-    );
-    v_rows jsonb[];
-    v_keys bigint[];
-    v_found bigint[];
-    v_last_at timestamptz;
-    v_id bigint;
-    v_line jsonb;
-    v_characters bigint := 0;
-begin
-    with looked as materialized (
-        (
-            select a as line, a.id from public.audit_log as a
-            where v_tenant_id is null and a.id < v_before
-            order by a.id desc limit v_look
-        )
-        union all
-        (
-            select a as line, a.id from public.audit_log as a
-            where a.tenant_id = v_tenant_id and a.id < v_before
-            order by a.id desc limit v_look
-        )
-    ),
-
-    found as (
-        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
-    )
-
-    select
-        (select array_agg(f.id order by f.id desc) from found as f),
-        (select array_agg(l.id order by l.id desc) from looked as l),
-        (select (l.line).at from looked as l order by l.id limit 1)
-    into v_found, v_keys, v_last_at;
-    foreach v_id in array coalesce(v_found, '{}') loop
-        if v_characters >= 500000 then
-            v_limit := least(v_limit, cardinality(v_rows));
-            v_line := null;  -- there are more: this one begins the next page
-        else
-            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
-            from public.audit_log as a where a.id = v_id;
-            v_characters := v_characters + length(v_line::text);
-        end if;
-        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
-        exit when v_line is null;
-    end loop;
-    return hybridflow.page_of_search('audit', v_rows, v_limit, case
-        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
-    end);
 end
 $$;
 
@@ -13955,9 +13972,10 @@ begin
 end
 $$;
 
--- ==================== 0850_gateway.sql
+-- ==================== 0850_turns_of_flows.sql
 
--- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+-- HybridFlow: a turn is given to a flow in n8n, which has it by the turn's token: it may ask for more time,
+-- or for a human.
 
 -- forward_turn({turn_id, token, lease_seconds})
 -- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
@@ -13983,6 +14001,105 @@ begin
     return jsonb_build_object('ok', true);
 end
 $$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?, say?: [text]})
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
+-- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
+-- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
+-- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
+-- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
+-- token: the same answer, with `already`.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_replied boolean := false;
+    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
+    v_session_id bigint;
+    v_is_known boolean;
+    v_stopped text;
+begin
+    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    select t.session_id into v_session_id from public.turns as t
+    where t.id = (p ->> 'turn_id')::bigint
+        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
+    if found then  -- what it is to say is on its way, and the turn another's by now
+        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
+    end if;
+    v_held := hybridflow.hold_turn(p);
+    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    if p ->> 'say' is not null then
+        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
+        if v_stopped is not null then
+            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif (v_held.turn).reply is not null then
+            return '{"refused": "has_answered"}';
+        end if;
+    end if;
+    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
+    if p ->> 'say' is not null then
+        perform hybridflow.say_handoff(
+            v_held.turn,
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
+            'cut_off'
+        );
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    elsif hybridflow.await_settlement(v_held.turn, null) then
+        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
+    else
+        v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
+        update public.turns set incomplete = true
+        where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
+        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    end if;
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    if not v_is_known then
+        perform hybridflow.begin_handoff(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+        );
+    end if;
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
+end
+$$;
+
+-- ==================== 0851_executions_of_flows.sql
+
+-- HybridFlow: which execution of n8n a turn's flow is, and what is heard of that execution.
 
 -- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
 -- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
@@ -14173,6 +14290,10 @@ begin
 end
 $$;
 
+-- ==================== 0852_turns_seen_by_flows.sql
+
+-- HybridFlow: what is read of a turn for its flow: whose it is, where it goes, what was said.
+
 -- Every text that the turn's flow has said so far. What began before that was written down counts by its
 -- bodies.
 create or replace function hybridflow.said_so_far(p_turn public.turns)
@@ -14278,6 +14399,10 @@ begin
     return v_result;
 end
 $$;
+
+-- ==================== 0853_sends_of_flows.sql
+
+-- HybridFlow: the fence for what a flow sends, by its turn's token.
 
 -- Writes down what a flow's send has besides its first message (see begin_flow_send), which is not begun yet:
 -- where the turn ends otherwise, it is among what did not leave.
@@ -14410,6 +14535,10 @@ begin
 end
 $$;
 
+-- ==================== 0854_media_of_flows.sql
+
+-- HybridFlow: whether a flow may be given a message's media, by its turn's token.
+
 -- find_media({turn_id, token, wa_id})
 -- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
 -- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes, stored?:
@@ -14465,101 +14594,6 @@ begin
         from public.kept_files as f
         where f.message_id = v_message.id and f.state = 'kept' and f.expires_at > hybridflow.clock()
     )));
-end
-$$;
-
--- extend_turn({turn_id, token, seconds})
--- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
-create or replace function public.extend_turn(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_held record;
-    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
-begin
-    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
-    v_held := hybridflow.hold_turn(p);
-    if v_held.refused is not null then
-        return v_held.refused;
-    end if;
-    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
-    where id = (v_held.turn).id
-    returning lease_until into v_until;
-    return jsonb_build_object('ok', true, 'lease_until', v_until);
-end
-$$;
-
--- hand_off({turn_id, token, reason, summary?, say?: [text]})
--- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
--- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
--- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
--- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
--- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
--- token: the same answer, with `already`.
-create or replace function public.hand_off(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_held record;
-    v_replied boolean := false;
-    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
-    v_session_id bigint;
-    v_is_known boolean;
-    v_stopped text;
-begin
-    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
-    select t.session_id into v_session_id from public.turns as t
-    where t.id = (p ->> 'turn_id')::bigint
-        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
-    if found then  -- what it is to say is on its way, and the turn another's by now
-        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
-    end if;
-    v_held := hybridflow.hold_turn(p);
-    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
-        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
-    then
-        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
-    elsif v_held.refused is not null then
-        return v_held.refused;
-    end if;
-    if p ->> 'say' is not null then
-        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
-        if v_stopped is not null then
-            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
-            return '{"refused": "paused"}';
-        elsif (v_held.turn).reply is not null then
-            return '{"refused": "has_answered"}';
-        end if;
-    end if;
-    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
-    if p ->> 'say' is not null then
-        perform hybridflow.say_handoff(
-            v_held.turn,
-            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
-            'cut_off'
-        );
-        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
-    elsif hybridflow.await_settlement(v_held.turn, null) then
-        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
-    else
-        v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
-        update public.turns set incomplete = true
-        where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
-        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
-    end if;
-    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    if not v_is_known then
-        perform hybridflow.begin_handoff(
-            v_held.session, (v_held.turn).id,
-            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
-        );
-    end if;
-    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
 
