@@ -399,21 +399,21 @@ begin
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
+                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
+                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
+                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
+                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
                 ('has_waiting_notices', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('lock_waiting_notice', 'ii', array['p_tenant_id', 'p_kind']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
-                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
-                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
-                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
-                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
-                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
-                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
-                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
-                ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
                 ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
+                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
+                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
@@ -489,10 +489,10 @@ begin
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('notice_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
                 ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
                 ('changes_since', 'iiii', array['p_since', 'p_tenant_ids', 'p_most', 'p_everybodys']::text[], array['pg_snapshot', 'bigint[]', 'integer', 'boolean']::text[], 0, false, 'jsonb'),
-                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -1816,7 +1816,7 @@ $$;
 -- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
 --
 -- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
--- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+-- that it is over. Which endings there are, and who is told what, stands in 0865_endings.sql.
 
 create table if not exists public.outages (
     id bigint generated always as identity primary key,
@@ -14880,7 +14880,7 @@ begin
 end
 $$;
 
--- ==================== 0865_outages.sql
+-- ==================== 0865_endings.sql
 
 -- HybridFlow: what becomes of a turn that gets no answer: who is told what.
 
@@ -14923,6 +14923,247 @@ as $$
     ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_told jsonb := '{}';
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        v_told := jsonb_build_object('outage', p_cause);
+    end if;
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
+end
+$$;
+
+-- ==================== 0866_outages.sql
+
+-- HybridFlow: outages: begun, over as what they are about works again, and counted.
+
+-- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
+-- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
+returns public.outages
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_how record;
+    v_outage public.outages;
+begin
+    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.id is not null and v_outage.notice_id is not null
+        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
+    then
+        update public.outages set last_at = v_now where id = (
+            select o.id from public.outages as o
+            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
+        );
+        return v_outage;
+    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
+        return null;
+    end if;
+    -- Another call may have begun it since we looked.
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.began_at <= v_now - v_how.lasts then
+        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
+        v_outage := null;
+    end if;
+    if v_outage.id is null then
+        update public.outages as o set ended_at = null, last_at = v_now
+        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
+            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
+        returning * into v_outage;
+    end if;
+    if v_outage.id is null then
+        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
+        values (
+            p_tenant_id, p_cause,
+            case v_how.about
+                when 'llm' then hybridflow.llm_of(p_tenant_id)
+                when 'line' then hybridflow.line_of(p_tenant_id)
+                when 'tenant' then 'tenant ' || p_tenant_id
+            end,
+            v_now, v_now, left(p_error, 500)
+        )
+        returning * into v_outage;
+    end if;
+    if v_outage.notice_id is null then
+        update public.outages
+        set notice_id = hybridflow.tell_outage(
+            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
+        )
+        where id = v_outage.id
+        returning * into v_outage;
+    end if;
+    return v_outage;
+end
+$$;
+
+-- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
+-- that it fails is told when that is over (see tell_flow_failing).
+create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
+            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+    )
+$$;
+
+-- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
+-- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
+-- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
+-- nothing is left that its notice waited for (see know_why_flows_fail).
+create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_now timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    for v_outage in
+        select o.* from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_about
+            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
+        order by o.about, o.tenant_id limit c_few for update skip locked
+    loop
+        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
+        update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = least(next_at, v_now + interval '2 minutes')
+        where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
+        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
+            update public.outages set notice_id = null where id = v_outage.id;
+        elsif exists (
+            select from public.notices as n
+            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+        ) then
+            perform hybridflow.tell_outage(
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
+                    select from public.outages as o
+                    inner join public.notices as n
+                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
+                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
+                        and o.ended_at > v_now - interval '1 hour'
+                ) then interval '30 minutes' else interval '2 minutes' end
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
+-- its LLM, also where the tenant has had another one, or another key, since that began.
+create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_outages(d.about, p_tenant_id)
+    from (
+        select distinct o.about from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null
+            and (o.about = 'tenant ' || p_tenant_id or starts_with(o.about, 'llm '))
+    ) as d;
+end
+$$;
+
+-- count_outages({})
+-- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
+-- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
+-- deployments}]}.
+create or replace function public.count_outages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object('causes', (
+        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
+        from (
+            select
+                o.cause, count(*) as tenants, count(*) filter (
+                    where e.told_deployment = 'always'
+                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
+                ) as deployments
+            from (
+                select u.* from public.outages as u
+                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
+                limit 1000
+            ) as o
+            inner join hybridflow.endings() as e on e.cause = o.cause
+            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
+            where o.began_at + e.tells_after <= v_now
+            group by o.cause
+        ) as c
+    ));
+end
+$$;
+
+-- ==================== 0867_outages_told.sql
+
+-- HybridFlow: which notice tells of which outages, and how.
 
 -- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
 create or replace function hybridflow.waiting_notice(
@@ -15036,253 +15277,6 @@ begin
 end
 $$;
 
--- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
--- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
-create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
-returns public.outages
-language plpgsql
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-    v_how record;
-    v_outage public.outages;
-begin
-    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
-    select * into v_outage from public.outages as o
-    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
-    if v_outage.id is not null and v_outage.notice_id is not null
-        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
-    then
-        update public.outages set last_at = v_now where id = (
-            select o.id from public.outages as o
-            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
-        );
-        return v_outage;
-    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
-        return null;
-    end if;
-    -- Another call may have begun it since we looked.
-    select * into v_outage from public.outages as o
-    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
-    if v_outage.began_at <= v_now - v_how.lasts then
-        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
-        v_outage := null;
-    end if;
-    if v_outage.id is null then
-        update public.outages as o set ended_at = null, last_at = v_now
-        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
-            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
-        returning * into v_outage;
-    end if;
-    if v_outage.id is null then
-        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
-        values (
-            p_tenant_id, p_cause,
-            case v_how.about
-                when 'llm' then hybridflow.llm_of(p_tenant_id)
-                when 'line' then hybridflow.line_of(p_tenant_id)
-                when 'tenant' then 'tenant ' || p_tenant_id
-            end,
-            v_now, v_now, left(p_error, 500)
-        )
-        returning * into v_outage;
-    end if;
-    if v_outage.notice_id is null then
-        update public.outages
-        set notice_id = hybridflow.tell_outage(
-            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
-        )
-        where id = v_outage.id
-        returning * into v_outage;
-    end if;
-    return v_outage;
-end
-$$;
-
--- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
--- whether it began with this turn.
-create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
-returns boolean
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_before timestamptz := hybridflow.clock();
-    v_outage public.outages;
-begin
-    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
-        return false;
-    end if;
-    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
-    update public.turns set outage_id = v_outage.id
-    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
-    return coalesce(v_outage.began_at >= v_before, false);
-end
-$$;
-
--- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
--- the outage began, or an earlier one that goes on; where it is none, for an hour.
-create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
-returns timestamptz
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(
-        (
-            select min(o.began_at) from public.outages as o
-            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
-            where o.tenant_id = p_tenant_id and o.ended_at is null
-                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
-        ),
-        hybridflow.clock() - interval '1 hour'
-    )
-$$;
-
--- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
--- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
-create or replace function hybridflow.say_fallback(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
-)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-    v_message text;
-begin
-    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
-    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
-        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
-        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
-        or hybridflow.is_too_old(p_turn, p_minutes)
-        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
-        -- The contact has written again: that is answered, or ends as this did.
-        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
-        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
-    then
-        return;
-    end if;
-    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
-    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
-    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
-end
-$$;
-
--- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
--- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
--- handoff?}.
-create or replace function hybridflow.after_unanswered(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
-)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_told jsonb := '{}';
-begin
-    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
-        perform hybridflow.cancel_turns(p_session.id, 'paused');
-        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
-            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
-        ));
-        return '{"handoff": true}';
-    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
-        v_told := jsonb_build_object('outage', p_cause);
-    end if;
-    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
-    return v_told;
-end
-$$;
-
--- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
--- that it fails is told when that is over (see tell_flow_failing).
-create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select exists (
-        select from public.outages as o
-        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
-            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
-    )
-$$;
-
--- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
--- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
--- nothing is left that its notice waited for (see know_why_flows_fail).
-create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
-returns void
-language plpgsql
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    c_few constant integer := 100;
-    v_now timestamptz := hybridflow.clock();
-    v_outage public.outages;
-begin
-    for v_outage in
-        select o.* from public.outages as o
-        where o.ended_at is null and o.about is not null and o.about = p_about
-            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
-        order by o.about, o.tenant_id limit c_few for update skip locked
-    loop
-        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
-        update public.outages set ended_at = v_now where id = v_outage.id;
-        update public.notices set next_at = least(next_at, v_now + interval '2 minutes')
-        where id = any(array(
-            select n.id from public.notices as n
-            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
-            for update skip locked
-        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
-        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
-            update public.outages set notice_id = null where id = v_outage.id;
-        elsif exists (
-            select from public.notices as n
-            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
-        ) then
-            perform hybridflow.tell_outage(
-                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
-                    select from public.outages as o
-                    inner join public.notices as n
-                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
-                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
-                        and o.ended_at > v_now - interval '1 hour'
-                ) then interval '30 minutes' else interval '2 minutes' end
-            );
-        end if;
-    end loop;
-end
-$$;
-
--- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
--- its LLM, also where the tenant has had another one, or another key, since that began.
-create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-begin
-    perform hybridflow.end_outages(d.about, p_tenant_id)
-    from (
-        select distinct o.about from public.outages as o
-        where o.tenant_id = p_tenant_id and o.ended_at is null
-            and (o.about = 'tenant ' || p_tenant_id or starts_with(o.about, 'llm '))
-    ) as d;
-end
-$$;
-
 -- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
 -- without an answer; where it is about single conversations, whose: up to five, the newest first, and whether
 -- there are `others` among its newest hundred turns.
@@ -15336,6 +15330,60 @@ as $$
             inner join public.outages as o on o.id = f.id::bigint
         ))
     end
+$$;
+
+-- ==================== 0868_fallback_messages.sql
+
+-- HybridFlow: the tenant's fallback message, in place of a reply: to whom, when, and its fence.
+
+-- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
+-- the outage began, or an earlier one that goes on; where it is none, for an hour.
+create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
+            where o.tenant_id = p_tenant_id and o.ended_at is null
+                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
+        ),
+        hybridflow.clock() - interval '1 hour'
+    )
+$$;
+
+-- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
+-- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+create or replace function hybridflow.say_fallback(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message text;
+begin
+    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
+    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
+        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
+        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
+        or hybridflow.is_too_old(p_turn, p_minutes)
+        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
+        -- The contact has written again: that is answered, or ends as this did.
+        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
+        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
+    then
+        return;
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
+    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
+end
 $$;
 
 -- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
@@ -15404,42 +15452,6 @@ begin
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
         'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
     );
-end
-$$;
-
--- count_outages({})
--- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
--- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
--- deployments}]}.
-create or replace function public.count_outages(p jsonb)
-returns jsonb
-language plpgsql
-stable
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-begin
-    return jsonb_build_object('causes', (
-        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
-        from (
-            select
-                o.cause, count(*) as tenants, count(*) filter (
-                    where e.told_deployment = 'always'
-                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
-                ) as deployments
-            from (
-                select u.* from public.outages as u
-                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
-                limit 1000
-            ) as o
-            inner join hybridflow.endings() as e on e.cause = o.cause
-            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
-            where o.began_at + e.tells_after <= v_now
-            group by o.cause
-        ) as c
-    ));
 end
 $$;
 
@@ -15562,7 +15574,7 @@ $$;
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
 -- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0865_outages.sql).
+-- their replies, or that their customers get no answer (see 0866_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -17632,9 +17644,9 @@ begin
 end
 $$;
 
--- ==================== 0890_lifecycle.sql
+-- ==================== 0890_retention.sql
 
--- HybridFlow: how long data is kept, and how much of it there is.
+-- HybridFlow: how long a tenant's messages and turns are kept: past that they are archived or deleted.
 
 create table if not exists public.messages_archive (
     id bigint primary key,
@@ -17848,6 +17860,10 @@ begin
 end
 $$;
 
+-- ==================== 0891_prune.sql
+
+-- HybridFlow: one batch of all that is past its time goes.
+
 -- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
 -- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
@@ -18031,6 +18047,10 @@ begin
 end
 $$;
 
+-- ==================== 0892_amounts.sql
+
+-- HybridFlow: how much is stored of a tenant.
+
 -- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
 create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
 returns jsonb
@@ -18194,11 +18214,8 @@ $$;
 
 -- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
 --
--- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Nobody
--- reads it twice and nobody misses it: who reads shows the snapshot of its last look, and is given what that
--- could not see and this one can. (By an ascending id it would miss what commits late: of two transactions
--- the one with the lower id may be seen second.) Rows are kept for ten minutes. Whose snapshot is older than
--- nine is told that something may have been missed, and reads everything anew.
+-- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Rows are
+-- kept for ten minutes.
 --
 -- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
 -- So an export has nothing of it, and an erasure leaves it to run out.
@@ -18400,6 +18417,54 @@ for each row when (
 )
 execute function hybridflow.tenant_changed();
 
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- forget_changes({})
+-- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
+-- `more`, call it again.
+create or replace function public.forget_changes(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_forgotten bigint := hybridflow.prune_changes(10000);
+begin
+    return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
+end
+$$;
+
+-- ==================== 0894_changes_read.sql
+
+-- HybridFlow: changes since a position, read by who looks at them.
+--
+-- Nobody reads one twice and nobody misses it: who reads shows the snapshot of its last look, and is given
+-- what that could not see and this one can. (By an ascending id it would miss what commits late: of two
+-- transactions the one with the lower id may be seen second.) Whose snapshot is older than nine minutes is
+-- told that something may have been missed, and reads everything anew.
+
 -- The position that stands for what is seen right now: when that was, and the snapshot.
 create or replace function hybridflow.position_now()
 returns text
@@ -18591,6 +18656,10 @@ begin
 end
 $$;
 
+-- ==================== 0894_followers.sql
+
+-- HybridFlow: who follows changes: whether they still may, and what routers call to one another.
+
 -- may_follow({followers: [{caller, tenant_id}]})
 -- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
 -- those who may not, their place in the list, from 0, and why.
@@ -18664,45 +18733,6 @@ begin
     perform hybridflow.require_keys('greet_routers', p, '{by}');
     insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
     return '{"ok": true}';
-end
-$$;
-
--- Deletes up to p_batch changes that were kept long enough. Returns how many.
-create or replace function hybridflow.prune_changes(p_batch integer)
-returns bigint
-language plpgsql
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_count bigint;
-begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit p_batch
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_count = row_count;
-    return v_count;
-end
-$$;
-
--- forget_changes({})
--- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
--- `more`, call it again.
-create or replace function public.forget_changes(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_forgotten bigint := hybridflow.prune_changes(10000);
-begin
-    return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;
 
