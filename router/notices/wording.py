@@ -12,6 +12,7 @@ _REASONS = frozenset(
 )
 _CALLED = (
     ("the AI said that a person will come", "promised"),
+    ("the AI said that it will find out and answer later", "promised_answer"),
     ("two bots seem to talk to each other: the same again and again", "looped"),
     ("the AI could not answer", "not_answered"),
     ("the AI's reply was not sent", "not_sent"),
