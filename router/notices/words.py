@@ -1,6 +1,6 @@
-"""What notices say, in the three languages that a business's people may be told in.
+"""What notices say, in the three languages that a business's people can have.
 
-Each language has the same words, with the same places in braces (tests/unit/test_words.py).
+Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a customer is told where the AI hands the conversation to a human."""
+"""What a customer is told when the AI hands the conversation to a human."""
 
 from collections.abc import Iterable, Mapping
 
@@ -32,7 +32,7 @@ def words_of_handoff(own: str | None, jids: Iterable[str], wrote: Iterable[str])
 
 
 def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
-    """Return the reply to a customer who asks for a human, for which no model is needed."""
+    """Return the reply to a customer who asks for a human, which needs no model."""
     wrote = [each.body for each in turn.history if each.in_turn and each.kind == "text"]
     if not asks_for_person(wrote, turn.tenant.handoff_words):
         return None
@@ -41,11 +41,11 @@ def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
 
 
 def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply, which hands off where it promises a human and does not do so by itself.
+    """Return the reply so that it hands off if it promises a human and does not yet do so.
 
-    It hands off with the text that promises, so that neither is there without the other; what
-    follows belongs to it. Where that is no text but stands with a media, it does in the end. So
-    does one that is nothing but a promise to answer later: nobody else would.
+    It hands off with the text that promises, so that there is never one without the other; the
+    texts after it belong to it. If the promise is not in a text but in a caption, it hands off at
+    the end. So does a reply that only promises an answer later: nobody else would give it.
     """
     hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
     if hands_off or not turn.tenant.handoff_on_promise:
@@ -64,7 +64,7 @@ def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]
 
 
 def with_words(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply whose handoff, if it has one without a text, says what there is to say."""
+    """Return the reply; a handoff without a text gets the words that there are."""
     if not parts or isinstance(parts[-1], str) or "handoff" not in parts[-1]:
         return parts
     return (*parts[:-1], {"text": handoff_message(turn), **parts[-1]})
