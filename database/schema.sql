@@ -20167,11 +20167,14 @@ begin
         'message', case when v_message.id is not null then hybridflow.message_of_story(v_message) end,
         'session', (
             select jsonb_build_object(
-                'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
+                'id', s.id, 'tenant_id', s.tenant_id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
                 'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
                     select min(t.id) from public.turns as t
                     where t.session_id = s.id and t.held and t.id <> v_turn.id
-                )
+                ),
+                'stranger_wrote_at', case when v_turn.state = 'pending' then (
+                    select hybridflow.stranger_wrote_at(t, s) from public.tenants as t where t.id = s.tenant_id
+                ) end
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),
@@ -20438,7 +20441,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'f4fe740a20f3805330ce44b2451f7b7b27ae89c9ad6d690e3717599b03438aa7')
+    ('20261126145950', 'v0_3_0', '0c1b4ae696bc638590a4f260a285ef568f2d0ce3b78d5f136564510789aa75f0')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
