@@ -953,11 +953,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null constraint notices_kind_check
-    check (kind in (
-        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
-        'answered_again'
-    )),
+    kind text not null,  -- which there are: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -8855,12 +8851,6 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing
@@ -15519,6 +15509,13 @@ $$;
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
 
+-- Every kind of notice there is: the one list of them in SQL.
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
+
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
 -- was not told yet.
 create or replace function hybridflow.make_notice(
@@ -20441,7 +20438,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '0c1b4ae696bc638590a4f260a285ef568f2d0ce3b78d5f136564510789aa75f0')
+    ('20261126145950', 'v0_3_0', '83ef096895bfae61fad620590c42f4e8839f1a3e7bdc8143b1c7c066a4e63807')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -15,12 +15,6 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing

@@ -921,11 +921,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null constraint notices_kind_check
-    check (kind in (
-        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
-        'answered_again'
-    )),
+    kind text not null,  -- which there are: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -8823,12 +8819,6 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing
@@ -15486,6 +15476,13 @@ $$;
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+
+-- Every kind of notice there is: the one list of them in SQL.
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
 -- was not told yet.
