@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from loopback.anthropic import Anthropic
+from loopback.faults import wrong_answer
 from loopback.openai import OpenAI
 from router.llm.errors import LlmAccountRefused, LlmAway, LlmMisconfigured
 from router.llm.provider import LlmProvider
@@ -97,6 +98,14 @@ async def test_a_tenants_own_key_is_shown_in_place_of_the_deployments(
     assert own.known is not None
     assert own.known.standing == "works"
     await deployments.close()
+
+
+async def test_a_server_that_has_moved_is_followed(server: Server, provider: LlmProvider) -> None:
+    path = "messages" if isinstance(server, Anthropic) else "chat/completions"
+    # The client asks once more as it is wont to: most servers never answer so.
+    server.fail(wrong_answer(307, None, {"Location": f"/v1/{path}?moved"}), times=2)
+    assert (await provider.complete(PROMPT, model=None, max_tokens=300)).text
+    assert [asked.status for asked in server.requests] == [307, 307, 200]
 
 
 async def test_what_is_no_text_cannot_be_asked(server: Server, provider: LlmProvider) -> None:
