@@ -107,7 +107,7 @@ _COURTESY = re.compile(
     r"|tranquil[oa]|disposicao|disponh\w+|por favor|tudo bem|ta bo[mn]|pode ser|abraco"
     r"|gracias|mientras tanto|algo mas|otra (?:cosa|duda|consulta)|disculp\w+|perdon|espera"
     r"|thanks?|thank you|meanwhile|in the meantime|anything else|sorry|apologi[sz]e\w*|moment|wait"
-    r"|hold on|bear with me)\b"
+    r"|hold on)\b"
 )
 _LETTER = re.compile(r"[a-z0-9]")
 
