@@ -1,7 +1,7 @@
-"""Whether a reply gives its instructions away: a long piece of them, word for word.
+"""Whether a reply reveals its instructions: a long piece of them, word for word.
 
-It is seen in pieces as well, in the rows of several lists, say. What is translated, paraphrased,
-encoded or cut smaller is not.
+It is also recognised in pieces, for example in the rows of several lists. A translated,
+paraphrased, encoded or more finely cut text is not.
 """
 
 import re
@@ -11,20 +11,20 @@ from collections.abc import Iterator, Sequence
 from router.safety.normal import normal
 from router.safety.unseen import without_unseen
 
-_SHORTEST = 40  # a secret shorter than this, folded, says nothing that is worth hiding
-_PIECE = 16  # characters, folded, that are looked for in one piece: fewer are anybody's words
-_LONGEST = 200_000  # characters of a secret that are looked for
+_SHORTEST = 40  # a secret shorter than this, folded, contains nothing worth hiding
+_PIECE = 16  # characters, folded, that are searched in one piece: fewer may be anybody's words
+_LONGEST = 200_000  # characters of a secret that are searched for
 _PRIME = 2**61 - 1
-_BASE = secrets.randbelow(_PRIME - 256) + 256  # nobody can make pieces that look alike
+_BASE = secrets.randbelow(_PRIME - 256) + 256  # nobody can make two pieces with one number
 
 
 def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
-    """Whether `text` has `least` characters of `secret` that stand together there, or all of it.
+    """Whether `text` contains `least` consecutive characters of `secret`, or all of it.
 
-    They may be cut in pieces in the text, with anything between them. Case, punctuation, marks,
-    spaces and what nobody sees do not count, nor as characters. `least` of 0: never. What stands
-    in `free` as well may be said: it does not count either, but ends no piece of the secret that
-    goes on after it. Takes as long as the three are, whatever they say.
+    They may be in pieces in the text, with anything between them. Case, punctuation, marks, spaces
+    and invisible characters are ignored, and not counted. `least` of 0: never. What is in `free` as
+    well may be said: it is not counted either, but does not interrupt a longer piece of the secret.
+    Takes time linear in the three texts, whatever they are.
     """
     if not least:
         return False
@@ -52,7 +52,7 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
 
 
 def _untold(pieces: Sequence[int], told: frozenset[int], size: int) -> Sequence[int]:
-    """Return how many of a secret's first characters are not told, for each number of them."""
+    """Return how many of a secret's first characters are untold, for each number of them."""
     length = len(pieces) + size - 1
     if not told:
         return range(length + 1)
@@ -65,7 +65,7 @@ def _untold(pieces: Sequence[int], told: frozenset[int], size: int) -> Sequence[
 
 
 def _numbers(text: str, size: int) -> Iterator[int]:
-    """Yield a number for each piece of so many characters; each is made from the one before."""
+    """Yield a number for each piece of this many characters, each computed from the one before."""
     leaving = pow(_BASE, size, _PRIME)
     number = 0
     for at, sign in enumerate(text):
