@@ -4,6 +4,7 @@ Only the code that loads an SDK, in its thread, may import this: httpx2 belongs 
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
 
 import aiohttp
 import httpx
@@ -23,12 +24,34 @@ def open_http(timeout: float) -> httpx2.AsyncClient | None:
     """
     if names_proxies():
         return None
-    return httpx2.AsyncClient(
+    return _Client(
         transport=_Transport(),
         timeout=timeout,
         headers={"Accept-Encoding": ENCODINGS},
         follow_redirects=True,
     )
+
+
+class _Client(httpx2.AsyncClient):
+    """The client over that transport: cookies are nothing to it, and redirects are seldom."""
+
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **given: Any
+    ) -> httpx2.Response:
+        """Send the request. Raises httpx2.RequestError."""
+        if given or self.is_closed:
+            return await super().send(request, stream=stream, **given)
+        response = await self._transport.handle_async_request(request)
+        if response.has_redirect_location:  # nothing was done there
+            await response.aclose()
+            return await super().send(request, stream=stream)
+        if not stream:
+            try:
+                await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        return response
 
 
 class _Transport(httpx2.AsyncBaseTransport):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from router.replies.asking import asks_for_person
 from router.replies.making import Part
 from router.replies.texts import texts_of
+from router.safety.answers_promised import promises_answer
 from router.safety.promises import promises_person
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.whatsapp.languages import Language, language_of
@@ -15,6 +16,7 @@ HANDOFF_MESSAGE: Mapping[Language, str] = {
     "en": "I am getting someone from our team, who will continue with you here.",
 }
 PROMISED = "the AI said that a person will come"
+PROMISED_ANSWER = "the AI said that it will find out and answer later"
 _LONGEST = 500  # characters of what the customer wrote, as a summary
 
 
@@ -43,7 +45,7 @@ def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]
 
     It hands off with the text that promises, so that there is never one without the other; the
     texts after it belong to it. If the promise is not in a text but in a caption, it hands off at
-    the end.
+    the end. So does a reply that only promises an answer later: nobody else would give it.
     """
     hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
     if hands_off or not turn.tenant.handoff_on_promise:
@@ -54,6 +56,10 @@ def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]
             return (*parts[:place], {**handoff, "text": part}, *parts[place + 1 :])
     if any(promises_person(texts_of(part["body"])) for part in parts if not isinstance(part, str)):
         return (*parts, handoff)
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) == len(parts) and promises_answer("\n".join(texts)):
+        later = {"handoff": {"reason": "other", "why": PROMISED_ANSWER}}
+        return ({**later, "text": texts[0]}, *texts[1:])
     return parts
 
 

@@ -51,6 +51,8 @@ def first_match(
     letters for full-width ones, and plain spaces), and as that reads in one line; the pattern
     likewise. Raises BadPattern, also if the search takes too long.
     """
+    if not patterns:  # as most tenants have it
+        return None
     ends = clock() + _LONGEST_LOOK
     seen = {without_unseen(text), in_one_line(text)}
     forms = {text, *map(_as_read, seen)}

@@ -25,6 +25,7 @@ from router.tenants.instance import TenantLine
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50
 _LATER = 0.05  # seconds
+_ROUNDS = 3  # of the event loop: the fence of the reply that is there is asked meanwhile
 
 # Not a coroutine: a task that is cancelled before it began would leave one that nobody awaits.
 _Show = Callable[[], Awaitable[bool]]
@@ -128,6 +129,8 @@ class Courtesy:
         return await self._type(turn, line, self._typing_ms) if wanted.typing else True
 
     async def _read(self, line: TenantLine, jid: str, wa_ids: Sequence[str]) -> bool:
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
         return await self._evolution.mark_read(line.instance(), jid, list(wa_ids))
 
     async def _type(
