@@ -235,9 +235,9 @@ def written(question: dict[str, Any]) -> bytes:
 
 
 async def read_answer(response: httpx2.Response) -> Any:
-    """Return what is answered; None for what is no JSON, and does not say that it is.
+    """Return the JSON of a response; None if it is not JSON and does not claim to be.
 
-    Raises ValueError where it says so and is none.
+    Raises ValueError if it claims to be JSON and is not.
     """
     body = response.content
     try:
