@@ -1,7 +1,7 @@
-"""What the providers' official SDKs have in common: loaded in a thread, judged by their errors.
+"""What the providers' official SDKs have in common: loaded in a thread, with known errors.
 
-They send what is asked, and tell how that failed. What is asked is written and what is answered is
-read by us: their models of both take more CPU than all the rest of a call.
+They send requests and report failures. We write the requests and read the responses ourselves:
+their models of both take more CPU than the rest of a call.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _LOOK_SECONDS = 5.0
 class SdkProvider(ABC, Generic[C]):
     """An LlmProvider over an SDK whose module has the provider's name. `timeout` in seconds.
 
-    Retries are the caller's, so that there is one place.
+    The caller retries, so that there is one place for it.
     """
 
     name: str
     answer_is: str
-    """What the SDK calls an answer."""
+    """The SDK's name for a response."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class SdkProvider(ABC, Generic[C]):
         timeout: float,
         shared: InThread[C] | None = None,
     ) -> None:
-        """Take the connections of another provider in `shared`, where it differs in the key."""
+        """Take another provider's connections in `shared`, if only the key differs."""
         self._api_key = api_key or SecretStr("")
         self._base_url = base_url
         self._model = model
@@ -129,7 +129,7 @@ class SdkProvider(ABC, Generic[C]):
         return reply
 
     async def _looked(self) -> tuple[Standing, str]:
-        """Return what the list of models shows of the account; its end is not waited for."""
+        """Return what the list of models shows about the account, without reading it to the end."""
         client = await self._loading.get()
         sdk = import_module(self.name)
         try:
@@ -184,16 +184,16 @@ class SdkProvider(ABC, Generic[C]):
             await client.close()
 
     def _as_whom(self) -> dict[str, str]:
-        """Return the headers that show another key than the client's.
+        """Return the headers that send another key than the client's.
 
-        A client of its own for each key would ask the system about itself again, in a thread.
+        A separate client for each key would inspect the system again, in a thread.
         """
         if not self._shares:
             return {}
         return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
 
     def _load(self) -> C:
-        """Load the SDK; takes seconds, in which nothing else may have to wait."""
+        """Load the SDK; takes seconds, during which nothing else may have to wait."""
         import_module(self.name)
         rehearse(self._ask_nobody, self.name)
         return self._connect()
@@ -204,30 +204,30 @@ class SdkProvider(ABC, Generic[C]):
 
     @abstractmethod
     async def _ask(self, client: C, prompt: Prompt, model: str, max_tokens: int) -> Any:
-        """Return what is answered, as `read_answer` does."""
+        """Return the response, as `read_answer` does."""
 
     @abstractmethod
     def _list(self, client: C) -> AbstractAsyncContextManager[Any]:
-        """Ask for the list of models: its answer is read no further than its headers."""
+        """Ask for the list of models; of the response only the headers are read."""
 
     @abstractmethod
     def _read(self, answer: Any) -> LlmReply:
-        """Return what it says. Raises LlmRefused.
+        """Return the reply in a response. Raises LlmRefused.
 
-        Raises AttributeError, LookupError or TypeError where it is none.
+        Raises AttributeError, LookupError or TypeError if there is none.
         """
 
     @abstractmethod
     def _reason(self, body: object) -> str:
-        """Return why the provider refused, from the body of its answer."""
+        """Return why the provider refused, from the body of its response."""
 
     @abstractmethod
     def _ask_nobody(self) -> None:
-        """Ask once over a transport that answers by itself."""
+        """Ask once over a transport that answers by itself, without a network."""
 
 
 def written(question: dict[str, Any]) -> bytes:
-    """Return a question as JSON. Raises LlmMisconfigured where it holds what is no text."""
+    """Return a question as JSON. Raises LlmMisconfigured if a text in it is invalid."""
     try:
         return orjson.dumps(question)
     except orjson.JSONEncodeError as error:  # half of a surrogate pair
@@ -249,7 +249,7 @@ async def read_answer(response: httpx2.Response) -> Any:
 
 
 def _named(body: object) -> str:
-    """Return how a provider calls its error: OpenAI's SDK gives what stands in `error`."""
+    """Return the provider's name for its error: OpenAI's SDK gives the content of `error`."""
     said = body.get("error", body) if isinstance(body, dict) else None
     if not isinstance(said, dict):
         return ""
