@@ -1,6 +1,6 @@
 """For what cause a turn gets no answer, as it is told to those who can cure it. Pure.
 
-Who is told what of each stands once, in `hybridflow.endings` (database/schema/0865_outages.sql).
+Who is told what of each stands once, in `hybridflow.endings` (database/schema/0865_endings.sql).
 """
 
 from router.evolution.errors import EvolutionAway, EvolutionError
