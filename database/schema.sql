@@ -954,11 +954,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null constraint notices_kind_check
-    check (kind in (
-        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
-        'answered_again'
-    )),
+    kind text not null,  -- which there are: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -9183,12 +9179,6 @@ execute function hybridflow.look_at_ended_turn();
 
 -- HybridFlow: replies that failed in a row: the line itself is in doubt, and people are told.
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing
@@ -11841,7 +11831,8 @@ comment on column public.tenants.handoff_words is
 'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
 'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human also hands the conversation over';
+'A reply that promises a human, or only promises to find out and answer later, also hands '
+'the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
 'Minutes of opening time after which people are told again of a handoff that nobody took; '
 'after as many more notify_number_next is told, then the customer, and then handoff_untaken '
@@ -15625,6 +15616,13 @@ $$;
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+
+-- Every kind of notice there is: the one list of them in SQL.
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
 
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
 -- was not told yet.
@@ -20292,11 +20290,14 @@ begin
         'message', case when v_message.id is not null then hybridflow.message_of_story(v_message) end,
         'session', (
             select jsonb_build_object(
-                'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
+                'id', s.id, 'tenant_id', s.tenant_id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
                 'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
                     select min(t.id) from public.turns as t
                     where t.session_id = s.id and t.held and t.id <> v_turn.id
-                )
+                ),
+                'stranger_wrote_at', case when v_turn.state = 'pending' then (
+                    select hybridflow.stranger_wrote_at(t, s) from public.tenants as t where t.id = s.tenant_id
+                ) end
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),
@@ -20563,7 +20564,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '3690a55a203293b14c8735d64249bb640b505c7504ef8d93ca6172432a52252c')
+    ('20261126145950', 'v0_3_0', '8cd939e83d8b95ef6b9d5b0f8e71c999b14bd9b2980e791bafc7fa5f68b5bb8b')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
