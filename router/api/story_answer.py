@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from router.api.story_words import DECISIONS, error_of, person, reason_of, says, waits_for
+from router.api.story_words import (
+    DECISIONS,
+    error_of,
+    pause_reason,
+    person,
+    reason_of,
+    says,
+    waits_for,
+)
 
 _KEPT = "What came by webhooks is kept for 7 days, so why it got none is not known any more."
 _UNRECORDED = (
@@ -82,7 +90,7 @@ def _pause_now(story: Mapping[str, Any]) -> list[str]:
     if session is None or not session["is_paused"]:
         return []
     since = f" since {_minute(session['paused_at'])}" if session["paused_at"] else ""
-    why = f" ({session['pause_reason']})" if session["pause_reason"] else ""
+    why = f" ({pause_reason(session['pause_reason'])})" if session["pause_reason"] else ""
     by = person(session["pause_source"])
     cure = f"POST /api/sessions/{session['id']}/resume?tenant_id={session['tenant_id']} ends that"
     return [f"The conversation is still paused, by {by}{since}{why}: {cure}."]

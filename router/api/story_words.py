@@ -55,6 +55,16 @@ REASONS = {
 }
 """Why a turn ended as it did, by its `reason`. Others are a flow's own words."""
 
+_HANDOFFS = {
+    "asked_for_person": "the contact asked for a person",
+    "not_known": "the AI did not know the answer",
+    "not_allowed": "the AI may not decide that",
+    "upset": "the contact was upset",
+    "tool_failed": "something that the AI uses failed",
+    "other": "a human was needed",
+}
+"""Why the AI called a human, where it used one of the words for it."""
+
 _PEOPLE = {
     "owner": "the owner",
     "operator": "an operator",
@@ -251,8 +261,13 @@ def _told_besides(facts: Facts) -> str:
     return f"the contact was sent {what}, which answers nothing; now {send_state(facts)}"
 
 
+def pause_reason(word: str) -> str:
+    """Return why a conversation was paused: in words, or as the one who paused it said."""
+    return _HANDOFFS.get(word, word)
+
+
 def _paused(facts: Facts) -> str:
-    reason = f": {facts['reason']}" if facts.get("reason") else ""
+    reason = f": {pause_reason(facts['reason'])}" if facts.get("reason") else ""
     return f"the conversation was paused by {person(facts.get('source'))}{reason}"
 
 

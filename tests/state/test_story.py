@@ -276,6 +276,18 @@ async def test_what_is_said_in_place_of_a_reply_is_no_answer(talk: Conversation)
     assert "- the guard refused the reply, and other words go instead: model_refused" in said
 
 
+async def test_what_the_contact_said_is_not_in_why_a_human_was_called(talk: Conversation):
+    turn = await asked(talk)
+    summary = "Quero falar com um atendente"
+    wants = {**held(turn), "reason": "asked_for_person", "summary": summary}
+    await talk.database.call("hand_off", wants)
+    story = await tell(talk, turn_id=1)
+    assert "paused, by the AI since " in text(story)
+    assert "(the contact asked for a person): POST" in text(story)
+    assert "- the conversation was paused by the AI: the contact asked for a person" in lines(story)
+    assert "atendente" not in str(story)
+
+
 async def test_a_dead_turn_of_a_paused_conversation_is_resumed_first(talk: Conversation):
     turn = await asked(talk)
     await fail(talk, turn, "permanent", "LlmOutOfRoom: too long", cause="failed")
