@@ -204,7 +204,7 @@ def _waiting(story: Mapping[str, Any]) -> list[str]:
     if before is not None:
         said = f"It waits until turn {before} of the same conversation has ended"
     elif away is not None:
-        said = f"It waits for {away} to be back; it is tried again at {due}"
+        said = f"It waits for {away}; it is tried again at {due}"
     elif turn["due_when_heard"] is not None and _later(turn["run_after"], story["now"]):
         said = f"It waits for what was sent to be put into words, until {due} at the latest"
     elif _later(turn["run_after"], story["now"]):
@@ -227,8 +227,8 @@ def _under_way(turn: Mapping[str, Any]) -> list[str]:
     until = _minute(turn["lease_until"], seconds=True)
     if turn["worker"] is None:
         away = waits_for(turn)
-        wait = f", for {away} is away" if away else ""
-        return [f"It is put aside until {until}{wait}; then it goes on.", *_last_error(error)]
+        wait = f" It waits for {away}." if away else ""
+        return [f"It is put aside until {until}; then it goes on.{wait}", *_last_error(error)]
     stop = reason_of(turn["stop_reason"])
     said = [f"It is being answered now, by {turn['worker']} (attempt {turn['attempt']})."]
     if stop is not None:

@@ -96,13 +96,18 @@ def reason_of(word: str | None) -> str | None:
 
 
 def waits_for(turn: Facts) -> str | None:
-    """Return in words what is away that a turn waits for; None: nothing that is known."""
-    if turn["error_kind"] == "away" and str(turn["error"]).startswith("N8nAway"):
-        return "n8n"  # the state counts it as the LLM: both make replies
+    """Return in words what a turn waits for to be back; None: nothing that is known."""
+    error = str(turn["error"]) if turn["error_kind"] == "away" else ""
+    if error.startswith("N8nAway"):
+        return "n8n to be back"  # the state counts it as the LLM: both make replies
     word = turn["waits_for"]
     if word is None:
         return None
-    return "the LLM" if word.startswith("llm ") else "Evolution, or its line to WhatsApp,"
+    if not word.startswith("llm "):
+        return "Evolution, or its line to WhatsApp, to be back"
+    if error.startswith("LlmAccountRefused"):
+        return "the LLM's account to be put right: its key is refused, or its credit is used up"
+    return "the LLM to be back"
 
 
 def error_of(facts: Facts) -> str | None:
