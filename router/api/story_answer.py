@@ -226,14 +226,18 @@ def _under_way(turn: Mapping[str, Any]) -> list[str]:
     error = error_of(turn)
     until = _minute(turn["lease_until"], seconds=True)
     if turn["worker"] is None:
+        if turn["error_kind"] == "in_doubt":
+            looks = f"the router looks again at {until}."
+            said = f"Nobody knows yet whether a part of the reply left; {looks}"
+            return [said, *_last_error(error)]
         away = waits_for(turn)
         wait = f" It waits for {away}." if away else ""
         return [f"It is put aside until {until}; then it goes on.{wait}", *_last_error(error)]
     stop = reason_of(turn["stop_reason"])
-    said = [f"It is being answered now, by {turn['worker']} (attempt {turn['attempt']})."]
+    told = [f"It is being answered now, by {turn['worker']} (attempt {turn['attempt']})."]
     if stop is not None:
-        said.append(f"It stops when the part that is leaving is settled: {stop}.")
-    return said
+        told.append(f"It stops when the part that is leaving is settled: {stop}.")
+    return told
 
 
 def _last_error(error: str | None) -> list[str]:

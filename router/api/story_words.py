@@ -10,7 +10,7 @@ Facts = Mapping[str, Any]
 
 DECISIONS = {
     "turn_pending": "it is to be answered",
-    "paused": "a human had the conversation (it was paused): recorded, not answered",
+    "paused": "the conversation was paused (a human had it, or was called): recorded, not answered",
     "tenant_inactive": "the tenant was switched off (is_active): recorded, not answered",
     "staff": "it came from the tenant's notify_number: recorded, never answered by the AI; if it"
     " quotes a notice, it is for that customer",
@@ -257,7 +257,7 @@ def _undelivered(facts: Facts) -> str:
 
 _BESIDES = {
     "fallback_message": "the fallback message (fallback_message)",
-    "away_message": "that the business is closed (away_message)",
+    "away_message": "the message that the business is closed (away_message)",
 }
 
 

@@ -321,7 +321,7 @@ async def test_what_was_not_delivered_names_the_turn_that_answers_again(talk: Co
 async def is_paused(talk: Conversation) -> str:
     await writes(talk, "deixa comigo", from_me=True)
     await writes(talk, wa_id="AC01")
-    return "a human had the conversation (it was paused): recorded, not answered"
+    return "the conversation was paused (a human had it, or was called): recorded, not answered"
 
 
 async def is_off(talk: Conversation) -> str:
@@ -541,6 +541,6 @@ async def test_doubts_are_told_even_where_nobody_works_on_them(talk: Conversatio
     await save(talk, turn, "Temos!")
     await doubt(talk, turn, await talk.begin(turn, "Temos!"))
     said = lines(await tell(talk, turn_id=1))
-    assert said[1].startswith("It is put aside until")
+    assert said[1].startswith("Nobody knows yet whether a part of the reply left")
     assert said[2] == "The last error was: time-out (in_doubt)"
     assert "now nobody knows yet whether it left" in "\n".join(said)

@@ -111,6 +111,8 @@ def test_a_turn_that_waits_says_for_what():
     assert account.startswith("It waits for the LLM's account to be put right: its key is refused,")
     aside = told(state="sending", waits_for="line 3")
     assert "then it goes on. It waits for Evolution, or its line to WhatsApp, to be back." in aside
+    doubt = told(state="sending", error="EvolutionInDoubt: 503", error_kind="in_doubt")
+    assert doubt.startswith("Nobody knows yet whether a part of the reply left; the router looks")
     assert "no router has taken it yet" in told(run_after="2026-01-02T02:00:00+00:00")
 
 
