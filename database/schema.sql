@@ -11839,7 +11839,8 @@ comment on column public.tenants.handoff_words is
 'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
 'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human also hands the conversation over';
+'A reply that promises a human, or only promises to find out and answer later, also hands '
+'the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
 'Minutes of opening time after which people are told again of a handoff that nobody took; '
 'after as many more notify_number_next is told, then the customer, and then handoff_untaken '
@@ -20573,7 +20574,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c0c8b6c4eedda7a5de0dc396cda6e55d8e69144b6d5f2371b905dbb0983f0623')
+    ('20261126145950', 'v0_3_0', 'dd5f2662f8784525301468d7066cef0603d7ee52320a1156559eb5ec7a2653d0')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
+from router.evolution.sends import EvolutionSends
 from router.intake.gap_repairs import GapRepairs
 from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Json
@@ -52,6 +54,14 @@ async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
 ):
     monkeypatch.setattr(Listening, "run", _hears_nobody)
     monkeypatch.setattr(GapRepairs, "begin_all", _repairs_nothing)
+    mark_read = EvolutionSends.mark_read
+    called_when_marked: list[list[str]] = []
+
+    async def noted(self: EvolutionSends, *given: Any) -> bool:
+        called_when_marked.append(called.copy())
+        return await mark_read(self, *given)
+
+    monkeypatch.setattr(EvolutionSends, "mark_read", noted)
     async with performance(database_url, evolution, llm, **NEVER) as stage:
         async with asyncio.timeout(20):
             while OF_THE_START not in called:
@@ -61,6 +71,7 @@ async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
         await stage.maria.writes("tem bolo?")
         await socket.reached()
         assert called == BEFORE_THE_SEND
+        assert called_when_marked == [BEFORE_THE_SEND]  # what is for looks comes behind the fence
         socket.open()
         await stage.maria.answered()
 
