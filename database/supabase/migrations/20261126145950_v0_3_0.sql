@@ -137,6 +137,7 @@ begin
                 ('handoff_changed', 'ii', array['p_tenant_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
                 ('lock_turns_of_handoffs', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('handoff_reason', 'i', array['p_reason']::text[], array['text']::text[], 0, false, 'text'),
+                ('pause_reason_told', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'text'),
                 ('begin_handoff', 'iii', array['p_session', 'p_turn_id', 'p']::text[], array['public.sessions', 'bigint', 'jsonb']::text[], 0, false, 'void'),
                 ('hand_off_with', 'iii', array['p_session', 'p_turn', 'p_part']::text[], array['public.sessions', 'public.turns', 'integer']::text[], 0, false, 'void'),
                 ('know_more_of_handoff', 'ii', array['p_turn_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'boolean'),
@@ -3120,6 +3121,27 @@ as $$
     select case
         when p_reason in ('asked_for_person', 'not_known', 'not_allowed', 'upset', 'tool_failed') then p_reason
         else 'other'
+    end
+$$;
+
+-- Why the session was paused, as a story tells it: of a handoff not its summary, which may be the contact's
+-- own words.
+create or replace function hybridflow.pause_reason_told(p_session public.sessions)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_session.pause_source <> 'ai' then p_session.pause_reason
+        else coalesce(
+            (
+                select coalesce(h.why, h.reason) from public.handoffs as h
+                where h.session_id = p_session.id
+                order by h.id desc limit 1
+            ),
+            p_session.pause_reason
+        )
     end
 $$;
 
@@ -7632,9 +7654,10 @@ begin
     if v_turn.state = 'pending' then
         return null;
     end if;
-    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
+    -- The attempt did not fail: it does not count.
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     return v_debounce;
 end
 $$;
@@ -20098,7 +20121,9 @@ as $$
         order by m.sent_at desc, m.id desc limit 20
     )
     union all
-    select s.paused_at, 7, 'paused', jsonb_build_object('source', s.pause_source, 'reason', s.pause_reason)
+    select s.paused_at, 7, 'paused', jsonb_build_object(
+        'source', s.pause_source, 'reason', hybridflow.pause_reason_told(s)
+    )
     from public.sessions as s
     cross join life as l
     where s.id = p_turn.session_id and s.paused_at between l.began and l.ended
@@ -20259,7 +20284,7 @@ begin
         'session', (
             select jsonb_build_object(
                 'id', s.id, 'tenant_id', s.tenant_id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
-                'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
+                'pause_reason', hybridflow.pause_reason_told(s), 'paused_at', s.paused_at, 'turn_under_way', (
                     select min(t.id) from public.turns as t
                     where t.session_id = s.id and t.held and t.id <> v_turn.id
                 ),
