@@ -4,6 +4,7 @@ A flow answers with what is to be said, and that is a reply as any other (the an
 it has the turn, sends and closes it by itself (the gateway contract).
 """
 
+import asyncio
 import logging
 from time import monotonic
 from typing import TypeAlias
@@ -84,6 +85,8 @@ class N8nHandler:
         self._executions = FlowExecutions(database, rules.editor_url)
         self._has_warned = False
         self._elsewhere: set[int] = set()
+        # Claims count what is on its way to n8n, but no turn that stood: many come back at once.
+        self._places = asyncio.Semaphore(rules.at_once)
 
     def is_elsewhere(self, turn_id: int) -> bool:
         """Whether the fallback makes the reply to a turn just now."""
@@ -132,7 +135,8 @@ class N8nHandler:
         if not await self._takes(turn):
             return None
         if self._contract(turn) == "answer":
-            return await self._answered(turn, prompt)
+            async with self._places:
+                return await self._answered(turn, prompt)
         return HandedOver() if await self._forward(turn, prompt) else None
 
     def _waits(self, turn: ClaimedTurn) -> bool:
