@@ -31,6 +31,7 @@ from router.n8n.answering import (
     NotTaken,
     ask_flow,
     is_not_begun,
+    is_of_the_flow,
     is_registered,
     says_something,
     understand,
@@ -333,7 +334,7 @@ class N8nHandler:
         said = f"n8n answered {answer.status_code}: {words_of(answer)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
-            if answer.status_code == _FLOW_DIED:
+            if answer.status_code == _FLOW_DIED or is_of_the_flow(answer):
                 self.breaker.worked()
                 raise await self._own_fault(turn, said)
             self.breaker.failed(monotonic())

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from router.llm.errors import LlmAccountRefused, LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused
 from router.llm.provider import Prompt, PromptMessage
-from router.n8n.answering import N8nDied, TookTooLong
+from router.n8n.answering import N8nAway, N8nDied, TookTooLong
 from router.n8n.flows import FlowRules
 from router.n8n.handler import N8nHandler
 from router.n8n.payload import FlowTerms
@@ -338,6 +338,27 @@ async def test_what_stands_before_n8n_is_no_flow_and_no_llm(
     assert type(raised.value) is kind
     assert "<" not in str(raised.value)
     assert office.handler.breaker.failures == (kind is N8nDied)
+
+
+@pytest.mark.parametrize("status", [502, 503, 520, 504])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"json": {"error": {"message": "503 - overloaded"}}},
+        {"text": "Overloaded", "headers": {"X-N8N-Execution": "shop/7"}},
+    ],
+)
+@pytest.mark.parametrize("contract", ["answer", "gateway"])
+async def test_what_a_flow_passes_on_of_its_model_says_nothing_of_n8n(
+    status: int, told: dict[str, Any], contract: str
+):
+    """Three such answers of one tenant's flow would take n8n from all the others."""
+    office = Office(httpx.Response(status, **told), contract=contract)
+    with pytest.raises(LlmError) as raised:
+        await office.make()
+    assert isinstance(raised.value, LlmAway if contract == "answer" else LlmFailed)
+    assert not isinstance(raised.value, N8nAway | TookTooLong)
+    assert not office.handler.breaker.failures
 
 
 async def test_what_cloudflare_turns_away_the_fallback_answers():
