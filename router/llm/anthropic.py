@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from router.llm.endings import ending_of
 from router.llm.errors import LlmAway, LlmRefused
 from router.llm.provider import LlmReply, Prompt, model_told, tokens_told
-from router.llm.sdk import SdkProvider
+from router.llm.sdk import SdkProvider, read_answer, written
 from router.llm.tools import read_call
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
-    from anthropic.types import Message
+
+_PATH = "/v1/messages"
 
 
 class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
@@ -38,40 +39,53 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
 
     async def _ask(
         self, client: AsyncAnthropic, prompt: Prompt, model: str, max_tokens: int
-    ) -> Message:
+    ) -> Any:
+        import httpx2  # the SDK's own
+
         messages: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         if prompt.pictures:
             messages[-1]["content"] = _with_pictures(prompt)
-        tools: list[Any] = [
-            {"name": t.name, "description": t.description, "input_schema": dict(t.takes)}
-            for t in prompt.tools
-        ]
-        offered: Any = {"tools": tools} if tools else {}
-        answer: Message = await client.messages.create(
-            model=model, max_tokens=max_tokens, system=prompt.system, messages=messages, **offered
+        question = {
+            "model": model,
+            "max_tokens": max_tokens,
+            "system": prompt.system,
+            "messages": messages,
+        }
+        if prompt.tools:
+            question["tools"] = [
+                {"name": t.name, "description": t.description, "input_schema": dict(t.takes)}
+                for t in prompt.tools
+            ]
+        answer = await client.post(
+            _PATH,
+            cast_to=httpx2.Response,
+            content=written(question),
+            options={"headers": self._as_whom()},
         )
-        return answer
+        return await read_answer(answer)
 
     def _list(self, client: AsyncAnthropic) -> AbstractAsyncContextManager[Any]:
-        return client.models.with_streaming_response.list(limit=1)
+        asked = client.models.with_streaming_response
+        return asked.list(limit=1, extra_headers=self._as_whom())
 
-    def _read(self, answer: Message) -> LlmReply:
-        ending = ending_of(answer.stop_reason)
+    def _read(self, answer: Any) -> LlmReply:
+        ending = ending_of(answer.get("stop_reason"))
         if ending == "refused":
             raise LlmRefused("the model declined to answer")
         if ending == "broken":
             raise LlmAway("anthropic broke off its answer with an error")
+        blocks, usage = answer["content"], answer["usage"]
         return LlmReply(
-            text="".join(block.text for block in answer.content if block.type == "text"),
+            text="".join(block["text"] for block in blocks if block.get("type") == "text"),
             provider=self.name,
-            model=model_told(answer.model),
-            tokens_in=tokens_told(answer.usage.input_tokens),
-            tokens_out=tokens_told(answer.usage.output_tokens),
+            model=model_told(answer.get("model")),
+            tokens_in=tokens_told(usage.get("input_tokens")),
+            tokens_out=tokens_told(usage.get("output_tokens")),
             truncated=ending == "cut_off",
             calls=tuple(
-                read_call(block.name, block.input)
-                for block in answer.content
-                if block.type == "tool_use"
+                read_call(block.get("name"), block.get("input"))
+                for block in blocks
+                if block.get("type") == "tool_use"
             ),
         )
 
@@ -91,31 +105,17 @@ def _with_pictures(prompt: Prompt) -> list[Any]:
 
 
 def _ask_nobody() -> None:
-    """Ask once over a transport that answers by itself."""
+    """Ask once over a transport that answers by itself, without a network."""
     import httpx2  # the SDK's own
     from anthropic import AsyncAnthropic
 
-    answer = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "rehearsal",
-        "content": [{"type": "text", "text": "."}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 1, "output_tokens": 1},
-    }
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={}))
 
     async def ask() -> None:
         async with AsyncAnthropic(
             api_key="none", http_client=httpx2.AsyncClient(transport=transport), max_retries=0
         ) as client:
-            await client.messages.create(
-                model="rehearsal",
-                max_tokens=1,
-                system=".",
-                messages=[{"role": "user", "content": "."}],
-            )
+            await client.post(_PATH, cast_to=httpx2.Response, content=b"{}")
             async with client.models.with_streaming_response.list(limit=1):
                 pass
 

@@ -1,9 +1,10 @@
-"""The HTTP client that the LLMs' SDKs are given: within bounds, over aiohttp's connections.
+"""The HTTP client that the LLMs' SDKs get: within limits, over aiohttp's connections.
 
-Only what loads an SDK, in its thread, may import this: httpx2 is the SDKs' own.
+Only the code that loads an SDK, in its thread, may import this: httpx2 belongs to the SDKs.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
 
 import aiohttp
 import httpx
@@ -17,18 +18,40 @@ _LONGEST_EXCHANGE = 600.0  # seconds, where a request sets no time-out
 
 
 def open_http(timeout: float) -> httpx2.AsyncClient | None:
-    """Return the client, or None where the environment names proxies: the SDK's own uses them.
+    """Return the client, or None if the environment names proxies: the SDK's own client uses them.
 
-    `timeout` in seconds is that of a whole exchange. The caller closes it.
+    `timeout` in seconds is for a whole exchange. The caller closes the client.
     """
     if names_proxies():
         return None
-    return httpx2.AsyncClient(
+    return _Client(
         transport=_Transport(),
         timeout=timeout,
         headers={"Accept-Encoding": ENCODINGS},
         follow_redirects=True,
     )
+
+
+class _Client(httpx2.AsyncClient):
+    """The client over that transport: cookies are nothing to it, and redirects are seldom."""
+
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **given: Any
+    ) -> httpx2.Response:
+        """Send the request. Raises httpx2.RequestError."""
+        if given or self.is_closed:
+            return await super().send(request, stream=stream, **given)
+        response = await self._transport.handle_async_request(request)
+        if response.has_redirect_location:  # nothing was done there
+            await response.aclose()
+            return await super().send(request, stream=stream)
+        if not stream:
+            try:
+                await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        return response
 
 
 class _Transport(httpx2.AsyncBaseTransport):
@@ -87,7 +110,7 @@ class _Body(httpx2.AsyncByteStream):
 def _as_httpx2(
     error: Exception, request: httpx2.Request, *, is_sent: bool
 ) -> httpx2.TransportError:
-    """Return the failure in words that the SDKs know; they quote none of it."""
+    """Return the failure as an error that the SDKs know; they do not quote it."""
     match error:
         case TimeoutError() if is_sent:
             return httpx2.ReadTimeout("the answer did not come in time", request=request)

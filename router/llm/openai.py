@@ -15,12 +15,13 @@ from router.llm.endings import ending_of
 from router.llm.errors import LlmAway, LlmRefused
 from router.llm.limits import LimitNames, limit_name, other_name
 from router.llm.provider import LlmReply, Prompt, ToolCall, model_told, tokens_told
-from router.llm.sdk import SdkProvider
+from router.llm.sdk import SdkProvider, read_answer, written
 from router.llm.tools import read_call
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-    from openai.types.chat import ChatCompletion
+
+_PATH = "/chat/completions"
 
 
 class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
@@ -57,45 +58,60 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
             http_client=open_http(self._timeout),
         )
 
-    async def _ask(
-        self, client: AsyncOpenAI, prompt: Prompt, model: str, max_tokens: int
-    ) -> ChatCompletion:
+    async def _ask(self, client: AsyncOpenAI, prompt: Prompt, model: str, max_tokens: int) -> Any:
         from openai import BadRequestError, UnprocessableEntityError
 
         name = self._limits.learnt(model) or limit_name(self._base_url, model)
         try:
-            return await _asked(client, prompt, model, {name: max_tokens})
+            return await self._asked(client, prompt, model, {name: max_tokens})
         except (BadRequestError, UnprocessableEntityError) as error:
             other = other_name(name, error.body)
             if other is None:
                 raise
-            answer = await _asked(client, prompt, model, {other: max_tokens})
+            answer = await self._asked(client, prompt, model, {other: max_tokens})
         self._limits.learn(model, other)
         return answer
 
-    def _list(self, client: AsyncOpenAI) -> AbstractAsyncContextManager[Any]:
-        return client.models.with_streaming_response.list()
+    async def _asked(
+        self, client: AsyncOpenAI, prompt: Prompt, model: str, limit: dict[str, int]
+    ) -> Any:
+        import httpx2  # the SDK's own
 
-    def _read(self, answer: ChatCompletion) -> LlmReply:
-        if not answer.choices:
+        answer = await client.post(
+            _PATH,
+            cast_to=httpx2.Response,
+            content=written({**_question(prompt, model), **limit}),
+            options={"headers": self._as_whom()},
+        )
+        return await read_answer(answer)
+
+    def _list(self, client: AsyncOpenAI) -> AbstractAsyncContextManager[Any]:
+        return client.models.with_streaming_response.list(extra_headers=self._as_whom())
+
+    def _read(self, answer: Any) -> LlmReply:
+        choices = answer.get("choices")
+        if not choices:
             raise LlmAway("openai answered without a choice")
-        choice = answer.choices[0]
-        if choice.message.refusal or _declines(choice.message.content):
+        choice = choices[0]
+        message = choice["message"]
+        content = message.get("content")
+        if message.get("refusal") or _declines(content):
             raise LlmRefused("the model declined to answer")
-        ending = ending_of(choice.finish_reason)
-        if ending == "broken" or getattr(choice, "error", None):
+        ending = ending_of(choice.get("finish_reason"))
+        if ending == "broken" or choice.get("error"):
             raise LlmAway("openai broke off its answer with an error")
         if ending == "refused":
             raise LlmRefused("stopped by the content filter")
-        usage = answer.usage
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         return LlmReply(
-            text=_text(choice.message.content),
+            text=_text(content),
             provider=self.name,
-            model=model_told(answer.model),
-            tokens_in=tokens_told(getattr(usage, "prompt_tokens", None)),
-            tokens_out=tokens_told(getattr(usage, "completion_tokens", None)),
+            model=model_told(answer.get("model")),
+            tokens_in=tokens_told(usage.get("prompt_tokens")),
+            tokens_out=tokens_told(usage.get("completion_tokens")),
             truncated=ending == "cut_off",
-            calls=_calls(choice.message),
+            calls=_calls(message.get("tool_calls")),
         )
 
     def _reason(self, body: object) -> str:
@@ -105,38 +121,31 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
         _ask_nobody()
 
 
-async def _asked(
-    client: AsyncOpenAI, prompt: Prompt, model: str, limit: dict[str, int]
-) -> ChatCompletion:
+def _question(prompt: Prompt, model: str) -> dict[str, Any]:
     turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
     if prompt.pictures:
         turns[-1]["content"] = _with_pictures(prompt)
-    tools: list[Any] = [
-        {
-            "type": "function",
-            "function": {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": dict(tool.takes),
-                "strict": True,
-            },
-        }
-        for tool in prompt.tools
-    ]
-    offered: Any = {"tools": tools} if tools else {}
-    answer: ChatCompletion = await client.chat.completions.create(
-        model=model,
-        messages=[{"role": "system", "content": prompt.system}, *turns],
-        extra_body=limit,
-        **offered,
-    )
-    return answer
+    question = {"model": model, "messages": [{"role": "system", "content": prompt.system}, *turns]}
+    if prompt.tools:
+        question["tools"] = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": dict(tool.takes),
+                    "strict": True,
+                },
+            }
+            for tool in prompt.tools
+        ]
+    return question
 
 
-def _calls(message: Any) -> tuple[ToolCall, ...]:
-    """Return which tools are called; what is no function's call is passed over."""
-    functions = [getattr(call, "function", None) for call in message.tool_calls or ()]
-    return tuple(read_call(each.name, each.arguments) for each in functions if each is not None)
+def _calls(told: Any) -> tuple[ToolCall, ...]:
+    """Return the called tools; anything that is not a function call is skipped."""
+    calls = [call.get("function") if isinstance(call, dict) else None for call in told or ()]
+    return tuple(read_call(each.get("name"), each.get("arguments")) for each in calls if each)
 
 
 def _with_pictures(prompt: Prompt) -> list[Any]:
@@ -154,9 +163,9 @@ def _declines(content: object) -> bool:
 
 
 def _text(content: object) -> str:
-    """Return what is said; some servers say it in chunks, with others of reasoning between them.
+    """Return the text; some servers send it in chunks, with reasoning chunks in between.
 
-    Raises TypeError where it is neither.
+    Raises TypeError if it is neither a text nor chunks.
     """
     if not isinstance(content, list):
         return "".join([content or ""])  # type: ignore[list-item]
@@ -174,34 +183,17 @@ def _chunk(chunk: object) -> str:
 
 
 def _ask_nobody() -> None:
-    """Ask once over a transport that answers by itself."""
+    """Ask once over a transport that answers by itself, without a network."""
     import httpx2  # the SDK's own
     from openai import AsyncOpenAI
 
-    choice = {
-        "index": 0,
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": "."},
-    }
-    answer = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "rehearsal",
-        "choices": [choice],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    }
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={}))
 
     async def ask() -> None:
         async with AsyncOpenAI(
             api_key="none", http_client=httpx2.AsyncClient(transport=transport), max_retries=0
         ) as client:
-            await client.chat.completions.create(
-                model="rehearsal",
-                messages=[{"role": "user", "content": "."}],
-                extra_body={"max_tokens": 1},
-            )
+            await client.post(_PATH, cast_to=httpx2.Response, content=b"{}")
             async with client.models.with_streaming_response.list():
                 pass
 
@@ -209,7 +201,7 @@ def _ask_nobody() -> None:
 
 
 def _reason(body: object) -> str:
-    match body:  # the SDK gives what stands in the answer's `error`
+    match body:  # the SDK puts the content of the answer's `error` there
         case {"message": str() as message}:
             return message
         case _:

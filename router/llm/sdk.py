@@ -1,4 +1,8 @@
-"""What the providers' official SDKs have in common: loaded in a thread, judged by their errors."""
+"""What the providers' official SDKs have in common: loaded in a thread, judged by their errors.
+
+They send what is asked, and tell how that failed. What is asked is written and what is answered is
+read by us: their models of both take more CPU than all the rest of a call.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
+import orjson
 from pydantic import SecretStr
 
 from router.llm.errors import (
@@ -25,11 +30,13 @@ from router.llm.provider import LlmReply, Prompt
 from router.llm.standing import Known, Standing, judge_list
 from router.llm.thinkers import Thinkers
 from router.llm.tools import Toolless, refuses_tools
+from router.outbound.answers import read_beside_the_loop, read_json
+
+if TYPE_CHECKING:
+    import httpx2
 
 
 class _Client(Protocol):
-    def with_options(self, *, api_key: str) -> Self: ...
-
     async def close(self) -> None: ...
 
 
@@ -123,7 +130,7 @@ class SdkProvider(ABC, Generic[C]):
 
     async def _looked(self) -> tuple[Standing, str]:
         """Return what the list of models shows of the account; its end is not waited for."""
-        client = await self._connected()
+        client = await self._loading.get()
         sdk = import_module(self.name)
         try:
             async with self._list(client) as answer:
@@ -135,7 +142,7 @@ class SdkProvider(ABC, Generic[C]):
             return "away", "the server cannot be reached"
 
     async def _completed(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
-        client = await self._connected()
+        client = await self._loading.get()
         sdk = import_module(self.name)  # the thread has loaded it
         model = model or self._model
         if model in self._toolless:
@@ -157,17 +164,16 @@ class SdkProvider(ABC, Generic[C]):
             ) from error
         except sdk.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"{self.name}: {type(error).__name__}") from error
-        except UnicodeError as error:
+        except UnicodeEncodeError as error:
             key = f"the key of {self.name}"
             raise LlmMisconfigured(f"{key} holds what no HTTP header may") from error
-        except ValueError as error:  # the SDK lets broken JSON through as it is
+        except ValueError as error:
             raise LlmAway(f"{self.name}: its answer is not JSON") from error
-        told = getattr(answer, "error", None)
-        if told:
+        if told := answer.get("error") if isinstance(answer, dict) else None:
             raise judge_told(self.name, told, self._api_key)
         try:
             return self._thinkers.heard(model, self._read(answer))
-        except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
+        except (AttributeError, LookupError, TypeError) as error:
             raise LlmAway(
                 f"{self.name}: its answer is not a {self.answer_is}; is its URL right?"
             ) from error
@@ -177,11 +183,14 @@ class SdkProvider(ABC, Generic[C]):
         if (client := self._loading.made) is not None:
             await client.close()
 
-    async def _connected(self) -> C:
-        client = await self._loading.get()
+    def _as_whom(self) -> dict[str, str]:
+        """Return the headers that show another key than the client's.
+
+        A client of its own for each key would ask the system about itself again, in a thread.
+        """
         if not self._shares:
-            return client
-        return client.with_options(api_key=self._api_key.get_secret_value())
+            return {}
+        return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
 
     def _load(self) -> C:
         """Load the SDK; takes seconds, in which nothing else may have to wait."""
@@ -195,7 +204,7 @@ class SdkProvider(ABC, Generic[C]):
 
     @abstractmethod
     async def _ask(self, client: C, prompt: Prompt, model: str, max_tokens: int) -> Any:
-        """Return what the SDK answers."""
+        """Return what is answered, as `read_answer` does."""
 
     @abstractmethod
     def _list(self, client: C) -> AbstractAsyncContextManager[Any]:
@@ -203,7 +212,10 @@ class SdkProvider(ABC, Generic[C]):
 
     @abstractmethod
     def _read(self, answer: Any) -> LlmReply:
-        """Return what it says. Raises LlmRefused; AttributeError and TypeError where it is none."""
+        """Return what it says. Raises LlmRefused.
+
+        Raises AttributeError, LookupError or TypeError where it is none.
+        """
 
     @abstractmethod
     def _reason(self, body: object) -> str:
@@ -212,6 +224,28 @@ class SdkProvider(ABC, Generic[C]):
     @abstractmethod
     def _ask_nobody(self) -> None:
         """Ask once over a transport that answers by itself."""
+
+
+def written(question: dict[str, Any]) -> bytes:
+    """Return a question as JSON. Raises LlmMisconfigured where it holds what is no text."""
+    try:
+        return orjson.dumps(question)
+    except orjson.JSONEncodeError as error:  # half of a surrogate pair
+        raise LlmMisconfigured("the prompt holds what no JSON can say") from error
+
+
+async def read_answer(response: httpx2.Response) -> Any:
+    """Return what is answered; None for what is no JSON, and does not say that it is.
+
+    Raises ValueError where it says so and is none.
+    """
+    body = response.content
+    try:
+        return await read_beside_the_loop(body, lambda: read_json(body))
+    except ValueError:
+        if "json" in response.headers.get("content-type", "").lower():
+            raise
+        return None
 
 
 def _named(body: object) -> str:

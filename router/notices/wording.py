@@ -1,4 +1,6 @@
-"""What a notice says, in words that can be sent as they are."""
+"""What a notice says, as a text that is ready to be sent."""
+
+from typing import assert_never
 
 from router.notices.naming import who_is
 from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
@@ -12,16 +14,17 @@ _REASONS = frozenset(
 )
 _CALLED = (
     ("the AI said that a person will come", "promised"),
+    ("the AI said that it will find out and answer later", "promised_answer"),
     ("two bots seem to talk to each other: the same again and again", "looped"),
     ("the AI could not answer", "not_answered"),
     ("the AI's reply was not sent", "not_sent"),
     ("the AI declines to answer", "declined"),
 )
-"""How what the state says of a handoff begins, and the word for it; what follows is technical."""
+"""How the state's reason of a handoff begins, and the word for it; the rest is technical."""
 
 
 def reason_of(notice: ClaimedNotice) -> str | None:
-    """Return why: as the AI said it, the connection's state with Baileys' code, or how many."""
+    """Return why: as the AI said it, the connection's state with Baileys' code, or a count."""
     facts = notice.facts
     if notice.kind == "undelivered" and facts.replies is not None:
         return f"{facts.replies} replies in a row were not delivered"
@@ -38,20 +41,23 @@ def say(notice: ClaimedNotice) -> str:
     """Return the whole message, in the language of the business."""
     language = language_or_english(notice.language)
     words, name = NOTICE_WORDS[language], notice.instance_name
-    if notice.kind == "qr_waiting":
-        return words["qr"].format(name=name)
-    if notice.kind == "connection_lost":
-        text = words.get(f"lost_{notice.facts.state}", words["lost_close"])
-        return text.format(name=name)
-    if notice.kind == "undelivered":
-        return _undelivered(notice, words)
-    if notice.kind == "flow_failing":
-        return _failing(notice, words)
-    if notice.kind == "unanswered":
-        return say_unanswered(name, notice.facts.outages, language)
-    if notice.kind == "answered_again":
-        return say_answered_again(name, notice.facts.outages, language)
-    return _handoff(notice.facts, words)
+    match notice.kind:
+        case "handoff":
+            return _handoff(notice.facts, words)
+        case "qr_waiting":
+            return words["qr"].format(name=name)
+        case "connection_lost":
+            text = words.get(f"lost_{notice.facts.state}", words["lost_close"])
+            return text.format(name=name)
+        case "undelivered":
+            return _undelivered(notice, words)
+        case "flow_failing":
+            return _failing(notice, words)
+        case "unanswered":
+            return say_unanswered(name, notice.facts.outages, language)
+        case "answered_again":
+            return say_answered_again(name, notice.facts.outages, language)
+    assert_never(notice.kind)  # a new kind without its sentence is a fault of types
 
 
 def _undelivered(notice: ClaimedNotice, words: Words) -> str:
@@ -100,7 +106,7 @@ def _handoff(facts: NoticeFacts, words: Words) -> str:
 
 
 def _called(reason: str | None, words: Words) -> str:
-    """Return why a human is wanted: our own words are in every language, others as they are."""
+    """Return why a human is wanted: our own words in the given language, others unchanged."""
     if not reason or reason in _REASONS:
         return words[reason or "other"]
     for begins, word in _CALLED:

@@ -4,8 +4,8 @@ It is seen in pieces as well, in the rows of several lists, say. What is transla
 encoded or cut smaller is not.
 """
 
+import functools
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 
 from router.safety.normal import normal
@@ -14,8 +14,7 @@ from router.safety.unseen import without_unseen
 _SHORTEST = 40  # a secret shorter than this, folded, says nothing that is worth hiding
 _PIECE = 16  # characters, folded, that are looked for in one piece: fewer are anybody's words
 _LONGEST = 200_000  # characters of a secret that are looked for
-_PRIME = 2**61 - 1
-_BASE = secrets.randbelow(_PRIME - 256) + 256  # nobody can make pieces that look alike
+_KEPT = 20_000  # characters of a secret that is kept folded for its tenant's next reply
 
 
 def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
@@ -28,22 +27,23 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
     """
     if not least:
         return False
-    secret, text = _folded(secret[:_LONGEST])[:_LONGEST], _folded(text)
+    text = _folded(text)
+    if len(text) < min(least, _SHORTEST):
+        return False
+    secret = _folded_secret(secret)
     least = min(least, len(secret))
-    if len(secret) < _SHORTEST or len(text) < min(least, _SHORTEST):
+    if len(secret) < _SHORTEST:
         return False
     size = min(least, _PIECE)
-    pieces = list(_numbers(secret, size))
     free = _folded(free[:_LONGEST])[:_LONGEST]
-    untold = _untold(pieces, frozenset(_numbers(free, size)), size)
+    untold = _untold(secret, frozenset(_pieces(free, size)), size)
     least = min(least, untold[-1])
     if untold[-1] < _SHORTEST or len(text) < least:
         return False
-    said = {number: at for at, number in enumerate(_numbers(text, size))}
+    said = frozenset(_pieces(text, size))
     begin = end = 0  # of the secret's characters that were said, without a gap
-    for at, number in enumerate(pieces):
-        found = said.get(number)
-        if found is None or text[found : found + size] != secret[at : at + size]:
+    for at, piece in enumerate(_pieces(secret, size)):
+        if piece not in said:
             continue
         begin, end = (begin if at <= end else at), at + size
         if untold[end] - untold[begin] >= least:
@@ -51,30 +51,31 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
     return False
 
 
-def _untold(pieces: Sequence[int], told: frozenset[int], size: int) -> Sequence[int]:
+def _untold(secret: str, told: frozenset[str], size: int) -> Sequence[int]:
     """Return how many of a secret's first characters are not told, for each number of them."""
-    length = len(pieces) + size - 1
     if not told:
-        return range(length + 1)
+        return range(len(secret) + 1)
     untold, told_to = [0], 0
-    for at in range(length):
-        if at < len(pieces) and pieces[at] in told:
+    for at in range(len(secret)):
+        if secret[at : at + size] in told:  # the last ones are shorter than any piece
             told_to = at + size
         untold.append(untold[-1] + (at >= told_to))
     return untold
 
 
-def _numbers(text: str, size: int) -> Iterator[int]:
-    """Yield a number for each piece of so many characters; each is made from the one before."""
-    leaving = pow(_BASE, size, _PRIME)
-    number = 0
-    for at, sign in enumerate(text):
-        number = number * _BASE + ord(sign)
-        if at >= size:
-            number -= ord(text[at - size]) * leaving
-        number %= _PRIME
-        if at >= size - 1:
-            yield number
+def _pieces(text: str, size: int) -> Iterator[str]:
+    return (text[at : at + size] for at in range(len(text) - size + 1))
+
+
+def _folded_secret(text: str) -> str:
+    text = text[:_LONGEST]
+    return (_kept(text) if len(text) <= _KEPT else _folded(text))[:_LONGEST]
+
+
+@functools.lru_cache(128)
+def _kept(text: str) -> str:
+    """Return a prompt folded, which takes longer than to look for it; it changes seldom."""
+    return _folded(text)
 
 
 def _folded(text: str) -> str:

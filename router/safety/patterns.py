@@ -51,6 +51,8 @@ def first_match(
     with plain letters for full-width ones, and plain spaces), and as that reads in one line; and
     so is the pattern as it reads. Raises BadPattern, also where looking takes too long.
     """
+    if not patterns:  # as most tenants have it
+        return None
     ends = clock() + _LONGEST_LOOK
     seen = {without_unseen(text), in_one_line(text)}
     forms = {text, *map(_as_read, seen)}

@@ -1,15 +1,20 @@
 """What holds of either provider's SDK, against a loopback server that speaks its protocol."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
+import httpx2
 import pytest
+from pydantic import SecretStr
 
 from loopback.anthropic import Anthropic
+from loopback.faults import wrong_answer
 from loopback.openai import OpenAI
 from router.llm.errors import LlmAccountRefused, LlmAway, LlmMisconfigured
 from router.llm.provider import LlmProvider
+from router.llm.sdk import read_answer
 from tests.unit import test_llm_anthropic, test_llm_openai
 from tests.unit.test_llm_anthropic import PROMPT
 
@@ -77,3 +82,45 @@ async def test_a_wrong_key_is_somebodys_to_change(made: Make, key: str) -> None:
 
 async def test_a_provider_that_was_never_asked_can_be_closed(made: Make) -> None:
     await made().close()
+
+
+async def test_a_tenants_own_key_is_shown_in_place_of_the_deployments(
+    server: Server, made: Make
+) -> None:
+    tests = test_llm_anthropic if isinstance(server, Anthropic) else test_llm_openai
+    deployments = made(key="sk-of-the-deployment")
+    own = deployments.with_key(SecretStr(tests.KEY))
+    assert (await own.complete(PROMPT, model=None, max_tokens=300)).text
+    for refused in (deployments, deployments.with_key(SecretStr("sk-wrong"))):
+        with pytest.raises(LlmAccountRefused):
+            await refused.complete(PROMPT, model=None, max_tokens=300)
+    await own.look()
+    assert own.known is not None
+    assert own.known.standing == "works"
+    await deployments.close()
+
+
+async def test_a_server_that_has_moved_is_followed(server: Server, provider: LlmProvider) -> None:
+    path = "messages" if isinstance(server, Anthropic) else "chat/completions"
+    # The client asks once more as it is wont to: most servers never answer so.
+    server.fail(wrong_answer(307, None, {"Location": f"/v1/{path}?moved"}), times=2)
+    assert (await provider.complete(PROMPT, model=None, max_tokens=300)).text
+    assert [asked.status for asked in server.requests] == [307, 307, 200]
+
+
+async def test_what_is_no_text_cannot_be_asked(server: Server, provider: LlmProvider) -> None:
+    half = replace(PROMPT, system="\ud83d")
+    with pytest.raises(LlmMisconfigured, match="JSON"):
+        await provider.complete(half, model=None, max_tokens=300)
+    assert not server.requests
+
+
+async def test_json_is_read_whatever_it_is_called_and_a_page_is_none() -> None:
+    def answered(body: bytes, kind: str) -> httpx2.Response:
+        return httpx2.Response(200, content=body, headers={"Content-Type": kind})
+
+    assert await read_answer(answered(b'{"a": "\\ud83d"}', "text/plain")) == {"a": "\ud83d"}
+    assert await read_answer(answered(b"<html>", "text/html")) is None
+    for broken in (b'{"a"', b"\xff", b"[" * 200 + b"]" * 200):
+        with pytest.raises(ValueError, match=r"."):
+            await read_answer(answered(broken, "application/json; charset=utf-8"))

@@ -191,11 +191,6 @@ def test_the_work_grows_as_prompt_and_reply_do(how: str) -> None:
     assert lines_of(*HOSTILE[how], 8000) <= 2.5 * lines_of(*HOSTILE[how], 4000)
 
 
-def test_what_looks_alike_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.safety.leaks._PRIME", 3)  # everything looks alike
-    assert not leaks(PROMPT, "Olá! Abrimos às oito horas da manhã, todos os dias." * 5, 100)
-
-
 @given(st.text(max_size=3000))
 def test_a_text_in_pieces_has_the_same_normal_form(text: str) -> None:
     assert normal(text) == unicodedata.normalize("NFKC", text)
