@@ -78,13 +78,14 @@ def serving_process(
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    while server.poll() is None:
-        try:
-            httpx.get(url, trust_env=False)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
+    with httpx.Client(trust_env=False) as client:  # one: each loads whom TLS trusts
+        while server.poll() is None:
+            try:
+                client.get(url)
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return
     raise SystemExit("a server did not start")
 
 

@@ -1,4 +1,4 @@
-"""The FastAPI application: what every call passes, its routes, and how it starts and ends."""
+"""The FastAPI application: the layers that every call passes, its routes, its start and end."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ class _Application(FastAPI):
         super().__init__(**options)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return what is called, from the outside in."""
+        """Return the outermost layer."""
         others = CanCut(super().build_middleware_stack())
         return WebhooksFirst(others, is_https=self._is_https)
 
@@ -49,7 +49,7 @@ class _Application(FastAPI):
 def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
     """Return the router, ready to be served; it connects to nothing before it starts.
 
-    `demo` is the business that is played beside it; None, as everywhere but in `make run`: none is.
+    `demo` is the business that is played beside it; None everywhere except in `make run`.
     """
 
     @asynccontextmanager
@@ -73,9 +73,9 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
         openapi_url=None,  # add_reference serves it, where it is asked for
         docs_url=None,
         redoc_url=None,
-        # It would look into the environment with each call, and tell others what is in our paths.
+        # It would read the environment at each call, and show others what is in our paths.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        redirect_slashes=False,  # it would lead to whatever host the caller names
+        redirect_slashes=False,  # it would redirect to whatever host the caller names
     )
     install_error_handlers(app)
     _add_middleware(app, settings)
@@ -88,7 +88,7 @@ def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Add what every call but a webhook passes, from the inside out."""
+    """Add the layers that every call but a webhook passes, from the inside out."""
     callers = Callers(settings.trusted_proxies)
     app.add_middleware(
         CallGate,
@@ -113,5 +113,5 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _is_https(settings: Settings) -> bool:
-    """Whether the world reaches us so."""
+    """Whether the public URL is https."""
     return (settings.public_url or "").startswith("https://")

@@ -1,14 +1,14 @@
 """What can go wrong between the router and its state, each named after what happened.
 
-The SQL functions raise SQLSTATEs of their own (`PT401`, `PT403`, `PT404`, `PT409`, `PT422`:
-PostgREST's form of `HTTP status n`); `router.state.failures` turns them into these, and
-`router.http.errors` turns these into HTTP answers. Errors of Evolution and of LLM providers live
+The SQL functions raise their own SQLSTATEs (`PT401`, `PT403`, `PT404`, `PT409`, `PT422`:
+PostgREST's form of `HTTP status n`). `router.state.failures` turns them into these errors, and
+`router.http.errors` turns these into HTTP responses. Errors of Evolution and of LLM providers are
 beside their clients.
 """
 
 
 class StateError(Exception):
-    """Base of what the state can answer instead of doing what was asked."""
+    """Base of the state's refusals."""
 
 
 class NotFound(StateError):
@@ -20,11 +20,11 @@ class Conflict(StateError):
 
 
 class Invalid(StateError):
-    """The request's values cannot be right; the text names the value and the cure."""
+    """The request has an impossible value; the text names the value and the fix."""
 
 
 class UnknownCaller(StateError):
-    """The caller's key is not known, or not any more."""
+    """The caller's key is unknown, or no longer valid."""
 
 
 class NotAllowed(StateError):
@@ -32,27 +32,28 @@ class NotAllowed(StateError):
 
 
 class TooManyOfThese(StateError):
-    """As many of these are under way for the tenant as may be; nothing was begun."""
+    """The tenant already has the most of these under way; nothing was begun."""
 
 
 class DatabaseAway(StateError):
-    """The database did not answer. What was asked may or may not have been done."""
+    """The database did not answer. The call may or may not have been carried out."""
 
 
 class DatabaseBusy(DatabaseAway):
-    """No connection became free for the call in time: nothing was asked, and it may be soon."""
+    """No connection became free for the call in time: nothing was called; it may work soon."""
 
 
 class DatabaseTooSlow(DatabaseAway):
-    """The database did not answer in time: it is away, or what was asked takes too long."""
+    """The database did not answer in time: it is away, or the call takes too long."""
 
 
 class TooSlow(DatabaseAway):
-    """What was asked for takes the database too long; nothing was changed."""
+    """The request takes the database too long; nothing was changed."""
 
 
 class DatabaseFault(Exception):
-    """The database refused what no caller can have caused: a fault of the program, or the schema.
+    """The database refused a call, and no caller can be the cause: the program or schema is.
 
-    The text is for the log: it names the function and what was broken, and holds no row's content.
+    The text is for the log: it names the function and what was broken, and contains no row's
+    content.
     """

@@ -1,7 +1,7 @@
 """Everything that a router has, put together: what works, and what answers requests with it.
 
-It is made in `start` and closed in the reverse order: what feeds the state stops before the state
-does.
+It is made in `start` and closed in reverse order, so that whatever feeds the state stops before the
+state does.
 """
 
 import logging
@@ -44,14 +44,14 @@ from router.workers import Outside, Workers, begin, connect, put_together, stop
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
 _DOWNLOADS = 8  # of kept files at once: each is in memory as a whole, until it is read
-_TESTS = 2  # of one instance's way, at once
+_TESTS = 2  # tests of one instance at once
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What answers requests: of each room its part, which it takes by its type.
+    """What answers requests: one part per room, found by its type.
 
-    `flows` is None where n8n is not used.
+    `flows` is None if n8n is not used.
     """
 
     gate: GateServices
@@ -70,7 +70,7 @@ class Services:
 
 
 async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = None) -> Services:
-    """Put everything together and let it run; `stack` ends it, in the reverse order."""
+    """Put everything together and let it run; `stack` ends it, in reverse order."""
     outside = await connect(settings, stack)
     if demo is None:
         await refuse_beside_demo(outside.entrances.upkeep, settings)
@@ -156,7 +156,7 @@ def _services(
 
 
 def _trial(settings: Settings, outside: Outside, sounds: Sounds) -> FlowTrial:
-    if not settings.n8n_enabled:  # what is configured of it is not used
+    if not settings.n8n_enabled:  # its configuration is not used
         settings = settings.model_copy(update={"n8n_webhook_url": None})
     return make_trial(settings, outside.trials, sounds)
 

@@ -1,4 +1,4 @@
-"""What lives longer than a request and works beside it, put together and set going."""
+"""What works beside the requests and lives longer than one: assembled and started here."""
 
 import asyncio
 import logging
@@ -71,16 +71,14 @@ from router.turns.own_files import OwnFiles
 from router.turns.voices import Voices
 
 _log = logging.getLogger(__name__)
-_TRIALS = (
-    4  # test turns of all tenants at once; they take no line of a turn that a customer waits for
-)
-_BESIDE_FLOWS = 10  # connections to n8n for probes, beside those that flows hold
-_SENDS = 100  # at once, at least: turns, flows and notices have them in common
+_TRIALS = 4  # test turns of all tenants at once; they take no connection of a customer's turn
+_BESIDE_FLOWS = 10  # connections to n8n for probes, besides those that flows hold
+_SENDS = 100  # at once, at least: shared by turns, flows and notices
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The ways to whatever is not this process. `places` are for all sends together."""
+    """The ways to everything that is not this process. `places` are for all sends together."""
 
     entrances: Entrances
     http: httpx.AsyncClient
@@ -119,14 +117,14 @@ class Workers:
     keeper: Keeper | None
 
     def wake_erasing(self) -> None:
-        """Somebody was erased: n8n, and the store of files, are to forget them at once."""
+        """Somebody was erased: n8n and the store of files must forget them at once."""
         self.eraser.wake()
         if self.keeper is not None:
             self.keeper.wake()
 
 
 async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
-    """Open the ways out; `stack` closes them."""
+    """Open the outbound connections; `stack` closes them."""
     entrances = Entrances(await stack.enter_async_context(open_database(settings)))
     http = await stack.enter_async_context(open_own_http(settings.send_timeout))
     lines = settings.n8n_max_in_flight + _BESIDE_FLOWS
@@ -164,7 +162,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
 
 
 def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
-    """Return what works; none of it is running."""
+    """Return the workers; none of them is running."""
     entrances, http, pools = outside.entrances, outside.http, outside.pools
     database, evolution = entrances.turns, outside.evolution
     hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
@@ -242,11 +240,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
 
 
 def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
-    """Let the loops run, each in a task; whatever is slow keeps none of them up."""
+    """Start the loops, each in a task; a slow start of one does not delay the others."""
     loading = asyncio.create_task(_load(settings, outside), name="loading")
     serves = asyncio.create_task(_schema_serves(settings, outside.entrances), name="schema")
     dispatcher, notifier = workers.dispatcher, workers.notifier
-    # No turn is claimed before the SDK is there: it would wait for that within its lease.
+    # No turn is claimed before the SDK is loaded: it would wait for that within its lease.
     before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database, streams = outside.entrances.turns.database, workers.streams
     understanding = [] if workers.understander is None else [workers.understander]
@@ -301,13 +299,13 @@ async def stop(workers: Workers) -> None:
 
 
 async def _load(settings: Settings, outside: Outside) -> None:
-    """Load the SDKs of the providers that have a key, the one that is asked first before others."""
+    """Load the SDKs of the providers that have a key, the preferred one first."""
     providers = outside.providers
     others = [name for name in providers if name != settings.llm_provider]
     for name in (settings.llm_provider, *others):
         if providers[name].has_key:
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
-    outside.looks.of_deployment()  # a key that is refused is told of before a customer writes
+    outside.looks.of_deployment()  # a refused key is reported before a customer writes
     if outside.listener is not None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
     if outside.voice is not None:
@@ -316,7 +314,7 @@ async def _load(settings: Settings, outside: Outside) -> None:
 
 
 async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
-    """Return when the schema is no older than this program, as far as anybody can say."""
+    """Return when the schema is no older than this program, as far as anybody can tell."""
     look = partial(wait_for_schema, entrances.upkeep, settings.poll_seconds)
     await safely(look, "the schema was not looked at")
 
@@ -324,6 +322,6 @@ async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
 async def _after(
     before: "Iterable[asyncio.Task[None]]", run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Run a loop when these have ended, however they did."""
+    """Run a loop when these have ended, for whatever reason."""
     await asyncio.wait(before)
     await run()

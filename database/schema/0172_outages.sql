@@ -1,7 +1,7 @@
 -- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
 --
 -- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
--- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+-- that it is over. Which endings there are, and who is told what, stands in 0865_endings.sql.
 
 create table if not exists public.outages (
     id bigint generated always as identity primary key,

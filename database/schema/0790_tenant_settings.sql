@@ -413,7 +413,8 @@ comment on column public.tenants.handoff_words is
 'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
 'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human also hands the conversation over';
+'A reply that promises a human, or only promises to find out and answer later, also hands '
+'the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
 'Minutes of opening time after which people are told again of a handoff that nobody took; '
 'after as many more notify_number_next is told, then the customer, and then handoff_untaken '

@@ -1,6 +1,6 @@
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
 -- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0865_outages.sql).
+-- their replies, or that their customers get no answer (see 0866_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.

@@ -1,4 +1,4 @@
-"""The state as one caller sees it: every call passes SQL's `as_operator`."""
+"""The state as one caller sees it: every call goes through SQL's `as_operator`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from router.state.database import Database, Json
 
 @dataclass(frozen=True, slots=True)
 class CallersDatabase:
-    """A `Database` in which the caller can do what its role allows, and is audited."""
+    """A `Database` in which the caller can do what its role allows, with an audit log."""
 
     database: Database
     caller: CallerIdentity
@@ -25,7 +25,7 @@ class CallersDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """A `Database` for what only reads and may be a lot: after some seconds it is broken off."""
+    """A `Database` for reads that may be large: a call is stopped after some seconds."""
 
     database: Database
     seconds: float = 5.0

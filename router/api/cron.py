@@ -1,4 +1,4 @@
-"""What a scheduler outside calls; `scripts.auto_resume` and `scripts.prune` do the same."""
+"""What an external scheduler calls; `scripts.auto_resume` and `scripts.prune` do the same."""
 
 import logging
 import time
@@ -22,9 +22,9 @@ from router.state.calls.retention import Pruned
 from router.state.database import Database, Json
 from router.tenants.policy import policy
 
-_SECONDS = 20.0  # within what schedulers wait for an answer
-_PAUSES_A_CALL = 50  # that are ended in one transaction, and their sessions held as long
-_IN_A_ROW = 3  # calls for one session each that got no answer: it is the database
+_SECONDS = 20.0  # less than schedulers wait for a response
+_PAUSES_A_CALL = 50  # that are ended in one transaction, which locks their sessions
+_IN_A_ROW = 3  # calls for one session each without an answer: then it is the database
 _log = logging.getLogger(__name__)
 _secret_header = APIKeyHeader(
     name="X-Cron-Secret",
@@ -37,7 +37,7 @@ _secret_header = APIKeyHeader(
 def require_cron_secret(
     settings: TheSettings, secret: Annotated[str | None, Security(_secret_header)]
 ) -> None:
-    """Let in who shows CRON_SECRET. Raises Unauthorised."""
+    """Let in a call that has CRON_SECRET. Raises Unauthorised."""
     if settings.cron_secret is None:
         raise Unauthorised(
             "CRON_SECRET is not configured, so this endpoint is closed",
@@ -78,9 +78,9 @@ async def prune_data(database: TheUpkeep, settings: TheSettings) -> Pruned:
 
 
 async def run_auto_resume(database: Database, settings: Settings, *, seconds: float) -> AutoResumed:
-    """End every pause that has run out, some in each call, until `seconds` are over; log how many.
+    """End expired pauses, some in each call, until `seconds` are over; log how many.
 
-    Raises DatabaseAway; the pauses that were ended until then stay so.
+    Raises DatabaseAway; the pauses that were ended until then stay ended.
     """
     rules = policy(settings)
     # Those that nobody took do not run out: they are seen to first.
@@ -107,13 +107,13 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
 
 
 def _nothing() -> None:
-    """Whoever tells notices, or makes replies, looks for work by itself."""
+    """Notices and replies need no call: their loops look for work by themselves."""
 
 
 class EndingPauses:
-    """Ends pauses, some in each call; where a call gets no answer, each of them by itself.
+    """Ends pauses, some in each call; if a call gets no answer, each of them alone.
 
-    So a session that cannot be gone on with, or takes too long, keeps no other's pause on.
+    So a session that fails, or takes too long, does not keep another's pause from ending.
     """
 
     def __init__(self, database: Database, policy: Json) -> None:
@@ -125,7 +125,7 @@ class EndingPauses:
         self._in_a_row = 0
 
     async def end(self, session_ids: list[int]) -> None:
-        """End these pauses. Raises DatabaseAway where it is not for one of them."""
+        """End these pauses. Raises DatabaseAway unless only one of them is the problem."""
         try:
             await self._call(session_ids)
         except DatabaseAway:
@@ -168,7 +168,7 @@ async def run_prune(database: Database, settings: Settings, *, seconds: float) -
 
 
 def _together(done: Pruned, next_batch: Pruned) -> Pruned:
-    """Return what both have done; whether there is more, the later one knows."""
+    """Return the sum of both results; the later one knows whether there is more."""
     counts = done.model_dump(exclude={"more"})
     both = {name: count + getattr(next_batch, name) for name, count in counts.items()}
     return Pruned(**both, more=next_batch.more)

@@ -45,7 +45,7 @@ class Wake(Protocol):
 
 
 class Abandon(Protocol):
-    """Stops making a reply for a session, which the fence would refuse."""
+    """Stops making a session's reply, which the fence would refuse."""
 
     def __call__(self, session_id: int) -> None:
         """Take the session's id."""
@@ -53,10 +53,10 @@ class Abandon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Relays:
-    """What carries to contacts what people write: `wake` tells it that there is something.
+    """What sends to contacts what people write: `wake` tells it that there is something.
 
-    Media of `most_media` bytes at most are fetched from `media`; a voice message passes `sounds`.
-    `bodies` bounds what of them is in memory.
+    Media of at most `most_media` bytes are fetched by `media`; a voice message must pass `sounds`.
+    `bodies` limits how much of them is in memory.
     """
 
     wake: Callable[[], None]
@@ -68,7 +68,7 @@ class Relays:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFiles:
-    """Where what contacts sent is kept; None: nowhere. To read one takes a place."""
+    """Where files that contacts sent are kept; None: nowhere. Reading one needs a place."""
 
     store: FileStore | None
     places: Shares
@@ -76,7 +76,7 @@ class ReceivedFiles:
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """All that the endpoints of /api and cron take. `tests` are of an instance's way, at once."""
+    """What the endpoints of /api and cron need. `tests` counts running instance tests."""
 
     settings: Settings
     entrances: Entrances
@@ -152,7 +152,7 @@ TheTests = Annotated[AtOnce, Depends(_tests)]
 """Counts the tests of each instance that are under way."""
 
 TheLooks = Annotated[Looks, Depends(_looks)]
-"""How the LLM's accounts stand."""
+"""The state of the LLM accounts."""
 
 TheTrial = Annotated[FlowTrial, Depends(_trial)]
 
@@ -160,13 +160,13 @@ TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
-"""Wakes the loops that have n8n, and the store of files, forget the erased."""
+"""Wakes the loops that erase people in n8n and in the store of files."""
 
 TheRelays = Annotated[Relays, Depends(_relays)]
 """Sends what people write."""
 
 TheFiles = Annotated[ReceivedFiles, Depends(_received_files)]
-"""Where what contacts sent is kept."""
+"""Where files that contacts sent are kept."""
 
 TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 
@@ -176,7 +176,7 @@ async def authenticate(
     header: Annotated[str | None, Security(key_shown)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_shown)],
 ) -> CallerIdentity:
-    """Return who calls. Raises Unauthorised and SignInAway."""
+    """Return the caller. Raises Unauthorised and SignInAway."""
     shown = header or (bearer.credentials if bearer else None)
     return await identify(shown, services.settings.api_keys, services.user_tokens)
 
@@ -208,7 +208,7 @@ TheDatabase = Annotated[Database, Depends(_callers_database)]
 """The state as the caller sees it: what the endpoints of /api work on."""
 
 TheLists = Annotated[Database, Depends(_lists)]
-"""The same for lists: what is looked for has a few seconds."""
+"""The same for lists: a search has a few seconds."""
 
 Caller = Annotated[str, Depends(_name)]
 """The caller's name, for the log."""

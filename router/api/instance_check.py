@@ -1,7 +1,7 @@
 """The instance test: the whole way from a customer's message to the reply, step by step.
 
-What cannot be looked at because a step before it failed is left out; what does not hang on
-Evolution (the database, the LLM provider) is looked at in any case.
+Steps that depend on a failed step are left out. Steps that do not depend on Evolution (the
+database, the LLM provider) are always checked.
 """
 
 from collections.abc import Awaitable
@@ -52,8 +52,8 @@ class _Findings:
 class InstanceTest:
     """Tests instances.
 
-    `http`, for URLs that tenants set, asks Evolution what the client has no call for, and
-    posts the probe. `at_once` counts those of each tenant: its Evolution may be slow.
+    `http`, for URLs that tenants set, makes the requests to Evolution that the client lacks, and
+    posts the probe. `at_once` counts the tests of each tenant: its Evolution may be slow.
     """
 
     database: Database

@@ -1,4 +1,4 @@
-"""What a human of the business writes to a contact: written down at once, then sent, once."""
+"""Messages that a human of the business writes to a contact: stored at once, then sent once."""
 
 import asyncio
 import base64
@@ -102,7 +102,7 @@ class MessageRequest(BaseModel, extra="forbid"):
 
     @property
     def hashed(self) -> str:
-        """Return a hash of what is said: the same request again has the same."""
+        """Return a hash of the content: the same request again has the same."""
         said = self.model_dump(mode="json", include=set(_HASHED))
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -124,7 +124,8 @@ async def send_to_contact(
     same request again shows its current state. 409: another person wrote, and you have not seen it.
     """
     if wanted.media is not None and wanted.media.url is not None:
-        # What was at the address may have gone since; and who may not write has nothing fetched.
+        # The file at the URL may be gone by then; and nothing is fetched for callers who may not
+        # write.
         named = FindSentMessage(
             tenant_id=tenant_id,
             session_id=session_id,
@@ -168,7 +169,7 @@ async def send_to_contact(
 async def _outgoing(
     wanted: MessageRequest, tenant_id: int, relays: Relays, keep: Callable[[int], None]
 ) -> Outgoing:
-    """Return what is sent; a media's bytes are there. Raises Invalid, and what `keep` does."""
+    """Return what is sent, with a media's bytes. Raises Invalid, and what `keep` raises."""
     if wanted.media is None:
         return Outgoing.of(*text_by_hand(wanted.text or ""))
     media = wanted.media
@@ -199,7 +200,7 @@ async def _require_sound(content: bytes, tenant_id: int, relays: Relays) -> None
 
 
 async def _fetched(url: str, tenant_id: int, relays: Relays, keep: Callable[[int], None]) -> bytes:
-    """Fetch a media, which nothing has counted: the request is short."""
+    """Fetch a media, which nothing has counted yet: the request is short."""
 
     def count(number: int) -> None:
         keep(_TIMES_IN_MEMORY * number)

@@ -1,4 +1,4 @@
-"""What the API answers that is not just what the state does: see `router.state.calls`."""
+"""Responses that are not just the state's own: for those see `router.state.calls`."""
 
 from pydantic import BaseModel, Field
 

@@ -1,4 +1,4 @@
-"""Pausing and resuming, of a session or of a contact who may have none yet."""
+"""Pausing and resuming, for a session or for a contact who may have none yet."""
 
 import logging
 from typing import Annotated, TypedDict
@@ -48,7 +48,7 @@ def _wish(
     reason: _Reason = None,
     body: PauseRequest | None = None,
 ) -> PauseRequest:
-    """Take the wish from the query, the body, or both; the body counts where they differ."""
+    """Take the pause's end from the query, the body, or both; the body wins if they differ."""
     query = PauseRequest(until=until, indefinite=indefinite, reason=reason)
     wish = query.model_copy(update=body.model_dump(exclude_none=True)) if body else query
     if wish.until and wish.indefinite:
@@ -67,7 +67,7 @@ class _ByOperator(TypedDict):
 
 
 class _Pauses:
-    """What the four endpoints have in common: what is asked, what follows, what is logged."""
+    """What the four endpoints have in common: the request, its side effects, and the log."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class _Pauses:
 
     @property
     def asked(self) -> _ByOperator:
-        """Say who pauses, and by which settings a pause ends."""
+        """Return who pauses, and by which settings a pause ends."""
         return {"source": "operator", "policy": policy(self._settings)}
 
     def paused(self, paused: PausedSession) -> PausedSession:
@@ -97,7 +97,7 @@ class _Pauses:
         return paused
 
     def resumed(self, resumed: ResumedSession) -> ResumedSession:
-        """Have what waited answered, and log it."""
+        """Have waiting messages answered, and log it."""
         if resumed.turn_id is not None:
             self._wake()
         if resumed.resumed:

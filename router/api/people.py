@@ -1,4 +1,4 @@
-"""People's data: all of one contact's, given out or erased, as the LGPD and the GDPR ask for."""
+"""People's data: all of one contact's, exported or erased, as the LGPD and the GDPR require."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -95,7 +95,7 @@ async def export_contact(
 
 
 async def _written(database: Database, contact: ContactHead) -> AsyncIterator[bytes]:
-    """Give the text of an ExportedContact as it is read; what breaks off is not JSON."""
+    """Give the text of an ExportedContact as it is read; an interrupted one is not valid JSON."""
     yield orjson.dumps(contact.model_dump())[:-1]
     for name in EXPORTED:
         yield b',"' + name.encode() + b'":['

@@ -17,7 +17,7 @@ from router.intake.readers.probes import PROBE_EVENT, probe_body
 _TOKEN_SECONDS = 600  # as Evolution's own
 _HMAC_BLOCK_BYTES = 64
 _MOST_BYTES = 4096  # of an answer
-# What the connection itself needs, whatever is stored. httpx sets what is right.
+# Headers of the connection itself, whatever is stored. httpx sets the right ones.
 _OWN_HEADERS = frozenset(
     {
         *("host", "connection", "content-length", "content-type", "transfer-encoding", "te"),
@@ -28,7 +28,7 @@ _OWN_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One event that is recorded and moves nothing, as Evolution would post it."""
+    """One event that is recorded and changes nothing, posted as Evolution would."""
 
     mark: str
     url: str
@@ -38,21 +38,21 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, and the code of an error of ours."""
+    """The response: its status, and the code of our own error if it has one."""
 
     status: int
     code: str | None
 
 
 def make_probe(found: WebhookSettings, name: str) -> Probe:
-    """Make one for the instance `name`, under a mark of its own. Raises ValueError."""
+    """Make one for the instance `name`, with its own mark. Raises ValueError."""
     mark = uuid4().hex
     url = f"{found.url}/{_as_in_a_path(PROBE_EVENT)}" if found.by_events else found.url
     return Probe(mark, url, _sent_headers(found.headers, time.time()), probe_body(name, mark))
 
 
 async def post_probe(http: httpx.AsyncClient, probe: Probe) -> Answer:
-    """Post it once. Raises httpx.HTTPError, and ValueError for what no request can be made of."""
+    """Post it once. Raises httpx.HTTPError, and ValueError if it makes no valid request."""
     try:
         request = http.build_request(
             "POST",
@@ -79,7 +79,7 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 def _code(body: bytes) -> str | None:
-    """Return the code of an error as this program words it, if it is one."""
+    """Return the code of an error if it is one of this program's."""
     try:
         code = httpx.Response(200, content=body).json()["error"]["code"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -92,7 +92,7 @@ def _as_in_a_path(event: str) -> str:
 
 
 def _sent_headers(stored: Mapping[str, object], now: float) -> dict[str, str]:
-    """Return the headers that Evolution sends: `jwt_key` becomes a token, all else stays."""
+    """Return the headers that Evolution sends: `jwt_key` becomes a token, the rest stays."""
     headers = {str(name): str(value) for name, value in stored.items()}
     key = headers.pop("jwt_key", None)
     if key is not None:

@@ -1,4 +1,4 @@
-"""What the lists can be asked for.
+"""Query parameters of the lists.
 
 An unknown parameter is refused: a misspelt filter would otherwise look like a list of everything.
 """

@@ -1,6 +1,6 @@
-"""The files that contacts sent, where their tenant keeps them: given out as they are, to be saved.
+"""Files that contacts sent and their tenant keeps: returned unchanged, as downloads.
 
-No browser shows one: it may be anything, and it stands on the address of the API.
+Browsers never show one: it may be anything, and it has the API's origin.
 """
 
 import asyncio

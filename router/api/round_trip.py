@@ -1,7 +1,7 @@
-"""Whether what is posted to a webhook's URL arrives here.
+"""Whether a post to a webhook's URL arrives here.
 
-What an answer says proves nothing: another program, or another deployment, may answer 200. A probe
-has arrived when this router's own database has it.
+A response proves nothing: another program, or another deployment, may answer 200. A probe has
+arrived when this router's own database has it.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError, Timeo
 
 
 class NotTried(Exception):
-    """Whether events arrive cannot be seen from here; the text says why."""
+    """It cannot be seen from here whether events arrive; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """Posts probes; `http` is the way out for URLs that tenants set."""
+    """Posts probes; `http` is the client for URLs that tenants set."""
 
     database: Database
     settings: Settings
@@ -97,7 +97,7 @@ class RoundTrip:
 
 
 def fault_of(answer: Answer, *, has_arrived: bool) -> str | None:
-    """Return what is wrong, to follow the URL; None: all is well."""
+    """Return the error, to be put after the URL; None: all is well."""
     said = f"answers {answer.status}" + (f" ({answer.code})" if answer.code else "")
     if 300 <= answer.status < 400:
         return f"{said}, a redirect: have Evolution post to where it leads"
@@ -116,7 +116,7 @@ def _as_we_set_it(url: str, secret: SecretStr) -> WebhookSettings:
 
 
 def _in_short(error: Exception) -> str:
-    """Return the error's kind, and its words: never the request's, which have the secret."""
+    """Return the error's kind and its message, never the request's, which contains the secret."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, httpx.HTTPError):

@@ -1,17 +1,18 @@
-"""The operators' API, put together: every `/api` call needs a key, cron has a secret of its own.
+"""The operators' API: every `/api` call needs a key, cron has its own secret.
 
-Signing out alone needs none: it only has a browser forget.
+Only signing out needs none: it just makes the browser forget.
 
 A tenant's id has one place, by one rule:
 
 - `/api/tenants/{tenant_id}/…` is about the tenant itself: settings, members, secrets, spending.
 - Everything that happens inside a tenant (sessions, messages, contacts, turns) takes `?tenant_id=`,
-  and needs it. The audit log takes it, too; an admin of all tenants may leave it out.
+  and requires it. The audit log takes it, too; an admin of all tenants may leave it out.
 - It is never in a body. An API key is for several tenants and has `tenant_ids`; an instance is
   found by its name, which names its tenant.
 
 A function's name is its operation id, a verb and a noun (`list_turns`), and the name of a model is
-its schema's name; what is sent is a `…Request`. `tests/unit/test_openapi_names.py` checks all this.
+its schema's name; a request body is a `…Request`. `tests/unit/test_openapi_names.py` checks all
+this.
 """
 
 from router.api import (

@@ -75,7 +75,7 @@ async def end_sign_in(
 
 
 async def _tell_other_routers(services: ApiServices, sign_in: SignIn) -> None:
-    """Have streams of this browser end there, too; without a database they end with the sign-in."""
+    """End this browser's streams in other routers; without a database, the sign-in's end does."""
     with suppress(TimeoutError, StateError):
         async with asyncio.timeout(_PATIENCE):
             asked = changes.EndSignIn(sign_in=sign_in.mark)

@@ -1,4 +1,4 @@
-"""Why there was an answer, or none: a turn's story, summed up in plain English. Pure."""
+"""Why there was an answer or not: a turn's story, summed up in plain English. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ _UNRECORDED = (
 
 
 def answer(story: Mapping[str, Any]) -> list[str]:
-    """Return, in sentences, what became of what was asked about; the first says it in short."""
+    """Return, in sentences, what became of the turn or message; the first is the short answer."""
     if not story["is_known"]:
         return _never_arrived(story)
     if story["turn"] is not None:
@@ -115,7 +115,7 @@ def _of_turn(story: Mapping[str, Any]) -> list[str]:
 
 
 def _besides(story: Mapping[str, Any]) -> list[str]:
-    """Return what the contact was sent that is no answer."""
+    """Return what else the contact was sent, besides an answer."""
     told = [each for each in story["happenings"] if each["kind"] == "told_besides"]
     return [_sentence(says(each)) for each in told]
 
@@ -197,5 +197,5 @@ def _later(one: str, other: str) -> bool:
 
 
 def _minute(moment: str, *, seconds: bool = False) -> str:
-    """Return a moment as it is read: to the minute, in UTC as the state says it."""
+    """Return a time for people: to the minute, in UTC as the state has it."""
     return moment[: 19 if seconds else 16].replace("T", " ")

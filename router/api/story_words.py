@@ -1,4 +1,4 @@
-"""What each happening of a turn's story says, in plain English.
+"""The words for each happening of a turn's story, in plain English.
 
 Pure: from the facts that `tell_turn` returns to words. `router.api.story_answer` sums them up.
 """
@@ -30,7 +30,7 @@ DECISIONS = {
     "automatic_reply": "an automatic greeting or answer to a call: recorded; it pauses nothing",
     "waiting_for_message": "it is kept until the message that it is about arrives",
 }
-"""What the state decided of a webhook, by its word for it."""
+"""The words for what the state decided about a webhook."""
 
 REASONS = {
     "takeover": "a human took over the conversation",
@@ -75,7 +75,7 @@ _STATUS = {
 
 
 def says(happening: Facts) -> str:
-    """Return what happened, as one sentence without its end."""
+    """Return what happened, as one sentence without a full stop."""
     tell = _SAYINGS.get(happening["kind"])
     return tell(happening) if tell is not None else str(happening["kind"])
 
@@ -86,7 +86,7 @@ def reason_of(word: str | None) -> str | None:
 
 
 def waits_for(turn: Facts) -> str | None:
-    """Return in words what is away that a turn waits for; None: nothing that is known."""
+    """Return in words what is away that a turn waits for; None: nothing known."""
     if turn["error_kind"] == "away" and str(turn["error"]).startswith("N8nAway"):
         return "n8n"  # the state counts it as the LLM: both make replies
     word = turn["waits_for"]

@@ -1,4 +1,4 @@
-"""The stream of changes: server-sent events of a tenant, for who shows it in a browser."""
+"""The stream of changes: server-sent events of a tenant, for a page in a browser."""
 
 from functools import partial
 from typing import Annotated, Any, Final

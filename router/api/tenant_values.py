@@ -1,4 +1,4 @@
-"""What the API takes of a tenant: made of the declared settings."""
+"""The API's models of a tenant's settings, made from their declarations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +19,7 @@ class Values(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
         return patterns and check_patterns(patterns)
 
     def given(self) -> dict[str, Any]:
-        """Return what the request says, ready for the state."""
+        """Return the given values, ready for the state."""
         values = self.model_dump(exclude_unset=True)
         return {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -33,7 +33,7 @@ def values_of(settings: Sequence[Declared]) -> type[Values]:
 
 
 def new_of(settings: Sequence[Declared]) -> type[Values]:
-    """Return the model of a request for a new tenant: what each must have is required."""
+    """Return the model of a request for a new tenant: required settings are required."""
     needed = {each.name: _field(each, needed=True) for each in settings if each.required}
     made = _made("NewTenant", values_of(settings), needed)
     made.__doc__ = "A tenant to be created."

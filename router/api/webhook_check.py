@@ -1,4 +1,4 @@
-"""Whether the webhook that Evolution has for an instance can work: pure judgements."""
+"""Whether the webhook that Evolution has for an instance can work: pure checks."""
 
 import hmac
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ def webhook_url(public_url: str, name: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL without what may be secret in it: its query, a user's password."""
+    """Return the URL without the parts that may be secret: its query, a user's password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -54,7 +54,7 @@ def judge_webhook(
     secrets: Sequence[SecretStr],
     hashes: Sequence[str] = (),
 ) -> list[CheckStep]:
-    """Judge by the secrets that hold for the instance; of its own only the `hashes` are known.
+    """Judge by the secrets that are valid for the instance; its own are known as `hashes`.
 
     Return the steps `webhook`, `webhook_url`, `webhook_form`, `webhook_events`, `webhook_secret`.
     """
@@ -75,7 +75,7 @@ def judge_webhook(
 
 
 def webhook_warnings(found: WebhookSettings | None) -> Iterator[str]:
-    """Yield what is lost by events that the webhook does not bring."""
+    """Yield what is lost without the events that the webhook does not bring."""
     if found is not None and found.enabled:
         for event, loss in _USEFUL.items():
             if event not in found.events:
@@ -145,7 +145,7 @@ def _judge_secret(
 
 
 def _secrets_shown(found: WebhookSettings) -> Iterator[tuple[str, str]]:
-    """Yield each form in which the webhook shows a secret, and the secret."""
+    """Yield each form in which the webhook sends a secret, and the secret."""
     headers = {key.lower(): value for key, value in found.headers.items()}
     if "x-webhook-secret" in headers:
         yield "X-Webhook-Secret", headers["x-webhook-secret"]

@@ -74,7 +74,8 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
     handoff_on_promise: Annotated[
         bool,
         Setting(
-            about="A reply that promises a human also hands the conversation over",
+            about="A reply that promises a human, or only promises to find out and answer later, "
+            "also hands the conversation over",
             default=True,
             followed=True,
         ),

@@ -1,4 +1,4 @@
-"""The console: pages for people, drawn in the browser over the public API.
+"""The console: pages for people, rendered in the browser over the public API.
 
-Plain ES modules, served as they stand in `web/`: nothing is built, nothing comes from elsewhere.
+Plain ES modules, served as they are in `web/`: nothing is built, nothing comes from elsewhere.
 """

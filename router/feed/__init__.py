@@ -1,1 +1,1 @@
-"""What changes, told at once to who looks at it: by ids and kinds, as server-sent events."""
+"""Changes, reported at once to those who follow them: ids and kinds, as server-sent events."""

@@ -1,1 +1,1 @@
-"""Who calls is told before the body is read; how often, how many and how large it may be."""
+"""Who calls, determined before the body is read; how often, how many, how large it may be."""

@@ -1,1 +1,1 @@
-"""The API as HTTP: its errors, headers, bodies and callers, and whether it is well."""
+"""HTTP itself: errors, headers, bodies and callers, and the health of the router."""

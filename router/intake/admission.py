@@ -1,6 +1,6 @@
-"""Whether a webhook is let in: from where it may come, and with which secret.
+"""Whether a webhook is let in: the networks it may come from, and the secret it must have.
 
-Decided before its body is read. What a refusal costs is said in `router.intake.webhook_access`.
+Decided before its body is read. `router.intake.webhook_access` says what a refusal costs.
 """
 
 import re
@@ -24,11 +24,11 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def named_instance(in_path: str) -> str:
-    """Return the name of the instance that a path names. Raises Rejected.
+    """Return the instance's name from the path. Raises Rejected.
 
-    From here on it is the sender's only name: its secrets are found by it, its bodies, places and
-    events are counted under it, and it is recorded. So it is taken unchanged or refused: a cleaned
-    one would be a second spelling of a tenant's name.
+    From here on it is the sender's only name: it finds the secrets, it counts bodies, places and
+    events, and it is recorded. So it is used unchanged or refused: a cleaned-up name would be a
+    second spelling of a tenant's name.
     """
     if len(in_path) > LONGEST_INSTANCE or clean(in_path) != in_path or _CONTROL.search(in_path):
         raise Rejected(404, "not_found", "no instance can have the name that is in the path")
@@ -36,10 +36,10 @@ def named_instance(in_path: str) -> str:
 
 
 async def admit(request: Request, services: IntakeServices, instance: str) -> None:
-    """Raise Rejected unless the tenant's webhooks may come from there, with that secret."""
+    """Raise Rejected unless the tenant's webhooks may come from this address with this secret."""
     cache = services.access
     if not presents_anything(request.headers, request.query_params.get("token")):
-        # Whatever the tenant's own secrets are: no query for those who show none.
+        # Whatever the tenant's own secrets are: a webhook that shows none costs no query.
         raise _refused_secret(request, services, Access()) or Rejected(
             401, "bad_secret", "no secret"
         )
@@ -56,7 +56,7 @@ async def admit(request: Request, services: IntakeServices, instance: str) -> No
 
 
 def _refusal(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
-    """The secret first: for who has none, a tenant's networks are gone through by nobody."""
+    """The secret comes first: without a valid one, a tenant's networks are not searched."""
     return _refused_secret(request, services, access) or _refused_network(request, services, access)
 
 
@@ -86,7 +86,7 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def _refused_network(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
-    """Both the deployment's list and the tenant's must have the address, where they are set."""
+    """Both lists must contain the address, the deployment's and the tenant's, if they are set."""
     everybodys = _networks(services.settings.webhook_networks)
     lists = [networks for networks in (everybodys or None, access.networks) if networks is not None]
     if not lists:

@@ -1,12 +1,12 @@
-"""Is a webhook from someone who knows the secret? Pure, and in constant time over the secrets.
+"""Does the sender of a webhook know the secret? Pure, and in constant time over the secrets.
 
-Evolution can present a secret in any of four ways: as a header of our own (`X-Webhook-Secret`) or
-as `Authorization: Bearer <secret>`, both by the webhook's `headers`; as `Authorization: Bearer
-<JWT>`, an HS256 token signed with the secret, by the special header `jwt_key`; or, in versions
-that cannot send headers, as `?token=` in the URL. Several secrets may hold at once, so that one
+Evolution can present a secret in four ways: in our own header (`X-Webhook-Secret`) or as
+`Authorization: Bearer <secret>`, both set in the webhook's `headers`; as `Authorization: Bearer
+<JWT>`, an HS256 token signed with the secret, set by the special header `jwt_key`; or, in versions
+that cannot send headers, as `?token=` in the URL. Several secrets may be valid at once, so that one
 can be replaced while webhooks keep coming.
 
-No secret means closed: with none configured nothing is accepted.
+No secret means closed: if none is configured, nothing is accepted.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import jwt
 from jwt.types import Options
 
 # The token lives for 600 s and is made once, before the retries, which go on for some 20 minutes:
-# the last of them comes with a token that has been expired for that long.
+# at the last retry it has been expired for that long.
 JWT_LEEWAY_SECONDS = 25 * 60
 
 _LONGEST_TOKEN = 4096
@@ -38,7 +38,7 @@ _OPTIONS: Options = {
 
 
 class Verdict(StrEnum):
-    """What was found, in words that may be logged."""
+    """The result, in words that may be logged."""
 
     ACCEPTED = "accepted"
     NO_SECRET_CONFIGURED = "no secret is configured"  # nosec B105  # noqa: S105 - says so
@@ -54,11 +54,10 @@ def examine(
     now: float,
     hashes: Sequence[str] = (),
 ) -> Verdict:
-    """Return the verdict on a request: every candidate is compared with every secret, always.
+    """Return the verdict on a request: every candidate is always compared with every secret.
 
-    `now` is in Unix seconds. Never raises.
-    `hashes` are secrets of which only the SHA-256 (in hex) is known: no JWT can be verified with
-    them.
+    `now` is in Unix seconds. Never raises. `hashes` are secrets of which only the SHA-256 (in hex)
+    is known: they cannot verify a JWT.
     """
     known = [secret for secret in secrets if secret.strip()]
     if not known and not hashes:
@@ -83,7 +82,7 @@ def presents_anything(headers: Mapping[str, str], query_token: str | None) -> bo
 
 
 def _presented(headers: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return what the header of our own says, and what Authorization says behind "Bearer"."""
+    """Return the content of our own header, and what follows "Bearer" in Authorization."""
     plain: list[str] = []
     bearer: list[str] = []
     for name, value in headers.items():
@@ -96,7 +95,7 @@ def _presented(headers: Mapping[str, str]) -> tuple[list[str], list[str]]:
 
 
 def _compare(candidate: str, secret: str) -> Verdict:
-    # Digests have one length, so the comparison tells nothing about the secret's.
+    # Digests have one length, so the comparison reveals nothing about the secret's length.
     same = hmac.compare_digest(_digest(candidate), _digest(secret))
     return Verdict.ACCEPTED if same else Verdict.WRONG
 

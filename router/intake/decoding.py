@@ -11,7 +11,7 @@ _MOST_OF_A_NUMBER = 400
 
 
 def decode(raw: bytes) -> object:
-    """Return what the body says. Raises Rejected where it is not JSON."""
+    """Return the body's JSON. Raises Rejected if it is not JSON."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -19,9 +19,9 @@ def decode(raw: bytes) -> object:
 
 
 def _decode_leniently(raw: bytes) -> object:
-    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
+    """Accept what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
 
-    On a long number Python works for long, and it is none of WhatsApp's.
+    Python takes long to parse a very long number, and WhatsApp sends none.
     """
     try:
         text = raw.decode("utf-8", "surrogatepass")

@@ -20,9 +20,9 @@ from router.state.database import Database
 
 @dataclass(frozen=True, slots=True)
 class IntakeServices:
-    """All that the way in of a webhook takes: who it is from, how much there is of it, whereto.
+    """What the way in of a webhook needs: who sent it, how much may come, where it goes.
 
-    `media_came` is told of media that webhooks carried; None: nobody understands any.
+    `media_came` is called when webhooks carried media; None: nothing processes media.
     """
 
     settings: Settings

@@ -1,7 +1,7 @@
-"""From the body of a webhook to the events that the state takes: `open_webhook`, `read_piece`.
+"""From the body of a webhook to the events for the state: `open_webhook`, `read_piece`.
 
-Pure and fast, for it runs on every webhook. It is tolerant: a field that is missing or of another
-type than Evolution sends is as if it were empty. Only what cannot be recorded at all is refused.
+Pure and fast, because it runs for every webhook. It is tolerant: a missing field, or one of another
+type than Evolution sends, counts as empty. It refuses only what cannot be recorded at all.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,19 +34,19 @@ __all__ = [
     "read_piece",
 ]
 
-MOST_ITEMS = 1_000  # of one webhook; Evolution sends one at a time
-_PIECE = 100  # items that are read in one go; some milliseconds
+MOST_ITEMS = 1_000  # in one webhook; Evolution sends one at a time
+_PIECE = 100  # items that are read without a pause; some milliseconds
 
 
 Piece: TypeAlias = tuple[Mapping[str, object] | None, ...]
-"""Some of the items that a webhook carries, bounded; None is one that is no object."""
+"""Some of the items of a webhook, bounded; None stands for an item that is not an object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A webhook that was opened: what it carries, in pieces, or why it is `ignored`.
+    """An opened webhook: its content in pieces, or why it is `ignored`.
 
-    `media` is the one media that it carries, in base64.
+    `media` is its only media, in base64.
     """
 
     envelope: Envelope
@@ -57,7 +57,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a webhook says: `events` for the state, or else why it is `ignored`.
+    """The content of a webhook: `events` for the state, or why it is `ignored`.
 
     Each event is a JSON object that PostgreSQL can store: `instance`, `event`, `type` and `key`
     (the same for every delivery of the event), and the fields of its type.
@@ -90,10 +90,10 @@ _REASONS = {"messages.set": "history sync"}
 
 
 def open_webhook(instance: str, body: Mapping[str, object]) -> Webhook:
-    """Open the webhook that came in for `instance` with this decoded body, once for all of it.
+    """Open the webhook that came in for `instance` with this decoded body, once for all pieces.
 
-    Whatever is read of it later is bounded here (`router.whatsapp.bounds`). Raises NotAnEnvelope if
-    the body names no event or another instance, or carries what no webhook may.
+    Everything read from it later is bounded here (`router.whatsapp.bounds`). Raises NotAnEnvelope
+    if the body names no event or another instance, or contains something that no webhook may.
     """
     head, _ = bounded({name: body[name] for name in ENVELOPE_FIELDS if name in body})
     envelope = open_envelope(instance, head)
@@ -112,7 +112,7 @@ def open_webhook(instance: str, body: Mapping[str, object]) -> Webhook:
 
 
 def _media_in(items: Sequence[object]) -> str | None:
-    """Return the media of a webhook with one message, which nothing else of it has."""
+    """Return the media of a webhook with one message, and remove it from everything else."""
     item = items[0] if len(items) == 1 else None
     message = item.get("message") if isinstance(item, dict) else None
     media = message.get("base64") if isinstance(message, dict) else None
@@ -120,9 +120,9 @@ def _media_in(items: Sequence[object]) -> str | None:
 
 
 def _in_pieces(items: Sequence[object]) -> Iterator[Piece]:
-    """Return the items, bounded, few at a time and of the long ones fewer; at least one piece.
+    """Return the items, bounded, in pieces of a few, and of fewer if they are long; at least one.
 
-    What is no object is None from here on.
+    An item that is not an object becomes None here.
     """
     piece: list[Mapping[str, object] | None] = []
     characters = 0
@@ -137,10 +137,10 @@ def _in_pieces(items: Sequence[object]) -> Iterator[Piece]:
 
 
 def read_piece(envelope: Envelope, piece: Piece) -> Parsed:
-    """Return what one piece of a webhook says.
+    """Return the content of one piece of a webhook.
 
-    `events` and `ignored` are never both empty. Raises NotAnEnvelope if nothing of it can be
-    recorded that matters.
+    `events` and `ignored` are never both empty. Raises NotAnEnvelope if nothing important in it can
+    be recorded.
     """
     of_instance = _INSTANCE_READERS.get(envelope.event)
     reader = _MESSAGE_READERS[envelope.event] if of_instance is None else of_instance
@@ -151,7 +151,7 @@ def read_piece(envelope: Envelope, piece: Piece) -> Parsed:
 
 
 def parse_webhook(instance: str, body: Mapping[str, object]) -> Parsed:
-    """Return what the whole webhook says: of the pieces together, what `read_piece` says of one."""
+    """Return the content of the whole webhook: `read_piece` of all its pieces together."""
     webhook = open_webhook(instance, body)
     if webhook.ignored is not None:
         return Parsed(webhook.envelope.event, (), webhook.ignored)
@@ -160,7 +160,7 @@ def parse_webhook(instance: str, body: Mapping[str, object]) -> Parsed:
 
 
 def _read_each(reader: _Reader, envelope: Envelope, piece: Piece) -> list[_Outcome]:
-    """Read every item of a piece; what cannot be recorded costs only itself."""
+    """Read every item of a piece; an item that cannot be recorded affects no other."""
     outcomes: list[_Outcome] = []
     refused: NotAnEnvelope | None = None
     for item in piece:

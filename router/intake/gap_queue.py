@@ -1,9 +1,9 @@
 """Whose gap is repaired next. Pure: the clock is given, in seconds.
 
-Who has just reconnected comes first, then the others in the order in which they were added. Of one
-server only a few are repaired at once, and one alone until it has answered. When a server fails,
-all its instances are put off, longer each time; then one of them tries it, and the others follow
-when that went well.
+Instances that have just reconnected come first, then the others in the order in which they were
+added. Of one server only a few are repaired at once, and only one until the server has responded.
+When a server fails, all its instances are put off, longer each time; then one of them tries again,
+and the others follow if that succeeds.
 """
 
 import heapq
@@ -23,7 +23,7 @@ class Gap:
     server: str = ""
     is_first: bool = False  # it has just reconnected
     is_taken: bool = False
-    is_replaced: bool = False  # by one of the same instance further in front
+    is_replaced: bool = False  # because of an earlier entry of the same instance
     tries: int = 0
     successes_seen: int = 0
 
@@ -45,14 +45,14 @@ class _Server:
 
 
 def server_of(url: str) -> str:
-    """Return what two URLs of one server have in common."""
+    """Return the part that two URLs of one server have in common."""
     return urlsplit(url).netloc.lower() or url
 
 
 class GapQueue:
     """The gaps that wait or are being repaired.
 
-    `delays`: how long a server is put off when it fails, when it fails again, and so on.
+    `delays`: how long a server is put off at its first failure, its second, and so on.
     """
 
     def __init__(self, delays: Sequence[float]) -> None:
@@ -67,7 +67,7 @@ class GapQueue:
         return len(self._known)
 
     def add(self, instance: str, url: str = "", *, first: bool = False) -> None:
-        """Have a gap repaired; one that is being repaired is left to that."""
+        """Queue a gap; if it is already being repaired, nothing changes."""
         known = self._known.get(instance)
         if known is not None and (known.is_taken or known.is_first or not first):
             return
@@ -83,7 +83,7 @@ class GapQueue:
             self._ready.append(gap)
 
     def take(self, now: float) -> Gap | None:
-        """Return whose gap is to be repaired now, if anybody's."""
+        """Return the gap to repair now, if there is one."""
         self._wake_servers(now)
         while self._ready:
             gap = self._ready.popleft()
@@ -95,25 +95,25 @@ class GapQueue:
         return None
 
     def place(self, gap: Gap, url: str, now: float) -> bool:
-        """Tell where a taken one is, unless that was known. False: it has been put off."""
+        """Set the server of a taken gap, unless it is known. False: the gap has been put off."""
         if gap.server:
             return True
         self._count(gap, url)
         return self._enter(gap, now)
 
     def seconds_to_next(self, now: float) -> float | None:
-        """Return when a server that was put off is to be tried again; None: there is none."""
+        """Return when the next server that was put off may be tried; None: there is none."""
         return max(0.0, self._alarms[0][0] - now) if self._alarms else None
 
     def done(self, gap: Gap) -> None:
-        """Note that it is repaired."""
+        """Note that the gap is repaired."""
         if (server := self._leave(gap)) is not None:
             server.successes += 1
         self._answered(gap)
         self._forget(gap)
 
     def refused(self, gap: Gap) -> bool:
-        """Note that its server answered, and will never do it. Returns whether that is news."""
+        """Note that its server responded, and will never do it. Returns whether that is new."""
         self._leave(gap)
         self._answered(gap)
         is_news = self._is_news(gap, "refused")
@@ -121,9 +121,9 @@ class GapQueue:
         return is_news
 
     def failed(self, gap: Gap, now: float) -> bool:
-        """Note that its server is away: all that are there wait. Returns whether that is news.
+        """Note that its server is away: all its instances wait. Returns whether that is new.
 
-        One that fails again and again where others do not is given up.
+        An instance that fails again and again while others succeed is given up.
         """
         server = self._leave(gap)
         assert server is not None  # noqa: S101 - its server was asked
@@ -145,9 +145,9 @@ class GapQueue:
         return is_news
 
     def put_back(self, gap: Gap, *, to_the_end: bool = False) -> bool:
-        """Have it repaired another time, for no fault of its server's.
+        """Queue it again, for a reason that is not its server's fault.
 
-        `to_the_end`: behind all others, and after some times not at all, which returns False.
+        `to_the_end`: behind all others; after some times not at all, which returns False.
         """
         self._leave(gap)
         gap.is_taken = gap.is_first = False
@@ -163,7 +163,7 @@ class GapQueue:
         return True
 
     def drop(self, gap: Gap) -> None:
-        """Forget it: there is no such instance any more."""
+        """Forget the gap: the instance no longer exists."""
         if gap.is_taken:
             self._leave(gap)
         self._let_in_where_idle(gap.server)
@@ -198,7 +198,7 @@ class GapQueue:
         self._let_in(server, server.room())
 
     def _let_in(self, server: _Server, most: int) -> None:
-        """Have so many of those that were put off tried next."""
+        """Let this many of those that were put off go next."""
         while most > 0 and (waiting := server.put_off or server.failed):
             gap = waiting.popleft()
             if not gap.is_replaced:
@@ -219,7 +219,7 @@ class GapQueue:
             self._let_in(server, 1)
 
     def _wake_servers(self, now: float) -> None:
-        """Of each server whose time is over, let one try it."""
+        """Let one instance of each server try again whose wait is over."""
         while self._alarms and self._alarms[0][0] <= now:
             _, name = heapq.heappop(self._alarms)
             self._let_in_where_idle(name)

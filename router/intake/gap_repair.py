@@ -1,10 +1,10 @@
-"""Gap repair: fetches what Evolution stored and no webhook brought; it comes in like any event.
+"""Gap repair: fetches messages that Evolution stored but no webhook brought.
 
-Evolution keeps the webhooks that it could not deliver in memory, for some 20 minutes; a longer
-outage or its own restart loses them. What it stored it still lists (`POST
+Evolution keeps webhooks that it could not deliver in memory, for some 20 minutes. A longer outage,
+or its own restart, loses them. It still lists the messages that it stored (`POST
 /chat/findMessages/{instance}`, newest first), in the shape of messages.upsert except the `status`.
-The dedupe keys are those of the webhooks, so what both bring counts once; what is hours old is
-recorded, not answered.
+They come in like any event, with the same dedupe keys as webhooks, so a message that both bring
+counts once. Messages that are hours old are recorded, not answered.
 
 `router.intake.gap_repairs` runs the repairs in the background.
 """
@@ -48,10 +48,10 @@ _KNOWN = ("known_message", "own_message")
 
 @dataclass(frozen=True, slots=True)
 class GapReport:
-    """What a repair found: of `listed` messages since `since`, how many nobody had told us of.
+    """What a repair found: how many of the `listed` messages since `since` were new.
 
-    `unused` are such as groups and status posts; `failed` could not be read or recorded;
-    `complete` is false where there were more than a repair looks through.
+    `unused` are, for example, groups and status posts; `failed` could not be read or recorded;
+    `complete` is false if there were more than a repair looks through.
     """
 
     instance: str
@@ -72,9 +72,9 @@ async def repair_gap(
     ingester: Ingester,
     since: datetime | None = None,
 ) -> GapReport:
-    """Bring in what Evolution has stored since `since`, or since when something may be missing.
+    """Bring in what Evolution has stored since `since`, or since something may be missing.
 
-    Raises EvolutionError and StateError; what was recorded until then stays, and the next repair
+    Raises EvolutionError and StateError. What was recorded until then stays, and the next repair
     begins at the same time again.
     """
     start = await _gap_start(database, tenant)
@@ -120,7 +120,7 @@ async def _gap_start(database: Database, tenant: TenantInstance) -> GapFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is kept of a record: not the media, nor the thumbnail, that it may hold."""
+    """What is kept of a record: without the media and the thumbnail that it may contain."""
 
     sent_at: datetime
     events: Sequence[Json]
@@ -138,12 +138,13 @@ async def _list_stored(
     since: datetime,
     read: Callable[[Mapping[str, Any]], _Stored],
 ) -> tuple[list[_Stored], list[PassedOver], bool]:
-    """Return what is stored, oldest first, what was too large, and whether that is all.
+    """Return the stored records, oldest first, those too large, and whether that is all.
 
-    What is too large will be so the next time: it is told and left out, and keeps nothing open.
+    A record that is too large will be so the next time: it is reported and left out, and does not
+    keep the gap open.
 
-    What is edited while the pages are turned moves to the first one, which was read already, so
-    that one is read again.
+    A message that is edited while the pages are read moves to the first page, which was read
+    already, so that page is read again.
     """
     instance = tenant.reachable()
     clock = asyncio.get_running_loop().time
@@ -199,13 +200,13 @@ async def _page(
 def _read_all(
     read: Callable[[Mapping[str, Any]], _Stored], records: Mapping[object, Mapping[str, Any]]
 ) -> tuple[dict[object, _Stored], int]:
-    """Return what is kept of each, and what that weighs."""
+    """Return what is kept of each record, and its size."""
     kept = {identity: read(record) for identity, record in records.items()}
     return kept, sum(each.weight for each in kept.values())
 
 
 def _identity(record: Mapping[str, Any]) -> object:
-    """Return what tells a message from others: an own one may have two records."""
+    """Return what identifies a message: our own may have two records."""
     key = as_object(record.get("key"))
     wa_id = as_text(key.get("id"))
     if not wa_id:
@@ -219,13 +220,13 @@ def _in_order(stored: list[_Stored]) -> list[_Stored]:
 
 
 def _sent_at(record: Mapping[str, Any]) -> datetime:
-    """When the message was sent; now, if the record does not say: it is looked at, not left out."""
+    """When the message was sent; now, if the record does not say, so that it is not left out."""
     moment = as_time(record.get("messageTimestamp"))
     return datetime.now(UTC) if moment is None else datetime.fromisoformat(moment)
 
 
 def _read(instance: str, record: Mapping[str, Any]) -> _Stored:
-    """Return what a record is worth: its events, or that it is of no use or cannot be read."""
+    """Return what a record contains: its events, or why it is of no use or cannot be read."""
     sent_at = _sent_at(record)
     try:
         parsed = parse_webhook(

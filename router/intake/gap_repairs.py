@@ -1,9 +1,9 @@
 """Gap repairs in the background: few at a time, even if some servers hang or refuse.
 
-After a start everybody's gap is repaired, and after a restart of Evolution those of all its
-instances: thousands of repairs, none of which may cost a webhook or a reply its place. So they are
-begun one after the other with a pause in between, run eight at a time, over connections of their
-own, and take up two of the database's at most.
+After a start every instance's gap is repaired, and after a restart of Evolution those of all its
+instances: thousands of repairs, none of which may take a place from a webhook or a reply. So they
+start one after the other with a pause in between, run eight at a time, use connections of their
+own, and use at most two connections of the database.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _RETRY_DELAYS = (2.0, 10.0, 30.0, 60.0)
 
 
 class _FewCalls:
-    """The database, for so many calls at once."""
+    """The database, limited to this many calls at once."""
 
     def __init__(self, database: Database, at_once: int) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class _FewCalls:
 class GapRepairs:
     """Runs repairs, one at a time for each instance; `evolution` has a pool of its own.
 
-    What they find comes in by an Ingester of their own: `on_decision` hears of it as of webhooks.
+    What they find comes in through their own Ingester: `on_decision` is called as for webhooks.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GapRepairs:
     ) -> None:
         self._database = _FewCalls(database, _CALLS_AT_ONCE)
         self._evolution = evolution
-        # One call is about one instance: a repair keeps no webhook of others waiting.
+        # One call is about one instance: a repair does not delay webhooks of others.
         self._ingester = Ingester(self._database, policy(settings), marks, on_decision, instances=1)
         self._keys = InstanceKeys.of(settings)
         self._retry_delays = retry_delays
@@ -75,7 +75,7 @@ class GapRepairs:
         self._is_stopping = False
 
     def begin(self, instance: str) -> None:
-        """Repair the gap of `instance`, before all that wait; one under way is left to itself."""
+        """Repair the gap of `instance` before all that wait; one under way continues."""
         self._queue.add(instance, first=True)
         self._go_on()
 
@@ -84,7 +84,7 @@ class GapRepairs:
         self._run(self._list_all(), "gap repair of all")
 
     async def stop(self) -> None:
-        """Break off what is running; it begins again at the next reconnect."""
+        """Cancel what is running; it starts again at the next reconnect."""
         self._is_stopping = True
         self._cancel_timer()
         for task in self._running:
@@ -94,13 +94,13 @@ class GapRepairs:
         await self._ingester.drain()
 
     async def finish(self) -> None:
-        """Wait until no repair is under way or waits."""
+        """Wait until no repair is running or waiting."""
         while self._queue or self._running:
             self._idle.clear()
             await self._idle.wait()
 
     async def _list_all(self) -> None:
-        """Try until it is done: nothing else asks for what was missed while no router ran."""
+        """Retry until it succeeds: nothing else asks for what was missed while no router ran."""
         while not await safely(self._list, "gap repair at the start failed"):  # noqa: ASYNC110
             await asyncio.sleep(self._retry_delays[-1])
 
@@ -121,7 +121,7 @@ class GapRepairs:
         self._go_on()
 
     def _go_on(self, _: object = None) -> None:
-        """Begin what may begin now; come again when more may."""
+        """Begin what may begin now, and schedule the next look."""
         self._cancel_timer()
         if self._is_stopping or len(self._running) >= AT_ONCE:
             return

@@ -1,18 +1,18 @@
 """The one way in: carries events to the state, many at a time, from webhooks and gap repair.
 
-Each is marked here (see `marks`), recorded, and reacted to, whether a webhook brought it or gap
-repair found it: nothing else calls `ingest_events`.
+Each event gets its marks here (see `marks`), is recorded, and its reactions follow, whether a
+webhook brought it or gap repair found it: nothing else calls `ingest_events`.
 
-While one call is in flight, the events that arrive collect; the next call takes them all, of each
-instance in turn: who sends many makes nobody else wait. It is events that count: of a webhook with
-many, each call takes a few. There is no timer: a lone webhook waits for nothing, and a burst costs
-one round trip for dozens.
+While one call is in flight, new events collect. The next call takes them all, of each instance in
+turn, so that a busy sender makes nobody else wait. Events count, not webhooks: of a webhook with
+many events, each call takes a few. There is no timer: a lone webhook waits for nothing, and a burst
+costs one round trip for dozens.
 
-There are a few such streams, so that one call is carried out while another is committed, and
-webhooks are read here while the state works; all that is said in one chat goes the same stream, one
-after the other. An instance whose events alone took too long goes a stream apart for a while, where
-each call is about one instance: it keeps no other's messages back again. One that comes back and is
-as slow as before goes apart for twice as long: each time that it is found out others wait.
+There are a few such streams, so that one call runs while another is committed, and webhooks are
+read here while the state works. All events of one chat go through the same stream, one after the
+other. An instance whose events alone took too long gets a stream apart for a while, where each call
+is about one instance, so that it delays no other's messages. If it comes back and is as slow as
+before, it goes apart for twice as long, because others wait each time until it is found out.
 """
 
 import time
@@ -41,18 +41,18 @@ class _Apart:
     seconds: float
 
     def again(self, now: float) -> "_Apart":
-        """Return it for one that is slow again: back among the others, for twice as long."""
+        """Return the value for an instance that is slow again after it came back: twice as long."""
         twice = min(2 * self.seconds, _LONGEST_APART)
         seconds = twice if now >= self.until else self.seconds
         return _Apart(now + seconds, seconds)
 
     def is_forgotten(self, now: float) -> bool:
-        """Whether it was quick for as long as it had been apart."""
+        """Whether it has been quick for as long as it had been apart."""
         return now >= self.until + self.seconds
 
 
 class Ingester:
-    """Hands events to the state, by `ingest_events`, and gives each caller its decisions."""
+    """Hands events to the state by `ingest_events`, and gives each caller its decisions."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Ingester:
         instances: int = MAX_EVENTS_PER_CALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take `on_decision(event, decision)`: called after each commit; its faults are logged.
+        """Take `on_decision(event, decision)`: called after each commit; its errors are logged.
 
-        One call is about the events of so many `instances` at most. `clock` gives seconds.
+        One call is about the events of at most this many `instances`. `clock` gives seconds.
         """
         self._database = database
         self._policy = dict(policy)
@@ -78,11 +78,11 @@ class Ingester:
         self._clock = clock
 
     async def ingest(self, events: Sequence[Json], correlation_id: str) -> list[Decision]:
-        """Return one decision for each event, in order, when they are committed.
+        """Return one decision for each event, in order, once they are committed.
 
-        `correlation_id` is what the log calls whatever brought them. Raises DatabaseAway; the
-        events may have been recorded all the same, and giving them again returns the decisions
-        that were made.
+        `correlation_id` is the log's name for whatever brought them. Raises DatabaseAway; the
+        events may have been recorded all the same, and giving them again returns the decisions that
+        were made.
         """
         marked = [self._marks.marked(event, correlation_id) for event in events]
         return await self._stream_for(marked).ingest(marked)
@@ -122,7 +122,7 @@ class Ingester:
 
 
 def stream_of(events: Sequence[Json]) -> int:
-    """Return which stream: that of the first event's chat, in which nearly always all are."""
+    """Return the stream: that of the first event's chat, to which almost always all belong."""
     jids = events[0].get("jids") if events else None
     chat = f"{instance_of(events)}/{jids[0] if jids else ''}"
     return crc32(chat.encode("utf-8", "surrogatepass")) % STREAMS

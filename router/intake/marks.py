@@ -1,9 +1,9 @@
-"""What every event is given on its way in, from a webhook or from gap repair.
+"""The marks that every event gets on its way in, from a webhook or from gap repair.
 
-Its correlation, by which its lines in the log are found; the hashes of its contact, by which an
-erased person is kept out; and whether it is part of a flood: beyond so many messages a minute a
-contact's messages start no turn. What gap repair fetched was not written just now: it counts in no
-flood.
+They are: its correlation id, which finds its log lines; the hashes of its contact, which keep an
+erased person out; and whether it is part of a flood: beyond a number of messages a minute, a
+contact's messages start no turn. Messages that gap repair fetched were not written just now, so
+they never count as a flood.
 """
 
 from limits import RateLimitItem
@@ -14,7 +14,7 @@ from router.state.database import Json
 
 
 class Marks:
-    """Puts them on; a contact may write `messages_per_minute`, counted in `rates`."""
+    """Adds the marks; a contact may write `messages_per_minute`, counted in `rates`."""
 
     def __init__(self, hashes: ContactHashes, rates: Rates, messages_per_minute: int) -> None:
         self._hashes = hashes
@@ -22,7 +22,7 @@ class Marks:
         self._limit: RateLimitItem = per_minute(messages_per_minute)
 
     def marked(self, event: Json, correlation_id: str) -> Json:
-        """Return one event with its marks, as the state takes it."""
+        """Return one event with its marks, in the form that the state takes."""
         event["correlation_id"] = correlation_id
         if self._is_flood(event):
             event["flood"] = True

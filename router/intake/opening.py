@@ -1,4 +1,4 @@
-"""Puts the way in together from the configuration."""
+"""Assembles the way in from the configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from router.tenants.policy import policy
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What brings webhooks' events in, and what brings in what no webhook brought."""
+    """What brings in webhooks' events, and what brings in those that no webhook brought."""
 
     ingester: Ingester
     repairs: GapRepairs
@@ -29,7 +29,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Wakes:
-    """Who is woken by what comes in, besides turns."""
+    """What is woken by incoming events, besides turns."""
 
     notices: Callable[[], None]
     relays: Callable[[], None]
@@ -46,7 +46,7 @@ def open_intake(
 ) -> Intake:
     """Return the way in; no repair has begun.
 
-    `history` has a pool of its own. What comes in is told to `turns`, from either.
+    `history` has a pool of its own. `turns` hears of events from both.
     """
     marks = Marks(hashes, rates, settings.contact_messages_per_minute)
     reactions = Reactions(turns, wakes.notices, hashes)

@@ -1,4 +1,4 @@
-"""A tenant's own webhook secrets: made here, shown once, kept as their SHA-256."""
+"""A tenant's own webhook secrets: made here, shown once, stored as their SHA-256."""
 
 import hashlib
 import secrets
@@ -15,7 +15,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class NewSecret:
-    """A secret that nobody knows yet, and what the state keeps of it."""
+    """A secret that nobody knows yet, and what the state stores of it."""
 
     secret: SecretStr
     secret_hash: str
@@ -31,5 +31,5 @@ def make_secret() -> NewSecret:
 
 
 def secret_hash(text: str) -> str:
-    """Return the SHA-256 of a secret that is shown, in hex."""
+    """Return the SHA-256 of a presented secret, in hex."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

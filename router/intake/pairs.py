@@ -1,8 +1,8 @@
-"""Whose LID it is: asked of Evolution, once, when the owner writes to one that nobody knows.
+"""Whose LID it is: asked of Evolution, once, when the owner writes to an unknown one.
 
-Evolution 2.3 sometimes tells only the LID of a chat. What it has stored of that chat may name the
-phone as well; such a message comes in like any other, and the state then knows that both are one
-person. Where nothing does, the conversations that it may be wait (`unknown_lid_minutes`).
+Evolution 2.3 sometimes reports only the LID of a chat. Its stored messages of that chat may name
+the phone as well. Such a message comes in like any other, and the state then knows that both are
+one person. If there is none, the conversations that it may belong to wait (`unknown_lid_minutes`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from router.whatsapp.clean import as_list
 
 _log = logging.getLogger(__name__)
 AT_ONCE = 4
-_MOST_WAITING = 100  # whoever comes then is not asked about: what may be them waits anyway
+_MOST_WAITING = 100  # no others are asked about meanwhile: what may belong to them waits anyway
 _AGAIN_AFTER = 3600.0  # seconds
 _MOST_REMEMBERED = 10_000
 _RECORDS = 10
@@ -33,7 +33,7 @@ _SECONDS = 10.0  # for both questions
 
 
 class Pairs:
-    """Asks, a few at a time; of each LID once an hour, but again where nobody could be asked."""
+    """Asks about a few at a time, about each LID once an hour; again if nobody could be asked."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Pairs:
         return bool(self._running)
 
     async def stop(self) -> None:
-        """Break off what is under way."""
+        """Cancel what is under way."""
         for task in self._running:
             task.cancel()
         if self._running:
@@ -109,7 +109,7 @@ class Pairs:
 
 
 def told_of(instance: str, lid: str, record: Mapping[str, Any]) -> Json | None:
-    """Return the message that the record is, if it names the LID and a phone as one person."""
+    """Return the record's message if it names the LID and a phone as one person."""
     body = {"event": "messages.upsert", "instance": instance, "data": record}
     try:
         events = parse_webhook(instance, body).events

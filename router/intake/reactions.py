@@ -1,7 +1,7 @@
 """In-process side effects after a commit.
 
-Nothing here is needed for a correct outcome: every process finds the same in the database. It
-makes the reply quick, and saves an LLM call whose reply the fence would refuse.
+A correct outcome does not depend on them: every process finds the same in the database. They make
+the reply quick, and save an LLM call whose reply the fence would refuse.
 """
 
 import logging
@@ -17,25 +17,25 @@ _log = logging.getLogger(__name__)
 
 
 class Turns(Protocol):
-    """Who works on turns, as far as it is told what was decided."""
+    """What works on turns, as far as decisions are reported to it."""
 
     def wake(self, due_in: float = 0.0) -> None:
         """There is (or will be, in `due_in` seconds) a turn to claim."""
 
     def abandon(self, session_id: int) -> None:
-        """Stop what is being made for a session: nobody needs it any more."""
+        """Stop making the reply of a session: it is no longer needed."""
 
 
 class Reactions:
-    """Wakes the dispatcher, stops replies that nobody needs any more, starts gap repairs."""
+    """Wakes the dispatcher, stops replies that are no longer needed, starts gap repairs."""
 
     def __init__(
         self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
         """Gap repair sets `reconnected`: it is called with the instance's name.
 
-        `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` by
-        who puts media into words; `relayed` is called when there may be relays to carry out.
+        `unknown_lid` is set by Pairs, and called with an instance's name and a LID; `media_came` is
+        set by what understands media; `relayed` is called when there may be relays to send.
         """
         self.media_came: Callable[[], None] = lambda: None
         self.reconnected: Callable[[str], None] = lambda _: None
@@ -46,7 +46,7 @@ class Reactions:
         self._hashes = hashes
 
     def __call__(self, event: Json, decision: Decision) -> None:
-        """React to one committed decision; a repeated event has been reacted to before."""
+        """React to one committed decision; a repeated event had its reaction before."""
         if decision.duplicate:
             return
         self._begin_work(event, decision)
@@ -54,7 +54,7 @@ class Reactions:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))
             case "edit_applied" | "delete_applied" if decision.due_in is not None:
-                self._turns.wake(decision.due_in)  # its reply is made anew
+                self._turns.wake(decision.due_in)  # its reply is made again
             case "own_message":
                 self._turns.wake()
             case "takeover":
@@ -72,7 +72,7 @@ class Reactions:
                 )
 
     def _begin_work(self, event: Json, decision: Decision) -> None:
-        """Wake who has something to do with what was recorded, beside the turns."""
+        """Wake what has to work on the recorded event, besides turns."""
         if event.get("media") is not None:
             self.media_came()
         if decision.relayed:

@@ -1,6 +1,6 @@
-"""What is rejected, and the log of it: the first of each kind at once, of the rest their number.
+"""Rejected webhooks and their log: the first of each kind at once, of the rest the number.
 
-Anybody can send thousands a second; the log must not be what breaks, nor hide the one that matters.
+Anybody can send thousands a second. The log must neither break nor hide the important one.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Rejected(Exception):
 
 
 class Rejections:
-    """Writes a line for each instance and code in ten seconds, and one that counts the others."""
+    """Writes a line per instance and code in ten seconds, and one that counts the others."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str]] = set()
@@ -49,12 +49,12 @@ class Rejections:
             Action.WEBHOOK_REJECTED,
             str(rejected),
             level=logging.WARNING,
-            instance=scrubbed(instance[:200]),  # nobody has shown yet that it is one
+            instance=scrubbed(instance[:200]),  # nobody has proved yet that it is an instance
             status=rejected.status,
         )
 
     def tell(self) -> None:
-        """Log how many were only counted, and begin again."""
+        """Log how many were only counted, and start again."""
         if self._ends is not None:
             self._ends.cancel()
             self._ends = None

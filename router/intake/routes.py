@@ -1,14 +1,15 @@
 """`POST /webhook/{instance_name}`: verify, parse, record, answer.
 
-What the answer means to Evolution API (2.3): 2xx is taken; 400, 401, 403, 404 and 422 are never
-retried, so the message would be lost; anything else is retried for some 20 minutes. Hence 2xx for
-all that is recorded or deliberately ignored, 503 for what may work later, 4xx for what never can.
+What the answer means to Evolution API (2.3): 2xx is accepted; 400, 401, 403, 404 and 422 are never
+retried, so the message would be lost; anything else is retried for some 20 minutes. So the answer
+is 2xx for everything that is recorded or deliberately ignored, 503 for what may work later, and 4xx
+for what never can.
 
-A flood is rather recorded than refused. One contact's costs little and is marked: beyond the limit
-its messages start no turn. One instance's, which would keep others waiting, is held back with 429:
-Evolution sends it again, and what it gives up on is fetched by gap repair. A webhook that carries
-many events counts as so many; it is read and recorded in pieces, between which others have their
-turn.
+A flood is recorded rather than refused. One contact's flood costs little and is marked: beyond the
+limit its messages start no turn. One instance's flood would make others wait, so it is held back
+with 429: Evolution repeats the webhooks, and gap repair fetches what Evolution gives up on. A
+webhook with many events counts once per event; it is read and recorded in pieces, and other work
+runs in between.
 """
 
 import asyncio
@@ -45,10 +46,10 @@ from router.state.database import Json
 
 
 class _Direct(APIRoute):
-    """A route of FastAPI's, in its reference like any other, that is answered without its help.
+    """A FastAPI route, in the API reference like any other, that is answered without FastAPI.
 
-    Reading a signature again for each call is a quarter of all that a webhook costs in Python, and
-    here it has nothing to read but the path, and always the same services to give.
+    Reading a signature again for each call is a quarter of what a webhook costs in Python. Here
+    there is nothing to read but the path, and the services are always the same.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -163,19 +164,19 @@ async def _take(request: Request, services: IntakeServices, instance: str) -> Re
 
 
 async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> _Taken:
-    """Have the webhook's events recorded; what cannot be read costs only itself."""
+    """Have the webhook's events recorded; an unreadable one affects no other."""
     hashes = services.hashes
     taken = _Taken(_correlation_id(), webhook.envelope.event, ignored=webhook.ignored)
     already = 1  # one was counted before the body was read
     for piece in webhook.pieces:
-        for _ in piece[already:]:  # whatever becomes of it, it was work
+        for _ in piece[already:]:  # it was work, whatever becomes of it
             _count_event(services, instance)
         already = 0
         try:
             parsed = read_piece(webhook.envelope, piece)
         except NotAnEnvelope as error:
             taken.refused = error
-            await asyncio.sleep(0)  # others have their turn before the next piece
+            await asyncio.sleep(0)  # other work runs before the next piece
             continue
         if parsed.ignored is not None:
             taken.ignored = parsed.ignored
@@ -196,9 +197,9 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
 
 
 async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken) -> None:
-    """Keep the media that a webhook carries for who understands it, before Evolution is answered.
+    """Keep the media of a webhook for the media jobs, before Evolution gets its answer.
 
-    On the Cloud channel it can be had nowhere else. Whoever gets no answer sends it again.
+    On the Cloud channel it exists nowhere else. Evolution repeats a webhook without an answer.
     """
     if webhook.media is None or len(taken.decisions) != 1 or services.media_came is None:
         return
@@ -212,19 +213,19 @@ async def _give_media(services: IntakeServices, webhook: Webhook, taken: _Taken)
         await give_media(services.database, asked)
     except DatabaseAway as error:
         raise Rejected(503, "database_away", f"its media was not kept: {error}") from error
-    except StateError as error:  # it is not base64, say: the message counts all the same
+    except StateError as error:  # it is not base64, for example: the message counts all the same
         log_event(_log, Action.MEDIA_NOT_UNDERSTOOD, f"a webhook's media was not kept: {error}")
         return
     services.media_came()
 
 
 def _correlation_id() -> str:
-    """Return what tells this webhook's lines from others'. No secret: it may be guessed."""
+    """Return the id of this webhook's log lines. It is no secret: it may be guessed."""
     return f"{getrandbits(64):016x}"  # nosec B311
 
 
 def _count_event(services: IntakeServices, instance: str) -> int | None:
-    """Count one event of the instance. Return None, or in how many seconds it may send more."""
+    """Count one event of the instance. Return None, or the seconds until it may send more."""
     limit = per_minute(services.settings.tenant_webhooks_per_minute)
     return services.rates.exceeded(limit, "webhook", instance)
 
@@ -241,7 +242,7 @@ def _hold_back(services: IntakeServices, instance: str) -> None:
 
 
 async def _read(request: Request, services: IntakeServices, instance: str) -> tuple[Webhook, int]:
-    """Return the webhook, and about how many bytes it takes from now on."""
+    """Return the webhook, and about how many bytes of memory it uses from now on."""
     settings = services.settings
     reading = services.bodies.reading(
         request.scope,
@@ -264,7 +265,7 @@ async def _read(request: Request, services: IntakeServices, instance: str) -> tu
 
 
 def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
-    """Parse and bound a body, beside the event loop where it is large."""
+    """Parse and bound a body, beside the event loop if it is large."""
     body = decode(raw)
     require_shallow(body, raw, most_deep)
     if not isinstance(body, dict):
@@ -276,9 +277,9 @@ def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
 
 @contextmanager
 def _kept(bodies: Bodies, instance: str, weight: int) -> Iterator[None]:
-    """Count a parsed body until it is recorded: while that takes long, many would fill the memory.
+    """Count a parsed body until it is recorded: if that takes long, many would fill the memory.
 
-    Evolution sends again what was refused so.
+    Evolution repeats a webhook that is refused for this.
     """
     with ExitStack() as stack:
         try:

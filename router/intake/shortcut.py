@@ -1,7 +1,7 @@
-"""Webhooks are answered before what other calls pass: they have rules of their own.
+"""Webhooks are answered before the layers that other calls pass: they have their own rules.
 
-No browser calls them, so they need nothing of CORS or cookies; `CallGate` lets them through; and
-looking a route up among all of them costs as much as to read a webhook. What is not one exactly
+No browser calls them, so they need no CORS or cookies; `CallGate` lets them through; and finding a
+route among all of them costs as much as reading a webhook. A request that is not exactly a webhook
 (another method, another path) goes the way of all calls.
 """
 
@@ -17,10 +17,10 @@ _PREFIX = "/webhook/"
 
 
 class WebhooksFirst:
-    """ASGI application around another; what is a webhook, its routes alone say."""
+    """ASGI application around another; only its routes decide what a webhook is."""
 
     def __init__(self, others: ASGIApp, *, is_https: bool) -> None:
-        """`others` answers all other calls. `is_https`: the world reaches us so."""
+        """`others` answers all other calls. `is_https`: the public URL is https."""
         self._others = others
         self._webhooks = ResponseHeaders(UnexpectedErrors(_answer), is_https=is_https)
 

@@ -1,7 +1,7 @@
-"""A webhook that is too large without its media: what is read of it has that left out.
+"""Reads a webhook that is too large with its media, and leaves the media out.
 
-On the Cloud channel a media comes inside of its webhook and nowhere else. One that is too large to
-be taken is no reason to lose the message: Evolution does not send again what is refused so.
+On the Cloud channel, media comes inside its webhook and nowhere else. If it is too large, that is
+no reason to lose the message: Evolution does not repeat what is refused for its size.
 """
 
 import re

@@ -1,8 +1,8 @@
 """One call of `ingest_events` at a time, and the webhooks that collect for the next one.
 
-The state does not wait long for a contact whose session somebody else holds: it says that it is
-busy. Those events are asked about again with the next call, before what their instance sent after
-them, so that one contact keeps no other's messages back.
+The state does not wait long for a contact whose session somebody else has locked: it answers busy.
+Those events are repeated with the next call, before later events of their instance, so that one
+contact does not delay the messages of others.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from router.state.database import Json
 MAX_EVENTS_PER_CALL = 100
 EVENTS_OF_ONE_WEBHOOK = 20  # in a call, at most
 _BUSY = "busy"
-_GIVE_UP_AFTER = 15.0  # seconds in which nothing of a webhook could be decided
-_MOST_FAILED = 2  # instances that are asked about alone in vain, until the database counts as away
+_GIVE_UP_AFTER = 15.0  # seconds in which no event of a webhook could be decided
+_MOST_FAILED = 2  # instances that are tried alone in vain, until the database counts as away
 
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Whom a stream asks and tells.
+    """What a stream calls.
 
-    `ask` carries out one call; `on_decision(event, decision)` hears of each after its commit, and
-    its faults are logged; `on_slow` hears of an instance whose events alone took too long.
+    `ask` carries out one call; `on_decision(event, decision)` is called for each after its commit,
+    and its errors are logged; `on_slow` is called for an instance whose events alone took too long.
     """
 
     ask: Callable[[list[Json]], Awaitable[Sequence[Decision]]]
@@ -38,7 +38,7 @@ class Reporting:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """The events of one webhook and the place where their decisions are awaited."""
+    """The events of one webhook, and the future of their decisions."""
 
     events: Sequence[Json]
     decisions: asyncio.Future[list[Decision]]
@@ -47,24 +47,24 @@ class _Waiting:
 
     @property
     def instance(self) -> str:
-        """Whose webhook it is."""
+        """The instance that sent the webhook."""
         return instance_of(self.events)
 
     def left(self) -> list[int]:
-        """Return the places of the events that are not decided yet."""
+        """Return the positions of the events that are not decided yet."""
         return [place for place in range(len(self.events)) if place not in self.decided]
 
     def finish(self) -> None:
-        """Tell the decisions, all of which have been made."""
+        """Pass on the decisions, all of which have been made."""
         if not self.decisions.done():
             self.decisions.set_result([self.decided[place] for place in range(len(self.events))])
 
 
-_Asked: TypeAlias = tuple[_Waiting, list[int]]  # a webhook, and which of its events are asked about
+_Asked: TypeAlias = tuple[_Waiting, list[int]]  # a webhook, and which of its events are sent
 
 
 class Stream:
-    """Asks about events of at most `instances` instances in one call."""
+    """Sends events of at most `instances` instances in one call."""
 
     def __init__(self, reporting: Reporting, instances: int = MAX_EVENTS_PER_CALL) -> None:
         self._reporting = reporting
@@ -135,10 +135,10 @@ class Stream:
             _tell(batch, error)
 
     async def _call_apart(self, batch: list[_Asked], error: DatabaseAway) -> None:
-        """Ask again, about each instance alone: so one whose events take too long is found.
+        """Try again, each instance alone: this finds one whose events take too long.
 
-        A connection may also have died while it was idle. Asking again is safe: what was recorded
-        comes back with its decision.
+        A connection may also have died while it was idle. Repeating the call is safe: what was
+        recorded comes back with its decision.
         """
         parts = _by_instance(batch)
         failed = 0
@@ -168,7 +168,7 @@ class Stream:
             self._react(waiting.events[place], decision)
 
     def _settle(self, batch: list[_Asked]) -> None:
-        """Tell those that are decided; the others wait on, and are the first of the next call."""
+        """Pass on the decided ones; the others wait, and are the first of the next call."""
         now = asyncio.get_running_loop().time()
         first: dict[str, deque[_Waiting]] = {}
         for each in reversed(batch):
@@ -194,7 +194,7 @@ class Stream:
 
 
 def instance_of(events: Sequence[Json]) -> str:
-    """Return whose events they are."""
+    """Return the instance of the events."""
     return str(events[0]["instance"]) if events else ""
 
 

@@ -1,10 +1,9 @@
 """A cache of webhook secrets and networks of all tenants, refreshed every 10 s.
 
-The first webhook loads all of them, in pages; later refreshes load what changed. However many
-webhooks come, with any names and secrets, that is at most one query in ten seconds, or two a second
-while webhooks are being refused: before a refusal that is final (Evolution does not retry a 401 or
-403), the cache is refreshed. So a new secret works at once, and a retired one for ten seconds at
-most.
+The first webhook loads all of them, in pages; later refreshes load what changed. Whatever names and
+secrets webhooks come with, that is at most one query in ten seconds, or two a second while webhooks
+are being refused: before a final refusal (Evolution does not retry a 401 or 403), the cache is
+refreshed. So a new secret works at once, and a retired one for ten seconds at most.
 """
 
 import asyncio
@@ -29,17 +28,17 @@ _LIFE = 10.0  # seconds
 _LIFE_BEFORE_REFUSAL = 1.0
 _BETWEEN_QUERIES = 0.5
 _PAGE = 500  # tenants per query when all are read
-_BY_TURNS = 100  # tenants that are looked at again with every query, changed or not
-_BREATH = 500  # networks that are read before others have their turn; a tenant counts as one
+_BY_TURNS = 100  # tenants that every query reads again, changed or not
+_BREATH = 500  # networks that are read before other work runs; a tenant counts as one
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one tenant's webhooks must show, and where they may come from.
+    """What one tenant's webhooks must prove, and where they may come from.
 
     `hashes` are the SHA-256, in hex, of its own secrets; `shared`: the deployment's are accepted,
-    too. `networks` is None where they may come from anywhere; `written` is how the state says it.
-    `ends` are the hashes that hold up to a time of this process's clock.
+    too. `networks` is None if they may come from anywhere; `written` is the state's form of it.
+    `ends` are the hashes that are valid up to a time of this process's clock.
     """
 
     hashes: tuple[str, ...] = ()
@@ -49,7 +48,7 @@ class Access:
     ends: tuple[tuple[str, float], ...] = ()
 
     def at(self, now: float) -> "Access":
-        """Return it without the hashes whose time is over."""
+        """Return it without the hashes that have expired."""
         over = {each for each, end in self.ends if end <= now}
         if not over:
             return self
@@ -75,15 +74,15 @@ class AccessCache:
         self._asking = asyncio.Lock()
 
     async def of(self, instance: str) -> Access:
-        """Return the access of an instance. Raises DatabaseAway where none were ever read.
+        """Return the access of an instance. Raises DatabaseAway if none was ever read.
 
-        While the database is away what was known holds: nothing is recorded anyway.
+        While the database is away, the last known access holds: nothing is recorded then anyway.
         """
         await self._renew(_LIFE)
         return self._find(instance)
 
     async def newest_of(self, instance: str) -> Access:
-        """The same, to be asked before a webhook is refused. Raises DatabaseAway."""
+        """The refreshed access, for use before a refusal. Raises DatabaseAway."""
         await self._renew(_LIFE_BEFORE_REFUSAL)
         if self._is_older_than(_LIFE_BEFORE_REFUSAL):
             raise DatabaseAway("whether the tenant has this webhook secret is not known")
@@ -99,7 +98,7 @@ class AccessCache:
         if not self._is_older_than(life):
             return
         async with self._asking:
-            # Somebody may have asked while this waited, with success or not.
+            # Another task may have refreshed while this one waited, with success or not.
             if self._is_older_than(life) and self._clock() - self._asked_at > _BETWEEN_QUERIES:
                 await self._ask()
 
@@ -159,8 +158,8 @@ class AccessCache:
             if work >= _BREATH:
                 work = 0
                 await asyncio.sleep(0)
-        # In one go, so that no tenant is without its own meanwhile; and all old names first, for
-        # another tenant that is told may have taken one.
+        # All at once, so that no tenant lacks its access meanwhile; and all old names first,
+        # because another tenant may have taken one.
         for tenant_id, name, _ in read:
             _forget(by_name, names, tenant_id)
             by_name.pop(name, None)
@@ -170,14 +169,14 @@ class AccessCache:
 
 
 def _forget(by_name: _ByName, names: dict[int, str], tenant_id: int) -> None:
-    """Drop a tenant's access, not that of another one that has taken its name."""
+    """Drop a tenant's access, but not that of another tenant which has taken its name."""
     name = names.pop(tenant_id, None)
     if name is not None and name in by_name and by_name[name][0] == tenant_id:
         del by_name[name]
 
 
 def _read(told: WebhookGuard, now: float, known: Access) -> Access:
-    """Read what the state told; networks that are `known` already are not read again."""
+    """Read the state's answer; networks that are already `known` are not parsed again."""
     written = told.networks
     networks = known.networks
     if written != known.written:

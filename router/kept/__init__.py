@@ -1,1 +1,1 @@
-"""The files that contacts sent, kept outside of the database for some days."""
+"""The files that contacts sent, kept outside the database for some days."""

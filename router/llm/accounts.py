@@ -1,7 +1,7 @@
-"""Whether a provider refuses the account: its key, or what is left of its credit. Pure.
+"""Whether a provider refuses the account: its key is refused or its credit used up. Pure.
 
-Such an error is the account's, not the question's: when somebody has cured it, the same question is
-answered. Providers have no one status for it: Anthropic says 400 where the credit is used up,
+Such an error is about the account, not the question: once somebody has fixed the account, the same
+question is answered. Providers have no common status for it: for used-up credit Anthropic says 400,
 OpenAI 429, others 402.
 """
 
@@ -25,9 +25,9 @@ _MAY_BE_EMPTY = frozenset({400, 403, 429})
 
 
 def account_cause(status: int, said: str) -> AccountCause | None:
-    """Return what is wrong with the account, by the status and all that the provider said.
+    """Return what is wrong with the account, from the status and everything the provider said.
 
-    None: nothing that is known of.
+    None: nothing known.
     """
     if status == 402:
         return "account_empty"

@@ -105,7 +105,7 @@ def _with_pictures(prompt: Prompt) -> list[Any]:
 
 
 def _ask_nobody() -> None:
-    """Ask once over a transport that answers by itself."""
+    """Ask once over a transport that answers by itself, without a network."""
     import httpx2  # the SDK's own
     from anthropic import AsyncAnthropic
 

@@ -1,4 +1,4 @@
-"""Asks a provider until it answers, with more room where it lacks that, and then another."""
+"""Asks a provider until it answers, with more room if it needs it, and then the other provider."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from router.llm.errors import (
 from router.llm.provider import MOST_TOKENS, LlmProvider, LlmReply, Prompt
 from router.llm.reasoning import without_reasoning
 
-_MORE_ROOM = 4  # times the limit, where a model used all of it up and said nothing
+_MORE_ROOM = 4  # times the limit, if a model used all of it up and said nothing
 _MOST_ROOM = 32_000  # tokens of such an answer
 
 
@@ -39,12 +39,12 @@ async def complete_with_fallback(
     attempts: int,
     most_of_second: int | None = None,
 ) -> LlmReply:
-    """Ask the first provider, `attempts` times where that can help, then the second, if any.
+    """Ask the first provider, `attempts` times if that can help, then the second, if any.
 
-    `model` is the first provider's; the second uses its own default, and at most `most_of_second`
-    tokens, for it is asked with the deployment's key in any case. A refusal is an answer: it is
-    not carried to another provider. Raises the LlmError of the provider asked last, but where only
-    that one is misconfigured, or its account refused, the first's, which may pass.
+    `model` is for the first provider. The second uses its own default, and at most `most_of_second`
+    tokens, because it always uses the deployment's key. A refusal counts as an answer: no other
+    provider is asked. Raises the LlmError of the provider asked last; but if only that one is
+    misconfigured, or its account refused, raises the first one's, which may pass.
     """
     try:
         return await _complete(first, prompt, model, max_tokens, attempts)
@@ -84,7 +84,7 @@ async def _complete(
 async def _said(
     provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int
 ) -> LlmReply:
-    """Ask once, and return the answer without what the model thought aloud."""
+    """Ask once, and return the answer without the model's thoughts."""
     reply = await provider.complete(prompt, model=model, max_tokens=max_tokens)
     return replace(reply, text=without_reasoning(reply.text).strip())
 
@@ -92,9 +92,9 @@ async def _said(
 async def _asked_with_more_room(
     provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int, before: LlmReply
 ) -> LlmReply:
-    """Ask once more, with a larger limit: a model that reasons spends tokens before it speaks.
+    """Ask once more with a larger limit: a reasoning model spends tokens before it speaks.
 
-    Raises LlmOutOfRoom where that does not help, and so would be paid for again and again.
+    Raises LlmOutOfRoom if that does not help: each further try would also have to be paid for.
     """
     room = more_room(max_tokens)
     if room is None:
@@ -106,7 +106,7 @@ async def _asked_with_more_room(
     except LlmAway as error:
         if error.is_free:
             raise
-        # or than it makes in the time it has
+        # or than it can make in its time
         raise out_of_room(provider.name, max_tokens) from error
     if reply.truncated and not reply.text:
         raise out_of_room(provider.name, room)
@@ -118,13 +118,13 @@ async def _asked_with_more_room(
 
 
 def more_room(max_tokens: int) -> int | None:
-    """Return how many tokens a model may have that used up so many; None: no more than those."""
+    """Return the next token limit after `max_tokens` was used up; None: there is no higher one."""
     room = min(_MORE_ROOM * max_tokens, _MOST_ROOM)
     return room if room > max_tokens else None
 
 
 def out_of_room(whose: str, limit: int) -> LlmOutOfRoom:
-    """Return the error that says what to change; `whose` model it is begins its words."""
+    """Return the error that says what to change; `whose` model it is begins the text."""
     return LlmOutOfRoom(
         f"{whose} used up {limit} tokens, presumably by reasoning, and said nothing: raise"
         " LLM_MAX_TOKENS (or the tenant's llm_max_tokens), or use a model that reasons less"
@@ -139,7 +139,7 @@ def _may_pass_soon(error: BaseException) -> bool:
 
 
 class _AskedToWaitLong(stop_base):
-    """The turn is put aside meanwhile, so that it does not use up its lease by waiting."""
+    """Puts the turn aside, so that it does not use up its lease by waiting."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         return _retry_after(retry_state) > LONGEST_RETRY_AFTER

@@ -1,4 +1,4 @@
-"""How a model's text came to its end, in the words that servers of either protocol have for it."""
+"""How a model's text ended, in the words that servers of either protocol use."""
 
 from typing import Literal, TypeAlias
 
@@ -26,7 +26,7 @@ _REFUSED = frozenset({"content_filter", "refusal", "safety", "sensitive"})
 
 
 def ending_of(stop: object) -> Ending:
-    """Return what a stop or finish reason means; one that nobody knows ends a whole text."""
+    """Return what a stop or finish reason means; an unknown one ends a complete text."""
     word = stop.lower() if isinstance(stop, str) else ""
     if word in _CUT_OFF:
         return "cut_off"

@@ -12,13 +12,13 @@ LlmCause: TypeAlias = (
     AccountCause
     | Literal["llm_away", "n8n_away", "misconfigured", "flow_failed", "model_refused", "failed"]
 )
-"""For what cause there is no reply, as people are told: see `hybridflow.endings`."""
+"""The cause for which there is no reply, as people are told: see `hybridflow.endings`."""
 
 
 class LlmError(Exception):
     """The provider gave no usable reply; the text says why, without keys or prompts.
 
-    `execution`: n8n's that failed, where a flow was asked, and where people see it.
+    `execution`: n8n's failed execution and its link, if a flow was asked.
     """
 
     execution: tuple[str, str | None] | None = None
@@ -27,7 +27,7 @@ class LlmError(Exception):
 
 
 class LlmAway(LlmError):
-    """It may work later: time-out, rate limit, overload. `retry_after` in seconds, if given.
+    """It may work later: timeout, rate limit, overload. `retry_after` in seconds, if given.
 
     `is_free`: certainly nothing was made, so nothing is billed.
     """
@@ -43,7 +43,7 @@ class LlmAway(LlmError):
 
 
 class LlmAccountRefused(LlmAway):
-    """The key is refused, or its credit is used up: it works again when somebody cures that."""
+    """The key is refused, or its credit is used up: it works again once somebody fixes that."""
 
     def __init__(self, message: str, cause: AccountCause, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after, is_free=True)
@@ -52,13 +52,13 @@ class LlmAccountRefused(LlmAway):
 
 
 class LlmFailed(LlmError):
-    """It is there and failed at this question; asking again may help."""
+    """The provider is there but failed at this question; asking again may help."""
 
-    cause: LlmCause = "flow_failed"  # a provider itself fails so only where it says nothing
+    cause: LlmCause = "flow_failed"  # a provider itself fails like this only if it says nothing
 
 
 class LlmEmpty(LlmFailed):
-    """It answered without a word; asking again often helps."""
+    """The model answered without a word; asking again often helps."""
 
     cause: LlmCause = "failed"
 
@@ -76,7 +76,7 @@ class LlmMisconfigured(LlmError):
 
 
 class LlmOutOfRoom(LlmError):
-    """It used up all the tokens that it may and said nothing: asked again, it will do the same."""
+    """The model used up all its tokens and said nothing: asked again, it will do the same."""
 
 
 def read_retry_after(header: str | None) -> float | None:
@@ -89,7 +89,7 @@ def read_retry_after(header: str | None) -> float | None:
 
 
 def hide(key: SecretStr, text: str) -> str:
-    """Return what a provider said, short and without the key, which some servers repeat."""
+    """Return a provider's message, shortened and without the key, which some servers repeat."""
     shown = key.get_secret_value()
     return scrubbed(text.replace(shown, "…") if shown else text)[:300]
 
@@ -117,9 +117,9 @@ _STATUS_OF = {
 
 
 def judge_told(provider: str, error: object, hidden: SecretStr) -> LlmError:
-    """Return what an `error` means that stands in an answer whose status is 200.
+    """Return the meaning of an `error` in a response whose status is 200.
 
-    It is judged by its code, as some proxies put the status there; without one it may pass.
+    Its code decides, because some proxies put the status there; without a code it may pass.
     """
     fields = error if isinstance(error, dict) else {"message": error}
     message = hide(hidden, str(fields.get("message") or "no reason given"))

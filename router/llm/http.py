@@ -1,6 +1,6 @@
-"""The HTTP client that the LLMs' SDKs are given: within bounds, over aiohttp's connections.
+"""The HTTP client that the LLMs' SDKs get: within limits, over aiohttp's connections.
 
-Only what loads an SDK, in its thread, may import this: httpx2 is the SDKs' own.
+Only the code that loads an SDK, in its thread, may import this: httpx2 belongs to the SDKs.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -18,9 +18,9 @@ _LONGEST_EXCHANGE = 600.0  # seconds, where a request sets no time-out
 
 
 def open_http(timeout: float) -> httpx2.AsyncClient | None:
-    """Return the client, or None where the environment names proxies: the SDK's own uses them.
+    """Return the client, or None if the environment names proxies: the SDK's own client uses them.
 
-    `timeout` in seconds is that of a whole exchange. The caller closes it.
+    `timeout` in seconds is for a whole exchange. The caller closes the client.
     """
     if names_proxies():
         return None
@@ -110,7 +110,7 @@ class _Body(httpx2.AsyncByteStream):
 def _as_httpx2(
     error: Exception, request: httpx2.Request, *, is_sent: bool
 ) -> httpx2.TransportError:
-    """Return the failure in words that the SDKs know; they quote none of it."""
+    """Return the failure as an error that the SDKs know; they do not quote it."""
     match error:
         case TimeoutError() if is_sent:
             return httpx2.ReadTimeout("the answer did not come in time", request=request)

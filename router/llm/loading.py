@@ -20,20 +20,20 @@ class InThread(Generic[T]):
 
     @property
     def made(self) -> T | None:
-        """The thing, if it is there already."""
+        """The thing, if it exists already."""
         making = self._making
         if making is None or not making.done() or making.cancelled() or making.exception():
             return None
         return making.result()
 
     def begin(self) -> None:
-        """Have it made in the background."""
+        """Make it in the background."""
         if self._making is None:
             self._making = asyncio.create_task(asyncio.to_thread(self._make), name="loading")
             self._making.add_done_callback(self._made)
 
     async def get(self) -> T:
-        """Return it, as soon as it is made. Raises what the making raises."""
+        """Return it as soon as it is made. Raises what the making raises."""
         self.begin()
         assert self._making is not None  # noqa: S101 - just begun
         return await asyncio.shield(self._making)
@@ -44,7 +44,7 @@ class InThread(Generic[T]):
 
 
 def rehearse(ask: Callable[[], None], name: str) -> None:
-    """Have an SDK asked in vain: what it loads and builds for its first answer is then there."""
+    """Make a dry call of an SDK, so that what it loads and builds for its first answer is there."""
     try:
         ask()
     except Exception as error:  # noqa: BLE001 - the first answer takes longer, nothing else

@@ -1,8 +1,8 @@
-"""Looks at the accounts of the LLM providers: seldom, and never while somebody waits for health.
+"""Looks at the accounts of the LLM providers: seldom, and never while `/health` waits for it.
 
 A turn tells more than a look, so a provider that has just answered one is not asked at all. The
-deployment's own keys are looked at by themselves; a tenant's key where somebody tests its instance,
-so many a minute of all of them together.
+deployment's own keys are looked at regularly; a tenant's key when somebody tests its instance, at
+most a number of times a minute for all tenants together.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from router.running.stopping import end_tasks
 from router.sharing.rates import Rates, per_minute
 
 _log = logging.getLogger(__name__)
-_GOOD_FOR = 300.0  # seconds that a key which is taken is not asked about again
+_GOOD_FOR = 300.0  # seconds until an accepted key is checked again
 _BAD_FOR = 30.0  # and any other
 _TENANTS_LOOKS = per_minute(30)
 _MOST = 1_000  # accounts of which it is known when they were looked at
@@ -28,7 +28,7 @@ _GRACE = 0.5
 
 
 class Looks:
-    """Who asks gets what is known at once; an old answer is found out anew beside."""
+    """Returns at once what is known; if that is old, a new look runs in the background."""
 
     def __init__(
         self,
@@ -48,16 +48,16 @@ class Looks:
         return name in self._providers and self._providers[name].has_key
 
     def of_deployment(self) -> dict[str, Known | None]:
-        """Return how each account of the deployment stands, by its provider; begin to look."""
+        """Return how each account of the deployment stands, by provider; begin to look."""
         ours = {name: each for name, each in self._providers.items() if each.has_key}
         for name, provider in ours.items():
             self._begin(provider, name)
         return {name: provider.known for name, provider in ours.items()}
 
     async def of_account(self, name: str, key: SecretStr | None) -> Known | None:
-        """Return how an account stands, looked at where it was not lately; None: nobody knows.
+        """Return how an account stands, after a look if the last one is old; None: unknown.
 
-        `key` None: the deployment's. A tenant's is not looked at where too many were.
+        `key` None: the deployment's. A tenant's is not looked at if too many were.
         """
         provider = self._providers.get(name)
         if provider is None or (key is None and not provider.has_key):
@@ -72,7 +72,7 @@ class Looks:
         return provider.known
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel what is under way."""
         await end_tasks(tuple(self._looking.values()), _GRACE)
 
     def _begin(self, provider: LlmProvider, name: str | None) -> asyncio.Task[None] | None:
@@ -112,7 +112,7 @@ class Looks:
         known = provider.known
         if name is None or known is None:
             return
-        # What a turn has met is logged by the turn; that one worked makes the next refusal news.
+        # The turn itself logs what it met; after one that worked, the next refusal is news.
         if known.is_refused and known.by == "look" and not self._told.get(name):
             log_event(
                 _log, Action.LLM_REFUSED,

@@ -143,7 +143,7 @@ def _question(prompt: Prompt, model: str) -> dict[str, Any]:
 
 
 def _calls(told: Any) -> tuple[ToolCall, ...]:
-    """Return which tools are called; what is no function's call is passed over."""
+    """Return the called tools; anything that is not a function call is skipped."""
     calls = [call.get("function") if isinstance(call, dict) else None for call in told or ()]
     return tuple(read_call(each.get("name"), each.get("arguments")) for each in calls if each)
 
@@ -163,9 +163,9 @@ def _declines(content: object) -> bool:
 
 
 def _text(content: object) -> str:
-    """Return what is said; some servers say it in chunks, with others of reasoning between them.
+    """Return the text; some servers send it in chunks, with reasoning chunks in between.
 
-    Raises TypeError where it is neither.
+    Raises TypeError if it is neither a text nor chunks.
     """
     if not isinstance(content, list):
         return "".join([content or ""])  # type: ignore[list-item]
@@ -183,7 +183,7 @@ def _chunk(chunk: object) -> str:
 
 
 def _ask_nobody() -> None:
-    """Ask once over a transport that answers by itself."""
+    """Ask once over a transport that answers by itself, without a network."""
     import httpx2  # the SDK's own
     from openai import AsyncOpenAI
 
@@ -201,7 +201,7 @@ def _ask_nobody() -> None:
 
 
 def _reason(body: object) -> str:
-    match body:  # the SDK gives what stands in the answer's `error`
+    match body:  # the SDK puts the content of the answer's `error` there
         case {"message": str() as message}:
             return message
         case _:

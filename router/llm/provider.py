@@ -1,4 +1,4 @@
-"""What HybridFlow asks of an LLM provider, and what it is told."""
+"""What HybridFlow asks of an LLM provider, and what it gets back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from router.llm.standing import Known
 from router.whatsapp.clean import as_line
 
 MOST_TOKENS = 100_000_000
-"""Of one reply."""
+"""In one reply."""
 _LONGEST_NAME = 200
 
 
@@ -24,7 +24,7 @@ class PromptMessage:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A JPEG in base64, and what is said before it."""
+    """A JPEG in base64, and the text before it."""
 
     label: str
     jpeg: str = field(repr=False)
@@ -41,7 +41,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool; of `given` nothing is checked, and what could not be read is left out."""
+    """A call of a tool; `given` is not checked, and what could not be read is left out."""
 
     name: str
     given: Mapping[str, Any] = field(repr=False)
@@ -49,7 +49,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the LLM is told, and which tools it is offered, where its server knows tools.
+    """What the LLM gets, and which tools it is offered, if its server supports tools.
 
     `pictures` come before the text of the last message.
     """
@@ -62,9 +62,9 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class LlmReply:
-    """What it answered; `truncated` when it ran into the token limit.
+    """What the LLM answered; `truncated` if it ran into the token limit.
 
-    Where it calls tools, the text may be empty.
+    If it calls tools, the text may be empty.
     """
 
     text: str
@@ -83,21 +83,21 @@ class LlmProvider(Protocol):
 
     @property
     def has_key(self) -> bool:
-        """Whether the deployment has a key of it."""
+        """Whether the deployment has a key for this provider."""
 
     def with_key(self, key: SecretStr) -> "LlmProvider":
         """Return the same provider with a tenant's own key; it is closed with this one."""
 
     @property
     def account(self) -> str:
-        """A name of the key's account, that tells nothing of the key."""
+        """A name for the key's account that reveals nothing of the key."""
 
     @property
     def known(self) -> Known | None:
-        """How its account stands, by turns and looks; None: nothing is known."""
+        """How its account stands, from turns and looks; None: nothing is known."""
 
     async def look(self) -> None:
-        """Ask for the list of models, for no token; what that shows is `known` then."""
+        """Ask for the list of models, which costs no tokens; the result is in `known` then."""
 
     async def load(self) -> None:
         """Load what the first question needs, beside the event loop; return when it is there."""
@@ -110,9 +110,9 @@ class LlmProvider(Protocol):
 
 
 def tokens_told(count: object) -> int:
-    """Return a number of tokens as a provider tells it; 0 for what is none, or nobody could store.
+    """Return a token count from a provider; 0 if it is not a number or cannot be stored.
 
-    The SDKs do not check it, and its reply, which was paid for, is worth more than its count.
+    The SDKs do not check it, and the reply, which was paid for, matters more than its count.
     """
     if isinstance(count, bool) or not isinstance(count, int | float):
         return 0
@@ -120,5 +120,5 @@ def tokens_told(count: object) -> int:
 
 
 def model_told(name: object) -> str:
-    """Return the name of a model as a provider tells it."""
+    """Return the name of a model from a provider."""
     return as_line(name)[:_LONGEST_NAME] or "not told"

@@ -16,7 +16,7 @@ class Reach:
         return self._clock()
 
     def worked(self, llm: str) -> None:
-        """It gave a reply just now."""
+        """The LLM gave a reply just now."""
         self._worked[llm] = self._clock()
 
     def worked_since(self, llm: str, moment: float) -> bool:

@@ -1,11 +1,11 @@
-"""Takes from what a model wrote the thinking that it did aloud: that is nobody's to read.
+"""Removes a model's thoughts from its text: nobody is meant to read them.
 
 Some servers leave the model's reasoning in its text, between tags that each family of models spells
 its own way. A closing tag without an opening one ends a thought that began with the text (the
-opening one stood in the prompt); an opening tag that is never closed begins one that was cut off.
-So nothing between two such tags is ever shown, however they are nested. A tag that closes itself
-holds no thought, and goes by itself. Words after the tag's name make it a text: a card may read
-<Thinking of you>. So does a tag that is alone in a piece of code: it is spoken of.
+opening tag was in the prompt); an opening tag that is never closed begins a thought that was cut
+off. So nothing between two such tags is ever shown, however they are nested. A self-closing tag
+contains no thought, and only the tag is removed. With words after its name, a tag is ordinary text:
+a card may read <Thinking of you>. So is a tag alone in a piece of code: the text is about it.
 """
 
 import re
@@ -17,7 +17,7 @@ _NAME = (
     r"|(?:[a-z_]{1,20}:)?(?:reflection|scratchpad|analysis)"
     r"|(?:inner|internal)[_ -](?:monologue|thoughts?)|chain[_ -]of[_ -]thoughts?|cot)"
 )
-# Also full-width, with HTML's entities, or with Markdown's backslash: WhatsApp shows each as a tag.
+# Also full-width, as HTML entities, or with Markdown's backslash: WhatsApp shows each as a tag.
 _LESS = r"(?:[<\uff1c\u25c1]|&lt;|&#0?60;|\\<)\s{0,3}"
 _MORE = r"\s{0,3}(?:[>\uff1e\u25b7]|&gt;|&#0?62;|\\>)"
 _SLASH = r"\\?[/\uff0f]"  # JSON may write it with a backslash
@@ -62,7 +62,7 @@ _BETWEEN = "\x00"  # no text that was cleaned has it
 
 
 def without_reasoning(text: str) -> str:
-    """Return what a model says to its reader. A text without such tags is returned as it is."""
+    """Return the text without the thoughts. A text without such tags stays unchanged."""
     if _SIGNS.search(text) is None:
         return text
     shown = _said(_DETAILS.sub("", text))
@@ -75,13 +75,13 @@ def without_reasoning(text: str) -> str:
 
 
 def begins_in_thought(text: str) -> bool:
-    """Whether a text begins with a thought that no tag opens: the first one closes it."""
+    """Whether a text begins with a thought that no tag opens: the first tag closes it."""
     first = next(_tags(text), None)
     return first is not None and first["closing"] is not None
 
 
 def has_tags(text: str) -> bool:
-    """Whether there is any tag of a thought in it."""
+    """Whether the text contains any tag of a thought."""
     return next(_tags(text), None) is not None
 
 
@@ -91,7 +91,7 @@ def _tags(text: str) -> Iterator[re.Match[str]]:
 
 
 def without_reasoning_in(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return likewise what each of several texts says that are said one after the other.
+    """Return several consecutive texts without the thoughts.
 
     A thought may begin in one and end in another: a flow cuts a model's text at its empty lines.
     """
@@ -113,7 +113,7 @@ def _said(text: str) -> str:
 
 
 def _shown(text: str) -> list[tuple[int, int]]:
-    """Return from where to where a text is no thought."""
+    """Return the ranges of a text that are not thoughts."""
     spans: list[tuple[int, int]] = []
     thinks = False
     deeper = before = at = 0
@@ -143,7 +143,7 @@ def _shown(text: str) -> list[tuple[int, int]]:
 
 
 def _joined(pieces: list[str]) -> str:
-    """Put together what stood on both sides of a thought, with a gap as wide as it was there."""
+    """Join the text on both sides of a thought, with a gap as wide as it was there."""
     whole = ""
     for piece in pieces:
         left, right = whole.rstrip(), piece.lstrip()

@@ -1,10 +1,10 @@
-"""What is known of an account at a provider: by the last turn it paid for, or by a look. Pure.
+"""What is known of an account at a provider, from its last paid turn or from a look. Pure.
 
 A look asks for the provider's list of models, which costs nothing. It shows whether the key is
-taken where the server asks for one there, and nothing of its credit. Measured or documented: a
-refused key is 401 at Anthropic and OpenAI; a key of OpenAI's that may do no more than answer is 401
-or 403 with "Missing scopes", and answers all the same; many compatible servers have no such list
-(404, 405, 501, a page in HTML), and some show it to everybody.
+accepted, if the server requires a key there, and nothing about its credit. Measured or documented:
+a refused key is 401 at Anthropic and OpenAI; an OpenAI key that may do nothing but answer is 401 or
+403 with "Missing scopes", and answers all the same; many compatible servers have no such list (404,
+405, 501, an HTML page), and some show it to everybody.
 """
 
 import re
@@ -21,7 +21,7 @@ _NO_LIST = frozenset({501, 505})
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """How an account stands. `at` is a monotonic time in seconds, `said` has no key in it."""
+    """How an account stands. `at` is a monotonic time in seconds, `said` contains no key."""
 
     standing: Standing
     said: str
@@ -30,14 +30,14 @@ class Known:
 
     @property
     def is_refused(self) -> bool:
-        """Whether only who has the account can cure it."""
+        """Whether only the owner of the account can fix it."""
         return self.standing in ("account_empty", "account_refused")
 
 
 def newest(before: Known | None, now: Known) -> Known:
     """Return what is known of an account after `now` was found out.
 
-    A look that tells nothing takes nothing back, and none can see whether there is credit again.
+    A look without a result changes nothing, and no look can see whether there is credit again.
     """
     if before is None or now.by == "turn":
         return now
@@ -52,9 +52,9 @@ def newest(before: Known | None, now: Known) -> Known:
 
 
 def judge_list(status: int, content_type: str, said: str) -> tuple[Standing, str]:
-    """Return what the answer to a look shows, and that in words.
+    """Return what the response to a look shows, and the same in words.
 
-    `said` is how the provider calls its error, and what it says of it.
+    `said` is the provider's name for its error, and its message.
     """
     if status < 300:
         if "json" in content_type.lower():
@@ -64,7 +64,7 @@ def judge_list(status: int, content_type: str, said: str) -> tuple[Standing, str
         return "unknown", "the key may not see the list of models"
     cause = account_cause(status, said)
     if status == 403 and cause == "account_refused":
-        # A proxy, a country, or a rule about this one path: a turn shows what it means.
+        # A proxy, a country, or a rule about this one path: a turn will show what it means.
         return "unknown", "the server does not show its list of models to this key"
     if cause is not None:
         return cause, f"the answer was {status}"

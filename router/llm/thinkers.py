@@ -1,4 +1,4 @@
-"""Which models begin with a thought that no tag opens, for it stood in their prompt: learnt."""
+"""Learns which models begin with a thought without an opening tag, which was in their prompt."""
 
 from dataclasses import replace
 
@@ -9,13 +9,13 @@ _MOST = 1_000  # models whose name is kept: tenants name them
 
 
 class Thinkers:
-    """What was learnt of one server, whose texts tell nothing where such a thought is cut off."""
+    """What was learnt of one server: if such a thought is cut off, its text does not show it."""
 
     def __init__(self) -> None:
         self._models: dict[str, None] = {}
 
     def heard(self, model: str, reply: LlmReply) -> LlmReply:
-        """Return the reply, without its text where that is known to be a thought alone."""
+        """Return the reply, without its text if that is known to be only a thought."""
         if begins_in_thought(reply.text):
             while len(self._models) >= _MOST:
                 self._models.pop(next(iter(self._models)))

@@ -1,4 +1,4 @@
-"""Servers whose models know no tools: known by what they refuse, and then asked without."""
+"""Recognises models without tools by what their servers refuse, and then asks without tools."""
 
 import re
 
@@ -13,17 +13,17 @@ _MOST = 1_000  # models whose name is kept: tenants name them
 
 
 class Toolless:
-    """The models of one server that take no tools."""
+    """The models of one server that accept no tools."""
 
     def __init__(self) -> None:
         self._models: dict[str, None] = {}
 
     def __contains__(self, model: str) -> bool:
-        """Whether this one is known to take none."""
+        """Whether this one is known to accept none."""
         return model in self._models
 
     def learn(self, model: str, reason: str) -> None:
-        """It refused a question for its tools."""
+        """It refused a question because of its tools."""
         if _OF_THIS_CALL.search(reason):
             return
         while len(self._models) >= _MOST:
@@ -37,7 +37,7 @@ def refuses_tools(status: int, reason: str) -> bool:
 
 
 def read_call(name: object, given: object) -> ToolCall:
-    """Return a call as a server told it: its arguments are an object, or the text of one."""
+    """Return a call from a server's answer: its arguments are an object, or the text of one."""
     if isinstance(given, str):
         try:
             given = orjson.loads(given)

@@ -1,1 +1,1 @@
-"""JSON logs on the standard library's logging: who writes, what is never written, in which form."""
+"""JSON logs with the standard library's logging: who writes, what never, and in which form."""

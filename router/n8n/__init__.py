@@ -1,1 +1,1 @@
-"""n8n as the handler of turns: what it is given, and what it may do with it."""
+"""n8n as the handler of turns: what it gets, and what it may do with it."""

@@ -1,6 +1,6 @@
-"""Addresses that follow from that of n8n's webhooks (`https://n8n.example/webhook`).
+"""URLs that are derived from that of n8n's webhooks (`https://n8n.example/webhook`).
 
-Only the path is looked at: a host may have "webhook" in its name, too.
+Only the path is used: a host may have "webhook" in its name, too.
 """
 
 from urllib.parse import urlsplit, urlunsplit
@@ -9,13 +9,13 @@ from router.configuration.settings import Settings
 
 
 def for_editor(url: str) -> str:
-    """Return where the editor listens for what is posted to this webhook."""
+    """Return where the editor listens for posts to this webhook."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.replace("/webhook", "/webhook-test", 1)))
 
 
 def editor_url(settings: Settings) -> str:
-    """Return where people see n8n: above its webhooks, if nothing else is set. Empty: unknown."""
+    """Return where people open n8n: above its webhooks, if nothing else is set. Empty: unknown."""
     if settings.n8n_editor_url or not settings.n8n_webhook_url:
         return settings.n8n_editor_url or ""
     parts = urlsplit(settings.n8n_webhook_url)

@@ -1,6 +1,6 @@
-"""The messages that a flow may answer with, a closed set, each as Evolution is asked for it. Pure.
+"""The messages that a flow may answer with, a closed set, each as a request to Evolution. Pure.
 
-What is not here is refused by its name: what is asked for is done, or told that it is not.
+Anything else is refused by its name: a requested thing is done, or the flow learns that it is not.
 """
 
 import base64
@@ -28,7 +28,7 @@ from router.whatsapp.clean import clean
 
 MOST_MESSAGES = 20
 MOST_PARTS = 100
-MOST_BASE64 = 1_500_000  # characters of an answer: it is kept with its turn
+MOST_BASE64 = 1_500_000  # characters of an answer: it is stored with its turn
 _LONGEST_TEXT = 65_536
 _LONGEST_CAPTION = 1024
 _LONGEST_LINE = 1024
@@ -56,7 +56,7 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What of a turn's conversation an answer may name: its address, and whose messages these are.
+    """What an answer may name of a turn's conversation: its address, and its messages.
 
     `from_me` is by the messages' ids.
     """
@@ -86,7 +86,7 @@ def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
 
 
 def _thought_out(messages: list[Any]) -> Iterator[tuple[int, object]]:
-    """Yield the messages, each with its number, but not those that a thought goes through."""
+    """Yield the messages, each with its number, except those inside a thought."""
     texts = [_text_of(message) for message in messages]
     written = [number for number, text in enumerate(texts) if text is not None]
     shown = without_reasoning_in([clean(texts[number] or "") for number in written])
@@ -122,7 +122,7 @@ _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "location": (frozenset(), frozenset()),
     "contact": (frozenset(), frozenset()),
 }
-"""Of each kind of message what it must have, and may have besides."""
+"""For each kind of message, its required and its optional fields."""
 
 
 def _bytes_in(each: Part) -> int:
@@ -177,7 +177,7 @@ def _media(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, 
 def _kind_of_media(
     content: str, name: str | None, mimetype: str | None, where: str
 ) -> tuple[str, str | None]:
-    """Say what Evolution must take it for. Raises BadAnswer."""
+    """Return the kind of media that Evolution is told. Raises BadAnswer."""
     if name and "." in name:
         return _KINDS.get(name.rpartition(".")[2].lower(), "document"), name
     if mimetype and (family := mimetype.partition("/")[0]) in ("image", "video", "audio"):
@@ -259,7 +259,7 @@ _READERS = {
 
 
 def part(path: str, body: Mapping[str, Any]) -> Part:
-    """Return a part of a reply that is no text: what Evolution is asked, but for the number."""
+    """Return a part of a reply that is not a text: the request to Evolution without the number."""
     return {"path": path, "body": dict(body)}
 
 
@@ -286,7 +286,7 @@ def _line(value: object, where: str) -> str:
 
 
 def _content(value: object, where: str) -> tuple[str, str | None]:
-    """Return a media's address, or its bytes in base64, and the type that it says it has."""
+    """Return a media's URL, or its bytes in base64, and the type that it claims."""
     if not isinstance(value, str) or not value.strip():
         raise BadAnswer(f"{where}: it must be an address, or base64")
     text = clean(value).strip()

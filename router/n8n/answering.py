@@ -1,7 +1,7 @@
-"""Asks a flow of the answer contract: posts the turn, and waits for what is to be said.
+"""Asks a flow of the answer contract: posts the turn, and waits for what to say.
 
-The line is held for so many seconds and no longer. It ends when n8n dies, so that the turn is taken
-up again at once; the router's own death is told by the turn's lease, as for every other reply.
+The connection is held for a fixed number of seconds. It ends when n8n dies, so that the turn is
+retried at once. If the router dies, the turn's lease ends, as for every other reply.
 """
 
 import asyncio
@@ -46,7 +46,8 @@ _NO_WEBHOOK = re.compile(r"the requested webhook .{0,600} (?:is )?not registered
 class NotTaken(Exception):
     """n8n certainly did not begin a flow: another handler may make the reply.
 
-    `of` is whom that says something of: n8n is away, it has no such flow, the turn is too large.
+    `of` is what this says something about: n8n is away, it has no such flow, or the turn is too
+    large.
     """
 
     def __init__(self, why: str, of: Literal["n8n", "flow", "turn"]) -> None:
@@ -55,7 +56,7 @@ class NotTaken(Exception):
 
 
 class NoSuchFlow(NotTaken):
-    """n8n has no webhook at this path, or none that is published."""
+    """n8n has no webhook at this path, or no published one."""
 
 
 class N8nAway(LlmAway):
@@ -71,7 +72,7 @@ class FlowWaits(LlmAway):
 
 
 class N8nDied(N8nAway):
-    """The line ended before the flow had answered, and with it the flow, or n8n."""
+    """The connection ended before the flow had answered, and with it the flow, or n8n."""
 
 
 class TookTooLong(LlmFailed):
@@ -81,9 +82,9 @@ class TookTooLong(LlmFailed):
 async def ask_flow(
     http: httpx.AsyncClient, url: str, content: str, headers: Mapping[str, str], seconds: float
 ) -> httpx.Response:
-    """Return what n8n answers, whatever that is. Raises NotTaken and LlmError.
+    """Return n8n's response, whatever it is. Raises NotTaken and LlmError.
 
-    Its `elapsed` is from the first byte that was sent, or waited to be, to the last that came.
+    Its `elapsed` is from the first byte sent (or waited for) to the last byte received.
     """
     times = httpx.Timeout(seconds, connect=min(_CONNECT, seconds), pool=POOL_WAIT)
     began = monotonic()
@@ -106,7 +107,7 @@ async def ask_flow(
 
 
 async def is_registered(http: httpx.AsyncClient, url: str) -> bool:
-    """Whether the webhook is there. n8n tells its own readiness before those are registered.
+    """Whether the webhook is there. n8n says that it is ready before it registers them.
 
     It is asked by GET first: a webhook that is open to anybody would begin its flow with each POST.
     """
@@ -121,7 +122,7 @@ async def is_registered(http: httpx.AsyncClient, url: str) -> bool:
 
 
 async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Reading:
-    """Return what a flow has answered. Raises NotTaken, and LlmError: there is no reply."""
+    """Return what a flow has answered. Raises NotTaken, and LlmError if there is no reply."""
     status = answer.status_code
     said = f"n8n answered {status}: {words_of(answer)}"
     if answer.is_success:
@@ -139,9 +140,9 @@ async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) 
 
 
 def is_not_begun(answer: httpx.Response) -> bool:
-    """Whether n8n, or a proxy before it, turned the turn away, as its body tells: no flow ran.
+    """Whether n8n, or a proxy before it, rejected the turn, by its body: no flow ran.
 
-    A flow's own Respond node may answer 401, 403 and 404 as well, after it has done who knows what.
+    A flow's own Respond node may also answer 401, 403 and 404, after it has done who knows what.
     """
     if answer.status_code not in _NOT_THERE:
         return True
@@ -161,13 +162,13 @@ def _plain(said: str) -> str:
 
 
 def is_there_for_others(answer: httpx.Response) -> bool:
-    """Whether n8n has this webhook, though not for the method by which it was asked."""
+    """Whether n8n has this webhook, but not for the method that was used."""
     said = _message_of(answer) if answer.status_code == _NO_SUCH else None
     return said is not None and _OTHER_METHOD.match(said.lower()) is not None
 
 
 def _message_of(answer: httpx.Response) -> str | None:
-    """Return what an answer of n8n's says in words; None: none that are known as such."""
+    """Return the message in a response of n8n's; None: no known one."""
     body = answer.content.strip()
     try:
         said = read_json(body)
@@ -179,7 +180,7 @@ def _message_of(answer: httpx.Response) -> str | None:
 
 
 def words_of(answer: httpx.Response) -> str:
-    """Return what an answer says, for people."""
+    """Return the response's message, for people."""
     said = _message_of(answer) if answer.status_code in _NOT_THERE else None
     if said is None:
         return told_in(answer.content)
@@ -197,7 +198,7 @@ async def says_something(answer: httpx.Response, turn: ClaimedTurn) -> bool:
 
 
 def conversation_of(turn: ClaimedTurn) -> Conversation:
-    """Return what of the turn's conversation its flow may name."""
+    """Return what the flow may name of the turn's conversation."""
     known = {message.wa_id: message.from_me for message in turn.history if message.wa_id}
     return Conversation(turn.session.jid, known)
 
@@ -209,7 +210,7 @@ async def _read(body: bytes, about: Conversation) -> Reading:
 
 
 def _tells_of_an_error(answer: httpx.Response) -> bool:
-    """Whether a flow's own Respond node passes on what a service answered to it."""
+    """Whether a flow's own Respond node passes on a service's error response."""
     try:
         said = read_json(answer.content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the gateway answers about a send: as Evolution does."""
+"""The gateway's responses to a send, in Evolution's form."""
 
 from fastapi.responses import JSONResponse
 
@@ -9,10 +9,10 @@ from router.sending.outgoing import Outgoing
 
 
 def as_evolution(sent: Sent | InDoubt, message: Outgoing) -> JSONResponse:
-    """Return the 201 for a message on the phone: the same again for the same request.
+    """Return the 201 for a message on the phone: the same one for the same request.
 
-    It is in the shape of Evolution's own answer on a phone's channel, without what only Evolution
-    knows (keys and URLs of a media, thumbnails). One in doubt has no id.
+    It has the shape of Evolution's own response on a phone's channel, without what only Evolution
+    knows (keys and URLs of a media, thumbnails). A send in doubt has no id.
     """
     echo = message.echo
     key = {"remoteJid": sent.jid, "fromMe": True}
@@ -28,7 +28,7 @@ def as_evolution(sent: Sent | InDoubt, message: Outgoing) -> JSONResponse:
 
 
 def failure(failed: SendFailed) -> Refused:
-    """Return the refusal for what Evolution certainly did not send."""
+    """Return the refusal for a send that certainly did not leave Evolution."""
     if failed.is_away:
         return Refused(503, str(failed), "evolution_away")
     nobody = isinstance(failed.cause, NotOnWhatsApp)

@@ -1,9 +1,9 @@
 """When turns go elsewhere than to n8n: for all tenants, or for one flow that fails. Pure.
 
-That n8n itself is away is told by its webhook, and holds for all. That a flow fails, or lets its
-lease run out, counts for the tenant whose turn it was. Where the flows of several tenants fall
-silent and nobody's reports in between, n8n is away; where one flow fails for several tenants and
-for nobody it works in between, it is that flow that fails, for all who share it.
+Whether n8n itself is away is shown by its webhook, and holds for all tenants. A flow that fails, or
+lets its lease expire, counts only for the tenant whose turn it was. If the flows of several tenants
+fall silent and no flow reports in between, n8n is away. If one flow fails for several tenants and
+works for none in between, that flow fails for all who share it.
 """
 
 from collections import OrderedDict
@@ -35,7 +35,7 @@ class Breaker:
         return self.is_open and now >= self.probe_at
 
     def failed(self, now: float) -> None:
-        """n8n did not take what it was given, or let it lie."""
+        """n8n did not accept what it was given, or did nothing with it."""
         self.failures += 1
         self.probe_at = now + self.pause
 
@@ -45,11 +45,11 @@ class Breaker:
         self.probe_at = now + self.pause
 
     def worked(self) -> None:
-        """n8n did what was asked of it."""
+        """n8n did what it was asked to do."""
         self.failures = 0
 
     def seen(self) -> None:
-        """n8n answered a probe: turns go there again, and the next failure is enough."""
+        """n8n answered a probe: turns go there again, but the next failure opens it."""
         self.failures = self.limit - 1
 
 
@@ -57,8 +57,8 @@ class Breaker:
 class FlowBreaker:
     """Opens after `limit` failures of a flow in a row.
 
-    While it is open, one turn in each `pause` tries the flow; a turn that it has answered closes
-    it.
+    While it is open, one turn in each `pause` tries the flow; if the flow answers it, the breaker
+    closes.
     """
 
     limit: int
@@ -72,21 +72,21 @@ class FlowBreaker:
         return self.failures >= self.limit
 
     def takes(self, now: float) -> bool:
-        """Whether a turn may go to the flow now; where it is the one that tries it, no other."""
+        """Whether a turn may go to the flow now; if it is the one that tries it, no other may."""
         if self.is_open and now < self.try_at:
             return False
         self.try_at = now + self.pause
         return True
 
     def failed(self, now: float) -> None:
-        """The flow has failed, or was silent until its lease was over."""
+        """The flow has failed, or was silent until its lease ended."""
         self.failures += 1
         self.try_at = now + self.pause
 
 
 @dataclass(slots=True)
 class _OfTenant:
-    """What is known against the flow that a tenant's turns go to."""
+    """What is known about the flow that a tenant's turns go to."""
 
     flow: str
     breaker: FlowBreaker
@@ -94,14 +94,14 @@ class _OfTenant:
 
 @dataclass(slots=True)
 class FlowBreakers:
-    """Which flows fail: a breaker for each tenant's, and one for each that fails for several.
+    """Which flows fail: a breaker per tenant's flow, and one per flow that fails for several.
 
     `limit` failures in a row open one, and after `all.pause` it is tried again. A flow is named by
     its webhook's path.
     """
 
     all: Breaker
-    """Opened where several tenants' flows are silent."""
+    """Opened if several tenants' flows are silent."""
     limit: int = 5
     _of_tenants: dict[int, _OfTenant] = field(default_factory=dict)
     _of_all: dict[str, FlowBreaker] = field(default_factory=dict)
@@ -118,12 +118,12 @@ class FlowBreakers:
         return own is None or own.takes(now)
 
     def is_open(self, tenant_id: int, flow: str) -> bool:
-        """Whether the flow has failed so often in a row, for the tenant or for several."""
+        """Whether the flow has failed that often in a row, for the tenant or for several."""
         own = self._of(tenant_id, flow)
         return flow in self._of_all or (own is not None and own.is_open)
 
     def failures(self, tenant_id: int, flow: str) -> int:
-        """How often in a row the flow has failed for the tenant."""
+        """The number of failures in a row for the tenant."""
         own = self._of(tenant_id, flow)
         return 0 if own is None else own.failures
 
@@ -136,11 +136,11 @@ class FlowBreakers:
         return found
 
     def began_itself(self, tenant_id: int) -> None:
-        """The tenant's flow only said that it has begun: its turns' leases are its own."""
+        """The tenant's flow only said that it has begun: it holds the leases of its turns."""
         self._by_themselves.add(tenant_id)
 
     def answered(self, tenant_id: int) -> None:
-        """The tenant's flow has answered: a lease that runs out is a router's."""
+        """The tenant's flow has answered: an expired lease is a router's."""
         self._by_themselves.discard(tenant_id)
 
     def begins_itself(self, tenant_id: int) -> bool:
@@ -148,7 +148,7 @@ class FlowBreakers:
         return tenant_id in self._by_themselves
 
     def gave(self, turn_id: int, tenant_id: int, flow: str) -> None:
-        """The flow has a turn of the tenant."""
+        """The flow was given a turn of the tenant."""
         self._given[turn_id] = (tenant_id, flow)
         self._given.move_to_end(turn_id)
         if len(self._given) > _MOST_TURNS:
@@ -159,7 +159,7 @@ class FlowBreakers:
         return self._given.get(turn_id)
 
     def lapsed(self, turn_id: int, tenant_id: int, flow: str, now: float) -> None:
-        """The lease of the tenant's flow ran out, and nothing had been heard of it."""
+        """The lease of the tenant's flow ran out, and nothing was heard of it."""
         self._given.pop(turn_id, None)
         self._count(tenant_id, flow, now)
         self._silent.add(tenant_id)
@@ -168,7 +168,7 @@ class FlowBreakers:
             self.all.opens(now)
 
     def failed(self, tenant_id: int, flow: str, now: float) -> None:
-        """The flow has failed for the tenant: n8n is there, and says so."""
+        """The flow has failed for the tenant: n8n is there, and reports it."""
         self._silent.clear()
         self._count(tenant_id, flow, now)
         if self.is_open(tenant_id, flow):
@@ -177,11 +177,11 @@ class FlowBreakers:
             self._of_all.setdefault(flow, FlowBreaker(1, self.all.pause)).failed(now)
 
     def heard_of(self) -> None:
-        """A flow has reported, whichever: n8n runs flows."""
+        """Some flow has reported: n8n runs flows."""
         self._silent.clear()
 
     def worked(self, tenant_id: int, flow: str) -> None:
-        """The flow has answered a turn of the tenant, or has done what it had to."""
+        """The flow has answered a turn of the tenant, or has finished its work."""
         self._silent.clear()
         self._of_all.pop(flow, None)
         self._against.pop(flow, None)

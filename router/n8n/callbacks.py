@@ -1,8 +1,8 @@
-"""What a flow reports of its turn: began, done, fail, handoff, extend.
+"""A flow's reports about its turn: began, done, fail, handoff, extend.
 
-All take the header `apikey: <turn token>` and are safe to repeat. A token that may not act any more
+All take the header `apikey: <turn token>` and are safe to repeat. A token that is no longer valid
 gets 409 with the reason. A crash inside a flow is reported by n8n's error workflow, which knows the
-execution and not the turn, and shows the key that n8n and the router share.
+execution and not the turn, and sends the key that n8n and the router share.
 """
 
 import logging
@@ -73,7 +73,7 @@ class Began(BaseModel):
 
 
 class Crash(BaseModel):
-    """What n8n's Error Trigger tells of an execution."""
+    """What n8n's Error Trigger reports about an execution."""
 
     error: str = Field(default="the execution failed without a word", max_length=10_000)
     node: str | None = Field(default=None, max_length=500)
@@ -141,14 +141,14 @@ async def crash(
     asked = TakeExecution(execution_id=execution_id)
     try:
         taken = await take_execution(services.database, asked)
-    except NotFound:  # a flow that answers: n8n has said that it failed, but not where
+    except NotFound:  # a flow that answers: n8n has reported that it failed, but not where
         log_event(
             _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}; it named no turn",
             execution_id=execution_id, execution_url=url,
         )  # fmt: skip
         raise
     answer: TurnFailed | Refusal
-    if isinstance(taken, Refusal):  # its answer was heard before, and the turn has gone on
+    if isinstance(taken, Refusal):  # its answer arrived before, and the turn has gone on
         turn_id, answer = None, taken
     else:
         turn_id = taken.turn_id
@@ -249,7 +249,7 @@ async def _call(
     token: str,
     ask: Callable[[Database, Held], Awaitable[_Answer]],
 ) -> _Answer | Refusal:
-    """Ask for the attempt whose token was shown, or refuse."""
+    """Call the state for the attempt whose token was sent, or refuse."""
     shown = read_token(token)
     if shown is None or shown.turn_id != turn_id:
         return Refusal(refused="unknown_token")
@@ -257,7 +257,7 @@ async def _call(
 
 
 def _judge(services: FlowServices, turn_id: int, kind: FailureKind, error: str) -> Judged:
-    """Return what is told of a failure: another handler, where one answers, has its own key."""
+    """Return how a failure is reported; another handler that answers has its own key."""
     judged = judge_failure(kind, error)
     is_of_the_key = is_of_a_key(kind, error) or (kind in OF_THE_FLOW and judged.away == "llm")
     if is_of_the_key and services.failing.gives_up(turn_id):

@@ -27,7 +27,7 @@ from router.tenants.instance import InstanceKeys
 
 @dataclass(frozen=True, slots=True)
 class FlowServices:
-    """All that a flow's request takes. `places` are for all of them, `at_once` counts a turn's."""
+    """What a flow's request needs. `places` are for all of them, `at_once` counts a turn's."""
 
     settings: Settings
     database: Database

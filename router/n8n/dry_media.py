@@ -1,6 +1,6 @@
-"""What a flow gives of media in a test turn, judged as in a real one: it is base64, or a sound.
+"""The media of a flow in a test turn, checked as in a real one: it is base64, or a sound.
 
-What it gives a URL of is not fetched: nothing of a test turn leads outside.
+A URL is not fetched: nothing of a test turn leads outside.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from router.sending.paths import VOICE_PATH
 from router.senses.sounds import Sounds
 
 ALL_OF_THEM = 0
-"""For whom it is worked: test turns of all tenants are one, and no tenant has this id."""
+"""The holder of this work: all tenants' test turns count as one, and no tenant has this id."""
 
 _Messages: TypeAlias = tuple[Outgoing, ...]
 
 
 async def require_media(services: FlowServices, asked: Asked, messages: _Messages) -> None:
-    """Return where the gateway would take it. Raises Refused; TimeoutError: all is busy."""
+    """Return if the gateway would accept it. Raises Refused; TimeoutError: all is busy."""
     if asked.media is None or is_address(str(asked.body[asked.media]).strip()):
         return
     bench = services.bench
@@ -47,7 +47,7 @@ async def require_media(services: FlowServices, asked: Asked, messages: _Message
 
 
 async def still() -> None:
-    """Whether a test turn is over is judged as what is said in it is noted."""
+    """Whether a test turn is over is checked when what is said in it is recorded."""
 
 
 async def fault_in(parts: Iterable[Part], sounds: Sounds) -> str | None:
@@ -63,7 +63,7 @@ async def fault_in(parts: Iterable[Part], sounds: Sounds) -> str | None:
 
 
 async def _require_sound(path: str, body: object, sounds: Sounds) -> None:
-    """Raise NoMedia for a voice message that is none."""
+    """Raise NoMedia for a voice message that is not a sound."""
     if path != VOICE_PATH or not isinstance(body, dict):
         return
     audio = str(body["audio"])

@@ -1,8 +1,8 @@
-"""What a flow says of a test turn: the gateway and the callbacks, of which nothing leads outside.
+"""The gateway and the callbacks of a test turn, of which nothing leads outside.
 
-They take what the real ones take, refuse what those refuse for its form, and answer as they do.
-What is sent is written down with the test turn. There is no Evolution here, no session and no
-turn; and their tokens are good here alone.
+They accept what the real ones accept, refuse invalid requests as those do, and answer as they do.
+What the flow sends is recorded with the test turn. There is no Evolution here, no session and no
+turn; and the tokens are valid only here.
 """
 
 from collections.abc import Mapping
@@ -43,9 +43,9 @@ router = part(
     },
 )
 DRY_JID = "15550100000@s.whatsapp.net"
-"""Whom a test turn is with: a number that nobody can have."""
+"""The contact of a test turn: a number that nobody can have."""
 
-_LONGEST_SHOWN = 4096  # characters of a text that are written down
+_LONGEST_SHOWN = 4096  # characters of a text that are recorded
 _Body = TypeVar("_Body", Done, Failure, Handoff)
 _Token = Annotated[str, Header(alias="apikey", description="The test turn's token")]
 
@@ -63,7 +63,7 @@ _Token = Annotated[str, Header(alias="apikey", description="The test turn's toke
 async def note_send(
     request: Request, services: TheServices, group: str, method: str, instance: str
 ) -> JSONResponse:
-    """Write down what would be sent. 201 as Evolution; what the gateway refuses is refused."""
+    """Record what would be sent. 201 as Evolution; what the gateway refuses is refused."""
     token = read_dry_token(request.headers.get("apikey", ""))
     if token is None:
         return Refused(401, "the header apikey must be the test turn's token", "token").answer()
@@ -101,7 +101,7 @@ async def _noted(
 async def _read(
     services: FlowServices, path: str, written: bytes
 ) -> tuple[Asked, tuple[Outgoing, ...]]:
-    """Return what is asked for. All test turns have one seat of the bench. Raises Refused."""
+    """Return the request. All test turns share one seat of the bench. Raises Refused."""
     try:
         asked, messages = await services.bench.do(
             ALL_OF_THEM, lambda: understood(path, written, (DRY_JID,)), after_waiting=still
@@ -116,7 +116,7 @@ async def _read(
 async def note_beginning(
     services: TheServices, dry_turn_id: int, token: _Token, _: Began
 ) -> JSONResponse:
-    """Taken as the real one takes it; nothing is kept of it."""
+    """Accepted like the real one; nothing is stored."""
     return await _reported(services, dry_turn_id, token)
 
 
@@ -124,7 +124,7 @@ async def note_beginning(
 async def note_done(
     services: TheServices, dry_turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
-    """The flow has said all it had to say."""
+    """The flow has said everything."""
     return await _reported(services, dry_turn_id, token, _ended("done", body or Done()))
 
 
@@ -132,7 +132,7 @@ async def note_done(
 async def note_failure(
     services: TheServices, dry_turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
-    """It is not tried again: who tries a flow wants to see it."""
+    """It is not retried: whoever tries a flow wants to see the failure."""
     return await _reported(services, dry_turn_id, token, _ended("fail", body or Failure()))
 
 
@@ -148,7 +148,7 @@ async def note_handoff(
 async def note_extension(
     services: TheServices, dry_turn_id: int, token: _Token, _: Extension | None = None
 ) -> JSONResponse:
-    """Taken, and the test turn ends when it ends."""
+    """Accepted, but the test turn still ends at its own time."""
     return await _reported(services, dry_turn_id, token)
 
 
@@ -177,12 +177,12 @@ def _refusal(reason: str) -> Refused:
 
 
 def _shown(message: Outgoing) -> dict[str, Any]:
-    """Return what is written down of a message: a media's base64 and long texts are cut."""
+    """Return what is recorded of a message: a media's base64 and long texts are cut."""
     return {"path": message.path, "body": shown_values(message.body)}
 
 
 def shown_values(value: Any) -> Any:
-    """Return a body as it is shown: texts are cut where nobody reads them to their end."""
+    """Return a body as it is shown: long texts are cut."""
     match value:
         case str() if len(value) > _LONGEST_SHOWN:
             return f"{value[:_LONGEST_SHOWN]}… ({len(value)} characters)"

@@ -1,14 +1,14 @@
 """The ids that n8n gives its executions: numbers, counted from one, each in one spelling.
 
-An id stands in the path of n8n's public API, which deletes what is there. `04711`, `4711?` and
-`0x1267` are other texts than `4711` and the same execution; `../workflows/7` is none at all. The
-state knows the same rule (`hybridflow.is_execution_id`).
+An id becomes a part of the path of n8n's public API, which deletes what is there. `04711`, `4711?`
+and `0x1267` are other texts than `4711` but the same execution; `../workflows/7` is not an
+execution at all. The state has the same rule (`hybridflow.is_execution_id`).
 """
 
 import re
 
 EXECUTION_ID = "^[1-9][0-9]{0,14}$"
-"""Fifteen digits at most: what JavaScript still counts exactly."""
+"""At most fifteen digits: JavaScript is exact up to there."""
 
 _WRITTEN = re.compile("[1-9][0-9]{0,14}")
 

@@ -1,8 +1,8 @@
 """Deletes n8n's saved executions of people who were erased, over n8n's public API.
 
 The state keeps what is to be deleted until n8n has done it, so that neither n8n's absence nor a
-crash of ours leaves anything behind. Measured on n8n 2.40: DELETE answers 200; 404 with
-`Not Found` for what is not there (any more); 400 while the execution runs; 401 for a wrong key.
+crash of ours leaves anything behind. Measured on n8n 2.40: DELETE answers 200; 404 with `Not Found`
+for what does not exist (any more); 400 while the execution runs; 401 for a wrong key.
 """
 
 import logging
@@ -25,7 +25,7 @@ from router.state.calls.executions import (
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_PAUSE = 600.0  # seconds between two looks, and until n8n is asked again for the same execution
+_PAUSE = 600.0  # seconds between two looks, and between two requests for the same execution
 _PAUSE_AFTER_FAILURE = 30.0
 _BATCH = 50
 _PATIENCE = 10.0
@@ -99,7 +99,7 @@ class ExecutionEraser(Claimant[Work]):
 
 
 def _knows_none(answer: httpx.Response) -> bool:
-    """Whether the API has no such execution; what is no API has no such page, in other words."""
+    """Whether the API has no such execution; a server without the API answers in other words."""
     try:
         return answer.status_code == 404 and read_json(answer.content) == {"message": "Not Found"}
     except ValueError:

@@ -1,4 +1,4 @@
-"""How flows end: counted for their breakers, and told once where one fails again and again."""
+"""How flows end: counted for their breakers, and reported once if one fails again and again."""
 
 import logging
 from time import monotonic
@@ -17,7 +17,7 @@ from router.state.database import Database
 
 _log = logging.getLogger(__name__)
 GoesOn = Literal["fallback", "queue"]
-"""What a flow's turns do while its breaker is open: the Python handler makes them, or they wait."""
+"""What happens to a flow's turns while its breaker is open: Python makes them, or they wait."""
 _MEANWHILE = {
     "fallback": "the Python handler answers its turns",
     "queue": "its turns wait (N8N_FALLBACK=queue)",
@@ -40,12 +40,12 @@ class FailingFlows:
         return await self._look(tenant_id, flow, why)
 
     async def lapsed(self, turn_id: int, tenant_id: int, flow: str) -> None:
-        """Count a turn that the flow let lie until its lease was over."""
+        """Count a turn that the flow left alone until its lease ended."""
         self.breakers.lapsed(turn_id, tenant_id, flow, monotonic())
         await self._look(tenant_id, flow, "it fell silent")
 
     async def worked(self, tenant_id: int, flow: str) -> None:
-        """The flow has answered a turn of the tenant, or has done all that it had to do."""
+        """The flow has answered a turn of the tenant, or has finished its work."""
         self.breakers.worked(tenant_id, flow)
         if self._told.pop(tenant_id, None) is None:
             return
@@ -61,7 +61,7 @@ class FailingFlows:
     async def turn_failed(self, turn_id: int, why: str) -> bool:
         """Count the failure of a turn's flow. Returns whether its breaker is open.
 
-        A turn that another router gave away is that router's to count.
+        If another router gave the turn away, that router counts it.
         """
         if (given := self.breakers.given(turn_id)) is None:
             return False
@@ -74,7 +74,7 @@ class FailingFlows:
         return self.breakers.failures(*given) + 1 >= self.breakers.limit
 
     async def turn_worked(self, turn_id: int) -> None:
-        """The turn's flow has done all that it had to do."""
+        """The turn's flow has finished its work."""
         if (given := self.breakers.given(turn_id)) is not None:
             await self.worked(*given)
 
@@ -89,7 +89,7 @@ class FailingFlows:
         return f"flows that fail again and again: {listed}; {_MEANWHILE[self._goes_on]}"
 
     async def _look(self, tenant_id: int, flow: str, why: str) -> bool:
-        """Tell of the flow if its breaker is open for the tenant, once."""
+        """Report the flow once if its breaker is open for the tenant."""
         failures = self.breakers.failures(tenant_id, flow)
         if failures < self.breakers.limit:
             return self.breakers.is_open(tenant_id, flow)

@@ -1,4 +1,4 @@
-"""What a flow that sends by itself reports of its failure, judged. Pure."""
+"""Judges the failure that a flow which sends by itself has reported. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -25,17 +25,17 @@ OF_THE_LINE: frozenset[Cause] = frozenset({"line_away", "send_failed"})
 """Causes for which nothing else can be sent, either."""
 OF_THE_FLOW = frozenset({"flow_error", "transient", "permanent"})
 _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
-"""The beginning of what is told of an LLM that refused this one request, and is not down."""
+"""How the error begins if an LLM refused this one request, and is not down."""
 
 _CREDIT = re.compile(
     r"credit balance is too low|insufficient[_ -]?quota|exceeded your current quota", re.IGNORECASE
 )
-"""What only providers of LLMs say of used-up credit."""
+"""What only providers of LLMs say about used-up credit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What `fail_turn` is told of it."""
+    """What `fail_turn` is told about it."""
 
     kind: Literal["transient", "permanent", "away"]
     cause: Cause
@@ -56,10 +56,10 @@ _PLAIN: Mapping[str, Judged] = {
 
 
 def judge_failure(kind: FailureKind, error: str) -> Judged:
-    """Return what `fail_turn` is told of a failure.
+    """Return what `fail_turn` is told about a failure.
 
-    A refused or empty account is away whatever the flow calls it: it is cured by others. Where the
-    flow does not say that it is the LLM's, the words have to: tools have accounts, too.
+    A refused or empty account counts as away, whatever the flow calls it: other people fix it. If
+    the flow does not say that the account is the LLM's, the words must: tools have accounts, too.
     """
     known = failure_of(error, where=kind)
     if isinstance(known, LlmAccountRefused) and (kind not in _PLAIN or _is_an_llms(kind, error)):
@@ -75,12 +75,12 @@ def judge_failure(kind: FailureKind, error: str) -> Judged:
 
 
 def _is_an_llms(kind: FailureKind, error: str) -> bool:
-    """Whether a failure of the flow itself is of an account at an LLM's provider."""
+    """Whether a failure of the flow itself is about an account at an LLM's provider."""
     return kind in OF_THE_FLOW and (is_of_an_llm(error) or _CREDIT.search(error) is not None)
 
 
 def is_of_a_key(kind: FailureKind, error: str) -> bool:
-    """Whether the LLM takes neither the key nor the model of the flow's credential."""
+    """Whether the LLM refuses the key or the model of the flow's credential."""
     if kind != "llm_refused":
         return False
     return isinstance(failure_of(error, where=kind), LlmMisconfigured | LlmAccountRefused)

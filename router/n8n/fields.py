@@ -1,11 +1,11 @@
 """Reads a flow's request field by field: pure.
 
-Only what is known is read, and only in the type that it must have; all else is refused by its
-name. Nothing is passed over in silence but what says nothing: null, false, empty.
+Only known fields are read, and only in the type that they must have; all others are refused by
+name. Only a value that says nothing is skipped silently: null, false, empty.
 
-How long a text is, and how many things a list has, is looked at before anything is done with them.
-The bounds lie above WhatsApp's own: 65,536 characters of a text, 1,024 of a caption or a list's
-text, 24 of a row's title, 10 rows, 1,024 people in a group.
+The length of a text and the number of a list's items are checked before anything else is done with
+them. The limits lie above WhatsApp's own: 65,536 characters of a text, 1,024 of a caption or a
+list's text, 24 of a row's title, 10 rows, 1,024 people in a group.
 """
 
 import re
@@ -20,7 +20,7 @@ Read: TypeAlias = Callable[[object, str], JsonValue]
 
 
 class BadField(Exception):
-    """The request has a field that cannot be taken. `name` is that of its outermost field."""
+    """The request has a field that cannot be used. `name` is that of its outermost field."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -29,10 +29,10 @@ class BadField(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """How a field is read, and of which type its value is where it says something.
+    """How a field is read, and the type of its value if it says something.
 
     `keeps_empty`: an empty value of that type is passed on, because it means something, or because
-    Evolution wants the field to be there.
+    Evolution needs the field.
     """
 
     read: Read
@@ -44,7 +44,7 @@ Fields: TypeAlias = Mapping[str, Field]
 
 
 def read_fields(fields: Fields, body: Mapping[str, Any], within: str = "") -> JsonObject:
-    """Return what the body says in the fields that are known. Raises BadField."""
+    """Return the known fields of the body. Raises BadField."""
     found: JsonObject = {}
     for name, value in body.items():
         path = f"{within}{name}"
@@ -60,7 +60,7 @@ def read_fields(fields: Fields, body: Mapping[str, Any], within: str = "") -> Js
 
 
 def characters_in(value: object) -> int:
-    """Return how long all the texts in a value are together."""
+    """Return the total length of all texts in a value."""
     total, waiting = 0, [value]
     while waiting:
         match waiting.pop():
@@ -102,7 +102,7 @@ _TYPE_NAMES = {
 
 
 def one_of(*known: str) -> Read:
-    """Read a word out of a few."""
+    """Read one of a few allowed words."""
 
     def read(value: Any, path: str) -> JsonValue:
         if value not in known:
@@ -113,7 +113,7 @@ def one_of(*known: str) -> Read:
 
 
 def whole(most: int) -> Read:
-    """Read a whole number from 0 on."""
+    """Read a whole number, 0 or more."""
 
     def read(value: Any, path: str) -> JsonValue:
         if not 0 <= value <= most or value != int(value):  # NaN is in no range
@@ -124,7 +124,7 @@ def whole(most: int) -> Read:
 
 
 def text(most: int) -> Read:
-    """Read a text of so many characters at most."""
+    """Read a text of at most this many characters."""
 
     def read(value: Any, path: str) -> JsonValue:
         if len(value) > most:
@@ -135,7 +135,7 @@ def text(most: int) -> Read:
 
 
 def texts(most: int, longest: int) -> Read:
-    """Read a list of so many texts at most, and how long each may be."""
+    """Read a list of at most this many texts, each with a maximum length."""
     each = text(longest)
 
     def read(value: Any, path: str) -> JsonValue:
@@ -160,7 +160,7 @@ def objects_of(fields: Fields) -> Read:
 
 
 def object_of(fields: Fields, *required: str) -> Read:
-    """Read an object that has these fields, and some of them certainly."""
+    """Read an object that has these fields, of which some are required."""
 
     def read(value: Any, path: str) -> JsonValue:
         found = read_fields(fields, value, f"{path}.")
@@ -173,7 +173,7 @@ def object_of(fields: Fields, *required: str) -> Read:
 
 
 def refused(why: str) -> Read:
-    """Take no value at all."""
+    """Accept no value at all."""
 
     def read(_: Any, path: str) -> JsonValue:
         raise BadField(path, why)
@@ -187,7 +187,7 @@ def _require_few(items: list[Any], path: str, most: int) -> None:
 
 
 def _as_media(value: Any, path: str) -> JsonValue:
-    """A URL, or bytes in base64: of these the whole request's bound is the only one."""
+    """A URL, or bytes in base64: only the limit of the whole request applies to these."""
     if is_address(value) and len(value) > _LONGEST_ADDRESS:
         raise BadField(path, f"a URL has {_LONGEST_ADDRESS} characters at most")
     return clean(value)

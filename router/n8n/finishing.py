@@ -1,4 +1,4 @@
-"""Ends a turn that its flow says is done: by the callback, or with the last of its sends."""
+"""Ends a turn that its flow reports as done: by the callback, or with its last send."""
 
 import logging
 from typing import Annotated, TypedDict
@@ -31,11 +31,11 @@ _log = logging.getLogger(__name__)
 _NOT_SENT = "flow_error: the flow is done, and nothing of what it sent has left"
 
 Written = Annotated[str, AfterValidator(without_reasoning)]
-"""What a model wrote, without what it thought aloud: people will read it."""
+"""A model's text, without its thoughts: people will read it."""
 
 
 class Done(BaseModel):
-    """The flow has said all it had to say, even nothing; and what it cost, where it knows."""
+    """The flow has said everything, even if that is nothing; and what it cost, if it knows."""
 
     reason: Written | None = Field(default=None, max_length=200)
     provider: str | None = Field(default=None, max_length=100)
@@ -45,7 +45,7 @@ class Done(BaseModel):
 
 
 def done_of(asked: Asked) -> Done | None:
-    """Return what is said of the turn's end; None: it does not end. Raises Refused."""
+    """Return what is said about the turn's end; None: it does not end. Raises Refused."""
     if asked.done is None:
         return None
     try:
@@ -67,7 +67,7 @@ class Patience(TypedDict):
 async def finish(
     services: FlowServices, turn_id: int, held: Held, told: Done
 ) -> TurnFinished | Refusal:
-    """Close the turn. Where nothing of what its flow sent has left, the attempt has failed."""
+    """Close the turn. If nothing that its flow sent has left, the attempt has failed."""
     database = services.database
     finished = await finish_turn(database, FinishTurn(**held, **dict(told)))
     if not isinstance(finished, Refusal):
@@ -86,7 +86,7 @@ async def fail(
     told: str,
     retry_after: float | None = None,
 ) -> TurnFailed | Refusal:
-    """End the attempt, and tell the contact and the people of the business where that is due."""
+    """End the attempt, and tell the contact and the people of the business if that is due."""
     terms = patience(services.settings)
     turn = await look_at_turn(services.database, LookAtTurn(**held))
     if isinstance(turn, Refusal):
@@ -121,7 +121,7 @@ async def fail(
 async def _decline(
     services: FlowServices, held: Held, words: str, told: str
 ) -> TurnFailed | Refusal:
-    """The flow's model declines: that is as a reply which may not be sent."""
+    """The flow's model declines: handle it like a reply that the guard refuses."""
     asked = RefuseReply(**held, rule="model_refused", detail=told, say=words)
     replaced = await refuse_reply(services.database, asked)
     if isinstance(replaced, Refusal):
@@ -140,12 +140,12 @@ def patience(settings: Settings) -> Patience:
 
 
 def log_replied(turn_id: int) -> None:
-    """Log that all of a turn's reply is on the phone."""
+    """Log that the whole reply of a turn is on the phone."""
     log_event(_log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id)
 
 
 def log_dead(turn_id: int | None, failed: TurnFailed | Refusal) -> None:
-    """Log where a failure was a turn's last."""
+    """Log it if a failure was a turn's last."""
     if not isinstance(failed, Refusal) and failed.state == "dead":
         log_event(
             _log, Action.TURN_DEAD, "the turn is dead; it can be retried",

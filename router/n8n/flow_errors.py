@@ -1,6 +1,6 @@
-"""What a flow's failure was, told from what n8n answers: a rate limit, a key, a model, the flow.
+"""What went wrong in a flow, from n8n's response: a rate limit, a key, a model, the flow.
 
-No flow has to name its failures. Where a node may fail and go on, n8n puts what it knows into the
+No flow has to name its failures. If a node may fail and go on, n8n puts what it knows into the
 item's `error`: a text, or an object with a status somewhere in it. Pure.
 """
 
@@ -31,15 +31,15 @@ Kind: TypeAlias = Literal[
     "flow_error",
 ]
 
-_LONGEST = 300  # characters of an error that are told
-_LONGEST_READ = 4000  # and that are looked at
+_LONGEST = 300  # characters of an error that are shown
+_LONGEST_READ = 4000  # and that are searched
 _DEEPEST = 6
-_MOST = 200  # values of an error that are looked at
+_MOST = 200  # values of an error that are searched
 _STATUS_KEYS = ("httpCode", "statusCode", "status", "code", "responseCode")
 _TEXT_KEYS = ("message", "description", "error", "errorMessage", "cause", "detail", "type", "code")
 _STATUS_FIRST = re.compile(r"\s*(?:no status |error:? |status(?: code)? )?([45]\d\d)\b")
 _STATUS_SAID = re.compile(r"\b(?:status(?: code)?|code|http)[ :=]{1,3}([45]\d\d)\b", re.IGNORECASE)
-# All that n8n 2.20 tells of a 404 of a node that goes on.
+# n8n 2.20 says only this about a 404 of a node that goes on.
 _NO_SUCH_SAID = re.compile(r"the resource you are requesting could not be found", re.IGNORECASE)
 _RETRY = re.compile(
     r"(?:try again|retry)[^.\n]{0,40}? (\d{1,4}(?:\.\d+)?) ?s(?:ec|\b)", re.IGNORECASE
@@ -109,9 +109,9 @@ _BY_STATUS: Mapping[int, Kind] = {
 
 
 def failure_of(error: object, *, where: str) -> LlmError:
-    """Return what the turn failed of, as it is for a reply made in Python.
+    """Return the turn's failure, as a reply made in Python would have it.
 
-    `error` is what n8n or the flow said of it, `where` what begins the words.
+    `error` is what n8n or the flow said about it, `where` begins the text.
     """
     texts = list(_texts(error))
     said = " · ".join(dict.fromkeys(texts))[:_LONGEST_READ]
@@ -142,7 +142,7 @@ def as_error(kind: Kind, words: str, retry_after: float | None = None) -> LlmErr
 
 
 def kind_of(status: int | None, said: str) -> Kind:
-    """Return what kind of failure it is: words that are plain go before the status."""
+    """Return the kind of failure: clear words count more than the status."""
     for kind, pattern in _WORDS[:_PLAIN]:
         if pattern.search(said):
             return kind
@@ -157,7 +157,7 @@ def kind_of(status: int | None, said: str) -> Kind:
 
 
 def is_of_an_llm(said: str) -> bool:
-    """Whether an error's words speak of a model, its provider or its key."""
+    """Whether an error's words are about a model, its provider or its key."""
     return _OF_AN_LLM.search(said) is not None
 
 
@@ -175,7 +175,7 @@ def _named(kind: Kind) -> str:
 
 
 def _status(error: object, texts: list[str]) -> int | None:
-    """Return the HTTP status that an error tells of, in a field or at the beginning of a text."""
+    """Return the HTTP status in an error, in a field or at the beginning of a text."""
     for value in _objects(error):
         for key in _STATUS_KEYS:
             found = value.get(key)
@@ -206,7 +206,7 @@ def _retry_after(error: object, said: str) -> float | None:
 
 
 def _objects(error: object) -> Iterator[Mapping[str, object]]:
-    """Every object of an error, from the outside in; of a monstrous one the first."""
+    """Every object of an error, from the outside in; of a huge one only the first."""
     waiting: list[tuple[object, int]] = [(error, 0)]
     seen = 0
     while waiting and seen < _MOST:
@@ -222,7 +222,7 @@ def _objects(error: object) -> Iterator[Mapping[str, object]]:
 
 
 def _texts(error: object) -> Iterator[str]:
-    """What an error says of itself: of headers, bodies and stacks nothing is told."""
+    """What an error says about itself, without headers, bodies and stacks."""
     if isinstance(error, str):
         yield error[:2000].strip()
         return

@@ -1,8 +1,8 @@
-"""Which execution of n8n works on a turn: read in its answer, written down, told in the log.
+"""Which execution of n8n works on a turn: read from its response, stored, and logged.
 
-A flow names it in its answer's header `X-N8N-Execution` (`{{ $workflow.id }}/{{ $execution.id }}`),
-which stands beside whatever the answer is, an error too; or in the body, as `execution_id`. With
-the workflow's id people get a link to it.
+A flow names it in its response's header `X-N8N-Execution` (`{{ $workflow.id }}/{{ $execution.id
+}}`), which may accompany any response, including an error; or in the body, as `execution_id`. With
+the workflow's id, people get a link to it.
 """
 
 import logging
@@ -27,14 +27,14 @@ _WORKFLOW = re.compile("[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One of n8n's, and where people see it; without its workflow nobody knows where."""
+    """An execution of n8n and its link; without its workflow the link is unknown."""
 
     execution_id: str
     url: str | None = None
 
 
 def link_to(editor_url: str, workflow_id: str | None, execution_id: str) -> str | None:
-    """Return where n8n's editor shows an execution; None: of no workflow that is known."""
+    """Return where n8n's editor shows an execution; None if its workflow is unknown."""
     if workflow_id is None or not editor_url or _WORKFLOW.fullmatch(workflow_id) is None:
         return None
     return f"{editor_url.rstrip('/')}/workflow/{workflow_id}/executions/{execution_id}"
@@ -43,7 +43,7 @@ def link_to(editor_url: str, workflow_id: str | None, execution_id: str) -> str 
 def execution_in(
     answer: httpx.Response, editor_url: str, said_id: object = None
 ) -> Execution | None:
-    """Return what an answer names, its header first; `said_id` is what its body says."""
+    """Return the execution that a response names, its header first; `said_id` is from its body."""
     workflow_id, _, execution_id = answer.headers.get(EXECUTION_HEADER, "").rpartition("/")
     if is_execution_id(execution_id):
         return Execution(execution_id, link_to(editor_url, workflow_id, execution_id))
@@ -53,7 +53,7 @@ def execution_in(
 
 
 def said_in(answer: httpx.Response) -> object:
-    """Return what the body of a flow that begins says of its execution."""
+    """Return what the body of a flow that begins says about its execution."""
     try:
         said = read_json(answer.content)
     except ValueError:
@@ -62,14 +62,14 @@ def said_in(answer: httpx.Response) -> object:
 
 
 class FlowExecutions:
-    """Hears of executions, and writes down which one has which turn."""
+    """Stores which execution has which turn."""
 
     def __init__(self, database: Database, editor_url: str) -> None:
         self._database = database
         self._editor_url = editor_url
 
     def hear(self, answer: httpx.Response, said_id: object = None) -> Execution | None:
-        """Return what an answer names; every later line of this attempt has it."""
+        """Return the execution that a response names; later log lines of this attempt have it."""
         found = execution_in(answer, self._editor_url, said_id)
         if found is not None:
             bind_execution(found.execution_id, found.url)
@@ -78,7 +78,7 @@ class FlowExecutions:
         return found
 
     async def note(self, turn: ClaimedTurn, execution: Execution | None) -> None:
-        """Write down which execution has the turn, as n8n itself has said."""
+        """Store which execution has the turn, as n8n itself has said."""
         if execution is None:
             return
         asked = BeginFlow(

@@ -1,4 +1,4 @@
-"""One request of a flow at the gateway: read, judged, passed by the fence, sent and answered."""
+"""One request of a flow at the gateway: read, checked, fenced, sent and answered."""
 
 import asyncio
 import logging
@@ -45,11 +45,11 @@ _log = logging.getLogger(__name__)
 _Check: TypeAlias = Callable[..., Awaitable[None]]  # ReplyGuard.check, or check_again
 _PRESENCE_MS = 1000
 _ELSEWHERE = "there is no such message in this turn's conversation"
-_SHORT = 2048  # bytes of a body that keeps nobody waiting, whatever is in it
+_SHORT = 2048  # bytes of a body that delay nobody, whatever is in it
 
 
 async def _looked_at(database: Database, token: TurnToken, *, closed: bool = False) -> TurnOfFlow:
-    """Return what the token may act on; `closed`: or what it has ended. Raises Refused."""
+    """Return what the token may act on; with `closed` also what it has ended. Raises Refused."""
     try:
         turn = await look_at_turn(database, LookAtTurn(**token.held, closed=closed or None))
     except DatabaseAway as error:
@@ -64,14 +64,14 @@ class FlowRequest:
 
     def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
         self._services = services
-        self._next_part = 0  # of the turn, when the guard judged what it had said
+        self._next_part = 0  # of the turn, when the guard checked what it had said
         self.token = token
         self.turn = turn
         self._line = services.keys.line(turn)  # opened once, however much the request sends
 
     @classmethod
     async def open(cls, request: Request, services: FlowServices, instance: str) -> "FlowRequest":
-        """Find the turn by the token that the request shows. Raises Refused."""
+        """Find the turn by the token of the request. Raises Refused."""
         token = read_token(request.headers.get("apikey", ""))
         if token is None:
             raise Refused(401, "the header apikey must be the turn's token", "token")
@@ -86,7 +86,7 @@ class FlowRequest:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count the request as one of its turn's for the block. Raises Refused."""
+        """Count this as one of its turn's requests for the block. Raises Refused."""
         try:
             with self._services.at_once.taken(self.token.turn_id):
                 yield
@@ -125,7 +125,7 @@ class FlowRequest:
         return as_evolution(sent, messages[-1])
 
     async def _end(self, done: Done) -> str | None:
-        """End the turn, which has said all. Returns why it cannot end. Raises Refused."""
+        """End the turn, which has said everything. Returns why it cannot end. Raises Refused."""
         try:
             ended = await finish(self._services, self.token.turn_id, self.token.held, done)
         except DatabaseAway as error:
@@ -136,7 +136,7 @@ class FlowRequest:
         return ended.refused if isinstance(ended, Refusal) else None
 
     def _repeated(self, asked: Asked, messages: tuple[Outgoing, ...]) -> JSONResponse:
-        """Answer the send once more that has ended the turn. Raises Refused: it is another."""
+        """Answer again the send that has ended the turn. Raises Refused if it is another."""
         last = messages[-1] if messages and asked.done is not None else None
         for sent in self.turn.sends:
             if last and sent.identity == last.identity and sent.send_state == "sent":
@@ -146,7 +146,7 @@ class FlowRequest:
 
     @contextmanager
     def _keeping(self) -> Iterator[Callable[[int], None]]:
-        """Give what counts a media that is in memory, from its first byte on. Raises Refused."""
+        """Return what counts media in memory, from the first byte on. Raises Refused."""
         try:
             bodies = self._services.media_bodies
             with bodies.keeping_more(str(self.turn.tenant_id)) as keep:
@@ -162,7 +162,7 @@ class FlowRequest:
         return await self._beside(lambda: understood(path, written, contact))
 
     async def _beside(self, work: Callable[[], _T]) -> _T:
-        """Do what takes long beside everything else. Raises Refused."""
+        """Do long work beside the event loop. Raises Refused."""
         tenant_id = self.turn.tenant_id
         try:
             return await self._services.bench.do(tenant_id, work, after_waiting=self._look_again)
@@ -171,13 +171,13 @@ class FlowRequest:
             raise Refused(503, why, "busy") from error
 
     async def _look_again(self) -> None:
-        """Find out what became of the turn meanwhile. Raises Refused: nothing is read for it."""
+        """Check the turn again. Raises Refused if it no longer needs this request."""
         self.turn = await _looked_at(self._services.database, self.token)
 
     async def _prepare(
         self, asked: Asked, messages: tuple[Outgoing, ...], keep: Callable[[int], None]
     ) -> tuple[Outgoing, ...]:
-        """Have all that takes time behind us before the fence: the media, and what was asked for.
+        """Do everything slow before the fence: fetch the media, wait for the requested delay.
 
         Between the fence and the phone a human could write.
         """
@@ -202,7 +202,7 @@ class FlowRequest:
         return tuple(ready)
 
     async def _give_up(self, message: Outgoing, why: str) -> None:
-        """Have it known that the turn has something that can never be sent. Raises Refused."""
+        """Record that the turn has something that can never be sent. Raises Refused."""
         asked = GiveUpPart(
             **self.token.held,
             kind=message.kind,
@@ -226,7 +226,7 @@ class FlowRequest:
         )
 
     async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
-        """Have the guard look at what is to be sent, except what is the same request again."""
+        """Have the guard check what is to be sent, unless it is a repeated request."""
         self._next_part = self.turn.next_part
         known = {sent.identity for sent in self.turn.sends}
         texts = [texts_of(each.body) for each in messages if each.identity not in known]
@@ -240,7 +240,7 @@ class FlowRequest:
             raise conflict(refused.reason) from refused
 
     async def _give_media(self, written: bytes) -> Response:
-        """Give the flow what came in the conversation; nothing of that reaches the contact."""
+        """Give the flow media of the conversation; nothing of this reaches the contact."""
         if self.turn.is_closed:
             raise conflict("superseded")
         if self.turn.is_paused:
@@ -272,10 +272,10 @@ class FlowRequest:
         return JSONResponse({"presence": presence}, status_code=201)
 
     async def _send_first(self, messages: tuple[Outgoing, ...]) -> Sent:
-        """Send the first of the messages, which were judged together. Raises Refused.
+        """Send the first of the messages, which were checked together. Raises Refused.
 
-        Where the fence says that more was said since then, they are judged once more, after that.
-        It ends: each time another of the turn's sends has passed.
+        If the fence says that more was said since then, they are checked again, after that. This
+        ends, because each time another send of the turn has passed.
         """
         while (sent := await self._send(messages[0], messages[1:])) is None:
             self.turn = await _looked_at(self._services.database, self.token)
@@ -283,7 +283,7 @@ class FlowRequest:
         return sent
 
     async def _send(self, message: Outgoing, rest: tuple[Outgoing, ...]) -> Sent | None:
-        """Send one message; None: more was said since it was judged. Raises Refused."""
+        """Send one message; None: more was said since it was checked. Raises Refused."""
         later = tuple(
             RestOfSend(body=each.text, kind=each.kind, identity=each.identity) for each in rest
         )

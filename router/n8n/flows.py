@@ -1,4 +1,4 @@
-"""Where n8n's flows are, what they are told, and what holds while one of them fails."""
+"""Where n8n's flows are, what they get, and what happens while one of them fails."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,11 @@ TURN_WEBHOOK = "hybridflow-turn"
 
 @dataclass(frozen=True, slots=True)
 class FlowRules:
-    """Where n8n is, what its flows are told, and whether turns wait for it while it is away.
+    """Where n8n is, what its flows get, and whether turns wait while it is away.
 
     `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
-    failed `flow_failures` times in a row. `contract` holds for tenants that have
-    none of their own; `attempt_lease` is renewed while a flow is waited for. `editor_url` is where
-    people see n8n.
+    failed `flow_failures` times in a row. `contract` holds for tenants that have none of their own;
+    `attempt_lease` is renewed while a flow is waited for. `editor_url` is where people open n8n.
     """
 
     webhooks_url: str
@@ -33,7 +32,7 @@ class FlowRules:
 
     @property
     def webhook_url(self) -> str:
-        """Where turns go of tenants that have no flow of their own."""
+        """Where the turns of tenants without a flow of their own go."""
         return self.url_of(None)
 
     def url_of(self, flow: str | None) -> str:
@@ -47,5 +46,5 @@ def flow_of(turn: ClaimedTurn) -> str:
 
 
 def headers_with(key: SecretStr) -> dict[str, str]:
-    """Return what n8n is shown with whatever is posted to it."""
+    """Return the headers of every request to n8n."""
     return {"Content-Type": "application/json", KEY_HEADER: key.get_secret_value()}

@@ -1,7 +1,7 @@
-"""How a flow of the gateway contract hands a conversation to a human, and what it says of that.
+"""How a flow of the gateway contract hands a conversation to a human, and what is said then.
 
-What the customer is told of a handoff is told by the router, as the last of the turn, and hands off
-in the same step. A flow that promises a human in words of its own hands off with these.
+The router sends the handoff's message as the last of the turn, in the same step in which it hands
+off. If a flow promises a human in its own words, these words hand the conversation off.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from router.state.calls.model import Held, Refusal
 
 
 def speaker_of(turn: TurnOfFlow, held: Held, *, words: str | None = None) -> Speaker:
-    """Return for whom a flow speaks, as the guard takes it."""
+    """Return for whom a flow speaks, as the guard needs it."""
     return Speaker(
         held=held,
         tenant_id=turn.tenant_id,
@@ -40,21 +40,21 @@ def speaker_of(turn: TurnOfFlow, held: Held, *, words: str | None = None) -> Spe
 
 
 def words_of_flow(turn: TurnOfFlow) -> str:
-    """Return what a flow's customer is told of a handoff, where the flow does not tell it."""
+    """Return what a flow's customer is told at a handoff, if the flow does not say it."""
     return words_of_handoff(turn.handoff_message, turn.jids, turn.wrote)
 
 
 def promise_in(text: str, turn: TurnOfFlow) -> str | None:
-    """Return why a human is called whom a flow's text promises; None: there is none to call."""
+    """Return why a human is called, if a flow's text promises one; None: it does not."""
     if not turn.handoff_on_promise or not promises_person(text):
         return None
     return PROMISED
 
 
 def texts_to_say(say: str | None) -> tuple[str, ...]:
-    """Return what a flow wants to have said, in messages; none where it says nothing of it.
+    """Return what a flow wants to say, in messages; none if it gives no text.
 
-    Raises ValueError: that is no text for a customer.
+    Raises ValueError if that is no text for a customer.
     """
     if say is None or not say.strip():
         return ()
@@ -69,11 +69,11 @@ async def call_human(
 ) -> HandedOff | Refusal:
     """Hand a flow's conversation off. The customer is told, unless the flow has told them.
 
-    What it wants to have said passes the guard first; where that refuses, the guard hands off.
+    The flow's text passes the guard first; if the guard refuses it, the guard hands off.
     """
     told: dict[str, Any] = {**held, "reason": reason, "summary": summary}
     turn = await look_at_turn(services.database, LookAtTurn(**held))
-    if isinstance(turn, Refusal):  # it may have been handed off by this very call before
+    if isinstance(turn, Refusal):  # this very call may have handed it off before
         return await hand_off(services.database, HandOff(**told))
     words = words_of_flow(turn)
     if say:

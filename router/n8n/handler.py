@@ -1,7 +1,7 @@
-"""Gives turns to n8n, and makes them in Python while n8n is away.
+"""Gives turns to n8n, and has them made in Python while n8n is away.
 
-A flow answers with what is to be said, and that is a reply as any other (the answer contract); or
-it has the turn, sends and closes it by itself (the gateway contract).
+Either a flow answers with what to say, which is a reply like any other (the answer contract); or it
+has the turn, and sends and closes it by itself (the gateway contract).
 """
 
 import logging
@@ -49,14 +49,14 @@ from router.state.calls.model import Refusal
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_OF_THE_REQUEST = (400, 413, 422)  # n8n is there; what it does not take is this turn
+_OF_THE_REQUEST = (400, 413, 422)  # n8n is there; it only refuses this turn
 _FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
 _ANSWERS_AND_SENDS = (
     "the flow has answered with what is to be said, and its contract is gateway, by which it sends"
     " by itself: set n8n_contract of its tenant, or N8N_CONTRACT, to answer"
 )
 _FLOWS_MODEL = "the flow's model"
-_LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
+_LAPSES = 2  # expired leases of n8n until the fallback takes the turn
 
 
 _Made: TypeAlias = Reply | Silence | HandedOver
@@ -86,15 +86,15 @@ class N8nHandler:
         self._elsewhere: set[int] = set()
 
     def is_elsewhere(self, turn_id: int) -> bool:
-        """Whether the fallback makes the reply to a turn just now."""
+        """Whether the fallback would make the reply to a turn now."""
         return turn_id in self._elsewhere
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
-        """Have a flow make the reply, or take the turn, or the fallback. Raises LlmError.
+        """Have a flow make the reply or take the turn, or use the fallback. Raises LlmError.
 
-        The fallback takes only what n8n has certainly not begun; and every turn of a tenant with
-        a key of its own, which no flow is told. Without a key it takes none: they wait for n8n,
-        which may have one.
+        The fallback takes only what n8n has certainly not begun, and every turn of a tenant with
+        its own key, which no flow gets. If the fallback has no key, it takes none: turns wait for
+        n8n, which may have one.
         """
         if turn.tenant.llm_api_key is not None:
             return await self._by_fallback(turn, prompt)
@@ -128,7 +128,7 @@ class N8nHandler:
         raise N8nAway(why, retry_after=self.breaker.pause, is_free=True)
 
     async def _made(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
-        """Return what n8n makes of the turn; None: it does not take it."""
+        """Return what n8n makes of the turn; None: it does not accept it."""
         if not await self._takes(turn):
             return None
         if self._contract(turn) == "answer":
@@ -136,24 +136,24 @@ class N8nHandler:
         return HandedOver() if await self._forward(turn, prompt) else None
 
     def _waits(self, turn: ClaimedTurn) -> bool:
-        """Whether the turn waits for n8n, or its flow, where that does not take it."""
+        """Whether the turn waits for n8n, or for its flow, if that does not accept it."""
         return self._rules.wait_for_n8n or not self._fallback.has_key(turn)
 
     def _contract(self, turn: ClaimedTurn) -> Contract:
         return turn.tenant.n8n_contract or self._rules.contract
 
     async def is_alive(self, flow: str | None = None) -> bool:
-        """Whether n8n would take a turn: its webhook is there. `flow` is a tenant's own."""
+        """Whether n8n would accept a turn: its webhook is there. `flow` is a tenant's own."""
         return await is_registered(self._http, self._rules.url_of(flow))
 
     async def is_away(self) -> bool:
-        """Whether it would take no turn now, or has failed so often that it is given none."""
+        """Whether it would accept no turn now, or has failed so often that it gets none."""
         return self.breaker.is_open or not await self.is_alive()
 
     async def is_available(self, flow: str | None = None) -> bool:
         """Whether n8n is there. While the breaker is open, it is probed now and then.
 
-        It is asked for the flow that is wanted: not every deployment has the one of this project.
+        The probe asks for the wanted flow: not every deployment has the one of this project.
         """
         if self.breaker.wants_probe(monotonic()):
             if await self.is_alive(flow):
@@ -168,10 +168,11 @@ class N8nHandler:
         return self.failing.told_to_anybody()
 
     async def _takes(self, turn: ClaimedTurn) -> bool:
-        """Whether the turn goes to n8n now; a flow that fails keeps no other from it.
+        """Whether the turn goes to n8n now; a failing flow does not keep others from it.
 
-        A flow that is given up is tried by turns that have not failed yet. Of one that has, the
-        next attempt comes later than the next try, and would be that each time.
+        A flow that is given up is tried only by turns that have not failed yet. The next attempt of
+        one that has failed comes later than the next try, so it would be the one that tries each
+        time.
         """
         if not await self.is_available(turn.tenant.n8n_flow):
             return False
@@ -216,7 +217,7 @@ class N8nHandler:
     async def _said(
         self, turn: ClaimedTurn, payload: TurnPayload
     ) -> tuple[Reading, Execution | None]:
-        """Return what the flow says; once more with more room where that was all that it lacked.
+        """Return what the flow says; asked again with more room if only that was lacking.
 
         Raises NotTaken and LlmError.
         """
@@ -233,7 +234,7 @@ class N8nHandler:
         except LlmOutOfRoom as error:
             raise out_of_room(_FLOWS_MODEL, room) from error
         except (LlmMisconfigured, LlmFailed) as error:
-            # So many tokens are more than the model gives, or than it makes in the time it has.
+            # More tokens than the model gives, or than it can make in its time.
             raise out_of_room(_FLOWS_MODEL, limit) from error
 
     async def _ask(
@@ -251,7 +252,7 @@ class N8nHandler:
         return said, self._executions.hear(answer, said.execution_id)
 
     async def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
-        """Note what n8n does not take: its tenant's own flow says nothing of n8n."""
+        """Note that n8n did not accept it; about n8n, a tenant's own flow proves nothing."""
         if why.of == "n8n" or (why.of == "flow" and turn.tenant.n8n_flow is None):
             self._refused(str(why))
             return
@@ -266,7 +267,7 @@ class N8nHandler:
     async def _failed(self, turn: ClaimedTurn, error: LlmError) -> bool:
         """Note that a flow has failed, and return whether the next turn goes elsewhere.
 
-        What an LLM lacks is not the flow's fault, and no sign that it works either.
+        A failure of an LLM is not the flow's fault, and no sign that the flow works either.
         """
         of_the_llm = isinstance(error, LlmAway | LlmEmpty | LlmRefused | LlmOutOfRoom)
         if of_the_llm and not isinstance(error, LlmAccountRefused):
@@ -277,7 +278,7 @@ class N8nHandler:
         return is_open and not self._waits(turn)
 
     async def _begun(self, turn: ClaimedTurn, execution: Execution | None) -> HandedOver:
-        """Leave the turn to a flow that answers as those do that send by themselves."""
+        """Leave the turn to a flow that answers like those that send by themselves."""
         self.breakers.began_itself(turn.tenant.tenant_id)
         if not self._has_warned:
             self._has_warned = True
@@ -343,7 +344,7 @@ class N8nHandler:
         return False
 
     async def _own_fault(self, turn: ClaimedTurn, said: str) -> LlmFailed:
-        """Count what a flow by the gateway contract has answered with, and return the failure."""
+        """Count the wrong answer of a flow of the gateway contract, and return the failure."""
         failed = LlmFailed(said)
         await self._failed(turn, failed)
         return failed

@@ -16,7 +16,7 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 
 
 Beside: TypeAlias = Callable[[Callable[[], Outgoing]], Awaitable[Outgoing]]
-"""Does what takes long, beside the event loop. Raises Refused."""
+"""Does long work beside the event loop. Raises Refused."""
 
 
 async def filled(
@@ -29,9 +29,9 @@ async def filled(
 ) -> Outgoing:
     """Return the message with its media's bytes in it.
 
-    Raises NoMedia where there is none at its URL, Refused, and what `keep` raises.
-    It stays the same message: one whose media is at a URL goes by that. `keep` counts what is
-    held of it, as that comes: in base64, in the message and in the request that carries it.
+    Raises NoMedia if there is none at its URL, Refused, and what `keep` raises. Its identity stays
+    the same: it is that of the message with the URL. `keep` counts the bytes in memory as they
+    come: in base64, in the message and in the request that carries it.
     """
     if asked.media is None:
         return message
@@ -44,7 +44,7 @@ async def filled(
 
 
 def emptied(asked: Asked, message: Outgoing) -> Outgoing:
-    """Return the message without its media, where the fence will only tell what became of it."""
+    """Return the message without its media, if the fence will only report what became of it."""
     if asked.media is None:
         return message
     return replace(message, body={**message.body, asked.media: ""}, is_emptied=True)
@@ -70,7 +70,7 @@ def _decoded(name: str, given: str) -> bytes:
 
 
 def refusal(asked: Asked, error: NoMedia) -> Refused:
-    """Return what the flow is told where there is no media at its URL."""
+    """Return the response to the flow if there is no media at its URL."""
     name = str(asked.media)
     if error.is_away:
         return Refused(503, f"{name}: {error}", "media_away")

@@ -28,7 +28,7 @@ _WEBHOOKS: dict[NoticeKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class NoticeTerms:
-    """Where n8n's webhooks are, its key, where n8n reaches the router, seconds until told again."""
+    """n8n's webhooks and key, the router's URL for n8n, and the seconds until it tells again."""
 
     webhooks_url: str
     api_key: SecretStr
@@ -37,7 +37,7 @@ class NoticeTerms:
 
 
 class NoticeFlows:
-    """Posts notices to n8n. Whether n8n is there it learns together with the turns' handler."""
+    """Posts notices to n8n. It shares with the turns' handler whether n8n is there."""
 
     def __init__(self, http: httpx.AsyncClient, n8n: N8nHandler, terms: NoticeTerms) -> None:
         self._http = http
@@ -68,7 +68,7 @@ class NoticeFlows:
                 level=logging.WARNING, notice_id=notice.notice_id,
             )  # fmt: skip
             return None
-        # Where only this workflow is missing or broken, the turns still go to n8n: the breaker is
+        # If only this workflow is missing or broken, the turns still go to n8n: the breaker is
         # theirs.
         if answer.is_success:
             return None

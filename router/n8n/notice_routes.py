@@ -1,4 +1,4 @@
-"""What a flow in n8n may do with a notice, by its token: send it, and say that it is told."""
+"""What a flow in n8n may do with a notice, by its token: send it, and report that it is told."""
 
 import logging
 from typing import Annotated
@@ -62,7 +62,7 @@ async def send_notice(
 ) -> JSONResponse:
     """Send for a notice of a tenant, as the gateway: 201 as Evolution answers. Raises Refused.
 
-    One in doubt is answered so, too, without an id: a notice is not told twice on a guess.
+    A send in doubt gets the same answer, without an id: a notice is not repeated on a guess.
     """
     if path != TEXT_PATH:
         raise Refused(404, f"a notice's token is good for {TEXT_PATH} alone", "path")

@@ -67,7 +67,7 @@ def _rules(settings: Settings) -> FlowRules:
 
 
 def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandler) -> NoticeFlows:
-    """Return what gives notices to n8n; whether that is there, `n8n` knows."""
+    """Return what gives notices to n8n; `n8n` knows whether it is there."""
     own_url = f"http://localhost:{settings.api_port}"
     terms = NoticeTerms(
         webhooks_url=settings.n8n_webhook_url or "",
@@ -79,7 +79,7 @@ def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandl
 
 
 def make_eraser(settings: Settings, database: Database, http: httpx.AsyncClient) -> ExecutionEraser:
-    """Return the loop that has n8n forget the erased; it is not running."""
+    """Return the loop that deletes erased people's executions in n8n; it is not running."""
     webhooks = settings.n8n_webhook_url or f"http://localhost:{settings.n8n_port}/webhook"
     url = settings.n8n_public_api_url or public_api(webhooks)
     return ExecutionEraser(database, http, ExecutionsApi(url, settings.n8n_public_api_key))

@@ -1,4 +1,4 @@
-"""What n8n is given for a turn: one documented, versioned JSON object.
+"""What n8n gets for a turn: one documented, versioned JSON object.
 
 `n8n_workflows/turn.schema.json` is made from these models. A field is never renamed or removed
 within a version; new ones may appear.
@@ -179,10 +179,10 @@ class TurnPayload(_Part):
 class FlowTerms:
     """What the deployment sets for every turn.
 
-    `base_url` is where n8n reaches the router, `lease` the seconds that a flow has that sends by
-    itself, `answer` those of one that answers; `models` (by provider) and `max_tokens` hold for
-    tenants that set none; `max_tokens` is also the most, for flows use the deployment's keys.
-    `timezone` is for tenants without one.
+    `base_url` is where n8n reaches the router. `lease` is the seconds for a flow that sends by
+    itself, `answer` those for one that answers. `models` (by provider) and `max_tokens` hold for
+    tenants that set none; `max_tokens` is also the upper limit, because flows use the deployment's
+    keys. `timezone` is for tenants without one.
     """
 
     base_url: str
@@ -192,7 +192,7 @@ class FlowTerms:
     timezone: str = "UTC"
     answer: float = 90
     addresses: Mapping[str, str] = field(default_factory=dict)
-    """Where the deployment reaches its providers, without the path; else as they are everywhere."""
+    """The deployment's URLs of its providers, without the path; else the providers' own."""
 
 
 def build_payload(
@@ -266,7 +266,7 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
 
 
 def _asked(messages: Sequence[PromptMessage], name: str | None) -> Sequence[PromptMessage]:
-    """Return the messages, the last of which is what is asked: of one alone, without the name."""
+    """Return the messages, the last of which is the question; a single one has no name in it."""
     if len(messages) > 1 or name is None:
         return messages
     return PromptMessage("user", name), PromptMessage(

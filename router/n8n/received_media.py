@@ -1,9 +1,10 @@
-"""What a flow hears and sees: the media of a message of its turn's conversation, from Evolution.
+"""What a flow hears and sees: the media of a message of its turn's conversation.
 
-What Evolution has no more, or never had, as on the Cloud channel, is given where it is kept.
+It comes from Evolution. What Evolution no longer has, or never had, as on the Cloud channel, comes
+from the kept files.
 
-Evolution gives an instance's key the media of any message of that instance. Here the state says
-whether the message is of this turn's own session, and notes that it was asked for.
+Evolution gives an instance's key the media of any message of that instance. Here the state decides
+whether the message belongs to this turn's session, and records the request.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from router.state.flow_tokens import TurnToken
 from router.whatsapp.clean import as_object, as_text
 
 GET_MEDIA_PATH = "chat/getBase64FromMediaMessage"
-_TIMES_IN_MEMORY = 4  # a media in base64: in Evolution's answer, as it is read, and in ours
+_TIMES_IN_MEMORY = 4  # copies of base64 media: in Evolution's answer, as it is read, and in ours
 _SLACK = 64 * 1024  # bytes by which a media may be larger than WhatsApp said
 _BY_ITS_ID = "a message is asked for by its id: what Evolution kept of it is not for a flow to say"
 _KEY: Fields = {"id": NAME, "remoteJid": NAME, "fromMe": FLAG}
@@ -48,14 +49,14 @@ _FIELDS: Fields = {
 
 @dataclass(frozen=True, slots=True)
 class AskedMedia:
-    """Whose media is asked for: a message's id; `to_mp4` where a voice note is to become that."""
+    """The requested media: a message's id; `to_mp4` to convert a voice note."""
 
     wa_id: str
     to_mp4: bool
 
 
 def read_asked(body: Mapping[str, Any]) -> AskedMedia:
-    """Return what is asked for. Raises Refused."""
+    """Return the request. Raises Refused."""
     try:
         found = read_fields(_FIELDS, body)
     except BadField as error:
@@ -67,7 +68,7 @@ def read_asked(body: Mapping[str, Any]) -> AskedMedia:
 
 
 class ReceivedMedia:
-    """Gives flows media that came; none of more than `most` bytes."""
+    """Gives flows media that contacts sent, of at most `most` bytes."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class ReceivedMedia:
     ) -> JSONResponse:
         """Answer as Evolution does: 201 with the media in base64. Raises Refused.
 
-        `keep` counts what is held of it, before it is fetched, and may raise what ends it.
+        `keep` counts the bytes in memory before they are fetched, and may raise to refuse.
         """
         asked = read_asked(body)
         found = await find_media(self._database, FindMedia(**token.held, wa_id=asked.wa_id))
@@ -116,7 +117,7 @@ class ReceivedMedia:
         return JSONResponse({**media.told, "base64": media.base64, "buffer": None}, status_code=201)
 
     async def _kept(self, stored: StoredMedia | None) -> JSONResponse | None:
-        """Answer with the kept file, as Evolution would; None where there is none."""
+        """Answer with the kept file, as Evolution would; None if there is none."""
         store = self._store
         if stored is None or store is None or store.kind != stored.store:
             return None

@@ -1,7 +1,7 @@
-"""What a flow answers, read: what is to be said, who is called, or why there is no reply. Pure.
+"""Reads a flow's answer: what to say, who is called, or why there is no reply. Pure.
 
-An empty answer is never silence, for n8n answers 200 with nothing where a flow crashed before its
-Respond node. What is technical reaches no customer.
+An empty answer is never silence, because n8n answers 200 with nothing if a flow crashed before its
+Respond node. Technical texts reach no customer.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _SAID = frozenset({"text", "messages", "handoff", "silence"})
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What is said, in parts; the last may call a human. With none there is a `silence`."""
+    """What is said, in parts; the last may call a human. Without parts there is a `silence`."""
 
     parts: tuple[Part, ...]
     silence: str | None
@@ -44,7 +44,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The flow has begun and will send by itself, as those of the gateway contract do."""
+    """The flow has begun and will send by itself, like those of the gateway contract."""
 
     execution_id: object = None
 
@@ -53,7 +53,7 @@ Reading: TypeAlias = Answered | Begun
 
 
 def reply_of(said: Answered, execution: Execution | None) -> Reply:
-    """Return the reply that a flow has answered with; tokens that it does not tell are unknown."""
+    """Return the reply of a flow; tokens that it does not report are unknown."""
     cost = said.cost
     return Reply(
         parts=said.parts,
@@ -68,7 +68,7 @@ def reply_of(said: Answered, execution: Execution | None) -> Reply:
 
 
 def read_answer(body: bytes, about: Conversation) -> Reading:
-    """Return what a flow answered with a status of success. Raises LlmError: there is no reply."""
+    """Return a flow's answer with a success status. Raises LlmError if there is no reply."""
     try:
         return _read(body, about)
     except BadAnswer as bad:
@@ -78,7 +78,7 @@ def read_answer(body: bytes, about: Conversation) -> Reading:
 def is_reply(body: bytes, about: Conversation) -> bool:
     """Whether a flow that has the turn answers with a reply, and not that it has begun.
 
-    Any other word of its own ({"result": "ok"}) was never read, and is none.
+    Any other text of its own ({"result": "ok"}) was never read, and is no reply.
     """
     try:
         said = read_json(body)
@@ -96,7 +96,7 @@ def is_reply(body: bytes, about: Conversation) -> bool:
 
 
 def read_failure(status: int, body: bytes) -> LlmError:
-    """Return what the turn failed of, where a flow, or n8n for it, answered with an error."""
+    """Return the turn's failure, if a flow, or n8n for it, answered with an error."""
     try:
         said = read_json(body)
     except ValueError:
@@ -133,7 +133,7 @@ def _read(body: bytes, about: Conversation) -> Reading:
 
 
 def _text_of(body: bytes) -> object:
-    """Return what is written where it is not JSON: a fenced one, as models write it."""
+    """Return a text that is not JSON, without the code fence in which models wrap it."""
     text = body.decode(errors="replace").strip()
     if text.startswith("```"):
         return text
@@ -206,7 +206,7 @@ def _cut(value: object, where: str, longest: int) -> str | None:
 
 
 def _cost(said: Mapping[str, Any]) -> Cost:
-    """Return what the answer says of its cost. What cannot be right is left out."""
+    """Return the cost that the answer reports. Impossible values are left out."""
     usage = said.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     told_in = _tokens(usage, "tokens_in", "input_tokens", "prompt_tokens", "promptTokens")

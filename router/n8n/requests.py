@@ -1,4 +1,4 @@
-"""What a flow asks to be sent: its body, and the messages that leave."""
+"""What a flow asks to send: its body, and the messages that leave."""
 
 import json
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ _OF_THE_FIRST = ("quoted", "mentionsEveryOne", "everyOne")
 
 
 async def body_of(request: Request) -> Json:
-    """Return the request's body, one that is short. Raises Refused."""
+    """Return the request's body, which must be short. Raises Refused."""
     return read_body(await written_of(request))
 
 
 async def written_of(request: Request) -> bytes:
     """Return the request's body as it was sent. Raises Refused.
 
-    There is nothing beside it: what a query could say to Evolution is not carried on.
+    Nothing else counts: a query is not passed on to Evolution.
     """
     if request.scope["query_string"]:
         raise _bad("query", "the gateway takes no query: what is asked for stands in the body")
@@ -49,7 +49,7 @@ async def written_of(request: Request) -> bytes:
 def understood(
     path: str, written: bytes, contact: tuple[str, ...]
 ) -> tuple[Asked, tuple[Outgoing, ...]]:
-    """Return what a body asks for `contact`, and the messages of it. Raises Refused.
+    """Return a body's request for `contact`, and its messages. Raises Refused.
 
     A long body takes long: see `router.sharing.bench`.
     """
@@ -58,7 +58,7 @@ def understood(
 
 
 def read_body(written: bytes) -> Json:
-    """Return what a body says: plain JSON in UTF-8 alone. Raises Refused."""
+    """Return the body's JSON, which must be UTF-8. Raises Refused."""
     if sum(written.count(mark) for mark in _MARKS) > _MOST_ELEMENTS:
         raise _bad("body", f"it has more than {_MOST_ELEMENTS} elements")
     try:
@@ -73,7 +73,7 @@ def read_body(written: bytes) -> Json:
 
 
 def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
-    """Return what a flow may ask for `contact`, whose JIDs these are. Raises Refused."""
+    """Return what a flow may ask for `contact`, which has these JIDs. Raises Refused."""
     if not is_known(path):
         raise Refused(404, f"the gateway does not offer {path}", "path")
     try:
@@ -86,7 +86,7 @@ def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
 
 
 def notice_of(body: Json) -> Json:
-    """Return what a flow may say of a notice: a text, and whom it takes it to be for.
+    """Return what a flow may say of a notice: a text, and the number that it expects.
 
     Raises Refused.
     """
@@ -97,7 +97,7 @@ def notice_of(body: Json) -> Json:
 
 
 def messages_of(asked: Asked) -> tuple[Outgoing, ...]:
-    """Return the messages of what is asked: a long text is several. Raises Refused."""
+    """Return the messages of the request: a long text becomes several. Raises Refused."""
     if asked.path == TEXT_PATH:
         return _text_messages(asked.body)
     return (Outgoing.of(asked.path, asked.body),)

@@ -1,14 +1,14 @@
-"""Texts that tell of a machine's trouble, and that no customer may read. Pure.
+"""Texts about a machine's trouble, which no customer may read. Pure.
 
-A flow that goes wrong may still answer 200: an agent at its iteration limit leaves by its success
-output, an expression that failed stands as it was written, a proxy answers with a page. What is
-known here is refused; what a model writes about such things in a sentence of its own is not, nor
-what only looks like it: a film (Terror: …), a room (101 - "…"), the name of a tag of HTML.
+A flow that goes wrong may still answer 200: an agent at its iteration limit uses its success
+output, a failed expression stays as it was written, a proxy answers with a page. Known forms are
+refused. A model's own sentence about such things is not, nor a text that only looks similar: a film
+(Terror: …), a room (101 - "…"), the name of an HTML tag.
 """
 
 import re
 
-_LONGEST_LOOKED_AT = 20_000  # characters; what goes wrong says so at once
+_LONGEST_LOOKED_AT = 20_000  # characters; technical texts are recognised by their beginning
 
 _WHOLE = re.compile(
     r"(?:(?-i:undefined|null|NULL|NaN)|\[object \w+\]|\[null\]|\[undefined\]"
@@ -20,7 +20,7 @@ _WHOLE = re.compile(
     r"|service unavailable|gateway time-?out)\.?)",
     re.IGNORECASE,
 )
-# What stands in a machine's error, and in no sentence for a customer.
+# What occurs in a machine's error, but in no sentence for a customer.
 _WORD_OF_MACHINES = (
     r"(?:\{\s*\"|\bE(?:CONN|TIMEDOUT|NOTFOUND|AI_AGAIN|PIPE|HOST|NET|PROTO)[A-Z_]*\b"
     r"|\bstatus ?code\b|\brequest (?:failed|timed out)\b|\btime(?:d )?-?out\b"
@@ -114,7 +114,7 @@ _MOSTLY: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def why_technical(text: str) -> str | None:
-    """Return what a text is that no customer may read; None: it may be one for people."""
+    """Return why no customer may read a text; None: it may be for people."""
     seen = text[:_LONGEST_LOOKED_AT].strip().strip("`'\"* \n").removeprefix("json").strip()
     if _WHOLE.fullmatch(seen):
         return "a value that was not worked out"

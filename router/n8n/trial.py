@@ -1,7 +1,7 @@
 """Tries a flow: a real turn, marked `dry`, of which nothing reaches anybody.
 
-The turn is posted as every turn is; what the flow answers is read as every answer is, and what it
-sends is written down (`dry_turns.py`). Told is what would have been said, or what is wrong.
+The turn is posted like every turn, the flow's answer is read like every answer, and what it sends
+is recorded (`dry_turns.py`). The result is what would have been said, or what is wrong.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ TEXT = "Hello! Are you open today?"
 
 
 class SaidMessage(BaseModel):
-    """A message that would have been sent: a text, or what else Evolution would be asked."""
+    """A message that would have been sent: a text, or another request to Evolution."""
 
     text: str | None = None
     path: str | None = Field(default=None, description="Evolution's, of what is no text")
@@ -53,14 +53,14 @@ class SaidMessage(BaseModel):
 
 
 class Executed(BaseModel):
-    """Which execution of n8n it was, where that is known."""
+    """The execution of n8n, if it is known."""
 
     execution_id: str | None = None
     execution_url: str | None = None
 
 
 class TriedFlow(Executed):
-    """What a flow made of a test turn. With an `error` a real turn would have been tried again."""
+    """The result of a test turn. With an `error`, a real turn would have been retried."""
 
     ok: bool
     flow: str = Field(description="Where the turn was posted")
@@ -77,8 +77,8 @@ class TriedFlow(Executed):
 class Trial:
     """Which flow is tried, with which words of a customer.
 
-    `flow` and `in_editor` (n8n's test webhook, which listens once, while its editor waits) are for
-    the deployment to choose.
+    Only the deployment may choose `flow` and `in_editor` (n8n's test webhook, which listens once,
+    while its editor waits).
     """
 
     instance_name: str
@@ -102,7 +102,7 @@ class FlowTrial:
     async def run(self, database: Database, wanted: Trial) -> TriedFlow:
         """Try a flow, and wait until it has ended. `database` is the caller's.
 
-        Raises NotFound, NotAllowed and Conflict; what is wrong with the flow is told.
+        Raises NotFound, NotAllowed and Conflict; the result says what is wrong with the flow.
         """
         terms, began = self._rules.terms, monotonic()
         named = wanted.flow or ("(its own)" if wanted.in_editor or wanted.contract else None)
@@ -211,7 +211,7 @@ class FlowTrial:
     async def _close(
         self, database: Database, name: str, dry: BegunDryTurn, tried: TriedFlow
     ) -> None:
-        """End the test turn, and tell what the flow has sent in it."""
+        """End the test turn, and return what the flow has sent in it."""
         last = await _look(database, name, dry, close=True)
         sent = [_message(each["path"], each["body"]) for each in last.said]
         tried.said = [*sent, *tried.said]
@@ -247,7 +247,7 @@ async def _look(database: Database, name: str, dry: BegunDryTurn, *, close: bool
 
 
 def _turn(dry: BegunDryTurn, text: str) -> ClaimedTurn:
-    """Return the test turn as a claimed one, with a contact that there is not."""
+    """Return the test turn as a claimed one, with a made-up contact."""
     message = TurnMessage(
         message_id=dry.dry_turn_id,
         wa_id=f"DRY{uuid4().hex[:17].upper()}",

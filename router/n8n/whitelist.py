@@ -1,8 +1,8 @@
-"""What the gateway takes for each of Evolution's routes: all that 2.3.6 knows, and no other field.
+"""What the gateway accepts for each of Evolution's routes: all fields of 2.3.6, and no others.
 
-Each field is passed on as it was read, or refused by its name: where Evolution would drop it, look
-elsewhere because of it, or let it say something that nobody has checked. Who gets the message is
-for the fence to say, so a JID is only ever compared: with those of the turn's contact.
+Each field is passed on as it was read, or refused by name: if Evolution would drop it, use it to
+look elsewhere, or let it say something that nobody has checked. The fence decides who gets the
+message, so a JID is only ever compared with those of the turn's contact.
 """
 
 import re
@@ -40,7 +40,7 @@ from router.whatsapp.numbers import spellings_of
 _MEDIA_PATH = "message/sendMedia"
 PRESENCE_PATH = "chat/sendPresence"
 LONGEST_DELAY = 10_000  # milliseconds
-_MOST_CHARACTERS = 2 * LONGEST_TEXT  # of all the texts in one field
+_MOST_CHARACTERS = 2 * LONGEST_TEXT  # of all texts in one field
 
 _DIGITS = re.compile(r"[0-9]{5,20}(@(s\.whatsapp\.net|lid))?")
 _DELAY = Field(whole(LONGEST_DELAY), (int, float))
@@ -89,7 +89,7 @@ _BUTTON: Fields = {
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What a route takes, what it must have, and which field carries a media."""
+    """What a route accepts, what it requires, and which field carries a media."""
 
     fields: Fields
     required: tuple[str, ...] = ()
@@ -193,10 +193,10 @@ class NotTheContacts(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it may be carried out: where it goes is not in `body`, nor is when.
+    """A checked request: `body` contains neither where it goes nor when.
 
     `delay` is in seconds. `media` is the field of the body that carries a media, if any does.
-    `done`: the turn ends with it, and what that says.
+    `done`: the turn ends with it, and what it reports.
     """
 
     path: str
@@ -212,7 +212,7 @@ def is_known(path: str) -> bool:
 
 
 def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -> Asked:
-    """Return what is asked for `contact`, its JIDs. Raises BadField and NotTheContacts."""
+    """Return the request for `contact`, its JIDs. Raises BadField and NotTheContacts."""
     route = _ROUTES[path]
     done, body = _done_of(path, body)
     _require_short({name: value for name, value in body.items() if name != route.media})
@@ -221,17 +221,17 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
         if not found.get(name):
             raise BadField(name, "it is missing")
     for name, jid in _named(found):
-        # A number that a person typed into a flow; where to send is for the fence to say.
+        # A number that a person typed into a flow; the fence decides where to send.
         known = spellings_of(jid) if name == "number" else (jid,)
         if set(known).isdisjoint(contact) and not (name == "mentioned" and is_group(contact[0])):
             raise NotTheContacts(name)
     delay = found.pop("delay", 0)
     found.pop("number", None)
     if quoted := as_object(found.get("quoted")):
-        # By its id alone, which the fence compares: the rest is for Evolution to know.
+        # Only its id, which the fence compares: Evolution knows the rest.
         found["quoted"] = {"key": {"id": as_text(as_object(quoted["key"])["id"])}}
     if key := as_object(found.get("key")):
-        # To this JID Evolution sends a reaction, whatever the number is.
+        # Evolution sends a reaction to this JID, whatever the number is.
         found["key"] = {**key, "remoteJid": normalise_jid(as_text(key["remoteJid"]))}  # type: ignore[dict-item]
     media = route.media if route.media in found else None
     if path == _MEDIA_PATH:
@@ -242,7 +242,7 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
 def _done_of(
     path: str, body: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
-    """Return what a send says of its turn's end, None: nothing; and the rest. Raises BadField."""
+    """Return what a send says about its turn's end (or None), and the rest. Raises BadField."""
     if not (said := body.get("done")):
         return None, {name: value for name, value in body.items() if name != "done"}
     if path == PRESENCE_PATH:
@@ -254,16 +254,16 @@ def _done_of(
 
 
 def _require_short(body: Mapping[str, Any]) -> None:
-    """Raise BadField where lists and objects say so much that to look at it would take long."""
+    """Raise BadField if lists and objects contain so much that checking would take long."""
     for name, value in body.items():
         if isinstance(value, list | dict) and characters_in(value) > _MOST_CHARACTERS:
             raise BadField(clean(name[:200]), f"it has more than {_MOST_CHARACTERS} characters")
 
 
 def _name(found: JsonObject) -> None:
-    """Name a file after its URL: by the ending Evolution tells what it is. Raises BadField.
+    """Name a file after its URL: Evolution takes its type from the extension. Raises BadField.
 
-    What Evolution is given is its bytes alone, and the name is a text that the contact reads.
+    Evolution gets only its bytes, and the name is a text that the contact reads.
     """
     if found["mediatype"] not in ("document", "audio") or found.get("fileName"):
         return
@@ -275,7 +275,7 @@ def _name(found: JsonObject) -> None:
 
 
 def read_notice(body: Mapping[str, Any]) -> JsonObject:
-    """Return what the text of a notice says. Raises BadField."""
+    """Return the text of a notice. Raises BadField."""
     found = read_fields({"number": NAME, "text": MESSAGE}, body)
     if not found.get("text"):
         raise BadField("text", "it is missing")

@@ -1,7 +1,7 @@
-"""What an answer comes wrapped in: n8n's items, agents' outputs, LLMs' own answers, fences. Pure.
+"""Unwraps answers: n8n's items, agents' outputs, LLMs' own responses, code fences. Pure.
 
-Whatever comes, an object of the contract goes out, or BadAnswer: `text`, `messages`, `handoff`,
-`silence`, `error`, `execution_id`, with what is known of the cost as `usage`.
+The result is always an object of the contract, or BadAnswer: `text`, `messages`, `handoff`,
+`silence`, `error`, `execution_id`, with the known cost as `usage`.
 """
 
 import json
@@ -39,15 +39,15 @@ _BESIDE = frozenset(
 )
 _INNER = ("json", "output", "response", "result", "answer", "data", "body", "reply")
 _WHAT_IS_SAID = OF_THE_CONTRACT | {*_INNER, "content", "choices", "message"}
-"""With null in them all nothing is said, and a flow that names its execution has not begun."""
+"""If all of them are null, nothing is said, and a flow that names its execution has not begun."""
 
 
 class BadAnswer(Exception):
-    """The answer is none of the contract; the text names what is wrong with it."""
+    """The answer does not follow the contract; the text names what is wrong with it."""
 
 
 def unwrapped(answer: object) -> Said:
-    """Return the object of the contract inside. Raises BadAnswer, and LlmError as a LLM would."""
+    """Return the object of the contract inside. Raises BadAnswer, and LlmError as an LLM would."""
     return _unwrapped(answer, 0)
 
 
@@ -68,7 +68,7 @@ def _unwrapped(value: object, depth: int) -> Said:
 
 
 def _of_text(text: str, depth: int) -> Said:
-    """A model's text: an object of the contract written down, or what is to be said."""
+    """A model's text: an object of the contract written as JSON, or the text to say."""
     text = without_reasoning(clean(text))
     inside = fenced[1] if (fenced := _FENCED.match(text)) else text
     if inside.lstrip()[:1] in ("{", "["):
@@ -86,7 +86,7 @@ def _of_text(text: str, depth: int) -> Said:
 
 
 def _written_within(text: str) -> Said | None:
-    """The one answer that a model has put words around ("Here is the JSON: …"); None: none such."""
+    """The one answer that a model has put words around ("Here is the JSON: …"), or None."""
     if (found := _WRITTEN_DOWN.search(text)) is None:
         return None
     try:
@@ -98,7 +98,7 @@ def _written_within(text: str) -> Said | None:
 
 
 def _that_says(said: Said) -> Said:
-    """A text is no word of the flow's own that it has begun. Raises BadAnswer."""
+    """A text is never the flow's own report that it has begun. Raises BadAnswer."""
     if not said.keys() & OF_THE_CONTRACT:
         raise BadAnswer("the text is JSON, and has none of the contract's fields")
     return said
@@ -145,7 +145,7 @@ def _of_object(found: dict[str, Any], depth: int) -> Said:
 
 
 def _of_contract(said: dict[str, Any], depth: int) -> Said:
-    """An object of the contract, whose text may be written JSON once more."""
+    """An object of the contract, whose text may contain JSON once more."""
     said = _filled(said)
     text = said.get("text")
     alone = not said.keys() - _BESIDE - {"text"}
@@ -161,7 +161,7 @@ def _of_contract(said: dict[str, Any], depth: int) -> Said:
 
 
 def _filled(said: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is empty beside what is not: models fill in every field of a schema."""
+    """Leave out empty fields beside others: models fill in every field of a schema."""
     empty = {name for name in OF_THE_CONTRACT & said.keys() if is_left_empty(said[name])}
     if said.keys() & OF_THE_CONTRACT <= empty:
         return said
@@ -169,14 +169,14 @@ def _filled(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_left_empty(value: object) -> bool:
-    """Whether a field says nothing, as one that is not there."""
+    """Whether a field says nothing, as if it were missing."""
     if isinstance(value, str):
         return not value.strip()
     return value is None or value is False or value == []
 
 
 def _of_llm(said: dict[str, Any], depth: int) -> Said | None:
-    """What an LLM's API answers, passed on as it is; None: it is something else."""
+    """An LLM API's response, passed on unchanged; None: it is something else."""
     content, choices, output = said.get("content"), said.get("choices"), said.get("output")
     if said.get("error") and any(isinstance(each, list) for each in (content, choices, output)):
         raise failure_of(said["error"], where="the LLM broke off its answer")
@@ -225,7 +225,7 @@ def _of_blocks(blocks: list[Any], stop: object, depth: int) -> Said:
 
 
 def _ended(text: str, stop: object, depth: int) -> Said:
-    """What a model wrote, and how it came to its end."""
+    """What a model wrote, and how its text ended."""
     ending = ending_of(stop)
     if ending == "refused":
         raise LlmRefused("the model declines to answer this conversation")
@@ -239,7 +239,7 @@ def _ended(text: str, stop: object, depth: int) -> Said:
 
 
 def _of_cut_off(text: str, depth: int) -> Said:
-    """What a model wrote until its limit came: of JSON the rest is missing, and it is no reply."""
+    """What a model wrote up to its limit: of JSON the rest is missing, and it is no reply."""
     text = without_reasoning(clean(text))
     if not text.strip():
         raise LlmOutOfRoom("the model used up its tokens, and said nothing")
@@ -284,7 +284,7 @@ def _execution(said: Said) -> dict[str, Any]:
 
 
 def _bare(item: object) -> object:
-    """An item of n8n without what n8n puts around it."""
+    """An item of n8n without n8n's own wrapping."""
     if isinstance(item, dict) and isinstance(item.get("json"), dict):
         return item["json"]
     return item

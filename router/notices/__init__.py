@@ -1,1 +1,1 @@
-"""Notices: a business's people are told of a handoff, or of a lost connection to WhatsApp."""
+"""Notices: a business's people are told of a handoff, a lost connection to WhatsApp, and so on."""

@@ -28,7 +28,7 @@ from router.state.calls.notices import (
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_FLOW_ATTEMPTS = 3  # a flow that never says `done` is not asked for ever
+_FLOW_ATTEMPTS = 3  # a flow that never calls `done` is not asked for ever
 _URL_TIMEOUT = 10.0
 
 
@@ -41,7 +41,7 @@ class Flows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoticeServices:
-    """What an attempt works with; `flows` is None where n8n is not used."""
+    """What an attempt works with; `flows` is None if n8n is not used."""
 
     database: Database
     http: httpx.AsyncClient
@@ -138,7 +138,7 @@ class Delivery:
     async def _post(self, url: str) -> str | None:
         """Return why the webhook was not told, without its URL: it may be a secret."""
         try:
-            # Its status says all: what it answers beside is not read.
+            # Only its status counts: the rest of the response is not read.
             asked = self._services.http.stream(
                 "POST",
                 url,

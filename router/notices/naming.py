@@ -1,4 +1,4 @@
-"""How the people of a business are told of a contact: by name and number. Pure."""
+"""How a contact is named to the people of a business: by name and number. Pure."""
 
 from router.whatsapp.jids import JidKind, kind_of
 
@@ -11,7 +11,7 @@ def number_shown(jid: str | None) -> str | None:
 
 
 def who_is(name: str | None, jid: str | None, nameless: str) -> str:
-    """Return how a customer is called to the people of the business."""
+    """Return how a customer is named to the people of the business."""
     phone = jid if jid and kind_of(jid) is JidKind.PHONE else None
     number = f" ({number_shown(phone)})" if phone else ""
     return f"{name or nameless}{number}"

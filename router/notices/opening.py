@@ -1,4 +1,4 @@
-"""Puts the notifier together from the configuration."""
+"""Makes the notifier from the configuration."""
 
 from collections.abc import Callable
 
@@ -23,9 +23,9 @@ def make_notifier(
     outbox: Outbox,
     flows: Flows | None,
 ) -> Notifier:
-    """Return the notifier, not running; `flows` is None where n8n is not used.
+    """Return the notifier, not running; `flows` is None if n8n is not used.
 
-    A tenant's notify_url is reached by `http`.
+    A tenant's notify_url is reached with `http`.
     """
     services = NoticeServices(
         database=database,
@@ -50,7 +50,7 @@ def make_untaken(
     wake_notices: Callable[[], None],
     wake_turns: Callable[[], None],
 ) -> UntakenHandoffs:
-    """Return what looks after handoffs that nobody takes, not running."""
+    """Return the loop that follows up on handoffs nobody takes, not running."""
     return UntakenHandoffs(
         database,
         policy(settings),

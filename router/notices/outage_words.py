@@ -1,6 +1,6 @@
-"""What notices say of outages, in three languages: why there is no answer, and who can cure that.
+"""What notices say about outages, in three languages: why, and who can fix it.
 
-Each language has the same words, with the same places in braces (tests/unit/test_words.py).
+Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ OF_OWN_KEY: Mapping[Language, Words] = {
         " vea lo que {provider} dice de ella. " + _WAITS_ES,
     },
 }
-"""What is said of a business that has a key of its own, where that makes a difference."""
+"""What is said to a business with its own key, if that makes a difference."""
 
 WHY: Mapping[Language, Words] = {
     "en": {
@@ -116,7 +116,7 @@ WHY: Mapping[Language, Words] = {
         " habría dicho.",
     },
 }
-"""Why there is no answer, and who can cure that, for each cause of `hybridflow.endings`."""
+"""Why there is no answer, and who can fix that, for each cause of `hybridflow.endings`."""
 
 FRAME: Mapping[Language, Words] = {
     "en": {
@@ -171,4 +171,4 @@ FRAME: Mapping[Language, Words] = {
         "hours": "{count} horas",
     },
 }
-"""What stands around the causes, and how much and how long is said."""
+"""The sentences around the causes, with numbers and durations."""

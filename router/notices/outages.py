@@ -1,4 +1,4 @@
-"""What a notice says of outages: why customers get no answer, and that they do again. Pure."""
+"""What a notice says about outages: why customers get no answer, and that they do again. Pure."""
 
 from datetime import datetime
 
@@ -9,12 +9,12 @@ from router.state.calls.notices import OutageTold
 from router.whatsapp.languages import Language
 
 MOST = 1000
-"""So many turns are counted; that many stands for any more."""
+"""Turns are counted up to this number, which then means "or more"."""
 
 _PROVIDERS = {"anthropic": "Anthropic", "openai": "OpenAI"}
 
 ONE_BY_ONE = frozenset({"contact_budget", "send_failed", "in_doubt", "half_said"})
-"""These concern a conversation, and not all of them."""
+"""These concern single conversations, not all of them."""
 
 
 def say_unanswered(name: str, outages: tuple[OutageTold, ...], language: Language = "en") -> str:
@@ -40,7 +40,7 @@ def say_answered_again(
 
 
 def why(outage: OutageTold, language: Language = "en") -> str:
-    """Return why there is no answer, and who can cure that."""
+    """Return why there is no answer, and who can fix that."""
     own = OF_OWN_KEY[language].get(outage.cause) if outage.has_own_key else None
     words = own or WHY[language].get(outage.cause) or FRAME[language]["unknown"]
     named = outage.provider or FRAME[language]["provider"]
@@ -53,7 +53,7 @@ def reason_of_outages(outages: tuple[OutageTold, ...]) -> str:
 
 
 def _what(outage: OutageTold, language: Language) -> str:
-    """Return the first sentence of why it was."""
+    """Return the first sentence about the cause."""
     return why(outage, language).partition(". ")[0].rstrip(".") + "."
 
 

@@ -1,4 +1,4 @@
-"""What n8n and a tenant's webhook are given for a notice: one documented, versioned JSON object.
+"""What n8n and a tenant's webhook get for a notice: one documented, versioned JSON object.
 
 A field is never renamed or removed within a version; new ones may appear.
 """
@@ -79,7 +79,7 @@ class NoticePayload(Notice):
 
 
 def build_notice(notice: ClaimedNotice) -> Notice:
-    """Return what the tenant's webhook is told."""
+    """Return what the tenant's webhook gets."""
     session = None
     if notice.session_id is not None:
         session = NoticeSession(
@@ -101,7 +101,7 @@ def build_notice(notice: ClaimedNotice) -> Notice:
 
 
 def build_payload(notice: ClaimedNotice, base_url: str, lease: float) -> NoticePayload:
-    """Return what a flow is given; `base_url` is where n8n reaches the router."""
+    """Return what a flow gets; `base_url` is where n8n reaches the router."""
     base_url = base_url.rstrip("/")
     return NoticePayload(
         **dict(build_notice(notice)),

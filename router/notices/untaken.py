@@ -1,7 +1,7 @@
 """Handoffs that nobody takes: people are told again, then the next number, then the customer.
 
-What is done is the state's to say, once for all routers; when is said here, for it takes the hours
-in which the business is open.
+The state decides what to do, once for all routers. When it is due is decided here, because that
+depends on the business's opening hours.
 """
 
 import logging
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _APART = 20.0
 _AT_ONCE = 50
 _MOST = timedelta(days=30)
-"""Not asked later: the tenant's hours may change."""
+"""Not looked at later than this: the tenant's hours may change."""
 
 NOBODY_YET: Mapping[Language, str] = {
     "pt": "Ainda não consegui falar com ninguém da equipe. Sua mensagem está com eles, e vão"
@@ -40,7 +40,7 @@ NOBODY_YET: Mapping[Language, str] = {
 
 
 class UntakenHandoffs:
-    """Looks after handoffs. `wake_notices` and `wake_turns` are called when there is work."""
+    """Follows up on handoffs. `wake_notices` and `wake_turns` are called if there is work."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class UntakenHandoffs:
         self._loop = Loop(self.step, pause=_APART, failed="handoffs could not be looked at")
 
     async def run(self) -> None:
-        """Look after them until `stop`."""
+        """Follow up on them until `stop`."""
         await self._loop.run()
 
     async def stop(self) -> None:
-        """Look at no more."""
+        """Stop following up."""
         self._loop.stop()
 
     async def step(self) -> float:
@@ -104,7 +104,7 @@ class UntakenHandoffs:
 
 
 def due_at(handoff: UntakenHandoff, default_zone: str) -> datetime:
-    """Return when the next step of a handoff is due, by the hours in which it is open."""
+    """Return when the next step of a handoff is due, counted in opening hours."""
     waits = timedelta(minutes=handoff.minutes)
     hours = read_hours(handoff.opening_hours)
     if hours is None:

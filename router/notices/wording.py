@@ -1,4 +1,4 @@
-"""What a notice says, in words that can be sent as they are."""
+"""What a notice says, as a text that is ready to be sent."""
 
 from router.notices.naming import who_is
 from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
@@ -12,16 +12,17 @@ _REASONS = frozenset(
 )
 _CALLED = (
     ("the AI said that a person will come", "promised"),
+    ("the AI said that it will find out and answer later", "promised_answer"),
     ("two bots seem to talk to each other: the same again and again", "looped"),
     ("the AI could not answer", "not_answered"),
     ("the AI's reply was not sent", "not_sent"),
     ("the AI declines to answer", "declined"),
 )
-"""How what the state says of a handoff begins, and the word for it; what follows is technical."""
+"""How the state's reason of a handoff begins, and the word for it; the rest is technical."""
 
 
 def reason_of(notice: ClaimedNotice) -> str | None:
-    """Return why: as the AI said it, the connection's state with Baileys' code, or how many."""
+    """Return why: as the AI said it, the connection's state with Baileys' code, or a count."""
     facts = notice.facts
     if notice.kind == "undelivered" and facts.replies is not None:
         return f"{facts.replies} replies in a row were not delivered"
@@ -100,7 +101,7 @@ def _handoff(facts: NoticeFacts, words: Words) -> str:
 
 
 def _called(reason: str | None, words: Words) -> str:
-    """Return why a human is wanted: our own words are in every language, others as they are."""
+    """Return why a human is wanted: our own words in the given language, others unchanged."""
     if not reason or reason in _REASONS:
         return words[reason or "other"]
     for begins, word in _CALLED:

@@ -1,6 +1,6 @@
-"""What notices say, in the three languages that a business's people may be told in.
+"""What notices say, in the three languages that a business's people can have.
 
-Each language has the same words, with the same places in braces (tests/unit/test_words.py).
+Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,7 @@ _ENGLISH: Words = {
     "tool_failed": "something that the AI needs does not work",
     "other": "the AI asked for one",
     "promised": "the AI said that a person will come",
+    "promised_answer": "the AI said that it will find out and answer later",
     "looped": "two bots seem to talk to each other: the same again and again",
     "not_answered": "the AI could not answer",
     "not_sent": "the AI's reply was not sent",
@@ -90,6 +91,7 @@ _PORTUGUESE: Words = {
     "tool_failed": "algo de que a IA precisa não funciona",
     "other": "a IA pediu ajuda",
     "promised": "a IA disse que alguém virá",
+    "promised_answer": "a IA disse que vai verificar e responder depois",
     "looped": "dois robôs parecem conversar um com o outro: sempre a mesma coisa",
     "not_answered": "a IA não conseguiu responder",
     "not_sent": "a resposta da IA não foi enviada",
@@ -135,6 +137,7 @@ _SPANISH: Words = {
     "tool_failed": "algo que la IA necesita no funciona",
     "other": "la IA pidió ayuda",
     "promised": "la IA dijo que vendrá una persona",
+    "promised_answer": "la IA dijo que averiguará y responderá más tarde",
     "looped": "dos bots parecen hablar entre ellos: siempre lo mismo",
     "not_answered": "la IA no pudo responder",
     "not_sent": "la respuesta de la IA no se envió",

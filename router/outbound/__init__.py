@@ -1,1 +1,1 @@
-"""The way out to URLs that tenants set: never into the deployment's own network."""
+"""Outbound HTTP to URLs that tenants set: never into the deployment's own network."""

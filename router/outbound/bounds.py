@@ -1,7 +1,7 @@
-"""How long one exchange may take as a whole, and how many bytes may come of it.
+"""How long one exchange may take as a whole, and how many bytes its response may have.
 
-httpx's time-outs are for each read: a server that sends a byte now and then would never meet one.
-Here an exchange has a time as a whole, from the connecting to the last byte.
+httpx's timeouts are for each read: a server that sends a byte now and then would never hit one.
+Here an exchange has a total time, from connecting to the last byte.
 """
 
 import time
@@ -18,27 +18,27 @@ LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as the
 HEADS_AND_FRAMES = 16 * 1024
 _FRAMES = 5
 SLICE = 64 * 1024
-"""Bytes that are unpacked before anybody else has their turn."""
-# What a line of a head and a piece of a body cost, as bytes that are read: to take a thousand of
-# them apart takes as long as to read megabytes.
+"""Bytes that are unpacked before other work runs."""
+# The cost, as bytes read, of a line of a head and of a piece of a body: to take a thousand of them
+# apart takes as long as to read megabytes.
 _OF_A_LINE = 1024
 _OF_A_PIECE = 2048
 _LINES = 64  # of a head, that cost nothing: no honest one has more
 ENCODINGS = "gzip"
-"""What may be asked for: what is unpacked here, and nothing else."""
+"""The encodings that may be requested: those that are unpacked here, and nothing else."""
 
 
 class AnswerTooLong(httpx.ReadError):
-    """The answer is longer than was asked for: asking the same again changes nothing."""
+    """The response is longer than allowed: asking the same again changes nothing."""
 
 
 @dataclass(slots=True)
 class Bounds:
-    """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes.
+    """What is left for one exchange: until `ends_at` (monotonic), and the bytes of its body.
 
-    A connection has `connect` seconds to be there, where that is not as long as the whole may take.
-    `work` is what its head and the frames of its body have cost, as bytes. It `has_line` once it
-    has a connection: what was asked may have been sent.
+    A connection must be there within `connect` seconds, or within the total time if that is
+    shorter. `work` is the cost of its head and of the frames of its body, as bytes. It `has_line`
+    once it has a connection: from then on the request may have been sent.
     """
 
     ends_at: float
@@ -56,14 +56,14 @@ class Bounds:
         return cls(time.monotonic() + seconds, longest, connect)
 
     def left(self, patience: float | None) -> float:
-        """Return for how many seconds may be waited now."""
+        """Return how many seconds may still be waited."""
         left = max(self.ends_at - time.monotonic(), 0.001)
         return left if patience is None else min(left, patience)
 
     def allows(self, came: bytes, body: int) -> bool:
-        """Note what has come over the line; say whether it is not too much beside the body.
+        """Count what has come over the line; return whether it is not too much beside the body.
 
-        `body` is how many bytes of all that came were of the body.
+        `body` is how many of these bytes belonged to the body.
         """
         self.came += len(came)
         if not body:
@@ -77,7 +77,7 @@ class Bounds:
         self.of_body = max(self.of_body, self.came)
 
     def count_body(self, came: int) -> None:
-        """Note what of it was body. Raises AnswerTooLong."""
+        """Count bytes of the body. Raises AnswerTooLong."""
         self.of_body += came
         self.work += _OF_A_PIECE
         if self.of_body > self.longest:
@@ -90,11 +90,11 @@ current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 def unpacking(
     headers: MutableMapping[str, str], longest: int
 ) -> Callable[[bytes], Iterable[bytes]]:
-    """Return what unpacks a body piece by piece, as its headers say; they say so no more.
+    """Return what unpacks a body piece by piece, as its headers say; removes those headers.
 
-    Each piece becomes slices of SLICE bytes at most, and none before the one in front of it has
-    been taken: others have their turn in between. Raises httpx.DecodingError here for an encoding
-    that was not asked for, and later for what cannot be unpacked; AnswerTooLong for what becomes
+    Each piece becomes slices of at most SLICE bytes, and none before the previous one has been
+    taken, so that other work can run in between. Raises httpx.DecodingError here for an encoding
+    that was not requested, and later for what cannot be unpacked; AnswerTooLong for what becomes
     longer than `longest` bytes.
     """
     encoding = headers.pop("content-encoding", "identity").strip().lower() or "identity"
@@ -107,7 +107,7 @@ def unpacking(
 
 
 def as_it_is(piece: bytes) -> Iterable[bytes]:
-    """Return a piece that is not packed: it is no longer than what is read at once."""
+    """Return a piece that is not packed: it is no longer than one read."""
     return (piece,)
 
 
@@ -117,8 +117,9 @@ class _Unpacked:
         self._begun = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
     def unpack(self, piece: bytes) -> Iterator[bytes]:
-        """Unpack a piece, but never more than is left and one byte."""
-        # What comes behind the end is nobody's: zlib would keep it, and copy it with each piece.
+        """Unpack a piece, but never more than what is left plus one byte."""
+        # Bytes behind the end belong to nothing: zlib would keep them, and copy them with each
+        # piece.
         while not self._begun.eof:
             most = min(SLICE, self._left + 1)
             try:

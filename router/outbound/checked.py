@@ -1,8 +1,8 @@
-"""The transport to URLs that tenants set: judged before they are connected to.
+"""The transport to URLs that tenants set: addresses are checked before a connection is made.
 
-A tenant's host is resolved once, each of its addresses is judged, and the connection is opened to a
-judged address itself: a name that changes its mind in between (DNS rebinding) gains nothing. TLS
-still checks the certificate for the name.
+A tenant's host is resolved once, each of its addresses is checked, and the connection is opened to
+a checked address itself, so changing the name in between (DNS rebinding) gains nothing. TLS still
+checks the certificate for the name.
 """
 
 from ipaddress import ip_address
@@ -25,7 +25,7 @@ class AddressRefused(httpx.ConnectError):
 
 
 class CheckedTransport(BoundedTransport):
-    """The transport to URLs that tenants set: judged before they are connected to."""
+    """The transport to URLs that tenants set: addresses are checked before connecting."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class _Judged:
         self._resolve = resolve
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """Resolve the host, once. Raises AddressRefused where no address may be connected to."""
+        """Resolve the host, once. Raises AddressRefused if no address may be connected to."""
         addresses = await self._resolve(host, port)
         if self._allowed.has_host(host, port):
             return addresses
@@ -67,7 +67,7 @@ class _Judged:
         return judged
 
     def check_written(self, host: str, port: int) -> None:
-        """Judge a host that is written as an address, for aiohttp resolves none of those.
+        """Check a host that is written as an IP address: aiohttp resolves none of those.
 
         Raises AddressRefused.
         """

@@ -1,7 +1,7 @@
 """The HTTP clients: for URLs that tenants set, and for the deployment's own services.
 
-Redirects are not followed, and proxies of the environment are not used, for behind one it is the
-proxy that resolves the name.
+Redirects are not followed. Proxies of the environment are not used, because a proxy would resolve
+the name itself.
 """
 
 import functools
@@ -17,7 +17,7 @@ from router.outbound.transport import MOST_CONNECTIONS, POOL_WAIT
 
 
 class AddressWrong(httpx.UnsupportedProtocol):
-    """Of its URL, headers and content no request can be made; nothing was sent."""
+    """Its URL, headers and content make no valid request; nothing was sent."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -26,7 +26,7 @@ def _parsed(url: httpx.URL | str) -> httpx.URL:
 
 
 class CheckingClient(httpx.AsyncClient):
-    """httpx's client, which says as a TransportError of what it can make no request."""
+    """httpx's client, which raises a TransportError if it cannot make a request."""
 
     def build_request(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Request:
         """Return the request. Raises AddressWrong."""
@@ -35,7 +35,7 @@ class CheckingClient(httpx.AsyncClient):
             port = request.url.port
             usable = bool(request.url.host) and (port is None or 0 < port < 65536)
         except (httpx.InvalidURL, ValueError, OverflowError, RecursionError) as error:
-            # Not "from error": what it quotes may be a key.
+            # Not "from error": the text that it quotes may be a key.
             raise AddressWrong(f"no request can be made of it ({type(error).__name__})") from None
         if not usable:
             raise AddressWrong("no request can be made of it: check host and port")
@@ -43,9 +43,9 @@ class CheckingClient(httpx.AsyncClient):
 
 
 class DirectClient(CheckingClient):
-    """The client over one transport: redirects, cookies and the environment are nothing to it.
+    """A client over one transport, without redirects, cookies and the environment.
 
-    httpx's own way through those takes as long as the request itself.
+    httpx's own code for those takes as long as the request itself.
     """
 
     async def send(
@@ -81,9 +81,9 @@ def open_tenant_http(
 
 
 def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncClient:
-    """Return a client; `timeout` in seconds, but a free connection is waited for only briefly.
+    """Return a client; `timeout` in seconds, but it waits only briefly for a free connection.
 
-    The time-out is that of the whole exchange, also where a request names another.
+    The timeout is for the whole exchange, also if a request names another one.
     """
     return DirectClient(
         transport=transport,

@@ -1,4 +1,4 @@
-"""One exchange over HTTP after the other, each within its bounds, over aiohttp's connections.
+"""HTTP exchanges, each within its bounds, over aiohttp's connections.
 
 The transports of httpx (`transport.py`) and of the LLMs' SDKs are thin layers over this. aiohttp's
 connections and parser (`line.py`) take a third of the CPU of httpx's own for a request.
@@ -28,24 +28,24 @@ FAILURES = (aiohttp.ClientError, OSError, ValueError, OverflowError, ExceptionGr
 # Below the 5 s after which Node's servers, as Evolution and n8n are, close an idle connection.
 _IDLE_SECONDS = 4.0
 _READ_AHEAD = 64 * 1024  # bytes that come before the reader of the body asks for them
-_AT_ONCE = 16 * 1024  # bytes of a body that are read before anybody else has their turn
+_AT_ONCE = 16 * 1024  # bytes of a body that are read before other work runs
 _WRITTEN_WHOLE = 256 * 1024  # bytes; aiohttp writes longer bodies in pieces
 _WORD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-# What aiohttp would add by itself; the callers put in what there is to say.
+# What aiohttp would add by itself; the callers add what is needed.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 _IN_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Unsayable(ValueError):
-    """The request cannot be written; nothing was sent of its head."""
+    """The request cannot be written; not even its head was sent."""
 
 
 class Exchanges:
-    """A session of aiohttp, opened by the first exchange; as many connections as are asked for."""
+    """A session of aiohttp, opened by the first exchange, with as many connections as needed."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
-        """The resolver says which addresses a name leads to. One that is written is not asked."""
+        """The resolver finds the addresses of a name. An IP address in a URL is not resolved."""
         self._resolver = resolver
         self._trusted = trusted()
         self._session: aiohttp.ClientSession | None = None
@@ -58,10 +58,10 @@ class Exchanges:
         body: bytes | AsyncIterable[bytes],
         bounds: Bounds,
     ) -> aiohttp.ClientResponse:
-        """Return the answer as soon as its head is there; its body is unread, and as it was packed.
+        """Return the response as soon as its head is there; the body is unread and still packed.
 
-        The bounds say afterwards whether anything was sent. Raises FAILURES, httpx.ReadError where
-        more comes than may, and what a body in pieces raises.
+        Afterwards, the bounds tell whether anything was sent. Raises FAILURES, httpx.ReadError if
+        more comes than allowed, and what a body in pieces raises.
         """
         session = self._session or self._opened()
         said = _as_text(headers)
@@ -100,14 +100,15 @@ class Exchanges:
 
     def _opened(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0,  # who has a place has a connection
+            limit=0,  # whoever has a place has a connection
             ssl=self._trusted,
             resolver=self._resolver,
             use_dns_cache=False,
             keepalive_timeout=_IDLE_SECONDS,
         )
         line: Callable[..., ResponseHandler] = Line
-        # aiohttp lets nobody name the protocol of its connections; this is all that makes them.
+        # aiohttp has no setting for the protocol of its connections; this is the only code that
+        # makes them.
         connector._factory = functools.partial(  # noqa: SLF001
             line, loop=asyncio.get_running_loop(), unread=Unread()
         )
@@ -136,7 +137,8 @@ async def next_piece(answer: aiohttp.ClientResponse, bounds: Bounds) -> bytes:
 def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     """Return headers as aiohttp takes them. Raises Unsayable.
 
-    aiohttp would say so too, but when it has a connection: nobody could tell that nothing was sent.
+    aiohttp would raise, too, but only once it has a connection: nobody could tell that nothing was
+    sent.
     """
     return [
         (_word(name), _decoded(value))
@@ -174,7 +176,7 @@ def _written(body: bytes | AsyncIterable[bytes]) -> bytes | io.BytesIO | None:
 
 
 class _Upload:
-    """A body that comes in pieces, no longer than its length; `broke` is what ended it before."""
+    """A body that comes in pieces, no longer than its length; `broke` is what ended it early."""
 
     def __init__(self, pieces: AsyncIterable[bytes], length: int | None) -> None:
         self.broke: Exception | None = None

@@ -1,4 +1,4 @@
-"""What aiohttp's failures are in the words of httpx, which say whether anything was sent."""
+"""aiohttp's failures as those of httpx, which say whether anything was sent."""
 
 import aiohttp
 import httpx
@@ -7,7 +7,7 @@ from router.outbound.exchange import Unsayable
 
 
 def as_httpx(error: Exception, request: httpx.Request, *, is_sent: bool) -> httpx.TransportError:
-    """Return the failure of a request, or of reading its answer, where it had a connection."""
+    """Return the failure of a request, or of reading its response if it had a connection."""
     host = request.url.host
     match error:
         case Unsayable():

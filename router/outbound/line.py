@@ -1,7 +1,7 @@
-"""The connections of the transport: aiohttp's, each within the bounds of the exchange it is for.
+"""The transport's connections: aiohttp's, each within the bounds of its current exchange.
 
-What aiohttp does not do by itself: a connection that has something to be read while nobody asks
-is not used again. It is closed by its server, or holds what would pass for the next answer.
+What aiohttp does not do by itself: a connection with unread data is not used for the next request.
+Either its server has closed it, or that data would pass for the next response.
 """
 
 import select
@@ -32,7 +32,7 @@ class Line(ResponseHandler):
         return 0 if self._bounds is None else max(0, self._of_body - self._bounds.of_body)
 
     def is_connected(self) -> bool:
-        """Whether the next request may go over it."""
+        """Whether the next request may use it."""
         return (
             super().is_connected() and not self.should_close and not _has_something(self.transport)
         )
@@ -46,7 +46,7 @@ class Line(ResponseHandler):
         super().set_response_params(**given)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come, and count it; what is too much ends the connection."""
+        """Take what has come, and count it; too much ends the connection."""
         super().data_received(data)
         if (bounds := self._bounds) is None:
             return
@@ -58,20 +58,21 @@ class Line(ResponseHandler):
         elif not self._unread.has_room(self):
             self._let_go()
             self._end(httpx.ReadError("more waits to be read, of all answers, than there is room"))
-        # What waits for the reader of the body is not taken apart yet.
+        # What waits for the reader of the body is not parsed yet.
         elif not (allowed or self._reading_paused):
             self._end(httpx.ReadError("its answer has much beside its body"))
 
     def pause_reading(self) -> None:
-        """Let the server wait for the reader of the body, but over TLS.
+        """Let the server wait for the reader of the body, except over TLS.
 
-        There the end may come while what was before it waits, and asyncio and uvloop lose that.
+        Over TLS, the end may come while data before it waits, and asyncio and uvloop lose that
+        data.
         """
         if self.transport is None or self.transport.get_extra_info("sslcontext") is None:
             super().pause_reading()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End the exchange; a body that has no length is not at its end where the line broke."""
+        """End the exchange; a body without a length is incomplete if the connection broke."""
         body = self._payload
         if body is None or body.is_eof():
             super().connection_lost(exc)
@@ -80,25 +81,25 @@ class Line(ResponseHandler):
             body.set_exception(aiohttp.ClientOSError(str(exc)), exc)
         told = body.exception()
         super().connection_lost(exc)
-        if told is not None:  # what was told first is why
+        if told is not None:  # the first reason given is the cause
             body.set_exception(told)
 
     def close(self) -> None:
-        """Close it at once, whatever is still to be written.
+        """Close it at once, even if something is still to be written.
 
-        Who does not read what it is sent would else hold the connection for as long as it likes.
+        Otherwise a server that does not read could hold the connection for as long as it likes.
         """
         self.abort()
 
     def abort(self) -> None:
-        """Close it at once, and tell who reads its answer."""
+        """Close it at once, and tell the reader of its response."""
         body = self._payload
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientConnectionError("the connection was closed"))
         super().abort()
 
     def _let_go(self) -> None:
-        """Forget what has come and waits."""
+        """Drop what has come and waits."""
         if self._payload is not None:
             self._payload.read_nowait()
         if self._bounds is not None:

@@ -1,8 +1,8 @@
 """Fetches the media of a send from the URL that a flow gave, before anything is sent.
 
 Evolution would fetch it itself: from any address it can reach, of any size, for as long as it
-takes, and between the fence and the phone. Here the address is judged like every other that is not
-the deployment's own, the size and the time have an end, and Evolution is given the bytes.
+takes, and between the fence and the phone. Here the address is checked like every other that is not
+the deployment's own, size and time are limited, and Evolution gets the bytes.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from router.sharing.at_once import InTurn, TooManyAtOnce
 from router.whatsapp.clean import clean
 
 SECONDS = 15.0
-"""Until the last byte must be here."""
+"""The time limit for the last byte."""
 _AT_ONCE = 6  # for one tenant; see _SECONDS_A_MEDIA in pools.py
-_OF_A_SERVER = 4  # of them: one that hangs leaves the others to other servers
+_OF_A_SERVER = 4  # of them: a server that hangs leaves the others to other servers
 _WAIT = 4 * SECONDS  # for a place among them
 _TRANSIENT = frozenset({408, 425, 429})
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
@@ -30,7 +30,7 @@ _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 
 class NoMedia(Exception):
-    """There is nothing to be sent; `is_away`: there may be later."""
+    """There is nothing to send; `is_away`: there may be later."""
 
     def __init__(self, message: str, *, is_away: bool = False) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class NoMedia(Exception):
 
 
 class MediaSource:
-    """Fetches over a client for tenants' URLs; at most `most` bytes."""
+    """Fetches with a client for tenants' URLs, at most `most` bytes."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class MediaSource:
     async def fetch(
         self, url: str, tenant_id: int, count: Callable[[int], None] = lambda _: None
     ) -> bytes:
-        """Return what stands at the address. Raises NoMedia.
+        """Return what is at the URL. Raises NoMedia.
 
-        `count` is told of bytes as they are promised or come, and may raise what ends it.
+        `count` gets the bytes as they are announced or arrive, and may raise to stop the fetch.
         """
         server = _server_of(url)
         until = monotonic() + self._wait
@@ -87,14 +87,14 @@ class MediaSource:
             raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
 
     async def _read(self, url: str, tenant_id: int, count: Callable[[int], None]) -> bytes:
-        # As it is: what opens to more than it is has no size that could be known before.
+        # Unpacked only: for a packed file the size could not be known before.
         headers = {"Accept-Encoding": "identity"}
         bounds = {"longest": self._most, **for_tenant(tenant_id)}
         async with self._http.stream("GET", url, headers=headers, extensions=bounds) as answer:
             _judge(answer)
             if (counted := _declared(answer)) > self._most:
                 raise self._too_long()
-            count(counted)  # at once: of two that have no room together one gets it
+            count(counted)  # both at once: of two that have no room together one gets it
             content = bytearray()
             async for chunk in answer.aiter_raw():
                 if len(content) + len(chunk) > self._most:
@@ -117,7 +117,7 @@ def is_address(media: str) -> bool:
 
 
 def name_in(url: str) -> str | None:
-    """Return the name of the file that a URL ends in, or None: it has none with an ending."""
+    """Return the file name at the end of a URL, or None if it has no extension."""
     path = url.partition("?")[0].partition("#")[0].partition("://")[2]
     if "/" not in path:
         return None
@@ -126,7 +126,7 @@ def name_in(url: str) -> str | None:
 
 
 def _server_of(url: str) -> str:
-    """Return the host that an address names. Raises NoMedia."""
+    """Return the host of a URL. Raises NoMedia."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

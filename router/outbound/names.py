@@ -1,8 +1,8 @@
-"""Asks the system where a host is, without letting a slow name server keep anybody else waiting.
+"""Asks the system where a host is, without letting a slow name server delay anybody else.
 
-The system's own asking blocks a thread and cannot be broken off. So each has a thread of its own,
-which keeps the program from nothing, not even from ending; and a name that is being asked for is
-not asked for again meanwhile: a name whose server never answers holds one thread.
+The system's own call blocks a thread and cannot be cancelled. So each call has its own thread,
+which does not even keep the program from ending; and while a name is being resolved, it is not
+asked for again: a name whose server never answers holds one thread.
 """
 
 import asyncio
@@ -66,14 +66,14 @@ def _is_address(host: str) -> bool:
 
 
 class OneAtATime:
-    """Asks for each name once at a time; who asks meanwhile waits for the same answer."""
+    """Resolves each name once at a time; others who ask meanwhile wait for the same answer."""
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
         self._asking: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """Return the addresses of the host. Raises what the asking raises."""
+        """Return the addresses of the host. Raises what the look-up raises."""
         name = host, port
         if (asking := self._asking.get(name)) is None:
             asking = self._asking[name] = asyncio.ensure_future(self._resolve(host, port))
@@ -87,7 +87,7 @@ class OneAtATime:
 
 
 class Resolver(AbstractResolver):
-    """Gives aiohttp the addresses of a host, from what asks for them."""
+    """Gives aiohttp the addresses of a host, from the given look-up."""
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
@@ -95,7 +95,7 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses in their order. Raises what the asking raises, and OSError."""
+        """Return the addresses in their order. Raises what the look-up raises, and OSError."""
         del family
         try:
             addresses = await self._resolve(host, port)

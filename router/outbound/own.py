@@ -1,7 +1,7 @@
 """The client for the deployment's own services: n8n, Supabase Auth, the moderation service.
 
-They are trusted with addresses, but not to be quick, short or there: the same bounds hold as for
-tenants' servers. Proxies that the environment names are used, as by every other program.
+Their addresses are trusted, but they may still be slow, verbose or away: the same limits hold as
+for tenants' servers. Proxies that the environment names are used, as in every other program.
 """
 
 from urllib.request import getproxies
@@ -15,16 +15,16 @@ from router.sharing.shares import NOBODY
 
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:
-    """Return the client; `timeout` in seconds is that of a whole exchange. The caller closes it."""
+    """Return the client; `timeout` in seconds is for a whole exchange. The caller closes it."""
     if names_proxies():
-        return CheckingClient(timeout=timeout)  # only httpx knows who is reached without one
+        return CheckingClient(timeout=timeout)  # only httpx knows which hosts need none
     return client_over(BoundedTransport(any_address()), timeout)
 
 
 def open_flows_http(timeout: float, most: int) -> httpx.AsyncClient:
-    """Return the client for n8n's webhooks, which hold the line until a flow has answered.
+    """Return the client for n8n's webhooks, which hold the connection until a flow has answered.
 
-    `most` are as many as may be held. The caller closes it.
+    `most` is how many may be held. The caller closes it.
     """
     if names_proxies():
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=20)
@@ -34,11 +34,11 @@ def open_flows_http(timeout: float, most: int) -> httpx.AsyncClient:
 
 
 def names_proxies() -> bool:
-    """Whether the environment names proxies, for whatever is reached."""
+    """Whether the environment names proxies, for any host."""
     proxies = getproxies()
     return any(scheme in proxies for scheme in ("http", "https", "all"))
 
 
 def any_address() -> Resolver:
-    """Return what has all addresses of a name, wherever they lead."""
+    """Return a look-up of all addresses of a name, wherever they lead."""
     return Resolver(OneAtATime(ask_system))

@@ -1,8 +1,8 @@
-"""How fast answers may be read for one tenant: what it has read too fast, it waits for.
+"""How fast responses may be read for one tenant: whoever reads too fast has to wait.
 
-A server that means harm answers every call with as much as an answer may be. To read that, unpack
-it and parse it takes the time of everybody; so it is counted by what it costs, and who has had much
-is given the rest in its own time. A small answer is not even counted.
+A hostile server answers every call with the longest response that is allowed. Reading, unpacking
+and parsing it takes everybody's time. So responses are counted by their cost, and a tenant that has
+had much gets the rest more slowly. A small response is not even counted.
 """
 
 import time
@@ -22,13 +22,13 @@ Weigh = Callable[[bytes], int]
 
 
 def weigh_values(piece: bytes) -> int:
-    """Return what a piece of JSON costs: each value in it as much as many bytes."""
+    """Return the cost of a piece of JSON: each value in it costs a fixed number of bytes."""
     return len(piece) + OF_A_VALUE * len(piece.translate(None, _NO_MARKS))
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So much `a_second`, after as much `at_once`; `weigh` says what a piece of an answer costs."""
+    """A cost of `a_second`, after `at_once`; `weigh` returns the cost of a piece."""
 
     a_second: float = _A_SECOND
     at_once: float = _AT_ONCE
@@ -36,13 +36,13 @@ class Rate:
 
     @classmethod
     def of_records(cls, most_media: int) -> "Rate":
-        """Return a rate at which a record that holds a media may come, and one more soon after."""
+        """Return the rate for a record with a media, and for a second one soon after."""
         at_once = max(_AT_ONCE, LONGEST_ANSWER + most_media * 4 // 3)
         return cls(at_once / _SECONDS_A_RECORD, at_once)
 
 
 class Pace:
-    """What each has read of late. `clock` gives seconds."""
+    """What each tenant has read of late. `clock` gives seconds."""
 
     def __init__(
         self, rate: Rate | None = None, clock: Callable[[], float] = time.monotonic
@@ -52,7 +52,7 @@ class Pace:
         self._paid_at: dict[Hashable, float] = {}
 
     def count(self, who: Hashable, work: int) -> float:
-        """Note what was read for somebody; return for how many seconds nothing more may be."""
+        """Count what was read for a tenant; return for how many seconds it must wait."""
         now = self._clock()
         paid_at = max(self._paid_at.get(who, now), now) + work / self.rate.a_second
         self._paid_at[who] = paid_at

@@ -17,27 +17,27 @@ _COURTESY_SECONDS = 5.0
 _LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown
 _REPAIR_SECONDS = 10.0
 _REPAIR_CONNECTIONS = 16  # twice as many as there are repairs at once
-# What the longest media takes where its tenant has others fetched, six at once in all.
+# For the longest media of a tenant that has others fetched, six at once in all.
 _SECONDS_A_MEDIA = 2.0
-# Room for what the pool may have lost before it is replaced: no send that has a place waits.
+# Room for connections that are lost and not yet replaced: no send that has a place waits.
 _SPARE = 2
 
 
 class TenantPools:
-    """Sends, look-ups, repairs, courtesy, services, media: no request of one waits for another's.
+    """Sends, look-ups, repairs, courtesy, services, media: no kind of request waits for another.
 
-    `services` are tenants' own beside Evolution: where notices and moderation go. `media` is for
-    what is at the URLs that flows give, `senses` for what contacts sent, as Evolution has it.
+    `services` are tenants' own besides Evolution: for notices and moderation. `media` is for the
+    URLs that flows give, `senses` for the media that contacts sent, from Evolution.
     """
 
     def __init__(self, settings: Settings, places: int) -> None:
-        """`places` is how many sends there are at most at once."""
+        """`places` is the most sends at once."""
         self._allowed = Allowed.of(settings.own_networks)
         self._transports: dict[str, CheckedTransport] = {}
-        # A tenant's answers are read at one pace, whatever was asked; media are only bytes.
+        # A tenant's responses share one pace, whatever was asked; media are only bytes.
         of_media = Rate(settings.max_media_bytes / _SECONDS_A_MEDIA, settings.max_media_bytes, len)
         self._pace = Pace(Rate.of_records(settings.max_media_bytes))
-        # Who has a place has a connection: the places are shared out, before the fence.
+        # Whoever has a place has a connection: the places are shared out, before the fence.
         self.sends = self._client(
             "sends", settings.send_timeout, places + places // _SPARE, _by_nobody
         )

@@ -1,11 +1,11 @@
-"""Cuts media short where they stand in an answer in base64, as it comes.
+"""Shortens media that a response contains in base64, while it arrives.
 
-The answer to a send may repeat the media that was sent, and nobody reads it there. So the line may
-carry as much, and the memory holds none of it: what any server can make this process hold of an
-answer does not grow with what was sent to it.
+The response to a send may repeat the media that was sent, and nobody reads it there. So it may use
+the line, but not the memory: what any server can make this process hold does not grow with what was
+sent to it.
 
-What is cut is a long run of the characters of base64. In a JSON text such a run is the inside of a
-string (or a number that nobody could read), so the text stays JSON.
+It cuts long runs of base64 characters. In a JSON text such a run is inside a string (or a number
+that nobody could read), so the text remains JSON.
 """
 
 import string
@@ -14,11 +14,11 @@ from router.outbound.bounds import AnswerTooLong
 
 _BASE64 = (string.ascii_letters + string.digits + "+/=-_").encode()
 _LONG = 64 * 1024  # characters of a run that are kept: more than any id, token or sentence has
-_SLICE = 16 * 1024  # bytes that are looked at at once; a run inside of one is never long
+_SLICE = 16 * 1024  # bytes that are examined at once; a run inside of one is never long
 
 
 class Shortening:
-    """Shortens one body piece by piece; of what remains there may be `most` bytes."""
+    """Shortens one body piece by piece; at most `most` bytes may remain."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -1,8 +1,8 @@
 """The transport under every client of httpx: within bounds, in shares, over aiohttp.
 
-A server can hold up only its own requests: an exchange has a deadline as a whole and a longest
-answer (`bounds.py`), of the connections nobody has all (`router.sharing.shares`), and long answers
-are read a slice at a time, those of one tenant at a pace of their own (`pace.py`).
+A server can delay only its own requests: an exchange has a total deadline and a longest response
+(`bounds.py`), nobody gets all connections (`router.sharing.shares`), and long responses are read a
+slice at a time, those of one tenant at their own pace (`pace.py`).
 """
 
 import asyncio
@@ -28,7 +28,7 @@ Claimed = Callable[[httpx.Request], Claims]
 
 
 def by_tenant_and_server(request: httpx.Request) -> Claims:
-    """Return who may not have all connections: the tenant, if it is said, and the server."""
+    """Return who may not have all connections: the tenant, if it is named, and the server."""
     url = request.url
     claims: dict[object, float] = {("server", url.host, url.port): SERVER}
     if (tenant := request.extensions.get("tenant")) is not None:
@@ -37,7 +37,7 @@ def by_tenant_and_server(request: httpx.Request) -> Claims:
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """A transport of httpx that keeps each exchange within bounds; its pool is `limit` wide."""
+    """An httpx transport that keeps each exchange within bounds; its pool has size `limit`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         claimed: Claimed = by_tenant_and_server,
         pace: Pace | None = None,
     ) -> None:
-        """Several transports may have one `pace`; what is for no tenant is not paced."""
+        """Several transports may share a `pace`; requests for no tenant are not paced."""
         self.limit = limit
         self._claimed = claimed
         self._shares = Shares(limit)
@@ -67,8 +67,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Make the request. Raises httpx.TransportError.
 
-        Nothing was sent where it is a ConnectError, ConnectTimeout, PoolTimeout, LocalProtocolError
-        or UnsupportedProtocol.
+        Nothing was sent if it is a ConnectError, ConnectTimeout, PoolTimeout, LocalProtocolError or
+        UnsupportedProtocol.
         """
         times = request.extensions.get("timeout", {})
         place = await self._place(request, times.get("pool"))
@@ -128,7 +128,7 @@ def _body(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
 def _response(
     request: httpx.Request, answer: aiohttp.ClientResponse, body: "_Body"
 ) -> httpx.Response:
-    """Return the answer as httpx has it. Raises httpx.DecodingError."""
+    """Return the response as httpx has it. Raises httpx.DecodingError."""
     response = httpx.Response(
         answer.status,
         headers=answer.raw_headers,
@@ -145,10 +145,10 @@ def _response(
 
 
 class _Steps:
-    """How far one answer is read at once: after each step others have their turn.
+    """How much of one response is read at once: after each step other work runs.
 
-    Nothing is waited for before a request: it follows the fence. Who has read too much waits for
-    the answer.
+    A request never waits, because it follows the fence. A tenant that has read too much waits for
+    the response.
     """
 
     def __init__(self, bounds: Bounds, pace: Pace, request: httpx.Request) -> None:
@@ -156,12 +156,12 @@ class _Steps:
         self.request = request
         self._pace = pace
         self._tenant = request.extensions.get("tenant")
-        # What repeats a request costs no more than to make the request did.
+        # Reading a repetition of the request costs no more than making the request did.
         self._free = _REPEATS * int(request.headers.get("content-length", 0))
         self._work = 0
 
     async def count(self, piece: bytes) -> None:
-        """Note a piece that is read. Raises httpx.ReadTimeout where the next one has no time."""
+        """Count a piece. Raises httpx.ReadTimeout if there is no time left for the next one."""
         self._work += self._pace.rate.weigh(piece) + self.bounds.work
         self.bounds.work = 0
         if self._work < SLICE:
@@ -177,7 +177,7 @@ class _Steps:
 
 
 class _Body(httpx.AsyncByteStream):
-    """An answer's body, unpacked; its place is free when it has been read or given up."""
+    """A response's body, unpacked; its place is free once it has been read or given up."""
 
     def __init__(self, answer: aiohttp.ClientResponse, steps: _Steps, place: Place) -> None:
         self.bounds = steps.bounds
@@ -201,7 +201,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self.bounds.end()
-        self._answer.close()  # which keeps the connection where the answer was read to its end
+        self._answer.close()  # which keeps the connection if the response was read to its end
         place, self._place = self._place, None
         if place is not None:
             place.give_back()

@@ -1,1 +1,1 @@
-"""People's data: what stands for a contact whose data was erased, and who asks for it."""
+"""People's data: who asks for it, and what stands for a contact whose data was erased."""

@@ -1,1 +1,1 @@
-"""Relays: what people of a business say to a contact through HybridFlow, on its way."""
+"""Relays: messages from people of a business to a contact through HybridFlow."""

@@ -1,4 +1,4 @@
-"""One attempt at a relay: its message is sent or its command obeyed, then the word back is said."""
+"""One attempt at a relay: send its message or obey its command, then say the word back."""
 
 import asyncio
 import logging
@@ -36,18 +36,18 @@ from router.whatsapp.languages import language_or_english
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN = 5.0  # seconds until a send in doubt is looked at again
-_DOUBTED_FOR = timedelta(minutes=10)  # so long the staff wait to hear how one ended
+_DOUBTED_FOR = timedelta(minutes=10)  # seconds that the staff wait to hear how a send ended
 _LONGEST_PAUSE = 60.0
 
 
 class Turns(Protocol):
-    """Who works on turns, as far as it is told what people did."""
+    """What works on turns, as far as people's acts are reported to it."""
 
     def wake(self, due_in: float = 0.0) -> None:
         """There is a turn to claim."""
 
     def abandon(self, session_id: int) -> None:
-        """Stop what is being made for a session: a human is there."""
+        """Stop making a session's reply: a human is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class RelayServices:
 
 
 class PutOff(Exception):
-    """It cannot be carried out now: it is tried again in `seconds`."""
+    """It cannot be done now: it is tried again in `seconds`."""
 
     def __init__(self, seconds: float, error: str | None = None) -> None:
         super().__init__(error)
@@ -72,12 +72,12 @@ class PutOff(Exception):
 
 
 class Gone(Exception):
-    """The relay is another's now, over, or erased: there is nothing more to do."""
+    """The relay is somebody else's now, over, or erased: there is nothing more to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of it, what the word back says of that, and why it was not sent."""
+    """The result, what the word back says about it, and why it was not sent."""
 
     outcome: RelayOutcome
     facts: RelayFacts
@@ -104,7 +104,7 @@ class Delivery:
         return not self._sending and not was_stopped
 
     async def run(self) -> None:
-        """Carry it out, and tell the state how that ended; what is cut off is given back."""
+        """Carry it out, and tell the state how it ended; interrupted work is given back."""
         try:
             await (self._put_off(PutOff(0.0)) if self._stopped else self._run())
         except PutOff as put_off:
@@ -157,7 +157,7 @@ class Delivery:
         return self._too_old() or await self._pass_on(words)
 
     def _too_old(self) -> Ended | None:
-        """Return how what a person wrote ends that came too late to be sent; None: it did not."""
+        """Return the result for words that came too late to be sent; None: they did not."""
         if self._age <= self._tried_for:
             return None
         minutes = round(self._tried_for / timedelta(minutes=1))
@@ -165,7 +165,7 @@ class Delivery:
         return self._ended("too_old" if self._relay.source == "staff" else "failed", why)
 
     async def _send_asked(self) -> Ended:
-        """Send what an operator has asked for; it may be large."""
+        """Send what an operator has written; it may be large."""
         relay = self._relay
         try:
             with self._services.media.room(relay.tenant_id, relay.facts.bytes):
@@ -249,9 +249,9 @@ class Delivery:
             self._sending = False
 
     def _refused(self, reason: str) -> Ended:
-        """Raises Gone, but where the conversation was erased: that is told.
+        """Raises Gone, except if the conversation was erased: that is told.
 
-        PutOff where another person answered: who, is written down, and the next attempt tells it.
+        PutOff if another person answered: their name is stored, and the next attempt tells it.
         """
         if reason == "answered":
             raise PutOff(0.0)
@@ -305,7 +305,7 @@ class Delivery:
 
     @property
     def _tried_for(self) -> timedelta:
-        """Return how long what a person wrote is worth sending: as an answer of the AI's is."""
+        """Return how long a person's words are worth sending: as long as an answer of the AI."""
         minutes = self._relay.answer_within_minutes
         if minutes is None:
             minutes = self._services.policy["answer_within_minutes"]

@@ -1,4 +1,4 @@
-"""Puts the relayer together from the configuration."""
+"""Makes the relayer from the configuration."""
 
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
@@ -23,7 +23,7 @@ def make_relayer(
     turns: Turns,
     bodies: Bodies,
 ) -> Relayer:
-    """Return the relayer, not running. `bodies` bounds the media that are in memory."""
+    """Return the relayer, not running. `bodies` limits the media in memory."""
     services = RelayServices(
         database=database,
         outbox=outbox,

@@ -1,4 +1,4 @@
-"""The media of what one of the staff wrote, from Evolution, as it is sent on."""
+"""Media that one of the staff wrote, fetched from Evolution to be sent on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ _TIMES_IN_MEMORY = 2  # as it came, and in the request that carries it
 
 
 class NoStaffMedia(Exception):
-    """It cannot be had; `is_away`: it may be later."""
+    """It is not available; `is_away`: it may be later."""
 
     def __init__(self, message: str, *, is_away: bool = False) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class NoStaffMedia(Exception):
 
 
 class StaffMedia:
-    """Fetches them; none of more than `most` bytes. `bodies` bounds what of them is in memory."""
+    """Fetches them, of at most `most` bytes. `bodies` limits how much of them is in memory."""
 
     def __init__(
         self, evolution: EvolutionClient, keys: InstanceKeys, bodies: Bodies, most: int
@@ -45,9 +45,9 @@ class StaffMedia:
 
     @contextmanager
     def room(self, tenant_id: int, size: int | None) -> Iterator[None]:
-        """Keep room in memory for a media, as long as the block lasts. Raises NoStaffMedia.
+        """Reserve memory for a media for the block. Raises NoStaffMedia.
 
-        `size` is how many bytes it has, where that was told.
+        `size` is its number of bytes, if that is known.
         """
         held = self._most if size is None else size
         if held > 2 * self._most:
@@ -56,7 +56,7 @@ class StaffMedia:
             with self._bodies.keeping(str(tenant_id), _TIMES_IN_MEMORY * held):
                 yield
         except TooMuch as error:
-            # What is larger than all the room there is will never fit.
+            # Something larger than the whole space will never fit.
             raise NoStaffMedia(str(error), is_away=error.status != _TOO_LARGE) from error
 
     async def fetch(self, relay: ClaimedRelay, words: StaffWords) -> Outgoing:

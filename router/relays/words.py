@@ -1,6 +1,6 @@
-"""The one word back to the staff for each outcome, in the three languages that they may be told in.
+"""The one word back to the staff for each outcome, in the three languages they can have.
 
-Each language has the same words, with the same places in braces (tests/unit/test_words.py).
+Each language has the same words, with the same placeholders (tests/unit/test_words.py).
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""What is said: the prompt, the reply that a provider makes of it, the parts it is sent in."""
+"""The content of replies: the prompt, a provider's reply to it, the parts it is sent in."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from router.safety.promises import plain
 
 NO_WORDS = ("-",)
-"""What a tenant sets so that no words do it."""
+"""What a tenant sets so that no words count."""
 
-_LONGEST = 300  # characters: who tells a story is read by the model
+_LONGEST = 300  # characters: the model reads longer ones
 # Whole messages, beside words that only make them polite.
 _WORDS = """
     atendente atendentes humano humana pessoa gerente agente asesor asesora persona operador
@@ -23,7 +23,7 @@ _BESIDE = """
 _WHOLE, _POLITE = frozenset(_WORDS.split()), frozenset(_BESIDE.split())
 _A_NUMBER = re.compile(r"(?:so |solo |only )?(?:uma?|una?|one|a) (?:pessoa|persona|person)")
 """The answer to "for how many?"."""
-# Phrases, wherever they stand: a line each.
+# Phrases, anywhere in a message: one per line.
 _TOLD = r"""
 fal(?:ar|o|e) (?:com|por) {pt_a}{pt_who}
 (?:conversar|atendid[oa]|atendimento|contac?tad[oa]) (?:com|por) {pt_a}{pt_who}
@@ -69,8 +69,8 @@ _WHO = {
 _PHRASES = re.compile(
     "|".join(rf"(?<!\S){each}(?!\S)" for each in _TOLD.format(**_WHO).split("\n") if each)
 )
-# Who says what they themselves will do, or did, or what not to do, asks for nobody; nor does who
-# means somebody of their own.
+# Customers who say what they themselves will do, or did, or what not to do, ask for nobody; nor do
+# those who mean somebody of their own.
 _NOT = re.compile(
     r"(?:\b(?:nao|nem|sem|no|not|don't|dont|never|nunca|without|sin|ja|ya"
     r"|(?:vou|vamos|voy a|vamos a|i'll|i will)(?! (?:querer|precisar|necesitar|need)))"
@@ -85,7 +85,7 @@ _THEIR_OWN = re.compile(
 def asks_for_person(texts: Iterable[str], words: Sequence[str] = ()) -> bool:
     """Whether one of the messages asks for a human, by our words or by the tenant's `words`.
 
-    A single word counts where it is the whole message, a phrase wherever it stands.
+    A single word counts if it is the whole message, a phrase anywhere in it.
     """
     if tuple(words) == NO_WORDS:
         return False

@@ -1,6 +1,7 @@
-"""For what cause a turn gets no answer, as it is told to those who can cure it. Pure.
+"""The cause for which a turn gets no answer, for the people who can fix it. Pure.
 
-Who is told what of each stands once, in `hybridflow.endings` (database/schema/0865_outages.sql).
+Who is told what of each is defined once, in `hybridflow.endings`
+(database/schema/0865_endings.sql).
 """
 
 from router.evolution.errors import EvolutionAway, EvolutionError
@@ -10,9 +11,9 @@ from router.state.calls.turns import Cause
 
 
 def cause_of(error: LlmError | EvolutionError | NoPlace, *, is_away: bool) -> Cause:
-    """Return the cause of an attempt's failure; whether what is asked `is_away` for all others.
+    """Return the cause of an attempt's failure, and whether the service `is_away` for all others.
 
-    An LLM that answers others and not this question is no outage.
+    An LLM that answers others, but not this question, is not an outage.
     """
     if isinstance(error, LlmError):
         return "failed" if error.cause == "llm_away" and not is_away else error.cause

@@ -1,4 +1,4 @@
-"""What is said, once, to who writes while the business is closed."""
+"""What a contact is told, once, who writes while the business is closed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +13,11 @@ ALREADY_TOLD = "told"  # the fence's word for it
 
 @dataclass(frozen=True, slots=True)
 class ClosedStretch:
-    """A time in which it is closed: until when, and what the contact is yet to be told of it.
+    """A time in which it is closed: until when, and what the contact must still be told of it.
 
-    `opens_at` is None where no opening is known, and then there is nothing to tell; nor in a group;
-    nor where the contact was told already, as far as is known: the fence knows better.
-    `was_written_open`: some of what is to be answered was written before it closed.
+    `opens_at` is None if no opening is known; then there is nothing to tell, and neither is there
+    in a group, or if the contact was told already, as far as is known: the fence knows better.
+    `was_written_open`: some of the messages to answer were written before it closed.
     """
 
     opens_at: datetime | None
@@ -28,7 +28,7 @@ class ClosedStretch:
 def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None:
     """Return the closed stretch in which the turn was written and is answered.
 
-    None: it is open, or was when all of it was written, or nothing is known of it.
+    None: it is open, or was when all of it was written, or no hours are known.
     """
     context, hours = context_of(turn, default_zone), read_hours(turn.tenant.opening_hours)
     opening = context.opening
@@ -42,7 +42,7 @@ def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None
     if (
         message is None
         or opens_at is None
-        or turn.session.chat == "group"  # it would tell all of them, whoever wrote
+        or turn.session.chat == "group"  # it would tell everybody in the group
         or (told is not None and told > turn.now)
     ):
         return ClosedStretch(opens_at, None, bool(in_time))
@@ -50,7 +50,7 @@ def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None
 
 
 def with_said(turn: ClaimedTurn, body: str, message_id: int | None) -> ClaimedTurn:
-    """Return the turn as it is when the contact has been told so: the reply is made knowing it."""
+    """Return the turn after the contact has been told: the reply is made knowing it."""
     said = TurnMessage(
         message_id=message_id or 0,
         wa_id=None,

@@ -1,4 +1,4 @@
-"""What is true while a reply is made: the time there, whether it is open, who writes since when.
+"""The facts at the time of a reply: the local time, whether it is open, who wrote and when.
 
 All of it follows from the turn as it was claimed, and from the state's clock.
 """
@@ -20,12 +20,12 @@ _MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _PEOPLE = ("owner", "operator", "client")
-_A_VISIT = timedelta(hours=12)  # who wrote less long ago writes still
+_A_VISIT = timedelta(hours=12)  # a contact who wrote less long ago is still writing
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Humans of the business who spoke with the contact: which, and from when to when."""
+    """Humans of the business who spoke with the contact: who, and from when to when."""
 
     names: tuple[str, ...]
     since: datetime
@@ -34,9 +34,9 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Times are by the clock of the business. `opening` is None where no hours are known.
+    """Times are by the clock of the business. `opening` is None if no hours are known.
 
-    `last_wrote_at` is when the contact last wrote before they began to now, if that is known.
+    `last_wrote_at` is when the contact last wrote before the current messages, if that is known.
     """
 
     now: datetime
@@ -50,7 +50,7 @@ class Context:
 
 
 def context_of(turn: ClaimedTurn, default_zone: str) -> Context:
-    """Return the context of a turn; `default_zone` for a tenant without one that can be read."""
+    """Return the context of a turn; `default_zone` is for a tenant without a readable one."""
     zone = _zone(turn.tenant.timezone, default_zone)
     now = turn.now.astimezone(zone)
     hours = read_hours(turn.tenant.opening_hours)
@@ -81,7 +81,7 @@ def _last_wrote_at(history: Sequence[TurnMessage]) -> datetime | None:
 
 
 def _people(history: Sequence[TurnMessage], zone: ZoneInfo) -> People | None:
-    """Return who last spoke for the business besides the AI, until the AI spoke before them."""
+    """Return the humans who spoke for the business after the AI spoke last before them."""
     spoke: list[TurnMessage] = []
     for message in reversed(history):
         if message.sender in _PEOPLE:
@@ -112,7 +112,7 @@ def people_line(people: People) -> str:
 
 
 def sentences(context: Context) -> str:
-    """Return what the LLM is told of it; nothing in it was written by a customer."""
+    """Return what the LLM is told of it; a customer wrote nothing in it."""
     told = [f"It is {spoken(context.now)} now, by the clock of the business ({context.zone.key})."]
     if context.opening is not None:
         told.append(_opening(context.opening, context.now))
@@ -140,7 +140,7 @@ def _opening(opening: Opening, now: datetime) -> str:
 
 
 def spoken(moment: datetime) -> str:
-    """Return a moment in words: Thursday, 26 November 2026, 08:25."""
+    """Return a time in words: Thursday, 26 November 2026, 08:25."""
     return f"{spoken_day(moment)}, {moment:%H:%M}"
 
 

@@ -17,9 +17,9 @@ from router.whatsapp.splitting import finish_truncated
 
 @dataclass(frozen=True, slots=True)
 class FallbackRules:
-    """What holds where the tenant has no setting of its own.
+    """What holds if the tenant has no setting of its own.
 
-    On the deployment's key `max_tokens` is the most.
+    `max_tokens` is the limit on the deployment's key.
     """
 
     max_tokens: int
@@ -28,12 +28,12 @@ class FallbackRules:
 
 
 class FallbackHandler:
-    """Asks the tenant's provider, and cuts the answer to WhatsApp's measure."""
+    """Asks the tenant's provider, and cuts the answer to WhatsApp's lengths."""
 
     def __init__(
         self, providers: Mapping[str, LlmProvider], rules: FallbackRules, keys: LlmKeys
     ) -> None:
-        """Take the providers by name; one without a key answers with a tenant's own alone."""
+        """Take the providers by name; one without a key works only with a tenant's own."""
         self._providers = providers
         self._keys = keys
         self._rules = rules

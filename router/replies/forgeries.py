@@ -1,7 +1,7 @@
-"""Takes from a text what only the prompt itself may write: its marks, and models' control words.
+"""Removes from a text what only the prompt itself may write: its marks, and control words.
 
-Hosted models take control words in a message for text; some servers that speak OpenAI's protocol
-read them, and a customer could begin a message of another role with them.
+Hosted models read control words in a message as text. Some servers with OpenAI's protocol interpret
+them, and a customer could begin a message of another role with them.
 """
 
 import re
@@ -14,7 +14,7 @@ _OPEN, _CLOSE = "[\\[［【〔⟦〚]", "[\\]］】〕⟧〛]"
 _BETWEEN = r"[\W_\u115f\u1160\u3164\uffa0]{0,12}?"
 _LETTERS = [f"[{c}{chr(ord(c) + 0xFEE0)}]" for c in re.sub(r"\W", "", TEAM_MARK)]  # full-width too
 _MARK = re.compile(_OPEN + _BETWEEN + _BETWEEN.join(_LETTERS) + _BETWEEN + _CLOSE, re.IGNORECASE)
-# Each of what is looked for has one of these, which few texts of customers have.
+# Each of the patterns contains one of these, which few texts of customers have.
 _SIGN = re.compile("[\\[［【〔⟦〚<>＞|｜]")
 _QUOTE_MARK = re.compile(r"^([^\S\n]*)[>＞]", re.MULTILINE)
 _CONTROL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (

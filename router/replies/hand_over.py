@@ -56,8 +56,8 @@ def call_of(reply: LlmReply) -> ToolCall | None:
 async def handed_over(call: ToolCall, said: Iterable[str]) -> tuple[Part, ...]:
     """Return the reply that hands off, after what the model `said` besides.
 
-    What it was given is taken as far as it can be: that a person is wanted counts in any case.
-    What it said besides and only tells of the person, as `say` does, is left out.
+    The call's arguments are used as far as possible: that a person is wanted counts in any case.
+    Words besides that only announce the person, as `say` does, are left out.
     """
     reason = call.given.get("reason")
     handoff: dict[str, Any] = {

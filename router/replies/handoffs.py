@@ -1,10 +1,11 @@
-"""What a customer is told where the AI hands the conversation to a human."""
+"""What a customer is told when the AI hands the conversation to a human."""
 
 from collections.abc import Iterable, Mapping
 
 from router.replies.asking import asks_for_person
 from router.replies.making import Part
 from router.replies.texts import texts_of
+from router.safety.answers_promised import promises_answer
 from router.safety.promises import promises_person
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.whatsapp.languages import Language, language_of
@@ -15,6 +16,7 @@ HANDOFF_MESSAGE: Mapping[Language, str] = {
     "en": "I am getting someone from our team, who will continue with you here.",
 }
 PROMISED = "the AI said that a person will come"
+PROMISED_ANSWER = "the AI said that it will find out and answer later"
 _LONGEST = 500  # characters of what the customer wrote, as a summary
 
 
@@ -30,7 +32,7 @@ def words_of_handoff(own: str | None, jids: Iterable[str], wrote: Iterable[str])
 
 
 def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
-    """Return the reply to a customer who asks for a human, for which no model is needed."""
+    """Return the reply to a customer who asks for a human, which needs no model."""
     wrote = [each.body for each in turn.history if each.in_turn and each.kind == "text"]
     if not asks_for_person(wrote, turn.tenant.handoff_words):
         return None
@@ -39,10 +41,11 @@ def asked_for(turn: ClaimedTurn) -> tuple[Part, ...] | None:
 
 
 def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply, which hands off where it promises a human and does not do so by itself.
+    """Return the reply so that it hands off if it promises a human and does not yet do so.
 
-    It hands off with the text that promises, so that neither is there without the other; what
-    follows belongs to it. Where that is no text but stands with a media, it does in the end.
+    It hands off with the text that promises, so that there is never one without the other; the
+    texts after it belong to it. If the promise is not in a text but in a caption, it hands off at
+    the end. So does a reply that only promises an answer later: nobody else would give it.
     """
     hands_off = any("handoff" in part for part in parts if not isinstance(part, str))
     if hands_off or not turn.tenant.handoff_on_promise:
@@ -53,11 +56,15 @@ def kept_promise(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]
             return (*parts[:place], {**handoff, "text": part}, *parts[place + 1 :])
     if any(promises_person(texts_of(part["body"])) for part in parts if not isinstance(part, str)):
         return (*parts, handoff)
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) == len(parts) and promises_answer("\n".join(texts)):
+        later = {"handoff": {"reason": "other", "why": PROMISED_ANSWER}}
+        return ({**later, "text": texts[0]}, *texts[1:])
     return parts
 
 
 def with_words(parts: tuple[Part, ...], turn: ClaimedTurn) -> tuple[Part, ...]:
-    """Return the reply whose handoff, if it has one without a text, says what there is to say."""
+    """Return the reply; a handoff without a text gets the words that there are."""
     if not parts or isinstance(parts[-1], str) or "handoff" not in parts[-1]:
         return parts
     return (*parts[:-1], {"text": handoff_message(turn), **parts[-1]})

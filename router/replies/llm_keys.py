@@ -1,4 +1,4 @@
-"""Which LLM serves a tenant, and its own key of it, opened where it is used."""
+"""Which LLM serves a tenant, and its own key for it, opened where it is used."""
 
 from pydantic import SecretStr
 
@@ -14,19 +14,19 @@ def pays_itself(tenant: TurnTenant) -> bool:
 
 
 def llm_of(tenant: TurnTenant) -> str:
-    """Return which LLM makes its replies: that one works says nothing of another model or key."""
+    """Return which LLM makes its replies: success of one says nothing of another model or key."""
     whose = f"tenant {tenant.tenant_id}" if pays_itself(tenant) else "the deployment"
     return f"{tenant.llm_provider} {tenant.llm_model or 'default'} of {whose}"
 
 
 def max_tokens_within(tenant: TurnTenant, most: int) -> int:
-    """Return how many tokens a reply may have; on the deployment's key no more than `most`."""
+    """Return the token limit of a reply; with the deployment's key at most `most`."""
     own = tenant.llm_max_tokens or most
     return own if pays_itself(tenant) else min(own, most)
 
 
 class LlmKeys:
-    """The one place where it is opened; from then on no log line can hold it."""
+    """The only code that opens such a key; from then on it is kept out of the logs."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
@@ -34,12 +34,12 @@ class LlmKeys:
     def of_turn(self, turn: ClaimedTurn) -> SecretStr | None:
         """Return the key of the turn's tenant; None: the deployment's serves.
 
-        Raises LlmMisconfigured where it cannot be opened.
+        Raises LlmMisconfigured if it cannot be opened.
         """
         return self.of_tenant(turn.tenant.tenant_id, turn.tenant.llm_api_key)
 
     def of_tenant(self, tenant_id: int, stored: SecretStr | None) -> SecretStr | None:
-        """Return a tenant's key by what is stored of it; otherwise as `of_turn`."""
+        """Return a tenant's key from its stored form; otherwise like `of_turn`."""
         if stored is None or not stored.get_secret_value():
             return None
         place = place_of_key("llm_api_key", tenant_id)

@@ -1,4 +1,4 @@
-"""Who makes the reply to a turn, and what it gives."""
+"""What makes the reply to a turn, and what it returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import Cost
 
 Part: TypeAlias = str | Mapping[str, Any]
-"""One message of a reply, as it is stored with its turn: a text, or what else Evolution is asked.
+"""One message of a reply, as it is stored with its turn: a text, or a request to Evolution.
 
-`{"path": …, "body": {…}}` as a call of it, without the number; or a handoff: `{"handoff":
-{"reason": …, "summary": …}, "text": …}`, whose text is sent as the conversation is handed off (what
-follows is the rest of that text), or without a text, as the last one.
+A request is `{"path": …, "body": {…}}`, without the number. A part may also be a handoff:
+`{"handoff": {"reason": …, "summary": …}, "text": …}`. Its text is sent as the conversation is
+handed off (the next parts are the rest of that text); without a text it is the last part.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is to be said, in parts that WhatsApp takes, what it cost, and the execution in n8n."""
+    """What to say, in parts that WhatsApp accepts, its cost, and the execution in n8n."""
 
     parts: tuple[Part, ...] = field(repr=False)
     handler: Literal["n8n", "fallback"]
@@ -33,13 +33,13 @@ class Reply:
 
     @property
     def said(self) -> str:
-        """All that the customer will read of it."""
+        """Everything that the customer will read of it."""
         texts = (part if isinstance(part, str) else _texts_in(part) for part in self.parts)
         return "\n\n".join(text for text in texts if text)
 
     @property
     def cost(self) -> Cost:
-        """Who made it, with what, and the tokens that it took."""
+        """Who made it, with which model, and the tokens that it took."""
         return {
             "provider": self.provider,
             "model": self.model,
@@ -49,7 +49,7 @@ class Reply:
 
 
 class HandedOver:
-    """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
+    """A flow in n8n has the turn: it sends and closes it by itself, or its lease ends."""
 
 
 def _texts_in(part: Mapping[str, Any]) -> str:
@@ -58,7 +58,7 @@ def _texts_in(part: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing is to be said, and that is meant: `why`, and what it cost."""
+    """Nothing is to be said, on purpose: `why`, and what it cost."""
 
     why: str
     cost: Cost
@@ -70,12 +70,12 @@ class ReplyMaker(Protocol):
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | Silence | HandedOver:
         """Return the reply, nothing of which has been sent, or say who else sends it.
 
-        `prompt` is built of the turn, once for all who are asked.
+        `prompt` is built from the turn, once for all handlers.
         """
 
 
 class StandIn(ReplyMaker, Protocol):
-    """Makes the replies while another cannot, where it has what it needs for that."""
+    """Makes the replies when another handler cannot, if it has what it needs."""
 
     def has_key(self, turn: ClaimedTurn) -> bool:
         """Whether there is a key of the LLM that the turn's tenant has."""

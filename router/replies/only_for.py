@@ -1,4 +1,4 @@
-"""Keeps an LLM that is only played to the one tenant that it is played for."""
+"""Restricts a played LLM to the one tenant that it is played for."""
 
 from router.llm.errors import LlmAway
 from router.llm.provider import Prompt
@@ -7,9 +7,10 @@ from router.state.calls.claimed_turn import ClaimedTurn
 
 
 class OnlyFor:
-    """Has replies made for one tenant; those of any other wait: nobody real gets a played one.
+    """Makes replies for one tenant; others wait, so that no real customer gets a played reply.
 
-    They wait seconds: whoever plays sees the other tenant, and starts the router without the demo.
+    They wait only seconds: the demo notices the other tenant, and restarts the router without the
+    demo.
     """
 
     def __init__(self, maker: ReplyMaker, tenant_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Makes the providers, and what replies by them, from the configuration."""
+"""Makes the providers, and the handler that uses them, from the configuration."""
 
 from router.configuration.settings import Settings
 from router.llm.anthropic import AnthropicProvider

@@ -1,4 +1,4 @@
-"""From what a model wrote to what WhatsApp takes, for every handler."""
+"""From a model's text to what WhatsApp accepts, for every handler."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ from router.whatsapp.clean import clean
 from router.whatsapp.markdown import to_whatsapp
 from router.whatsapp.splitting import split_reply
 
-_LONG = 5000  # characters that are worked on at once; longer ones beside everything else
-_LONGEST = 1_000_000  # no deployment lets more be said: the guard refuses it as it is
+_LONG = 5000  # characters that are processed at once; longer ones beside the event loop
+_LONGEST = 1_000_000  # no deployment may say more: the guard refuses it
 
 
 async def prepared(text: str) -> tuple[str, ...]:
-    """Return what `parts_of` returns, and keep nobody waiting meanwhile."""
+    """Return what `parts_of` returns, without blocking other work."""
     return parts_of(text) if len(text) < _LONG else await asyncio.to_thread(parts_of, text)
 
 
 def parts_of(text: str) -> tuple[str, ...]:
     """Return the parts in which a reply is sent: without reasoning, marks, Markdown.
 
-    No text, or none that anybody sees: no parts.
+    No text, or no visible one: no parts.
     """
     if len(text) > _LONGEST:
         return (clean(text),)

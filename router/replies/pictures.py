@@ -1,4 +1,4 @@
-"""What the LLM is shown for a turn: what the contact sent, as small pictures made anew."""
+"""The pictures for a turn's prompt: what the contact sent, re-encoded and small."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ async def with_pictures(database: Database, turn: ClaimedTurn, prompt: Prompt) -
 
 
 def showing(prompt: Prompt, found: PicturesRead) -> Prompt:
-    """Return the prompt with these pictures, and what was left out of them named."""
+    """Return the prompt with these pictures; those left out are named."""
     if found.left_out:
         told = "one more picture was" if found.left_out == 1 else f"{found.left_out} more were"
         prompt = _adding(prompt, f"[{told} sent, and not looked at]")

@@ -1,7 +1,7 @@
 """Builds what the LLM is told: the tenant's instructions, and the conversation so far.
 
 What a customer writes stays in messages of the user. The team's mark means something only in
-messages of the assistant, where no customer's text ever stands; that it cannot be written by
+messages of the assistant, which never contain a customer's text; that nobody can write the mark by
 hand either is a second lock.
 """
 
@@ -45,7 +45,7 @@ _ROOM_OF_A_DAY = 64  # characters, at most, of the line before what was written 
 
 @dataclass(frozen=True, slots=True)
 class PromptRules:
-    """What holds where the tenant has no prompt or time zone of its own; the budget in tokens."""
+    """What holds if the tenant has no prompt or time zone of its own; the budget in tokens."""
 
     system_prompt: str
     token_budget: int
@@ -56,7 +56,7 @@ class PromptRules:
 class HistoryMessage:
     """One message of the conversation, as the prompt needs it.
 
-    `author_name` only where several people write, in a group: it is told before the text.
+    `author_name` is only for groups, where several people write: it is put before the text.
     """
 
     from_me: bool
@@ -80,8 +80,8 @@ def build_prompt(
     """Return the prompt for a reply to the end of `history` (oldest first).
 
     The newest messages that fit the budget (estimated, in tokens, of the messages alone) are kept;
-    the last one always, if need be without its beginning. It begins and ends with the user, and
-    the roles alternate. With a `context` it says which day what was written on.
+    the last one always, without its beginning if necessary. It begins and ends with the user, and
+    the roles alternate. With a `context` it says on which day each message was written.
     """
     kept = _newest(history, int(token_budget * _CHARACTERS_PER_TOKEN), context)
     days = [""] * len(kept) if context is None else list(_days(kept, context))
@@ -105,7 +105,7 @@ def build_prompt(
 
 
 def name_line(context: Context | None) -> str | None:
-    """Return the line that begins the first message, where a name is known."""
+    """Return the line that begins the first message, if a name is known."""
     if context is None or not context.contact_name or not context.contact_name.strip():
         return None
     return f"[the customer's name on WhatsApp: {_name(context.contact_name)}]"
@@ -114,7 +114,7 @@ def name_line(context: Context | None) -> str | None:
 def _system(
     system_prompt: str, facts: str | None, notes: Sequence[str], files: Sequence[OwnFile]
 ) -> str:
-    """Put together what does not change with each message."""
+    """Assemble the part that does not change with each message."""
     told = system_prompt.strip()
     if facts and facts.strip():
         told = f"{told}\n\n{_FACTS}\n{facts.strip()}"
@@ -129,18 +129,18 @@ def _files_told(files: Sequence[OwnFile]) -> str:
 
 
 def without_files(system: str, files: Sequence[OwnFile]) -> str:
-    """Return a system prompt without what it says of files, for who sends by itself.
+    """Return a system prompt without its part about files, for flows that send themselves.
 
-    A mark is read where the router sends: whoever else was told of it would send it as it is.
+    The router interprets the marks only in what it sends: a flow would send them as plain text.
     """
     return system.replace(told, "") if (told := _files_told(files)) else system
 
 
 def _days(history: Sequence[HistoryMessage], context: Context) -> Iterator[str]:
-    """Give the line before each message that says when it was written, or an empty text.
+    """Yield the line before each message that says when it was written, or an empty text.
 
-    One stands where a customer's message is the first of its day that is shown; and before the
-    first of all, unless that is today. Never in the business's own, or the LLM would write such.
+    It comes before a customer's message that is the first shown of its day, and before the first of
+    all, unless that is today. Never in the business's own messages, or the LLM would copy it.
     """
     today = context.now.date()
     shown: date | None = None
@@ -194,7 +194,7 @@ def _render(message: HistoryMessage) -> str:
 
 
 def _name(name: str) -> str:
-    """Return a name that somebody gave themselves, in one line and without brackets."""
+    """Return a name that somebody chose for themselves, in one line and without brackets."""
     return bare(" ".join(disarm(name).split())[:60])
 
 
@@ -206,8 +206,8 @@ def _joined(role: str, texts: Sequence[str]) -> str:
 def transcript_of(messages: Sequence[PromptMessage]) -> str:
     """Return the messages as one text, for models that take no other.
 
-    Each begins with its role at the start of a line, and its further lines are indented: nothing
-    that is said in one can look like the beginning of another.
+    Each begins with its role at the start of a line, and its further lines are indented, so that
+    nothing in one message can look like the beginning of another.
     """
     return "\n\n".join(f"{message.role}: {_indented(message.text)}" for message in messages)
 
@@ -241,7 +241,7 @@ def _as_history(
         sender=message.sender,
         text=said_of(message),
         sent_at=message.sent_at,
-        # A phone can quote what was never said: what we know ourselves goes before it.
+        # A phone can quote what was never said: our own record counts more.
         quoted_text=known.get(quoted.get("wa_id") or "", claimed and unbracketed(claimed)),
         author_name=message.author_name if in_group else None,
     )

@@ -1,4 +1,4 @@
-"""Which message a reply quotes, as a person would swipe it where it is not plain what they mean."""
+"""Which message a reply quotes, as a person would when it is unclear what they answer."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,11 +11,10 @@ _NO_MESSAGES = frozenset({"reaction", "poll_vote"})
 
 
 def quoted_in(turn: ClaimedTurn) -> str | None:
-    """Return the id of the message that the reply quotes; None: it is plain what it answers.
+    """Return the id of the message that the reply quotes; None: it is clear what it answers.
 
     Quoted is one of several that are answered together (the last question, or the last of them),
-    one that is old or stands above something of ours, and always in a group. One that was deleted
-    never is.
+    one that is old or stands above a message of ours, and in a group always. Never a deleted one.
     """
     asked = [m for m in turn.history if m.in_turn and m.kind not in _NO_MESSAGES]
     there = [m for m in asked if m.wa_id and m.body != _DELETED]

@@ -1,4 +1,4 @@
-"""What a person will read of a request to Evolution API, and what of it nobody should."""
+"""The texts in a request to Evolution API that a person will read, and their hidden thoughts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from router.llm.reasoning import without_reasoning
 from router.whatsapp.clean import clean
 
-# At the top of a body alone, what is no text: which message it is about, and the bytes of a media.
-# Inside of what is listed there (rows, buttons, people) everything counts.
+# Only at the top of a body, what is not text: which message it is about, and the bytes of a media.
+# Inside listed objects (rows, buttons, people) everything counts.
 _UNREAD = frozenset(
     {
         "audio",
@@ -30,7 +30,7 @@ def texts_of(body: Mapping[str, object]) -> str:
 
 
 def thought_out(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request without what a model thought aloud, in whichever text it did."""
+    """Return the request without a model's thoughts, in all of its texts."""
     return {
         name: value if name in _UNREAD else _without_reasoning(value)
         for name, value in body.items()

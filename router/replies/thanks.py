@@ -1,6 +1,6 @@
 """Whether a customer only says thanks, in Portuguese, Spanish or English: pure.
 
-Anything else in the message (a question, a number, a no) makes it one that is answered in words.
+Anything else in the message (a question, a number, a no) means that it is answered in words.
 """
 
 import re
@@ -32,7 +32,7 @@ _WORD = re.compile(r"\w+")
 
 
 def is_bare_thanks(text: str) -> bool:
-    """Whether the text says thanks, and nothing that is to be answered."""
+    """Whether the text says thanks, and nothing that needs an answer."""
     letters = unicodedata.normalize("NFD", text.lower())
     plain = "".join(char for char in letters if not unicodedata.combining(char))
     words = _WORD.findall(plain)
@@ -50,10 +50,10 @@ def _asks(message: TurnMessage) -> bool:
 
 
 def thanked_with(turn: ClaimedTurn) -> str | None:
-    """Return the id of the thanks that a reaction answers; None: words are wanted.
+    """Return the id of the thanks that a reaction answers; None: answer in words.
 
-    What is thanked for is a reply of ours that asked nothing: after a question a thanks may be the
-    answer to it.
+    It must thank for a reply of ours that asked nothing: after a question, a thanks may be the
+    answer.
     """
     if turn.session.chat == "group":
         return None

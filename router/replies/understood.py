@@ -1,9 +1,9 @@
-"""How the AI reads what a customer sent: brackets are ours, in quotes are the customer's words.
+"""How the AI reads what a customer sent: brackets are ours, quotes contain the customer's words.
 
-What somebody types, a caption, a file's name, a place, what is said or written in a media: all of
-it is the customer's, and no bracket of theirs is left in it. So nothing in it reads as anything
-else, such as what we say of a picture. What our own description is, is told by how the readers of
-`router.whatsapp` make it, not by how it looks: a customer can write the same.
+Typed text, a caption, a file's name, a place, words in a media: all of it is the customer's, and
+none of their brackets is left in it. So it cannot look like anything else, such as our description
+of a picture. What our own description is, is decided by how the readers of `router.whatsapp` make
+it, not by how it looks: a customer can write the same.
 """
 
 import re
@@ -32,7 +32,7 @@ _NOTHING_OF_THEIRS = re.compile(rf'{_BEGUN.pattern}(?: "[^]["]*")?(?:: "[^]["]*"
 
 
 def said_of(message: TurnMessage) -> str:
-    """Return a message's text, with what its media says in words; or that it could not be had."""
+    """Return a message's text, with its media in words, or with the note that there are none."""
     if message.kind in _SOUND or message.kind in _SEEN:
         return _DELETED if message.body == _DELETED else "\n".join(_sent(message))
     if message.from_me or message.body == _DELETED:
@@ -43,7 +43,7 @@ def said_of(message: TurnMessage) -> str:
 
 
 def bare(words: str) -> str:
-    """Return a customer's words without a bracket or a quote that could end what stands around."""
+    """Return a customer's words without a bracket or a quote that could end what encloses them."""
     return words.translate(_WITHOUT_SIGNS)
 
 
@@ -66,7 +66,7 @@ def _sent(message: TurnMessage) -> Iterator[str]:
 
 
 def _without_ad(body: str) -> tuple[str, str]:
-    """Return what a message says, and on its last line the note of the ad that it came from."""
+    """Return a message's text, and its last line if that notes the ad that it came from."""
     note = AD_NOTE.search(body)
     if note is None:
         return body, ""
@@ -75,7 +75,7 @@ def _without_ad(body: str) -> tuple[str, str]:
 
 
 def _around(told: str) -> str:
-    """Return what stands in our brackets, without brackets in it."""
+    """Return the content of our brackets, without brackets in it."""
     if told.startswith("[") and told.endswith("]"):
         return f"[{unbracketed(told[1:-1])}]"
     return unbracketed(told)
@@ -99,7 +99,7 @@ def _seen(message: TurnMessage) -> str:
     """Return our bracket with the customer's words in quotes: a file's name, and a caption."""
     body = message.body
     begun = _BEGUN.match(body)
-    if begun is None:  # a caption that was edited comes as it stands
+    if begun is None:  # an edited caption comes unchanged
         return f'[{message.kind}: "{bare(body)}"]'
     media = message.media or {}
     name, caption = media.get("file_name") or "", media.get("caption") or ""

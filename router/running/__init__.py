@@ -1,1 +1,1 @@
-"""What runs as long as the program: loops that survive, and endings that have a bound."""
+"""What runs as long as the program: loops that survive errors, and bounded shutdown."""

@@ -16,14 +16,14 @@ from router.safety.promises_in_spanish import SPANISH
 _LONG = 20_000  # characters that are looked at: no promise stands behind a book
 _APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _LANGUAGES = (PORTUGUESE, SPANISH, ENGLISH)
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]?")
-_CLAUSE_ENDS = re.compile(
+SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]?")
+CLAUSE_ENDS = re.compile(
     r"[,;:\u2013\u2014()]"
     r"|\b(?:porque|pois|ja que|mas|e|pero|y|ya que|because|since|as|but|and|so)\b"
 )
 _YES = re.compile("\\bs(?:\u00ed|i\u0301)\\b")  # "sí, te paso": without its accent it is an "if"
 # What makes no question of what is said: "já te passo para um atendente, tá?"
-_TAG = re.compile(r",?\s*\b(?:ta(?: bom)?|viu|ok(?:ay)?|certo|combinado|vale|all ?right)\s*\?$")
+TAG = re.compile(r",?\s*\b(?:ta(?: bom)?|viu|ok(?:ay)?|certo|combinado|vale|all ?right)\s*\?$")
 
 
 def promises_person(text: str) -> bool:
@@ -31,13 +31,13 @@ def promises_person(text: str) -> bool:
     said = plain(_YES.sub(",", text[:_LONG].casefold()))
     return any(
         _is_promised(sentence, language)
-        for sentence in _SENTENCE.findall(said)
+        for sentence in SENTENCE.findall(said)
         for language in _LANGUAGES
     )
 
 
 def _is_promised(sentence: str, language: Promises) -> bool:
-    said = _TAG.sub("", sentence)
+    said = TAG.sub("", sentence)
     if said.endswith("?") or language.offers.search(said):
         return False
     return any(
@@ -47,8 +47,8 @@ def _is_promised(sentence: str, language: Promises) -> bool:
 
 
 def _clause_of(promise: re.Match[str]) -> str:
-    before = _CLAUSE_ENDS.split(promise.string[: promise.start()])[-1]
-    behind = _CLAUSE_ENDS.split(promise.string[promise.end() :])[0]
+    before = CLAUSE_ENDS.split(promise.string[: promise.start()])[-1]
+    behind = CLAUSE_ENDS.split(promise.string[promise.end() :])[0]
     return before + promise[0] + behind
 
 

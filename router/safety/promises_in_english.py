@@ -56,9 +56,9 @@ _DO = one(r"""
     |text|write|join|be)\b
 """)
 _COMES = one(rf"""
-    {_MORE}(?:'ll| will| is going to| are going to)(?: be)?(?: also| soon| shortly)? (?:
-    (?:call|contact|messag|text|email)(?:e|ing)? you\b(?! (?:if|to the))|call(?:ing)? back
-    |(?:call|contact)(?:ing)?{_SOON}|reach(?:ing)? (?:out|you)|get(?:ting)? back
+    {_MORE}(?:'ll| will| is going to| are going to)(?: be)?(?: also| soon| shortly| right)? (?:
+    (?:call|contact|messag|text|email)(?:e|ing)? you\b(?! (?:if|to the|on the day|before))
+    |call(?:ing)? back|(?:call|contact)(?:ing)?{_SOON}|reach(?:ing)? (?:out|you)|get(?:ting)? back
     |(?:be )?in touch|get in touch|give you a call|write (?:to )?you
     |(?:reply|respond)(?:ing)?(?: to (?:you|your|this)|{_SOON})
     |(?:assist|help)(?:ing)?(?: you)?(?:{_SOON}| (?:with|on) {_SEEN_TO})|take over|with you{_SOON}
@@ -75,7 +75,8 @@ _PASSIVE = one(rf"""
     |{_I_WILL} make sure(?: that)? {_WHO} (?:calls|contacts|messages|gets back|reaches out|replies
     |follows up|sees (?:this|your)|looks into)
     |{_SEEN_TO} (?:has been|have been|was|were|is being|will be) (?:forwarded|passed|escalated|sent
-    |transferred|handed|flagged|shared){_AWAY}{{0,2}} (?:to|with|for) {_WHO}{_THEM})
+    |transferred|handed|flagged|shared){_AWAY}{{0,2}} (?:to|with|for) {_WHO}{_THEM}
+    |{_SEEN_TO} (?:will be|is being) (?:reviewed|looked (?:at|into)) by {_WHO}{_THEM})
 """)
 _ATTENDED = one(rf"""
     (?:will|'ll|are going to) be (?:helped|assisted)(?: \w+){{0,2}} by {_WHO}{_SOON}

@@ -10,7 +10,8 @@ _WHO = one(r"""
     (?:(?:um|uma|algum|alguma|noss[oa]s?|outr[oa]|[oa]s?|d[eoa]s?|seu|sua)\s+){0,4}
     (?:atendentes?|atendimento humano|colegas?|colaborador(?:a|es|as)?|humanos?|especialistas?
     |consultor(?:a|es|as)?|assistentes?(?! virtual)|responsavel|responsaveis|direcao
-    |gerentes?|gerencia|supervisor(?:a|es)?|vendedor(?:a|es|as)?|equip[ea]s?|time|pessoal
+    |gerentes?|gerencia|supervisor(?:a|es)?|vendedor(?:a|es|as)?|financeiro
+    |(?:equip[ea]s?|time|pessoal)(?! d[ae] (?:cozinha|limpeza|producao)\b)
     |(?:setor|departamento|area)(?: d[eoa])? \w+|suporte|funcionari[oa]s?|operador(?:a|es)?
     |representantes?|don[oa]|proprietari[oa]|tecnic[oa]s?
     |pessoas?(?: real| de verdade| d[ao] (?:nossa |nosso )?(?:equip[ea]|time))
@@ -26,7 +27,7 @@ _TO_YOU = rf"(?:consigo|contigo|(?:com|para|pra|a) {_YOU})"
 # What is the customer's, and what is talked about with them: that is passed on, not coffee.
 _MATTER = one(r"""
     (?:mensagem|duvida|pergunta|questao|pedido|solicitacao|caso|assunto|reclamacao|contac?to
-    |conversa|informac(?:ao|oe)|atendimento|chamado|dados|situacao|problema|demanda|encomenda)
+    |conversa|recado|informac(?:ao|oe)|atendimento|chamado|dados|situacao|problema|demanda|encomenda)
 """)
 _THEIRS = rf"(?:[oa]s? )?(?:seu|sua|teu|tua)s? {_MATTER}s?"
 _THIS = rf"(?:{_YOU}|isso|isto|tudo|{_THEIRS}(?: d[eoa] \w+)?|(?:[oa]|ess[ea]|est[ea]) {_MATTER})"
@@ -47,7 +48,9 @@ _PASSING = one(rf"""
     (?:{_WILL} {_PASSES}(?:r|ndo)?{_OR_YOU}
     |(?:te|lhe|[oa]|ja) (?:passo|repasso|transfiro|encaminho|direciono)
     |(?:ja )?(?:te |lhe |[oa] )?(?:transferi|(?:re)?encaminhei|(?:re)?passei|direcionei)
-    |(?:transferi|(?:re)?encaminha|direciona|repassa)ndo)\b
+    |(?:transferi|(?:re)?encaminha|direciona|repassa)ndo
+    |(?:transferi|(?:re)?encaminha|(?:re)?passa|direciona)re(?:i|mos)
+    |(?:vou|vamos|irei) [^,;:]{{1,60}} e (?:ja )?(?:transferir|(?:re)?encaminhar|repassar))\b
 """)
 _TO = r"(?:para|pra|pro|aos?|as?|com)"
 _TELL = r"(?:avisa|chama|aciona|notifica|consulta|contac?ta|informa)"
@@ -57,7 +60,10 @@ _ASKING = one(rf"""
     |(?:pergunta(?:r|ndo)|pedi(?:r|ndo)(?: ajuda| apoio)?|solicita(?:r|ndo))(?: (?:{_TO}|que))?
     |deixa(?:r|ndo)(?: isso| um recado| recado)? {_TO}
     |{_ASK_WITH}(?:r|ndo)(?: \w+){{0,3}} com)
-    |(?:ja )?(?:avisei|chamei|acionei|notifiquei|informei)(?: ao?)?)
+    |(?:ja )?(?:avisei|chamei|acionei|notifiquei|informei)(?: ao?)?
+    |{_TELL}re(?:i|mos)(?: (?:com|ao?))?|pedire(?:i|mos)(?: (?:{_TO}|que))?
+    |(?:verifica|confirma|fala|conversa)re(?:i|mos)(?: \w+){{0,3}} com
+    |(?<!\bum )(?<!\bo )(?:chamo|aviso)(?! d)(?: ao?)?)
 """)
 # What somebody will do counts where it is done to the customer, or to what they want, or where
 # nothing is said but when: a team that heats its oven comes to nobody.
@@ -90,6 +96,8 @@ _PASSIVE = one(rf"""
     |{_WHO} (?:ja )?(?:foi|esta) (?:avisad|informad|notificad|acionad)[oa]
     |{_THEIRS}(?: ja)? (?:foi|foram|sera|esta sendo) (?:encaminhad|repassad|transferid|passad
     |direcionad|(?<!pedido foi )enviad)[oa]s? {_TO} {_WHO}
+    |{_THEIRS} d[eo] (?:reembolso|estorno|cancelamento|troca|devolucao) (?:ja )?(?:foi|sera)
+    \s(?:encaminhad|repassad|transferid|passad|enviad)[oa] {_TO} {_WHO}
     |(?:voce|o senhor|a senhora) foi (?:encaminhad|transferid)[oa] {_TO} {_WHO})
 """)
 # Who is attended to on Tuesday at ten has an appointment: that is nobody's handoff.
@@ -105,12 +113,19 @@ _WE_COME = one(rf"""
     |(?:vamos|iremos) contac?ta-l[oa]s?|a gente te (?:liga|retorna|chama|responde){_SOON}
     |(?:ligaremos|retornaremos)(?: o contac?to)?(?: (?:para|pra|a) {_YOU}|{_SOON}))
 """)
+# Somebody by name. Who brings something calls from the door.
+_BY_NAME = one(r"""
+    (?:vou|vamos|irei) (?:pedir (?:para|pra|pro|ao?|que)|chamar)(?: [oa])?
+    (?! ?(?:[oa] )?(?:entregador|motoboy|motorista|taxista|porteir|transportador|correio))
+    \s\w+(?: (?:para|pra))? (?:te|lhe) (?:ligar|chamar|responder|retornar|atender|ajudar)\b
+""")
 PORTUGUESE = Promises(
     promise=any_of(
         rf"{_PASSING}(?: {_THIS})?(?: {_NOW})? {_TO} {_WHO}",
         rf"{_WILL} transferi(?:r|ndo)(?:-l[oa]s?| {_YOU})?(?: {_NOW})?(?=\s*(?:$|[.,;:!]))",
         rf"{_WILL} chamar (?:um|uma|outra) pessoa\b",
         rf"{_ASKING} {_WHO}",
+        _BY_NAME,
         rf"{_WHO}{_COMES}",
         rf"uma pessoa{_COMES}",
         _PASSIVE,
@@ -121,6 +136,7 @@ PORTUGUESE = Promises(
     offers=re.compile(
         r"(?<!\bnao )(?<!\bvai )(?<!\bvao )(?<!\bira )\bse\b|(?:^|,)\s*caso\b"
         r"|\bquando\b(?! (?:puder|estiver|possivel|voltar|ficar livre))"
+        r"|^\W*qualquer (?:outra )?(?:coisa|duvida|problema|pergunta)\b"
     ),
     denies=re.compile(r"\b(?:nao|nem|nunca|ninguem|nenhum\w*)\b"),
 )

@@ -40,7 +40,8 @@ _PASSES = one(r"""
 _PASSING = one(rf"""
     (?:{_WILL_HAVE} {_PASSES}(?:r|ndo)?{_OR_YOU}
     |(?:(?:te|l[oae]s?|os|se l[oa]) )?(?:transfiero|derivo|paso|conecto|comunico|traslado|remito
-    |pongo|pondre|transferire|derivare|pasare|comunicare)
+    |pongo|pondre|transferire|derivare|pasare|comunicare
+    |trasladare|remitire|enviare|escalare)
     |(?:(?:te|l[oae]s?|ya|se l[oa]) ){{0,3}}(?:he|hemos) (?:pasado|derivado|transferido
     |enviado|trasladado|remitido|comunicado)|(?:ya |le |te )(?:pase|derive|transferi|envie)
     |transfiriendo(?:te|l[oae])?)\b
@@ -53,7 +54,10 @@ _ASKING = one(rf"""
     |(?:consulta|verifica|confirma|habla|revisa)(?:r|ndo)?(?:l[oa])?(?: \w+){{0,3}} con)
     |ya (?:les? )?(?:avise|llame|notifique)(?: al?)?
     |{_WILL_HAVE} dejar(?:le|les)?(?: un)? (?:mensaje|recado|aviso) al?
-    |(?:he|hemos) (?:avisado|llamado|notificado|informado)(?: al?)?)
+    |(?:he|hemos) (?:avisado|llamado|notificado|informado)(?: al?)?
+    |{_TELL}re(?:mos)? (?:al?|con)|pedire(?:mos)?(?: ayuda)? (?:al?|que)
+    |(?:habla|consulta|verifica|confirma|revisa)re(?:mos)?(?: \w+){{0,3}} con
+    |(?<!\bun )(?<!\bel )aviso al?)
 """)
 _CONTACT = r"(?:contact|respond|contest|llam|escrib|avis|confirm)"
 _HELP = r"(?:atend|atiend|ayud|asist|orient|explic)"
@@ -110,7 +114,8 @@ SPANISH = Promises(
     ),
     # "Sí" has lost its accent, and gone, before this is asked.
     offers=re.compile(
-        r"\bsi\b|\bcuando\b(?! (?:pueda|este disponible|este libre|sea posible|vuelva))"
+        r"\bsi\b|^\W*cualquier (?:otra )?(?:cosa|duda|problema|pregunta|consulta)\b"
+        r"|\bcuando\b(?! (?:pueda|este disponible|este libre|sea posible|vuelva))"
     ),
     denies=re.compile(r"\b(?:no|nunca|nadie|ningun\w*)\b"),
 )

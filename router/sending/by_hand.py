@@ -1,4 +1,4 @@
-"""What a human of the business sends, as Evolution is asked for it. Pure."""
+"""A message that a human of the business sends, as a request to Evolution. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -8,7 +8,7 @@ from router.sending.outgoing import TEXT_PATH
 MediaKind: TypeAlias = Literal["image", "video", "audio", "voice", "document", "sticker"]
 _MEDIA_PATH = "message/sendMedia"
 _ENDINGS: Mapping[str, str] = {"audio": "mp3", "document": "bin"}
-_NAMED = ("audio", "document")  # Evolution tells what they are by the ending of their name
+_NAMED = ("audio", "document")  # Evolution takes their type from the extension of their name
 
 
 def text_by_hand(text: str) -> tuple[str, dict[str, Any]]:

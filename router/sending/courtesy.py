@@ -1,13 +1,12 @@
-"""What a person would do around an answer: be seen typing, and have read what is answered.
+"""What a person does around an answer: "typing…" is shown, and the messages are marked as read.
 
-A message is marked as read when its reply is there, and not before: what nobody answers stays
+A message is marked as read when its reply is there, and not before: an unanswered message stays
 unread on the phone of the business.
 
-Never more than a courtesy: it goes on by itself beside the making of the reply, nothing waits for
-it, and its failures are only logged. It begins a moment later, so that the question is on its way
-to the LLM before anything is done for looks. What was begun ends by itself: a request that is
-cancelled costs its connection, and Evolution does it all the same. What has not begun when it is
-not wanted any more is left out.
+This is only a courtesy: it runs beside the making of the reply, nothing waits for it, and its
+failures are only logged. It begins a moment later, so that the question is already on its way to
+the LLM. A request that has begun runs to its end: cancelling it would cost the connection, and
+Evolution would carry it out anyway. One that has not begun when it is no longer wanted is left out.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ _Show = Callable[[], Awaitable[bool]]
 
 @dataclass(slots=True)
 class _Wanted:
-    """Whether it is still wanted that one types."""
+    """Whether "typing…" is still wanted."""
 
     typing: bool = True
 
@@ -42,7 +41,7 @@ class _Wanted:
 class Courtesy:
     """Marks as read and shows "typing…" for `typing_seconds` (0: not at all).
 
-    `at_once` turns are shown it at the same time, not all of one tenant; further ones do without.
+    It is shown for at most `at_once` turns at a time, not all of one tenant; others go without.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Courtesy:
 
     @asynccontextmanager
     async def during(self, turn: ClaimedTurn, line: TenantLine) -> AsyncIterator[None]:
-        """Be seen typing while the block makes the reply."""
+        """Show "typing…" while the block makes the reply."""
         wanted = _Wanted()
         if self._typing_ms:
             self._begin_task(turn, line, partial(self._type_soon, turn, line, wanted))
@@ -72,7 +71,7 @@ class Courtesy:
             wanted.typing = False
 
     def read(self, turn: ClaimedTurn, line: TenantLine) -> None:
-        """Mark as read what the turn answers, for its reply is there, where the tenant wants it."""
+        """Mark as read what the turn answers, if the tenant wants that: its reply is there."""
         seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
         if seen and turn.tenant.mark_as_read and turn.session.chat != "group":
             self.read_these(line, turn.session.jid, seen)
@@ -84,25 +83,25 @@ class Courtesy:
     def type_for(
         self, turn: ClaimedTurn, line: TenantLine, seconds: float, *, presence: str = "composing"
     ) -> None:
-        """Have "typing…" shown for so long, from now on; who writes waits by themselves."""
+        """Show "typing…" for this long, from now on; the caller does its own waiting."""
         if self._typing_ms:
             milliseconds = round(seconds * 1000)
             self._begin_task(turn, line, partial(self._type, turn, line, milliseconds, presence))
 
     async def stop(self) -> None:
-        """Break off what is under way."""
+        """Cancel what is under way."""
         for task in self._under_way:
             task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
 
     def _begin_task(self, turn: ClaimedTurn, line: TenantLine, show: _Show) -> None:
-        """Show it of a turn in a task of its own; nothing of the kind is seen in a group."""
+        """Show it for a turn in a separate task; never in a group."""
         if turn.session.chat != "group":
             self._begin_for(line, show)
 
     def _begin_for(self, line: TenantLine, show: _Show) -> None:
-        """Show it in a task of its own, if there is a place for that."""
+        """Show it in a separate task, if there is a place for that."""
         name = line.stored.instance_name
         place = None if name in self._cannot else self._places.take_now({name: TENANT})
         if place is None:
@@ -125,7 +124,7 @@ class Courtesy:
             self._cannot.add(name)
 
     async def _type_soon(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
-        """Begin, if that is still wanted. Returns False where the channel cannot."""
+        """Begin, if it is still wanted. Returns False if the channel cannot show it."""
         await asyncio.sleep(self._later)
         return await self._type(turn, line, self._typing_ms) if wanted.typing else True
 

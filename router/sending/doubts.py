@@ -1,7 +1,7 @@
-"""Settles the doubts that no turn settles: notices, and what humans write through HybridFlow.
+"""Settles the doubts that no turn settles: of notices, and of what humans write by HybridFlow.
 
-A turn's sends in doubt are looked for by its next attempt, for its session waits for them. The
-others are looked for here, now and then, by whichever router gets to it.
+A turn's sends in doubt are settled by its next attempt, because its session waits for them. The
+others are settled here, now and then, by whichever router takes them.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class DoubtSettler:
         await self._loop.run()
 
     async def stop(self) -> None:
-        """Look no more; what was claimed comes back with its lease."""
+        """Look no more; what was claimed comes back when its lease ends."""
         self._loop.stop()
 
     async def settle_due(self) -> float:
@@ -97,12 +97,12 @@ class DoubtSettler:
         return min(max(wait, 1.0), self._limits.poll)
 
     async def _settle_all(self, sends: Sequence[ClaimedDoubt]) -> None:
-        """Settle those of one tenant; its Evolution may hang, and the rest comes with its lease."""
+        """Settle those of one tenant; if its Evolution hangs, the lease brings the rest back."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_ROUND):
                 line = self._keys.line(sends[0])
                 for _, of_session in groupby(sends, key=lambda send: send.session_id):
-                    # One that cannot be settled keeps none of the others waiting.
+                    # One that cannot be settled does not hold up the others.
                     settle = partial(self._settle, list(of_session), line)
                     await safely(settle, "a doubt could not be settled")
 
@@ -152,7 +152,7 @@ class DoubtSettler:
 
 
 def _doubt(send: ClaimedDoubt) -> Doubt:
-    """Return it as evidence is looked for."""
+    """Return it in the form in which evidence is looked for."""
     return Doubt(
         send.kind, send.body, send.send_began_at, send.told_as, send.chosen_id,
         send.upload_seconds or 0.0,

@@ -1,9 +1,9 @@
 """Whether a send in doubt is on the phone: judged by what Evolution has stored.
 
-A send whose answer was lost must not be repeated on a guess. Evolution's findMessages lists what it
-stored; a message found there was sent. That it is not there proves something only after a while
-(Evolution may still be working on it) and only if this Evolution stores messages at all, which
-messages that are known to be in the same chat show.
+A send whose response was lost must not be repeated on a guess. Evolution's findMessages lists what
+it stored; a message found there was sent. A missing one proves something only after a while
+(Evolution may still be working on it), and only if this Evolution stores messages at all: other
+messages known to be in the same chat show that.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ _CHANGED = ("EDITED", "DELETED")
 class Doubt:
     """A send that has begun, as it was recorded. `told_as`: see Outgoing.
 
-    `upload` is how many seconds longer than another it may take, for its size.
+    `upload` is how many seconds longer than others it may take, because of its size.
     """
 
     kind: str
@@ -51,9 +51,9 @@ class Doubt:
 class Chat:
     """What is known of a chat: the `records` of findMessages, and whose messages are known.
 
-    `ours` are the ids of our side's messages that are accounted for already, `theirs` those of the
-    other side's: some of both the records should show, if they can be trusted. `complete` is false
-    where there were more records than were read.
+    `ours` are the ids of our side's messages that are already accounted for, `theirs` those of the
+    other side: the records should show some of both, if they can be trusted. `complete` is false if
+    there were more records than were read.
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -64,7 +64,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out: `sent` (as wa_id), `not_sent`, or `unknown` still."""
+    """The result: `sent` (as wa_id), `not_sent`, or still `unknown`."""
 
     outcome: Literal["sent", "not_sent", "unknown"]
     wa_id: str | None = None
@@ -152,7 +152,7 @@ def _key(record: Mapping[str, Any]) -> str | None:
 
 
 def _was_changed(record: Mapping[str, Any]) -> bool:
-    """Whether the record does not tell any more what was sent."""
+    """Whether the record no longer shows what was sent."""
     if record.get("message") is None:
         return True
     updates = map(as_object, as_list(record.get("MessageUpdate")))

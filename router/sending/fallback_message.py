@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 async def say_fallback(
     outbox: Outbox, held: Held, line: TenantLine, message: str, failing: Failing
 ) -> None:
-    """Send it where it is to be, once an outage; the state decides. No failure of that counts."""
+    """Send it if it is due, once per outage; the state decides. Its failure does not matter."""
     about = {"tenant_id": line.stored.tenant_id, "turn_id": held["turn_id"]}
     speaker = fallback(held, line, failing)
     try:

@@ -1,4 +1,4 @@
-"""Looks for sends in doubt among what Evolution has stored."""
+"""Looks for sends in doubt among the messages that Evolution has stored."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _LOOK_BACK = timedelta(minutes=5)
 _MOST_RECORDS = 20 * SIZES[0]  # of one JID
 _MOST_ASKED = 60  # times, for them; heavy ones come a few at a time
 _HEAVIEST = 32 * 1024 * 1024  # bytes of memory for what one look finds
-_MOST_READ = 64 * 1024 * 1024  # bytes of that, and of answers that were too large
+_MOST_READ = 64 * 1024 * 1024  # bytes of that, and of responses that were too large
 _AT_ONCE = 20  # looks, of all tenants; one alone has less
 _LONGEST_LOOK = 120.0  # seconds for all its pages
 _WAIT = 30.0  # seconds for a place among them
@@ -33,7 +33,7 @@ _LEAST, _MOST = 2.0, 10.0
 class Whereabouts:
     """Where a send in doubt would be: the chat under all its JIDs, and what is known of it.
 
-    `since` is when the oldest of the messages was sent that the chat should show.
+    `since` is when the oldest of the messages was sent that the chat should contain.
     """
 
     instance: Instance
@@ -45,7 +45,7 @@ class Whereabouts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found out of each send, and in how many seconds to look again for the others."""
+    """The finding for each send, and the seconds until another look for the others."""
 
     findings: tuple[Finding, ...]
     check_after: float
@@ -60,7 +60,7 @@ class Looking:
         self._looks = Shares(_AT_ONCE)
 
     async def look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
-        """Return what can be said of each of `doubts`, in their order."""
+        """Return what is known of each of `doubts`, in their order."""
         try:
             place = await self._looks.take({where.instance.name: _TENANT}, _WAIT)
         except TimeoutError:
@@ -116,7 +116,7 @@ class Looking:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What was read of a chat: whether that is all, and whether the rest is too much to be read."""
+    """What was read of a chat: whether that is all, and whether the rest is too much to read."""
 
     records: Sequence[Mapping[str, Any]]
     weight: int

@@ -1,4 +1,4 @@
-"""Puts the way out together from the configuration."""
+"""Assembles the way out from the configuration."""
 
 from dataclasses import dataclass
 

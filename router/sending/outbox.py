@@ -2,7 +2,7 @@
 
 The state has recorded every message before Evolution is asked, so its echo is always recognised.
 Failing to record is not failing to send: what has left is recorded as soon as the state can be
-reached. A send is never interrupted; its caller may go.
+reached. A send is never interrupted; its caller may leave.
 """
 
 import asyncio
@@ -47,9 +47,9 @@ from router.whatsapp.clean import clean
 from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
-_RECORDED_FOR = 3600.0  # so long it is tried to record what has left
-_NOTED_FOR = 30.0  # and that it has not, or that nobody knows; afterwards the lease tells
-_PATIENCE = 10.0  # so long a sender waits for that; it goes on without it
+_RECORDED_FOR = 3600.0  # seconds in which recording a sent message is retried
+_NOTED_FOR = 30.0  # and one that was not sent, or is in doubt; then the lease tells
+_PATIENCE = 10.0  # seconds that a sender waits for that; then it goes on without it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _OfSend = TypeVar("_OfSend", bound=OfSend)
 _CANNOT_REACT = "message/sendReaction"  # has no room for an id
@@ -59,8 +59,8 @@ _CANNOT_REACT = "message/sendReaction"  # has no room for an id
 class SendTerms:
     """Of every send.
 
-    One in doubt is first looked up after `check_after` seconds. `policy` is the deployment's, for
-    what follows a send in the state.
+    A send in doubt is first looked up after `check_after` seconds. `policy` is the deployment's,
+    for what happens in the state after a send.
     """
 
     times: SendTimes
@@ -110,7 +110,7 @@ class Outbox:
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """Give what is being sent and recorded `grace` seconds to end.
 
-        The state knows of what is cut off: who looks next finds out how it ended.
+        The state knows what was cut off: the next look finds out how it ended.
         """
         await end_tasks([*self._sends, *self._records], grace)
         for task in self._records:
@@ -142,7 +142,7 @@ class Outbox:
     async def _begin(
         self, speaker: Speaker, message: Outgoing, instance: Instance | None
     ) -> _Begun | Sent | InDoubt:
-        """Pass the fence; or say what has become of the same message before."""
+        """Pass the fence, or return what became of the same message before."""
         asked_at = self._clock()
         upload = upload_seconds(message.size)
         database = speaker.database or self._database
@@ -168,7 +168,7 @@ class Outbox:
             instance=instance or await self._instance_begun(passed),
         )
         if message.is_emptied:
-            # What it repeats has failed in the meantime: a new request brings the media.
+            # The send that it repeats has failed in the meantime: a new request brings the media.
             await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
         if self._clock() - asked_at > self._terms.times.patience:
             # A human may have written since, and nobody would know.
@@ -230,7 +230,7 @@ class Outbox:
     async def _fail(
         self, begun: _Begun, error: EvolutionError, *, may_give_up: bool = True
     ) -> NoReturn:
-        """Note that it was not sent. Raises SendFailed."""
+        """Record that it was not sent. Raises SendFailed."""
         is_given_up = may_give_up and isinstance(error, MessageRefused)
         asked = FailSend(
             tenant_id=begun.tenant_id,
@@ -248,9 +248,9 @@ class Outbox:
         asked: _OfSend,
         seconds: float = _NOTED_FOR,
     ) -> Answer | None:
-        """Tell the state, as long as that takes; callers wait for it with a limit.
+        """Tell the state, however long that takes; callers wait for it with a limit.
 
-        Returns what it answers; None where it has not heard it by then.
+        Returns its answer, or None if it has not answered by then.
         """
         tell = partial(door, self._database, asked)
         telling = _kept(self._records, self._insist(tell, asked, seconds))
@@ -298,7 +298,7 @@ def _refusal(answer: SendRefused, message: Outgoing) -> Sent | InDoubt:
 
 
 def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Return the work begun; it is kept until it ends, even if nobody waits for it."""
+    """Return the task; a reference is kept until it ends, even if nobody waits for it."""
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
@@ -307,7 +307,7 @@ def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyn
 
 
 def _heard(task: asyncio.Task[Any]) -> None:
-    """Take note of how a task ended: its caller may have gone."""
+    """Retrieve how a task ended: its caller may have left."""
     if not task.cancelled():
         task.exception()
 

@@ -14,11 +14,11 @@ ID_TAKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """It is on the phone as `wa_id`, in the chat `jid`, which says `body`; now or before.
+    """It is on the phone as `wa_id`, in the chat `jid`, with the text `body`; now or before.
 
-    `message_id` is the state's. Of what left before, the fence may not say these two: then `jid` is
-    empty and `message_id` None. `leaves_due`: a turn may be due that nobody has; False: its turn is
-    closed by it, and none was.
+    `message_id` is the state's. For a message sent earlier the fence may not know these two: then
+    `jid` is empty and `message_id` None. `leaves_due`: a turn without a worker may be due; False:
+    this send closed its turn, and none was.
     """
 
     wa_id: str
@@ -40,7 +40,7 @@ class InDoubt:
 class SendStopped(Exception):
     """The fence refused: `reason` is 'paused', 'stale', 'superseded', …; nothing was sent.
 
-    `answer` is all that the fence said, where it was asked.
+    `answer` is the fence's whole answer, if it was asked.
     """
 
     def __init__(self, reason: str, answer: SendRefused | None = None) -> None:
@@ -58,5 +58,5 @@ class SendFailed(Exception):
 
     @property
     def is_away(self) -> bool:
-        """Whether it may be sent later as it is: nothing is wrong with what was to be sent."""
+        """Whether it may be sent later unchanged: the message itself is not the problem."""
         return isinstance(self.cause, (EvolutionAway, NoPlace))

@@ -1,4 +1,4 @@
-"""A message that is to be sent: what goes to Evolution, its identity, how its echo is told."""
+"""A message to be sent: its request to Evolution, its identity, and how its echo is recognised."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from router.whatsapp.clean import JsonObject, JsonValue, as_object, as_text, cle
 
 TEXT_PATH = "message/sendText"
 
-# Where it goes, when, and how it is prepared: not what is said.
+# Where it goes, when, and how it is prepared: not its content.
 _ABOUT_THE_SEND = frozenset(
     {"number", "delay", "messageId", "linkPreview", "encoding", "notConvertSticker", "webhookUrl"}
 )
@@ -29,10 +29,10 @@ class Outgoing:
     """One message. `body` is what goes to Evolution, except the number and the chosen id.
 
     Two messages have the same `identity` if and only if they say the same, to whomever: a picture
-    counts by its bytes or its address. `kind` and `text` are as the readers of the webhook tell its
-    echo; `told_as` are the keys by which an echo is recognised, on every channel. One that
-    `is_emptied` has no media any more: it asks what became of the message, and is never sent.
-    Where one that `has_substitute` is refused for good, the same is said in another form.
+    counts by its bytes or its URL. `kind` and `text` are what the readers of the webhook make of
+    its echo; `told_as` are the keys by which an echo is recognised, on every channel. A message
+    that `is_emptied` no longer has its media: it asks what became of the message, and is never
+    sent. If one that `has_substitute` is refused for good, the same is said in another form.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Outgoing:
     def of(cls, path: str, body: Mapping[str, Any]) -> "Outgoing":
         """Return the message that a call of Evolution sends. KeyError: the path sends nothing.
 
-        ValueError: the body has a number that JSON does not know.
+        ValueError: the body has a number that JSON does not have.
         """
         said = {name: _cleaned(value) for name, value in body.items() if name not in _NEVER_SENT}
         echoes = echoes_of(path, said)
@@ -74,7 +74,7 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        """Return roughly how many bytes go to Evolution; all but a media's are few."""
+        """Return roughly how many bytes go to Evolution; without media, they are few."""
         return sum(len(value) for value in self.body.values() if isinstance(value, str))
 
     @property
@@ -87,7 +87,7 @@ class Outgoing:
 
     @property
     def refers_in(self) -> str:
-        """Return the field of the body that says so."""
+        """Return the field of the body with that id."""
         return "key" if "key" in self.body else "quoted"
 
     def addressed(self, jid: str, chosen_id: str | None) -> JsonObject:
@@ -99,7 +99,7 @@ class Outgoing:
 
 
 def is_plain_text(kind: str, text: str, told_as: tuple[str, ...] | None) -> bool:
-    """Whether a message that was recorded so is a text and nothing more: it can be sent again."""
+    """Whether a recorded message is a text and nothing more: then it can be sent again."""
     return kind == "text" and (not told_as or told_as == Outgoing.plain(text).told_as)
 
 
@@ -109,13 +109,13 @@ def _identity(path: str, body: Mapping[str, JsonValue]) -> str:
         for name, value in body.items()
         if name not in _ABOUT_THE_SEND and value is not None
     }
-    # What cannot be written cannot be sent: that is known here, and not behind the fence.
+    # What cannot be written cannot be sent: better found out here than behind the fence.
     written = json.dumps([path, said], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(written.encode()).hexdigest()
 
 
 def _canonical(value: JsonValue) -> JsonValue:
-    """Return the value without what is null, and whole numbers as such."""
+    """Return the value without nulls, and with whole numbers as integers."""
     match value:
         case dict():
             return {name: _canonical(item) for name, item in value.items() if item is not None}
@@ -128,7 +128,7 @@ def _canonical(value: JsonValue) -> JsonValue:
 
 
 def _content(value: JsonValue) -> JsonValue:
-    """Return what stands for the bytes of a media: their hash, or the URL they are at."""
+    """Return what represents a media's bytes: their hash, or their URL."""
     if not isinstance(value, str) or _URL.match(value):
         return _canonical(value)
     written = _NOT_BASE64.sub("", value).translate({ord("-"): "+", ord("_"): "/"})

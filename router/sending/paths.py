@@ -1,4 +1,4 @@
-"""Where Evolution sends what is no text: for those that say in other words what is to be sent."""
+"""Evolution's paths for everything except text, for code that describes a message otherwise."""
 
 MEDIA_PATH = "message/sendMedia"
 VOICE_PATH = "message/sendWhatsAppAudio"

@@ -1,15 +1,15 @@
-"""What a flow shows of itself on the phone: that it types, or records."""
+"""What a flow shows on the phone: "typing…", or "recording…"."""
 
 from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends
 
 
 class Presence:
-    """Shows it; nothing is said by it, so it passes no fence."""
+    """Shows it; it says nothing, so it passes no fence."""
 
     def __init__(self, evolution: EvolutionSends) -> None:
         self._evolution = evolution
 
     async def show(self, instance: Instance, number: str, presence: str, delay_ms: int) -> None:
-        """Show it for so long, where the channel can. Raises EvolutionError."""
+        """Show it for this long, if the channel can. Raises EvolutionError."""
         await self._evolution.send_presence(instance, number, presence=presence, delay_ms=delay_ms)

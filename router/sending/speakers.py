@@ -1,4 +1,4 @@
-"""Who speaks: by which fence each may, and what it has to show there."""
+"""Who speaks: which fence each of them must pass, and what it has to prove there."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ from router.whatsapp.jids import number_of
 
 
 class Said(TypedDict):
-    """What is to be sent, as every fence takes it."""
+    """A message to be sent, as every fence takes it."""
 
     body: str
     kind: str
@@ -58,7 +58,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A send that passed the fence: which it is, and where it goes."""
+    """A send that passed the fence: its id, and where it goes."""
 
     message_id: int
     address: str
@@ -71,14 +71,14 @@ Fence: TypeAlias = Callable[[Database, Sending], Awaitable[Passed | SendRefused]
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One who has something to say.
+    """Somebody who has something to say.
 
-    `fence` decides whether it may. It is asked through `database`, or through the router's own
-    where that is None. `holder` is whose share of the places its sends take: the tenant, under one
-    name for all, never told by what a caller says, such as the instance in a path.
-    `line` is the tenant's; None where the fence answers with its instance.
-    `turn` is what a turn's attempt shows when its send is in doubt. One that `is_renewed` is an
-    attempt of this process: its lease is renewed while it sends.
+    `fence` decides whether it may. It is called through `database`, or through the router's own if
+    that is None. `holder` is whose share of the places its sends use: the tenant, always under the
+    same name, never taken from what a caller says, such as the instance in a path. `line` is the
+    tenant's; None if the fence answers with its instance. `turn` is what a turn's attempt presents
+    when its send is in doubt. One that `is_renewed` is an attempt of this process: its lease is
+    renewed while it sends.
     """
 
     fence: Fence = field(repr=False)
@@ -94,7 +94,7 @@ def reply_part(
 ) -> Speaker:
     """Return the AI, which says one part of the reply that it made to a turn.
 
-    `reply` is all of it, where it is not written down yet: the fence does that in the same step.
+    `reply` is the whole reply if it is not stored yet: the fence stores it in the same step.
     """
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
@@ -110,7 +110,7 @@ def reply_part(
 
 
 def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
-    """Return who says that the business is closed, before the reply to a turn is made."""
+    """Return the speaker that says that the business is closed, before a turn's reply is made."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginAwaySend(
@@ -135,7 +135,7 @@ class Failing:
 
 
 def fallback(held: Held, line: TenantLine, failing: Failing) -> Speaker:
-    """Return who sends the tenant's fallback message, before the attempt fails."""
+    """Return the speaker that sends the tenant's fallback message, before the attempt fails."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginFallbackSend(
@@ -165,9 +165,9 @@ def flow(
 ) -> Speaker:
     """Return a flow in n8n that answers the turn, whose tenant's `line` it is.
 
-    `text` is all that will be read of what it sends. It was judged when `next_part` was the next.
-    `rest` is what comes after it, and is not lost where nobody knows how this one ends. `promise`
-    says why a human is called, where it promises one.
+    `text` is everything that will be read of what it sends. It was checked when `next_part` was the
+    next. `rest` is what comes after it, and is not lost if nobody knows how this one ends.
+    `promise` says why a human is called, if it promises one.
     """
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
@@ -196,7 +196,7 @@ def notice(
     instance_name: str | None = None,
     number: str | None = None,
 ) -> Speaker:
-    """Return who tells a tenant's staff a notice; what instance and number it must be for."""
+    """Return the speaker that tells a tenant's staff a notice, of this instance and number only."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginNoticeSend(
@@ -209,14 +209,14 @@ def notice(
         begun = await begin_notice_send(database, asked)
         if isinstance(begun, SendRefused):
             return begun
-        # A number that somebody typed is put right by Evolution, a JID is right already.
+        # Evolution corrects a number that somebody typed; a JID is already correct.
         return Passed(begun.message_id, begun.number, begun.chosen_id, begun)
 
     return Speaker(fence, tenant)
 
 
 def relayed(relay: ClaimedRelay) -> Speaker:
-    """Return a human of the business, whose words a relay has."""
+    """Return a human of the business, whose words are in a relay."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         return _passed(await begin_relay_send(database, _of_relay(relay, sending)))
@@ -225,7 +225,7 @@ def relayed(relay: ClaimedRelay) -> Speaker:
 
 
 def word_to_staff(relay: ClaimedRelay) -> Speaker:
-    """Return who tells one of the staff what became of their relay."""
+    """Return the speaker that tells one of the staff what became of their relay."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         return _passed(await begin_word_send(database, _of_relay(relay, sending)))
@@ -249,8 +249,8 @@ def _passed(begun: BegunHumanSend | SendRefused) -> Passed | SendRefused:
 class Writing:
     """What a human of the business writes through HybridFlow: where, and what they know.
 
-    `seen_message_id` is the last message that they saw: where another human wrote after it, the
-    fence refuses, unless they write `knowingly`. `author` and `reason` are for the session's pause.
+    `seen_message_id` is the last message that they saw: if another human wrote after it, the fence
+    refuses, unless they write `knowingly`. `author` and `reason` are for the session's pause.
     """
 
     tenant_id: int
@@ -262,7 +262,7 @@ class Writing:
 
 
 def human(writing: Writing, database: Database | None = None) -> Speaker:
-    """Return a human, for whom a pause is no obstacle; `database` as that human sees it.
+    """Return a human, whom a pause does not stop; `database` is the state as that human sees it.
 
     The fence raises NotFound for a session that was erased or merged away, and NotAllowed.
     """

@@ -1,1 +1,1 @@
-"""What a contact sent is put into words: fetched, judged by its content, and listened to."""
+"""What a contact sent, put into words: fetched, identified by its content, and transcribed."""

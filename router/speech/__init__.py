@@ -1,1 +1,1 @@
-"""What is said aloud: which of a reply, in which voice, as WhatsApp takes it."""
+"""Voice messages: which replies are spoken, in which voice, in WhatsApp's format."""

@@ -1,4 +1,4 @@
-"""Reading DATABASE_URL: what asyncpg may have of it, and what answers there. Pure."""
+"""Reading DATABASE_URL: what asyncpg may get of it, and what kind of server is there. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 _POOLER_PORT = "6543"  # of Supabase's transaction pooler
 _TRUE = ("true", "1", "yes", "on")
-# What ORMs put behind the address for themselves. PostgreSQL refuses parameters it does not know.
+# What ORMs add to the address for themselves. PostgreSQL refuses parameters it does not know.
 _NOT_POSTGRESQLS = frozenset({"pgbouncer", "connection_limit", "pool_timeout"})
 
 
@@ -15,7 +15,7 @@ class Address:
     """The address of a PostgreSQL.
 
     `pools_transactions`: behind it is a pooler that may give each transaction another connection,
-    so that nothing of a session may be relied on, prepared statements included.
+    so session state cannot be relied on, and neither can prepared statements.
     """
 
     dsn: str
@@ -23,10 +23,10 @@ class Address:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Return what the text says.
+        """Return the address that the text describes.
 
-        A pooler is known by Supabase's port 6543, or by `?pgbouncer=true`; `?pgbouncer=false` says
-        that it is none.
+        A pooler is recognised by Supabase's port 6543, or by `?pgbouncer=true`; with
+        `?pgbouncer=false` there is none.
         """
         parts = urlsplit(text)
         query = parse_qsl(parts.query, keep_blank_values=True)

@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 class Database(Protocol):
-    """Whatever carries a call of a SQL function to PostgreSQL."""
+    """Anything that carries a call of a SQL function to PostgreSQL."""
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """Call `public.<function>(argument)`.
@@ -24,9 +24,9 @@ class Database(Protocol):
 
 
 class Connected(Database, Protocol):
-    """A database, of which it is known how many calls it carries at once."""
+    """A database with a known number of calls that it carries at once."""
 
     @property
     def connections(self) -> int:
-        """Return how many."""
+        """Return that number."""
         ...

@@ -36,9 +36,9 @@ class DirectDatabase:
 
     @classmethod
     async def connect(cls, dsn: str, *, size: int = 10) -> Self:
-        """Make the pool; it connects when it is first asked.
+        """Make the pool; it connects at the first call.
 
-        So a router can start, and say what is wrong, while its database is away.
+        So a router can start, and report the problem, while its database is away.
         """
         address = Address.of(dsn)
         pool = await asyncpg.create_pool(
@@ -121,4 +121,4 @@ async def _speak_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 
 async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """The functions leave no session state behind: a round trip saved on each release."""
+    """The functions leave no session state behind, so each release saves a round trip."""

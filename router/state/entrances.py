@@ -1,8 +1,8 @@
-"""Shares of the connections to the database: each kind of work has its own, and is not slowed down.
+"""Shares of the database connections: each kind of work has its own, so none slows the others.
 
-Each kind has places that are kept for it, and may take so many of the others. What tenants' keys
-ask over the API has few, however long it takes, so webhooks, claims and sends never wait behind it.
-Of each kind one holder (a tenant) has a part only, and the holder of the fewest is next.
+Each kind has places reserved for it, and may take a number of the others. Calls with tenants' keys
+over the API get few, however long they take, so webhooks, claims and sends never wait behind them.
+Of each kind one holder (a tenant) gets only a part, and the holder with the fewest is next.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ _holder: ContextVar[Hashable] = ContextVar("for whom the state is called", defau
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of ten connections: how many are kept, how many may be taken, and how many by one holder.
+    """Of ten connections: how many are reserved, how many may be taken, and how many by one holder.
 
-    A place is waited for `patience` seconds.
+    A call waits `patience` seconds for a place.
     """
 
     kept: int
@@ -34,10 +34,10 @@ class Share:
 
 
 class Work(Enum):
-    """For what the state is called."""
+    """The kind of work that a call belongs to."""
 
     WEBHOOKS = "webhooks"  # what Evolution sends, and how it is guarded
-    TURNS = "turns"  # claims, sends, notices, and what flows say
+    TURNS = "turns"  # claims, sends, notices, and requests of flows
     UPKEEP = "upkeep"  # cron, the health check and what runs by itself
     REPAIRS = "gap repair"
     LOOK_UPS = "keys and tokens that are looked up"
@@ -60,12 +60,12 @@ SHARES: Mapping[Work, Share] = MappingProxyType(
 )
 _CHANGES_NOTHING = (Work.LOOK_UPS, Work.FEED)
 LEAST = 10
-"""Connections, with which every kind of work has its share."""
+"""The number of connections from which on every kind of work has its share."""
 
 
 @contextmanager
 def on_behalf_of(holder: Hashable) -> Iterator[None]:
-    """Count what the block calls as this holder's; None: as nobody's."""
+    """Count the calls of the block as this holder's; None: as nobody's."""
     token = _holder.set(holder)
     try:
         yield
@@ -74,17 +74,17 @@ def on_behalf_of(holder: Hashable) -> Iterator[None]:
 
 
 def acts_for() -> str | None:
-    """Return on whose behalf the work is done that asks this, where it has a name."""
+    """Return the holder for whom the current work is done, if one was named."""
     holder = _holder.get()
     return holder if isinstance(holder, str) else None
 
 
 def _nobody_asks() -> None:
-    """Nobody wants to know of calls."""
+    """The default: nobody wants to know of calls."""
 
 
 Wanted = tuple[Work, Hashable]
-"""A place: for what, and on whose behalf."""
+"""A requested place: for which kind of work, and for which holder."""
 
 
 class Places:
@@ -102,7 +102,7 @@ class Places:
         self.after_call: Callable[[], None] = _nobody_asks
 
     async def take(self, work: Work) -> Wanted:
-        """Take a place, to be given back. Raises DatabaseBusy where none becomes free in time."""
+        """Take a place, to be given back. Raises DatabaseBusy if none becomes free in time."""
         wanted = (work, _holder.get())
         if self._may(wanted):
             self._grant(wanted)
@@ -118,7 +118,7 @@ class Places:
             async with asyncio.timeout(patience):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it was given in the same moment
+            if turn.done() and not turn.cancelled():  # it got a place at the same moment
                 self.give_back(wanted)
             if isinstance(error, TimeoutError):
                 what = f"{wanted[0].value}: no connection to the database became free"
@@ -134,7 +134,8 @@ class Places:
             return False
         if holder is not None and self._by_holder[wanted] >= share.of_one:
             return False
-        # Of those kept for each kind of work, what it has not taken is not free for others.
+        # Places that are reserved for a kind of work are not free for others, even while it does
+        # not use them.
         kept = share.kept - self._held[work]
         return kept > 0 or self._free > self._kept_free
 
@@ -146,7 +147,7 @@ class Places:
         self._by_holder[wanted] += 1
 
     def give_back(self, wanted: Wanted) -> None:
-        """Free a place, and give it to who waits for it."""
+        """Free a place, and give it to a call that waits for it."""
         work = wanted[0]
         self._free += 1
         self._held[work] -= 1
@@ -159,7 +160,7 @@ class Places:
             turn.set_result(None)
 
     def _next(self) -> "asyncio.Future[None] | None":
-        """Return who may have a place: of those whose holder has least, the first."""
+        """Return the next call to get a place: the first one of the holder with the fewest."""
         able = (
             (self._by_holder[wanted] if wanted[1] is not None else 0, place, turn)
             for place, (turn, wanted) in enumerate(self._waiting.items())

@@ -1,9 +1,9 @@
 """What PostgreSQL's error codes mean for a caller: the same over either transport. Pure.
 
-A StateError may become a response, so it says in words of ours what the code means.
-Only what our own functions raise (`PT…`) is passed on as it is. What PostgreSQL says goes to the
-log, and there, too, without what can hold a row or a value: DETAIL never, the message of the
-classes that repeat no values.
+A StateError may become a response, so it says in our own words what the code means. Only messages
+that our own functions raise (`PT…`) are passed on as they are. PostgreSQL's text goes to the log,
+and even there without anything that may contain a row or a value: never DETAIL, and the message
+only for classes that repeat no values.
 """
 
 from router.errors import (
@@ -26,7 +26,7 @@ _RAISED: dict[str, type[StateError]] = {
     "PT409": Conflict,
     "PT422": Invalid,
 }
-# A server that only reads is a replica after a failover, or one whose disk is full.
+# A read-only server is a replica after a failover, or one whose disk is full.
 _AWAY = {
     "08": "the connection to the database broke off",
     "28": "the database does not take this user and password: correct DATABASE_URL",
@@ -82,19 +82,19 @@ def in_log(code: str, message: str) -> str:
 
 
 def fault(code: str, message: str, function: str) -> DatabaseFault:
-    """Return the error for what is nobody's fault but the program's."""
+    """Return the error for a fault of the program."""
     return DatabaseFault(f"{function}: the database refused it: {in_log(code, message)}")
 
 
 def missing(function: str) -> DatabaseAway:
-    """Return the error for a schema that is not there, or older than this program."""
+    """Return the error for a schema that is missing, or older than this program."""
     return DatabaseAway(
         f"{function}: the schema is missing or older than this version: {APPLY_SCHEMA}"
     )
 
 
 def unstorable() -> Invalid:
-    """Return the error for a text that PostgreSQL has no way to keep."""
+    """Return the error for a text that PostgreSQL cannot store."""
     return Invalid(
         "a text has the character U+0000 or half of a surrogate pair, which the database cannot"
         " store: leave it out"

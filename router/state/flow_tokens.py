@@ -1,7 +1,7 @@
-"""The tokens that flows hold: each names its turn or notice, and is good for one attempt at it.
+"""The tokens that flows hold: each names its turn or notice, and is valid for one attempt at it.
 
-A token has one spelling, that in which it was given. Python and PostgreSQL each read UUIDs in other
-forms, too, and not in the same ones: no reading of theirs decides what is a token.
+A token has only the spelling in which it was given. Python and PostgreSQL each also read other
+forms of UUIDs, and not the same ones, so their parsers do not decide what a token is.
 """
 
 import re
@@ -18,7 +18,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TurnToken:
-    """What the token says. Whether it may act is for the state to judge."""
+    """The content of the token. The state decides whether it may act."""
 
     turn_id: int
     secret: str
@@ -28,7 +28,7 @@ class TurnToken:
 
     @property
     def held(self) -> Held:
-        """What every SQL call about this attempt must show."""
+        """What every SQL call about this attempt must contain."""
         return {"turn_id": self.turn_id, "token": self.secret}
 
 
@@ -44,13 +44,13 @@ class NoticeToken:
 
     @property
     def held(self) -> HeldNotice:
-        """What every SQL call about this attempt must show."""
+        """What every SQL call about this attempt must contain."""
         return {"notice_id": self.notice_id, "token": self.secret}
 
 
 @dataclass(frozen=True, slots=True)
 class DryToken:
-    """A test turn's token: good for that alone, until it is over."""
+    """A test turn's token: valid only for that test turn, until it ends."""
 
     dry_turn_id: int
     secret: str
@@ -60,24 +60,24 @@ class DryToken:
 
     @property
     def held(self) -> HeldDryTurn:
-        """What every SQL call about this test turn must show."""
+        """What every SQL call about this test turn must contain."""
         return {"dry_turn_id": self.dry_turn_id, "token": self.secret}
 
 
 def read_token(text: str) -> TurnToken | None:
-    """Return the turn's token that a flow has shown, or None if it is none. Never raises."""
+    """Return the turn's token that a flow has sent, or None if it is not one. Never raises."""
     parts = _parts(text, _TURN)
     return None if parts is None else TurnToken(*parts)
 
 
 def read_notice_token(text: str) -> NoticeToken | None:
-    """Return the notice's token that a flow has shown, or None if it is none. Never raises."""
+    """Return the notice's token that a flow has sent, or None if it is not one. Never raises."""
     parts = _parts(text, _NOTICE)
     return None if parts is None else NoticeToken(*parts)
 
 
 def read_dry_token(text: str) -> DryToken | None:
-    """Return the test turn's token that a flow has shown, or None if it is none. Never raises."""
+    """Return the test turn's token that a flow has sent, or None if it is not one. Never raises."""
     parts = _parts(text, _DRY)
     return None if parts is None else DryToken(*parts)
 

@@ -1,8 +1,8 @@
-"""HybridFlow's own account of what was applied to a database, beside the supabase CLI's. Pure.
+"""HybridFlow's own record of what was applied to a database, beside the supabase CLI's. Pure.
 
-It stands in `hybridflow.migrations`, so that another team's migrations in the same project are none
-of ours, and ours none of theirs. Only where the CLI has pushed HybridFlow itself (or HybridFlow
-0.1.0 wrote there) is `supabase_migrations` kept in step.
+It is in `hybridflow.migrations`, so that another team's migrations in the same project and ours do
+not get into each other's way. `supabase_migrations` is updated as well only if the CLI has pushed
+HybridFlow itself (or HybridFlow 0.1.0 wrote there).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ comment on table hybridflow.migrations is
 alter table hybridflow.migrations enable row level security;
 """
 
-# 0.1.0 kept its account where the supabase CLI has its own: in 23 entries.
+# 0.1.0 kept its record in the supabase CLI's table: 23 entries.
 _OF_0_1_0 = """\
 000100 tables, 000150 limits, 000200 sessions, 000300 pauses, 000400 turns, 000500 sends,
 000550 loops, 000600 ingest, 000700 reading, 000800 tenants, 000820 secrets, 000830 operators,
@@ -87,26 +87,26 @@ def adopt(ours: Iterable[tuple[str, str]]) -> str:
 
 
 def tell_supabase(ours: Iterable[tuple[str, str]]) -> str:
-    """Return SQL that notes for the supabase CLI what was applied, where it knows of us at all.
+    """Return SQL that records for the supabase CLI what was applied, if it knows us at all.
 
-    The entries of 0.1.0 are replaced by the current ones; a program of 0.1.0 sees that the
-    database is newer than itself, as it did.
+    The entries of 0.1.0 are replaced by the current ones; a program of 0.1.0 sees that the database
+    is newer than itself, as it did.
     """
     return _TELL_SUPABASE.format(ours=_values(ours), retired=_values(_entries_of_0_1_0()))
 
 
 def of_0_1_0() -> str:
-    """Return SQL for how many entries of 0.1.0 the CLI's history has; it has to be there."""
+    """Return SQL for how many entries of 0.1.0 are in the CLI's history, which must exist."""
     return _COUNT_OLD.format(retired=_values(_entries_of_0_1_0()))
 
 
 def checksum(text: str) -> str:
-    """Return by what a file is known again."""
+    """Return the checksum by which a file is recognised."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_lock(file: Path) -> dict[str, str]:
-    """Return the checksums of released migrations by file name; none where there is no such file.
+    """Return the checksums of released migrations by file name; none if there is no such file.
 
     The file is what `sha256sum migrations/*.sql` writes.
     """

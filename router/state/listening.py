@@ -1,7 +1,7 @@
-"""Routers on one database that hear one another: a full one calls, and one with a free place comes.
+"""Routers on one database that hear one another: a full one calls, and one with a free seat comes.
 
-PostgreSQL carries the call (NOTIFY). It reaches connections of its own protocol only, and none
-behind a pooler of transactions; a router that cannot listen polls every POLL_SECONDS.
+PostgreSQL carries the call (NOTIFY). It reaches only connections of its own protocol, and none
+behind a transaction pooler. A router that cannot listen polls every POLL_SECONDS.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from router.state.direct import DirectDatabase
 
 TURNS = "hybridflow_turns"
 CHANGES = "hybridflow_changes"
-_AGAIN = 5.0  # seconds until a connection that was lost is made again
+_AGAIN = 5.0  # seconds until a lost connection is made again
 _CONNECT_TIMEOUT = 5.0
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -30,25 +30,25 @@ def can_hear(database: Database) -> bool:
 
 
 def _address_of(database: Database) -> Address | None:
-    """Return where a connection is made that hears; None: nowhere."""
+    """Return the address of a connection that can listen, or None."""
     if not isinstance(database, DirectDatabase) or database.address.pools_transactions:
         return None
     return database.address
 
 
 class Listening:
-    """Hears the calls of other routers on a connection of its own."""
+    """Hears the calls of other routers on its own connection."""
 
     def __init__(
         self, database: Database, called: Callable[[], None], told: Callable[[str], None]
     ) -> None:
-        """`called` is for turns; `told` is given what is said of changes."""
+        """`called` is for turns; `told` gets what is reported about changes."""
         self._address = _address_of(database)
         self._called = called
         self._told = told
 
     async def run(self) -> None:
-        """Hear until it is cancelled; return at once where nothing can be heard."""
+        """Listen until cancelled; return at once if nothing can be heard."""
         if self._address is None:
             return
         while True:

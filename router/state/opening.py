@@ -16,18 +16,17 @@ from router.state.migrations import migrate
 from router.state.schema_version import schema_advice, schema_fault, too_new
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 3.0  # seconds that the database has to say which schema it has
+_PATIENCE = 3.0  # seconds that the database has to report its schema
 
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Connected]:
     """Give the database of DATABASE_URL, of SUPABASE_URL, or the embedded one, in this order.
 
-    The embedded one is brought up to date. The schema of the others is left to `python -m
-    scripts.migrate` or database/schema.sql; the log says if it is outdated. They may be away: the
-    first call says so. Raises ConfigurationError, also for a schema that does not serve this
-    program any more, EmbeddedPostgresError and, for the embedded one, DatabaseAway and
-    MigrationError.
+    The embedded one is migrated. The schema of the others is left to `python -m scripts.migrate` or
+    database/schema.sql; the log says if it is outdated. They may be away: the first call reports
+    that. Raises ConfigurationError, also for a schema that no longer serves this program,
+    EmbeddedPostgresError and, for the embedded one, DatabaseAway and MigrationError.
     """
     async with AsyncExitStack() as stack:
         database = await _opened(settings, stack)
@@ -76,10 +75,10 @@ async def _look_at(database: Database) -> None:
 
 
 async def wait_for_schema(database: Database, pause: float) -> None:
-    """Return when the schema serves this program, or where nobody can say; it looks again.
+    """Return when the schema serves this program, or if nobody can tell; it keeps looking.
 
-    What another schema gives out as claimed may not be what is read here: each claim would use up
-    an attempt at turns that nobody makes. Raises nothing of the state's.
+    Claims of a different schema may not be what is read here: each claim would use up an attempt at
+    a turn that nobody works on. Raises no error of the state.
     """
     told = False
     while True:
@@ -87,7 +86,7 @@ async def wait_for_schema(database: Database, pause: float) -> None:
             async with asyncio.timeout(_PATIENCE):
                 fault = schema_fault(await check_database(database))
         except (TimeoutError, StateError):
-            return  # the next claim says so
+            return  # the next claim reports it
         if fault is None:
             return
         if not told:

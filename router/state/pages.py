@@ -1,4 +1,4 @@
-"""Lists of the state, gone through page by page."""
+"""Lists of the state, read page by page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
@@ -14,7 +14,7 @@ async def all_pages(
     database: Database,
     asked: _AskedPage,
 ) -> AsyncIterator[tuple[Item, ...]]:
-    """Give the items of each page, from the one that is asked for; each is a call of its own."""
+    """Give the items of each page, from the requested one on; each page is a separate call."""
     while True:
         page = await door(database, asked)
         yield page.items

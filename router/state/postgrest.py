@@ -1,7 +1,7 @@
 """Calls over Supabase's REST API (PostgREST): SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY.
 
-By supabase-py over aiohttp, which takes several times more calls a second than its own transport.
-Importing this costs half a second: `router.state.opening` does, where it is used.
+It uses supabase-py over aiohttp, which does several times more calls a second than its own
+transport. Importing this takes half a second, so `router.state.opening` imports it only if needed.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from router.state.rest_failures import is_schema_cache_behind, what_postgrest_sa
 from router.state.sayings import Sayings
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
-# A connection is kept longer than the router's looks for work are apart.
+# A connection is kept longer than the time between two looks for work.
 _CONNECTIONS = 20
 _LIMITS = httpx.Limits(
     max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=30
 )
-_PAUSES = (0.0, 0.2, 0.5)  # seconds before the further tries of what is safe to repeat
+_PAUSES = (0.0, 0.2, 0.5)  # seconds before each further try of what is safe to repeat
 
 
 class SupabaseDatabase:
-    """One client for the program's life; it connects when it is first asked."""
+    """One client for the program's life; it connects at the first call."""
 
     connections = _CONNECTIONS
 
@@ -67,8 +67,9 @@ class SupabaseDatabase:
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """See `Database.call`.
 
-        What is repeated was certainly not carried out: PostgREST could not be connected to, knew
-        no such function yet, or PostgreSQL rolled the call back to end a deadlock.
+        A call is repeated only if it was certainly not carried out: PostgREST could not be
+        connected to, did not know the function yet, or PostgreSQL rolled the call back to end a
+        deadlock.
         """
         for pause in (*_PAUSES, None):
             try:
@@ -123,8 +124,8 @@ class SupabaseDatabase:
 def _was_not_done(error: APIError | httpx.RequestError) -> bool:
     """Whether a call has certainly left no trace and may succeed in a moment.
 
-    The transport calls a connection that the server closed in the middle of a call a
-    ConnectTimeout, too: only its cause tells the two apart.
+    The transport also says ConnectTimeout if the server closed the connection in the middle of a
+    call: only its cause distinguishes the two.
     """
     if isinstance(error, APIError):
         return is_deadlock(error.code) or is_schema_cache_behind(error.code)
@@ -139,7 +140,7 @@ def _is_jwt(key: str) -> bool:
 
 
 async def _drop_authorization(request: httpx.Request) -> None:
-    """The newer keys (sb_secret_…) are no JWTs: they go as `apikey`, and as nothing else.
+    """The newer keys (sb_secret_…) are not JWTs: they are sent only as `apikey`.
 
     supabase-py also sends every key as a bearer token; programs that expect a JWT there refuse it.
     """

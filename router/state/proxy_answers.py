@@ -1,4 +1,4 @@
-"""What stands before PostgREST (Supabase's proxy, Cloudflare, another) and answers in its place.
+"""Answers of a proxy before PostgREST (Supabase's, Cloudflare, another) in PostgREST's place.
 
 Such answers have no error code, only a status, and are often HTML.
 """
@@ -18,7 +18,7 @@ _LONGEST = 200  # characters of an answer that are repeated
 
 
 class ProxyAnswer(Exception):
-    """An answer that is an error, and not PostgREST's."""
+    """An error response that is not PostgREST's."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")
@@ -37,7 +37,7 @@ async def refuse_proxy_answers(response: httpx.Response) -> None:
 
 
 def what_proxy_says(answer: ProxyAnswer, function: str, url: str) -> StateError:
-    """Return what the status says to the caller of `function`, with the cure. Pure."""
+    """Return what the status means for the caller of `function`, with the fix. Pure."""
     match answer.status:
         case 401 | 403:
             return DatabaseAway(f"Supabase refuses the key ({answer.text}): {KEY_CURE}")

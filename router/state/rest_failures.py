@@ -1,4 +1,4 @@
-"""What PostgREST's error codes mean, each with the cure. Pure."""
+"""What PostgREST's error codes mean, each with the fix. Pure."""
 
 from router.errors import DatabaseAway, Invalid
 from router.state.failures import APPLY_SCHEMA, fault, meaning, missing
@@ -18,12 +18,12 @@ _FORBIDDEN = "42501"
 
 
 def is_schema_cache_behind(code: str | None) -> bool:
-    """Whether PostgREST may only be about to read what the schema is, as after a migration."""
+    """Whether PostgREST may be about to reload the schema, as after a migration."""
     return code in (_NO_FUNCTION, _NO_SCHEMA_CACHE)
 
 
 def what_postgrest_says(code: str, message: str, function: str) -> Exception:
-    """Return what an error's code says to the caller of `function`.
+    """Return what an error's code means for the caller of `function`.
 
     `message` is PostgREST's or PostgreSQL's: see `router.state.failures`.
     """

@@ -1,4 +1,4 @@
-"""What the database said when it did not do what was asked: for the log, never for an answer.
+"""What the database said when a call failed: for the log, never for a response.
 
 While it is away every call fails with the same words, so these are not repeated at once.
 """
@@ -16,7 +16,7 @@ _LONGEST = 300
 
 
 class Sayings:
-    """The last thing that was said, over one transport. `clock` gives seconds."""
+    """The last message, over one transport. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class Sayings:
         self._told_at = 0.0
 
     def tell(self, function: str, said: str) -> None:
-        """Log what was said of a call, unless it has just been logged."""
+        """Log the database's message about a call, unless it has just been logged."""
         now = self._clock()
         if said == self._last and now - self._told_at < _AGAIN_AFTER:
             return

@@ -1,14 +1,14 @@
-"""Whether the database's schema is one that this program can work with. Pure."""
+"""Whether this program can work with the database's schema. Pure."""
 
 from router.state.calls.health import DatabaseChecked
 from router.state.failures import APPLY_SCHEMA
 
 SCHEMA_VERSION = 3
-"""What `check_database` says in the schema that this program needs; both are raised together."""
+"""What `check_database` reports for the schema that this program needs; raise both together."""
 
 
 def schema_fault(checked: DatabaseChecked) -> str | None:
-    """Return why this program cannot work with the database that answered so, and the cure."""
+    """Return why this program cannot work with a database that reports this, and the fix."""
     if checked.schema_version >= SCHEMA_VERSION:
         return too_new(checked)
     return (
@@ -29,7 +29,7 @@ def too_new(checked: DatabaseChecked) -> str | None:
 
 
 def schema_advice(checked: DatabaseChecked) -> str | None:
-    """Return what is unwise though it works: a database that a later program has been at."""
+    """Return a warning if it works but is unwise: a later program has migrated the database."""
     if checked.schema_version <= SCHEMA_VERSION:
         return None
     return (

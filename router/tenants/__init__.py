@@ -1,1 +1,1 @@
-"""A tenant as it is stored: found, judged, saved, its keys sealed and opened."""
+"""A stored tenant: finding, checking and saving it, sealing and opening its keys."""

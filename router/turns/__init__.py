@@ -1,1 +1,1 @@
-"""The turn's way out: claimed, made, fenced, sent, recorded."""
+"""A turn's way out: it is claimed, its reply is made, fenced, sent and recorded."""

@@ -1,7 +1,7 @@
 """One attempt at a turn: settle what is in doubt, have the reply made, send its parts.
 
-However an attempt ends, the state is told how; an attempt that can tell nothing any more (the
-process died, the database is away) is brought back by its lease.
+However an attempt ends, it tells the state how. If it cannot (the process died, the database is
+away), the turn comes back when the lease ends.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from router.turns.seats import Seat
 
 
 class TurnAttempt:
-    """An attempt in progress. `run` it once; `stop` asks it to give the turn back."""
+    """An attempt in progress. Call `run` once; `stop` asks it to give the turn back."""
 
     def __init__(self, turn: ClaimedTurn, workshop: Workshop, seat: Seat) -> None:
         self._hand = InHand(turn, workshop, seat)
@@ -31,16 +31,16 @@ class TurnAttempt:
 
     @property
     def leaves_due(self) -> bool:
-        """Whether a turn may have been due that nobody had, as this one was closed."""
+        """Whether another turn without a worker may be due once this one is closed."""
         return self._hand.leaves_due
 
     def stop(self) -> bool:
-        """Give the turn back at the next safe point. True: cancel the task, it sends nothing."""
+        """Give the turn back at the next safe point. True: nothing is being sent; cancel it."""
         self._hand.stopped = True
         return not self._hand.is_sending
 
     async def run(self) -> None:
-        """Work on the turn; the state hears how it ended."""
+        """Work on the turn and tell the state how it ended."""
         turn = self._hand.turn
         contact = self._hand.shop.hashes.in_log(turn.session.jids)
         with (

@@ -1,4 +1,4 @@
-"""The delivery of an answer: its parts in their order, each behind its fence, until all is said."""
+"""The delivery of a reply: its parts in order, each behind its fence, until all are sent."""
 
 import logging
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from router.turns.in_hand import HAS_SPOKEN, InHand
 from router.turns.saying import Saying, outgoing, substitute
 from router.whatsapp.clean import clean
 
-_MEDIA_ATTEMPTS = 6  # a minute where a media is refused, two and a half where its server hangs
+_MEDIA_ATTEMPTS = 6  # a minute if media is refused, two and a half if its server hangs
 
 
 class Delivery:
-    """Says the reply to the turn in hand."""
+    """Sends the reply to the turn in hand."""
 
     def __init__(self, hand: InHand) -> None:
         self._hand = hand
@@ -34,13 +34,13 @@ class Delivery:
 
     @property
     def typed_seconds(self) -> float:
-        """How long "typing…" was shown before what is said, so far."""
+        """How many seconds "typing…" has been shown so far."""
         return round(self._saying.typed, 1)
 
     async def send(self, parts: tuple[Part, ...]) -> None:
-        """Send each part that is not over, and log how it all ended.
+        """Send each part that is not done yet, and log how the turn ended.
 
-        Raises SendFailed where one is not sent now, SendStopped where none may be any more.
+        Raises SendFailed if a part cannot be sent now, SendStopped if nothing more may be sent.
         """
         hand = self._hand
         done = {part.part for part in hand.turn.parts if part.is_over}
@@ -72,10 +72,10 @@ class Delivery:
         self._log_over()
 
     async def go_on_without_reply(self) -> None:
-        """Go on where parts have begun and no reply is written down.
+        """Go on if parts have begun but no reply is stored.
 
-        A flow in n8n has said something: that is finished. Or nothing has reached the phone: then
-        it is made again, to everything that the contact has written by now.
+        Either a flow in n8n has said something: finish that. Or nothing has reached the phone: then
+        the reply is made again, to everything that the contact has written by now.
         """
         if any(part.send_state == "sent" for part in self._hand.turn.parts):
             await self._finish_flow()
@@ -86,7 +86,7 @@ class Delivery:
         self._hand.log(Action.TURN_RETRY, "nothing of the reply has left: it is made again")
 
     async def _hand_off(self, called: Mapping[str, Any]) -> None:
-        """Call a human, after all that was to be said. Raises SendStopped."""
+        """Call a human, after everything else was sent. Raises SendStopped."""
         await self._hand.save_reply()
         asked = HandOff(
             **self._hand.turn.held, reason=str(called["reason"]), summary=called.get("summary")
@@ -108,10 +108,10 @@ class Delivery:
         before: tuple[Part, ...] = (),
         alone: bool = False,
     ) -> bool:
-        """Send one part, or give it up where it can never be had; by voice unless `as_it_is`.
+        """Send one part, or give it up if it can never be sent; by voice unless `as_it_is`.
 
-        `before` are those that it follows; `alone`: it is all that is said. False: nobody knows
-        whether it left, and the turn is put aside.
+        `before` are the parts before it; `alone`: the turn says nothing else. Returns False if
+        nobody knows whether the part left; the turn is then put aside.
         """
         hand = self._hand
         message = in_writing = as_it_is or outgoing(body, hand.turn, before)
@@ -120,7 +120,7 @@ class Delivery:
         try:
             await hand.stand()
             if message.has_substitute:
-                await hand.save_reply()  # it is said by another send, perhaps
+                await hand.save_reply()  # another send may already be sending it
             if as_it_is is None and hand.shop.voices.speaks(hand.turn):
                 await hand.save_reply()  # a voice takes seconds, and may end with the router
                 message = await hand.shop.voices.said(hand.turn, hand.line, body, message)
@@ -136,11 +136,11 @@ class Delivery:
                 return await self._say(part, body, in_writing)
             if self._is_lost(failed, message):
                 return await self._give_up(part, message, failed.cause)
-            with suppress(SendStopped):  # what follows is refused as well
+            with suppress(SendStopped):  # the next parts would be refused as well
                 await hand.save_reply()  # the fence may not have been asked
             raise
         finally:
-            hand.is_sending = False  # what became of it is told
+            hand.is_sending = False  # the story tells what became of it
             if not isinstance(body, str) and "handoff" in body:
                 hand.shop.wake_notices()
         hand.unsaved = None
@@ -151,10 +151,11 @@ class Delivery:
         return not isinstance(sent, InDoubt)
 
     def _is_lost(self, failed: SendFailed, message: Outgoing) -> bool:
-        """Whether this message can never be had, and another one may pass.
+        """Whether this message can never be sent, so that the next one may go first.
 
-        A media that is away is waited for as long as the turn has attempts, if there is nothing
-        else to say. If there is, that waits a few minutes at most: its contact hears nothing else.
+        If media is away and the turn has nothing else to say, it waits as long as the turn has
+        attempts. If there is something else to say, it waits a few minutes at most, because the
+        contact hears nothing meanwhile.
         """
         most = self._hand.shop.rules.max_attempts
         if message.body.get("caption") or not self._is_alone:
@@ -164,15 +165,15 @@ class Delivery:
         return isinstance(cause, MessageRefused) or (is_last and isinstance(cause, MediaAway))
 
     async def _give_up(self, part: int, message: Outgoing, why: Exception) -> bool:
-        """Have the state give up a part: what follows it is next. Raises SendStopped.
+        """Have the state give up a part, so that the next one follows. Raises SendStopped.
 
-        False: nobody knows whether it left after all, and the turn is put aside.
+        Returns False if nobody knows whether the part left after all; the turn is then put aside.
         """
         hand = self._hand
         try:
             await hand.save_reply()
         except SendStopped as stopped:
-            # Where the turn has ended with this part, give_up_part says how.
+            # If the turn has ended with this part, give_up_part says how.
             if stopped.reason == HAS_SPOKEN:
                 raise
         asked = GiveUpPart(
@@ -185,7 +186,7 @@ class Delivery:
         )
         answer = await give_up_part(hand.shop.database, asked)
         if isinstance(answer, Refusal):
-            if answer.refused in ("already_sent", "in_doubt"):  # a webhook has told of it
+            if answer.refused in ("already_sent", "in_doubt"):  # a webhook has reported it
                 return answer.refused == "already_sent"
             raise SendStopped(answer.refused)
         hand.turn = hand.turn.model_copy(update={"reply": answer.reply})
@@ -198,9 +199,9 @@ class Delivery:
         return True
 
     async def _finish_flow(self) -> None:
-        """End what a flow has begun: send again the texts that never left, and close the turn.
+        """End what a flow began: send the texts that never left again, and close the turn.
 
-        What else the flow would have said is not known, and from the start it would repeat itself.
+        Nobody knows what else the flow would have said, and from the start it would repeat itself.
         """
         hand = self._hand
         for part in hand.turn.parts:

@@ -1,6 +1,6 @@
-"""Claims due turns and has an attempt made at each, many sessions at a time.
+"""Claims due turns and starts an attempt for each, for many sessions at once.
 
-It claims as much as there are seats free (see `seats`); the loop is `router.running.claims`.
+It claims as many turns as there are free seats (see `seats`); the loop is `router.running.claims`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
 
 _log = logging.getLogger(__name__)
-_BETWEEN_CALLS = 0.1  # seconds from one call of a full router to the next
+_BETWEEN_CALLS = 0.1  # seconds between two calls of a full router
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class ClaimLimits:
     flows: int | None = None
     """How many turns may be in n8n at once; None: n8n is not used."""
     answer_within_minutes: float = 60.0
-    """What is older is not answered, unless its tenant has a setting of its own."""
+    """Older turns are not answered, unless their tenant has its own setting."""
     calls_as: str | None = None
-    """By which name other routers are called that read it; None: they listen."""
+    """The name by which this router calls others through the state; None: it can listen."""
 
 
 def comes_round(began: int, before: int, after: int) -> bool:
-    """Whether who goes from tenant `before` to `after`, in a circle, comes past `began` again."""
+    """Whether the step from tenant `before` to `after`, in a circle, passes `began` again."""
     if before < after:
         return before < began <= after
     return began > before or began <= after
@@ -69,7 +69,7 @@ class Dispatcher:
         begin_attempt: Callable[[ClaimedTurn, Seat], Attempt],
         is_elsewhere: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """Take `is_elsewhere`: whether another than n8n makes the reply to a turn."""
+        """Take `is_elsewhere`, which says that another handler than n8n makes a turn's reply."""
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
@@ -114,17 +114,17 @@ class Dispatcher:
         await self._claims.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more and give back what nothing is sent of.
+        """Claim nothing more, and give back every turn of which nothing is being sent.
 
-        A send has `grace` seconds to end. Then its turn is given back, too: the state knows that
-        it is being sent, and who claims the turn next finds out how that ended.
+        A send has `grace` seconds to end. Then its turn is given back, too: the state knows that a
+        send is under way, and the next worker of the turn finds out how it ended.
         """
         await self._claims.stop(grace)
 
     async def _claim(self, free: int) -> Look:
-        """Claim what is due and start on it."""
+        """Claim due turns and start working on them."""
         if self._flows is not None and (free := min(free, self._flows.free(self._own()))) <= 0:
-            # One of them may be made elsewhere, of which nobody tells.
+            # Another handler may make one of them, and nobody reports that.
             return Look(more=False, due_in=SOON)
         self._left = True
         claimed = await claim_turns(self._database, self._what_to_claim(free))
@@ -152,7 +152,7 @@ class Dispatcher:
         return Look(claimed.more and not is_round_over, due_in, claimed.left)
 
     def _is_round_over(self, claimed: ClaimedTurns) -> bool:
-        """Whether all tenants were looked at since a turn was taken: there is none just now."""
+        """Whether all tenants were looked at since the last claimed turn: none is due now."""
         if claimed.taken or not claimed.more:
             self._took_none_since = None
             return False
@@ -162,7 +162,7 @@ class Dispatcher:
         return is_over
 
     async def _call_others(self) -> float:
-        """Call those that may have a place; soon, where that was done just now."""
+        """Call other routers that may have a seat; a bit later if that was done just now."""
         now = asyncio.get_running_loop().time()
         if (again := self._called_others_at + _BETWEEN_CALLS) > now:
             return again - now
@@ -171,11 +171,11 @@ class Dispatcher:
         return self._limits.poll
 
     def _what_to_claim(self, free: int) -> ClaimTurns:
-        """Say how many, and what a tenant may have: of the flows in n8n, and of this process.
+        """Say how many turns to claim, and the shares of a tenant in n8n and in this process.
 
-        What is under way here counts as long as it is, whatever became of its lease. A tenant that
-        is alone gets its share of the seats; where several have much, some stay free for the next.
-        With all that stand it has no more than a share, either.
+        A turn under way here counts until it ends, whatever became of its lease. A tenant that is
+        alone gets its share of the seats; if several tenants have many turns, some seats stay free
+        for the next. Even together with its standing turns, a tenant has no more than a share.
         """
         limits = self._limits
         share, flows = limits.tenant_share, limits.flows

@@ -1,4 +1,4 @@
-"""How an attempt fails: what of it was to blame, what the contact is told, what the state is."""
+"""How an attempt fails: what was to blame, what the contact is told, what the state is told."""
 
 import logging
 from contextlib import suppress
@@ -40,7 +40,7 @@ class Failure:
             return "transient"
         if not isinstance(error, LlmAway):
             return "permanent"
-        # It answers others while it costs time here: then it is this question that is too much.
+        # The LLM answers others but timed out here: then this question is too much for it.
         llm = llm_of(self._hand.turn.tenant)
         is_too_much = not error.is_free and self._hand.shop.reach.worked_since(
             llm, self._hand.began
@@ -88,7 +88,7 @@ class Failure:
             hand.shop.wake_notices()
 
     async def _say_fallback(self, kind: Kind, cause: Cause, told: str) -> None:
-        """Send the tenant's fallback message, where it is to be; no failure of that counts."""
+        """Send the tenant's fallback message if it is due; a failure of this does not matter."""
         hand = self._hand
         message = hand.turn.tenant.fallback_message
         if message is None or hand.stopped:
@@ -102,12 +102,12 @@ class Failure:
 
 def _kind_of_send(failed: SendFailed) -> Kind:
     if isinstance(failed.cause, MediaAway):
-        return "transient"  # it is the media's own trouble: others are sent meanwhile
+        return "transient"  # only this media has the problem: others are sent meanwhile
     return "away" if failed.is_away else "permanent"
 
 
 def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
-    """Return n8n's execution that failed, and where people see it, if it was one."""
+    """Return n8n's failed execution and its link, if there was one."""
     while error is not None:
         if isinstance(error, LlmError) and error.execution is not None:
             return error.execution
@@ -116,5 +116,5 @@ def _execution_of(error: BaseException | None) -> tuple[str | None, str | None]:
 
 
 def _is_free(error: Exception) -> bool:
-    """Whether the failure certainly cost nothing."""
+    """Whether the failure certainly cost no tokens."""
     return isinstance(error, LlmMisconfigured) or (isinstance(error, LlmAway) and error.is_free)

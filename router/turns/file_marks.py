@@ -1,9 +1,9 @@
 """The marks by which a model names a file of the business, found in what it wrote: pure.
 
-A mark is `[[image:NAME]]`, in two brackets. One whose file there is divides the text where it
-stands on a line of its own; within a line, a table or a block of code, the file follows what is
-not to be divided. Of any other mark nothing is left but what stands around it. In one bracket it
-is a text.
+A mark is `[[image:NAME]]`, in two brackets. If its file exists and the mark is on a line of its
+own, it divides the text there. Within a line, a table or a block of code, the file follows the text
+that must stay whole. A mark of an unknown file is removed, and the text around it stays. In single
+brackets it is ordinary text.
 """
 
 import re
@@ -20,7 +20,7 @@ _MARK = re.compile(_OPENED.pattern + r"([^\[\]\n]{0,200})\]\]", re.IGNORECASE)
 _BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 _ONLY_MARKS = re.compile(rf"\s*(?:{_MARK.pattern}\s*)+", re.IGNORECASE)
 _CLOSED = "]]"
-_MOST_NESTED = 20  # marks in one another: each is a look at the whole text, and nobody means more
+_MOST_NESTED = 20  # nested marks: each one means another look at the whole text; nobody needs more
 _CODE = "```"
 _CELL = "|"
 _PAIRS = {**dict(zip("*_~`\"'", "*_~`\"'", strict=True)), "“": "”", "«": "»", "(": ")"}
@@ -31,10 +31,10 @@ _EXTENSION = re.compile(r"\.[a-z0-9]{2,4}\Z")
 _BLANK = " \t"
 _BLANKS = re.compile(rf"[{_BLANK}]+")
 _ENDS = "\n.,;:!?)”»"
-# What nobody needs where the file is not in it any more: quotation marks, a bullet.
+# What is left over when the file is taken out: quotation marks, a bullet.
 _REST = re.compile(r"(?:```[A-Za-z]{1,20}\n|\d{1,3}[.)](?!\S)|[\s>\"'()\[\]«»“”*_~:.,;|`#!-])*+")
 _REST_LINE = re.compile(r"[\s>\"'()«»“”*_~#-]*")
-# What a model writes around a mark and means no more by: ![Menu](mark), [Menu](mark),
+# Markdown that a model puts around a mark without meaning it: ![Menu](mark), [Menu](mark),
 # ![[image:menu]], and a mark with its brackets escaped.
 _SHOWN = re.compile(
     rf"(!?)\[([^\[\]\n]{{0,200}})\]\([ \t]{{0,9}}({_MARK.pattern})[ \t]{{0,9}}\)", re.IGNORECASE
@@ -45,7 +45,7 @@ _ESCAPED = re.compile(rf"\\\[\\\[(\s*+(?:{_KINDS})\s*+:[^\[\]\n]{{0,200}}?)\\\]\
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Where a file of the business stands in a text."""
+    """The position in a text where a file of the business is named."""
 
     name: str
 
@@ -53,7 +53,7 @@ class Named:
 def taken_apart(text: str, known: Collection[str]) -> list[str | Named]:
     """Return the text in pieces, with the files that it names between them.
 
-    No part of a mark is left in a piece. None is empty.
+    No piece contains any part of a mark, and none is empty.
     """
     text = _bare(text)
     whole = _without_unknown(text, known)
@@ -70,7 +70,7 @@ def taken_apart(text: str, known: Collection[str]) -> list[str | Named]:
 
 
 def _without_rest(piece: str) -> str:
-    """Return a piece without its first and last lines of signs that stood around a mark."""
+    """Return a piece without leading and trailing lines of signs that surrounded a mark."""
     lines = piece.split("\n")
     is_said = [not _REST_LINE.fullmatch(line) for line in lines]
     if not any(is_said):
@@ -79,7 +79,7 @@ def _without_rest(piece: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return the text with its marks bare of the Markdown that stands around them alone."""
+    """Return the text with its marks freed of the Markdown that surrounds only them."""
     text = _EMBEDDED.sub("", _ESCAPED.sub(r"[[\1]]", text))
     return _SHOWN.sub(lambda shown: shown[3] if shown[1] else f"{shown[2]} {shown[3]}", text)
 
@@ -94,14 +94,14 @@ def _divided(text: str) -> Iterator[str | Named]:
 
 
 def _name_in(mark: re.Match[str]) -> str:
-    """Return the name as files have them: a model may write `Menu do Dia`, or menu-do-dia.jpg."""
+    """Return the name as files have it: a model may write `Menu do Dia`, or menu-do-dia.jpg."""
     letters = unicodedata.normalize("NFKD", mark[1].replace("\\", "").strip(" \t\"'`*“”«»").lower())
     plain = "".join(each for each in letters if not unicodedata.combining(each))
     return _NO_LETTER_OF_A_NAME.sub("-", _EXTENSION.sub("", plain))
 
 
 def _on_own_lines(text: str) -> str:
-    """Return the text with each mark on a line of its own, behind what is not to be divided."""
+    """Return the text with each mark on a line of its own, behind the text that must stay whole."""
     if not _MARK.search(text):
         return text
     lines: list[str] = []
@@ -120,14 +120,14 @@ def _on_own_lines(text: str) -> str:
 
 
 def _bared(block: re.Match[str]) -> str:
-    """Return a block of code, or what is in it where that is marks alone."""
+    """Return a block of code, or only its content if that is nothing but marks."""
     return block[1].strip() if _ONLY_MARKS.fullmatch(block[1]) else block[0]
 
 
 def _taken_off(line: str) -> tuple[list[str], list[str]]:
-    """Return the lines that one is told in, and which of them are marks.
+    """Return the lines that one line becomes, and which of them are marks.
 
-    A sentence, an item and a row stay whole; between two sentences a file stands where it is named.
+    A sentence, an item and a row stay whole; between two sentences a file stays where it is named.
     """
     if _OPENED.search(_MARK.sub(" ", line)):
         return [line], []  # without the marks there would be another one
@@ -152,7 +152,7 @@ def _taken_off(line: str) -> tuple[list[str], list[str]]:
 
 
 def _may_end(before: str, rest: str) -> bool:
-    """Whether a file may stand between what is before it in its line, and the rest of that."""
+    """Whether a file may be placed between `before` and the rest of its line."""
     if not rest or not before.strip():
         return True
     if not _ENDED.search(before.rstrip()[-20:]) or rest[0].islower() or rest[0] in _ENDS:
@@ -175,14 +175,14 @@ def _without_last_cell(row: str) -> str:
 
 
 def _with_its_signs(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return where a mark begins and ends with the pairs of signs that stand around it alone."""
+    """Return where a mark begins and ends, with the pairs of signs that surround only it."""
     while start > 0 and end < len(text) and _PAIRS.get(text[start - 1]) == text[end]:
         start, end = start - 1, end + 1
     return start, end
 
 
 def _without_unknown(text: str, known: Collection[str]) -> str:
-    """Return the text without the marks of what there is not; they may stand in one another."""
+    """Return the text without the marks of unknown files; marks may be nested."""
     for _ in range(_MOST_NESTED):
         before, text = text, _cut(text, known)
         if before == text:
@@ -201,9 +201,9 @@ def _cut(text: str, known: Collection[str]) -> str:
 
 
 def _joined(kept: str, more: str) -> str:
-    """Return what stands before and behind a mark, as if it had never been there.
+    """Return the text before and behind a removed mark, joined as if it had never been there.
 
-    Two words do not become one: what is said is what was looked at.
+    Two words do not become one: the text that is sent is the text that was checked.
     """
     more = more.lstrip(_BLANK) if kept else more
     if _ends_with_opening(kept):
@@ -229,7 +229,7 @@ def _ends_what_began(kept: str, more: str) -> bool:
 
 
 def _unopened(piece: str) -> str:
-    """Return a piece without the beginnings and ends of marks that are not whole."""
+    """Return a piece without the beginnings and ends of incomplete marks."""
     for _ in range(_MOST_NESTED):
         if not _OPENED.search(piece):
             break

@@ -1,8 +1,8 @@
-"""How many turns more n8n may have: what this router knows of its own before the state does.
+"""How many more turns n8n may have, including what only this router knows yet.
 
-The state counts a turn as n8n's from when it was given to it until it is closed. This router knows
-better of its own turns: one that is claimed is on its way there, though it is not counted yet; one
-whose flow has answered is n8n's no more, however long it is sent.
+The state counts a turn as n8n's from when it was given to n8n until it is closed. This router knows
+more about its own turns: a claimed turn is on its way to n8n although it is not counted yet, and
+once the flow has answered, n8n is done with the turn, however long sending takes.
 """
 
 from collections.abc import Callable, Collection
@@ -17,19 +17,19 @@ class Seated(Protocol):
 
     @property
     def is_taken(self) -> bool:
-        """Whether it is about to be made, or is just made."""
+        """Whether its reply is about to be made, or being made."""
 
     @property
     def is_made(self) -> bool:
-        """Whether nobody makes it any more."""
+        """Whether nobody is making its reply any more."""
 
     @property
     def has_answer(self) -> bool:
-        """Whether a flow has made it, and it is on its way out."""
+        """Whether a flow has made the reply, which is now being sent."""
 
 
 class FlowPlaces:
-    """So many places in n8n; `is_elsewhere` says that another makes the reply to a turn."""
+    """The places in n8n; `is_elsewhere` says that another handler makes a turn's reply."""
 
     def __init__(self, count: int, is_elsewhere: Callable[[int], bool]) -> None:
         self._count = count
@@ -47,9 +47,9 @@ class FlowPlaces:
         return self._count + sum(seat.has_answer for _, seat in own)
 
     def soon(self, own: Collection[tuple[int, Seated]]) -> float:
-        """Return in how many seconds to look for turns, as one has ended.
+        """Return in how many seconds to look for the next turns, now that one has ended.
 
-        At once where a quarter of the places is free; while almost all are taken, they are given
-        away a few at a time, for a look for one costs as much as one for many.
+        At once if a quarter of the places is free. While almost all are taken, they are given away
+        a few at a time, because a look for one turn costs as much as a look for many.
         """
         return 0.0 if self.free(own) * _A_FEW >= self._count else SOON

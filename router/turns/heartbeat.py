@@ -1,6 +1,6 @@
-"""Renews the leases of the attempts under way: only a process that lives keeps its turns.
+"""Renews the leases of the attempts under way: only a living process keeps its turns.
 
-So a lease can be short, and what a process that died was working on is soon taken up by another.
+So a lease can be short, and another process soon takes up the turns of one that died.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from router.state.calls.turns import HeldTurn, RenewTurns, renew_turns
 from router.state.database import Database
 from router.turns.seats import Seat
 
-_BEATS = 3  # in each lease, so that one that fails costs nothing
+_BEATS = 3  # per lease, so that one failed renewal does no harm
 
 
 class Attempt(Work, Protocol):
-    """An attempt at a turn, as who claims turns sees it."""
+    """An attempt at a turn, as the claiming loop sees it."""
 
     @property
     def leaves_due(self) -> bool:
-        """Whether a turn may have been due that nobody had, as this one was closed."""
+        """Whether another turn without a worker may be due once this one is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class UnderWay:
 
 
 class Heartbeat:
-    """The loop. `under_way` gives what this process works on, by the task that does it."""
+    """The loop. `under_way` returns what this process works on, by task."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Heartbeat:
         worker: str,
         lease: float,
     ) -> None:
-        """Take the worker's name, as the turns were claimed with, and the lease in seconds."""
+        """Take the worker's name, under which turns were claimed, and the lease in seconds."""
         self._database = database
         self._under_way = under_way
         self._worker = worker
@@ -63,11 +63,11 @@ class Heartbeat:
         self._loop = Loop(self._beat, pause=beat, failed="leases could not be renewed")
 
     async def run(self) -> None:
-        """Renew until `stop`."""
+        """Renew the leases until `stop`."""
         await self._loop.run()
 
     async def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._loop.stop()
 
     async def _beat(self) -> float:
@@ -82,7 +82,7 @@ class Heartbeat:
         return self._lease / _BEATS
 
     def _give_up(self, work: Mapping["asyncio.Task[None]", UnderWay], lost: set[int]) -> None:
-        """End attempts at turns that are closed, or another's: the fence would refuse them."""
+        """End attempts whose turn is closed or somebody else's: the fence would refuse them."""
         for task, each in work.items():
             if each.turn.turn_id in lost and each.attempt.stop():
                 task.cancel()

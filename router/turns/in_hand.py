@@ -1,4 +1,4 @@
-"""What one attempt has in hand: the turn as it is known by now, and what it is worked on with."""
+"""The turn of one attempt, as it is known by now, and the tools to work on it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -34,12 +34,12 @@ from router.turns.voices import Voices
 _log = logging.getLogger(__name__)
 
 HAS_SPOKEN = "has_spoken"
-"""Why a reply is not written down: a flow has sent something of its own. See save_reply in SQL."""
+"""Why a reply is not stored: a flow has sent something itself. See save_reply in SQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
-    """Times in seconds. `max_tokens` are a reply's, where the deployment's key pays for it."""
+    """Times in seconds. `max_tokens` limits a reply that the deployment's key pays for."""
 
     prompt: PromptRules
     max_tokens: int
@@ -73,7 +73,7 @@ class Workshop:
 
 
 class InHand:
-    """One attempt's turn. `stopped`: it is to be given back at the next safe point."""
+    """One attempt's turn. `stopped`: give it back at the next safe point."""
 
     def __init__(self, turn: ClaimedTurn, workshop: Workshop, seat: Seat) -> None:
         self.turn = turn
@@ -90,13 +90,13 @@ class InHand:
         self._claimed_at = turn.now
 
     def as_of_now(self) -> ClaimedTurn:
-        """Return the turn at the state's time: it was claimed a while ago, and has waited."""
+        """Return the turn at the state's current time: it has waited since it was claimed."""
         passed = timedelta(seconds=self.shop.reach.now() - self.began)
         return self.turn.model_copy(update={"now": self._claimed_at + passed})
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Say for the block that a send may be under way: the attempt is not cut off there."""
+        """Mark that a send may be under way in this block: the attempt is not cancelled there."""
         self.is_sending = True
         try:
             yield
@@ -104,14 +104,14 @@ class InHand:
             self.is_sending = False
 
     async def stand(self) -> None:
-        """Leave the seat to others: what follows waits for the tenant's server."""
+        """Leave the seat to others: the next step waits for the tenant's server."""
         try:
             await self.seat.stand()
         except NoPlace as error:
             raise SendFailed(error) from error
 
     async def save_reply(self) -> None:
-        """Write down a reply whose first part has not passed the fence. Raises SendStopped."""
+        """Store a reply before its first part passes the fence. Raises SendStopped."""
         if self.unsaved is None:
             return
         reply, self.unsaved = self.unsaved, None
@@ -121,9 +121,9 @@ class InHand:
             raise SendStopped(answer.refused)
 
     async def give_back(self) -> None:
-        """Give the turn back from wherever it was, with the reply that was made, if one was."""
+        """Give the turn back from any state, with the reply if one was made."""
         try:
-            with suppress(SendStopped):  # a human is there, say
+            with suppress(SendStopped):  # a human has stepped in, for example
                 await self.save_reply()
         except DatabaseAway as error:
             self.log_away(error)
@@ -138,7 +138,7 @@ class InHand:
             self.log_away(error)
 
     def log_away(self, error: DatabaseAway) -> None:
-        """Log that the state can be told nothing, and who goes on with the turn."""
+        """Log that the state cannot be told, and who goes on with the turn."""
         self.log(Action.DATABASE_AWAY, f"the lease will bring the turn back: {error}")
 
     def log(

@@ -1,4 +1,4 @@
-"""Whether a reply that is made again could leave: asked before the LLM is, for that costs."""
+"""Whether a reply that is made again could be sent: checked before the LLM is asked and paid."""
 
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionAway, EvolutionRefused
@@ -9,17 +9,17 @@ _DOWN = ("close", "connecting")
 
 
 class Lines:
-    """The tenants' lines to WhatsApp, as Evolution tells of them."""
+    """The state of the tenants' lines to WhatsApp, as Evolution reports it."""
 
     def __init__(self, evolution: EvolutionClient) -> None:
         self._evolution = evolution
 
     async def require(self, line: TenantLine) -> None:
-        """Return where a reply could leave. Raises SendFailed where Evolution or line is away."""
+        """Return if a reply could be sent. Raises SendFailed if Evolution or the line is away."""
         try:
             state = await self._evolution.connection_state(line.instance())
         except EvolutionRefused:
-            return  # the send itself says it better
+            return  # the send itself gives a better error
         except EvolutionAway as error:
             raise SendFailed(error) from error
         if state in _DOWN:

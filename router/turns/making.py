@@ -1,4 +1,4 @@
-"""The making of an answer: whether there is to be one, what it may cost, and what it says."""
+"""Making a reply: whether there is to be one, what it may cost, and what it says."""
 
 import asyncio
 from contextlib import suppress
@@ -43,9 +43,9 @@ class Making:
         self._is_by_flow = False
 
     async def make(self) -> tuple[Part, ...] | None:
-        """Return the parts of the reply; None: the turn is closed, or given back, without one.
+        """Return the parts of the reply, or None if the turn was closed or given back without one.
 
-        Raises LlmError: there is no reply. Raises SendFailed or SendStopped: it could not leave.
+        Raises LlmError if there is no reply, SendFailed or SendStopped if it could not be sent.
         """
         await self._require_line()
         if not await self._may_answer():
@@ -67,7 +67,7 @@ class Making:
         return self._hand.unsaved.parts
 
     async def _ask(self) -> Reply | HandedOver | Silence:
-        """Have n8n or the LLM make the reply, within its time and budget, and the guard pass it."""
+        """Have n8n or the LLM make the reply within its time and budget, and the guard check it."""
         hand, shop = self._hand, self._hand.shop
         await hand.seat.sit()
         hand.turn = hand.as_of_now()
@@ -96,7 +96,7 @@ class Making:
         return reply
 
     async def decline(self, error: LlmRefused) -> None:
-        """The model declines: that is as a reply which may not be sent."""
+        """The model declines: handle it like a reply that the guard refuses."""
         turn = self._hand.turn
         words = turn.tenant.handoff_message or turn.tenant.fallback_message or handoff_message(turn)
         speaker = replace(_speaker(turn), handoff_message=words)
@@ -104,11 +104,11 @@ class Making:
             await self._hand.shop.guard.declined(speaker, str(error))
 
     def broken_contract(self, refused: str) -> LlmFailed | None:
-        """Return what a flow did wrong that answers besides what it has sent, as a failure."""
+        """Return the failure of a flow that answers although it has already sent something."""
         return LlmFailed(_SENDS_AND_ANSWERS) if refused == HAS_SPOKEN and self._is_by_flow else None
 
     def _as_said(self, reply: Reply) -> MadeReply:
-        """Return the reply in the messages that it is said in. Raises LlmEmpty: there are none."""
+        """Return the reply as the messages that are sent. Raises LlmEmpty if there are none."""
         by_voice, cost = self._hand.shop.voices.speaks(self._hand.turn), reply.cost
         parts = delivered(reply.parts, self._hand.turn, by_voice=by_voice)
         if not parts:
@@ -124,7 +124,7 @@ class Making:
         )
 
     async def _may_answer(self) -> bool:
-        """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
+        """Tell a contact once that the business is closed; return whether the AI answers, too."""
         hand = self._hand
         hand.turn = hand.as_of_now()
         stretch = closed_stretch(hand.turn, hand.shop.rules.prompt.timezone)
@@ -143,7 +143,7 @@ class Making:
         return False
 
     async def _say_closed(self, message: str, opens_at: datetime) -> None:
-        """Say that the business is closed, before anything is made. Raises as a part's send."""
+        """Send the away message before a reply is made. Raises what sending a part raises."""
         await self._hand.stand()
         speaker = closed(self._hand.turn, self._hand.line, opens_at)
         try:
@@ -157,7 +157,7 @@ class Making:
         self._hand.turn = with_said(self._hand.turn, message, sent.message_id)
 
     async def _be_silent(self, silence: Silence) -> None:
-        """Close the turn, for nothing is to be said. Raises SendStopped."""
+        """Close the turn because nothing is to be said. Raises SendStopped."""
         asked = FinishTurn(**self._hand.turn.held, reason=silence.why, **silence.cost)
         answer = await finish_turn(self._hand.shop.database, asked)
         if isinstance(answer, Refusal) and answer.refused == "not_sent":
@@ -169,7 +169,7 @@ class Making:
         )
 
     async def _reserve(self, prompt: Prompt) -> None:
-        """Reserve what the reply may cost at most. Raises SendStopped where that is refused."""
+        """Reserve the most that the reply may cost. Raises SendStopped if the budget refuses."""
         most = max_tokens_within(self._hand.turn.tenant, self._hand.shop.rules.max_tokens)
         tokens = worst_case_tokens(prompt, most)
         refused = await self._hand.shop.budget.reserve(self._hand.turn.held, tokens)
@@ -177,7 +177,7 @@ class Making:
             raise SendStopped(refused)
 
     async def _require_line(self) -> None:
-        """Ask for the line where a reply could not leave before, for to make one costs."""
+        """Check the line first if a reply could not be sent before: making one costs money."""
         if self._hand.turn.waits:
             await self._hand.stand()
             await self._hand.shop.lines.require(self._hand.line)

@@ -18,9 +18,9 @@ _FIELDS = ("media", "audio", "sticker", "video")
 
 
 class PartMedia:
-    """Fetches what a part has at an address; `bodies` bounds what of that is in memory.
+    """Fetches media that a part has by URL; `bodies` limits how much of it is in memory.
 
-    A voice message must be a sound, wherever it is from.
+    A voice message must be a sound, wherever it comes from.
     """
 
     def __init__(self, source: MediaSource, bodies: Bodies, sounds: Sounds) -> None:
@@ -32,9 +32,9 @@ class PartMedia:
     async def filled(self, message: Outgoing, tenant_id: int) -> AsyncIterator[Outgoing]:
         """Give the message with its media's bytes in it, for the block.
 
-        It stays the same message: one whose media is at an address goes by that. Raises SendFailed:
-        MediaRefused where nothing there can be sent, ever; MediaAway where it may be later; NoPlace
-        where too much is held already.
+        Its identity stays the same: it is that of the message with the URL. Raises SendFailed:
+        MediaRefused if the media can never be sent, MediaAway if it may work later, NoPlace if too
+        much is in memory already.
         """
         name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
         is_voice = message.path == VOICE_PATH and not message.has_substitute  # not one of ours

@@ -30,7 +30,7 @@ from router.turns.voices import Voices
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What replies are made, checked and sent with, as other rooms have made it."""
+    """The tools that make, check and send replies, as other rooms have made them."""
 
     sending: Sending
     maker: ReplyMaker
@@ -51,7 +51,7 @@ def make_dispatcher(
     calls_as: str | None,
     is_elsewhere: Callable[[int], bool],
 ) -> Dispatcher:
-    """Return what claims turns, not running; `calls_as`: its name, where it cannot listen."""
+    """Return the dispatcher, not running; `calls_as` is its name if it cannot listen."""
     sending = tools.sending
     workshop = Workshop(
         database=database,

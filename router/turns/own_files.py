@@ -18,13 +18,13 @@ from router.state.database import Database
 from router.turns.file_marks import taken_apart
 
 OWN = "own-file:"
-"""Before the name that stands in a part where the content goes."""
-_MOST = 5  # of one reply
+"""Stands before the file's name in a part, in place of its content."""
+_MOST = 5  # in one reply
 _FIELDS = ("media", "sticker")
 
 
 def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part, ...]:
-    """Return the parts with the files where they are named; no such mark is left in a text."""
+    """Return the parts with the files where they are named; the texts contain no mark any more."""
     known = {each.name: each for each in files}
     said: list[Part] = []
     sent: set[str] = set()
@@ -52,7 +52,7 @@ def with_files(parts: tuple[Part, ...], files: Sequence[OwnFile]) -> tuple[Part,
 
 
 def _handed_off(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
-    """Return the files that a handoff's text names, and behind them the handoff with the rest."""
+    """Return the files that a handoff's text names, and then the handoff with the rest."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     rest = {name: value for name, value in part.items() if name != "text"}
     told: Part = {"text": "\n\n".join(texts), **rest} if texts else rest
@@ -65,7 +65,7 @@ def _caption_of(part: Mapping[str, Any]) -> str | None:
 
 
 def _captioned(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
-    """Return a media of a flow with what of its caption is no mark, and the files behind it."""
+    """Return a flow's media with its caption without marks, and the files after it."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     body = {name: value for name, value in part["body"].items() if name != "caption"}
     if texts:
@@ -74,16 +74,16 @@ def _captioned(part: Mapping[str, Any], pieces: Sequence[Part]) -> list[Part]:
 
 
 class OwnFiles:
-    """Gives what is in them, before the fence."""
+    """Loads the content of own files, before the fence."""
 
     def __init__(self, database: Database, store: FileStore | None) -> None:
         self._database = database
         self._store = store
 
     async def filled(self, message: Outgoing, tenant_id: int) -> Outgoing:
-        """Return the message with the file's content; it stays the same message.
+        """Return the message with the file's content; its identity stays the same.
 
-        Raises SendFailed where the file is there no more, or its store is away.
+        Raises SendFailed if the file no longer exists, or its store is away.
         """
         for field in _FIELDS:
             value = message.body.get(field)
@@ -100,7 +100,7 @@ class OwnFiles:
         return message
 
     async def _from_store(self, name: str, stored: StoredFile) -> str:
-        """Return what is in the file, in base64. Raises SendFailed."""
+        """Return the file's content in base64. Raises SendFailed."""
         if self._store is None or self._store.kind != stored.store:
             why = f"the file {name} is in a {stored.store}, and this router is not set to one"
             raise SendFailed(MediaAway(why))

@@ -1,6 +1,6 @@
-"""How a reply is said: in which messages, and how long one types before each.
+"""How a reply is said: in which messages, and how long "typing…" is shown before each.
 
-All of the waiting is done before a fence is asked, so it never widens the gap behind one.
+All waiting happens before a fence is asked, so it never widens the gap behind one.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from router.turns.own_files import with_files
 from router.turns.voices import in_messages
 from router.whatsapp.bubbles import bubbles_of
 
-_SHORTEST = 0.3  # seconds; less is not seen
+_SHORTEST = 0.3  # seconds; less is not visible
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Characters a second at which is typed, and how many seconds one reply is typed in all."""
+    """Typing speed in characters a second, and the most seconds of typing in one reply."""
 
     speed: float
     most: float
 
     def seconds(self, characters: int, typed: float) -> float:
-        """Return how long to type so many, where the reply has been typed for `typed` seconds."""
+        """Return how long to type that many characters, after `typed` seconds of typing so far."""
         if self.speed <= 0:
             return 0.0
         wanted = min(characters / self.speed, self.most - typed)
@@ -49,9 +49,9 @@ def delivered(parts: tuple[Part, ...], turn: ClaimedTurn, *, by_voice: bool) -> 
 
 
 def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
-    """Return the parts with the reply's one text divided into `most` messages at most.
+    """Return the parts with the reply's only text divided into at most `most` messages.
 
-    Where there are several texts, whoever made them has divided them: by length, or as a flow does.
+    If there are several texts, their maker has already divided them: by length, or as a flow does.
     """
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) != 1:
@@ -63,7 +63,7 @@ def in_bubbles(parts: tuple[Part, ...], most: int) -> tuple[Part, ...]:
 
 
 def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
-    """Return the reply to what needs no model: a bare thanks, or who asks for a human."""
+    """Return the reply that needs no model: to a bare thanks, or to a request for a human."""
     if (reaction := reaction_to_thanks(turn)) is not None:
         return (reaction,)
     asked = asked_for(turn)
@@ -71,7 +71,7 @@ def said_without_a_model(turn: ClaimedTurn) -> tuple[Part, ...] | None:
 
 
 def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
-    """Return the reaction that is all of the reply, where the tenant has it so; None: words are."""
+    """Return the reaction that is the whole reply, or None if the tenant wants words."""
     sign = turn.tenant.delivery.thanks_reaction
     if sign is None or (thanks := thanked_with(turn)) is None:
         return None
@@ -80,9 +80,9 @@ def reaction_to_thanks(turn: ClaimedTurn) -> Part | None:
 
 
 def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoing:
-    """Return a part as it is sent, behind those `before` it.
+    """Return a part as it is sent, after those in `before`.
 
-    The first text of a reply quotes what it answers, as that is by now.
+    The first text of a reply quotes what it answers, in its current form.
     """
     if not isinstance(part, str) and "text" not in part:
         return Outgoing.of(part["path"], part["body"])
@@ -93,7 +93,7 @@ def outgoing(part: Part, turn: ClaimedTurn, before: tuple[Part, ...]) -> Outgoin
 
 
 def substitute(part: Part) -> Outgoing | None:
-    """Return what is said where a reaction that is all of a reply is refused: its sign, written.
+    """Return what is sent if a reaction as the whole reply is refused: its emoji, as text.
 
     Not every channel of Evolution has reactions.
     """
@@ -115,9 +115,9 @@ class Saying:
         self._has_spoken = False
 
     async def type_first(self, part: Part) -> None:
-        """Be seen typing a message that follows one of this attempt, as long as it takes.
+        """Show "typing…" before a later message of this attempt, as long as it takes.
 
-        The first one is not waited for: it was typed while it was made.
+        The first message does not wait: "typing…" was shown while it was made.
         """
         if not self._has_spoken or not isinstance(part, str):
             return

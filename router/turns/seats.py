@@ -1,10 +1,10 @@
-"""Seats, at which replies are made; who waits for its tenant's server stands, and has none.
+"""Seats, at which replies are made; a turn that waits for its tenant's server stands instead.
 
-What the deployment does for a turn has an end that it knows: the state, the LLM. What a tenant's
-own server does has none but the deadline, so nobody holds a seat meanwhile: while servers hang,
-replies to others are made. Those who stand are bounded, too, by tenant and by server; whose tenant
-has no room to stand puts its turn off. Only where others have all the room, one turn of each
-server goes on sitting. A seat knows how far its reply is, too: see `flow_places`.
+What the deployment does for a turn takes a bounded time: the state, the LLM. A tenant's own server
+has no bound but the deadline, so a turn that waits for it holds no seat: while servers hang,
+replies to others are made. Standing turns are bounded, too, by tenant and by server; if a tenant
+has no room to stand, its turn is put off. Only if others have all the room, one turn of each server
+keeps its seat. A seat also knows how far its reply is: see `flow_places`.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from router.sharing.shares import NOBODY, Claims, Place, Shares
 
 _STANDING = 5  # times as many as may sit
 _TENANT = 0.25  # times the room that is free: a fifth for one tenant
-_SERVER = 1.0  # half for one server, that many tenants may have
-_WAIT = 2.0  # seconds for room to stand; none where others of the same server wait longer already
+_SERVER = 1.0  # half for one server, which many tenants may share
+_WAIT = 2.0  # seconds for room to stand; none if others of the same server have waited longer
 
 
 class Seats:
-    """So many seats of one process, of which one tenant alone may have `share` (1: all).
+    """The seats of one process, of which one tenant alone may have `share` (1: all).
 
-    Room to stand is waited for `wait` seconds. `has_free` is called where a seat becomes free that
-    somebody may have waited for, `answered` where a flow in n8n has made a reply. Time is what
-    `clock` says, or the event loop.
+    A turn waits `wait` seconds for room to stand. `has_free` is called when a seat becomes free
+    that somebody may be waiting for, `answered` when a flow in n8n has made a reply. Time comes
+    from `clock`, or from the event loop.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Seats:
 
     @property
     def free(self) -> int:
-        """How many seats nobody has."""
+        """The number of free seats."""
         return self._sitting.free
 
     def seat(self, tenant_id: int, server: str) -> "Seat":
-        """Return the seat of an attempt, taken if that may be now: see `Seat.sit`."""
+        """Return the seat of an attempt, already taken if possible: see `Seat.sit`."""
         return Seat(self, tenant_id, server)
 
     def sit_now(self, tenant_id: int) -> Place | None:
-        """Return a place to sit, or None where the tenant may have none now."""
+        """Return a place to sit, or None if the tenant may have none now."""
         return self._sitting.take_now({tenant_id: self.times})
 
     async def sit(self, tenant_id: int) -> Place:
@@ -68,16 +68,16 @@ class Seats:
         return await self._sitting.take({tenant_id: self.times}, None)
 
     def room_now(self, seat: "Seat") -> Place | None:
-        """Return a place to stand, or None where there is none for it now."""
+        """Return a place to stand, or None if there is none now."""
         room = self._standing.take_now(self._claims(seat))
         if room is not None:
             self._asks(seat)
         return room
 
     async def room(self, seat: "Seat") -> Place | None:
-        """Return a place to stand; None where others have all, and its server is asked nothing.
+        """Return a place to stand, or None if others have all and nobody asks this server yet.
 
-        Raises TimeoutError where none becomes free soon.
+        Raises TimeoutError if none becomes free soon.
         """
         room = self.room_now(seat)
         if room is None and self._is_shared and seat.server in self._since:
@@ -95,14 +95,14 @@ class Seats:
         self._since.setdefault(seat.server, {}).setdefault(seat, self._clock())
 
     def asks_no_more(self, seat: "Seat") -> None:
-        """Forget since when its server is asked."""
+        """Forget since when this server has been asked."""
         asking = self._since.get(seat.server, {})
         asking.pop(seat, None)
         if not asking:
             self._since.pop(seat.server, None)
 
     def left(self) -> None:
-        """Tell that a seat was given back, where seats were so few that somebody may wait."""
+        """Report that a seat was given back, if seats were so few that somebody may wait."""
         if self.free - 1 <= self._few:
             self._has_free()
 
@@ -112,10 +112,10 @@ class Seats:
 
 
 class Seat:
-    """One attempt's: it sits while its reply is made, and stands while a tenant's server is asked.
+    """One attempt's seat. It sits while its reply is made, stands while a tenant's server is asked.
 
-    `server` is where the tenant's Evolution is. `is_made`: nobody makes the reply any more.
-    `has_answer`: a flow in n8n has made it, and it is on its way out.
+    `server` is the address of the tenant's Evolution. `is_made`: nobody is making the reply any
+    more. `has_answer`: a flow in n8n has made the reply, which is now being sent.
     """
 
     def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:
@@ -132,27 +132,27 @@ class Seat:
         return self._place is not None
 
     async def sit(self) -> None:
-        """Sit, once there is a seat for its tenant; who sits already goes on sitting."""
+        """Sit as soon as there is a seat for the tenant; an attempt that sits stays seated."""
         if self._place is None:
             self._place = await self._seats.sit(self.tenant_id)
         self._give_up_room()
 
     def flow_has_answered(self) -> None:
-        """n8n has done its part: its next turn need not wait until this one is said."""
+        """n8n has done its part: its next turn need not wait until this reply is sent."""
         self.has_answer = True
         self._seats.answered()
 
     def stand_now(self) -> None:
-        """Stand, if there is room at once; else keep the seat."""
+        """Stand if there is room at once; otherwise keep the seat."""
         if self._room is None and (room := self._seats.room_now(self)) is not None:
             self._room = room
             self._leave()
 
     async def stand(self) -> None:
-        """Stand from now on, and leave the seat to others, if not all room is taken by others.
+        """Stand from now on and leave the seat to others, unless others have all the room.
 
-        Raises NoPlace where its tenant or its server has too much of it. Nothing was begun then, as
-        where no place for a send became free.
+        Raises NoPlace if its tenant or its server has too much of the room. Nothing has begun then,
+        as when no place for a send became free.
         """
         if self._room is not None:
             return
@@ -164,7 +164,7 @@ class Seat:
             self._leave()
 
     def end(self) -> None:
-        """Give back whatever it has."""
+        """Give back the seat or the room."""
         self._give_up_room()
         self._leave()
 

@@ -21,7 +21,7 @@ _IN_DOUBT = ("sending", "unknown")  # nobody knows whether the part reached the 
 
 
 class Settling:
-    """Finds out about the sends of a turn whose outcome nobody knows.
+    """Finds out how the sends in doubt of a turn ended.
 
     `late`: see SendTimes.
     """
@@ -35,17 +35,17 @@ class Settling:
     async def settle(
         self, turn: ClaimedTurn, line: TenantLine, stand: Callable[[], Awaitable[None]]
     ) -> ClaimedTurn | None:
-        """Return the turn with every doubt settled; before Evolution is asked, `stand` is.
+        """Return the turn with every doubt settled; `stand` before Evolution is asked.
 
-        None: there is nothing to go on with, because it is closed by that, or one is still open
-        and looked for again later. Raises SendStopped.
+        None: there is nothing to go on with, because the turn is closed by that, or a doubt is
+        still open and is looked at again later. Raises SendStopped.
         """
         doubtful = [part for part in turn.parts if part.send_state in _IN_DOUBT]
         if not doubtful:
             return turn
         verdict = await self._look(turn, doubtful, line, stand)
         state = "sending"
-        # Those that are known first: an open one puts the whole turn aside.
+        # The known ones first: an open doubt puts the whole turn aside.
         for part, finding in sorted(
             zip(doubtful, verdict.findings, strict=True),
             key=lambda found: found[1].outcome == "unknown",
@@ -117,7 +117,7 @@ class Settling:
 
 
 def _log_closed(turn: ClaimedTurn, state: str) -> None:
-    """Log how a turn has ended with its last doubt, where that closed it."""
+    """Log how a turn has ended with its last doubt, if that closed it."""
     who = {"turn_id": turn.turn_id, "tenant_id": turn.tenant.tenant_id}
     if state == "dead":
         log_event(

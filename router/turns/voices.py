@@ -1,6 +1,6 @@
-"""What of a reply is said by voice, made before the fence; where that fails it is said in writing.
+"""Which parts of a reply are voice messages, made before the fence; on failure they stay text.
 
-A reply is kept as text, and its voice is made for each send: the history has the words.
+A reply is stored as text, and its voice is made for each send: the history has the words.
 """
 
 import base64
@@ -23,14 +23,14 @@ _RECORDING = 5.0  # seconds that it is shown
 
 
 class Voices:
-    """Gives the voice messages of replies; `voice` is None where the deployment has none."""
+    """Makes the voice messages of replies; `voice` is None if the deployment has none."""
 
     def __init__(self, voice: Voice | None, courtesy: Courtesy) -> None:
         self._voice = voice
         self._courtesy = courtesy
 
     def speaks(self, turn: ClaimedTurn) -> bool:
-        """Whether the reply to this turn is said by voice."""
+        """Whether the reply to this turn is sent by voice."""
         if self._voice is None:
             return False
         match turn.tenant.delivery.voice_replies:
@@ -44,9 +44,9 @@ class Voices:
     async def said(
         self, turn: ClaimedTurn, line: TenantLine, part: Part, message: Outgoing
     ) -> Outgoing:
-        """Return a part as a voice message, or as it is where it is to be read.
+        """Return a part as a voice message, or unchanged if it is to be read.
 
-        It keeps its words, which stand in the history, and is the same message each time.
+        The message keeps its words for the history, and is the same message each time.
         """
         if self._voice is None or (spoken := _spoken(part)) is None:
             return message
@@ -59,7 +59,7 @@ class Voices:
                 tenant_id=turn.tenant.tenant_id, turn_id=turn.turn_id,
             )  # fmt: skip
             return message
-        # Converted again by Evolution it would leave later: what is sent is ready.
+        # Evolution would convert it again and delay it: what is sent is ready to play.
         body = {"audio": base64.b64encode(note).decode(), "encoding": False}
         same = Outgoing.of(VOICE_PATH, {"audio": message.text})
         return replace(
@@ -71,10 +71,10 @@ class Voices:
 
 
 def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Return the parts with their texts as they are said by voice."""
+    """Return the parts with their texts divided as they are spoken."""
     said: list[Part] = []
     for part in parts:
-        # A reply of many messages is to be read, and nobody waits for as many voices.
+        # A reply of many messages is to be read: nobody waits for that many voices.
         if isinstance(part, str) and len(said) < MOST_MESSAGES:
             said += in_voice(part)
         else:
@@ -83,7 +83,7 @@ def in_messages(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def tokens_aloud(parts: tuple[Part, ...]) -> int:
-    """Return what reading them aloud counts as, in tokens: one for four characters."""
+    """Return how many tokens reading them aloud counts as: one for four characters."""
     characters = sum(len(_spoken(part) or "") for part in parts)
     return -(-characters // _CHARACTERS_PER_TOKEN)
 

@@ -1,1 +1,1 @@
-"""What WhatsApp's words mean: pure, and of the project it knows the errors alone."""
+"""What WhatsApp's data means: pure; of the project it imports only the errors."""

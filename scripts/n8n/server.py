@@ -196,11 +196,16 @@ class N8nServer:
 
 
 def process_environment(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process of n8n: nothing of this program's secrets gets there."""
+    """Return the environment of a process of n8n: nothing of this program's secrets gets there.
+
+    Node keeps what it has compiled beside the installation: each command of n8n is a process that
+    loads thousands of modules, and takes a quarter less of the CPU so.
+    """
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
     inherited["PATH"] = f"{installation.node.parent}{os.pathsep}{inherited.get('PATH', '')}"
-    return {**inherited, **variables}
+    compiled = str(installation.folder.absolute() / "compiled")
+    return {**inherited, "NODE_COMPILE_CACHE": compiled, **variables}
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:

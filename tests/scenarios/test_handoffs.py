@@ -75,6 +75,18 @@ async def test_a_reply_that_promises_a_human_calls_one(stage: Stage):
     assert len(stage.llm.requests) == 1, "nobody but a human answers now"
 
 
+async def test_a_reply_that_only_promises_to_answer_later_calls_one_who_does(stage: Stage):
+    said = "Não tenho essa informação, mas vou verificar e já te retorno!"
+    stage.llm.answers(said)
+    await stage.maria.writes("vocês entregam em Niterói?")
+    await stage.turns_end()
+    assert stage.maria.replies == [said]
+    handoff = await the_handoff(stage)
+    assert (handoff["state"], handoff["words"]) == ("waiting", "said")
+    assert handoff["why"] == "the AI said that it will find out and answer later"
+    assert await stage.paused()
+
+
 async def test_unless_the_tenant_wants_it_otherwise(stage: Stage):
     await stage.change(handoff_on_promise=False)
     stage.llm.answers("Vou te transferir para um atendente humano.")

@@ -229,6 +229,28 @@ _PROMISED = """
     Let me hand you off to a person.
     Let me get someone to help with that.
     I've asked our technician to call you.
+    Já chamo um atendente para você.
+    Aviso o gerente agora mesmo.
+    Avisarei a equipe.
+    Transferirei você para um atendente.
+    Encaminharei sua mensagem ao responsável.
+    Passarei seu recado ao gerente.
+    Pedirei para alguém te ligar.
+    Falarei com o gerente e te retorno.
+    Vou pedir para a Ana te ligar.
+    Vou chamar a Ana para te atender.
+    Estou encaminhando sua solicitação ao nosso financeiro.
+    Seu pedido de reembolso foi encaminhado ao financeiro.
+    Vou registrar sua reclamação e encaminhar à gerência.
+    Já chamei um atendente, qualquer coisa é só escrever.
+    Ahora mismo aviso al encargado.
+    Avisaré al equipo.
+    Le informaré al gerente.
+    Hablaré con el gerente y te llamo.
+    Consultaré con el equipo y te respondo.
+    Enviaré tus datos al equipo.
+    Someone will be right with you.
+    Your inquiry will be reviewed by our team.
 """
 _PROMISED_NOBODY = """
     Vou passar o café para a equipe.
@@ -543,6 +565,15 @@ _PROMISED_NOBODY = """
     The manager will help on Saturday.
     Our team will follow up on the recall next year.
     We will contact you only if something changes.
+    Qualquer dúvida, a gente te responde por aqui.
+    Cualquier duda, te respondemos por aquí.
+    Vou passar para a equipe da cozinha seu pedido sem cebola.
+    Vou pedir para o motoboy te chamar no portão.
+    Vou pedir para a Ana separar o seu tamanho.
+    Um aviso da equipe: amanhã fechamos às 15h.
+    Te llamo Ana, del equipo de ventas.
+    The technician will contact you on the day of the visit.
+    Your order will be prepared by our team.
 """
 
 

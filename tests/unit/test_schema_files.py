@@ -8,19 +8,8 @@ from tests.for_each import for_each
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "database" / "schema").glob("*.sql"))
 MOST_LINES = 400
-# Longer than that, and waiting to be divided; 0790 is made of the declared settings.
-LONGER = {
-    "0200_sessions.sql",
-    "0310_handoffs.sql",
-    "0650_delivery.sql",
-    "0790_tenant_settings.sql",
-    "0830_operators.sql",
-    "0840_keys_and_members.sql",
-    "0850_gateway.sql",
-    "0865_outages.sql",
-    "0890_lifecycle.sql",
-    "0894_changes.sql",
-}
+# Longer than that, for it is made of the declared settings.
+LONGER = {"0790_tenant_settings.sql"}
 # Guides that name a file are read by tests/guides/test_named_paths.py.
 SOURCES = (*(ROOT / "router").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), *FILES)
 

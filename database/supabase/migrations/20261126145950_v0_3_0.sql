@@ -98,8 +98,8 @@ begin
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('told_fallback_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
-                ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
+                ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('require_keys', 'iii', array['p_function', 'p', 'p_keys']::text[], array['text', 'jsonb', 'text[]']::text[], 0, false, 'void'),
                 ('require_keys_of_each', 'iiii', array['p_function', 'p', 'p_list', 'p_keys']::text[], array['text', 'jsonb', 'text', 'text[]']::text[], 0, false, 'void'),
                 ('cut', 'ii', array['p_text', 'p_most']::text[], array['text', 'integer']::text[], 1, false, 'text'),
@@ -287,20 +287,20 @@ begin
                 ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
                 ('refuse_event', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'void'),
                 ('ingest_event', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
-                ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
-                ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('count_failed_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('note_failure', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_back_failure', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('change_status', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('may_pass', 'i', array['p_error_code']::text[], array['text']::text[], 0, false, 'boolean'),
                 ('may_have_arrived', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('messages_to_answer_again', 'ii', array['p_turn', 'p_since']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'bigint[]'),
                 ('answer_undelivered', 'ii', array['p_turn_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'void'),
                 ('call_off_answer', 'ii', array['p_turn_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
-                ('count_failed_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
-                ('notice_undelivered', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
-                ('note_failure', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
-                ('take_back_failure', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
-                ('change_status', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
-                ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
+                ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('notice_undelivered', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('await_media', 'iiiii', array['p_tenant', 'p_message_id', 'p_turn_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('heard', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'numeric'),
@@ -364,16 +364,18 @@ begin
                 ('with_contact', 'ii', array['p', 'p_make']::text[], array['jsonb', 'boolean']::text[], 0, false, 'jsonb'),
                 ('webhook_secret_json', 'i', array['p_secret']::text[], array['public.webhook_secrets']::text[], 0, false, 'jsonb'),
                 ('webhook_hashes', 'ii', array['p_tenant_id', 'p_lasting']::text[], array['bigint', 'boolean']::text[], 0, false, 'jsonb'),
-                ('refuse_change', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
-                ('audit_pause', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
-                ('operator_calls', 'tttt', array['name', 'needs', 'audited', 'details']::text[], array['text', 'text', 'boolean', 'text[]']::text[], 0, true, null),
                 ('reaches', 'ii', array['p_role', 'p_needs']::text[], array['text', 'text']::text[], 0, false, 'boolean'),
                 ('known_caller', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('role_in', 'ii', array['p_caller', 'p_tenant_id']::text[], array['jsonb', 'bigint']::text[], 0, false, 'text'),
                 ('tenants_of', 'ii', array['p_caller', 'p_needs']::text[], array['jsonb', 'text']::text[], 0, false, 'bigint[]'),
                 ('require_role', 'iii', array['p_caller', 'p_tenant_id', 'p_needs']::text[], array['jsonb', 'bigint', 'text']::text[], 0, false, 'void'),
                 ('allowed_tenant', 'iii', array['p_caller', 'p_needs', 'p']::text[], array['jsonb', 'text', 'jsonb']::text[], 0, false, 'bigint'),
+                ('refuse_change', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('audit_pause', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('record_audit', 'iiiii', array['p_caller', 'p_action', 'p_tenant_id', 'p', 'p_detail']::text[], array['jsonb', 'text', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
+                ('short_detail', 'i', array['p_detail']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('operator_calls', 'tttt', array['name', 'needs', 'audited', 'details']::text[], array['text', 'text', 'boolean', 'text[]']::text[], 0, true, null),
                 ('end_keys', 'ii', array['p_user_id', 'p_tenant_id']::text[], array['uuid', 'bigint']::text[], 0, false, 'void'),
                 ('end_keys_made_with', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('end_keys_of_member', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
@@ -383,8 +385,6 @@ begin
                 ('make_room_for_key', 'i', array['p_tenants']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('may_manage', 'ii', array['p_caller', 'p_key']::text[], array['jsonb', 'public.api_keys']::text[], 0, false, 'boolean'),
                 ('user_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'uuid'),
-                ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
-                ('short_detail', 'i', array['p_detail']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('my_user_id', '', array[]::text[], array[]::text[], 0, false, 'uuid'),
                 ('my_tenants', 'i', array['p_needs']::text[], array['text']::text[], 1, true, 'bigint'),
                 ('let_members_read', 'iii', array['p_table', 'p_condition', 'p_columns']::text[], array['text', 'text', 'text']::text[], 1, false, 'void'),
@@ -399,21 +399,21 @@ begin
                 ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('endings', 'tttttttt', array['cause', 'about', 'lasts', 'tells_after', 'is_told', 'says_fallback', 'hands_off', 'told_deployment']::text[], array['text', 'text', 'interval', 'interval', 'boolean', 'boolean', 'boolean', 'text']::text[], 0, true, null),
+                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
+                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
+                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
+                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('waiting_notice', 'iioo', array['p_tenant_id', 'p_kind', 'notice', 'ids']::text[], array['bigint', 'text', 'public.notices', 'bigint[]']::text[], 0, false, null),
                 ('has_waiting_notices', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('lock_waiting_notice', 'ii', array['p_tenant_id', 'p_kind']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('tell_outage', 'iiii', array['p_tenant_id', 'p_kind', 'p_id', 'p_at']::text[], array['bigint', 'text', 'bigint', 'timestamptz']::text[], 0, false, 'bigint'),
                 ('untell_outage', 'iii', array['p_tenant_id', 'p_kind', 'p_id']::text[], array['bigint', 'text', 'bigint']::text[], 0, false, 'boolean'),
-                ('begin_outage', 'iii', array['p_tenant_id', 'p_cause', 'p_error']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'public.outages'),
-                ('note_unanswered', 'iii', array['p_turn', 'p_cause', 'p_error']::text[], array['public.turns', 'text', 'text']::text[], 0, false, 'boolean'),
-                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
-                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
-                ('after_unanswered', 'iiiii', array['p_turn', 'p_session', 'p_cause', 'p_error', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'text', 'numeric']::text[], 0, false, 'jsonb'),
-                ('know_why_flows_fail', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
-                ('end_outages', 'ii', array['p_about', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
-                ('replies_are_made', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('outage_json', 'i', array['p_outage']::text[], array['public.outages']::text[], 0, false, 'jsonb'),
                 ('notice_facts', 'i', array['p_notice']::text[], array['public.notices']::text[], 0, false, 'jsonb'),
+                ('fallback_since', 'ii', array['p_tenant_id', 'p_cause']::text[], array['bigint', 'text']::text[], 0, false, 'timestamptz'),
+                ('say_fallback', 'iiii', array['p_turn', 'p_session', 'p_cause', 'p_minutes']::text[], array['public.turns', 'public.sessions', 'text', 'numeric']::text[], 0, false, 'void'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('notified_jid', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
@@ -489,10 +489,10 @@ begin
                 ('session_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('notice_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('tenant_changed', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('position_now', '', array[]::text[], array[]::text[], 0, false, 'text'),
                 ('snapshot_of', 'i', array['p_position']::text[], array['text']::text[], 0, false, 'pg_snapshot'),
                 ('changes_since', 'iiii', array['p_since', 'p_tenant_ids', 'p_most', 'p_everybodys']::text[], array['pg_snapshot', 'bigint[]', 'integer', 'boolean']::text[], 0, false, 'jsonb'),
-                ('prune_changes', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
                 ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
                 ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
                 ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
@@ -1816,7 +1816,7 @@ $$;
 -- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
 --
 -- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
--- that it is over. Which endings there are, and who is told what, stands in 0865_outages.sql.
+-- that it is over. Which endings there are, and who is told what, stands in 0865_endings.sql.
 
 create table if not exists public.outages (
     id bigint generated always as identity primary key,
@@ -1864,9 +1864,9 @@ as $$
     )
 $$;
 
--- ==================== 0200_sessions.sql
+-- ==================== 0200_clock.sql
 
--- HybridFlow: the clock, and who is who.
+-- HybridFlow: the clock, and how long so many seconds are.
 
 -- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
 -- must not judge by the time at which it began to wait. Tests move it with
@@ -1884,18 +1884,6 @@ begin
 end
 $$;
 
--- A setting's value: the tenant's own, else the caller's policy, else the product's default.
-create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
-returns numeric
-language plpgsql
-immutable
-set search_path = ''
-as $$
-begin
-    return coalesce(p_own, (p_policy ->> p_name)::numeric, p_default);
-end
-$$;
-
 -- A number of seconds as an interval.
 create or replace function hybridflow.seconds(p_seconds numeric)
 returns interval
@@ -1905,6 +1893,23 @@ set search_path = ''
 as $$
 begin
     return make_interval(secs => p_seconds::double precision);
+end
+$$;
+
+-- ==================== 0202_arguments.sql
+
+-- HybridFlow: what functions make of what they are called with: the tenant's setting or the caller's policy,
+-- and keys without which nothing is done.
+
+-- A setting's value: the tenant's own, else the caller's policy, else the product's default.
+create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
+returns numeric
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(p_own, (p_policy ->> p_name)::numeric, p_default);
 end
 $$;
 
@@ -1950,6 +1955,10 @@ begin
 end
 $$;
 
+-- ==================== 0205_lengths.sql
+
+-- HybridFlow: how long a text may be: what is longer is cut, and says so.
+
 -- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
 -- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
@@ -1991,6 +2000,11 @@ begin
 end
 $$;
 
+-- ==================== 0210_narrow_looks.sql
+
+-- HybridFlow: the messages and turns that many functions look for, found by an index whatever the planner
+-- knows.
+
 -- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
 -- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
 -- messages instead: before there are statistics, every index looks the same to the planner.
@@ -2016,6 +2030,10 @@ as $$
     union all
     select * from public.turns where session_id = p_session_id and held and beside
 $$;
+
+-- ==================== 0220_merges.sql
+
+-- HybridFlow: two sessions turn out to be one person's, and become one.
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
@@ -2183,6 +2201,10 @@ begin
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'merged');
 end
 $$;
+
+-- ==================== 0230_identities.sql
+
+-- HybridFlow: who is who: the session that a contact's JIDs lead to.
 
 -- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
 -- new are remembered; JIDs that lead to several sessions show that these are one person: they are
@@ -3054,9 +3076,9 @@ begin
 end
 $$;
 
--- ==================== 0310_handoffs.sql
+-- ==================== 0310_handoffs_begun.sql
 
--- HybridFlow: handoffs: begun, taken by a human, and given back with the conversation.
+-- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
 --
 -- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
 -- of (see changes) by the function that makes it.
@@ -3226,6 +3248,10 @@ begin
 end
 $$;
 
+-- ==================== 0312_handoffs_said.sql
+
+-- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
+
 -- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
 -- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
 -- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
@@ -3316,6 +3342,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0314_handoffs_taken.sql
+
+-- HybridFlow: handoffs: taken by a human, given back with the conversation, merged with it.
 
 -- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
 -- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
@@ -3444,6 +3474,10 @@ begin
     end if;
 end
 $$;
+
+-- ==================== 0316_handoffs_untaken.sql
+
+-- HybridFlow: handoffs that nobody took: looked at, and pressed step by step.
 
 -- look_at_handoffs({limit})
 -- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
@@ -3579,6 +3613,10 @@ begin
     );
 end
 $$;
+
+-- ==================== 0318_handoffs_listed.sql
+
+-- HybridFlow: handoffs as the API shows and lists them.
 
 -- A handoff as the API shows it.
 create or replace function hybridflow.handoff_json(p_handoff public.handoffs)
@@ -8809,8 +8847,7 @@ $$;
 -- HybridFlow: what WhatsApp says of our replies afterwards: delivered, or (status `error`) never.
 --
 -- Evolution answers that a message was taken before WhatsApp has; a refusal (463 on Baileys, FAILED on the
--- Cloud channel) comes later, as a delivery state, and states come in any order. A reply of which nothing
--- arrived, and nothing can any more, counts as not said: its messages are answered again, a few times.
+-- Cloud channel) comes later, as a delivery state, and states come in any order.
 
 comment on column public.messages.failed_at is
 'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
@@ -8823,64 +8860,122 @@ comment on column public.messages.undelivered_turns is
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
-create index if not exists notices_undelivered
-on public.notices (tenant_id, id desc) where kind = 'undelivered';
-create index if not exists notices_flow_failing
-on public.notices (tenant_id, id desc) where kind = 'flow_failing';
-
--- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
--- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
--- last of them was delivered.
-create or replace function hybridflow.failed_in_a_row(
-    p_tenant_id bigint,
-    out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
-)
-language plpgsql
-stable
+-- Says in the turn itself how many parts of its reply were not delivered.
+create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
+returns void
+language sql
 set search_path = ''
-set enable_seqscan = off
+as $$
+    update public.turns as t
+    set undelivered = c.failed,
+        error_kind = case
+            when c.failed > 0 then 'undelivered' when t.error_kind <> 'undelivered' then t.error_kind
+        end,
+        error = case
+            when c.failed > 0 then
+                format('WhatsApp did not deliver %s of %s messages of the reply', c.failed, c.parts)
+                || coalesce(' (' || c.codes || ')', '')
+            when t.error_kind <> 'undelivered' then t.error
+        end,
+        updated_at = hybridflow.clock()
+    from (
+        select count(*) filter (where m.failed_at is not null) as failed, count(*) as parts,
+            string_agg(distinct m.error_code, ', ') filter (where m.failed_at is not null) as codes
+        from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) as c
+    where t.id = p_turn_id
+$$;
+
+-- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
+-- p_change: what the contact wrote before that is too old to be answered again.
+create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
 as $$
 declare
-    v_last public.messages;
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_since timestamptz;
 begin
-    replies := 0;
-    contacts := 0;
-    select * into v_last from public.messages as m
-    where m.tenant_id = p_tenant_id and m.failed_at is not null
-    order by m.failed_at desc, m.id desc limit 1;
-    if v_last.id is null or exists (
-        select from public.messages as m
-        where m.tenant_id = p_tenant_id and m.created_at >= v_last.created_at and m.id > v_last.id
-            and m.from_me and m.turn_id is not null and hybridflow.was_delivered(m.status)
-    ) then
+    select * into v_message from public.messages where id = p_message_id;
+    if not v_message.from_me or v_message.turn_id is null then
         return;
     end if;
-    since := v_last.failed_since;
-    last_at := v_last.failed_at;
-    select count(*), count(distinct f.session_id) into replies, contacts from (
-        select m.session_id from public.messages as m
-        where m.tenant_id = p_tenant_id and m.failed_at is not null and m.failed_at >= v_last.failed_since
-        order by m.failed_at desc, m.id desc limit 100
-    ) as f;
+    select f.since into v_since from hybridflow.failed_in_a_row(v_message.tenant_id) as f;
+    update public.messages
+    set failed_at = v_now, failed_since = coalesce(v_since, v_now), error_code = left(p_change ->> 'code', 20)
+    where id = v_message.id;
+    perform hybridflow.count_failed_parts(v_message.turn_id);
+    perform hybridflow.notice_undelivered(v_message.tenant_id);
+    perform hybridflow.answer_undelivered(
+        v_message.turn_id, coalesce((p_change ->> 'answer_since')::timestamptz, '-infinity')
+    );
 end
 $$;
 
--- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
--- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
-create or replace function hybridflow.many_in_a_row()
-returns integer
-language sql
-immutable
+-- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
+create or replace function hybridflow.take_back_failure(p_message public.messages)
+returns void
+language plpgsql
 set search_path = ''
 as $$
-    select 3
+begin
+    update public.messages set failed_at = null, failed_since = null, error_code = null
+    where id = p_message.id;
+    perform hybridflow.count_failed_parts(p_message.turn_id);
+    perform hybridflow.call_off_answer(p_message.turn_id, p_message.session_id);
+    if (select f.replies from hybridflow.failed_in_a_row(p_message.tenant_id) as f)
+        < hybridflow.many_in_a_row()
+    then
+        perform hybridflow.drop_notices(p_message.tenant_id, array['undelivered'], 'recovered');
+    end if;
+end
 $$;
+
+-- Applies a delivery state to a message. The session is locked.
+create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before public.messages;
+    v_status text := lower(p_change ->> 'status');
+begin
+    select * into v_before from public.messages where id = p_message_id for update;
+    if v_status is not distinct from v_before.status
+        or hybridflow.later_status(v_before.status, v_status) is distinct from v_status
+    then
+        return;
+    end if;
+    update public.messages set status = v_status where id = p_message_id;
+    if v_status = 'error' then
+        perform hybridflow.note_failure(p_message_id, p_change);
+    elsif v_before.failed_at is not null then
+        perform hybridflow.take_back_failure(v_before);
+    end if;
+end
+$$;
+
+-- The delivery state of an event. What would be too old for an answer now is not answered again either.
+create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
+        'answer_since', hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+    ), p_policy)
+$$;
+
+-- ==================== 0653_answered_again.sql
+
+-- HybridFlow: a reply of which nothing arrived, and nothing can any more, counts as not said: its messages
+-- are answered again, a few times.
 
 -- Whether it may arrive when it is sent again. Of the Cloud API's codes (five digits and more) only those say
 -- so that name a passing trouble (its own, or a rate); 131026 and 131047, say, are final. WhatsApp's own
@@ -9012,31 +9107,92 @@ begin
 end
 $$;
 
--- Says in the turn itself how many parts of its reply were not delivered.
-create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
-returns void
-language sql
+-- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
+-- that ends without its session's lock (its flow died) is left alone if somebody else has that.
+create or replace function hybridflow.look_at_ended_turn()
+returns trigger
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns as t
-    set undelivered = c.failed,
-        error_kind = case
-            when c.failed > 0 then 'undelivered' when t.error_kind <> 'undelivered' then t.error_kind
-        end,
-        error = case
-            when c.failed > 0 then
-                format('WhatsApp did not deliver %s of %s messages of the reply', c.failed, c.parts)
-                || coalesce(' (' || c.codes || ')', '')
-            when t.error_kind <> 'undelivered' then t.error
-        end,
-        updated_at = hybridflow.clock()
-    from (
-        select count(*) filter (where m.failed_at is not null) as failed, count(*) as parts,
-            string_agg(distinct m.error_code, ', ') filter (where m.failed_at is not null) as codes
-        from public.messages as m
-        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
-    ) as c
-    where t.id = p_turn_id
+begin
+    if new.state <> 'sent' or old.state = 'sent' or new.reason is not distinct from 'handoff' then
+        return null;
+    end if;
+    perform from public.sessions where id = new.session_id for update skip locked;
+    if found then
+        perform hybridflow.answer_undelivered(new.id, '-infinity');
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_undelivered
+after update of state on public.turns
+for each row
+when (new.undelivered > 0)
+execute function hybridflow.look_at_ended_turn();
+
+-- ==================== 0656_failures_in_a_row.sql
+
+-- HybridFlow: replies that failed in a row: the line itself is in doubt, and people are told.
+
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
+
+create index if not exists notices_undelivered
+on public.notices (tenant_id, id desc) where kind = 'undelivered';
+create index if not exists notices_flow_failing
+on public.notices (tenant_id, id desc) where kind = 'flow_failing';
+
+-- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
+-- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
+-- last of them was delivered.
+create or replace function hybridflow.failed_in_a_row(
+    p_tenant_id bigint,
+    out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_last public.messages;
+begin
+    replies := 0;
+    contacts := 0;
+    select * into v_last from public.messages as m
+    where m.tenant_id = p_tenant_id and m.failed_at is not null
+    order by m.failed_at desc, m.id desc limit 1;
+    if v_last.id is null or exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.created_at >= v_last.created_at and m.id > v_last.id
+            and m.from_me and m.turn_id is not null and hybridflow.was_delivered(m.status)
+    ) then
+        return;
+    end if;
+    since := v_last.failed_since;
+    last_at := v_last.failed_at;
+    select count(*), count(distinct f.session_id) into replies, contacts from (
+        select m.session_id from public.messages as m
+        where m.tenant_id = p_tenant_id and m.failed_at is not null and m.failed_at >= v_last.failed_since
+        order by m.failed_at desc, m.id desc limit 100
+    ) as f;
+end
+$$;
+
+-- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
+-- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
+create or replace function hybridflow.many_in_a_row()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 3
 $$;
 
 -- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
@@ -9069,116 +9225,6 @@ begin
     );
 end
 $$;
-
--- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
--- p_change: what the contact wrote before that is too old to be answered again.
-create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-    v_message public.messages;
-    v_since timestamptz;
-begin
-    select * into v_message from public.messages where id = p_message_id;
-    if not v_message.from_me or v_message.turn_id is null then
-        return;
-    end if;
-    select f.since into v_since from hybridflow.failed_in_a_row(v_message.tenant_id) as f;
-    update public.messages
-    set failed_at = v_now, failed_since = coalesce(v_since, v_now), error_code = left(p_change ->> 'code', 20)
-    where id = v_message.id;
-    perform hybridflow.count_failed_parts(v_message.turn_id);
-    perform hybridflow.notice_undelivered(v_message.tenant_id);
-    perform hybridflow.answer_undelivered(
-        v_message.turn_id, coalesce((p_change ->> 'answer_since')::timestamptz, '-infinity')
-    );
-end
-$$;
-
--- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
-create or replace function hybridflow.take_back_failure(p_message public.messages)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-begin
-    update public.messages set failed_at = null, failed_since = null, error_code = null
-    where id = p_message.id;
-    perform hybridflow.count_failed_parts(p_message.turn_id);
-    perform hybridflow.call_off_answer(p_message.turn_id, p_message.session_id);
-    if (select f.replies from hybridflow.failed_in_a_row(p_message.tenant_id) as f)
-        < hybridflow.many_in_a_row()
-    then
-        perform hybridflow.drop_notices(p_message.tenant_id, array['undelivered'], 'recovered');
-    end if;
-end
-$$;
-
--- Applies a delivery state to a message. The session is locked.
-create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_before public.messages;
-    v_status text := lower(p_change ->> 'status');
-begin
-    select * into v_before from public.messages where id = p_message_id for update;
-    if v_status is not distinct from v_before.status
-        or hybridflow.later_status(v_before.status, v_status) is distinct from v_status
-    then
-        return;
-    end if;
-    update public.messages set status = v_status where id = p_message_id;
-    if v_status = 'error' then
-        perform hybridflow.note_failure(p_message_id, p_change);
-    elsif v_before.failed_at is not null then
-        perform hybridflow.take_back_failure(v_before);
-    end if;
-end
-$$;
-
--- The delivery state of an event. What would be too old for an answer now is not answered again either.
-create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
-returns jsonb
-language sql
-set search_path = ''
-as $$
-    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
-        'answer_since', hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        )
-    ), p_policy)
-$$;
-
--- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
--- that ends without its session's lock (its flow died) is left alone if somebody else has that.
-create or replace function hybridflow.look_at_ended_turn()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    if new.state <> 'sent' or old.state = 'sent' or new.reason is not distinct from 'handoff' then
-        return null;
-    end if;
-    perform from public.sessions where id = new.session_id for update skip locked;
-    if found then
-        perform hybridflow.answer_undelivered(new.id, '-infinity');
-    end if;
-    return null;
-end
-$$;
-
-create or replace trigger turns_undelivered
-after update of state on public.turns
-for each row
-when (new.undelivered > 0)
-execute function hybridflow.look_at_ended_turn();
 
 -- What failed in a row, as the API and notices show it; null where nothing did.
 create or replace function hybridflow.failures_json(p_tenant_id bigint)
@@ -11748,7 +11794,8 @@ comment on column public.tenants.handoff_words is
 'words that HybridFlow knows in Portuguese, Spanish and English (atendente, falar com uma '
 'pessoa, …). A single -: no words do that';
 comment on column public.tenants.handoff_on_promise is
-'A reply that promises a human also hands the conversation over';
+'A reply that promises a human, or only promises to find out and answer later, also hands '
+'the conversation over';
 comment on column public.tenants.handoff_remind_minutes is
 'Minutes of opening time after which people are told again of a handoff that nobody took; '
 'after as many more notify_number_next is told, then the customer, and then handoff_untaken '
@@ -12809,9 +12856,9 @@ begin
 end
 $$;
 
--- ==================== 0830_operators.sql
+-- ==================== 0830_callers.sql
 
--- HybridFlow: who may do what over the API, and who did.
+-- HybridFlow: who calls the API, and what they are in a tenant.
 --
 -- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
 -- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
@@ -12864,143 +12911,9 @@ comment on table public.memberships is 'What a user of Supabase Auth (auth.users
 
 create index if not exists memberships_by_user on public.memberships (user_id);
 
-create table if not exists public.audit_log (
-    id bigint generated always as identity primary key,
-    at timestamptz not null default clock_timestamp(),
-    tenant_id bigint,
-    caller_kind text not null
-    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
-    caller text not null,
-    action text not null,
-    session_id bigint,
-    turn_id bigint,
-    detail jsonb not null default '{}'
-);
-
-comment on table public.audit_log is
-'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
-comment on column public.audit_log.action is 'The function that was called.';
-
--- Which key did it: names are no proof, for two keys may have one.
-alter table public.audit_log add column if not exists api_key_id bigint;
-comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
-
-create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
-
 alter table public.api_keys enable row level security;
 alter table public.api_key_tenants enable row level security;
 alter table public.memberships enable row level security;
-alter table public.audit_log enable row level security;
-
-create or replace function hybridflow.refuse_change()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    raise exception 'audit_log is append-only' using errcode = '42501';
-end
-$$;
-
-create or replace trigger audit_log_is_append_only
-before update or delete or truncate on public.audit_log
-for each statement execute function hybridflow.refuse_change();
-
--- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
--- a handoff, a contact, a scheduler.
-create or replace function hybridflow.audit_pause()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
-begin
-    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
-    values (
-        hybridflow.clock(), new.tenant_id, v_source, v_source,
-        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
-    );
-    return null;
-end
-$$;
-
-create or replace trigger sessions_audit_pause
-after update of is_paused on public.sessions
-for each row
-when (
-    old.is_paused is distinct from new.is_paused
-    and case when new.is_paused then new.pause_source else new.resume_source end
-    in ('owner', 'contact', 'ai', 'cron')
-)
-execute function hybridflow.audit_pause();
-
--- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
--- whether it is audited, and what of its argument then stands in the line. A function that is not here
--- cannot be called by as_operator at all.
-create or replace function hybridflow.operator_calls()
-returns table (name text, needs text, audited boolean, details text[])
-language sql
-immutable
-set search_path = ''
-as $$
-    values
-    ('list_tenants', 'anybody', false, '{}'::text[]),
-    ('who_am_i', 'anybody', false, '{}'),
-    ('get_tenant', 'viewer', false, '{}'),
-    ('get_spending', 'viewer', false, '{}'),
-    ('get_tenant_stats', 'viewer', false, '{}'),
-    ('list_sessions', 'viewer', false, '{}'),
-    ('get_session', 'viewer', false, '{}'),
-    ('list_messages', 'viewer', false, '{}'),
-    ('list_turns', 'viewer', false, '{}'),
-    ('list_handoffs', 'viewer', false, '{}'),
-    ('get_turn', 'viewer', false, '{}'),
-    ('tell_turn', 'viewer', false, '{}'),
-    ('follow_tenant', 'viewer', false, '{}'),
-    ('find_turn', 'deployment', false, '{}'),
-    ('pause_session', 'operator', true, '{until,indefinite}'),
-    ('resume_session', 'operator', true, '{}'),
-    ('pause_contact', 'operator', true, '{until,indefinite}'),
-    ('resume_contact', 'operator', true, '{}'),
-    ('retry_turn', 'operator', true, '{}'),
-    ('retry_turns', 'operator', true, '{}'),
-    ('begin_human_send', 'operator', true, '{knowingly}'),
-    ('send_message', 'operator', true, '{}'),
-    ('find_sent_message', 'operator', false, '{}'),
-    ('find_kept_file', 'operator', true, '{message_id}'),
-    ('set_labels', 'operator', true, '{}'),
-    ('set_owner', 'operator', true, '{owner}'),
-    ('list_notes', 'viewer', false, '{}'),
-    ('add_note', 'operator', true, '{}'),
-    ('remove_note', 'operator', true, '{note_id}'),
-    ('list_files', 'viewer', false, '{}'),
-    ('begin_own_file', 'admin', false, '{}'),
-    ('set_file', 'admin', true, '{name,kind}'),
-    ('remove_file', 'admin', true, '{name}'),
-    ('find_contact', 'admin', false, '{}'),
-    ('export_contact', 'admin', true, '{}'),
-    ('export_rows', 'admin', false, '{}'),
-    ('erase_history', 'admin', false, '{}'),
-    ('erase_contact', 'admin', true, '{}'),
-    ('get_instance', 'operator', false, '{}'),
-    ('get_qrcode', 'admin', true, '{}'),
-    ('begin_dry_turn', 'admin', true, '{flow}'),
-    ('look_at_dry_turn', 'admin', false, '{}'),
-    ('reserve_tenant', 'deployment', false, '{}'),
-    ('create_tenant', 'deployment', true, '{}'),
-    ('change_tenant', 'admin', true, '{}'),
-    ('list_webhook_secrets', 'admin', false, '{}'),
-    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
-    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
-    ('list_members', 'admin', false, '{}'),
-    ('set_member', 'admin', true, '{user_id,role}'),
-    ('remove_member', 'admin', true, '{user_id}'),
-    ('list_api_keys', 'anybody', false, '{}'),
-    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
-    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
-    ('list_audit', 'admin', false, '{}')
-$$;
 
 -- Whether the role has the rights of p_needs.
 create or replace function hybridflow.reaches(p_role text, p_needs text)
@@ -13154,6 +13067,78 @@ begin
 end
 $$;
 
+-- ==================== 0833_audit.sql
+
+-- HybridFlow: the audit log: who did what, written as it is done, and listed.
+
+create table if not exists public.audit_log (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    tenant_id bigint,
+    caller_kind text not null
+    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
+    caller text not null,
+    action text not null,
+    session_id bigint,
+    turn_id bigint,
+    detail jsonb not null default '{}'
+);
+
+comment on table public.audit_log is
+'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+comment on column public.audit_log.action is 'The function that was called.';
+
+-- Which key did it: names are no proof, for two keys may have one.
+alter table public.audit_log add column if not exists api_key_id bigint;
+comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+
+create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
+
+alter table public.audit_log enable row level security;
+
+create or replace function hybridflow.refuse_change()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'audit_log is append-only' using errcode = '42501';
+end
+$$;
+
+create or replace trigger audit_log_is_append_only
+before update or delete or truncate on public.audit_log
+for each statement execute function hybridflow.refuse_change();
+
+-- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
+-- a handoff, a contact, a scheduler.
+create or replace function hybridflow.audit_pause()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
+begin
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
+    values (
+        hybridflow.clock(), new.tenant_id, v_source, v_source,
+        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
+    );
+    return null;
+end
+$$;
+
+create or replace trigger sessions_audit_pause
+after update of is_paused on public.sessions
+for each row
+when (
+    old.is_paused is distinct from new.is_paused
+    and case when new.is_paused then new.pause_source else new.resume_source end
+    in ('owner', 'contact', 'ai', 'cron')
+)
+execute function hybridflow.audit_pause();
+
 -- Adds a line to the audit log: what a known caller did.
 create or replace function hybridflow.record_audit(
     p_caller jsonb, p_action text, p_tenant_id bigint, p jsonb, p_detail jsonb
@@ -13170,6 +13155,178 @@ as $$
         (p_caller ->> 'api_key_id')::bigint, p_action,
         (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
     )
+$$;
+
+-- Whether a line is one that list_audit is asked for.
+create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
+        and p_line.action = coalesce(p ->> 'action', p_line.action)
+        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
+        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+$$;
+
+-- The detail of a line of the audit log, cut where it was written longer than one is now.
+create or replace function hybridflow.short_detail(p_detail jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
+        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
+            when 'object' then (
+                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
+                from jsonb_each(d.value) as e
+            )
+            else hybridflow.told_shortly(d.value)
+        end)
+        from jsonb_each(p_detail) as d
+    ) end
+$$;
+
+-- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
+-- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
+-- ends before its `limit` where it has 500,000 characters.
+create or replace function public.list_audit(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
+    );
+    v_rows jsonb[];
+    v_keys bigint[];
+    v_found bigint[];
+    v_last_at timestamptz;
+    v_id bigint;
+    v_line jsonb;
+    v_characters bigint := 0;
+begin
+    with looked as materialized (
+        (
+            select a as line, a.id from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before
+            order by a.id desc limit v_look
+        )
+        union all
+        (
+            select a as line, a.id from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before
+            order by a.id desc limit v_look
+        )
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
+    )
+
+    select
+        (select array_agg(f.id order by f.id desc) from found as f),
+        (select array_agg(l.id order by l.id desc) from looked as l),
+        (select (l.line).at from looked as l order by l.id limit 1)
+    into v_found, v_keys, v_last_at;
+    foreach v_id in array coalesce(v_found, '{}') loop
+        if v_characters >= 500000 then
+            v_limit := least(v_limit, cardinality(v_rows));
+            v_line := null;  -- there are more: this one begins the next page
+        else
+            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
+            from public.audit_log as a where a.id = v_id;
+            v_characters := v_characters + length(v_line::text);
+        end if;
+        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
+        exit when v_line is null;
+    end loop;
+    return hybridflow.page_of_search('audit', v_rows, v_limit, case
+        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
+    end);
+end
+$$;
+
+-- ==================== 0836_operators.sql
+
+-- HybridFlow: what callers may ask for over the API, and the one function that does it for them.
+
+-- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
+-- whether it is audited, and what of its argument then stands in the line. A function that is not here
+-- cannot be called by as_operator at all.
+create or replace function hybridflow.operator_calls()
+returns table (name text, needs text, audited boolean, details text[])
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('who_am_i', 'anybody', false, '{}'),
+    ('get_tenant', 'viewer', false, '{}'),
+    ('get_spending', 'viewer', false, '{}'),
+    ('get_tenant_stats', 'viewer', false, '{}'),
+    ('list_sessions', 'viewer', false, '{}'),
+    ('get_session', 'viewer', false, '{}'),
+    ('list_messages', 'viewer', false, '{}'),
+    ('list_turns', 'viewer', false, '{}'),
+    ('list_handoffs', 'viewer', false, '{}'),
+    ('get_turn', 'viewer', false, '{}'),
+    ('tell_turn', 'viewer', false, '{}'),
+    ('follow_tenant', 'viewer', false, '{}'),
+    ('find_turn', 'deployment', false, '{}'),
+    ('pause_session', 'operator', true, '{until,indefinite}'),
+    ('resume_session', 'operator', true, '{}'),
+    ('pause_contact', 'operator', true, '{until,indefinite}'),
+    ('resume_contact', 'operator', true, '{}'),
+    ('retry_turn', 'operator', true, '{}'),
+    ('retry_turns', 'operator', true, '{}'),
+    ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('send_message', 'operator', true, '{}'),
+    ('find_sent_message', 'operator', false, '{}'),
+    ('find_kept_file', 'operator', true, '{message_id}'),
+    ('set_labels', 'operator', true, '{}'),
+    ('set_owner', 'operator', true, '{owner}'),
+    ('list_notes', 'viewer', false, '{}'),
+    ('add_note', 'operator', true, '{}'),
+    ('remove_note', 'operator', true, '{note_id}'),
+    ('list_files', 'viewer', false, '{}'),
+    ('begin_own_file', 'admin', false, '{}'),
+    ('set_file', 'admin', true, '{name,kind}'),
+    ('remove_file', 'admin', true, '{name}'),
+    ('find_contact', 'admin', false, '{}'),
+    ('export_contact', 'admin', true, '{}'),
+    ('export_rows', 'admin', false, '{}'),
+    ('erase_history', 'admin', false, '{}'),
+    ('erase_contact', 'admin', true, '{}'),
+    ('get_instance', 'operator', false, '{}'),
+    ('get_qrcode', 'admin', true, '{}'),
+    ('begin_dry_turn', 'admin', true, '{flow}'),
+    ('look_at_dry_turn', 'admin', false, '{}'),
+    ('reserve_tenant', 'deployment', false, '{}'),
+    ('create_tenant', 'deployment', true, '{}'),
+    ('change_tenant', 'admin', true, '{}'),
+    ('list_webhook_secrets', 'admin', false, '{}'),
+    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
+    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
+    ('list_members', 'admin', false, '{}'),
+    ('set_member', 'admin', true, '{user_id,role}'),
+    ('remove_member', 'admin', true, '{user_id}'),
+    ('list_api_keys', 'anybody', false, '{}'),
+    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
+    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
+    ('list_audit', 'admin', false, '{}')
 $$;
 
 -- as_operator({caller, function, argument?})
@@ -13222,10 +13379,9 @@ begin
 end
 $$;
 
--- ==================== 0840_keys_and_members.sql
+-- ==================== 0838_ends_of_keys.sql
 
--- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
--- called by as_operator, which puts the known caller into the argument.
+-- HybridFlow: whose API keys end with whom: with the member who made them, and with the key that did.
 
 -- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
 -- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
@@ -13318,6 +13474,11 @@ $$;
 create or replace trigger memberships_end_keys
 after update or delete on public.memberships
 for each row execute function hybridflow.end_keys_of_member();
+
+-- ==================== 0840_api_keys.sql
+
+-- HybridFlow: API keys, as operators see, make and revoke them: called by as_operator, which puts the known
+-- caller into the argument.
 
 -- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
 create or replace function hybridflow.member_behind(p_caller jsonb)
@@ -13551,6 +13712,10 @@ begin
 end
 $$;
 
+-- ==================== 0841_members.sql
+
+-- HybridFlow: members of tenants, as operators see and change them.
+
 -- The user that p names. Raises PT422 where it is no id.
 create or replace function hybridflow.user_of(p jsonb)
 returns uuid
@@ -13642,107 +13807,6 @@ begin
     delete from public.memberships
     where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
     return jsonb_build_object('removed', found);
-end
-$$;
-
--- Whether a line is one that list_audit is asked for.
-create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
-        and p_line.action = coalesce(p ->> 'action', p_line.action)
-        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
-        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-$$;
-
--- The detail of a line of the audit log, cut where it was written longer than one is now.
-create or replace function hybridflow.short_detail(p_detail jsonb)
-returns jsonb
-language sql
-immutable
-set search_path = ''
-as $$
-    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
-        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
-            when 'object' then (
-                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
-                from jsonb_each(d.value) as e
-            )
-            else hybridflow.told_shortly(d.value)
-        end)
-        from jsonb_each(p_detail) as d
-    ) end
-$$;
-
--- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
--- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
--- ends before its `limit` where it has 500,000 characters.
-create or replace function public.list_audit(p jsonb)
-returns jsonb
-language plpgsql
-stable
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-declare
-    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_limit integer := hybridflow.page_size(p);
-    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
-    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
-    v_look integer := hybridflow.rows_to_look_at(
-        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
-    );
-    v_rows jsonb[];
-    v_keys bigint[];
-    v_found bigint[];
-    v_last_at timestamptz;
-    v_id bigint;
-    v_line jsonb;
-    v_characters bigint := 0;
-begin
-    with looked as materialized (
-        (
-            select a as line, a.id from public.audit_log as a
-            where v_tenant_id is null and a.id < v_before
-            order by a.id desc limit v_look
-        )
-        union all
-        (
-            select a as line, a.id from public.audit_log as a
-            where a.tenant_id = v_tenant_id and a.id < v_before
-            order by a.id desc limit v_look
-        )
-    ),
-
-    found as (
-        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
-    )
-
-    select
-        (select array_agg(f.id order by f.id desc) from found as f),
-        (select array_agg(l.id order by l.id desc) from looked as l),
-        (select (l.line).at from looked as l order by l.id limit 1)
-    into v_found, v_keys, v_last_at;
-    foreach v_id in array coalesce(v_found, '{}') loop
-        if v_characters >= 500000 then
-            v_limit := least(v_limit, cardinality(v_rows));
-            v_line := null;  -- there are more: this one begins the next page
-        else
-            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
-            from public.audit_log as a where a.id = v_id;
-            v_characters := v_characters + length(v_line::text);
-        end if;
-        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
-        exit when v_line is null;
-    end loop;
-    return hybridflow.page_of_search('audit', v_rows, v_limit, case
-        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
-    end);
 end
 $$;
 
@@ -13909,9 +13973,10 @@ begin
 end
 $$;
 
--- ==================== 0850_gateway.sql
+-- ==================== 0850_turns_of_flows.sql
 
--- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+-- HybridFlow: a turn is given to a flow in n8n, which has it by the turn's token: it may ask for more time,
+-- or for a human.
 
 -- forward_turn({turn_id, token, lease_seconds})
 -- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
@@ -13937,6 +14002,105 @@ begin
     return jsonb_build_object('ok', true);
 end
 $$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?, say?: [text]})
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
+-- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
+-- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
+-- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
+-- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
+-- token: the same answer, with `already`.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_replied boolean := false;
+    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
+    v_session_id bigint;
+    v_is_known boolean;
+    v_stopped text;
+begin
+    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    select t.session_id into v_session_id from public.turns as t
+    where t.id = (p ->> 'turn_id')::bigint
+        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
+    if found then  -- what it is to say is on its way, and the turn another's by now
+        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
+    end if;
+    v_held := hybridflow.hold_turn(p);
+    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    if p ->> 'say' is not null then
+        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
+        if v_stopped is not null then
+            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
+            return '{"refused": "paused"}';
+        elsif (v_held.turn).reply is not null then
+            return '{"refused": "has_answered"}';
+        end if;
+    end if;
+    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
+    if p ->> 'say' is not null then
+        perform hybridflow.say_handoff(
+            v_held.turn,
+            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
+            'cut_off'
+        );
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+    elsif hybridflow.await_settlement(v_held.turn, null) then
+        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
+    else
+        v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
+        update public.turns set incomplete = true
+        where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
+        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    end if;
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    if not v_is_known then
+        perform hybridflow.begin_handoff(
+            v_held.session, (v_held.turn).id,
+            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
+        );
+    end if;
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
+end
+$$;
+
+-- ==================== 0851_executions_of_flows.sql
+
+-- HybridFlow: which execution of n8n a turn's flow is, and what is heard of that execution.
 
 -- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
 -- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
@@ -14127,6 +14291,10 @@ begin
 end
 $$;
 
+-- ==================== 0852_turns_seen_by_flows.sql
+
+-- HybridFlow: what is read of a turn for its flow: whose it is, where it goes, what was said.
+
 -- Every text that the turn's flow has said so far. What began before that was written down counts by its
 -- bodies.
 create or replace function hybridflow.said_so_far(p_turn public.turns)
@@ -14232,6 +14400,10 @@ begin
     return v_result;
 end
 $$;
+
+-- ==================== 0853_sends_of_flows.sql
+
+-- HybridFlow: the fence for what a flow sends, by its turn's token.
 
 -- Writes down what a flow's send has besides its first message (see begin_flow_send), which is not begun yet:
 -- where the turn ends otherwise, it is among what did not leave.
@@ -14364,6 +14536,10 @@ begin
 end
 $$;
 
+-- ==================== 0854_media_of_flows.sql
+
+-- HybridFlow: whether a flow may be given a message's media, by its turn's token.
+
 -- find_media({turn_id, token, wa_id})
 -- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
 -- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes, stored?:
@@ -14419,101 +14595,6 @@ begin
         from public.kept_files as f
         where f.message_id = v_message.id and f.state = 'kept' and f.expires_at > hybridflow.clock()
     )));
-end
-$$;
-
--- extend_turn({turn_id, token, seconds})
--- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
-create or replace function public.extend_turn(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_held record;
-    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
-begin
-    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
-    v_held := hybridflow.hold_turn(p);
-    if v_held.refused is not null then
-        return v_held.refused;
-    end if;
-    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
-    where id = (v_held.turn).id
-    returning lease_until into v_until;
-    return jsonb_build_object('ok', true, 'lease_until', v_until);
-end
-$$;
-
--- hand_off({turn_id, token, reason, summary?, say?: [text]})
--- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
--- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
--- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
--- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
--- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
--- token: the same answer, with `already`.
-create or replace function public.hand_off(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_held record;
-    v_replied boolean := false;
-    v_by text := encode(hybridflow.hash_token((p ->> 'token')::uuid), 'hex');
-    v_session_id bigint;
-    v_is_known boolean;
-    v_stopped text;
-begin
-    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
-    select t.session_id into v_session_id from public.turns as t
-    where t.id = (p ->> 'turn_id')::bigint
-        and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
-    if found then  -- what it is to say is on its way, and the turn another's by now
-        return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
-    end if;
-    v_held := hybridflow.hold_turn(p);
-    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
-        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
-    then
-        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
-    elsif v_held.refused is not null then
-        return v_held.refused;
-    end if;
-    if p ->> 'say' is not null then
-        v_stopped := hybridflow.stopped_for(v_held.turn, v_held.session);
-        if v_stopped is not null then
-            perform hybridflow.stop_turn((v_held.turn).id, v_stopped);
-            return '{"refused": "paused"}';
-        elsif (v_held.turn).reply is not null then
-            return '{"refused": "has_answered"}';
-        end if;
-    end if;
-    v_is_known := hybridflow.know_more_of_handoff((v_held.turn).id, p);
-    if p ->> 'say' is not null then
-        perform hybridflow.say_handoff(
-            v_held.turn,
-            jsonb_build_object('reason', p -> 'reason', 'summary', p -> 'summary', 'by', v_by), p -> 'say',
-            'cut_off'
-        );
-        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
-    elsif hybridflow.await_settlement(v_held.turn, null) then
-        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
-    else
-        v_replied := hybridflow.has_spoken((v_held.turn).id) and not hybridflow.has_unsent((v_held.turn).id);
-        update public.turns set incomplete = true
-        where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
-        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
-    end if;
-    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    if not v_is_known then
-        perform hybridflow.begin_handoff(
-            v_held.session, (v_held.turn).id,
-            jsonb_build_object('reason', p ->> 'reason', 'summary', p ->> 'summary')
-        );
-    end if;
-    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'replied', v_replied);
 end
 $$;
 
@@ -14800,7 +14881,7 @@ begin
 end
 $$;
 
--- ==================== 0865_outages.sql
+-- ==================== 0865_endings.sql
 
 -- HybridFlow: what becomes of a turn that gets no answer: who is told what.
 
@@ -14843,6 +14924,247 @@ as $$
     ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_told jsonb := '{}';
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        v_told := jsonb_build_object('outage', p_cause);
+    end if;
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
+end
+$$;
+
+-- ==================== 0866_outages.sql
+
+-- HybridFlow: outages: begun, over as what they are about works again, and counted.
+
+-- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
+-- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
+returns public.outages
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_how record;
+    v_outage public.outages;
+begin
+    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.id is not null and v_outage.notice_id is not null
+        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
+    then
+        update public.outages set last_at = v_now where id = (
+            select o.id from public.outages as o
+            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
+        );
+        return v_outage;
+    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
+        return null;
+    end if;
+    -- Another call may have begun it since we looked.
+    select * into v_outage from public.outages as o
+    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
+    if v_outage.began_at <= v_now - v_how.lasts then
+        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
+        v_outage := null;
+    end if;
+    if v_outage.id is null then
+        update public.outages as o set ended_at = null, last_at = v_now
+        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
+            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
+        returning * into v_outage;
+    end if;
+    if v_outage.id is null then
+        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
+        values (
+            p_tenant_id, p_cause,
+            case v_how.about
+                when 'llm' then hybridflow.llm_of(p_tenant_id)
+                when 'line' then hybridflow.line_of(p_tenant_id)
+                when 'tenant' then 'tenant ' || p_tenant_id
+            end,
+            v_now, v_now, left(p_error, 500)
+        )
+        returning * into v_outage;
+    end if;
+    if v_outage.notice_id is null then
+        update public.outages
+        set notice_id = hybridflow.tell_outage(
+            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
+        )
+        where id = v_outage.id
+        returning * into v_outage;
+    end if;
+    return v_outage;
+end
+$$;
+
+-- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
+-- that it fails is told when that is over (see tell_flow_failing).
+create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
+            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
+    )
+$$;
+
+-- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
+-- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
+-- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
+-- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
+-- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
+-- nothing is left that its notice waited for (see know_why_flows_fail).
+create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_now timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    for v_outage in
+        select o.* from public.outages as o
+        where o.ended_at is null and o.about is not null and o.about = p_about
+            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
+        order by o.about, o.tenant_id limit c_few for update skip locked
+    loop
+        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
+        update public.outages set ended_at = v_now where id = v_outage.id;
+        update public.notices set next_at = least(next_at, v_now + interval '2 minutes')
+        where id = any(array(
+            select n.id from public.notices as n
+            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
+            for update skip locked
+        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
+        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
+            update public.outages set notice_id = null where id = v_outage.id;
+        elsif exists (
+            select from public.notices as n
+            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
+        ) then
+            perform hybridflow.tell_outage(
+                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
+                    select from public.outages as o
+                    inner join public.notices as n
+                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
+                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
+                        and o.ended_at > v_now - interval '1 hour'
+                ) then interval '30 minutes' else interval '2 minutes' end
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
+-- its LLM, also where the tenant has had another one, or another key, since that began.
+create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_outages(d.about, p_tenant_id)
+    from (
+        select distinct o.about from public.outages as o
+        where o.tenant_id = p_tenant_id and o.ended_at is null
+            and (o.about = 'tenant ' || p_tenant_id or starts_with(o.about, 'llm '))
+    ) as d;
+end
+$$;
+
+-- count_outages({})
+-- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
+-- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
+-- deployments}]}.
+create or replace function public.count_outages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object('causes', (
+        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
+        from (
+            select
+                o.cause, count(*) as tenants, count(*) filter (
+                    where e.told_deployment = 'always'
+                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
+                ) as deployments
+            from (
+                select u.* from public.outages as u
+                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
+                limit 1000
+            ) as o
+            inner join hybridflow.endings() as e on e.cause = o.cause
+            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
+            where o.began_at + e.tells_after <= v_now
+            group by o.cause
+        ) as c
+    ));
+end
+$$;
+
+-- ==================== 0867_outages_told.sql
+
+-- HybridFlow: which notice tells of which outages, and how.
 
 -- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
 create or replace function hybridflow.waiting_notice(
@@ -14956,253 +15278,6 @@ begin
 end
 $$;
 
--- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
--- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
-create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
-returns public.outages
-language plpgsql
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-    v_how record;
-    v_outage public.outages;
-begin
-    select * into v_how from hybridflow.endings() as e where e.cause = p_cause;
-    select * into v_outage from public.outages as o
-    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
-    if v_outage.id is not null and v_outage.notice_id is not null
-        and (v_how.lasts is null or v_outage.began_at > v_now - v_how.lasts)
-    then
-        update public.outages set last_at = v_now where id = (
-            select o.id from public.outages as o
-            where o.id = v_outage.id and o.last_at < v_now - interval '1 minute' for update skip locked
-        );
-        return v_outage;
-    elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
-        return null;
-    end if;
-    -- Another call may have begun it since we looked.
-    select * into v_outage from public.outages as o
-    where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
-    if v_outage.began_at <= v_now - v_how.lasts then
-        update public.outages set ended_at = v_now where id = v_outage.id and ended_at is null;
-        v_outage := null;
-    end if;
-    if v_outage.id is null then
-        update public.outages as o set ended_at = null, last_at = v_now
-        where o.cause = p_cause and o.id = any((hybridflow.waiting_notice(p_tenant_id, 'answered_again')).ids)
-            and hybridflow.untell_outage(p_tenant_id, 'answered_again', o.id)
-        returning * into v_outage;
-    end if;
-    if v_outage.id is null then
-        insert into public.outages (tenant_id, cause, about, began_at, last_at, error)
-        values (
-            p_tenant_id, p_cause,
-            case v_how.about
-                when 'llm' then hybridflow.llm_of(p_tenant_id)
-                when 'line' then hybridflow.line_of(p_tenant_id)
-                when 'tenant' then 'tenant ' || p_tenant_id
-            end,
-            v_now, v_now, left(p_error, 500)
-        )
-        returning * into v_outage;
-    end if;
-    if v_outage.notice_id is null then
-        update public.outages
-        set notice_id = hybridflow.tell_outage(
-            p_tenant_id, 'unanswered', v_outage.id, v_outage.began_at + v_how.tells_after
-        )
-        where id = v_outage.id
-        returning * into v_outage;
-    end if;
-    return v_outage;
-end
-$$;
-
--- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
--- whether it began with this turn.
-create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
-returns boolean
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_before timestamptz := hybridflow.clock();
-    v_outage public.outages;
-begin
-    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
-        return false;
-    end if;
-    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
-    update public.turns set outage_id = v_outage.id
-    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
-    return coalesce(v_outage.began_at >= v_before, false);
-end
-$$;
-
--- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
--- the outage began, or an earlier one that goes on; where it is none, for an hour.
-create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
-returns timestamptz
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(
-        (
-            select min(o.began_at) from public.outages as o
-            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
-            where o.tenant_id = p_tenant_id and o.ended_at is null
-                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
-        ),
-        hybridflow.clock() - interval '1 hour'
-    )
-$$;
-
--- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
--- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
-create or replace function hybridflow.say_fallback(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
-)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-    v_message text;
-begin
-    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
-    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
-        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
-        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
-        or hybridflow.is_too_old(p_turn, p_minutes)
-        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
-        -- The contact has written again: that is answered, or ends as this did.
-        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
-        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
-    then
-        return;
-    end if;
-    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
-    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
-    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
-end
-$$;
-
--- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
--- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
--- handoff?}.
-create or replace function hybridflow.after_unanswered(
-    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
-)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_told jsonb := '{}';
-begin
-    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
-        perform hybridflow.cancel_turns(p_session.id, 'paused');
-        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
-            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
-        ));
-        return '{"handoff": true}';
-    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
-        v_told := jsonb_build_object('outage', p_cause);
-    end if;
-    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
-    return v_told;
-end
-$$;
-
--- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
--- that it fails is told when that is over (see tell_flow_failing).
-create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select exists (
-        select from public.outages as o
-        where o.tenant_id = p_tenant_id and o.ended_at is null and o.notice_id is not null
-            and o.cause in ('account_empty', 'account_refused', 'misconfigured', 'flow_failed')
-    )
-$$;
-
--- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
--- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
--- nothing is left that its notice waited for (see know_why_flows_fail).
-create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
-returns void
-language plpgsql
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    c_few constant integer := 100;
-    v_now timestamptz := hybridflow.clock();
-    v_outage public.outages;
-begin
-    for v_outage in
-        select o.* from public.outages as o
-        where o.ended_at is null and o.about is not null and o.about = p_about
-            and (p_tenant_id is null or o.tenant_id = p_tenant_id)
-        order by o.about, o.tenant_id limit c_few for update skip locked
-    loop
-        continue when not hybridflow.has_waiting_notices(v_outage.tenant_id);
-        update public.outages set ended_at = v_now where id = v_outage.id;
-        update public.notices set next_at = least(next_at, v_now + interval '2 minutes')
-        where id = any(array(
-            select n.id from public.notices as n
-            where n.tenant_id = v_outage.tenant_id and n.kind = 'flow_failing' and n.waiting and n.attempt = 0
-            for update skip locked
-        )) and not hybridflow.know_why_flows_fail(v_outage.tenant_id);
-        if hybridflow.untell_outage(v_outage.tenant_id, 'unanswered', v_outage.id) then
-            update public.outages set notice_id = null where id = v_outage.id;
-        elsif exists (
-            select from public.notices as n
-            where n.id = v_outage.notice_id and n.reason is distinct from 'nobody'
-        ) then
-            perform hybridflow.tell_outage(
-                v_outage.tenant_id, 'answered_again', v_outage.id, v_now + case when exists (
-                    select from public.outages as o
-                    inner join public.notices as n
-                        on n.id = o.notice_id and n.reason is distinct from 'nobody'
-                    where o.tenant_id = v_outage.tenant_id and o.cause = v_outage.cause and o.id <> v_outage.id
-                        and o.ended_at > v_now - interval '1 hour'
-                ) then interval '30 minutes' else interval '2 minutes' end
-            );
-        end if;
-    end loop;
-end
-$$;
-
--- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
--- its LLM, also where the tenant has had another one, or another key, since that began.
-create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-begin
-    perform hybridflow.end_outages(d.about, p_tenant_id)
-    from (
-        select distinct o.about from public.outages as o
-        where o.tenant_id = p_tenant_id and o.ended_at is null
-            and (o.about = 'tenant ' || p_tenant_id or starts_with(o.about, 'llm '))
-    ) as d;
-end
-$$;
-
 -- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
 -- without an answer; where it is about single conversations, whose: up to five, the newest first, and whether
 -- there are `others` among its newest hundred turns.
@@ -15256,6 +15331,60 @@ as $$
             inner join public.outages as o on o.id = f.id::bigint
         ))
     end
+$$;
+
+-- ==================== 0868_fallback_messages.sql
+
+-- HybridFlow: the tenant's fallback message, in place of a reply: to whom, when, and its fence.
+
+-- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
+-- the outage began, or an earlier one that goes on; where it is none, for an hour.
+create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select min(o.began_at) from public.outages as o
+            inner join hybridflow.endings() as e on e.cause = o.cause and e.says_fallback
+            where o.tenant_id = p_tenant_id and o.ended_at is null
+                and exists (select from hybridflow.endings() as c where c.cause = p_cause and c.is_told)
+        ),
+        hybridflow.clock() - interval '1 hour'
+    )
+$$;
+
+-- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
+-- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+create or replace function hybridflow.say_fallback(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message text;
+begin
+    select t.fallback_message into v_message from public.tenants as t where t.id = p_turn.tenant_id;
+    if v_message is null or p_session.is_paused or hybridflow.is_without_ai(p_session.id)
+        or not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.says_fallback)
+        or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
+        or hybridflow.is_too_old(p_turn, p_minutes)
+        or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
+        -- The contact has written again: that is answered, or ends as this did.
+        or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
+        or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
+    then
+        return;
+    end if;
+    insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
+    values (p_turn.tenant_id, p_session.id, v_now, v_now, jsonb_build_array(v_message), 'fallback');
+    update public.sessions set fallback_told_at = v_now, fallback_message_id = null where id = p_session.id;
+end
 $$;
 
 -- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
@@ -15324,42 +15453,6 @@ begin
         'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
         'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
     );
-end
-$$;
-
--- count_outages({})
--- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
--- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
--- deployments}]}.
-create or replace function public.count_outages(p jsonb)
-returns jsonb
-language plpgsql
-stable
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    v_now timestamptz := hybridflow.clock();
-begin
-    return jsonb_build_object('causes', (
-        select coalesce(jsonb_agg(to_jsonb(c) order by c.cause), '[]')
-        from (
-            select
-                o.cause, count(*) as tenants, count(*) filter (
-                    where e.told_deployment = 'always'
-                        or (e.told_deployment = 'own_key' and t.llm_api_key is null)
-                ) as deployments
-            from (
-                select u.* from public.outages as u
-                where u.ended_at is null and u.about is not null and u.last_at > v_now - interval '1 day'
-                limit 1000
-            ) as o
-            inner join hybridflow.endings() as e on e.cause = o.cause
-            inner join public.tenants as t on t.id = o.tenant_id and t.is_active
-            where o.began_at + e.tells_after <= v_now
-            group by o.cause
-        ) as c
-    ));
 end
 $$;
 
@@ -15482,7 +15575,7 @@ $$;
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
 -- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0865_outages.sql).
+-- their replies, or that their customers get no answer (see 0866_outages.sql).
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -17552,9 +17645,9 @@ begin
 end
 $$;
 
--- ==================== 0890_lifecycle.sql
+-- ==================== 0890_retention.sql
 
--- HybridFlow: how long data is kept, and how much of it there is.
+-- HybridFlow: how long a tenant's messages and turns are kept: past that they are archived or deleted.
 
 create table if not exists public.messages_archive (
     id bigint primary key,
@@ -17768,6 +17861,10 @@ begin
 end
 $$;
 
+-- ==================== 0891_prune.sql
+
+-- HybridFlow: one batch of all that is past its time goes.
+
 -- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
 -- notices.
 create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
@@ -17951,6 +18048,10 @@ begin
 end
 $$;
 
+-- ==================== 0892_amounts.sql
+
+-- HybridFlow: how much is stored of a tenant.
+
 -- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
 create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
 returns jsonb
@@ -18114,11 +18215,8 @@ $$;
 
 -- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
 --
--- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Nobody
--- reads it twice and nobody misses it: who reads shows the snapshot of its last look, and is given what that
--- could not see and this one can. (By an ascending id it would miss what commits late: of two transactions
--- the one with the lower id may be seen second.) Rows are kept for ten minutes. Whose snapshot is older than
--- nine is told that something may have been missed, and reads everything anew.
+-- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Rows are
+-- kept for ten minutes.
 --
 -- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
 -- So an export has nothing of it, and an erasure leaves it to run out.
@@ -18320,6 +18418,54 @@ for each row when (
 )
 execute function hybridflow.tenant_changed();
 
+-- Deletes up to p_batch changes that were kept long enough. Returns how many.
+create or replace function hybridflow.prune_changes(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
+    v_count bigint;
+begin
+    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    delete from public.changes where ctid = any(array(
+        select c.ctid from public.changes as c
+        where c.at < v_before and c.ctid = any(array(
+            select f.ctid from public.changes as f order by f.txid limit p_batch
+        ))
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- forget_changes({})
+-- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
+-- `more`, call it again.
+create or replace function public.forget_changes(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_forgotten bigint := hybridflow.prune_changes(10000);
+begin
+    return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
+end
+$$;
+
+-- ==================== 0894_changes_read.sql
+
+-- HybridFlow: changes since a position, read by who looks at them.
+--
+-- Nobody reads one twice and nobody misses it: who reads shows the snapshot of its last look, and is given
+-- what that could not see and this one can. (By an ascending id it would miss what commits late: of two
+-- transactions the one with the lower id may be seen second.) Whose snapshot is older than nine minutes is
+-- told that something may have been missed, and reads everything anew.
+
 -- The position that stands for what is seen right now: when that was, and the snapshot.
 create or replace function hybridflow.position_now()
 returns text
@@ -18511,6 +18657,10 @@ begin
 end
 $$;
 
+-- ==================== 0894_followers.sql
+
+-- HybridFlow: who follows changes: whether they still may, and what routers call to one another.
+
 -- may_follow({followers: [{caller, tenant_id}]})
 -- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
 -- those who may not, their place in the list, from 0, and why.
@@ -18584,45 +18734,6 @@ begin
     perform hybridflow.require_keys('greet_routers', p, '{by}');
     insert into public.changes (kind, router) values ('here', left(p ->> 'by', 100));
     return '{"ok": true}';
-end
-$$;
-
--- Deletes up to p_batch changes that were kept long enough. Returns how many.
-create or replace function hybridflow.prune_changes(p_batch integer)
-returns bigint
-language plpgsql
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
-    v_count bigint;
-begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
-    delete from public.changes where ctid = any(array(
-        select c.ctid from public.changes as c
-        where c.at < v_before and c.ctid = any(array(
-            select f.ctid from public.changes as f order by f.txid limit p_batch
-        ))
-        for update skip locked
-    ));
-    get diagnostics v_count = row_count;
-    return v_count;
-end
-$$;
-
--- forget_changes({})
--- Deletes changes that were kept long enough, 10,000 at most. Returns {forgotten, more}: how many; with
--- `more`, call it again.
-create or replace function public.forget_changes(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_forgotten bigint := hybridflow.prune_changes(10000);
-begin
-    return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten = 10000);
 end
 $$;
 

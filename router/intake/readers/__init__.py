@@ -1,1 +1,1 @@
-"""What one webhook says, read from Evolution's shape of it: pure."""
+"""Readers of Evolution's webhooks, one for each kind: pure."""

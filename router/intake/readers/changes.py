@@ -1,10 +1,10 @@
 """What happens to a message afterwards: it is edited, deleted, delivered, read.
 
-`messages.edited` carries WhatsApp's protocolMessage as the person who edits sent it: what a
-contact edits or deletes says `fromMe: true` and names the business as the chat (reported as
-EvolutionAPI/evolution-api#1367 and #1647). Where that is the phone JID that the envelope gives the
-business, it is put right; where it is the business's LID, `from_me` stays wrong, and only `wa_id`
-is certain. `messages.delete`, and a protocolMessage that comes inside messages.upsert, are told
+`messages.edited` contains WhatsApp's protocolMessage as the editor's side sent it: if a contact
+edits or deletes, it says `fromMe: true` and names the business as the chat (reported as
+EvolutionAPI/evolution-api#1367 and #1647). If that chat is the phone JID that the envelope gives
+the business, this is corrected; if it is the business's LID, `from_me` stays wrong, and only
+`wa_id` is certain. `messages.delete`, and a protocolMessage inside messages.upsert, are reported
 from the business's side.
 """
 
@@ -38,7 +38,7 @@ _STATUSES = {
 def read_edited(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
     """Return the edit or deletion of `messages.edited`.
 
-    Evolution sends every protocolMessage under this name, settings and key exchanges included.
+    Evolution sends every protocolMessage under this name, including settings and key exchanges.
     Raises NotAnEnvelope for an edit or a deletion of nothing.
     """
     if _kind_of(data) is None:
@@ -61,10 +61,10 @@ def read_protocol_message(
     from_me: bool,
     at: object = None,
 ) -> JsonObject | Ignored:
-    """Return the edit or deletion that a protocolMessage is; Ignored for all else that it may be.
+    """Return the edit or deletion in a protocolMessage; Ignored for anything else.
 
-    `at` is the time of the edit where the protocolMessage says none. Raises NotAnEnvelope if it
-    names no message.
+    `at` is the time of the edit if the protocolMessage has none. Raises NotAnEnvelope if it names
+    no message.
     """
     kind = _kind_of(protocol)
     if kind is None:
@@ -120,8 +120,8 @@ def read_deleted(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
 def read_status(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
     """Return the delivery state of `messages.update`.
 
-    `fromMe` is not passed on: the Cloud channel says false for our own. DELETED is no state: older
-    versions say it of edits, too, and a real deletion comes as messages.delete.
+    `fromMe` is not passed on: the Cloud channel says false for our own messages. DELETED is not a
+    state: older versions use it for edits, too, and a real deletion comes as messages.delete.
     Raises NotAnEnvelope if it names no message.
     """
     key = as_object(data["key"]) if "key" in data else data
@@ -142,7 +142,7 @@ def read_status(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | 
 def _error_code(data: Mapping[str, object]) -> str | None:
     """Return WhatsApp's code for a failure; Evolution 2.3.6 passes on neither kind.
 
-    Meta's stands in `errors`, Baileys' in `messageStubParameters`, as both programs have them.
+    Meta's is in `errors`, Baileys' in `messageStubParameters`, as in both programs.
     """
     for name in ("errors", "messageStubParameters"):
         listed = data.get(name)

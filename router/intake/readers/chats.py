@@ -1,4 +1,4 @@
-"""Which chats are conversations: a person's and a group's; the rest of WhatsApp is left alone."""
+"""Which chats are conversations: a person's and a group's; all other WhatsApp chats are ignored."""
 
 from collections.abc import Mapping
 
@@ -20,12 +20,12 @@ def is_from_me(key: Mapping[str, object]) -> bool:
 
 
 def is_with_oneself(envelope: Envelope, key: Mapping[str, object]) -> bool:
-    """Whether the key's chat is the one of the business with its own number."""
+    """Whether the key's chat is that of the business with its own number."""
     return envelope.owner is not None and chat_of(key) == envelope.owner
 
 
 def is_of_own_lid(envelope: Envelope, key: Mapping[str, object]) -> bool:
-    """Whether the key's chat is a LID that is said to be the business's own.
+    """Whether the key's chat is a LID that is reported as the business's own.
 
     That alone proves nothing: some versions put the owner's number where the contact's belongs.
     """

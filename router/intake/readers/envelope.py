@@ -1,6 +1,6 @@
 """The envelope of a webhook: `{event, instance, data, date_time, sender}` and more.
 
-`apikey` in it is the instance's token or, on the Cloud channel, Meta's access token: it is never
+Its `apikey` is the instance's token or, on the Cloud channel, Meta's access token: it is never
 read.
 """
 
@@ -19,12 +19,12 @@ ENVELOPE_FIELDS = ("event", "instance", "sender", "date_time")  # that are read
 
 
 class NotAnEnvelope(ValueError):
-    """The body is no webhook of Evolution API, or says too little to be recorded."""
+    """The body is not a webhook of Evolution API, or contains too little to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """What was taken and deliberately not used, with the reason in a few English words."""
+    """Accepted and deliberately not used, with the reason in a few English words."""
 
     reason: str
 
@@ -33,9 +33,8 @@ class Ignored:
 class Envelope:
     """What all events of one webhook have in common.
 
-    `owner` is the JID of the instance's own account, where Evolution says it (`sender`).
-    `date_time` is when Evolution made the event, the same in all deliveries of it; its zone is
-    not reliable.
+    `owner` is the JID of the instance's own account, if Evolution says it (`sender`). `date_time`
+    is when Evolution made the event, the same in all deliveries of it; its zone is not reliable.
     """
 
     instance: str
@@ -44,9 +43,9 @@ class Envelope:
     date_time: str
 
     def event_of(self, kind: str, key: str) -> JsonObject:
-        """Return the part that every event has; `key` is the same for every delivery of it.
+        """Return the fields that every event has; `key` is the same for every delivery of it.
 
-        `made_at` is `date_time` as far as it can be read; some hours may be wrong with it.
+        `made_at` is `date_time` as far as it can be read; it may be wrong by some hours.
         """
         event: JsonObject = {
             "instance": self.instance,
@@ -83,7 +82,7 @@ def open_envelope(instance: str, body: Mapping[str, object]) -> Envelope:
 
 
 def message_id(value: object) -> str:
-    """Return the id of a message. Raises NotAnEnvelope: without it nothing can be recorded."""
+    """Return the id of a message. Raises NotAnEnvelope: nothing can be recorded without it."""
     wa_id = clean(value).strip() if isinstance(value, str) else ""
     if not wa_id or len(wa_id) > _LONGEST_ID:
         raise NotAnEnvelope("the event names no message: its key has no id")

@@ -1,7 +1,7 @@
 """Messages: `messages.upsert` (received or sent by hand), `send.message` (sent through Evolution).
 
-Both have one shape. What only the state can know (is it our own, is it a human's) is not judged
-here.
+Both have the same shape. What only the state can know (is it our own, is it a human's) is not
+decided here.
 """
 
 import re
@@ -32,7 +32,7 @@ from router.whatsapp.wamid import corrected
 
 _SEND_MESSAGE = "send.message"
 _WHAT = re.compile(r"(\[[A-Za-z]+(?: message| note)?(?:, \d+ seconds?)?)")
-TOO_LARGE = "-"  # what is in the place of a media that was left out: see `router.intake.sieve`
+TOO_LARGE = "-"  # stands for a media that was left out: see `router.intake.sieve`
 
 # Evolution's words, and Meta's for the same.
 _STATUSES = {
@@ -109,15 +109,16 @@ def _said(
 
 
 def _is_command(reading: Reading | None) -> bool:
-    """Whether it is what the people of the business write to have something done."""
+    """Whether people of the business wrote it to have something done."""
     return reading is not None and reading.kind == "text" and is_command(reading.text)
 
 
 def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
-    """Return what decides what is done about it.
+    """Return what decides how the message is handled.
 
-    By what a message of ours is known; of another's whether, and how soon, what says nothing by
-    itself is answered, and whether it asks for something, if it is of the business's people.
+    For our own message: what identifies it. For another's: whether, and how soon, a message that
+    says nothing by itself is answered; and, from the business's people, whether it asks for
+    something.
     """
     told: JsonObject = {}
     if _is_command(reading):
@@ -134,7 +135,7 @@ def _what_for(reading: Reading, wa_id: str, *, from_me: bool) -> JsonObject:
 
 
 def _base64(data: Mapping[str, object]) -> object:
-    """Return what is left of the media inside of the webhook: nobody reads it here."""
+    """Return what is left of the media inside the webhook: nobody reads it here."""
     return as_object(data.get("message")).get("base64")
 
 
@@ -144,7 +145,7 @@ def _carried(data: Mapping[str, object], reading: Reading) -> JsonObject:
 
 
 def _too_large(event: JsonObject) -> JsonObject:
-    """Return the event of a media that was left out of its webhook, and says so."""
+    """Return the event of media that was left out of its webhook, marked as such."""
     media = event.get("media")
     if not isinstance(media, dict):
         return event
@@ -157,8 +158,8 @@ def _names(
 ) -> JsonObject:
     """Return `chat`, `author_name` and `participant_name`; `chat` is a JID, or `self`.
 
-    pushName of an own message is the business's name, "Você", or even the customer's: of no use.
-    Where Evolution knows no name, it puts the participant's number in its place.
+    pushName of our own message is the business's name, "Você", or even the customer's: useless. If
+    Evolution knows no name, it puts the participant's number in its place.
     """
     if chat == "self":
         return {"chat": chat, "participant_name": None, "author_name": None}

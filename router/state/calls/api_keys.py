@@ -1,4 +1,4 @@
-"""Keys of the API: database/schema/0840_keys_and_members.sql."""
+"""Keys of the API: database/schema/0840_api_keys.sql."""
 
 from typing import Literal
 

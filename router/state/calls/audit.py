@@ -1,4 +1,4 @@
-"""The audit log: database/schema/0840_keys_and_members.sql."""
+"""The audit log: database/schema/0833_audit.sql."""
 
 from typing import Any, Literal
 

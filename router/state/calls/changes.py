@@ -1,4 +1,7 @@
-"""What changed a moment ago, and who may look at it: database/schema/0894_changes.sql."""
+"""What changed a moment ago, and who may look at it.
+
+database/schema/0894_changes.sql, 0894_changes_read.sql and 0894_followers.sql.
+"""
 
 from collections.abc import Mapping
 from typing import Literal

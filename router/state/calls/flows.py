@@ -1,4 +1,8 @@
-"""What flows in n8n do with their turns: database/schema/0850_gateway.sql."""
+"""What flows in n8n do with their turns.
+
+database/schema/0850_turns_of_flows.sql, 0851_executions_of_flows.sql, 0852_turns_seen_by_flows.sql,
+0853_sends_of_flows.sql and 0854_media_of_flows.sql; whether a flow fails: 0871_notices.sql.
+"""
 
 from typing import Literal
 

@@ -1,6 +1,6 @@
 """Handoffs: those that nobody took, and what is done about them.
 
-database/schema/0310_handoffs.sql.
+database/schema/0316_handoffs_untaken.sql and 0318_handoffs_listed.sql.
 """
 
 from typing import Any, Literal, TypeAlias

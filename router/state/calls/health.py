@@ -1,4 +1,7 @@
-"""How the state is: database/schema/0650_delivery.sql, 0865_outages.sql, 0899_version.sql."""
+"""How the state is.
+
+database/schema/0656_failures_in_a_row.sql, 0866_outages.sql, 0899_version.sql.
+"""
 
 from router.state.calls.model import Answer, Items, Moment, call
 from router.state.database import Database

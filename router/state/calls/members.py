@@ -1,4 +1,4 @@
-"""Members of a tenant: database/schema/0840_keys_and_members.sql."""
+"""Members of a tenant: database/schema/0841_members.sql."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,6 +1,6 @@
 """Whatever somebody asks for over the API: judged, done and audited in one transaction.
 
-database/schema/0830_operators.sql.
+database/schema/0836_operators.sql.
 """
 
 from typing import Literal, Required, TypedDict

@@ -1,4 +1,7 @@
-"""How long data is kept, and how much there is: database/schema/0890_lifecycle.sql."""
+"""How long data is kept, and how much there is.
+
+database/schema/0890_retention.sql, 0891_prune.sql and 0892_amounts.sql.
+"""
 
 from pydantic import Field
 

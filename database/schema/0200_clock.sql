@@ -1,0 +1,29 @@
+-- HybridFlow: the clock, and how long so many seconds are.
+
+-- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it with
+-- `set hybridflow.clock_offset = '3 hours'`. This and other small rules are in PL/pgSQL, as none is put into
+-- the statement that asks it (each sets search_path), and SQL's take two or three times as long to call.
+create or replace function hybridflow.clock()
+returns timestamptz
+language plpgsql
+volatile
+set search_path = ''
+as $$
+begin
+    return clock_timestamp()
+        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval;
+end
+$$;
+
+-- A number of seconds as an interval.
+create or replace function hybridflow.seconds(p_seconds numeric)
+returns interval
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return make_interval(secs => p_seconds::double precision);
+end
+$$;

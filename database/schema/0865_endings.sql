@@ -1,0 +1,90 @@
+-- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+
+alter table public.turns add column if not exists outage_id bigint;
+comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
+
+-- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
+-- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
+-- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
+-- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
+-- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
+-- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+create or replace function hybridflow.endings()
+returns table (
+    cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
+    hands_off boolean, told_deployment text
+)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('account_empty', 'llm', null::interval, interval '0', true, true, false, 'own_key'),
+    ('account_refused', 'llm', null, interval '0', true, true, false, 'own_key'),
+    ('llm_away', 'llm', null, interval '5 minutes', true, true, false, 'own_key'),
+    ('n8n_away', 'tenant', null, interval '5 minutes', true, true, false, 'always'),
+    ('misconfigured', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('flow_failed', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('crashed', 'tenant', null, interval '0', true, true, false, 'always'),
+    ('too_late', 'tenant', null, interval '0', true, false, false, 'always'),
+    ('line_away', 'line', null, interval '0', true, false, false, 'always'),
+    ('budget', 'tenant', null, interval '0', true, false, false, 'never'),
+    ('contact_budget', null, interval '1 day', interval '0', true, false, false, 'never'),
+    ('send_failed', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('in_doubt', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('half_said', null, interval '1 hour', interval '0', true, false, false, 'never'),
+    ('given_up', null, interval '1 hour', interval '0', false, false, false, 'never'),
+    ('model_refused', null, interval '1 hour', interval '0', false, false, true, 'never'),
+    ('failed', null, interval '1 hour', interval '0', false, true, true, 'never'),
+    ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
+$$;
+
+-- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
+-- whether it began with this turn.
+create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock();
+    v_outage public.outages;
+begin
+    if not exists (select from hybridflow.endings() as e where e.cause = p_cause and e.is_told) then
+        return false;
+    end if;
+    v_outage := hybridflow.begin_outage(p_turn.tenant_id, p_cause, p_error);
+    update public.turns set outage_id = v_outage.id
+    where id = p_turn.id and v_outage.id is not null and outage_id is distinct from v_outage.id;
+    return coalesce(v_outage.began_at >= v_before, false);
+end
+$$;
+
+-- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
+-- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
+-- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
+-- handoff?}.
+create or replace function hybridflow.after_unanswered(
+    p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_told jsonb := '{}';
+begin
+    if exists (select from hybridflow.endings() as e where e.cause = p_cause and e.hands_off) then
+        perform hybridflow.cancel_turns(p_session.id, 'paused');
+        perform hybridflow.begin_handoff(p_session, p_turn.id, jsonb_build_object(
+            'reason', 'other', 'why', 'the AI could not answer: ' || p_error
+        ));
+        return '{"handoff": true}';
+    elsif hybridflow.note_unanswered(p_turn, p_cause, p_error) then
+        v_told := jsonb_build_object('outage', p_cause);
+    end if;
+    perform hybridflow.say_fallback(p_turn, p_session, p_cause, p_minutes);
+    return v_told;
+end
+$$;
