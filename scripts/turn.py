@@ -46,7 +46,9 @@ async def tell(
     if not found and instance is not None:
         raise CannotGoOn(f"there is no tenant with the instance {instance}: scripts.tenant list")
     if not found and turn_id is not None:
-        raise CannotGoOn(f"there is no turn {turn_id}: it may be past its retention")
+        raise CannotGoOn(
+            f"there is no turn {turn_id}: it may be past its retention, or its contact was erased"
+        )
     if not found:
         raise CannotGoOn(_UNKNOWN.format(wa_id=wa_id))
     for tenant in found:

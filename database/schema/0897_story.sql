@@ -333,11 +333,14 @@ begin
         'message', case when v_message.id is not null then hybridflow.message_of_story(v_message) end,
         'session', (
             select jsonb_build_object(
-                'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
+                'id', s.id, 'tenant_id', s.tenant_id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
                 'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
                     select min(t.id) from public.turns as t
                     where t.session_id = s.id and t.held and t.id <> v_turn.id
-                )
+                ),
+                'stranger_wrote_at', case when v_turn.state = 'pending' then (
+                    select hybridflow.stranger_wrote_at(t, s) from public.tenants as t where t.id = s.tenant_id
+                ) end
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),

@@ -84,7 +84,7 @@ def _pause_now(story: Mapping[str, Any]) -> list[str]:
     since = f" since {_minute(session['paused_at'])}" if session["paused_at"] else ""
     why = f" ({session['pause_reason']})" if session["pause_reason"] else ""
     by = person(session["pause_source"])
-    cure = f"POST /api/sessions/{session['id']}/resume ends that"
+    cure = f"POST /api/sessions/{session['id']}/resume?tenant_id={session['tenant_id']} ends that"
     return [f"The conversation is still paused, by {by}{since}{why}: {cure}."]
 
 
@@ -99,8 +99,9 @@ def _of_turn(story: Mapping[str, Any]) -> list[str]:
         case "sent":
             return _sent(story)
         case "cancelled":
+            which = turn["error"] if turn["error_kind"] == "budget" else None
             return [
-                f"It got no answer: {why or 'the turn was cancelled'}.",
+                f"It got no answer: {which or why or 'the turn was cancelled'}.",
                 *_besides(story),
                 *_pause_now(story),
             ]
@@ -110,8 +111,18 @@ def _of_turn(story: Mapping[str, Any]) -> list[str]:
             return [
                 f"It got no answer: the turn is dead. {_sentence(cause)}",
                 *_besides(story),
-                f"POST /api/turns/{turn['id']}/retry?tenant_id={turn['tenant_id']} tries it again.",
+                *_pause_now(story),
+                _retry(story),
             ]
+
+
+def _retry(story: Mapping[str, Any]) -> str:
+    """Return how a dead turn is tried again: while its session is paused the API refuses it."""
+    turn, session = story["turn"], story["session"]
+    call = f"POST /api/turns/{turn['id']}/retry?tenant_id={turn['tenant_id']}"
+    if session is not None and session["is_paused"]:
+        return f"That answers what is recent; after that, {call} tries an older one again."
+    return f"{call} tries it again."
 
 
 def _besides(story: Mapping[str, Any]) -> list[str]:
@@ -131,7 +142,8 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
     if turn["undelivered"] and all(each.get("status") == "error" for each in left):
         said = ["A reply was sent, and WhatsApp did not deliver it."]
         return said + [f"Turn {number} answers again." for number in again]
-    said = [f"It was answered, in {_parts(len(left))}."]
+    instead = _instead(story) if len(left) == 1 else None
+    said = [instead or f"It was answered, in {_parts(len(left))}."]
     if turn["undelivered"]:
         said.append(f"WhatsApp did not deliver {turn['undelivered']} of them.")
     if turn["incomplete"]:
@@ -139,7 +151,39 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
         said.append(f"Not all of the reply was said: {why or lost or 'a part did not leave'}.")
     elif why is not None:
         said.append(_sentence(why))
-    return said
+    if _edited_after(story):
+        said.append(
+            "The contact changed the message after that: the AI answers a change only where the"
+            " tenant has answer_edits."
+        )
+    return said + (_pause_now(story) if turn["reason"] == "handoff" else [])
+
+
+def _edited_after(story: Mapping[str, Any]) -> bool:
+    """Whether the contact changed what the turn has answered already."""
+    asked = {each.get("wa_id") for each in story["happenings"] if each["kind"] == "message"}
+    is_over = False
+    for each in story["happenings"]:
+        is_over = is_over or each["kind"] == "closed"
+        if is_over and each["kind"] == "edited" and each.get("wa_id") in asked:
+            return True
+    return False
+
+
+def _instead(story: Mapping[str, Any]) -> str | None:
+    """Return what the contact was sent in place of a reply; None: a reply."""
+    made = [
+        each
+        for each in story["happenings"]
+        if each["kind"] == "handled"
+        or (each["kind"] == "attempt_ended" and each.get("outcome") in ("refused", "budget"))
+    ]
+    if not made or made[-1]["kind"] == "handled":
+        return None
+    what = "the fallback message"
+    if story["turn"]["reason"] == "handoff":
+        what = "the message that a human is called"
+    return f"The contact got no answer, and {what} instead: {error_of(made[-1])}."
 
 
 def _waiting(story: Mapping[str, Any]) -> list[str]:
@@ -157,6 +201,11 @@ def _waiting(story: Mapping[str, Any]) -> list[str]:
         said = f"It waits for what was sent to be put into words, until {due} at the latest"
     elif _later(turn["run_after"], story["now"]):
         said = f"It is to be answered; the next attempt is due at {due}"
+        if session is not None and session.get("stranger_wrote_at") is not None:
+            said += (
+                ". A human of the business wrote to a chat of which only the LID is known: it may"
+                " be this one, so the answer waits (unknown_lid_minutes)"
+            )
     else:
         said = (
             f"It has been due since {due}, and no router has taken it yet: is one running, and does"

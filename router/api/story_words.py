@@ -187,7 +187,7 @@ _ENDINGS = {
     "failed": "{number} failed and is made again: {error}",
     "away": "{number} could not go on, and does not count: {error}",
     "in_doubt": "{number} ended in doubt, for a send had begun and nobody knew how it ended{cause}",
-    "refused": "the guard refused the reply, and the fallback message goes instead: {error}",
+    "refused": "the guard refused the reply, and other words go instead: {error}",
     "budget": "{error}; the fallback message goes instead",
     "unreadable": "{number} could not begin: {error}",
     "released": "{number} was given back, for the router stopped; it does not count",

@@ -1,5 +1,7 @@
 """What a notice says, as a text that is ready to be sent."""
 
+from typing import assert_never
+
 from router.notices.naming import who_is
 from router.notices.outages import reason_of_outages, say_answered_again, say_unanswered
 from router.notices.words import NOTICE_WORDS, Words
@@ -39,20 +41,23 @@ def say(notice: ClaimedNotice) -> str:
     """Return the whole message, in the language of the business."""
     language = language_or_english(notice.language)
     words, name = NOTICE_WORDS[language], notice.instance_name
-    if notice.kind == "qr_waiting":
-        return words["qr"].format(name=name)
-    if notice.kind == "connection_lost":
-        text = words.get(f"lost_{notice.facts.state}", words["lost_close"])
-        return text.format(name=name)
-    if notice.kind == "undelivered":
-        return _undelivered(notice, words)
-    if notice.kind == "flow_failing":
-        return _failing(notice, words)
-    if notice.kind == "unanswered":
-        return say_unanswered(name, notice.facts.outages, language)
-    if notice.kind == "answered_again":
-        return say_answered_again(name, notice.facts.outages, language)
-    return _handoff(notice.facts, words)
+    match notice.kind:
+        case "handoff":
+            return _handoff(notice.facts, words)
+        case "qr_waiting":
+            return words["qr"].format(name=name)
+        case "connection_lost":
+            text = words.get(f"lost_{notice.facts.state}", words["lost_close"])
+            return text.format(name=name)
+        case "undelivered":
+            return _undelivered(notice, words)
+        case "flow_failing":
+            return _failing(notice, words)
+        case "unanswered":
+            return say_unanswered(name, notice.facts.outages, language)
+        case "answered_again":
+            return say_answered_again(name, notice.facts.outages, language)
+    assert_never(notice.kind)  # a new kind without its sentence is a fault of types
 
 
 def _undelivered(notice: ClaimedNotice, words: Words) -> str:

@@ -103,8 +103,10 @@ class Search:
             await database.close()
 
     async def until(self, query: str) -> list[Any]:
-        """Ask until there are rows. A router that loads an SDK takes what the machine gives it:
-        only the test's own time-out ends this, and one connection asks, which takes it little.
+        """Ask until there are rows.
+
+        A router that loads an SDK takes what the machine gives it: only the test's own time-out
+        ends this, and one connection asks, which takes it little.
         """
         database = await asyncpg.connect(self.database_url)
         try:

@@ -53,6 +53,7 @@ async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(Listening, "run", _hears_nobody)
+    monkeypatch.setattr(GapRepairs, "begin_all", _repairs_nothing)
     mark_read = EvolutionSends.mark_read
     called_when_marked: list[list[str]] = []
 
@@ -61,7 +62,6 @@ async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
         return await mark_read(self, *given)
 
     monkeypatch.setattr(EvolutionSends, "mark_read", noted)
-    monkeypatch.setattr(GapRepairs, "begin_all", _repairs_nothing)
     async with performance(database_url, evolution, llm, **NEVER) as stage:
         async with asyncio.timeout(20):
             while OF_THE_START not in called:

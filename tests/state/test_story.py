@@ -12,9 +12,11 @@ from router.state.database import Json
 from scripts.turn import told
 from tests.state.conversation import JOAO, POLICY, Conversation, held
 from tests.state.test_attempts import doubt, settle
+from tests.state.test_changed_questions import edits
 from tests.state.test_media_jobs import says as hears
 from tests.state.test_outages import claim
 from tests.state.test_people import change
+from tests.state.test_unknown_lids import owner_writes_to_the_lid, spoken_with
 
 AT_ONCE = {**POLICY, "debounce_seconds": 0, "debounce_cap_seconds": 0}
 """Nothing is waited for, so the clock need not be moved, and what happened stands in its order."""
@@ -101,7 +103,7 @@ TAKEN_OVER = """
 Turn 1 of shop (session 1, turn 1, cancelled)
 It got no answer: a human took over the conversation.
 The conversation is still paused, by the owner since NOW (the owner wrote): \
-POST /api/sessions/1/resume ends that.
+POST /api/sessions/1/resume?tenant_id=1 ends that.
 - the contact wrote message AC01 (text)
 - turn 1 was made
 - webhook messages.upsert brought AC01: it is to be answered
@@ -207,6 +209,16 @@ async def test_a_life_reads_as_it_was(
     assert said == expected.strip()
 
 
+async def test_a_change_after_the_answer_says_why_nobody_answers_it(talk: Conversation):
+    await is_answered(talk)
+    await edits(talk, "AC01", "20 bolos", key="edit:AC01:1795796891907:0123456789abcdef")
+    assert (
+        (await tell(talk, wa_id="AC01"))
+        .answer[1]
+        .startswith("The contact changed the message after that: ")
+    )
+
+
 async def test_it_begins_at_a_message_as_well_ours_or_the_contacts(talk: Conversation):
     await is_answered(talk)
     whole = await tell(talk, turn_id=1)
@@ -247,6 +259,33 @@ async def test_what_the_guard_refused_says_by_which_rule(talk: Conversation):
     said = text(await tell(talk, turn_id=1))
     assert "It got no answer: the guard let the reply through to nobody" in said
     assert "still paused, by the AI" in said
+
+
+async def test_what_is_said_in_place_of_a_reply_is_no_answer(talk: Conversation):
+    await talk.set_rule("fallback_message", "Um momento.")
+    turn = await asked(talk)
+    refused = {**held(turn), "rule": "model_refused", "say": "Um momento."}
+    await talk.database.call("refuse_reply", refused)
+    (turn,) = await talk.claim()
+    await talk.finish(turn, await talk.begin(turn, "Um momento."), "3EB001")
+    said = text(await tell(talk, turn_id=1))
+    assert (
+        "The contact got no answer, and the message that a human is called instead: model_refused."
+        "\nThe AI asked for a human.\nThe conversation is still paused, by the AI since "
+    ) in said
+    assert "- the guard refused the reply, and other words go instead: model_refused" in said
+
+
+async def test_a_dead_turn_of_a_paused_conversation_is_resumed_first(talk: Conversation):
+    turn = await asked(talk)
+    await fail(talk, turn, "permanent", "LlmOutOfRoom: too long", cause="failed")
+    said = (await tell(talk, turn_id=1)).answer
+    assert said[0] == "It got no answer: the turn is dead. LlmOutOfRoom: too long (permanent)."
+    assert said[1].endswith("POST /api/sessions/1/resume?tenant_id=1 ends that.")
+    assert said[2] == (
+        "That answers what is recent; after that,"
+        " POST /api/turns/1/retry?tenant_id=1 tries an older one again."
+    )
 
 
 async def test_what_was_not_delivered_names_the_turn_that_answers_again(talk: Conversation):
@@ -405,6 +444,15 @@ async def test_a_turn_behind_another_names_it(talk: Conversation):
     assert (await tell(talk, wa_id="AC02")).answer == [
         "It waits until turn 1 of the same conversation has ended."
     ]
+
+
+async def test_a_turn_that_waits_for_whom_a_human_wrote_to_says_so(talk: Conversation):
+    await spoken_with(talk)
+    await owner_writes_to_the_lid(talk)
+    await talk.maria_writes("tem bolo?", wa_id="AC77")
+    (said,) = (await tell(talk, wa_id="AC77")).answer
+    assert said.startswith("It is to be answered; the next attempt is due at ")
+    assert said.endswith("it may be this one, so the answer waits (unknown_lid_minutes).")
 
 
 async def test_a_voice_message_that_is_being_heard_says_so(talk: Conversation):

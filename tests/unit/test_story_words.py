@@ -126,3 +126,10 @@ def test_half_an_answer_says_so():
     assert (
         told(state="sent", reason="a flow's own words") == "Nothing was said: a flow's own words."
     )
+
+
+def test_which_budget_is_used_up_is_said():
+    error = "the budget is used up: contact_daily_turns"
+    assert told(state="cancelled", reason="budget", error_kind="budget", error=error) == (
+        f"It got no answer: {error}."
+    )

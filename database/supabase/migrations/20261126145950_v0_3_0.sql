@@ -921,11 +921,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null constraint notices_kind_check
-    check (kind in (
-        'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered',
-        'answered_again'
-    )),
+    kind text not null,  -- which there are: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -9136,12 +9132,6 @@ execute function hybridflow.look_at_ended_turn();
 
 -- HybridFlow: replies that failed in a row: the line itself is in doubt, and people are told.
 
-alter table public.notices drop constraint if exists notices_kind_check;
-alter table public.notices add constraint notices_kind_check
-check (kind in (
-    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
-));
-
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing
@@ -15580,6 +15570,13 @@ $$;
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
 
+-- Every kind of notice there is: the one list of them in SQL.
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in (
+    'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
+));
+
 -- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
 -- was not told yet.
 create or replace function hybridflow.make_notice(
@@ -20246,11 +20243,14 @@ begin
         'message', case when v_message.id is not null then hybridflow.message_of_story(v_message) end,
         'session', (
             select jsonb_build_object(
-                'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
+                'id', s.id, 'tenant_id', s.tenant_id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
                 'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
                     select min(t.id) from public.turns as t
                     where t.session_id = s.id and t.held and t.id <> v_turn.id
-                )
+                ),
+                'stranger_wrote_at', case when v_turn.state = 'pending' then (
+                    select hybridflow.stranger_wrote_at(t, s) from public.tenants as t where t.id = s.tenant_id
+                ) end
             )
             from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
         ),
