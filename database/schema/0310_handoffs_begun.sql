@@ -46,6 +46,27 @@ as $$
     end
 $$;
 
+-- Why the session was paused, as a story tells it: of a handoff not its summary, which may be the contact's
+-- own words.
+create or replace function hybridflow.pause_reason_told(p_session public.sessions)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_session.pause_source <> 'ai' then p_session.pause_reason
+        else coalesce(
+            (
+                select coalesce(h.why, h.reason) from public.handoffs as h
+                where h.session_id = p_session.id
+                order by h.id desc limit 1
+            ),
+            p_session.pause_reason
+        )
+    end
+$$;
+
 -- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
 -- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
 -- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands

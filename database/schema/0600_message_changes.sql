@@ -167,9 +167,10 @@ begin
     if v_turn.state = 'pending' then
         return null;
     end if;
-    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
+    -- The attempt did not fail: it does not count.
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     return v_debounce;
 end
 $$;

@@ -173,7 +173,9 @@ as $$
         order by m.sent_at desc, m.id desc limit 20
     )
     union all
-    select s.paused_at, 7, 'paused', jsonb_build_object('source', s.pause_source, 'reason', s.pause_reason)
+    select s.paused_at, 7, 'paused', jsonb_build_object(
+        'source', s.pause_source, 'reason', hybridflow.pause_reason_told(s)
+    )
     from public.sessions as s
     cross join life as l
     where s.id = p_turn.session_id and s.paused_at between l.began and l.ended
@@ -334,7 +336,7 @@ begin
         'session', (
             select jsonb_build_object(
                 'id', s.id, 'tenant_id', s.tenant_id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
-                'pause_reason', s.pause_reason, 'paused_at', s.paused_at, 'turn_under_way', (
+                'pause_reason', hybridflow.pause_reason_told(s), 'paused_at', s.paused_at, 'turn_under_way', (
                     select min(t.id) from public.turns as t
                     where t.session_id = s.id and t.held and t.id <> v_turn.id
                 ),

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from router.api.story_words import DECISIONS, error_of, person, reason_of, says, waits_for
+from router.api.story_words import (
+    DECISIONS,
+    error_of,
+    pause_reason,
+    person,
+    reason_of,
+    says,
+    waits_for,
+)
 
 _KEPT = "What came by webhooks is kept for 7 days, so why it got none is not known any more."
 _UNRECORDED = (
@@ -82,7 +90,7 @@ def _pause_now(story: Mapping[str, Any]) -> list[str]:
     if session is None or not session["is_paused"]:
         return []
     since = f" since {_minute(session['paused_at'])}" if session["paused_at"] else ""
-    why = f" ({session['pause_reason']})" if session["pause_reason"] else ""
+    why = f" ({pause_reason(session['pause_reason'])})" if session["pause_reason"] else ""
     by = person(session["pause_source"])
     cure = f"POST /api/sessions/{session['id']}/resume?tenant_id={session['tenant_id']} ends that"
     return [f"The conversation is still paused, by {by}{since}{why}: {cure}."]
@@ -196,7 +204,7 @@ def _waiting(story: Mapping[str, Any]) -> list[str]:
     if before is not None:
         said = f"It waits until turn {before} of the same conversation has ended"
     elif away is not None:
-        said = f"It waits for {away} to be back; it is tried again at {due}"
+        said = f"It waits for {away}; it is tried again at {due}"
     elif turn["due_when_heard"] is not None and _later(turn["run_after"], story["now"]):
         said = f"It waits for what was sent to be put into words, until {due} at the latest"
     elif _later(turn["run_after"], story["now"]):
@@ -218,14 +226,18 @@ def _under_way(turn: Mapping[str, Any]) -> list[str]:
     error = error_of(turn)
     until = _minute(turn["lease_until"], seconds=True)
     if turn["worker"] is None:
+        if turn["error_kind"] == "in_doubt":
+            looks = f"the router looks again at {until}."
+            said = f"Nobody knows yet whether a part of the reply left; {looks}"
+            return [said, *_last_error(error)]
         away = waits_for(turn)
-        wait = f", for {away} is away" if away else ""
-        return [f"It is put aside until {until}{wait}; then it goes on.", *_last_error(error)]
+        wait = f" It waits for {away}." if away else ""
+        return [f"It is put aside until {until}; then it goes on.{wait}", *_last_error(error)]
     stop = reason_of(turn["stop_reason"])
-    said = [f"It is being answered now, by {turn['worker']} (attempt {turn['attempt']})."]
+    told = [f"It is being answered now, by {turn['worker']} (attempt {turn['attempt']})."]
     if stop is not None:
-        said.append(f"It stops when the part that is leaving is settled: {stop}.")
-    return said
+        told.append(f"It stops when the part that is leaving is settled: {stop}.")
+    return told
 
 
 def _last_error(error: str | None) -> list[str]:

@@ -10,7 +10,7 @@ Facts = Mapping[str, Any]
 
 DECISIONS = {
     "turn_pending": "it is to be answered",
-    "paused": "a human had the conversation (it was paused): recorded, not answered",
+    "paused": "the conversation was paused (a human had it, or was called): recorded, not answered",
     "tenant_inactive": "the tenant was switched off (is_active): recorded, not answered",
     "staff": "it came from the tenant's notify_number: recorded, never answered by the AI; if it"
     " quotes a notice, it is for that customer",
@@ -55,6 +55,16 @@ REASONS = {
 }
 """Why a turn ended as it did, by its `reason`. Others are a flow's own words."""
 
+_HANDOFFS = {
+    "asked_for_person": "the contact asked for a person",
+    "not_known": "the AI did not know the answer",
+    "not_allowed": "the AI may not decide that",
+    "upset": "the contact was upset",
+    "tool_failed": "something that the AI uses failed",
+    "other": "a human was needed",
+}
+"""Why the AI called a human, where it used one of the words for it."""
+
 _PEOPLE = {
     "owner": "the owner",
     "operator": "an operator",
@@ -86,13 +96,18 @@ def reason_of(word: str | None) -> str | None:
 
 
 def waits_for(turn: Facts) -> str | None:
-    """Return in words what is away that a turn waits for; None: nothing known."""
-    if turn["error_kind"] == "away" and str(turn["error"]).startswith("N8nAway"):
-        return "n8n"  # the state counts it as the LLM: both make replies
+    """Return in words what a turn waits for; None: nothing known."""
+    error = str(turn["error"]) if turn["error_kind"] == "away" else ""
+    if error.startswith("N8nAway"):
+        return "n8n to be back"  # the state counts it as the LLM: both make replies
     word = turn["waits_for"]
     if word is None:
         return None
-    return "the LLM" if word.startswith("llm ") else "Evolution, or its line to WhatsApp,"
+    if not word.startswith("llm "):
+        return "Evolution, or its line to WhatsApp, to be back"
+    if error.startswith("LlmAccountRefused"):
+        return "the LLM's account to be put right: its key is refused, or its credit is used up"
+    return "the LLM to be back"
 
 
 def error_of(facts: Facts) -> str | None:
@@ -242,7 +257,7 @@ def _undelivered(facts: Facts) -> str:
 
 _BESIDES = {
     "fallback_message": "the fallback message (fallback_message)",
-    "away_message": "that the business is closed (away_message)",
+    "away_message": "the message that the business is closed (away_message)",
 }
 
 
@@ -251,8 +266,13 @@ def _told_besides(facts: Facts) -> str:
     return f"the contact was sent {what}, which answers nothing; now {send_state(facts)}"
 
 
+def pause_reason(word: str) -> str:
+    """Return why a conversation was paused: in words, or as the one who paused it said."""
+    return _HANDOFFS.get(word, word)
+
+
 def _paused(facts: Facts) -> str:
-    reason = f": {facts['reason']}" if facts.get("reason") else ""
+    reason = f": {pause_reason(facts['reason'])}" if facts.get("reason") else ""
     return f"the conversation was paused by {person(facts.get('source'))}{reason}"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from router.state.database import Json
 from tests.state.conversation import MARIA, MARIA_LID, Conversation, held
+from tests.state.test_people import change
 from tests.state.test_poisoned_rows import OF_TURNS, poisoned
 
 SORRY = "Um momento, por favor."
@@ -289,6 +290,12 @@ async def starts_again_with_a_new_message(talk: Conversation) -> None:
     await talk.maria_writes("e bolo?")
 
 
+async def starts_again_with_an_edit(talk: Conversation) -> None:
+    await talk.maria_writes("2 bolos", wa_id="AC01")
+    await talk.claim_one()
+    await talk.ingest(change("edit", "AC01", text="20 bolos", edited_at=talk.now().isoformat()))
+
+
 async def makes_way_for_a_merge(talk: Conversation) -> None:
     await talk.ingest(talk.message("oi"), talk.message("olá", jids=[MARIA_LID]))
     await talk.travel(seconds=11)
@@ -375,6 +382,7 @@ WAYS: list[tuple[Callable[[Conversation], Awaitable[None]], list[tuple[int, str,
     (is_given_back_half_said, [(1, "released", None)]),
     (is_made_anew, [(1, "begun_anew", None)]),
     (starts_again_with_a_new_message, [(1, "restarted", None)]),
+    (starts_again_with_an_edit, [(1, "restarted", None)]),
     (makes_way_for_a_merge, [(1, "merged", None)]),
     (waits_for_a_stranger, [(1, "begun_anew", None)]),
     (falls_silent, [(1, "lapsed", None)]),

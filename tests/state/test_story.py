@@ -276,6 +276,18 @@ async def test_what_is_said_in_place_of_a_reply_is_no_answer(talk: Conversation)
     assert "- the guard refused the reply, and other words go instead: model_refused" in said
 
 
+async def test_what_the_contact_said_is_not_in_why_a_human_was_called(talk: Conversation):
+    turn = await asked(talk)
+    summary = "Quero falar com um atendente"
+    wants = {**held(turn), "reason": "asked_for_person", "summary": summary}
+    await talk.database.call("hand_off", wants)
+    story = await tell(talk, turn_id=1)
+    assert "paused, by the AI since " in text(story)
+    assert "(the contact asked for a person): POST" in text(story)
+    assert "- the conversation was paused by the AI: the contact asked for a person" in lines(story)
+    assert "atendente" not in str(story)
+
+
 async def test_a_dead_turn_of_a_paused_conversation_is_resumed_first(talk: Conversation):
     turn = await asked(talk)
     await fail(talk, turn, "permanent", "LlmOutOfRoom: too long", cause="failed")
@@ -309,7 +321,7 @@ async def test_what_was_not_delivered_names_the_turn_that_answers_again(talk: Co
 async def is_paused(talk: Conversation) -> str:
     await writes(talk, "deixa comigo", from_me=True)
     await writes(talk, wa_id="AC01")
-    return "a human had the conversation (it was paused): recorded, not answered"
+    return "the conversation was paused (a human had it, or was called): recorded, not answered"
 
 
 async def is_off(talk: Conversation) -> str:
@@ -529,6 +541,6 @@ async def test_doubts_are_told_even_where_nobody_works_on_them(talk: Conversatio
     await save(talk, turn, "Temos!")
     await doubt(talk, turn, await talk.begin(turn, "Temos!"))
     said = lines(await tell(talk, turn_id=1))
-    assert said[1].startswith("It is put aside until")
+    assert said[1].startswith("Nobody knows yet whether a part of the reply left")
     assert said[2] == "The last error was: time-out (in_doubt)"
     assert "now nobody knows yet whether it left" in "\n".join(said)

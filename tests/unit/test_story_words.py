@@ -106,6 +106,13 @@ def test_a_turn_that_waits_says_for_what():
     n8n = told(waits_for="llm anthropic", error="N8nAway: 502", error_kind="away")
     assert n8n.startswith("It waits for n8n to be back")
     assert "Evolution, or its line to WhatsApp, to be back" in told(waits_for="line 3")
+    refused = "LlmAccountRefused: 401"
+    account = told(waits_for="llm anthropic", error=refused, error_kind="away")
+    assert account.startswith("It waits for the LLM's account to be put right: its key is refused,")
+    aside = told(state="sending", waits_for="line 3")
+    assert "then it goes on. It waits for Evolution, or its line to WhatsApp, to be back." in aside
+    doubt = told(state="sending", error="EvolutionInDoubt: 503", error_kind="in_doubt")
+    assert doubt.startswith("Nobody knows yet whether a part of the reply left; the router looks")
     assert "no router has taken it yet" in told(run_after="2026-01-02T02:00:00+00:00")
 
 
