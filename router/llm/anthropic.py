@@ -60,13 +60,13 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
             _PATH,
             cast_to=httpx2.Response,
             content=written(question),
-            options={"headers": self._as_whom()},
+            options={"headers": self._as_whom(client)},
         )
         return await read_answer(answer)
 
     def _list(self, client: AsyncAnthropic) -> AbstractAsyncContextManager[Any]:
         asked = client.models.with_streaming_response
-        return asked.list(limit=1, extra_headers=self._as_whom())
+        return asked.list(limit=1, extra_headers=self._as_whom(client))
 
     def _read(self, answer: Any) -> LlmReply:
         ending = ending_of(answer.get("stop_reason"))

@@ -81,12 +81,12 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
             _PATH,
             cast_to=httpx2.Response,
             content=written({**_question(prompt, model), **limit}),
-            options={"headers": self._as_whom()},
+            options={"headers": self._as_whom(client)},
         )
         return await read_answer(answer)
 
     def _list(self, client: AsyncOpenAI) -> AbstractAsyncContextManager[Any]:
-        return client.models.with_streaming_response.list(extra_headers=self._as_whom())
+        return client.models.with_streaming_response.list(extra_headers=self._as_whom(client))
 
     def _read(self, answer: Any) -> LlmReply:
         choices = answer.get("choices")

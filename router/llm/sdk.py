@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 
 class _Client(Protocol):
+    @property
+    def auth_headers(self) -> dict[str, str]: ...
+
+    def with_options(self, *, api_key: str) -> Self: ...
+
     async def close(self) -> None: ...
 
 
@@ -183,14 +188,15 @@ class SdkProvider(ABC, Generic[C]):
         if (client := self._loading.made) is not None:
             await client.close()
 
-    def _as_whom(self) -> dict[str, str]:
-        """Return the headers that show another key than the client's.
+    def _as_whom(self, client: C) -> dict[str, str]:
+        """Return the headers that show another key than the client's, as the SDK writes them.
 
-        A client of its own for each key would ask the system about itself again, in a thread.
+        To send with a client of its own for each key would ask the system about itself again, in a
+        thread.
         """
         if not self._shares:
             return {}
-        return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
+        return dict(client.with_options(api_key=self._api_key.get_secret_value()).auth_headers)
 
     def _load(self) -> C:
         """Load the SDK; takes seconds, in which nothing else may have to wait."""
