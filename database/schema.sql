@@ -215,12 +215,13 @@ begin
                 ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
-                ('claimable_turns', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('claimable_turns', 'iiiiittt', array['p_tenants', 'p_lapsed', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'boolean', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('is_one_due', '', array[]::text[], array[]::text[], 0, false, 'boolean'),
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
                 ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('names_of', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
@@ -4606,12 +4607,12 @@ as $$
 $$;
 
 -- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
--- their lease has run out. The tenants take turns, in the order of p_tenants (see next_tenants), and one that
--- has many under way comes after one that has few, so that a flood of one makes no other wait; none gets more
--- than its share at once (see room_for), and the last places are left to who has none. was_cut: its tenant
--- may have more.
+-- their lease has run out; those are looked for beyond p_tenants where p_lapsed says that there is one. The
+-- tenants take turns, in the order of p_tenants (see next_tenants), and one that has many under way comes
+-- after one that has few, so that a flood of one makes no other wait; none gets more than its share at once
+-- (see room_for), and the last places are left to who has none. was_cut: its tenant may have more.
 create or replace function hybridflow.claimable_turns(
-    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+    p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
 returns table (turn_id bigint, place bigint, was_cut boolean)
 language sql
@@ -4636,7 +4637,9 @@ as $$
             from (
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
-                full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
+                full join (
+                    select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
+                ) as l on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.tenants_at_work(
                 case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
@@ -4761,6 +4764,19 @@ as $$
         )
 $$;
 
+-- Turns that ended at a claim, as claim_turns tells of them.
+create or replace function hybridflow.names_of(p_ids bigint[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+    )), '[]')
+    from public.turns as t where t.id = any(p_ids)
+$$;
+
 -- Turns as claim_turns tells of them, with their replies as texts.
 create or replace function hybridflow.in_texts(p_turns jsonb)
 returns jsonb
@@ -4851,13 +4867,20 @@ begin
             (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
         );
     end if;
+    if not v_lapsed and not hybridflow.is_one_due() then  -- the end of a turn has somebody look: mostly for nothing
+        return jsonb_build_object(
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
+            'after_tenant', v_after, 'taken', 0, 'more', false, 'left', false,
+            'next_due_at', hybridflow.next_claimable(v_now)
+        );
+    end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
     v_round := hybridflow.next_tenants(
         v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
     );
-    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly for nothing
+    if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
@@ -4868,7 +4891,7 @@ begin
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
-    from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    from hybridflow.claimable_turns(v_round.tenants, v_lapsed, v_now, v_limit, p) as f;
     if p ->> 'objects' is null then
         select
             coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
@@ -4957,18 +4980,8 @@ begin
     return jsonb_build_object(
         'turns', coalesce(v_turns, '{}'),
         'unreadable', v_unreadable,
-        'too_old', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
-            )), '[]')
-            from public.turns as t where t.id = any(v_old)
-        ),
-        'exhausted', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
-            )), '[]')
-            from public.turns as t where t.id = any(v_buried)
-        ),
+        'too_old', case when v_old = '{}' then '[]' else hybridflow.names_of(v_old) end,
+        'exhausted', case when v_buried = '{}' then '[]' else hybridflow.names_of(v_buried) end,
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
@@ -8462,7 +8475,9 @@ begin
     if v_decision = 'staff' then
         v_expects_reply := false;  -- nor is it answered after a pause
     end if;
-    p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
+    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- to write it anew is dear
+        p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
+    end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if p_policy ? 'senses' and v_decision <> 'staff' and coalesce(p_event -> 'media', 'null') <> 'null'
         and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)
@@ -20574,7 +20589,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'dd5f2662f8784525301468d7066cef0603d7ee52320a1156559eb5ec7a2653d0')
+    ('20261126145950', 'v0_3_0', '4bea17a442ce670c385dd6de58f30b073bd1656d543d12eb2d158c06887dd5e6')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

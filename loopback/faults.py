@@ -1,7 +1,7 @@
-"""Faults on demand: what a call meets instead of its answer, before or after it has had its effect.
+"""Faults on demand: what a call meets instead of its response, before or after its effect.
 
-"Before" means that nothing was taken: no message on the phone, nothing stored. "After" means that
-the call did its work and only the answer is lost, cut, late or wrong.
+"Before" means that nothing was accepted: no message on the phone, nothing stored. "After" means
+that the call did its work and only the response is lost, cut, late or wrong.
 """
 
 import asyncio

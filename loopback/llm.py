@@ -1,4 +1,4 @@
-"""What the loopback LLM providers share: what they answer, how they fail, what they were asked."""
+"""What the loopback LLM providers share: their answers, their failures, what they were asked."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -59,12 +59,12 @@ class LlmServer(LoopbackServer, ABC):
         super().__init__(Starlette(routes=routes), port=port)
 
     def answers(self, *replies: str | Reply) -> None:
-        """Let the next requests be answered so, in this order; then as before."""
+        """Answer the next requests like this, in this order; then as before."""
         with self.changes.lock:
             self._script.extend(replies)
 
     def answers_always(self, answerer: str | Reply | Answerer) -> None:
-        """Answer every request so, from now on, once the script is used up."""
+        """Answer every request like this from now on, once the script is used up."""
         self._answerer = answerer if callable(answerer) else lambda _: answerer
 
     def fail(self, fault: Fault, *, times: int | None = 1) -> None:
@@ -72,7 +72,7 @@ class LlmServer(LoopbackServer, ABC):
         self.faults.fail(_CALL, fault, times=times)
 
     def fail_list(self, fault: Fault, *, times: int | None = None) -> None:
-        """Let who asks for the list of models meet the fault: each time, until `heal`."""
+        """Let requests for the list of models meet the fault: each time, until `heal`."""
         self.faults.fail(_LIST, fault, times=times)
 
     def heal(self) -> None:
@@ -102,7 +102,7 @@ class LlmServer(LoopbackServer, ABC):
         )
 
     async def deserted(self, times: int = 1, *, within: float = DEADLINE) -> None:
-        """Wait until so many have gone away who asked and got no answer."""
+        """Wait until so many clients have left without an answer."""
         await self.changes.until(
             lambda: sum(r.was_deserted for r in self.requests) >= times,
             f"{times} request(s) that nobody waits for any more",
@@ -156,7 +156,7 @@ class LlmServer(LoopbackServer, ABC):
 
     @abstractmethod
     def refusal_of_key(self, request: Request) -> Response | None:
-        """Return how a request without a good key is refused; None: it shows one."""
+        """Return the refusal of a request without a valid key; None: it has one."""
 
     @abstractmethod
     def put_list(self, request: Request) -> Response:
@@ -254,6 +254,6 @@ class LlmServer(LoopbackServer, ABC):
 
 
 def shown_key(request: Request) -> str:
-    """Return the key that a request shows, in either header that providers know."""
+    """Return the key of a request, in either header that providers know."""
     bearer = request.headers.get("authorization", "")
     return request.headers.get("x-api-key") or bearer.removeprefix("Bearer ").strip()

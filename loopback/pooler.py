@@ -1,7 +1,7 @@
-"""A pooler of transactions before a real PostgreSQL, as Supabase's on port 6543.
+"""A transaction pooler before a real PostgreSQL, like Supabase's on port 6543.
 
-Each transaction gets whatever server connection is next in turn, so that nothing of a session may
-be relied on. A client logs in on a connection of its own, which then joins the others.
+Each transaction gets the next server connection in turn, so session state cannot be relied on. A
+client logs in on its own connection, which then joins the others.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The router as a process of its own, to be killed, stopped and started again from outside."""
+"""The router as a separate process, to be killed, stopped and started again from outside."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ _END_SECONDS = 120.0
 
 
 class RouterProcess:
-    """A router as a process of its own, on a port that stays the same when it is started again."""
+    """A router as a separate process, on a port that stays the same when it is restarted."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.port = free_port()
@@ -60,7 +60,7 @@ class RouterProcess:
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """Kill -9: it can tell nobody anything."""
+        """Kill -9: it can report nothing."""
         self._started().send_signal(signal.SIGKILL)
         self.wait()
 
@@ -74,11 +74,11 @@ class RouterProcess:
         self._started().send_signal(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP: it lives, and does nothing."""
+        """SIGSTOP: it lives, but does nothing."""
         self._started().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT: it goes on where it was, and knows nothing of the time between."""
+        """SIGCONT: it continues where it was, and knows nothing of the time between."""
         self._started().send_signal(signal.SIGCONT)
 
     def wait(self, within: float = _END_SECONDS) -> int:

@@ -251,12 +251,12 @@ as $$
 $$;
 
 -- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
--- their lease has run out. The tenants take turns, in the order of p_tenants (see next_tenants), and one that
--- has many under way comes after one that has few, so that a flood of one makes no other wait; none gets more
--- than its share at once (see room_for), and the last places are left to who has none. was_cut: its tenant
--- may have more.
+-- their lease has run out; those are looked for beyond p_tenants where p_lapsed says that there is one. The
+-- tenants take turns, in the order of p_tenants (see next_tenants), and one that has many under way comes
+-- after one that has few, so that a flood of one makes no other wait; none gets more than its share at once
+-- (see room_for), and the last places are left to who has none. was_cut: its tenant may have more.
 create or replace function hybridflow.claimable_turns(
-    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+    p_tenants bigint[], p_lapsed boolean, p_now timestamptz, p_limit integer, p jsonb
 )
 returns table (turn_id bigint, place bigint, was_cut boolean)
 language sql
@@ -281,7 +281,9 @@ as $$
             from (
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
-                full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
+                full join (
+                    select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
+                ) as l on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.tenants_at_work(
                 case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,

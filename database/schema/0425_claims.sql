@@ -74,6 +74,19 @@ as $$
         )
 $$;
 
+-- Turns that ended at a claim, as claim_turns tells of them.
+create or replace function hybridflow.names_of(p_ids bigint[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+    )), '[]')
+    from public.turns as t where t.id = any(p_ids)
+$$;
+
 -- Turns as claim_turns tells of them, with their replies as texts.
 create or replace function hybridflow.in_texts(p_turns jsonb)
 returns jsonb
@@ -164,13 +177,20 @@ begin
             (p ->> 'max_attempts')::integer, (p ->> 'answer_within_minutes')::numeric
         );
     end if;
+    if not v_lapsed and not hybridflow.is_one_due() then  -- the end of a turn has somebody look: mostly for nothing
+        return jsonb_build_object(
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
+            'after_tenant', v_after, 'taken', 0, 'more', false, 'left', false,
+            'next_due_at', hybridflow.next_claimable(v_now)
+        );
+    end if;
     if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
     v_round := hybridflow.next_tenants(
         v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
     );
-    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly for nothing
+    if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
@@ -181,7 +201,7 @@ begin
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
-    from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    from hybridflow.claimable_turns(v_round.tenants, v_lapsed, v_now, v_limit, p) as f;
     if p ->> 'objects' is null then
         select
             coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
@@ -270,18 +290,8 @@ begin
     return jsonb_build_object(
         'turns', coalesce(v_turns, '{}'),
         'unreadable', v_unreadable,
-        'too_old', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
-            )), '[]')
-            from public.turns as t where t.id = any(v_old)
-        ),
-        'exhausted', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
-            )), '[]')
-            from public.turns as t where t.id = any(v_buried)
-        ),
+        'too_old', case when v_old = '{}' then '[]' else hybridflow.names_of(v_old) end,
+        'exhausted', case when v_buried = '{}' then '[]' else hybridflow.names_of(v_buried) end,
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,

@@ -67,7 +67,9 @@ begin
     if v_decision = 'staff' then
         v_expects_reply := false;  -- nor is it answered after a pause
     end if;
-    p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
+    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- to write it anew is dear
+        p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
+    end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if p_policy ? 'senses' and v_decision <> 'staff' and coalesce(p_event -> 'media', 'null') <> 'null'
         and (v_decision in ('turn_pending', 'paused') or p_tenant.keep_media_days > 0)

@@ -1,4 +1,4 @@
-"""A conversation as it stands on the customer's phone: the ground truth of what was sent."""
+"""A conversation as it is on the customer's phone: the ground truth of what was sent."""
 
 import time
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class PhoneMessage:
     author: Author
     text: str
     media: str | None = None
-    """What tells media from other media: the URL that was given, or the hash of its bytes."""
+    """What distinguishes media: the URL that was given, or the hash of its bytes."""
     at: float = field(default_factory=time.time, compare=False)
-    """When it came there, in seconds since 1970, by the clock of this machine."""
+    """When it arrived there, in seconds since 1970, by the clock of this machine."""
 
     def __str__(self) -> str:
         return f"{self.author:>9}: {self.text}"

@@ -8,7 +8,7 @@ from loopback.evolution.webhooks import Delivery
 
 
 class Line:
-    """Changes the connection of an instance, and tells of it as Evolution 2.3.6 does."""
+    """Changes the connection of an instance, and reports it as Evolution 2.3.6 does."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance

@@ -1,7 +1,7 @@
-"""The way from an instance to WhatsApp, at which a send may take long, or fail.
+"""The way from an instance to WhatsApp, where a send may take long, or fail.
 
-What a send does (the message on the phone, stored, told of) happens when it is through here, even
-even if the caller has given up meanwhile. Where the line drops while it waits, it is not sent.
+The effects of a send (the message on the phone, stored, reported) happen when it is through here,
+even if the caller has given up meanwhile. If the line drops while it waits, it is not sent.
 """
 
 import asyncio

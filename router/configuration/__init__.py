@@ -1,1 +1,1 @@
-"""How variables are read, judged and complained about; `settings` is the face of it."""
+"""How variables are read and checked, and how errors are reported; start with `settings`."""

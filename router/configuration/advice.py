@@ -1,4 +1,4 @@
-"""Which secrets are allowed but unwise. No text repeats one."""
+"""Secrets that are allowed but unwise. No text repeats one."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _MAKE_ONE = "make one with: openssl rand -hex 32"
 
 
 def weakness(secret: SecretStr) -> str | None:
-    """Say why a secret that the deployment chose itself can be guessed, and the cure; or None."""
+    """Say why a secret that the deployment chose can be guessed, and the fix; or None."""
     value = secret.get_secret_value()
     if value.upper() in _WELL_KNOWN:
         return f"is the key of Evolution API's example configuration, known to all: {_MAKE_ONE}"
@@ -30,7 +30,7 @@ def weakness(secret: SecretStr) -> str | None:
 
 
 def is_placeholder(secret: SecretStr) -> bool:
-    """Whether it is the text that stands in an example where a secret belongs."""
+    """Whether it is a text that an example has in the place of a secret."""
     return _PLACEHOLDER.search(secret.get_secret_value()) is not None
 
 

@@ -1,4 +1,4 @@
-"""How a tenant's setting is declared, and what follows from that where it is taken or shown."""
+"""How a tenant's setting is declared, and what follows from that where it is used or shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 Names = Annotated[tuple[str, ...], Strict(strict=False)]
 """The type of a setting that has several texts."""
 Unset = SkipJsonSchema[None]
-"""For what always has a value: a request may leave it out, and null is refused."""
+"""For settings that always have a value: a request may leave them out, and null is refused."""
 INTEGER = 2**31 - 1
 BIGINT = 2**63 - 1
 """The largest numbers that PostgreSQL's types hold: a bound of the column, not of the meaning."""

@@ -1,4 +1,4 @@
-"""The text of a configuration fault: what is wrong with the value, and the cure."""
+"""The text of a configuration error: what is wrong with the value, and the fix."""
 
 from types import NoneType
 from typing import Literal, get_args, get_origin
@@ -24,9 +24,9 @@ _FAULTS = {
 
 
 def fault_text(error: ErrorDetails, field: FieldInfo) -> str:
-    """Say what is wrong with the value of `field` and how it is put right.
+    """Say what is wrong with the value of `field` and how to fix it.
 
-    Kinds of value with rules of their own raise ValueErrors that say both.
+    Kinds of value with their own rules raise ValueErrors that say both.
     """
     if error["type"] == "value_error":
         return f"{error['ctx']['error']}."

@@ -1,7 +1,7 @@
-"""When a business is open, as its tenant has it: refused by name, or asked for a day's windows.
+"""When a business is open, as its tenant set it: checked, or read for a day's windows.
 
-A window belongs to the day on which it begins, and may end on the next: of `18:00-02:00` on
-Friday, what is said of Saturday changes nothing.
+A window belongs to the day on which it begins, and may end on the next: Saturday's hours do not
+change `18:00-02:00` on Friday.
 """
 
 import re

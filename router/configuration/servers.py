@@ -1,9 +1,8 @@
-"""Which Evolution servers there are, and what a URL of one may be: pure judgements.
+"""The Evolution servers, and which URL of one is allowed: pure checks.
 
-A tenant's evo_server_url is scheme, host and port. A path in front of Evolution's own is taken only
-where EVOLUTION_SERVERS names it: what a tenant puts behind the host could otherwise ask Evolution
-for another business's instance. And only servers that are named there are shown EVOLUTION_API_KEY,
-which opens every instance.
+A tenant's evo_server_url is scheme, host and port. A path before Evolution's own is accepted only
+if EVOLUTION_SERVERS names it: otherwise a tenant could use a path to ask Evolution for another
+business's instance. And only servers named there get EVOLUTION_API_KEY, which opens every instance.
 """
 
 import re

@@ -28,7 +28,7 @@ _GIVEN_BY_OTHERS = frozenset(
 
 
 class ConfigurationError(ValueError):
-    """Some variables cannot be used. The text names each, its fault and the cure; no secret."""
+    """Some variables are unusable. The text names each, its error and the fix; no secret."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
         lines = (f"  {name}: {fault}" for name, fault in faults.items())

@@ -1,7 +1,7 @@
 """How each kind of variable is read: pure functions from its text to its value.
 
-Each raises ValueError with what is wrong and the cure, in full sentences after the variable's name.
-None of these texts repeats a secret.
+Each raises ValueError with the error and the fix, in full sentences after the variable's name. None
+of these texts repeats a secret.
 """
 
 import re
@@ -27,7 +27,7 @@ _SUPABASE_CURE = (
 
 
 def shown(value: object) -> str:
-    """Return the value for an error text, or only its length where it may be a misplaced secret."""
+    """Return the value for an error text, or only its length if it may be a misplaced secret."""
     text = str(value)
     if len(text) > _LONGEST_SHOWN or set(text) & set("@?") or _KEY_LIKE.match(text):
         return f"the value ({len(text)} characters)"

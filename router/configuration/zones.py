@@ -1,4 +1,4 @@
-"""Time zones by their names; the library tzdata has them where the machine has none."""
+"""Time zones by their names; from the library tzdata if the machine has none."""
 
 from zoneinfo import ZoneInfo
 

@@ -1,4 +1,4 @@
-"""Whom the server runs as. PostgreSQL refuses to run as root, so root lends it to somebody else."""
+"""Which user the server runs as. PostgreSQL refuses to run as root, so root uses another user."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""One program alone does a thing on a data folder: `make run` plays there, n8n works there."""
+"""Only one program does a thing on a data folder: `make run` plays there, n8n works there."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ if sys.platform != "win32":
 def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
     """Give whether nobody else does `what` there, and keep others from it until the end.
 
-    The system lets go of the lock where a process is killed; the file stays, and means nothing.
+    The system releases the lock if a process is killed; the file stays, and means nothing.
     """
     if sys.platform == "win32":
         yield True  # no demo is played there, see `wanted.py`
@@ -30,9 +30,9 @@ def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
 
 @contextmanager
 def handed_on(folder: Path, what: str) -> Iterator[tuple[int, ...]]:
-    """Give what a program that is started is handed, so that it does `what` there while it runs.
+    """Give what lets a started program do `what` there while it runs.
 
-    Nobody is `alone` there until it has ended, with all who have it from there, whoever started it.
+    Nobody is `alone` there until it has ended, with all who got it from there, whoever started it.
     """
     if sys.platform == "win32":
         yield ()

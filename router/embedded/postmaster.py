@@ -1,6 +1,6 @@
 """Which process runs on a cluster: judged by the process, never by a PID file alone.
 
-A PID file may name a process that is gone, a zombie, or another program that got the number since.
+A PID file may name a process that is gone, a zombie, or another program that has the number now.
 """
 
 import subprocess

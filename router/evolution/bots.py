@@ -1,7 +1,7 @@
 """Whether Evolution's own bots are on for an instance: they would answer beside HybridFlow.
 
 Evolution 2 lists them with `GET /<kind>/find/<instance>`: a list of bots, each `enabled` or not,
-null where there are none, 400 where the kind is switched off for the whole server.
+null if there are none, 400 if the kind is switched off for the whole server.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _KINDS = ("evolutionBot", "typebot", "openai", "dify", "flowise", "n8n", "evoai"
 
 
 async def enabled_bots(http: httpx.AsyncClient, instance: Instance) -> list[str]:
-    """Return the kinds of bot that are on. What cannot be found out counts as off."""
+    """Return the kinds of bots that are on. An unknown state counts as off."""
     found = await asyncio.gather(*(_is_on(http, instance, kind) for kind in _KINDS))
     return [kind for kind, on in zip(_KINDS, found, strict=True) if on]
 

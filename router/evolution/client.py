@@ -1,4 +1,4 @@
-"""A small client of Evolution API 2.3: what HybridFlow asks of it, except its sends."""
+"""A small client of Evolution API 2.3: everything that HybridFlow calls, except sends."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ _LATEST = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
 class MessagePage:
     """One page of stored messages, newest first, in Evolution's shape.
 
-    `weight` tells roughly how many bytes of memory it takes.
+    `weight` is roughly how many bytes of memory it takes.
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -83,16 +83,16 @@ class WebhookSettings:
     events: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
     by_events: bool = False
-    """Each event goes to a URL of its own: its name is put behind the URL, query and all."""
+    """Each event has its own URL: its name is added to the URL, after the query."""
     base64: bool = False
-    """Media comes inside of the webhook."""
+    """Media comes inside the webhook."""
 
 
 class EvolutionClient(Exchange):
-    """Looks at Evolution and sets what it does, over a shared HTTP client; it sends nothing.
+    """Reads Evolution's state and changes its settings, over a shared HTTP client; no sends.
 
-    `most_media` is how many bytes a message's media has at most. Every method raises
-    EvolutionRefused or EvolutionAway.
+    `most_media` is the most bytes of a message's media. Every method raises EvolutionRefused or
+    EvolutionAway.
     """
 
     def __init__(self, http: httpx.AsyncClient, most_media: int = _MOST_MEDIA) -> None:
@@ -116,11 +116,10 @@ class EvolutionClient(Exchange):
     ) -> MessagePage:
         """List what Evolution stored, of one chat or of all, newest first.
 
-        A chat is found by the JID that its messages are stored under, so a person who has a LID is
-        asked for twice; `other_jid` is the one that stands beside it. One id may have several
-        records. An edited message has the time of its edit, a deleted one has no `message`. Raises
-        AnswerTooLarge where a smaller page may do; one of a single record may be as long as a
-        media.
+        A chat is found by the JID that its messages are stored under, so a person with a LID needs
+        two calls; `other_jid` is the second one. One id may have several records. An edited message
+        has the time of its edit, a deleted one has no `message`. Raises AnswerTooLarge if a smaller
+        page may work; one of a single record may be as long as a media.
         """
         where: dict[str, Any] = {}
         if key := _given(remoteJid=jid, id=wa_id, remoteJidAlt=other_jid):
@@ -157,8 +156,8 @@ class EvolutionClient(Exchange):
     ) -> StoredMedia:
         """Return the media of a stored message; one of more than `most` bytes is AnswerTooLarge.
 
-        `to_mp4` turns a voice note into that. What Evolution throws is no sign that it is away: the
-        media is gone, or this channel keeps none.
+        `to_mp4` converts a voice note. An error that Evolution throws is no sign that it is away:
+        the media is gone, or this channel keeps none.
         """
         asked = {"message": {"key": {"id": wa_id}}, "convertToMp4": to_mp4}
         longest = LONGEST_WORD + (most + 2) // 3 * 4
@@ -194,7 +193,7 @@ class EvolutionClient(Exchange):
         headers: Mapping[str, str],
         events: Sequence[str] = SUBSCRIBED_EVENTS,
     ) -> None:
-        """Have Evolution post these events there. The flat body of 1.x would get a 400."""
+        """Make Evolution post these events there. The flat body of 1.x would get a 400."""
         webhook = {
             "enabled": True,
             "url": url,
@@ -257,7 +256,7 @@ def _media_of(answer: bytes, most: int) -> StoredMedia:
 
 
 def _id_in(answer: bytes) -> str | None:
-    """Return the id of a record that is too large to be read: its key stands in front."""
+    """Return the id of a record that is too large to be read: its key comes first."""
     found = _KEY.search(answer[:_IN_FRONT])
     return found["id"].decode() if found else None
 
@@ -272,6 +271,6 @@ def _moment(time: datetime) -> str:
 
 
 def _objects(value: Any, most: int) -> Sequence[Mapping[str, Any]]:
-    """Return the records of a list; one that nobody could read is none, and spoils no other."""
+    """Return the records of a list; an unreadable one is dropped, and affects no other."""
     records = value[:most] if isinstance(value, list) else []
     return [item for item in records if isinstance(item, Mapping) and not too_deep(item, DEEPEST)]

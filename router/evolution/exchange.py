@@ -1,4 +1,4 @@
-"""One exchange with Evolution: the request that is made for a tenant, and what its answer means."""
+"""One exchange with Evolution: a request for a tenant, and what its response means."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ def request_for(
 def read_answer(
     answer: bytes, deepest: int = DEEPEST, *, most: int = MOST_VALUES, is_send: bool = False
 ) -> Any:
-    """Return what an answer says. Raises EvolutionAway, or SendInDoubt, where it is not JSON."""
+    """Return the content of a response. Raises EvolutionAway, or SendInDoubt, if it is not JSON."""
     try:
         return read_json(answer, deepest, most)
     except ValueError as error:
@@ -119,7 +119,7 @@ def read_answer(
 
 
 def object_in(value: Any) -> Mapping[str, Any]:
-    """Return the value where it is an object, else an empty one."""
+    """Return the value if it is an object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -1,7 +1,7 @@
-"""Turns the pages of what Evolution stored, fewer records at a time where they are heavy.
+"""Reads the pages of what Evolution stored, fewer records at a time if they are heavy.
 
-A record may hold a media (the Cloud channel's whole in base64, a thumbnail as a value for each
-byte), so a page of an honest Evolution can be longer than an answer may be.
+A record may contain a media (the Cloud channel's whole in base64, a thumbnail as a value for each
+byte), so a page of an honest Evolution can be longer than a response may be.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,14 +13,14 @@ from router.evolution.errors import AnswerTooLarge
 # Each divides the one before: whatever is behind us is a number of whole pages of a smaller size.
 SIZES = (100, 50, 25, 5, 1)
 Find = Callable[[int, int], Awaitable[MessagePage]]
-"""Gives the page of that number and size. Raises AnswerTooLarge where that is too much."""
+"""Returns the page of that number and size. Raises AnswerTooLarge if that is too much."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
     """A record that is too large to be read even alone.
 
-    `place` counts from the newest on; `wa_id` is its message's id, where that can be seen.
+    `place` counts from the newest on; `wa_id` is its message's id, if that can be seen.
     """
 
     place: int
@@ -31,8 +31,8 @@ class PassedOver:
 class Pages:
     """How far the records have been read, newest first.
 
-    `turned` records are behind us, `passed_over` are those of them that nobody can read; `asked`
-    is how often Evolution was asked, and `in_vain` the weight of what was too large.
+    `turned` records have been read, `passed_over` are those of them that are unreadable; `asked` is
+    the number of calls, and `in_vain` the weight of responses that were too large.
     """
 
     def __init__(self, find: Find) -> None:
@@ -45,7 +45,7 @@ class Pages:
         self._place = 0  # among the sizes
 
     async def turn(self) -> MessagePage:
-        """Ask once; return what there is, which is nothing where it was too large."""
+        """Make one call; return its records, or none if it was too large."""
         size = SIZES[self._place]
         number = self.turned // size + 1
         self.asked += 1

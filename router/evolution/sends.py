@@ -1,4 +1,4 @@
-"""What Evolution sends for HybridFlow, and shows of it: for `router.sending` alone."""
+"""Evolution's sends and what it shows on the phone: only for `router.sending`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _METHOD_MISSING = "method not available"
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """What Evolution said of a message that it took. `remote_jid` may be rewritten by it."""
+    """Evolution's answer about a message that it accepted. It may have rewritten `remote_jid`."""
 
     wa_id: str
     remote_jid: str
@@ -34,7 +34,7 @@ class SentMessage:
 
 
 class EvolutionSends(Exchange):
-    """Sends over a shared HTTP client, whose time-out is that of a send.
+    """Sends over a shared HTTP client, whose timeout is that of a send.
 
     Every method raises EvolutionRefused or EvolutionAway; `send` also SendInDoubt.
     """
@@ -58,7 +58,7 @@ class EvolutionSends(Exchange):
     async def send_presence(
         self, instance: Instance, number: str, *, presence: str = "composing", delay_ms: int = 1000
     ) -> bool:
-        """Show "typing…" for so long; Evolution answers afterwards. False: the channel cannot."""
+        """Show "typing…" for this long; Evolution answers afterwards. False: it cannot."""
         return await self._try(
             instance,
             "chat/sendPresence",
@@ -66,7 +66,7 @@ class EvolutionSends(Exchange):
         )
 
     async def mark_read(self, instance: Instance, jid: str, wa_ids: Sequence[str]) -> bool:
-        """Mark messages as read. False: the channel cannot. A LID is passed over by Evolution."""
+        """Mark messages as read. False: the channel cannot. Evolution skips a LID."""
         keys = [{"remoteJid": jid, "fromMe": False, "id": wa_id} for wa_id in wa_ids]
         return await self._try(instance, "chat/markMessageAsRead", {"readMessages": keys})
 
@@ -82,7 +82,7 @@ class EvolutionSends(Exchange):
     async def _post(
         self, instance: Instance, path: str, body: Mapping[str, Any], seconds: float | None
     ) -> httpx.Response:
-        """Post a send. Its answer may repeat it, but no more of a media is kept than is read."""
+        """Post a send. Its response may repeat it, but little of a media in it is kept."""
         request = request_for(self._http, instance, "POST", path, body)
         request.extensions["longest"] = LONGEST_WORD + REPEATS * len(request.content)
         request.extensions["kept"] = LONGEST_ANSWER

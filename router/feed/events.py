@@ -1,8 +1,8 @@
-"""Changes as server-sent events, in bytes that all who look at one tenant get alike. Pure.
+"""Changes as server-sent events, in the same bytes for all followers of a tenant. Pure.
 
-What a change says is which session and turn, and of what kind; never a word of anybody's. The last
-event of several that were read together has the position as its id: who comes back with that
-(`Last-Event-ID`) gets all of what came after, and may get some of it twice.
+A change says which session and turn, and of what kind; never anybody's words. The last event of
+several that were read together has the position as its id: a client that returns with that
+(`Last-Event-ID`) gets everything that came after, and may get some of it twice.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from router.state.calls.changes import Change
 
 RETRY_MS = 1000
 BEAT = b": still here\n\n"
-"""Says nothing, so that nobody on the way takes the connection for a dead one."""
+"""Says nothing; it keeps proxies from closing the connection as dead."""
 
 
 def changes_as_events(changes: Sequence[Change], position: str) -> bytes:
@@ -30,12 +30,12 @@ def ready(position: str) -> bytes:
 
 
 def reset(position: str) -> bytes:
-    """Say that something may have been missed: all is to be read again."""
+    """Say that something may have been missed: the client must read everything again."""
     return b"event: reset\ndata: {}\n" + _id(position)
 
 
 def end(reason: str) -> bytes:
-    """Say why nothing more is told."""
+    """Say why the stream ends."""
     return b"event: end\ndata: " + orjson.dumps({"reason": reason}) + b"\n\n"
 
 

@@ -1,11 +1,11 @@
-"""The one reader of changes of a router, for all who look: it reads once, and tells each.
+"""The one reader of changes of a router, for all followers: it reads once, and tells each.
 
-It reads only while somebody looks. It is woken by what this router itself asks of the state, and by
-other routers where they can be heard (NOTIFY); what neither tells of, and what comes over
-PostgREST, it finds by a look each half second. Where routers cannot hear one another, what they
-say stands among the changes, and is read with them (`neighbours`). However much happens, it reads
-four times a second: what came together is told together, so a thousand who look cost a thousand
-writes at each.
+It reads only while somebody follows. It is woken by this router's own calls of the state, and by
+other routers if they can be heard (NOTIFY). It finds everything else, and what comes over
+PostgREST, by a look each half second. If routers cannot hear one another, their messages are among
+the changes, and are read with them (`neighbours`). However much happens, it reads four times a
+second: changes that came together are told together, so a thousand followers cost a thousand writes
+each time.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class FeedAway(DatabaseAway):
 
 
 class Feed:
-    """Reads what changes, and tells who looks."""
+    """Reads changes, and tells the followers."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Feed:
         neighbours: Neighbours | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is this router's. `neighbours`: where routers cannot hear one another."""
+        """`name` is this router's. `neighbours`: used if routers cannot hear one another."""
         self._database = database
         self._neighbours = neighbours
         self._clock = clock
@@ -69,15 +69,15 @@ class Feed:
 
     @property
     def followers(self) -> list[Follower]:
-        """All who look."""
+        """All followers."""
         return [each for those in self._followers.values() for each in those]
 
     # --- who looks
 
     async def join(self, look: Look) -> Follower:
-        """Take in one who looks: all that changes from the end of this call on, it is told.
+        """Add a follower: it is told everything that changes from the end of this call on.
 
-        Raises FeedAway. Whoever joins leaves.
+        Raises FeedAway. Whoever joins must leave.
         """
         follower = Follower(look)
         if self._loop.is_stopping:
@@ -103,7 +103,7 @@ class Feed:
                 del self._followers[follower.look.tenant_id]
 
     def sign_out(self, sign_in: str) -> None:
-        """End what a browser looks at that has signed out."""
+        """End the streams of a browser that has signed out."""
         for follower in self.followers:
             if follower.look.sign_in == sign_in:
                 follower.end("signed_out")
@@ -111,7 +111,7 @@ class Feed:
     # --- what wakes it
 
     def changed(self) -> None:
-        """Something may have changed by this router's own doing."""
+        """This router's own call may have changed something."""
         others = self._clock() < self._others_until
         if others:
             self._may_have_changed = True
@@ -191,7 +191,7 @@ class Feed:
             self._tell_each(those, piece, read.position)
 
     def _tell_lost(self, known: set[Follower], position: str) -> None:
-        """Tell all to read everything again; a browser also shows its sign-in again."""
+        """Tell all to read everything again; a browser also sends its sign-in again."""
         if self._neighbours is not None:
             self._neighbours.miss()
         for each in known:

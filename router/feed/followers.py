@@ -1,7 +1,7 @@
-"""Who looks at a tenant: what is to be told, until it is, the connection ends, or it may not look.
+"""The followers of a tenant, and what they are told until they leave or lose their rights.
 
-A follower that does not take what it is told keeps nobody waiting and costs little memory: when too
-much waits for it, that is dropped, and it is told to come back and read everything anew.
+A follower that does not read delays nobody and costs little memory: when too much waits for it,
+that is dropped, and it is told to come back and read everything again.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from router.feed import events
 
 MOST_WAITING = 40
-"""Pieces that may wait for one: of ten seconds, where something happens all the time."""
+"""Pieces that may wait for one: of ten seconds, if something happens all the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Who looks at which tenant.
+    """Who follows which tenant.
 
     `claim` is the caller as SQL knows it. `ends_at` is when its token or sign-in ends, as seconds
-    since 1970; `sign_in` stands for the sign-in of its browser.
+    since 1970; `sign_in` identifies the sign-in of its browser.
     """
 
     tenant_id: int
@@ -49,7 +49,7 @@ class Follower:
             self._then.append(then)
 
     def tell(self, piece: bytes, position: str) -> None:
-        """Have it told; `position` is where that leads to. Never waits."""
+        """Queue this for it; `position` is the position after it. Never waits."""
         if self.is_over:
             return
         if len(self._waiting) < MOST_WAITING:
@@ -70,7 +70,7 @@ class Follower:
                 each()
 
     async def told(self) -> AsyncIterator[bytes]:
-        """Give what is to be told, as it comes, until it is over."""
+        """Give what is queued, as it comes, until it is over."""
         while True:
             while self._waiting:
                 yield self._waiting.popleft()

@@ -1,7 +1,7 @@
-"""One who begins to look at a tenant: its place, what it missed, and what comes, as an answer.
+"""A new follower of a tenant: its place, what it missed, and what comes, as a response.
 
-Whoever stops reading, or may not look any more, has some seconds to take what it is still told.
-Then its connection is cut: it keeps no place of others, and no server from stopping.
+One that stops reading, or loses its rights, has some seconds to read what it is still told. Then
+its connection is cut, so that it keeps no place of others, and no server from stopping.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class EventStream(StreamingResponse):
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell what there is to tell, to one that takes it."""
+        """Send the events to one that reads them."""
         loop = asyncio.get_running_loop()
         if can_cut(scope):
             self.headers["Connection"] = "close"  # so nothing else comes by it, and it may be cut
@@ -63,7 +63,7 @@ class EventStream(StreamingResponse):
 async def follow(
     streams: Streams, look: Look, read: Callable[[], Awaitable[Followed]]
 ) -> EventStream:
-    """Return the stream of one who looks; `read` says what it missed, and whether it may look.
+    """Return the stream of a follower; `read` returns what it missed, and whether it may follow.
 
     Raises TooManyOfThese, FeedAway, and what `read` raises.
     """

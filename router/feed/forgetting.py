@@ -1,4 +1,4 @@
-"""Changes are kept for minutes: every router deletes what is older, whoever looks."""
+"""Changes are kept for minutes: every router deletes older ones, whether anybody follows or not."""
 
 from router.running.loops import Loop
 from router.state.calls.changes import forget_changes

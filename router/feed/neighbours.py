@@ -1,8 +1,8 @@
-"""Routers that cannot listen, and find one another by what stands among the changes.
+"""Routers that cannot listen find one another through the table of changes.
 
-Each says there that it is here, and calls there when it is full. So that one alone costs a database
-next to nothing, it looks for calls often only where it knows of another: for a minute after its own
-start, and for as long as others go on to say that they are here.
+Each announces itself there, and calls there when it is full. So that a lone router costs the
+database next to nothing, it looks for calls often only if it knows of another one: for a minute
+after its own start, and as long as others keep announcing themselves.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class Neighbours:
         return OFTEN if self._clock() < self._until else ALONE
 
     async def greet(self) -> None:
-        """Say that this one is here, where it is time to say so again."""
+        """Announce this router, if it is time to do so again."""
         if self._clock() >= self._greets_at:
             await greet_routers(self._database, GreetRouters(by=self._name))
             self._greets_at = self._clock() + _BETWEEN_GREETINGS
@@ -60,5 +60,5 @@ class Neighbours:
             self._called()
 
     def miss(self) -> None:
-        """Something may have been said that this one did not hear."""
+        """This router may have missed something."""
         self._called()

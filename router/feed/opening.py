@@ -1,4 +1,4 @@
-"""What tells changes, put together."""
+"""Makes what tells changes."""
 
 import time
 from collections.abc import Callable
@@ -39,9 +39,9 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """How this router hears of others: by `name` it knows itself from them.
+    """How this router hears of others: it recognises itself by `name`.
 
-    `called`, where it cannot listen, is for turns, when another one is full.
+    `called`, if it cannot listen, is for turns, when another router is full.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Whether who looks may still look: asked every few seconds, once for all of them.
+"""Whether followers still have their rights: checked every few seconds, once for all of them.
 
-A key that is revoked, a role that ends, a token or sign-in that is over: its streams end within
-seconds. Where nobody can say for long whether they may, they may not.
+A revoked key, a role that ends, an expired token or sign-in: the streams end within seconds. If
+nobody can check for long, they end, too.
 """
 
 import time
@@ -21,7 +21,7 @@ _AT_ONCE = 500
 
 
 class Rights:
-    """Ends streams of who may not look any more."""
+    """Ends streams of followers who have lost their rights."""
 
     def __init__(
         self, feed: Feed, database: Database, clock: Callable[[], float] = time.time

@@ -1,9 +1,9 @@
-"""Who calls, and how much it may send: told before a body is read.
+"""Who calls, and how much it may send: decided before a body is read.
 
-The caller is known first (who shows what only the database knows is looked up in turn, see
-`lookups.py`), then its rate is counted. A call that shows no right credential goes on to its
-endpoint without its body: to be refused it needs none. A key or token that the database does not
-know is refused here: the endpoint would ask again.
+First the caller is identified (credentials that only the database knows are looked up in turn, see
+`lookups.py`), then its rate is counted. A call without a valid credential goes on to its endpoint
+without its body, which is not needed to refuse it. A key or token that the database does not know
+is refused here, because the endpoint would look it up again.
 """
 
 import re
@@ -41,7 +41,7 @@ from router.state.entrances import on_behalf_of
 _FLOW = "flow"
 SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
 STREAM = "/api/stream"
-"""What stays open, and has places of its own: it takes none of those for calls, and no body."""
+"""Stays open, and has its own places: it takes none of those for calls, and no body."""
 _TENANTS = "/api/tenants/"
 _MESSAGES = re.compile(r"/api/sessions/[0-9]{1,20}/messages")
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
@@ -49,11 +49,11 @@ _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Calls a minute for each caller and tenant; calls at once; bytes, depth and number of values.
+    """Calls a minute per caller and tenant; calls at once; bytes, depth and number of values.
 
-    `address_calls_per_minute` are for one caller in all tenants, and for all that one address sends
-    without a right credential. `flow_calls_per_minute` are for all flows of a tenant, and
-    `flow_bytes` is for what they send that may carry media; `media_bytes` for callers' messages.
+    `address_calls_per_minute` are for one caller over all tenants, and for everything that one
+    address sends without a valid credential. `flow_calls_per_minute` are for all flows of a tenant,
+    and `flow_bytes` for their requests that may carry media; `media_bytes` for callers' messages.
     """
 
     calls_per_minute: int
@@ -69,7 +69,7 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bodies of each kind. `short` are those of flows whose turns nobody has looked at yet.
+    """The bodies of each kind. `short` are those of flows whose turns have not been checked yet.
 
     `messages` are of callers who write to contacts, and may carry media.
     """
@@ -81,7 +81,7 @@ class Memory:
 
 
 class Own(Enum):
-    """Who has places apart from all other calls."""
+    """Callers that have places apart from all other calls."""
 
     REPORTS = "reports of flows"
     CRON = "cron"
@@ -89,7 +89,7 @@ class Own(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Who calls, by a name, and how its body may be read: as which sender's, of how many bytes."""
+    """The caller's name, and how its body may be read: whose share it uses, and how many bytes."""
 
     caller: str
     bodies: Bodies
@@ -100,7 +100,7 @@ class Admitted:
 
 
 class Answered(Exception):
-    """A call is answered with this, and goes no further."""
+    """A call gets this response, and goes no further."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Admission:
         self._has_flows = has_flows
 
     def is_of_flow(self, scope: Scope) -> bool:
-        """Whether a flow in n8n asks, where there are any."""
+        """Whether a flow in n8n calls, if there are any."""
         return self._has_flows and is_of_flow(scope)
 
     def forget(self, caller: str) -> None:
@@ -136,9 +136,9 @@ class Admission:
         self._proofs.forget(caller)
 
     async def admit(self, scope: Scope) -> Admitted | None:
-        """Return who calls; None: somebody whose body nobody needs.
+        """Return the caller; None: one whose body is not needed.
 
-        Raises Answered, and TooMuch where it calls too often.
+        Raises Answered, and TooMuch if it calls too often.
         """
         block = self._callers.block_of(scope)
         if self.is_of_flow(scope):
@@ -187,7 +187,7 @@ class Admission:
         return Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)
 
     async def _sender_of_flow(self, scope: Scope, block: str) -> str:
-        """Return who sends: all turns and notices of a tenant are one."""
+        """Return the sender: all turns and notices of a tenant are one."""
         token = token_of(scope)
         if token is None:
             return block

@@ -1,4 +1,4 @@
-"""A body that was read is given to the endpoint again, or none is."""
+"""Gives an endpoint a body that was already read, or none."""
 
 from starlette.types import Message, Receive
 

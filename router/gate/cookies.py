@@ -1,7 +1,7 @@
-"""A browser that signed in shows its cookie in place of a key.
+"""A browser that is signed in sends its cookie instead of a key.
 
-What changes anything by a cookie must come from a page of our own: SameSite keeps other sites'
-pages from sending it, but not those of another port or name of the same site.
+With a cookie, a request that changes anything must come from our own page: SameSite keeps other
+sites' pages from sending it, but not those of another port or name of the same site.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _FOREIGN = "what changes anything with a sign-in must come from a page of Hybrid
 
 
 def sign_in_of(scope: Scope) -> SignIn | None:
-    """Return the sign-in that a browser shows with a call; None: it shows none, or a key."""
+    """Return the sign-in that a browser sends with a call; None: it sends none, or a key."""
     sign_in: SignIn | None = scope.get(_SIGN_IN)
     return sign_in
 
@@ -37,7 +37,7 @@ def is_of_own_page(headers: Mapping[str, str]) -> bool:
 
 
 class CookieKeys:
-    """ASGI middleware: puts the key of a sign-in where callers of the API show theirs."""
+    """ASGI middleware: puts a sign-in's key where API callers put theirs."""
 
     def __init__(self, app: ASGIApp, sign_ins: SignIns, cookies: Cookies) -> None:
         self._app = app
@@ -69,7 +69,7 @@ class CookieKeys:
             await self._app(scope, receive, _forgetting(send, cookie))
 
     def _shown(self, scope: Scope) -> tuple[Cookie, str] | None:
-        """Return the cookie and what it holds, where nothing else says who calls."""
+        """Return the cookie and its content, if nothing else says who calls."""
         if scope["type"] != "http" or not scope["path"].startswith("/api/"):
             return None
         lines = []

@@ -1,7 +1,7 @@
-"""Who calls the API, told from what the caller shows. What it may do is decided in SQL.
+"""Who calls the API, from the credential that the caller sends. SQL decides what it may do.
 
-Three things open the API: a key of API_KEYS, which may do everything; a key that
-`create_api_key` made, known to the state by its hash; and a token of Supabase Auth.
+Three things open the API: a key of API_KEYS, which may do everything; a key that `create_api_key`
+made, known to the state by its hash; and a token of Supabase Auth.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class CallerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key that nobody knows yet, and what the state keeps of it."""
+    """A key that nobody knows yet, and what the state stores of it."""
 
     key: SecretStr
     key_hash: str
@@ -62,9 +62,9 @@ def script_caller(user: str) -> CallerIdentity:
 async def identify(
     shown: str | None, keys: Mapping[str, SecretStr], tokens: UserTokens
 ) -> CallerIdentity:
-    """Return who shows this. Raises Unauthorised, and SignInAway for a token.
+    """Return the caller. Raises Unauthorised, and SignInAway for a token.
 
-    Whether a key of the state's is still known comes out as it is used, in the same transaction.
+    Whether the state still knows a key turns out when it is used, in the same transaction.
     """
     if not shown:
         raise Unauthorised(_needed(keys), code=_code(keys))

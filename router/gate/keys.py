@@ -1,4 +1,4 @@
-"""Which caller of the API shows which key: pure and in constant time."""
+"""Which caller of the API has sent which key: pure and in constant time."""
 
 import hashlib
 import hmac
@@ -8,9 +8,9 @@ from pydantic import SecretStr
 
 
 def caller_of(shown: str, keys: Mapping[str, SecretStr]) -> str | None:
-    """Return the name of the key that was shown, or None.
+    """Return the name of the sent key, or None.
 
-    Every key is compared, whichever fits, by digests of one length: the time taken tells nothing.
+    Every key is compared, whichever matches, by digests of one length: the time reveals nothing.
     """
     digest = _digest(shown)
     caller = None

@@ -1,9 +1,9 @@
-"""Credentials that only the database knows, asked for no oftener than need be.
+"""Credentials that only the database knows, looked up as seldom as possible.
 
-Anybody can show a key or a token of the right form, and each costs a look-up. So few are looked up
-at once, each address in its turn; what was right is not asked for again for a minute, and what
-nobody knows not for some seconds. What was right before has a turn of its own, apart from what else
-comes from its address. What a right credential may do is judged as it is done, each time.
+Anybody can send a key or a token of the right form, and each costs a look-up. So few are looked up
+at once, and addresses take turns. A valid one is not looked up again for a minute, an unknown one
+not for some seconds. One that was valid before has its own turn, apart from others of its address.
+What a valid credential may do is checked each time, when it is done.
 """
 
 import time
@@ -19,24 +19,24 @@ from router.sharing.lanes import Lanes
 
 _Noted = TypeVar("_Noted")
 _MOST = 10_000  # of each that are remembered
-_LIFE = 60.0  # seconds that what is right is not asked for again
-_REFUSED = 5.0  # and what is not known
+_LIFE = 60.0  # seconds that a valid one is not looked up again
+_REFUSED = 5.0  # and an unknown one
 _PATIENCE = 10.0  # seconds until its turn comes
 
 
 class Refused(StateError):
-    """Nobody knows the credential: what the database says of it."""
+    """Nobody knows the credential: the database's answer about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A right credential. `tenant_id` is whose it is, where it is one tenant's."""
+    """A valid credential. `tenant_id` is its tenant, if it belongs to a single one."""
 
     tenant_id: int | None = None
 
 
 class LookUps:
-    """What is known of the credentials of one kind. `lanes` may be those of several kinds."""
+    """What is known of the credentials of one kind. `lanes` may be shared by several kinds."""
 
     def __init__(self, lanes: Lanes, clock: Callable[[], float] = time.monotonic) -> None:
         self._lanes = lanes
@@ -45,7 +45,7 @@ class LookUps:
         self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
     async def prove(self, shown: str, block: str, look: Callable[[], Awaitable[Proven]]) -> Proven:
-        """Return whose the credential is, by `look` where that is not known.
+        """Return whose the credential is, by `look` if that is not known.
 
         Raises Refused (as `look` does), TooMuch, and whatever else `look` raises.
         """
@@ -62,11 +62,11 @@ class LookUps:
             raise TooMuch(503, "busy", message, 1) from error
 
     def forget(self, shown: str) -> None:
-        """Ask again when this comes again: it was refused elsewhere."""
+        """Look it up again the next time: it was refused elsewhere."""
         self._known.pop(shown, None)
 
     def _recall(self, shown: str) -> Proven | None:
-        """Return what is known to be right now, None where nothing is known. Raises Refused."""
+        """Return the known valid credential, or None if nothing is known. Raises Refused."""
         now = self._clock()
         until, proven = self._known.get(shown, (0.0, None))
         if proven is not None and now < until:

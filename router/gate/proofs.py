@@ -1,7 +1,7 @@
-"""Whether a caller shows a right credential, found out before its body is read.
+"""Whether a caller has a valid credential, found out before its body is read.
 
-So junk costs no parsing, no memory and no place, and what it uses up is its own: a right key is
-never shut out by the wrong ones that come from the same address.
+So junk costs no parsing, no memory and no place, and it uses up only its own limits: a valid key is
+never shut out by invalid ones from the same address.
 """
 
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ CRON = "cron"
 
 @dataclass(frozen=True, slots=True)
 class ProvenCaller:
-    """Who calls, and by whose name its bodies, places and connections are counted.
+    """Who calls, and the name under which its bodies, places and connections are counted.
 
     All keys and users of a tenant are one holder: a tenant that makes many has no more than with
-    one. `is_ours`: it shows a secret of the deployment's, which no tenant has.
+    one. `is_ours`: it has a secret of the deployment's, which no tenant has.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ProvenCaller:
 
 
 class Proofs:
-    """Who has shown a right credential. Two spellings of one credential are one caller."""
+    """Who has sent a valid credential. Two spellings of one credential are one caller."""
 
     def __init__(self, keys: Mapping[str, SecretStr], cron_secret: SecretStr | None) -> None:
         self._keys = keys
@@ -52,7 +52,7 @@ class Proofs:
         self._of_flows = LookUps(lanes)
 
     def of_cron(self, scope: Scope) -> ProvenCaller | None:
-        """Return CRON, or None where CRON_SECRET is not shown."""
+        """Return CRON, or None if CRON_SECRET was not sent."""
         shown = Headers(scope=scope).get("x-cron-secret")
         right = self._cron_secret
         is_right = right is not None and shown and same_secret(shown, right)
@@ -61,10 +61,10 @@ class Proofs:
     async def of_caller(
         self, scope: Scope, block: str, tokens: UserTokens, database: Database
     ) -> ProvenCaller | None:
-        """Return the caller of the API, or None where its endpoint says what is wrong.
+        """Return the caller of the API, or None if its endpoint says what is wrong.
 
-        `block` is where the call comes from. Raises Refused for a key that nobody knows (the
-        endpoint would look it up again), TooMuch and DatabaseAway.
+        `block` is where the call comes from. Raises Refused for an unknown key (the endpoint would
+        look it up again), TooMuch and DatabaseAway.
         """
         try:
             identity = await identify(shown_by(scope), self._keys, tokens)
@@ -91,7 +91,7 @@ class Proofs:
         return proven.tenant_id
 
     def forget(self, caller: str) -> None:
-        """Ask again when this caller comes again: it was refused."""
+        """Look this caller up again the next time: it was refused."""
         self._of_keys.forget(caller)
 
 
@@ -111,7 +111,7 @@ async def _look_up(token: TurnToken | NoticeToken | DryToken, database: Database
 
 
 def shown_by(scope: Scope) -> str | None:
-    """Return the key or token that a call of the API shows, as its endpoints read it."""
+    """Return the key or token of an API call, as its endpoints read it."""
     headers = Headers(scope=scope)
     if key := headers.get("x-api-key"):
         return key

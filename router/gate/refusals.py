@@ -1,4 +1,4 @@
-"""What the gateway answers instead of sending: Evolution's error shape, with the reason."""
+"""The gateway's refusals: Evolution's error shape, with the reason."""
 
 from fastapi.responses import JSONResponse
 
@@ -16,7 +16,7 @@ _REASONS = {
 
 
 class Refused(Exception):
-    """The flow's request was not carried out: what Evolution would answer in its place."""
+    """The flow's request was not carried out: the response that Evolution would give."""
 
     def __init__(self, status: int, message: str, reason: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class Refused(Exception):
         self.reason = reason
 
     def answer(self) -> JSONResponse:
-        """Return it as Evolution answers errors; n8n shows `error` first, so why stands there."""
+        """Return it in Evolution's form; n8n shows `error` first, so that has the reason."""
         return JSONResponse(
             {
                 "status": self.status,

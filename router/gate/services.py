@@ -1,4 +1,4 @@
-"""What the gate needs of a router that has started."""
+"""What the gate needs of a started router."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from router.state.database import Database
 
 @dataclass(frozen=True, slots=True)
 class GateServices:
-    """Who knows the credentials that callers show: `look_ups` is the state, for that alone.
+    """Who knows callers' credentials: `look_ups` is the state, for that purpose only.
 
-    Turns of which something large is to be sent are looked at by the entrance of `turns`.
+    Turns for which something large is to be sent are checked by the entrance of `turns`.
     """
 
     user_tokens: UserTokens

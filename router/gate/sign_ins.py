@@ -1,8 +1,8 @@
 """Sign-ins of browsers: a key of the API, sealed in a cookie that no script can read.
 
-Nothing is kept here. The cookie holds the key and an end, sealed, so that every router of a
-deployment knows it; a key that is revoked ends all that was signed in with it, for it is looked up
-at each call like any other.
+Nothing is stored here. The cookie contains the key and an expiry, sealed, so that every router of a
+deployment can read it. Revoking a key ends all its sign-ins, because it is looked up at each call
+like any other.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _PLACE = "sign-in of a browser"
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """How browsers keep it; `__Host-` has them refuse it of any other host and without TLS."""
+    """How browsers store it; `__Host-` makes them refuse it from other hosts and without TLS."""
 
     is_https: bool
 
@@ -31,12 +31,12 @@ class Cookie:
         return "__Host-hybridflow" if self.is_https else "hybridflow"
 
     def kept(self, sealed: str) -> str:
-        """Return the header that has a browser keep it."""
+        """Return the header that makes a browser store it."""
         return f"{self.name}={sealed}; Max-Age={LIFE}; {self._terms}"
 
     @property
     def dropped(self) -> str:
-        """The header that has a browser forget it."""
+        """The header that makes a browser delete it."""
         return f"{self.name}=; Max-Age=0; {self._terms}"
 
     @property
@@ -46,17 +46,17 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class Cookies:
-    """Which of the two a browser is given and may show.
+    """Which of the two cookies a browser gets and may send.
 
-    Where PUBLIC_URL is https, none but the one for TLS. Elsewhere a server that ends TLS may stand
-    before us, which only the page of a sign-in tells.
+    If PUBLIC_URL is https, only the one for TLS. Elsewhere a server that ends TLS may stand before
+    us, which only the page of a sign-in shows.
     """
 
     are_https: bool
 
     @property
     def read(self) -> tuple[Cookie, ...]:
-        """Those that count, what nobody on the way can set first."""
+        """Those that count, first the one that nobody on the way can set."""
         return (FOR_TLS,) if self.are_https else (FOR_TLS, WITHOUT_TLS)
 
     def of_page(self, origin: str | None) -> Cookie:
@@ -71,7 +71,7 @@ WITHOUT_TLS = Cookie(is_https=False)
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What a browser shows: a key, until `ends_at` (seconds since 1970). `mark` stands for it."""
+    """What a browser sends: a key, until `ends_at` (seconds since 1970). `mark` stands for it."""
 
     key: str = field(repr=False)
     ends_at: float
@@ -82,7 +82,7 @@ class SignIns:
     """Makes and reads what a cookie holds."""
 
     def __init__(self, secrets: Sequence[SecretStr]) -> None:
-        """Take SECRETS_KEY: what else routers share, others know, too, and could seal with it."""
+        """Take SECRETS_KEY: other people know what else routers share, and could seal with it."""
         self._vault = Vault(secrets)
 
     @property
@@ -98,7 +98,7 @@ class SignIns:
         return self._vault.seal(f"{ends}:{key}", _PLACE)
 
     def opened(self, sealed: str, *, now: float | None = None) -> SignIn | None:
-        """Return the sign-in, or None where it is over, or none of ours."""
+        """Return the sign-in, or None if it is over, or not one of ours."""
         if not self.are_possible or not is_sealed(sealed):
             return None
         try:

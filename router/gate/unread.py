@@ -28,7 +28,7 @@ _PATHS = (_GATEWAY, _DRY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
 
 
 class Unwanted(Exception):
-    """A request is answered with this, and its body is not read."""
+    """A request gets this response, and its body is not read."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Unwanted(Exception):
 
 
 def is_of_flow(scope: Scope) -> bool:
-    """Whether an endpoint for flows may take this; of anything else nobody needs the body."""
+    """Whether an endpoint for flows may take this; no other body is needed."""
     path: str = scope["path"]
     return scope["method"] == "POST" and path.startswith(_PATHS)
 
@@ -47,9 +47,9 @@ def may_be_large(scope: Scope) -> bool:
 
 
 def refusal_of_form(scope: Scope) -> Response | None:
-    """Return the answer to a request whose token does not even look like one, else None.
+    """Return the response to a token that does not even look like one, else None.
 
-    Nothing shown at all is left to the endpoint, which needs no body to refuse it.
+    A request without any is left to the endpoint, which needs no body to refuse it.
     """
     path: str = scope["path"]
     shown = Headers(scope=scope).get("apikey")
@@ -64,9 +64,9 @@ def refusal_of_form(scope: Scope) -> Response | None:
 
 
 def token_of(scope: Scope) -> TurnToken | NoticeToken | DryToken | None:
-    """Return the token that a request shows, or None where it shows none and needs none.
+    """Return the token of a request, or None if it has none and needs none.
 
-    That of a test turn opens nothing but what is there for those, and no other opens that.
+    A test turn's token opens only what exists for test turns, and no other token opens that.
     """
     path: str = scope["path"]
     shown = Headers(scope=scope).get("apikey")
@@ -78,7 +78,7 @@ def token_of(scope: Scope) -> TurnToken | NoticeToken | DryToken | None:
 
 
 def refusal_of_token(scope: Scope, reason: str) -> Response:
-    """Return the answer to a token that is nobody's, as its endpoint would give it."""
+    """Return the response to an unknown token, as its endpoint would give it."""
     if not may_be_large(scope):
         return error_response(409, reason, f"nothing was done: {reason}")
     if reason == "unknown_notice":
@@ -87,14 +87,14 @@ def refusal_of_token(scope: Scope, reason: str) -> Response:
 
 
 def database_away(scope: Scope, error: DatabaseAway) -> Response:
-    """Return what a flow is told while nobody can say whether its token is right."""
+    """Return the response to a flow while nobody can say whether its token is valid."""
     if may_be_large(scope):
         return Refused(503, str(error), "database_away").answer()
     return error_response(503, "database_away", str(error), {"Retry-After": "5"})
 
 
 async def require_held(scope: Scope, token: object, database: Database) -> None:
-    """Raise Unwanted unless a token, which is right, may send something large now."""
+    """Raise Unwanted unless a valid token may send something large now."""
     if isinstance(token, DryToken):
         return  # it is right until its turn is over, which is soon
     if not isinstance(token, TurnToken):
@@ -109,9 +109,9 @@ async def require_held(scope: Scope, token: object, database: Database) -> None:
 
 
 def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
-    """Return what a flow is told of a limit: 503 where the same request may be right later.
+    """Return the response to a flow that hits a limit: 503 if the same may work later.
 
-    So a flow knows it from what is refused for good, and its turn is tried again.
+    So a flow can tell it from a final refusal, and its turn is retried.
     """
     status = 503 if too_much.status == 429 else too_much.status
     wait = too_much.retry_after

@@ -2,8 +2,8 @@
 
 A project signs with ES256 or RS256 and publishes the public keys at
 `/auth/v1/.well-known/jwks.json`; an older one signs with HS256 and a secret that is known to those
-who verify (https://supabase.com/docs/guides/auth/signing-keys). Never is an algorithm taken from
-the token alone: each kind of key verifies its own.
+who verify (https://supabase.com/docs/guides/auth/signing-keys). The algorithm never comes from the
+token alone: each kind of key verifies its own.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _AUDIENCE = "authenticated"
 _ALGORITHMS = ("ES256", "RS256")
 _LEEWAY = 10.0  # seconds that clocks may differ
 _FRESH = 600.0  # seconds until the keys are asked for again
-_PAUSE = 30.0  # seconds between two times that an unknown key has them asked for
+_PAUSE = 30.0  # seconds between two fetches that unknown keys cause
 _PAUSE_WITHOUT = 1.0  # and between two tries while there are no keys at all
 _PATIENCE = 5.0  # seconds for Supabase Auth to answer
 
@@ -68,7 +68,7 @@ class UserTokens:
         self._asking = asyncio.Lock()
 
     async def user_of(self, token: str) -> UUID:
-        """Return the user's id. Raises Unauthorised, or SignInAway where no keys can be had."""
+        """Return the user's id. Raises Unauthorised, or SignInAway if no keys are available."""
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.InvalidTokenError, RecursionError):
@@ -94,7 +94,7 @@ class UserTokens:
         return self._keys.get(kid)
 
     def _knows(self, kid: str | None) -> bool:
-        """Whether a key can be used as it is: it is fresh, or newer ones are being asked for."""
+        """Whether a key can be used as it is: it is fresh, or newer ones are being fetched."""
         is_fresh = time.monotonic() - self._got_at <= _FRESH
         return kid in self._keys and (is_fresh or self._asking.locked())
 
@@ -121,7 +121,7 @@ class UserTokens:
 
 
 def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | None) -> UUID:
-    """Return the user whose token this is, if the key signed it and it holds now.
+    """Return the token's user, if the key signed it and it is valid now.
 
     Raises Unauthorised with what is wrong; an anonymous or service key is no user.
     """
@@ -145,7 +145,7 @@ def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | Non
 
 
 def end_of(token: str) -> float:
-    """Return when a token ends that was verified, as seconds since 1970."""
+    """Return when a verified token ends, as seconds since 1970."""
     claims = jwt.decode(token, options={"verify_signature": False})
     return float(claims["exp"]) + _LEEWAY
 

@@ -1,4 +1,4 @@
-"""What a health check says of the LLM's accounts: whether the deployment's keys are taken. Pure."""
+"""What a health check says about the LLM accounts: whether the deployment's keys work. Pure."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ _CURES = {
 
 
 def judge_accounts(provider: str, accounts: Mapping[str, Known | None]) -> Judged:
-    """Return what is to be said; the `provider` that answers first decides how bad it is.
+    """Return the check's result; the `provider` that answers first decides how bad it is.
 
-    What a provider says itself is not shown: anybody may ask for health.
+    A provider's own message is not shown, because anybody may ask for health.
     """
     first = accounts.get(provider)
     said = [f"{provider}: {say_account(provider, first)}"]

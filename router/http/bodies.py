@@ -1,4 +1,4 @@
-"""Bodies of requests, read within bounds: of time, of bytes, and of how many are on their way.
+"""Request bodies, read within limits: of time, of bytes, and of how many arrive at once.
 
 A slow body must not hold what others need, and all bodies together must not fill the memory. No
 sender is trusted to be quick: when memory is short, slow bodies are dropped, of any sender.
@@ -19,7 +19,7 @@ from router.http.callers import Callers
 
 
 class TooMuch(Exception):
-    """A request goes beyond a limit: it is answered with this status and code."""
+    """A request exceeds a limit: it gets this status and code."""
 
     def __init__(
         self, status: int, code: str, message: str, retry_after: int | None = None
@@ -32,9 +32,9 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """A body has `seconds` to come, and one more for each `bytes_a_second` that have come.
+    """A body has `seconds` to arrive, and one more for each `bytes_a_second` that have come.
 
-    Where there is no room for others, it has `undisturbed` seconds.
+    If there is no room for others, it has only `undisturbed` seconds.
     """
 
     seconds: float = 20.0
@@ -46,7 +46,7 @@ class Patience:
 class BodyLimits:
     """`arriving` bodies at once from one address; `held_bytes` of all bodies together.
 
-    One sender (an instance, a caller) has half of the bytes. What was made of a body counts too.
+    One sender (an instance, a caller) gets half of the bytes. What was made from a body counts too.
     """
 
     arriving: int = 100
@@ -56,7 +56,7 @@ class BodyLimits:
 
 @dataclass(slots=True, eq=False)
 class _Arrival:
-    """A body on its way, since when it is, and how much of it is here."""
+    """An arriving body, since when it arrives, and how much of it is here."""
 
     sender: str
     since: float
@@ -73,12 +73,12 @@ class LeavesOut(Protocol):
 
 
 _TIMES_WITHOUT = 150
-"""A body may be so much larger than its bound, where a part is left out: a file may have 2 GB."""
+"""How much larger than its limit a body may be if a part is left out: a file may have 2 GB."""
 
 
 @dataclass(slots=True)
 class _Bound:
-    """How much is kept of a body; what is left out of one that has more, and since when it is."""
+    """How much is kept of a body; what is left out of a larger one, and since when it arrives."""
 
     most: int
     without: Callable[[], LeavesOut] | None
@@ -95,9 +95,9 @@ class _Bound:
 
 
 class Bodies:
-    """The bodies of one kind that a process is reading, or has read and not yet done with.
+    """The bodies of one kind that a process is reading, or has read and is still using.
 
-    Each kind (webhooks, calls, flows) has its own: a full one keeps nothing of another out.
+    Each kind (webhooks, calls, flows) has its own limits: a full one keeps out nothing of another.
     """
 
     def __init__(self, limits: BodyLimits, callers: Callers) -> None:
@@ -118,10 +118,10 @@ class Bodies:
         most: int,
         without: "Callable[[], LeavesOut] | None" = None,
     ) -> AsyncIterator[bytes]:
-        """Read the whole body, of `most` bytes; its bytes are held until the block ends.
+        """Read the whole body, of at most `most` bytes; its bytes count until the block ends.
 
-        One that is larger is read as what `without` lets pass of it, where that is given. Raises
-        TooMuch, and ClientDisconnect where the caller went away first.
+        A larger one is read as what `without` lets pass of it, if that is given. Raises TooMuch,
+        and ClientDisconnect if the caller left first.
         """
         body = await self._read(scope, receive, sender, most, without)
         try:
@@ -131,7 +131,7 @@ class Bodies:
 
     @contextmanager
     def keeping(self, sender: str, number: int) -> Iterator[None]:
-        """Count what was made of a body, of so many bytes, until the block ends. Raises TooMuch."""
+        """Count bytes that were made from a body until the block ends. Raises TooMuch."""
         if number > self._limits.held_bytes // 2:
             raise TooMuch(413, "too_large", "what the body says takes too much memory")
         with self.keeping_more(sender) as keep:
@@ -140,7 +140,7 @@ class Bodies:
 
     @contextmanager
     def keeping_more(self, sender: str) -> Iterator[Callable[[int], None]]:
-        """Give what counts bytes as they come to be, until the block ends; it raises TooMuch."""
+        """Give what counts bytes as they arise, until the block ends; it raises TooMuch."""
         kept = 0
 
         def keep(number: int) -> None:
@@ -241,7 +241,7 @@ class Bodies:
         self._held_by_all += number
 
     def _make_room(self, sender: str | None, by: _Arrival | None) -> bool:
-        """Cut a body that has been coming for long, longer than `by`: of whose sender has most."""
+        """Cut a body that has been arriving for long, longer than `by`: of the largest sender."""
         if not self._arrivals:
             return False
         late = asyncio.get_running_loop().time() - self._limits.patience.undisturbed

@@ -1,7 +1,7 @@
-"""Where a call comes from, behind whatever proxies: the one place that tells it.
+"""Where a call comes from, behind any proxies: the one place that determines it.
 
-Whatever is counted by address is counted by its block: an IPv6 caller has a whole /64 of addresses
-to choose from, so that counts as one.
+Whatever is counted by address is counted by its block: an IPv6 caller can choose from a whole /64
+of addresses, so that counts as one.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ _LONGEST_FORWARDED = 2000
 def caller_address(
     peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]
 ) -> Address | None:
-    """Return the address of the caller; None where it cannot be told.
+    """Return the address of the caller; None if it is unknown.
 
-    `peer` is who holds the connection. Only if that is a trusted proxy does what it says count:
-    the last address in X-Forwarded-For (`forwarded`, each line of it) that is no trusted proxy's.
-    What stands before that anybody can have written.
+    `peer` is the other end of the connection. Only if that is a trusted proxy, its header counts:
+    the last address in X-Forwarded-For (`forwarded`, each line of it) that is not a trusted
+    proxy's. Anybody may have written what comes before that.
     """
     address = _read(peer or "")
     if address is None or not is_within(address, trusted):
@@ -36,7 +36,7 @@ def caller_address(
 
 
 class Callers:
-    """Tells the callers of one deployment, which trusts these proxies (TRUSTED_PROXIES)."""
+    """Determines the callers of a deployment that trusts these proxies (TRUSTED_PROXIES)."""
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._trusted = [ip_network(text) for text in trusted_proxies]
@@ -60,7 +60,7 @@ class Callers:
 
 
 def block_of(address: Address | None) -> str:
-    """Return the address, or the /64 that it is in; all that cannot be told are one block."""
+    """Return the address, or its /64; all unknown addresses are one block."""
     if address is None:
         return "unknown"
     if isinstance(address, IPv6Address):
@@ -74,7 +74,7 @@ def is_within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _read(text: str) -> Address | None:
-    """Return the address that stands there, also with a port: `1.2.3.4:5`, `[::1]:5`."""
+    """Return the address in a text, also with a port: `1.2.3.4:5`, `[::1]:5`."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

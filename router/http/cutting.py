@@ -34,13 +34,13 @@ def can_cut(scope: Scope) -> bool:
 
 
 def cut(scope: Scope) -> None:
-    """Cut it, if it is still there: what the other end has not read, it never reads."""
+    """Cut it, if it still exists: what the other end has not read, it never reads."""
     if can_cut(scope):
         scope[_CUT]()
 
 
 async def cut_and_see(scope: Scope, receive: Receive) -> None:
-    """Cut it, and return once the server knows: else it takes a half answer for a fault."""
+    """Cut it, and return once the server knows: otherwise it logs a half response as an error."""
     if not can_cut(scope):
         return
     cut(scope)

@@ -1,4 +1,4 @@
-"""Errors as the REST API answers them: `{"error": {"code", "message"}}`."""
+"""Errors as the REST API returns them: `{"error": {"code", "message"}}`."""
 
 import logging
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class ErrorBody(BaseModel):
 
 
 class Unauthorised(Exception):
-    """The caller did not show a right key or secret: `message` says which is wanted."""
+    """The caller did not send a valid key or secret: `message` says which is required."""
 
     def __init__(self, message: str, *, code: str = "unauthorised") -> None:
         super().__init__(message)
@@ -70,11 +70,11 @@ class Unauthorised(Exception):
 
 
 class SignInAway(Exception):
-    """Supabase Auth does not give the keys by which its tokens are verified."""
+    """Supabase Auth does not provide the keys that verify its tokens."""
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Have `app` answer every error in the one shape."""
+    """Make `app` return every error in the one format."""
     for kind in _STATUS:
         app.add_exception_handler(kind, _on_state_error)
     app.add_exception_handler(Unauthorised, _on_unauthorised)
@@ -86,13 +86,13 @@ def install_error_handlers(app: FastAPI) -> None:
 def error_response(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error in the one shape."""
+    """Return an error in the one format."""
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
 class UnexpectedErrors:
-    """ASGI middleware: what nobody foresaw is logged, and answered in the one shape."""
+    """ASGI middleware: an unforeseen error is logged, and returned in the one format."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -122,7 +122,7 @@ class UnexpectedErrors:
 
 
 def answer_to_state_error(error: Exception) -> JSONResponse:
-    """Return what is answered where the state refuses, or is away. `error` is a StateError."""
+    """Return the response if the state refuses, or is away. `error` is a StateError."""
     # Registered for these and what is one of them, such as DatabaseTooSlow.
     status, code = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     return error_response(status, code, str(error), _HEADERS.get(status))
@@ -169,7 +169,7 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """Return what the path takes: several routes, each with a method of its own, may lead there."""
+    """Return the methods of a path: several routes may share it, each with its own method."""
     return {
         method
         for method in _METHODS

@@ -1,7 +1,7 @@
-"""The headers by which browsers keep what others' pages may do with an answer small.
+"""Headers that limit what other sites' pages can do with a response in a browser.
 
-On every answer, errors included. The reference at /docs runs a program of ours, and sets its own
-policy.
+They are on every response, including errors. The reference at /docs runs a script of ours, and sets
+its own policy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,15 +32,15 @@ def _headers(*, is_private: bool, is_https: bool) -> Mapping[bytes, bytes]:
 
 
 def headers_for(path: str, *, is_https: bool) -> Mapping[bytes, bytes]:
-    """Return the headers for an answer on this path, as ASGI has them.
+    """Return the headers for a response on this path, as ASGI has them.
 
-    `is_https`: the world reaches us so.
+    `is_https`: the public URL is https.
     """
     return _headers(is_private=path.startswith(_PRIVATE), is_https=is_https)
 
 
 class ResponseHeaders:
-    """ASGI middleware that puts them on every answer; what an endpoint has set stays."""
+    """ASGI middleware that adds them to every response; what an endpoint has set stays."""
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
         self._app = app

@@ -41,10 +41,10 @@ class Workflows(Protocol):
 
 
 class Accounts(Protocol):
-    """The LLM's accounts, as far as they are looked at."""
+    """The LLM accounts, as far as they are looked at."""
 
     def of_deployment(self) -> Mapping[str, Known | None]:
-        """Return at once how those of the deployment's keys stand, by their providers."""
+        """Return at once how those of the deployment's keys stand, by provider."""
 
 
 class Check(BaseModel):
@@ -65,7 +65,7 @@ class Health(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
-    """What is looked at; `n8n` is None where it is not used, `demo` where none is played."""
+    """What is checked; `n8n` is None if it is not used, `demo` if none is played."""
 
     settings: Settings
     database: Database
@@ -77,7 +77,7 @@ class LookedAt:
 
 
 class HealthChecks:
-    """Looks at everything: once for all who ask meanwhile, for anybody may."""
+    """Checks everything: once for all who ask meanwhile, because anybody may ask."""
 
     def __init__(self, looked_at: LookedAt) -> None:
         self._checks = Shared(lambda: _look(looked_at), _BETWEEN_LOOKS)
@@ -156,7 +156,7 @@ async def _check_delivery(database: Database) -> Check:
 
 
 async def _check_answers(database: Database) -> Check | None:
-    """Return nothing where all is well."""
+    """Return nothing if all is well."""
     try:
         async with asyncio.timeout(_PATIENCE):
             counted = await count_outages(database)
@@ -167,7 +167,7 @@ async def _check_answers(database: Database) -> Check | None:
 
 
 async def _lost_servers(servers: LostServers) -> Check | None:
-    """Return nothing where all is well; ok even where it is not, for the others are served."""
+    """Return nothing if all is well; ok even if not, because the others are served."""
     try:
         async with asyncio.timeout(_PATIENCE):
             told = await servers.told_to_anybody()
@@ -198,7 +198,7 @@ def _check_connections(pools: TenantPools) -> Check:
 
 
 async def _check_n8n(n8n: Workflows, settings: Settings) -> Check:
-    """n8n that is away is an error only where turns wait for it."""
+    """n8n being away is an error only if turns wait for it."""
     if await n8n.is_away():
         if settings.n8n_fallback == "queue":
             why = "N8N_FALLBACK=queue"
@@ -207,7 +207,7 @@ async def _check_n8n(n8n: Workflows, settings: Settings) -> Check:
         else:
             return Check(status="ok", message="n8n is away: the Python handlers answer")
         return Check(status="error", message=f"n8n is away: turns wait for it ({why})")
-    # Ok even where a flow fails: one tenant's must not take the deployment down.
+    # Ok even if a flow fails: one tenant's must not take the deployment down.
     failing = n8n.fails()
     warning = "" if failing is None else f"; warning: {failing}"
     return Check(status="ok", message=f"n8n handles the turns{warning}")

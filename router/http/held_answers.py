@@ -1,7 +1,7 @@
-"""A large answer, and what it takes while it is in memory: given back once it has been read.
+"""A large response, and the memory that it holds until it has been read.
 
-A server keeps what it was given until the other end has read it, however long that takes. So it is
-given a piece at a time, and who reads too slowly is cut off.
+A server keeps what it was given until the other end has read it, however long that takes. So it
+gets a piece at a time, and a reader that is too slow is disconnected.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ _PIECE = 65_536  # bytes; as many as a server takes before it lets its caller wa
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer is read within `seconds`, and one more for each `bytes_a_second` that it has."""
+    """A response must be read within `seconds`, and one more for each `bytes_a_second` it has."""
 
     seconds: float = 20.0
     bytes_a_second: int = 50_000
 
 
 class HeldAnswer(Response):
-    """The answer; when it is read, or was not in time, `let_go` is called."""
+    """The response; when it is read, or was not in time, `let_go` is called."""
 
     def __init__(
         self, answer: Response, let_go: Callable[[], None], reading: Reading | None = None

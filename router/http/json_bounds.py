@@ -12,7 +12,7 @@ _LARGE = 1_000_000  # bytes; what is larger is looked at beside the event loop
 
 
 async def require_few_values(raw: bytes, most: int) -> None:
-    """Raise TooMuch where the text has too many values to be parsed while others wait."""
+    """Raise TooMuch if the text has too many values to be parsed while others wait."""
     if len(raw) <= most:
         return
     many = (
@@ -23,13 +23,13 @@ async def require_few_values(raw: bytes, most: int) -> None:
 
 
 def require_shallow(value: object, raw: bytes, most: int) -> None:
-    """Raise TooMuch where the parsed text is nested too deep."""
+    """Raise TooMuch if the parsed text is nested too deep."""
     if may_be_deep(raw, most) and too_deep(value, most):
         raise _too_deep(most)
 
 
 def require_shallow_text(raw: bytes, most: int) -> None:
-    """Raise TooMuch where the text is JSON that is nested too deep."""
+    """Raise TooMuch if the text is JSON that is nested too deep."""
     if not may_be_deep(raw, most):
         return
     try:

@@ -1,8 +1,8 @@
-"""The routes of one module, as they are served: path, name, what comes first, what may go wrong.
+"""The routes of one module, as they are served: path, name, dependencies, possible errors.
 
-FastAPI makes a route as it is declared, and once more wherever its router is included: half of the
-time in which a process starts. So nothing is included. What modules have in common is given to
-each, and `router/routes.py` puts their routes one behind the other.
+FastAPI makes a route when it is declared, and again wherever its router is included, which is half
+of a process's start-up time. So nothing is included. What modules have in common is given to each,
+and `router/routes.py` puts their routes one behind the other.
 """
 
 from collections.abc import Mapping, Sequence

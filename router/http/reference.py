@@ -1,8 +1,8 @@
 """The reference: /openapi.json, and /docs, where Swagger UI shows it.
 
-Swagger UI's files come with a package, not from a CDN. Both are there on a machine of one's own
-(the embedded database), elsewhere only with API_DOCS=true. The document is large: its bytes are
-made once. A request for it counts for its IP address, like all requests without a credential.
+Swagger UI's files come from a package, not from a CDN. Both exist on your own machine (the embedded
+database), elsewhere only with API_DOCS=true. The document is large, so its bytes are made once. A
+request for it counts for its IP address, like all requests without a credential.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ SwaggerUIBundle({url: "/openapi.json", dom_id: "#reference", deepLinking: true})
 
 
 def add_reference(app: FastAPI) -> None:
-    """Serve the reference; where the files of /docs are not installed, say so instead of them."""
+    """Serve the reference; if the files of /docs are not installed, say so instead of them."""
     app.add_api_route("/openapi.json", _document(app), include_in_schema=False)
     spec = importlib.util.find_spec(_PACKAGE)  # which does not load it
     if spec is None or spec.origin is None:

@@ -1,8 +1,8 @@
-"""What the rooms that answer requests work with, found by its type.
+"""What the rooms that answer requests need, found by its type.
 
-A room says in a frozen dataclass of its own what it needs; `router.wiring` makes all of them, and
-`provide` puts them on the application. This is the one place that reads the application's state:
-what a name there is, no type checker knows.
+Each room declares its needs in its own frozen dataclass; `router.wiring` makes all of them, and
+`provide` puts them on the application. Only this module reads the application's state, because a
+type checker knows none of its names.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ _Part = TypeVar("_Part")
 
 
 def provide(app: Starlette, *parts: object) -> None:
-    """Give the application these parts, each in place of what it had of the same type."""
+    """Give the application these parts, each replacing an earlier one of the same type."""
     had: dict[type, object] = getattr(app.state, "services", {})
     app.state.services = {**had, **{type(part): part for part in parts}}
 

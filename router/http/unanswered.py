@@ -1,4 +1,4 @@
-"""What a health check says of customers who get no answer. Pure."""
+"""What a health check says about customers who get no answer. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Judged:
 
 
 def judge_outages(causes: Sequence[OutageCounted]) -> Judged | None:
-    """Return what is to be said; None: everybody is answered.
+    """Return the check's result; None: everybody is answered.
 
     A tenant's own key takes no deployment down; the deployment's own does.
     """

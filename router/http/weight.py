@@ -1,7 +1,7 @@
 """How much memory a parsed JSON text takes: it may be many times as large as the text.
 
-Told from the text, which takes no time to speak of; the texts in it are looked at one by one only
-where it is large and some of them may take four bytes for each character.
+It is estimated from the text, which takes almost no time. Its strings are examined one by one only
+if it is large and some of them may take four bytes per character.
 """
 
 from sys import getsizeof
@@ -18,7 +18,7 @@ _LARGE = 65_536
 def weight_of(raw: bytes, value: object, most_values: int) -> int:
     """Return about how many bytes `value` takes, which was parsed from `raw`; rather too many.
 
-    It is known to have `most_values` at most.
+    It has at most `most_values` values.
     """
     return _OF_A_VALUE * min(marks(raw), most_values) + _of_texts(raw, value)
 

@@ -1,7 +1,7 @@
-"""Files in a bucket of Supabase Storage: a private one, which is made where there is none.
+"""Files in a bucket of Supabase Storage: a private one, which is made if there is none.
 
 Storage answers most errors with 400, and says in its body which status it means; newer releases
-say it by `code` as well. Asked for what is not there it means 404, also for a bucket.
+also have a `code`. For a missing file it means 404, also for a missing bucket.
 """
 
 import time
@@ -23,7 +23,7 @@ _SLACK = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What Storage says: the status that it means, and its words."""
+    """Storage's answer: the status that it means, and its message."""
 
     status: int
     words: str
@@ -51,7 +51,7 @@ class BucketStore:
         self._looked_at: float | None = None
 
     async def write(self, name: str, content: bytes) -> None:
-        """See FileStore. Raises StoreRefuses for what is larger than a bucket takes."""
+        """See FileStore. Raises StoreRefuses for a file larger than the bucket accepts."""
         path = f"object/{self._bucket}/{checked(name)}"
         await self._require_private()
         headers = {
@@ -87,7 +87,7 @@ class BucketStore:
             raise _away(said)
 
     async def _require_private(self) -> None:
-        """Have the bucket there. Raises StoreAway for one that the whole world may read."""
+        """Make sure the bucket exists. Raises StoreAway if it is public."""
         if self._looked_at is not None and time.monotonic() < self._looked_at + _LOOK_AGAIN:
             return
         said = await self._ask("GET", f"bucket/{self._bucket}")
@@ -117,7 +117,7 @@ class BucketStore:
         longest: int | None = None,
         **body: Any,
     ) -> _Said:
-        """Return what Storage says. Raises StoreAway where it says nothing."""
+        """Return Storage's answer. Raises StoreAway if there is none."""
         secret = self._key.get_secret_value()
         shown = {"apikey": secret, **(headers or {})}
         if not secret.startswith("sb_"):  # the newer keys are no JWTs, and go as `apikey` alone
@@ -145,7 +145,7 @@ def _said(answer: httpx.Response) -> _Said:
     told = _read(answer.content)
     status = str(told.get("statusCode", ""))
     if not told or (answer.status_code == 404 and not status):
-        # Whatever answers there, it is not Storage; and nothing is known of the file.
+        # Whatever answers there is not Storage, and nothing is known of the file.
         return _Said(502, beginning(answer.content, 200), b"")
     words = " ".join(str(told.get(name, "")) for name in ("code", "error", "message"))
     return _Said(int(status) if status.isdecimal() else answer.status_code, words, b"")

@@ -1,4 +1,4 @@
-"""Files in a folder of this machine, or of all of them: each is there whole, or not at all."""
+"""Files in a folder of this machine, or a shared one: each is there whole, or not at all."""
 
 import asyncio
 import os
@@ -14,10 +14,10 @@ _HALF = ".part"
 
 
 class FolderStore:
-    """A folder that only this user may look into.
+    """A folder that only this user may read.
 
-    It is never made here: where its disk is not mounted, a new one in its place would hide that,
-    and a file that is to be gone would come back with the disk.
+    It is never created here: if its disk is not mounted, a new folder in its place would hide that,
+    and a deleted file would come back with the disk.
     """
 
     kind: StoreKind = "folder"

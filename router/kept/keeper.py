@@ -1,6 +1,6 @@
-"""Writes what a store did not take, and removes what is to be gone, until the store has done it.
+"""Writes files that a store did not accept yet, and removes those to be deleted.
 
-The state says what there is to do, and forgets a file only when it is gone: neither a store that is
+The state says what is to be done, and forgets a file only when it is gone: neither a store that is
 away nor a crash of ours leaves anything behind.
 """
 
@@ -39,7 +39,7 @@ class Keeper(Claimant[Work]):
         self._store = store
 
     async def _claim(self, free: int) -> Look:
-        """Do what is to be done about a batch of files, one after the other."""
+        """Do what is due for a batch of files, one after the other."""
         asked = ClaimKeptFiles(stores=(self._store.kind,), limit=free, retry_seconds=_RETRY)
         claimed = await claim_kept_files(self._database, asked)
         errors: set[str] = set()
@@ -54,7 +54,7 @@ class Keeper(Claimant[Work]):
         return Look(more=claimed.more and not errors)
 
     async def _settle(self, file: ClaimedFile) -> str | None:
-        """Return why it could not be done; None: it is done, or not to be done any more."""
+        """Return why it could not be done; None: it is done, or no longer needed."""
         done: Literal["written", "removed"] = "removed" if file.wanted == "remove" else "written"
         error = None
         try:

@@ -1,7 +1,7 @@
-"""Keeps the media of one job: its row first, then its file, beside whatever else is done with it.
+"""Keeps the media of one job: its row first, then its file, beside the job's other work.
 
-Whatever fails here fails alone: the customer is answered all the same. What the store does not take
-is in the row, and tried again for a day (`keeper.py`).
+A failure here affects nothing else: the customer is answered all the same. What the store does not
+accept is in the row, and tried again for a day (`keeper.py`).
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from router.state.calls.media_jobs import ClaimedMediaJob
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 3.0  # seconds that a store has, once the rest is done: the answer waits for them
+_PATIENCE = 3.0  # seconds for the store, once the rest is done: the answer waits for them
 _MOST_WAITING = 64_000_000  # bytes of a tenant's files, in the database while a store is away
 
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Keeps files in one store; `most_bytes` of each tenant."""
+    """Keeps files in one store; at most `most_bytes` of each tenant."""
 
     database: Database
     store: FileStore
@@ -43,10 +43,10 @@ class Keeping:
 
     @asynccontextmanager
     async def beside(self, job: ClaimedMediaJob, content: bytes) -> AsyncIterator[None]:
-        """Keep the media of the job, if its tenant wants that, while the block is carried out.
+        """Keep the job's media during the block, if its tenant wants that.
 
-        When the block ends, in whatever way, it is in the store or in its row; not where the task
-        is cancelled, after which the job is done again.
+        When the block ends, in whatever way, the media is in the store or in its row; not if the
+        task is cancelled, but then the job is done again.
         """
         begun = await self._begin(job, content) if job.keeps else None
         if begun is None:

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def make_store(settings: Settings, http: httpx.AsyncClient) -> FileStore | None:
-    """Return the store; None where no files are kept. `http` asks the deployment's services."""
+    """Return the store; None if no files are kept. `http` calls the deployment's services."""
     if settings.media_folder is not None:
         folder = FolderStore(settings.media_folder)
         if not folder.is_there:
@@ -38,12 +38,12 @@ def make_store(settings: Settings, http: httpx.AsyncClient) -> FileStore | None:
 
 
 def make_keeping(settings: Settings, database: Database, store: FileStore | None) -> Keeping | None:
-    """Return what keeps files as they are fetched; None where none are kept."""
+    """Return what keeps files as they are fetched; None if none are kept."""
     if store is None:
         return None
     return Keeping(database, store, settings.media_bytes_per_tenant)
 
 
 def make_keeper(database: Database, store: FileStore | None) -> Keeper | None:
-    """Return the loop that looks after files, not running; None where none are kept."""
+    """Return the loop that looks after files, not running; None if none are kept."""
     return None if store is None else Keeper(database, store)

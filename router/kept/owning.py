@@ -1,4 +1,4 @@
-"""A business's own file, put into the store; where that cannot be, it is in the database."""
+"""A business's own file, put into the store; if that is impossible, it is in the database."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Where files are kept: what every store can do, and how it fails. Names are ours alone."""
+"""Where files are kept: what every store can do, and how it fails. Names are only ours."""
 
 import re
 from typing import Literal, Protocol, TypeAlias
@@ -8,7 +8,7 @@ _NAME = re.compile(r"[0-9]{1,19}/[0-9]{1,19}/[0-9]{1,19}-[0-9a-f]{16}")
 
 
 class StoreAway(Exception):
-    """The store cannot be asked now, or has no room: later it may."""
+    """The store cannot be used now, or has no room; it may work later."""
 
 
 class StoreRefuses(StoreAway):
@@ -20,23 +20,23 @@ class NoSuchFile(Exception):
 
 
 class FileStore(Protocol):
-    """A place for files. Each call may be made again: it ends the same."""
+    """A place for files. Each call can be repeated safely."""
 
     kind: StoreKind
 
     async def write(self, name: str, content: bytes) -> None:
-        """Have the file there, whole or not at all. Raises StoreAway."""
+        """Store the file, whole or not at all. Raises StoreAway."""
 
     async def read(self, name: str, most: int) -> bytes:
-        """Return the file, of so many bytes at most. Raises NoSuchFile and StoreAway."""
+        """Return the file, of at most this many bytes. Raises NoSuchFile and StoreAway."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Have it there no more, nor what a crash left of it. Raises StoreAway."""
+        """Delete it, and what a crash left of it. Raises StoreAway."""
 
 
 def checked(name: str) -> str:
-    """Return the name: ids and chance, as SQL makes it. Raises StoreAway for any other."""
+    """Return the name: ids and random characters, as SQL makes it. Raises StoreAway for others."""
     if not _NAME.fullmatch(name):  # it would be the path of something else
         raise StoreAway("a name that HybridFlow never gives was stored as a file's")
     return name

@@ -235,7 +235,7 @@ def written(question: dict[str, Any]) -> bytes:
 
 
 async def read_answer(response: httpx2.Response) -> Any:
-    """Return what is answered; None for what is no JSON, and does not say that it is.
+    """Return what is answered; None for what is not JSON, and does not say that it is.
 
     Raises ValueError where it says so and is none.
     """

@@ -1,4 +1,4 @@
-"""Phone numbers and JIDs in lines: none of them stands there."""
+"""Removes phone numbers and JIDs from log lines."""
 
 import re
 from typing import Any
@@ -12,17 +12,17 @@ _DIGITS = re.compile(r"\d{8,}")  # in the name of an instance, which people call
 
 
 def without_people(text: str) -> str:
-    """Return what others say without what may be a phone number or a JID."""
+    """Return others' text without what may be a phone number or a JID."""
     return _PERSON.sub("(number)", text)
 
 
 def shown_instance(name: str) -> str:
-    """Return an instance's name, of a number in it no more than the last digits."""
+    """Return an instance's name with at most the last digits of a number in it."""
     return _DIGITS.sub(lambda found: f"(number …{found[0][-2:]})", name)
 
 
 def mask_people(content: dict[str, Any]) -> None:
-    """Leave numbers out of every text; an instance keeps the last digits, to be told by."""
+    """Remove numbers from every text; an instance keeps the last digits, to be recognisable."""
     for name, value in content.items():
         if name in ("action", "contact", "correlation_id") or not isinstance(value, str):
             continue

@@ -1,4 +1,4 @@
-"""The last defence: what is known as a secret, and what is one by its form, stands in no line."""
+"""The last defence: removes known secrets, and what looks like one, from every line."""
 
 import re
 from collections import OrderedDict

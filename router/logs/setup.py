@@ -20,7 +20,7 @@ _SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
 class _EventHandler(logging.StreamHandler[TextIO]):
-    """The handler of this module, to be told from others."""
+    """The handler of this module, to distinguish it from others."""
 
 
 def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:

@@ -176,7 +176,10 @@ def _written(body: bytes | AsyncIterable[bytes]) -> bytes | io.BytesIO | None:
 
 
 class _Upload:
-    """A body that comes in pieces, no longer than its length; `broke` is what ended it early."""
+    """A body that comes in pieces, no longer than its length; `broke` is what ended it early.
+
+    Each piece waits for the next: of a body that is too long, the server never has a whole request.
+    """
 
     def __init__(self, pieces: AsyncIterable[bytes], length: int | None) -> None:
         self.broke: Exception | None = None
@@ -184,11 +187,16 @@ class _Upload:
         self._left = length
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        held = b""
         try:
             async for piece in self._pieces:
                 self._count(len(piece))
-                yield piece
+                if held:
+                    yield held
+                held = piece
             self._end()
+            if held:
+                yield held
         except Exception as error:
             self.broke = error
             raise

@@ -1,13 +1,13 @@
-"""What stands for a contact who is erased, or in a log line: a keyed hash of a JID, never the JID.
+"""What stands for an erased contact, or for a contact in the logs: a keyed hash of a JID.
 
-HMAC-SHA-256 under a key derived (HKDF-SHA-256) from SECRETS_KEY, or, where that is not set, from
-EVOLUTION_WEBHOOK_SHARED_SECRET. Phone numbers are few enough to be tried out; without the key the
-table of erased contacts tells nothing about them.
+HMAC-SHA-256 under a key derived (HKDF-SHA-256) from SECRETS_KEY, or, if that is not set, from
+EVOLUTION_WEBHOOK_SHARED_SECRET. Phone numbers are few enough to be guessed by trying all; without
+the key, the table of erased contacts reveals nothing about them.
 
-Both variables hold several entries while they are being changed. Who is erased is hashed with every
-entry of the one, and who writes with every entry of both, so that any entry in common finds the
-erased contact, also after SECRETS_KEY was set. One erased under entries that are all gone is no
-longer recognised.
+Both variables contain several entries while they are being changed. An erased contact is hashed
+with every entry of the one, and a writer with every entry of both, so any common entry finds the
+erased contact, also after SECRETS_KEY was set. A contact erased under entries that are all gone is
+no longer recognised.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from router.whatsapp.clean import JsonObject
 
 _KEY_BYTES = 32
 _DIGITS_IN_LOG = 12
-_RECENT = 4_096  # who writes once will soon write again
+_RECENT = 4_096  # a contact who writes once will soon write again
 
 
 class ContactHashes:
@@ -52,9 +52,9 @@ class ContactHashes:
         return event | {"hashes": [_hash(key, str(jid)) for jid in jids for key in self._all_keys]}
 
     def in_log(self, jids: object) -> str | None:
-        """Return what log lines show for a contact known by these: the beginning of a hash.
+        """Return what log lines show for a contact with these JIDs: the start of a hash.
 
-        That of the phone number, if there is one. None without a key, or for what is no JIDs.
+        It is that of the phone number, if there is one. None without a key, or if none is a JID.
         """
         if not self._all_keys or not isinstance(jids, Sequence) or not jids:
             return None
@@ -62,7 +62,7 @@ class ContactHashes:
         return _hash(self._all_keys[0], str(by_number))[:_DIGITS_IN_LOG]
 
     def by_jid(self, jids: Iterable[str]) -> dict[str, list[str]]:
-        """Return the hashes of each JID under it. Raises Invalid where nothing can be hashed."""
+        """Return the hashes of each JID, by JID. Raises Invalid if nothing can be hashed."""
         if not self._keys:
             raise Invalid("erasing needs a key: set SECRETS_KEY (openssl rand -hex 32 makes one)")
         return {jid: [_hash(key, jid) for key in self._keys] for jid in jids}

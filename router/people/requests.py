@@ -30,11 +30,11 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }
-"""The lists of an export, and which ones of the state's each is made of."""
+"""The lists of an export, and the state's lists that each is made of."""
 
 
 class Named(TypedDict):
-    """Whom a call is about."""
+    """The person that a call is about."""
 
     tenant_id: int
     jids: tuple[str, ...]
@@ -49,13 +49,13 @@ class Person:
 
     @classmethod
     def known_as(cls, tenant_id: int, contact: str) -> "Person":
-        """Take a number in any spelling, or a JID. Raises Invalid for what is neither."""
+        """Take a number in any spelling, or a JID. Raises Invalid for anything else."""
         jid = normalise_jid(contact)
         return cls(tenant_id, (jid,) if is_group(jid) else contact_jids(contact))
 
     @property
     def named(self) -> Named:
-        """What the SQL functions are told of whom it is about."""
+        """The arguments that tell the SQL functions whom it is about."""
         return {"tenant_id": self.tenant_id, "jids": self.jids}
 
 
@@ -70,7 +70,7 @@ async def exported_rows(
 ) -> AsyncIterator[tuple[Row, ...]]:
     """Give the rows of one of `EXPORTED`, some at a time: there may be any number.
 
-    Each page is a call of its own, so that nobody waits long for a connection or a session.
+    Each page is a separate call, so that nobody waits long for a connection or a session.
     """
     for session_id in contact.session_ids:
         for part in EXPORTED[name]:
@@ -95,9 +95,9 @@ async def export_contact(database: Database, person: Person) -> Json:
 async def erase_contact(database: Database, hashes: ContactHashes, person: Person) -> ErasedContact:
     """Erase the person for good; return what was erased. Raises NotFound, Invalid and Conflict.
 
-    Much is erased in parts, the oldest first: a call that is broken off is to be made again. The
+    A long history is erased in parts, the oldest first; after an interruption, call it again. The
     hashes are made here, for identities that only the state knows; a contact who becomes known
-    under another between the two calls is looked up again.
+    under another one between the two calls is looked up again.
     """
     erased: Counter[str] = Counter()
     has_more = True

@@ -1,8 +1,8 @@
-"""The one loop that claims work from the state and has it done, as much at a time as may be.
+"""The one loop that claims work from the state and starts it, as much at a time as allowed.
 
-It sleeps until the earliest due work that it knows of, is woken by this process's own doings, and
-looks by itself now and then for what other processes have left behind. What is claimed, how much of
-it there may be and what becomes of it is told by the loop's owner: turns, notices, executions.
+It sleeps until the earliest due work that it knows of, is woken by this process's own actions, and
+looks by itself now and then for what other processes have left behind. Its owner decides what is
+claimed, how much, and what becomes of it: turns, notices, executions.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _LOCKED_ELSEWHERE = 0.2  # seconds until due work that another process looks at 
 
 
 class Work(Protocol):
-    """One piece of what was claimed."""
+    """One piece of claimed work."""
 
     async def run(self) -> None:
         """Do it, and tell the state how it ended; raises nothing but CancelledError."""
@@ -30,15 +30,15 @@ class Work(Protocol):
 
 
 class TenantsWork(Work, Protocol):
-    """One piece of what was claimed for a tenant."""
+    """One piece of work that was claimed for a tenant."""
 
     @property
     def tenant_id(self) -> int:
-        """Whose it is."""
+        """The tenant's id."""
 
 
 class Claimed(Protocol):
-    """What a claim says beside what it gave out; the tenants take turns in it."""
+    """What a claim returns besides the work; the tenants take turns in it."""
 
     @property
     def now(self) -> datetime:
@@ -50,11 +50,11 @@ class Claimed(Protocol):
 
     @property
     def more(self) -> bool:
-        """Whether there is more that may be claimed at once."""
+        """Whether more may be claimed at once."""
 
     @property
     def next_due_at(self) -> datetime | None:
-        """When some is due, where there is no more now; None: there is none."""
+        """When some is due, if there is no more now; None: there is none."""
 
 
 W = TypeVar("W", bound=Work)
@@ -63,10 +63,11 @@ T = TypeVar("T", bound=TenantsWork)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look for work has found out.
+    """The result of a look for work.
 
     `more`: there is more to claim at once. `due_in`: seconds until some is due; None: none is.
-    `left`: some is due that was not claimed, for whatever reason: the end of other work may be it.
+    `left`: some is due that was not claimed, for whatever reason: the end of other work may change
+    that.
     """
 
     more: bool
@@ -76,7 +77,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class ClaimTerms:
-    """How work is claimed; `poll` is how many seconds pass between two looks at most.
+    """How work is claimed; `poll` is the most seconds between two looks.
 
     After a look that `failed`, as the log then says, `pause` seconds pass.
     """
@@ -92,7 +93,7 @@ def seconds_until(due_at: datetime | None, now: datetime) -> float | None:
 
 
 def seconds_to_next(look: Look, *, has_room: bool, poll: float) -> float:
-    """Return in how many seconds to look again; where there is no room, its end wakes the loop."""
+    """Return in how many seconds to look again; if there is no room, its end wakes the loop."""
     if look.more and has_room:
         return 0.0
     if look.due_in is None or (look.due_in <= 0 and not has_room):
@@ -101,7 +102,7 @@ def seconds_to_next(look: Look, *, has_room: bool, poll: float) -> float:
 
 
 class ClaimLoop(Generic[W]):
-    """Claims, and keeps what is under way."""
+    """Claims work, and keeps what is under way."""
 
     def __init__(
         self,
@@ -109,12 +110,12 @@ class ClaimLoop(Generic[W]):
         free: Callable[[], int],
         terms: ClaimTerms,
     ) -> None:
-        """Take `claim`, which claims and begins no more than so much, and how much is `free`.
+        """Take `claim`, which claims and begins at most this much, and how much is `free`.
 
-        An owner may set `when_full`, what is done instead of a look while nothing
-        is free (it says when to look again), `ended`, and `leaves_due`, whether some may be due as
-        a piece of work has ended: where none is, and none was left, nobody looks for more; `soon`,
-        in how many seconds that is done.
+        An owner may set `when_full`, which is called instead of a look while nothing is free (it
+        says when to look again); `ended`; `leaves_due`, whether some may be due as a piece of work
+        has ended (if none is, and none was left, nobody looks for more); and `soon`, in how many
+        seconds that look comes.
         """
         self.under_way: dict[asyncio.Task[None], W] = {}
         self.when_full: Callable[[], Awaitable[float]] | None = None
@@ -136,14 +137,14 @@ class ClaimLoop(Generic[W]):
         await self._loop.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more, and have given back what may be; the rest has `grace` seconds."""
+        """Claim nothing more, and give back what can be; the rest has `grace` seconds."""
         self._loop.stop()
         await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
         self.stop_those(lambda _: True)
         await end_tasks(self.under_way, grace)
 
     def stop_those(self, chosen: Callable[[W], bool]) -> None:
-        """Ask those of the work under way to give back what was claimed."""
+        """Ask these pieces of work under way to give back what was claimed."""
         for task, work in list(self.under_way.items()):
             if chosen(work) and work.stop():
                 task.cancel()
@@ -158,7 +159,7 @@ class ClaimLoop(Generic[W]):
         return seconds_to_next(look, has_room=self._free() > 0, poll=self._terms.poll)
 
     def begin(self, name: str, begun: Callable[[], W]) -> None:
-        """Begin one that was claimed, called `name` in the log; what is odd of it ends no other."""
+        """Begin a claimed piece, called `name` in the log; a problem with it ends no other."""
         try:
             self._start(name, begun())
         except Exception as error:  # noqa: BLE001 - the others were claimed as well
@@ -181,7 +182,7 @@ class ClaimLoop(Generic[W]):
 
 
 class Claimant(ABC, Generic[W]):
-    """Who claims one kind of work, and has so much of it under way as `parallel` says."""
+    """Claims one kind of work, and has at most `parallel` of it under way."""
 
     def __init__(self, parallel: int, terms: ClaimTerms) -> None:
         self._parallel = parallel
@@ -196,7 +197,7 @@ class Claimant(ABC, Generic[W]):
         await self._claims.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more, and give back what may be; a message that leaves has `grace`."""
+        """Claim nothing more, and give back what can be; a message that is leaving has `grace`."""
         await self._claims.stop(grace)
 
     def _free(self) -> int:
@@ -204,22 +205,22 @@ class Claimant(ABC, Generic[W]):
 
     @abstractmethod
     async def _claim(self, free: int) -> Look:
-        """Claim no more than so much of what is due, and begin it."""
+        """Claim at most this much of what is due, and begin it."""
 
 
 class TenantsClaimant(Claimant[T]):
-    """Who claims for all tenants, which take turns: the next look begins after the last one."""
+    """Claims for all tenants in turns: the next look begins after the last one served."""
 
     def __init__(self, parallel: int, terms: ClaimTerms) -> None:
         super().__init__(parallel, terms)
         self._after_tenant = 0
 
     def _own(self) -> Counter[str]:
-        """Count what is under way here for each tenant, for as long as it is."""
+        """Count what is under way here for each tenant."""
         return Counter(str(each.tenant_id) for each in self._claims.under_way.values())
 
     def _seen(self, claimed: Claimed, *, some: bool) -> Look:
-        """Return what a look found out that gave out `some`, or nothing."""
+        """Return the result of a look that gave out `some`, or nothing."""
         self._after_tenant = claimed.after_tenant
         if claimed.more:  # where none could be had, others look at them
             return Look(more=some, due_in=0.0)

@@ -1,29 +1,29 @@
-"""What is loaded stays as long as the program: no collection of garbage looks through it again.
+"""What is loaded lasts as long as the program, so garbage collection skips it.
 
-A look through the SDKs alone takes 0.06 s, in which nobody is served, and under load there is one
-each second.
+Collecting through the SDKs alone takes 0.06 s, during which nobody is served, and under load it
+happens each second.
 """
 
 import gc
 
 
 class Lasting:
-    """What the collections of a server's process leave out.
+    """What garbage collection skips in a server's process.
 
-    Elsewhere they leave out nothing: tests begin many applications, and what there is then is not
-    the program's alone.
+    Elsewhere it skips nothing: tests begin many applications, and what exists then does not belong
+    to the program alone.
     """
 
     def __init__(self) -> None:
         self._begun = False
 
     def begin(self) -> None:
-        """The process is a server's: leave out what there is by now."""
+        """The process is a server's: skip what exists by now."""
         self._begun = True
         self.leave_out()
 
     def leave_out(self) -> None:
-        """Leave out what was loaded since then as well."""
+        """Skip what was loaded since then as well."""
         if self._begun:
             gc.collect()
             gc.freeze()

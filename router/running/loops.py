@@ -1,6 +1,6 @@
 """Loops that run as long as the program: each survives whatever its step raises.
 
-If one of them ended, no customer would be answered any more (or nobody told of anything), and no
+If one of them ended, no customer would be answered any more (or nobody told anything), and no
 restart of anything else would bring it back.
 """
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 class Loop:
     """Takes one step after another until it is asked to stop.
 
-    `step` returns the seconds until the next one, if nobody wakes the loop before. After a step
-    that failed, `pause` seconds pass; `failed` says in the log what could not be done.
+    `step` returns the seconds until the next one, unless somebody wakes the loop before. After a
+    step that failed, `pause` seconds pass; `failed` is logged as what could not be done.
     """
 
     def __init__(self, step: Callable[[], Awaitable[float]], *, pause: float, failed: str) -> None:
@@ -70,7 +70,7 @@ class Loop:
 
 
 async def safely(step: Callable[[], Awaitable[T]], failed: str) -> T | None:
-    """Return what a step gives; None where it failed, which is logged.
+    """Return what a step returns; None if it failed, which is logged.
 
     Raises CancelledError when this task is cancelled, and nothing else: a CancelledError that comes
     out of the step by itself is a failure like any other.
@@ -89,7 +89,7 @@ async def safely(step: Callable[[], Awaitable[T]], failed: str) -> T | None:
 
 
 def log_unexpected(failed: str, error: BaseException | None) -> None:
-    """Log, with its traceback, an error that nobody foresaw, and that ends nothing else."""
+    """Log an unforeseen error with its traceback; it ends nothing else."""
     log_event(_log, Action.UNEXPECTED, f"{failed}: {error!r}", level=logging.ERROR, exc_info=error)
 
 

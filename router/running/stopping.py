@@ -1,8 +1,8 @@
 """How the program ends within ten seconds of a SIGTERM, whatever is under way.
 
-uvicorn first waits REQUESTS_GRACE seconds for the requests that are being answered. Then the
-lifespan ends: what is being sent has STOP_GRACE more. What is given up is recorded as being sent,
-and is found out by the process that claims it next. Nothing here waits without a bound.
+uvicorn first waits REQUESTS_GRACE seconds for requests under way. Then the lifespan ends, and sends
+under way have STOP_GRACE more. A send that is given up is recorded as under way, and the next
+process that claims it finds out how it ended. Nothing here waits without a limit.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ ENDING_SECONDS = STOP_SECONDS + 1.0  # with the closing of connections
 
 
 async def end_tasks(tasks: Iterable["asyncio.Task[None]"], grace: float) -> None:
-    """Wait for tasks until `grace` seconds are over, then cancel them, and leave the stubborn."""
+    """Wait for tasks until `grace` seconds are over, then cancel them, and leave stubborn ones."""
     under_way = list(tasks)
     if not under_way:
         return
@@ -33,7 +33,7 @@ async def end_tasks(tasks: Iterable["asyncio.Task[None]"], grace: float) -> None
 
 
 async def within(step: Callable[[], Awaitable[None]], seconds: float, name: str) -> None:
-    """Take a step of the ending; one that fails or lasts too long keeps nothing else up."""
+    """Do a step of the shutdown; one that fails or takes too long does not hold up the others."""
 
     async def take() -> None:
         await step()

@@ -1,7 +1,7 @@
-"""What is to be done as soon as the process is told to stop, whichever server runs the router.
+"""What happens as soon as the process is told to stop, whichever server runs the router.
 
-A server tells its application so only when all answers are given, and a stream is an answer that
-never ends: uvicorn would wait for it, by default for ever.
+A server tells its application only when all responses are finished, and a stream never is: uvicorn
+would wait for it, by default for ever.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ _Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def before_the_server_stops(told: Callable[[], None]) -> Iterator[None]:
-    """Call `told` in this loop at a signal that stops the server; the server hears it, too.
+    """Call `told` in this loop at a signal that stops the server, which gets it, too.
 
-    Where nothing of the server's hears signals, nothing is done about them.
+    If the server handles no signals, nothing is done about them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,7 @@
 """Whether a reply ends with "I will check and get back to you", in three languages (pure).
 
-Nobody checks, and nobody comes back: the AI speaks only when the customer does. It counts where the
-reply has no answer besides and asks for nothing: then the customer waits.
+Nobody checks, and nobody comes back: the AI speaks only when the customer does. It counts if the
+reply has no other answer and asks for nothing: then the customer waits.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 from router.safety.promise_shapes import Promises, any_of, one
 from router.safety.promises import CLAUSE_ENDS, SENTENCE, TAG, plain
 
-_LONG = 5_000  # characters that are looked at: who writes more has answered something
+_LONG = 5_000  # characters that are searched: a longer reply has answered something
 _END = r"\s*(?:$|[.!)]|,?\s*(?:ok|ta|viu|por favor|please)\b)"
 _PT_SOON = one(rf"""
     (?=(?: (?:em (?:breve|instantes|seguida|alguns \w+|poucos \w+|um \w+)|brevemente|logo|ja|ja ja
@@ -93,27 +93,27 @@ ENGLISH = Promises(
 )
 _LANGUAGES = (PORTUGUESE, SPANISH, ENGLISH)
 
-# Who asks for something answers when it is there.
+# If the reply asks for something, the AI answers when the customer sends it.
 _ASKS = re.compile(
     r"\?|\b(?:me (?:di[gz]a?|envi[ae]|mand[ae]|pass[ae]|fal[ae]|inform[ae]|confirm[ae]|cont[ae])"
     r"|(?:envi[ae]|mand[ae]|informe|escrev[ae]|preencha|basta|aguardo)(?:me)?\b"
     r"|(?:envia|manda|di|dime|digame|escribe|pasa)me\b|dime\b|digame\b"
     r"|please (?:send|tell|share|give)|(?:send|tell|give) me|share your|i(?:'ll)? need your)"
 )
-# What may stand behind it, and still the customer waits.
+# What may follow it, and still the customer waits.
 _COURTESY = re.compile(
     r"\b(?:obrigad[oa]|agradec\w+|aguard\w+|momento|minut\w+|instante\w*|pacienci?a|patience"
     r"|enquanto isso|mais alguma|algo mais|mais algo|outra (?:duvida|coisa)|desculp\w+|lamento"
     r"|tranquil[oa]|disposicao|disponh\w+|por favor|tudo bem|ta bo[mn]|pode ser|abraco"
     r"|gracias|mientras tanto|algo mas|otra (?:cosa|duda|consulta)|disculp\w+|perdon|espera"
     r"|thanks?|thank you|meanwhile|in the meantime|anything else|sorry|apologi[sz]e\w*|moment|wait"
-    r"|hold on|bear with me)\b"
+    r"|hold on)\b"
 )
 _LETTER = re.compile(r"[a-z0-9]")
 
 
 def promises_answer(text: str) -> bool:
-    """Whether all of a reply only says that its sender finds out and comes back with an answer."""
+    """Whether a reply only says that its sender finds out and comes back with an answer."""
     if len(text) > _LONG:
         return False
     sentences = SENTENCE.findall(plain(text))

@@ -8,12 +8,12 @@ from router.state.calls.safety import BudgetRefused, ReserveBudget, reserve_budg
 from router.state.database import Database
 
 _FRAME = 64  # tokens that a provider puts around a prompt,
-_PICTURE = 2000  # of 1024 x 1024 pixels; providers tell 800 to 1600
+_PICTURE = 2000  # of 1024 x 1024 pixels; providers report 800 to 1600
 _FRAME_OF_MESSAGE = 16  # and around each of its messages
 
 
 def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
-    """Return what one call can cost: no tokeniser makes more tokens of a text than it has bytes."""
+    """Return what one call can cost at most: a text never has more tokens than bytes."""
     size = len(prompt.system.encode(errors="replace")) + _FRAME
     for message in prompt.messages:
         size += len(message.text.encode(errors="replace")) + _FRAME_OF_MESSAGE
@@ -23,16 +23,16 @@ def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
 
 
 class Budget:
-    """The way to the state's budgets; `limits` are the deployment's, named as a tenant's own."""
+    """The way to the state's budgets; `limits` are the deployment's, named like a tenant's own."""
 
     def __init__(self, database: Database, limits: Mapping[str, int]) -> None:
         self._database = database
         self._limits = dict(limits)
 
     async def reserve(self, held: Held, tokens: int) -> str | None:
-        """Reserve so many tokens for a turn's reply.
+        """Reserve this many tokens for a turn's reply.
 
-        Returns None if it may be made, or why not: 'budget' if that is used up.
+        Returns None if the reply may be made, or why not: 'budget' if that is used up.
         """
         asked = ReserveBudget(**held, tokens=tokens, policy=self._limits)
         answer = await reserve_budget(self._database, asked)

@@ -1,6 +1,6 @@
 """The one place that every reply passes before it is sent, from either handler.
 
-What may not be sent becomes a handoff, or the tenant's fallback message: the state decides which.
+A refused reply becomes a handoff, or the tenant's fallback message: the state decides which.
 """
 
 import logging
@@ -25,11 +25,11 @@ _THREADS = ThreadPoolExecutor(2, "a reply's judgement")
 
 
 async def _nothing_more() -> None:
-    """The caller still wants a judgement: the fence comes afterwards."""
+    """The default: the caller still wants a judgement, and the fence comes afterwards."""
 
 
 class ReplyRefused(Exception):
-    """Nothing was sent. `reason`: 'reply_refused', or why the attempt may not act any more."""
+    """Nothing was sent. `reason`: 'reply_refused', or why the attempt may no longer act."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,7 +38,7 @@ class ReplyRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """For whom something is to be said, and by which attempt (`held`)."""
+    """For whom something is said, and by which attempt (`held`)."""
 
     held: Held
     tenant_id: int
@@ -49,9 +49,9 @@ class Speaker:
     facts: str | None = None
     people_noted: tuple[str, ...] = ()
     contact_wrote: str = field(default="", repr=False)
-    """What the turn answers, where people noted something."""
+    """What the turn answers, if people have notes of it."""
     handoff_message: str | None = None
-    """What the customer is told where this becomes a handoff; None: nothing."""
+    """What the customer is told if this becomes a handoff; None: nothing."""
 
 
 class ReplyGuard:
@@ -79,25 +79,25 @@ class ReplyGuard:
         said: str = "",
         cost: Cost | None = None,
     ) -> None:
-        """Return if the text may be sent after what was `said` already. Raises ReplyRefused.
+        """Return if the text may be sent after what was already `said`. Raises ReplyRefused.
 
-        Then the turn has been closed or given its fallback message, and `cost` noted.
+        In that case the turn has been closed or given its fallback message, and `cost` counted.
         """
         objection = await self._judge(speaker, said, text) or await self._moderate(speaker, text)
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, cost or Cost()))
 
     async def check_again(self, speaker: Speaker, text: str, *, said: str) -> None:
-        """Return if a text that was checked may still be sent, now that more was `said`.
+        """Return if a checked text may still be sent, now that more was `said`.
 
-        Raises ReplyRefused. What the moderation thinks of the text itself has not changed.
+        Raises ReplyRefused. The moderation's opinion of the text itself has not changed.
         """
         objection = await self._judge(speaker, said, text)
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
     async def declined(self, speaker: Speaker, why: str) -> None:
-        """Note that the model declines to answer, as a reply that may not be sent.
+        """Note that the model declines to answer, like a reply that may not be sent.
 
         Raises ReplyRefused.
         """
@@ -105,9 +105,9 @@ class ReplyGuard:
         raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
     async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
-        """Judge all of it together, beside everything else where that may take long.
+        """Judge all of it together, beside the event loop if that may take long.
 
-        A tenant's replies are then judged one by one; what does not come to it may not be sent.
+        A tenant's replies are then judged one at a time; one that gets no turn may not be sent.
         """
         whole = "\n\n".join(each for each in (said, text) if each)
         question = (

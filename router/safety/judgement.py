@@ -1,4 +1,4 @@
-"""Whether a reply may be sent, as far as that can be told without asking anybody: pure."""
+"""Whether a reply may be sent, as far as can be decided without asking a service: pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Rule = Literal[
     "model_refused",  # there is no reply: the model declines to answer
 ]
 _LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote
-_LEAKED_OF_PEOPLE = 40  # of what people noted of a customer, which never goes to the customer
+_LEAKED_OF_PEOPLE = 40  # of people's notes about a customer, which never go to the customer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,10 @@ def judge_reply(
     people_noted: Sequence[str] = (),
     contact_wrote: str = "",
 ) -> Objection | None:
-    """Return what stands against the whole of a reply, or None.
+    """Return the objection to the whole of a reply, or None.
 
-    A pattern that cannot be used counts as matched: a rule that is there is never passed over.
-    `facts` may be quoted, also where the prompt or a note has the same; so may what the contact
-    wrote, where a note has it.
+    An unusable pattern counts as a match: a rule is never skipped. `facts` may be quoted, even if
+    the prompt or a note contains the same; so may what the contact wrote, if a note contains it.
     """
     longest = longest_reply(rules.max_characters, defaults)
     if len(text) > longest:
@@ -62,7 +61,7 @@ def judge_reply(
     ):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
     known = f"{facts or ''}\n{contact_wrote}"
-    # What is known is read for the few notes of which something is said at all.
+    # Only for the few notes that the reply quotes at all, the known text is read.
     said = (note for note in people_noted if leaks(note, text, _LEAKED_OF_PEOPLE))
     if any(leaks(note, text, _LEAKED_OF_PEOPLE, known) for note in said):
         return Objection("prompt_leak", "a long piece of an internal note, word for word")

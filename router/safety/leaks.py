@@ -1,7 +1,7 @@
-"""Whether a reply gives its instructions away: a long piece of them, word for word.
+"""Whether a reply reveals its instructions: a long piece of them, word for word.
 
-It is seen in pieces as well, in the rows of several lists, say. What is translated, paraphrased,
-encoded or cut smaller is not.
+It is also recognised in pieces, for example in the rows of several lists. A translated,
+paraphrased, encoded or more finely cut text is not.
 """
 
 import functools
@@ -11,19 +11,19 @@ from collections.abc import Iterator, Sequence
 from router.safety.normal import normal
 from router.safety.unseen import without_unseen
 
-_SHORTEST = 40  # a secret shorter than this, folded, says nothing that is worth hiding
-_PIECE = 16  # characters, folded, that are looked for in one piece: fewer are anybody's words
-_LONGEST = 200_000  # characters of a secret that are looked for
+_SHORTEST = 40  # a secret shorter than this, folded, contains nothing worth hiding
+_PIECE = 16  # characters, folded, searched in one piece: fewer may be anybody's words
+_LONGEST = 200_000  # characters of a secret that are searched for
 _KEPT = 20_000  # characters of a secret that is kept folded for its tenant's next reply
 
 
 def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
-    """Whether `text` has `least` characters of `secret` that stand together there, or all of it.
+    """Whether `text` contains `least` consecutive characters of `secret`, or all of it.
 
-    They may be cut in pieces in the text, with anything between them. Case, punctuation, marks,
-    spaces and what nobody sees do not count, nor as characters. `least` of 0: never. What stands
-    in `free` as well may be said: it does not count either, but ends no piece of the secret that
-    goes on after it. Takes as long as the three are, whatever they say.
+    They may be in pieces in the text, with anything between them. Case, punctuation, marks, spaces
+    and invisible characters are ignored, and not counted. `least` of 0: never. What is in `free` as
+    well may be said: it is not counted either, but does not interrupt a longer piece of the secret.
+    Takes time linear in the three texts, whatever they are.
     """
     if not least:
         return False
@@ -52,7 +52,7 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
 
 
 def _untold(secret: str, told: frozenset[str], size: int) -> Sequence[int]:
-    """Return how many of a secret's first characters are not told, for each number of them."""
+    """Return how many of a secret's first characters are untold, for each number of them."""
     if not told:
         return range(len(secret) + 1)
     untold, told_to = [0], 0
@@ -74,7 +74,7 @@ def _folded_secret(text: str) -> str:
 
 @functools.lru_cache(128)
 def _kept(text: str) -> str:
-    """Return a prompt folded, which takes longer than to look for it; it changes seldom."""
+    """Return a prompt folded; folding takes longer than the search, and prompts seldom change."""
     return _folded(text)
 
 

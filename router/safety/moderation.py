@@ -20,15 +20,15 @@ _LONGEST_ANSWER = 65_536  # bytes
 
 
 class ModerationAway(Exception):
-    """The service gave no answer that can be used; the text says why."""
+    """The service gave no usable answer; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModerationRules:
     """The deployment's service, if any, and its key; `timeout` in seconds.
 
-    The key is shown to that URL only, never to a tenant's own. `fail_open`: what could not be
-    asked may be sent.
+    The key is sent only to that URL, never to a tenant's own. `fail_open`: if the service cannot be
+    asked, the text may be sent.
     """
 
     url: str | None
@@ -40,7 +40,7 @@ class ModerationRules:
 class Moderation:
     """The hook. It follows no redirects.
 
-    A tenant's own service is asked through `tenant_http`, which judges where it leads.
+    A tenant's own service is called through `tenant_http`, which checks where it leads.
     """
 
     def __init__(

@@ -1,17 +1,17 @@
 """One form for all the ways to write a text (NFKC), in linear time.
 
-Unicode puts the marks on a letter in order, and the library's way to do so takes the square of
-their number: a text of nothing but marks would hold the process up. So it is taken in pieces.
+Unicode sorts the marks on a letter, and the library's way to do so takes the square of their
+number: a text of nothing but marks would block the process. So it is processed in pieces.
 """
 
 import unicodedata
 
 _PIECE = 1000
-_LONGEST_LETTER = 60  # characters with all its marks; what is longer is no letter of any language
+_LONGEST_LETTER = 60  # characters with all its marks; longer ones are letters of no language
 
 
 def normal(text: str) -> str:
-    """Return the text in its normal form. No letter is cut from its marks, except absurd ones."""
+    """Return the text in its normal form. No letter loses its marks, except absurd ones."""
     if text.isascii():
         return text
     pieces = []

@@ -1,9 +1,9 @@
 """A tenant's forbidden patterns: RE2's regular expressions, matched in bounded time.
 
-RE2 never goes back over a text, and its memory is bounded. But where a pattern's machine does not
-fit into that memory, each character may cost as much as the machine has steps: `(a?){900}c` has
-3,600. So all patterns of a tenant have so many steps together, one is looked for in a text only so
-long, and all of them take no longer than a moment.
+RE2 never backtracks, and its memory is bounded. But if a pattern's machine does not fit into that
+memory, each character may cost as much as the machine has steps: `(a?){900}c` has 3,600. So the
+steps of all patterns of a tenant together are limited, the search for one pattern has a time limit,
+and so have all of them together.
 """
 
 import re
@@ -26,13 +26,13 @@ _MARKS = re.compile(r"[*_~`]")  # WhatsApp's: *pa*lavra reads like a word
 
 
 class BadPattern(ValueError):
-    """RE2 does not take the pattern; the text says why."""
+    """RE2 does not accept the pattern; the text says why."""
 
 
 def check_patterns(patterns: list[str]) -> list[str]:
     """Return a tenant's patterns. Raises BadPattern."""
     steps = 0
-    for pattern in patterns:  # the first that is one too much ends it: to read one takes long, too
+    for pattern in patterns:  # the first one too many ends it: reading a pattern takes long, too
         steps += sum(way.programsize for way in _ways(pattern))
         if steps > _STEPS:
             raise BadPattern(
@@ -45,11 +45,11 @@ def check_patterns(patterns: list[str]) -> list[str]:
 def first_match(
     patterns: Sequence[str], text: str, clock: Callable[[], float] = time.thread_time
 ) -> str | None:
-    """Return the first pattern that the text matches anywhere; case does not count.
+    """Return the first pattern that the text matches anywhere; case is ignored.
 
-    It is looked for in the text as it is, as it reads (without marks and signs that nobody sees,
-    with plain letters for full-width ones, and plain spaces), and as that reads in one line; and
-    so is the pattern as it reads. Raises BadPattern, also where looking takes too long.
+    The text is searched as it is, as it reads (without invisible marks and characters, with plain
+    letters for full-width ones, and plain spaces), and as that reads in one line; the pattern
+    likewise. Raises BadPattern, also if the search takes too long.
     """
     if not patterns:  # as most tenants have it
         return None
@@ -77,7 +77,7 @@ def _as_read(text: str) -> str:
 
 
 def _ways(pattern: str) -> "list[re2._Regexp]":
-    """Return the pattern as it is, and as it reads, where that is another one that means any."""
+    """Return the pattern as it is, and as it reads, if that is different and means anything."""
     ways = [_compiled(pattern)]
     plain = _plainly(pattern)
     if plain and plain != pattern:
@@ -87,7 +87,7 @@ def _ways(pattern: str) -> "list[re2._Regexp]":
 
 
 def _plainly(pattern: str) -> str:
-    """Return the pattern as it reads; what is no ASCII in it stays no syntax."""
+    """Return the pattern as it reads; non-ASCII characters in it do not become syntax."""
     plain = without_unseen(pattern)
     if plain.isascii():
         return plain
@@ -105,7 +105,7 @@ def _compiled(pattern: str) -> "re2._Regexp":
     options.log_errors = False
     options.max_mem = _MEMORY
     options.never_capture = (
-        True  # nobody asks where groups are; to know it costs eight times as much
+        True  # the positions of groups are not needed, and cost eight times as much
     )
     try:
         return re2.compile(pattern, options)

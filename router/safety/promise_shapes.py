@@ -1,4 +1,4 @@
-"""What the languages of promises have in common: how a pattern is put together (pure)."""
+"""The shape of promises in all languages: how a pattern is put together (pure)."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Promises:
     """How one language promises a human, in small letters and without accents.
 
-    `offers` is what makes of a sentence an offer or a condition, wherever it stands; `denies`, what
-    makes it the contrary, in the promise's own clause.
+    `offers` makes a sentence an offer or a condition, anywhere in it; `denies` makes it the
+    opposite, in the promise's own clause.
     """
 
     promise: re.Pattern[str]
@@ -23,5 +23,5 @@ def one(pattern: str) -> str:
 
 
 def any_of(*shapes: str) -> re.Pattern[str]:
-    """Return the pattern of whatever has one of these shapes."""
+    """Return a pattern that matches any of these shapes."""
     return re.compile("|".join(rf"\b(?:{shape})" for shape in shapes))

@@ -1,8 +1,8 @@
 """Whether a reply promises that a human comes, in Portuguese, Spanish and English (pure).
 
-A model likes to say so, and nobody is told. What it only offers ("I can transfer you, if you like")
-or asks promises nothing. A promise has the customer as its object, or what is talked about with
-them: who passes coffee to the team, or heats an oven, promises nobody.
+Models like to say so although nobody is told. An offer ("I can transfer you, if you like") or a
+question promises nothing. The object of a promise must be the customer, or the matter they talk
+about: passing coffee to the team, or heating an oven, promises nobody.
 """
 
 import re
@@ -13,7 +13,7 @@ from router.safety.promises_in_english import ENGLISH
 from router.safety.promises_in_portuguese import PORTUGUESE
 from router.safety.promises_in_spanish import SPANISH
 
-_LONG = 20_000  # characters that are looked at: no promise stands behind a book
+_LONG = 20_000  # characters that are searched: no promise follows a book
 _APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _LANGUAGES = (PORTUGUESE, SPANISH, ENGLISH)
 SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]?")

@@ -1,4 +1,4 @@
-"""What is checked of a reply: a tenant's settings, and the deployment's where it has none."""
+"""What is checked in a reply: a tenant's settings, and the deployment's if it has none."""
 
 from dataclasses import dataclass
 

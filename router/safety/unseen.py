@@ -1,8 +1,8 @@
-"""Signs that nobody sees, and all that looks like a space: a text without them reads the same.
+"""Invisible characters, and everything that looks like a space: a text without them reads the same.
 
-Taken from Unicode 14 (DerivedCoreProperties.txt: Default_Ignorable_Code_Point, unassigned ones
-included; UnicodeData.txt: Cc and Cf). `hybridflow.check_name` knows the same signs. Letters that
-look like others, as a Cyrillic one does like a Latin a, are not among them.
+Taken from Unicode 14 (DerivedCoreProperties.txt: Default_Ignorable_Code_Point, including unassigned
+ones; UnicodeData.txt: Cc and Cf). `hybridflow.check_name` knows the same characters. Letters that
+look like others, as a Cyrillic a looks like a Latin one, are not among them.
 """
 
 import re
@@ -28,15 +28,15 @@ _SPACES = re.compile(r"\s+")
 
 
 def without_unseen(text: str) -> str:
-    """Return the text without what nobody sees. Spaces are plain, and lines stay lines."""
+    """Return the text without invisible characters. Spaces are plain, and lines stay lines."""
     return _OTHER_SPACE.sub(" ", _UNSEEN.sub("", _EMPTY.sub("", text)))
 
 
 def is_seen(text: str) -> bool:
-    """Whether there is anything in the text that somebody sees."""
+    """Whether anything in the text is visible."""
     return bool(without_unseen(text).strip())
 
 
 def in_one_line(text: str) -> str:
-    """Return it likewise, but with one plain space for all that may look like some."""
+    """Return the same, but with one plain space for everything that may look like spaces."""
     return _SPACES.sub(" ", _UNSEEN.sub("", _EMPTY.sub(" ", text)))

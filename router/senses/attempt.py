@@ -1,4 +1,4 @@
-"""One attempt at a media job: fetch it, judge it by its bytes, have it put into words."""
+"""One attempt at a media job: fetch it, recognise it by its bytes, have it put into words."""
 
 import asyncio
 import base64

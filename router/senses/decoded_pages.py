@@ -1,7 +1,7 @@
-"""What is to be read and seen of a PDF, in the program that opens files (`decoder`).
+"""The text and pictures of a PDF, in the program that opens files (`decoder`).
 
-Each page stands for itself: one that is broken takes nothing from the others, and one that was
-scanned is shown, though others have text.
+Each page is separate: a broken one affects no other, and a scanned one is shown even if others have
+text.
 """
 
 from typing import Any

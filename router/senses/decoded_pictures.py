@@ -1,4 +1,4 @@
-"""Pictures made anew, in the program that opens files (`decoder`): small JPEGs, whatever came."""
+"""Re-encodes pictures in the program that opens files (`decoder`): small JPEGs, whatever came."""
 
 import base64
 import io

@@ -1,7 +1,7 @@
-"""What is to be heard and seen of sound and video, in the program that opens files (`decoder`).
+"""The sound and frames of audio and video, in the program that opens files (`decoder`).
 
-FFmpeg's libraries open it, told by its bytes which container it is: left to guess, they would take
-a playlist for a file, and open what it names.
+FFmpeg's libraries open it, and are told which container it is by its bytes: left to guess, they
+would take a playlist for a file, and open what it names.
 """
 
 import array

@@ -1,4 +1,4 @@
-"""What is written in texts and office files, in the program that opens files (`decoder`).
+"""The text of text and office files, in the program that opens files (`decoder`).
 
 Word and PowerPoint are read piece by piece, as long as there is room for more: a document of a
 hundred kilobytes may unpack to millions of paragraphs, and no tree is made of them.

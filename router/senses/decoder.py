@@ -1,10 +1,8 @@
-"""A program that opens one file of a stranger's and says what is in it; run with limits, then gone.
+"""A program that opens one file of a stranger and says what is in it; run with limits.
 
 It is started by its path, with nothing of HybridFlow's in its environment, reads the file from its
-input and writes one JSON object. Files are hostile: whatever a library does with one, it does it
-here, with so much memory and so much time. What it cannot open it refuses in a few words.
-
-    python -I decoder.py file|sound|video|voice < file > answer
+input and writes one JSON object. Files are hostile: whatever a library does with one happens here,
+with limited memory and time. It refuses in a few words what it cannot open.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Has a stranger's file opened by a program of its own (`decoder`), which has limits.
+"""Has a stranger's file opened by a separate program (`decoder`), which has limits.
 
-Two are opened at once, and no tenant has both places: who sends many files waits for itself.
+Two are opened at once, and no tenant has both places: one that sends many files waits for itself.
 """
 
 import asyncio

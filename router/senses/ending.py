@@ -7,7 +7,7 @@ _STEP = 65_536
 
 
 async def end_program(program: asyncio.subprocess.Process) -> None:
-    """Kill it, and return when it has ended. What it has said and nobody read is let go of."""
+    """Kill it, and return when it has ended. Its unread output is dropped."""
     with suppress(ProcessLookupError):
         program.kill()
     # asyncio waits for the pipe's end as well, and sees none of a pipe whose reading is paused.

@@ -1,7 +1,7 @@
-"""What a program beside the router, one that has strangers' files in it, does for it first of all.
+"""What a program beside the router that opens strangers' files does first of all.
 
-It comes last where the processor is wanted, it ends first where memory runs out, and it ends with
-the router, whatever it is at: kill -9 lets nobody tidy up.
+It makes itself last in line for the processor and first to end when memory runs out, and it ends
+with the router, whatever it is doing: kill -9 lets nobody tidy up.
 """
 
 import ctypes
@@ -15,10 +15,7 @@ _TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG
 
 
 def be_expendable() -> None:
-    """Be the first program to give way, as far as the system can do it.
-
-    Where the system cannot tell that the router died, the end of the input ends this program.
-    """
+    """Be the first program to give way, as far as the system can do it."""
     os.nice(_NICE)
     with suppress(OSError, AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(_TELL_WHEN_PARENT_DIES, signal.SIGKILL)

@@ -95,7 +95,7 @@ class LocalEngine:
                 raise NotUnderstood(f"{_IT} broke off", final=False)
 
     async def _ready(self) -> asyncio.subprocess.Process:
-        """Return the program once it can listen. What it says then says nothing of a sound."""
+        """Return the program once it can listen. What it says before is not about a sound."""
         program = await self._started()
         if self._is_ready:
             return program

@@ -1,4 +1,4 @@
-"""Puts together what understands media, from the configuration."""
+"""Makes what understands media, from the configuration."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _LEASE = 12.0  # seconds; who works on a job renews it
 
 
 def make_listener(settings: Settings) -> Listener | None:
-    """Return what puts sound into words, not loaded yet; None where nothing does."""
+    """Return what transcribes sound, not loaded yet; None if nothing does."""
     if not settings.hears:
         return None
     if settings.stt_local_model is not None:
@@ -37,7 +37,7 @@ def make_listener(settings: Settings) -> Listener | None:
 
 
 def make_describer(settings: Settings, providers: Mapping[str, LlmProvider]) -> Describer | None:
-    """Return who describes pictures; None where the LLM that answers is shown them itself."""
+    """Return what describes pictures; None if the LLM that answers sees them itself."""
     provider = providers[settings.llm_provider]
     return Describer(provider) if settings.n8n_enabled and provider.has_key else None
 

@@ -1,4 +1,4 @@
-"""What is said of a file that was opened; who describes pictures that the LLM is not shown."""
+"""The words for an opened file, and who describes pictures that the LLM is not shown."""
 
 from router.llm.errors import LlmAway, LlmError
 from router.llm.provider import LlmProvider, Picture, Prompt, PromptMessage
@@ -22,7 +22,7 @@ class Describer:
         self._provider = provider
 
     async def describe(self, pictures: tuple[str, ...]) -> tuple[str, int]:
-        """Return what they show, and what that cost in tokens. Raises NotUnderstood."""
+        """Return what they show, and the cost in tokens. Raises NotUnderstood."""
         shown = tuple(Picture(f"[picture {n}]", jpeg) for n, jpeg in enumerate(pictures, 1))
         asked = (PromptMessage("user", "What do these show?"),)
         prompt = Prompt(_SYSTEM, asked, shown)
@@ -43,7 +43,7 @@ class Describer:
 
 
 def words_of(opened: Opened) -> str | None:
-    """Return what is said of a document: what it is, what was left out, and its text."""
+    """Return the words for a document: what it is, what was left out, and its text."""
     if opened.what in ("picture", "video"):
         return None
     told = [opened.what]

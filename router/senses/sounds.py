@@ -1,7 +1,7 @@
-"""What is to be sent as a voice message is decoded first: it must be a sound.
+"""A voice message is decoded before it is sent: it must be a sound.
 
-Of what it cannot decode Evolution makes an empty voice message, sends that, and says that all is
-well. So every voice that is not made here is asked about here, whoever gives it.
+If Evolution cannot decode a file, it makes an empty voice message, sends that, and reports success.
+So every voice that is not made here is checked here, whoever provides it.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ _WAIT = 20.0  # seconds for a place: somebody waits for the answer
 
 
 class Sounds:
-    """Tells sounds from what is none, in the program that opens files."""
+    """Recognises sounds, in the program that opens files."""
 
     def __init__(self, decoder: Decoder | None = None) -> None:
         self._decoder = decoder or Decoder(wait=_WAIT)
 
     async def require(self, content: bytes | str, tenant_id: int) -> None:
-        """Raise NoMedia where it is not a sound, or cannot be opened now; a text is base64."""
+        """Raise NoMedia if it is not a sound, or cannot be opened now; a text is base64."""
         try:
             if isinstance(content, str):
                 content = await asyncio.to_thread(base64.b64decode, content, validate=True)

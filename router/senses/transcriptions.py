@@ -1,6 +1,6 @@
 """POST /audio/transcriptions through OpenAI's SDK, which is loaded in a thread.
 
-OpenAI, Groq, or a whisper server of one's own: they differ in the address, the key and the model.
+OpenAI, Groq, or your own whisper server: they differ in the URL, the key and the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _IT = "the speech service"
 TOKENS_A_SECOND = 10
-"""Of sound, where a server tells no tokens."""
+"""Of sound, if a server reports no tokens."""
 _REFUSED = (400, 404, 413, 415, 422)  # for what the sound, or the request, is
 _LONGEST = 20_000  # characters: what is said in ten minutes is half as long
 
@@ -91,7 +91,7 @@ class Transcriptions:
 
 
 def _judged(status: int, said: str, headers: Mapping[str, str]) -> NotUnderstood:
-    """Return what an error means: of this sound, or that nobody is listened to for now."""
+    """Return what an error means: about this sound, or that nobody transcribes for now."""
     text = f"{_IT} answered {status}: {said}"
     if status in _REFUSED and account_cause(status, said) is None:
         return NotUnderstood(text, final=True)
@@ -99,7 +99,7 @@ def _judged(status: int, said: str, headers: Mapping[str, str]) -> NotUnderstood
 
 
 def _tokens(usage: object) -> int:
-    """Return what it cost, as far as the answer tells."""
+    """Return the cost, as far as the response reports it."""
     told = tokens_told(getattr(usage, "total_tokens", None))
     return told or TOKENS_A_SECOND * tokens_told(getattr(usage, "seconds", None))
 

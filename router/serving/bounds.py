@@ -1,4 +1,4 @@
-"""How much one connection, and all of them, may take of the process."""
+"""How much one connection, and all of them, may use of the process."""
 
 from dataclasses import dataclass
 

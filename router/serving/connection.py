@@ -1,9 +1,9 @@
-"""One connection: uvicorn's own way of speaking HTTP (httptools), with bounds.
+"""One connection: uvicorn's HTTP (httptools), with limits.
 
-uvicorn reads a head of any length, takes in any number of requests before the first is answered,
-and waits for ever for a head, a body or a reader. Here each of these has a bound (`Bounds`). A
-caller that goes beyond it gets one response (431, 400) or is cut off. Bodies that an application
-reads have their own bounds: `router.http.bodies`.
+uvicorn reads a head of any length, accepts any number of requests before the first is answered, and
+waits for ever for a head, a body or a reader. Here each of these has a limit (`Bounds`). A caller
+that exceeds it gets one response (431, 400) or is cut off. Bodies that an application reads have
+their own limits: `router.http.bodies`.
 """
 
 import asyncio

@@ -63,11 +63,11 @@ class _Idle:
 class Door:
     """The connections of one process.
 
-    When places are short, idle connections are closed: first who never sent a whole head of a
-    request, then who rests after one, then who reads nothing of its answer, then whose body is not
-    there yet, of each the longest so. But a quarter of the places is for those who have just come,
-    so that each has time to ask. Whose request is there stays, however many come with nothing to
-    ask.
+    When places are short, idle connections are closed: first those that never sent a whole request
+    head, then those that rest after a request, then those that read nothing of their response, then
+    those whose body is not there yet; of each kind the longest idle. But a quarter of the places is
+    for new ones, so that each has time to send its request. A connection whose request is there
+    stays, however many come that send none.
     """
 
     def __init__(self, bounds: Bounds, callers: Callers) -> None:
@@ -88,9 +88,9 @@ class Door:
     def enter(self, guest: Guest) -> bool:
         """Let a connection in, or turn it away: False.
 
-        Where its address has all the places that it may, one of the same address makes room; where
-        all places are taken, one of any. Connections of trusted proxies, which are many callers',
-        are not counted by address.
+        If its address has all its places, another connection of the same address makes room; if all
+        places are taken, any does. Connections of trusted proxies, which are many callers', are not
+        counted by address.
         """
         block = self._callers.block_of_peer(guest.peer)
         if block is not None and self._of_block.get(block, 0) >= self.bounds.per_address:

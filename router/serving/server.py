@@ -1,4 +1,4 @@
-"""The server: what `make run`, the Procfile, the image and the tests all serve the router with."""
+"""The server with which `make run`, the Procfile, the image and the tests serve the router."""
 
 import os
 import socket
@@ -26,11 +26,11 @@ _DID_NOT_START = 3  # uvicorn's exit code for it
 
 
 class CannotListen(Exception):
-    """The port cannot be had; the text says why, and the cure."""
+    """The port is not available; the text says why, and the fix."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything is begun: who comes early waits, and is not refused.
+    """Take the port before anything else starts: early callers wait, and are not refused.
 
     Raises CannotListen.
     """

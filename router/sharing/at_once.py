@@ -1,4 +1,4 @@
-"""How much one may have under way at once, of whatever is counted by a key."""
+"""How much one holder may have under way at once, of anything that is counted by a key."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class TooManyAtOnce(Exception):
-    """As much is under way for the key as may be; nothing was begun."""
+    """The key already has the most under way; nothing was begun."""
 
 
 class AtOnce:
@@ -36,7 +36,7 @@ class AtOnce:
 
 
 class InTurn:
-    """Lets so many of each key go on at once; who comes later waits, first come first served."""
+    """Lets so many of each key run at once; later ones wait, first come first served."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -65,10 +65,10 @@ class InTurn:
 
 
 class Shared(Generic[T]):
-    """Does for many at once what is the same for all: who asks meanwhile gets the same answer.
+    """Does once what is the same for all: those who ask meanwhile get the same result.
 
-    It is done again no sooner than `pause` seconds after its end; who asks before then waits, and
-    gets no answer of before it asked.
+    It is done again at the earliest `pause` seconds after its end; those who ask before that wait,
+    and never get a result from before they asked.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]], pause: float = 0.0) -> None:
@@ -78,7 +78,7 @@ class Shared(Generic[T]):
         self._working: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """Return the result; a caller that goes away does not stop it. Raises what it raises."""
+        """Return the result; a caller that leaves does not stop it. Raises what it raises."""
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._do(), name="for all who ask")
         return await asyncio.shield(self._working)

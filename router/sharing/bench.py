@@ -1,8 +1,8 @@
-"""Threads for work that may take long, one piece of each tenant at a time.
+"""Threads for long work, one piece per tenant at a time.
 
-To take the Markdown out of a flow's long text, to hash a film, or to search a reply for a tenant's
-patterns may take long. There are two threads for each kind of work, and no tenant has both: a
-tenant that asks for much waits for itself.
+Removing the Markdown from a flow's long text, hashing a video, or searching a reply for a tenant's
+patterns may take long. There are two threads for each kind of work, and no tenant gets both: a
+tenant that asks for much waits only for itself.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _THREADS = ThreadPoolExecutor(_COUNT, "a flow's request")  # nobody else's work 
 class Bench:
     """One thread for a tenant, as long as another tenant may want the other.
 
-    `threads` has two, of one kind of work alone.
+    `threads` has two, for one kind of work only.
     """
 
     def __init__(self, patience: float = _PATIENCE, threads: ThreadPoolExecutor = _THREADS) -> None:
@@ -37,10 +37,10 @@ class Bench:
         *,
         after_waiting: Callable[[], Awaitable[None]],
     ) -> _T:
-        """Return what `work` returns, in a thread; after a wait, `after_waiting` first.
+        """Return what `work` returns, in a thread; after a wait, `after_waiting` runs first.
 
-        Raises TimeoutError where no thread was free in time, and what `after_waiting` and `work`
-        raise. A work that nobody waits for any more keeps its place to its end.
+        Raises TimeoutError if no thread was free in time, and what `after_waiting` and `work`
+        raise. Work that nobody waits for any more keeps its place to its end.
         """
         claims: Claims = {tenant_id: _ONE}
         place = self._places.take_now(claims)

@@ -1,4 +1,4 @@
-"""How many connections from outside a process may have: as many as are wanted, and files allow."""
+"""How many inbound connections a process may have: as many as configured, and as files allow."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ _FILES_FOR_OTHERS = 300  # the database, Evolution, LLMs, n8n, logs
 
 
 def connections_for(wanted: int, files: float = math.inf) -> int:
-    """Return how many connections there may be where a process may have so many files open."""
+    """Return how many connections are possible if a process may open this many files."""
     spare = files - _FILES_FOR_OTHERS
     return int(min(wanted, max(spare, files / 2)))
 

@@ -1,8 +1,8 @@
-"""A few places for which each waits in a lane of its own: the lanes have their turns one by one.
+"""A few places, and a queue (lane) per key: the lanes take turns.
 
-However many wait in one lane, a call in another lane waits for one from each lane at most. What
-waits is bounded: a lane has so many, and where all together are too many the longest lane loses its
-last.
+However many wait in one lane, a call in another lane waits for at most one from each lane. The
+queues are bounded: a lane has a maximum, and when all together are too many, the longest lane loses
+its last.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from router.sharing.at_once import TooManyAtOnce
 
 
 class Lanes:
-    """`at_once` places, of which one lane has `of_one`; so many wait in a lane, and in all."""
+    """`at_once` places, of which one lane gets `of_one`; with maximums per lane, and in all."""
 
     def __init__(
         self, at_once: int = 4, of_one: int = 2, *, waiting_of_one: int = 500, waiting: int = 2000
@@ -46,7 +46,7 @@ class Lanes:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._leave(lane)  # it was given in the same moment
+                self._leave(lane)  # it got a place at the same moment
             elif turn in self._lanes.get(lane, ()):
                 self._take_out(lane, turn)
             if isinstance(error, TimeoutError):
@@ -87,7 +87,7 @@ class Lanes:
         self._admit()
 
     def _admit(self) -> None:
-        """Give what is free to the next of the first lanes that may have a place."""
+        """Give free places to the next of the first lanes that may have one."""
         while self._free > 0:
             lane = next((each for each in self._lanes if self._at_work[each] < self._of_one), None)
             if lane is None:

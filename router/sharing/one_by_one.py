@@ -1,6 +1,6 @@
-"""One place, which all who wait for it get in turn: the next is whose last time is longest ago.
+"""One place in turns: the next is the one whose last time is longest ago.
 
-Who asks for much waits for itself, and who asks now and then is next.
+So a holder that asks for much waits only for itself, and one that asks now and then is next.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 class OneByOne:
-    """The place, and who waits for it."""
+    """The place, and those who wait for it."""
 
     def __init__(self) -> None:
         self._is_taken = False
@@ -18,7 +18,7 @@ class OneByOne:
 
     @asynccontextmanager
     async def taken(self, key: Hashable, wait: float | None = None) -> AsyncIterator[None]:
-        """Have the place for the block. Raises TimeoutError if it is not had in `wait` seconds."""
+        """Have the place for the block. Raises TimeoutError after `wait` seconds without it."""
         if self._is_taken:
             await self._in_turn(key, wait)
         self._is_taken = True

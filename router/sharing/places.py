@@ -2,7 +2,7 @@
 
 A place is taken before the fence is asked, and is waited for only briefly. The pool of the sends
 has at least as many connections as there are places, so that nothing waits between the fence and
-the send: in that time a human could write. No tenant has all places, however slow its server is.
+the send: in that time a human could write. No tenant gets all places, however slow its server is.
 """
 
 from collections.abc import AsyncIterator
@@ -14,15 +14,15 @@ _WAIT = 2.0
 
 
 class NoPlace(Exception):
-    """So many sends are under way that none of their places became free in time.
+    """Too many sends are under way, and no place became free in time.
 
-    Nothing was begun: no fence was asked and nothing was sent, so trying again soon is harmless.
-    It says nothing of Evolution, and is none of its errors.
+    Nothing was begun: no fence was asked and nothing was sent, so trying again soon is harmless. It
+    says nothing about Evolution, and is not one of its errors.
     """
 
 
 class SendPlaces:
-    """A number of places, given in the order in which they are asked for."""
+    """A number of places, given in the order in which they are requested."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -30,9 +30,9 @@ class SendPlaces:
 
     @asynccontextmanager
     async def taken(self, tenant: str | None = None, wait: float = _WAIT) -> AsyncIterator[None]:
-        """Hold a place for the block. Raises NoPlace when none is free within `wait` seconds.
+        """Hold a place for the block. Raises NoPlace if none is free within `wait` seconds.
 
-        Nor when the tenant has its share of them; None: it is not known whose message it is.
+        It is also raised if the tenant has its share already; None: the tenant is unknown.
         """
         claims: Claims = NOBODY if tenant is None else {tenant: TENANT}
         try:

@@ -1,7 +1,7 @@
-"""A number of places that nobody can hold all of: one who holds many leaves room for the next.
+"""A number of places that nobody can hold all of: a large holder leaves room for the next.
 
-A holder may take another place only while it holds less than so many times what is free. So one
-alone gets most of the places, several share most of them, and some stay free for the next one.
+A holder may take another place only while it holds less than a multiple of what is free. So a lone
+holder gets most of the places, several share most of them, and some stay free for the next one.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Which of a reply is read aloud, and in which words: pure.
+"""Which parts of a reply are read aloud, and in which words: pure.
 
-A voice says no marks, emoji and addresses. What somebody has to copy or to look at (a key, a code,
-a long number, a table) stays text, and a link follows as text.
+A voice cannot read marks, emoji and URLs. What somebody has to copy or to look at (a key, a code, a
+long number, a table) stays text, and a link follows as text.
 """
 
 import re
@@ -67,10 +67,10 @@ def read_aloud(text: str) -> str | None:
 
 
 def in_voice(text: str) -> tuple[str, ...]:
-    """Return the messages of a reply that is said aloud, in their order.
+    """Return the messages of a spoken reply, in order.
 
-    Paragraphs that can be read aloud are one message, as long as that is no longer than one may be.
-    What was cut out of them, their links, follows.
+    Paragraphs that can be read aloud are one message, up to the maximum length. The links that were
+    cut out of them follow.
     """
     messages: list[str] = []
     aloud: list[str] = []
@@ -100,7 +100,7 @@ def in_voice(text: str) -> tuple[str, ...]:
 
 
 def _few(messages: list[str]) -> tuple[str, ...]:
-    """Return the messages, and where they are many the last of them as one to be read."""
+    """Return the messages; if there are many, the last of them joined into one as text."""
     if len(messages) <= MOST_MESSAGES:
         return tuple(messages)
     rest = "\n\n".join(messages[MOST_MESSAGES - 1 :])

@@ -1,7 +1,7 @@
-"""A voice message as WhatsApp plays it: Ogg with Opus, one channel, its length in it.
+"""A voice message as WhatsApp plays it: Ogg with Opus, one channel, with its length.
 
-What cannot be decoded would arrive as an empty voice message, and nobody would be told: so all of
-it is decoded first. For a thread: nothing here waits, and some of it takes a while.
+Something undecodable would arrive as an empty voice message, and nobody would know, so everything
+is decoded first. For a thread: nothing here waits, and some of it takes a while.
 """
 
 from __future__ import annotations

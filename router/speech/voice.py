@@ -23,12 +23,12 @@ _SILENT_FOR = 60.0  # seconds in which it is not asked then: each would wait as 
 
 
 class SpeechFailed(Exception):
-    """There is no voice message of it; the text says why."""
+    """There is no voice message; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceTerms:
-    """Which server is asked, with which key, for which voice of which model."""
+    """Which server is called, with which key, for which voice of which model."""
 
     base_url: str | None
     api_key: SecretStr | None
@@ -39,16 +39,16 @@ class VoiceTerms:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """In which voice, and how, a tenant's replies are said; None: as the deployment has it."""
+    """In which voice, and how, a tenant's replies are spoken; None: as the deployment sets it."""
 
     voice: str | None = None
     instructions: str | None = None
 
 
 class Voice:
-    """Reads aloud, a few texts at once. Loaded in a thread, as the SDKs of LLMs are.
+    """Reads aloud, a few texts at once. Loaded in a thread, like the SDKs of LLMs.
 
-    Where it has not answered a few times in a row it is not asked for a while.
+    After a few failures in a row it is not called for a while.
     """
 
     def __init__(self, terms: VoiceTerms, clock: Callable[[], float] = monotonic) -> None:

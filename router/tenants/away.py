@@ -1,4 +1,4 @@
-"""What a contact is told while a business is closed: the tenant's words, with when it opens."""
+"""What a contact is told while a business is closed: the tenant's words, with the next opening."""
 
 import re
 from datetime import date, datetime

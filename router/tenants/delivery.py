@@ -1,4 +1,4 @@
-"""Replies that WhatsApp did not deliver: what is said of them to operators and staff."""
+"""Replies that WhatsApp did not deliver: what operators and staff are told."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Self
 from router.state.calls.instances import UndeliveredReplies
 
 UNCOUNTED = 100
-"""So many replies, or contacts, stand for any more."""
+"""From this number of replies, or contacts, on they are not counted."""
 CURE = (
     "WhatsApp may restrict the number (error 463): open it on the phone (of the Cloud API: the"
     " WhatsApp Manager), where it says so, and for how long. Answer by hand from there; until it"
@@ -17,7 +17,7 @@ CURE = (
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The replies of a tenant that failed in a row up to now."""
+    """The latest replies of a tenant that failed in a row."""
 
     replies: int
     contacts: int
@@ -30,7 +30,7 @@ class Failures:
         return cls(found.replies, found.contacts, found.since, found.last_at)
 
     def warning(self, now: datetime) -> str:
-        """Return what an operator is to know."""
+        """Return the warning for an operator."""
         failed = describe_failures(self.replies, self.contacts)
         first, last = (_ago(now, moment) for moment in (self.since, self.last_at))
         when = last if self.replies == 1 else f"the first {first}, the last {last}"
@@ -38,7 +38,7 @@ class Failures:
 
 
 def describe_failures(replies: int, contacts: int) -> str:
-    """Return so many replies to so many contacts in words; from 100 on they are not counted."""
+    """Return the number of replies and contacts in words; from 100 on they are not counted."""
     many = "the last reply" if replies == 1 else f"the last {_counted(replies)} replies"
     return f"{many} (to {_counted(contacts)} contact{'s' if contacts > 1 else ''})"
 

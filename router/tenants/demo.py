@@ -1,4 +1,4 @@
-"""The tenant of the demo business: made anew each time it is played, served by its own router."""
+"""The tenant of the demo business: made again each time it is played, served by its own router."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ IS_PLAYED = (
 
 
 async def begin_demo(database: Database, settings: Settings, values: Mapping[str, Any]) -> Tenant:
-    """Make it, in place of an earlier one. Raises Conflict where there is a real tenant."""
+    """Make it, replacing an earlier one. Raises Conflict if there is a real tenant."""
     vault = Vault(settings.secrets_key)
     sealed = vault.seal(values["evo_api_key"], place_of_key("evo_api_key", TENANT_ID))
     asked = demo.BeginDemo(tenant_id=TENANT_ID, values={**values, "evo_api_key": sealed})
@@ -27,7 +27,7 @@ async def begin_demo(database: Database, settings: Settings, values: Mapping[str
 
 
 async def refuse_beside_demo(database: Database, settings: Settings) -> None:
-    """Let no router start on the data folder where a `make run` plays the demo at this moment.
+    """Refuse to start a router on the data folder of a running `make run` demo.
 
     It would take the demo's turns, and has no LLM for them. Raises ConfigurationError.
     """

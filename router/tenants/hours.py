@@ -1,7 +1,7 @@
-"""When a business is open, by its own clock: pure. What is stored may come from anywhere.
+"""When a business is open, by its own clock: pure. The stored value may come from anywhere.
 
-A time that a clock shows twice is the first of both, and one that it leaps over is as late as if it
-had not leapt (as RFC 5545 has it).
+A time that occurs twice when clocks change is the first of both, and one that is skipped is as late
+as if it had not been skipped (as in RFC 5545).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,20 @@ from pydantic import ValidationError
 from router.configuration.opening_hours import Hours, OpeningHours, compiled
 
 _LOOKED_AHEAD = 800  # days
-_LONG_OPEN = timedelta(days=8)  # nobody needs to know when so long a time ends
+_LONG_OPEN = timedelta(days=8)  # nobody needs to know the end of a time this long
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Whether it is open, and when that changes; None: not for as long as anybody needs to know."""
+    """Whether it is open, and when that changes; None: not in the foreseeable time."""
 
     is_open: bool
     changes_at: datetime | None
 
 
 def read_hours(stored: Mapping[str, Any] | None) -> Hours | None:
-    """Return the hours that are stored; None where there are none, or they cannot be read."""
+    """Return the stored hours; None if there are none, or they cannot be read."""
     if stored is None:
         return None
     try:
@@ -81,7 +81,7 @@ def open_for(hours: Hours, zone: ZoneInfo, since: datetime, lasts: timedelta) ->
 def _open_times(
     hours: Hours, zone: ZoneInfo, now: datetime, days: int = _LOOKED_AHEAD
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield from when to when it is open, in the order of their beginnings, from yesterday on."""
+    """Yield from when to when it is open, ordered by their beginnings, from yesterday on."""
     yesterday = now.astimezone(zone).date() - _DAY
     for number in range(days):
         day = yesterday + number * _DAY
@@ -89,10 +89,10 @@ def _open_times(
             (_moment(day, opens, zone), _moment(day + later * _DAY, closes, zone))
             for opens, closes, later in hours.windows_on(day)
         )
-        # A clock that leaps changes their order, and leaves nothing of what it leaps over whole.
+        # A clock change can change their order, and removes what it skips.
         yield from sorted((begins, ends) for begins, ends in times if begins < ends)
 
 
 def _moment(day: date, at: time, zone: ZoneInfo) -> datetime:
-    """In UTC: two times of one zone are compared by what their clocks show."""
+    """In UTC: times of one zone would be compared by what their clocks show."""
     return datetime.combine(day, at, zone).astimezone(UTC)

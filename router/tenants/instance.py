@@ -19,10 +19,10 @@ from router.tenants.sealing import CannotOpen, Vault, place_of_key
 
 
 class InstanceKeys:
-    """Which key is shown to Evolution, and where: the tenant's own, else EVOLUTION_API_KEY.
+    """Which key is sent to Evolution, and where: the tenant's own, else EVOLUTION_API_KEY.
 
-    EVOLUTION_API_KEY opens every instance, so only servers that the deployment names are shown it.
-    The one place where a stored key is opened; from then on no log line can hold it.
+    EVOLUTION_API_KEY opens every instance, so it is sent only to servers that the deployment names.
+    Only this class opens a stored key; from then on it is kept out of the logs.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class InstanceKeys:
 
     @classmethod
     def of(cls, settings: Settings) -> "InstanceKeys":
-        """Return those of the configuration."""
+        """Return the keys of the configuration."""
         return cls(
             settings.evolution_api_key,
             Vault(settings.secrets_key),
@@ -47,7 +47,7 @@ class InstanceKeys:
     def key_of(self, found: StoredInstance) -> SecretStr | None:
         """Return the key of the instance that the state found; None: there is none.
 
-        Raises EvolutionRefused where it cannot be opened.
+        Raises EvolutionRefused if it cannot be opened.
         """
         stored = found.evo_api_key.get_secret_value() if found.evo_api_key else None
         if not stored:
@@ -68,7 +68,7 @@ class InstanceKeys:
         return TenantLine(self, found)
 
     def reach(self, name: str, server_url: str, key: SecretStr | None) -> Instance:
-        """Return the instance at the address. Raises EvolutionRefused: no key, or a bad address."""
+        """Return the instance at the URL. Raises EvolutionRefused: no key, or a bad URL."""
         if name in (".", ".."):  # its requests would go to another path
             raise EvolutionRefused(f"no instance can be called {name}: name it as Evolution does")
         try:
@@ -94,9 +94,9 @@ class InstanceKeys:
 
 
 class TenantLine:
-    """A tenant's way to WhatsApp as one attempt has it: its key is opened once, when it is wanted.
+    """A tenant's way to WhatsApp for one attempt: its key is opened once, when it is needed.
 
-    It is gone with the attempt, and the opened key with it.
+    Both are gone when the attempt ends.
     """
 
     def __init__(self, keys: InstanceKeys, stored: StoredInstance) -> None:
@@ -115,7 +115,7 @@ class TenantLine:
 class TenantInstance:
     """What is known of it; `key` is the tenant's own, else EVOLUTION_API_KEY, else None.
 
-    `keys` gave it, and says where it may be shown.
+    `keys` provided it, and knows where it may be sent.
     """
 
     tenant_id: int
@@ -126,7 +126,7 @@ class TenantInstance:
     llm_provider: str
     has_llm_key: bool
     is_active: bool
-    # SHA-256 of the webhook secrets of its own that have no end; and whether ours holds, too
+    # SHA-256 of its own webhook secrets that have no end; and whether the deployment's is accepted
     webhook_hashes: tuple[str, ...] = ()
     shared_webhook_secret: bool = True
     failures: Failures | None = None  # None: the last reply was delivered, as far as is known
@@ -135,14 +135,14 @@ class TenantInstance:
     last_event_at: datetime | None = None  # None: not within the week that events are remembered
 
     def reachable(self) -> Instance:
-        """Return it as the Evolution client takes it. Raises EvolutionRefused as `reach` does."""
+        """Return it for the Evolution client. Raises EvolutionRefused as `reach` does."""
         return self.keys.reach(self.name, self.server_url, self.key)
 
 
 async def find_instance(database: Database, name: str, keys: InstanceKeys) -> TenantInstance:
     """Return the instance `name`.
 
-    Raises NotFound where no tenant has it, EvolutionRefused where its key cannot be opened, and
+    Raises NotFound if no tenant has it, EvolutionRefused if its key cannot be opened, and
     DatabaseAway.
     """
     found = await get_instance(database, GetInstance(instance_name=name))

@@ -27,7 +27,7 @@ _NAMED = 20  # servers, or instances: the first of them are named, the others co
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The tenants of one server, the first of them by name, and what is wrong with the cure."""
+    """The tenants of one server, the first of them by name, and what is wrong, with the fix."""
 
     tenants: int
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Lost:
 
 
 class LostServers:
-    """Looks for them; what was found holds some seconds, so that /health costs little."""
+    """Looks for them; the result is cached for some seconds, so that /health costs little."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -69,7 +69,7 @@ class LostServers:
 def lost_tenants(
     found: Sequence[OtherServer], named: Sequence[str], *, has_key: bool
 ) -> tuple[Lost, ...]:
-    """Say what is wrong with each of the servers that the state found, if anything is."""
+    """Say what is wrong with each of the state's servers, if anything is."""
     servers = Servers.of(named)
     return tuple(
         Lost(each.tenants, tuple(map(shown_instance, each.instances)), line)
@@ -79,14 +79,14 @@ def lost_tenants(
 
 
 def sentences(lost: Sequence[Lost]) -> tuple[str, ...]:
-    """Return a sentence for each server, with its tenants and the cure: for the log."""
+    """Return a sentence for each server, with its tenants and the fix: for the log."""
     more = len(lost) - _NAMED
     lines = (each.line for each in lost[:_NAMED])
     return (*lines, *([f"and {more} more servers"] if more > 0 else []))
 
 
 def summary(lost: Sequence[Lost]) -> str | None:
-    """Return what anybody may know: which instances, but no address."""
+    """Return what anybody may know: which instances, but no URL."""
     tenants = sum(each.tenants for each in lost)
     if tenants == 0:
         return None

@@ -1,4 +1,4 @@
-"""The deployment's defaults of tenants' settings, as the SQL functions take them."""
+"""The deployment's defaults for tenants' settings, as the SQL functions take them."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ SEEN = ("image", "sticker", "document", "video")
 
 
 def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
-    """Return the `policy` argument: what holds where a tenant has no setting of its own."""
+    """Return the `policy` argument: what holds if a tenant has no setting of its own."""
     rules = {each.name: _said(settings, each) for each in declared if each.deployment == "rule"}
     return {
         **rules,
@@ -27,19 +27,19 @@ def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
 
 
 def ceilings(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
-    """Return the `ceilings` argument: the most that a tenant may be given of what costs us."""
+    """Return the `ceilings` argument: the most that a tenant may get of what costs us money."""
     most = {each.name: _said(settings, each) for each in declared if each.deployment == "most"}
     models = sorted(settings.allowed_models)
     return {**budgets(settings, declared), **most, "llm_models": models}
 
 
 def budgets(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> dict[str, int]:
-    """Return the budgets that no tenant can go beyond, without what is unlimited."""
+    """Return the budgets that no tenant can exceed, without unlimited ones."""
     said = {each.name: _said(settings, each) for each in declared if each.deployment == "budget"}
     return {name: int(most) for name, most in said.items() if most is not None}
 
 
 def _said(settings: Settings, declared: Declared) -> float | None:
-    """Return what the deployment's variable of the same meaning says."""
+    """Return the value of the deployment's variable with the same meaning."""
     said: float | None = getattr(settings, declared.variable)
     return said

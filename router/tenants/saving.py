@@ -1,8 +1,8 @@
 """Creating and changing tenants.
 
-What stands between a caller and the state: URLs that plainly lead into the deployment's own
-network, or into a server that is not theirs, are refused, secrets are sealed, and what the
-deployment allows at most goes along.
+It stands between a caller and the state: it refuses URLs that plainly lead into the deployment's
+own network, or to a server that is not theirs, seals secrets, and passes on the deployment's
+limits.
 """
 
 import re
@@ -40,9 +40,9 @@ class _Rules(TypedDict):
 async def create_tenant(
     database: Database, settings: Settings, values: Mapping[str, Any]
 ) -> Tenant:
-    """Create a tenant of the values, as SQL's create_tenant does. Returns the tenant.
+    """Create a tenant with the values, as SQL's create_tenant does. Returns the tenant.
 
-    Raises Invalid for an address that cannot be right, and whatever that raises.
+    Raises Invalid for an impossible URL, and whatever that raises.
     """
     _check(settings, values)
     vault = Vault(settings.secrets_key)
@@ -60,9 +60,9 @@ async def create_tenant(
 async def change_tenant(
     database: Database, settings: Settings, tenant_id: int, values: Mapping[str, Any]
 ) -> Tenant:
-    """Change what is given of a tenant, as SQL's change_tenant does. Returns the tenant.
+    """Change the given values of a tenant, as SQL's change_tenant does. Returns the tenant.
 
-    Raises Invalid for an address that cannot be right, and whatever that raises.
+    Raises Invalid for an impossible URL, and whatever that raises.
     """
     _check(settings, values)
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
@@ -73,7 +73,7 @@ async def change_tenant(
 
 
 def _rules(settings: Settings) -> _Rules:
-    """Return what the deployment allows, and what holds where the tenant says nothing."""
+    """Return what the deployment allows, and what holds if the tenant has no setting."""
     return {"ceilings": ceilings(settings), "policy": policy(settings)}
 
 
@@ -94,7 +94,7 @@ def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
 
 
 def _check_hours(values: Mapping[str, Any]) -> None:
-    """Refuse what could not be read once a reply is made."""
+    """Refuse hours that could not be read when a reply is made."""
     try:
         if (zone := values.get("timezone")) is not None:
             zone_of(str(zone))
@@ -114,7 +114,7 @@ def _check_hours(values: Mapping[str, Any]) -> None:
 
 
 def _check(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Refuse early what could not be connected to: where a name leads is judged at each call."""
+    """Refuse early what could not be connected to: where a name leads is checked at each call."""
     for column in KEY_COLUMNS:
         if (key := values.get(column)) and not _KEY.fullmatch(key):
             raise Invalid(
@@ -129,6 +129,6 @@ def _check(settings: Settings, values: Mapping[str, Any]) -> None:
             raise Invalid(f"{name} {fault}")
     server = values.get("evo_server_url")
     if not isinstance(server, str) or not server.lower().startswith(("http://", "https://")):
-        return  # the state says what form it must have
+        return  # the state checks its form
     if (fault := Servers.of(settings.evolution_servers).fault_of(server)) is not None:
         raise Invalid(f"evo_server_url {fault}")

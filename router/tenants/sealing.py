@@ -1,9 +1,9 @@
 """Secrets at rest: sealed before they are stored, opened where they are used.
 
 AES-256-GCM with a random nonce, under a key derived (HKDF-SHA-256) from an entry of SECRETS_KEY.
-The place of a value, its column and its tenant, is authenticated along: a sealed value that is
-copied to another row or column does not open there. What is stored is
-`sealed:1:<key>:<nonce and ciphertext in base64>`; <key> only tells which of several keys it was.
+The place of a value, its column and its tenant, is authenticated as well: a sealed value that is
+copied to another row or column does not open there. The stored form is `sealed:1:<key>:<nonce and
+ciphertext in base64>`; <key> only tells which of several keys it was.
 """
 
 import base64
@@ -49,7 +49,7 @@ class Vault:
         return self._current is not None
 
     def seal(self, plain: str, place: str) -> str:
-        """Return the value as it is stored in `place`; without a key as it is."""
+        """Return the stored form of the value for `place`; without a key it is unchanged."""
         if self._current is None:
             return plain
         nonce = os.urandom(_NONCE_BYTES)
@@ -77,7 +77,7 @@ class Vault:
         return SecretStr(plain.decode("utf-8", "surrogatepass"))
 
     def is_current(self, stored: str) -> bool:
-        """Whether a stored value is sealed with the key that seals now."""
+        """Whether a stored value is sealed with the key that is used now."""
         return self._current is not None and stored.startswith(f"{_PREFIX}{self._current}:")
 
 

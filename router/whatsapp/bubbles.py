@@ -1,7 +1,7 @@
-"""Splits a reply into a few messages, as a person writes them: between paragraphs alone. Pure.
+"""Splits a reply into a few messages, as a person writes them: only between paragraphs. Pure.
 
-What belongs together stays in one message: a title, or a line that announces, with what follows, a
-list, a block of code, a quote, a link or a price with what it is of. Nothing is cut inside of a
+What belongs together stays in one message: a title, or an announcing line, with what follows; a
+list; a block of code; a quote; a link or a price with what it is about. Nothing is cut inside a
 paragraph.
 """
 

@@ -1,6 +1,6 @@
-"""Readers of what is chosen: buttons, lists, forms, reactions, votes.
+"""Readers of choices: buttons, lists, forms, reactions, votes.
 
-A choice is told in the words that the customer saw and tapped, without brackets: for the
+A choice is read as the words that the customer saw and tapped, without brackets: for the
 conversation it is what they said.
 """
 

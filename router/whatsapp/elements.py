@@ -1,6 +1,6 @@
-"""How many values a JSON text has, told before it is parsed: parsed, each takes memory and time.
+"""Counts the values of a JSON text before it is parsed, because each takes memory and time.
 
-20 MB of `[[],[],…` are 700 MB and many seconds of parsing, during which nothing else is done.
+20 MB of `[[],[],…` are 700 MB and many seconds of parsing, during which nothing else runs.
 """
 
 import re
@@ -10,11 +10,7 @@ _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 def too_many(raw: bytes, most: int) -> bool:
-    """Whether the text has more than about `most` values. Takes time in proportion to its length.
-
-    Values are counted by what stands between them; only where that may be part of texts (commas in
-    a long prompt) are those left out, which takes longer.
-    """
+    """Whether the text has more than about `most` values. The time is linear in its length."""
     if marks(raw) <= most:
         return False
     if raw.count(b'"') > 2 * most:

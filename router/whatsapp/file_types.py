@@ -1,4 +1,4 @@
-"""As what WhatsApp is given a file: told by its content, never by its name. Pure."""
+"""The type with which WhatsApp gets a file: from its content, never from its name. Pure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ _MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FileType:
-    """What it is sent as, the ending of its name, and how many bytes WhatsApp takes of it."""
+    """What it is sent as, its extension, and how many bytes WhatsApp accepts of it."""
 
     kind: Kind
     ending: str
@@ -27,7 +27,7 @@ _PDF = FileType("document", "pdf", 16 * _MB)
 
 
 def type_of_file(content: bytes) -> FileType | None:
-    """Return what a file is; None: nothing that is sent."""
+    """Return a file's type; None: it cannot be sent."""
     start = content[:16]
     if start.startswith(b"\xff\xd8\xff"):
         return _JPEG

@@ -1,4 +1,4 @@
-"""Which of three languages a contact is spoken to in, where HybridFlow itself says something."""
+"""Which of three languages a contact gets when HybridFlow itself says something."""
 
 import re
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ _ENOUGH = 2  # words more than any other language has: fewer decide nothing
 
 
 def language_of(jids: Iterable[str], texts: Iterable[str] = ()) -> Language:
-    """Return the language of what somebody writes; else of where their number is from."""
+    """Return the language of what somebody writes; else of their number's country."""
     words = set(re.findall(r"\w+", " ".join(texts).lower()))
     found: dict[Language, int] = {name: len(words & known) for name, known in _WORDS.items()}
     first, second = sorted(found, key=lambda name: found[name], reverse=True)[:2]

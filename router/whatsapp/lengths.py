@@ -1,7 +1,7 @@
-"""How long what a webhook says may be where it is kept.
+"""The maximum stored length of what a webhook says.
 
 WhatsApp's own texts end at 65,536 characters, its names long before; a server that a tenant named
-may send anything. A text that is longer is cut, and says so. SQL's `hybridflow.cut` does the same.
+may send anything. A longer text is cut, and says so. SQL's `hybridflow.cut` does the same.
 """
 
 from router.whatsapp.clean import JsonObject, JsonValue
@@ -11,7 +11,7 @@ _MOST_OF_NAME = 256
 _MOST_OF_ALL_ELSE = 4096
 _TEXTS = ("text", "caption")
 MARK = " […]"
-"""How a text that was cut says so."""
+"""Marks a text that was cut."""
 
 
 def storable(event: JsonObject) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Readers of what a business offers: buttons, lists, templates, cards, things to be paid."""
+"""Readers of a business's offers: buttons, lists, templates, cards, things to be paid."""
 
 from collections.abc import Iterator, Mapping
 

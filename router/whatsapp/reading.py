@@ -1,4 +1,4 @@
-"""What is read out of a message's content."""
+"""The result of reading a message's content."""
 
 import re
 from collections.abc import Callable, Mapping

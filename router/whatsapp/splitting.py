@@ -1,4 +1,4 @@
-"""Cuts a reply to WhatsApp's measure."""
+"""Cuts a reply to WhatsApp's lengths."""
 
 import re
 

@@ -1,7 +1,7 @@
 """N8N_EXTRA_*: n8n's own settings, for the n8n that is started here.
 
 `N8N_EXTRA_GENERIC_TIMEZONE=America/Sao_Paulo` becomes n8n's GENERIC_TIMEZONE. n8n inherits nothing
-else of the environment, and reads no `.env`: both hold the product's keys.
+else from the environment, and reads no `.env`: both contain the product's keys.
 """
 
 import os
@@ -34,7 +34,7 @@ def extra_settings(
     """Return n8n's own settings by their names, from `env` (None: this process's) and a file.
 
     `env` wins, and a blank value counts as not set. Raises ConfigurationError, which names each
-    that n8n cannot be given; no value, which may be a secret.
+    setting that n8n cannot have; never a value, which may be a secret.
     """
     written = dict(dotenv_values(env_file, encoding="utf-8")) if env_file is not None else {}
     own = os.environ if env is None else env

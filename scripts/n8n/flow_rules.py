@@ -1,9 +1,9 @@
-"""What is asked of a flow that the router starts: it is locked, sends by the gateway, and reports.
+"""Rules for a flow that the router starts: it is locked, sends through the gateway, and reports.
 
 A turn's flow (webhook hybridflow-turn) answers: every path of it ends in a Respond node, or in the
-last one whose output n8n responds with; of its failures n8n tells. Or it sends by itself, and then
-reports `done` or `fail`. Of a notice's flow the router wants `done` alone: one that is not done is
-told again.
+last one whose output n8n responds with; n8n reports its failures. Or it sends by itself, and then
+reports `done` or `fail`. A notice's flow must only report `done`: otherwise the notice is told
+again.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Starts n8n again where it ends by itself: it crashed, was killed, had no memory left."""
+"""Restarts n8n if it ends by itself: it crashed, was killed, or ran out of memory."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def next_pause(before: float, ran_for: float) -> float:
 def kept_alive(
     server: N8nServer, tell: Callable[[str], None], pause: Callable[[float, float], float]
 ) -> Iterator[None]:
-    """Start `server` again whenever it has ended, until the block does; then nothing starts it.
+    """Restart `server` whenever it has ended, until the block does; then nothing starts it.
 
     `pause` is `next_pause`, or a test's.
     """

@@ -1,8 +1,8 @@
-"""The keys that n8n was given, and those that the configuration has by now.
+"""The keys that n8n was given, compared with those in the configuration now.
 
-n8n is filled once: who sets a key of an LLM later would have it in the router, and n8n would go on
-without. What the configuration says of a credential otherwise than before is given to n8n; what it
-says nothing of is left as builders made it in the editor.
+n8n is filled once: somebody who sets a key of an LLM later would have it in the router, and n8n
+would go on without it. Credentials that have changed in the configuration are given to n8n; those
+that the configuration does not contain stay as builders made them in the editor.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ Credentials = Sequence[dict[str, Any]]
 
 
 def note_given(home: N8nHome, given: Credentials) -> None:
-    """Keep what tells whether the configuration says something else of them later."""
+    """Store what tells later whether the configuration has changed."""
     noted = _noted(home) | {each["id"]: _mark(home, each) for each in given}
     (home.folder / _NOTE).write_text(json.dumps(noted, indent=1, sort_keys=True))
 
 
 def to_be_given(home: N8nHome, wanted: Credentials) -> list[dict[str, Any]]:
-    """Return those that the configuration has whole, and had otherwise when n8n was given them.
+    """Return those that are complete in the configuration, and changed since n8n got them.
 
-    Where that is not noted, it was an earlier version that gave them: none.
+    If that is not recorded, an earlier version gave them: none.
     """
     noted = _noted(home)
     return [

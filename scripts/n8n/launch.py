@@ -36,7 +36,7 @@ _CHANGED = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an n8n keeps what is its own: a folder, and a database on the router's server."""
+    """Where an n8n keeps its own data: a folder, and a database on the router's server."""
 
     folder: Path
     database: str
@@ -70,10 +70,10 @@ def n8n_home(
 def running_n8n(
     settings: Settings, tell: Callable[[str], None], place: Place | None = None
 ) -> Iterator[N8nServer]:
-    """Give n8n as it takes webhooks; it ends with the block, and not before: it is started again.
+    """Give n8n once it takes webhooks; until the block ends, it is restarted if it dies.
 
-    Workflows are imported into an empty n8n only: what builders changed there stays. Raises
-    N8nRunsAlready, and ConfigurationError where something else listens on its port.
+    Workflows are imported only into an empty n8n: builders' changes there stay. Raises
+    N8nRunsAlready, and ConfigurationError if something else listens on its port.
     """
     place = place or _place(settings)
     end_leftovers(settings, tell)
@@ -105,7 +105,7 @@ def end_leftovers(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def require_free_port(port: int) -> None:
-    """Raise ConfigurationError where a program of this machine listens on the port."""
+    """Raise ConfigurationError if a program of this machine listens on the port."""
     with socket.socket() as probe:
         probe.settimeout(5)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -145,7 +145,7 @@ def fill(
 def _give_keys(
     installation: Installation, home: N8nHome, settings: Settings, tell: Callable[[str], None]
 ) -> None:
-    """Give n8n the credentials of which the configuration says something else by now."""
+    """Give n8n the credentials that have changed in the configuration."""
     wanted = fill_in(read_example(WORKFLOWS), variables_of(settings))
     if otherwise := to_be_given(home, wanted):
         tell(f"Giving n8n what is set by now: {', '.join(each['name'] for each in otherwise)} …")

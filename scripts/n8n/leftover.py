@@ -1,8 +1,8 @@
 """An n8n that a killed start left behind: its supervisor is still ending it, or was killed, too.
 
-It holds the port, and works on a database that is about to be used or dropped: so it is waited for,
-and killed where nobody else ends it any more. It is known by a lock that it holds while it runs,
-which every system has, and lets go of however it ends; a number of a process may be another's by
+It holds the port, and works on a database that is about to be used or dropped. So it is waited for,
+and killed if nobody else ends it. It is recognised by a lock that it holds while it runs: every
+system has locks, and releases them however the process ends; a process number may be another's by
 now.
 """
 

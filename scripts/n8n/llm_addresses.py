@@ -1,7 +1,7 @@
-"""Where a node of a workflow shows a key of an LLM: where the deployment says, and nowhere else.
+"""Where a node of a workflow sends a key of an LLM: where the deployment says, nowhere else.
 
-A URL that comes from the payload could be anybody's: whoever forges one would be shown the key. So
-it stands in the node. In the files it is the provider's own; import writes the deployment's there.
+A URL from the payload could be anybody's, and whoever forges a payload would get the key. So the
+URL is in the node. In the files it is the provider's own; import replaces it with the deployment's.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""n8n that comes up while the router serves already: nobody waits for it with nothing answering."""
+"""n8n starts while the router already serves, so that nobody waits with nothing answering."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""One n8n works on a data folder and its database: a second start says where the first one is."""
+"""Only one n8n works on a data folder and its database: a second start says where the first is."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class N8nRunsAlready(Exception):
 def only_one(folder: Path, url: str) -> Iterator[None]:
     """Keep other starts from n8n's folder for the block. Raises N8nRunsAlready.
 
-    The system lets go of the lock where a process is killed; what stands in the files then means
+    The system releases the lock if a process is killed; the content of the files then means
     nothing.
     """
     note = folder / "running"

@@ -116,6 +116,7 @@ async def test_a_look_that_finds_nothing_due_says_when_to_look_again(talk: Conve
         {**CLAIM, "after_tenant": 7},
     )
     (row,) = await talk.turns()
-    assert (answer["turns"], answer["unreadable"], answer["more"]) == ([], [], False)
+    assert (answer["turns"], answer["unreadable"], answer["too_old"]) == ([], [], [])
+    assert (answer["taken"], answer["more"], answer["left"]) == (0, False, False)
     assert answer["after_tenant"] == 7
     assert datetime.fromisoformat(answer["next_due_at"]) == row["run_after"]

@@ -165,13 +165,14 @@ async def test_what_cannot_be_said_is_not_sent(what: str):
         assert (await http.get(there.url)).status_code == 200
 
 
-@pytest.mark.parametrize("length", ["3", "9"])
+@pytest.mark.parametrize("length", ["3", "4", "9"])
 async def test_who_gives_another_length_than_the_content_has_hears_of_it(length: str):
     async with server(friendly) as there, client() as http:
         headers = {"Content-Length": length}
         with pytest.raises(httpx.TransportError):
             await http.post(there.url, content=pieces(), headers=headers, timeout=0.3)
         assert (await http.get(there.url)).text == "1"
+    assert [read(request)[0] for request in there.requests] == ["GET / HTTP/1.1"]
 
 
 async def test_content_that_breaks_is_the_callers_error_and_its_connection_is_used_no_more():

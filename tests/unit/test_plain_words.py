@@ -22,7 +22,7 @@ PHRASES = {
     r"hitherto|whereof|thereof|whereby|heretofore|thereupon": "a common word",
     r"\bto be had\b|\bmay be had\b": "is available",
     r"nobody but": "only",
-    r"\bbears?\b": "can take; tolerates; is safe to repeat",
+    r"\bbears?\b(?! with me)": "can take; tolerates; is safe to repeat",
     r"\bat hand\b": "there; found; in a cache",
     r"\bof now\b": "current",
     r"\bwhoever (?:asks|asked|brings|had it|has it done|calls)\b": "the caller; however it comes",

@@ -1,4 +1,4 @@
-"""What changed a moment ago, and who may look at it.
+"""Recent changes, and who may follow them.
 
 database/schema/0894_changes.sql, 0894_changes_read.sql and 0894_followers.sql.
 """
@@ -11,9 +11,9 @@ from router.state.database import Database
 
 
 class Change(Answer):
-    """One change, by ids, or what is no tenant's.
+    """One change, by ids, or a message that belongs to no tenant.
 
-    `sign_in`: a browser signed out. `router`: which one is here, or calls.
+    `sign_in`: a browser signed out. `router`: which router is here, or calls.
     """
 
     tenant_id: int | None
@@ -25,9 +25,9 @@ class Change(Answer):
 
 
 class Changes(Answer):
-    """What changed, up to `position`; `lost`: there may be more that nobody can tell any more.
+    """What changed, up to `position`; `lost`: there may be more that can no longer be read.
 
-    Of `lost_tenants` too much has changed to be told, and nothing is.
+    Of `lost_tenants` too much has changed to be reported, and nothing is.
     """
 
     position: str
@@ -64,54 +64,54 @@ class FollowTenant(Asked):
 
 
 async def follow_tenant(database: Database, asked: FollowTenant) -> Followed:
-    """Return what changed there, for one who begins to look. Raises NotFound."""
+    """Return what changed there, for a new follower. Raises NotFound."""
     return await call(database, "follow_tenant", asked, Followed)
 
 
 class MayFollow(Asked):
-    """Callers, each with a tenant that it looks at: {caller, tenant_id}."""
+    """Callers, each with a tenant that it follows: {caller, tenant_id}."""
 
     followers: tuple[Mapping[str, object], ...]
 
 
 class Ended(Answer):
-    """One that may not look any more: its place in the list, and why."""
+    """One that may no longer follow: its place in the list, and why."""
 
     place: int
     reason: str
 
 
 class MayNot(Answer):
-    """Those who may not look any more."""
+    """Those who may no longer follow."""
 
     ended: Items[Ended]
 
 
 async def may_follow(database: Database, asked: MayFollow) -> MayNot:
-    """Return who of them may not look at its tenant any more."""
+    """Return which of them may no longer follow their tenant."""
     return await call(database, "may_follow", asked, MayNot)
 
 
 class EndSignIn(Asked):
-    """A hash of what the browser had."""
+    """A hash of the browser's sign-in."""
 
     sign_in: str
 
 
 async def end_sign_in(database: Database, asked: EndSignIn) -> Done:
-    """Have all routers hear that a browser signed out."""
+    """Tell all routers that a browser signed out."""
     return await call(database, "end_sign_in", asked, Done)
 
 
 class CallFollowers(Asked):
-    """A word to routers that listen, and who says it."""
+    """A message to routers that listen, and its sender."""
 
     says: Literal["changed", "follows"]
     by: str
 
 
 async def call_followers(database: Database, asked: CallFollowers) -> Done:
-    """Say it; only those hear it that are connected directly."""
+    """Send it; only routers with a direct connection hear it."""
     return await call(database, "call_followers", asked, Done)
 
 
@@ -122,7 +122,7 @@ class GreetRouters(Asked):
 
 
 async def greet_routers(database: Database, asked: GreetRouters) -> Done:
-    """Have routers that cannot listen read that one more is here."""
+    """Announce this router to routers that cannot listen."""
     return await call(database, "greet_routers", asked, Done)
 
 
@@ -134,5 +134,5 @@ class Forgotten(Answer):
 
 
 async def forget_changes(database: Database) -> Forgotten:
-    """Delete changes that were kept long enough."""
+    """Delete changes that are old enough."""
     return await call(database, "forget_changes", None, Forgotten)

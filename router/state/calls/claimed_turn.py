@@ -1,4 +1,4 @@
-"""A turn as it was claimed for one attempt: all that a handler needs, and may not change."""
+"""A turn as it was claimed for one attempt: everything that a handler needs, read-only."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from router.state.calls.model import Answer, Held, Items, Moment, StoredInstance
 
 
 class ReplyRules(Answer):
-    """A tenant's own settings of what may be said; None: the deployment's default."""
+    """A tenant's own settings about what may be said; None: the deployment's default."""
 
     forbidden_patterns: Items[str] = ()
     max_characters: int | None = None
@@ -37,7 +37,7 @@ class OwnFile(Answer):
 
 
 class TurnTenant(StoredInstance):
-    """The tenant's side of a turn; its keys as they are stored."""
+    """The tenant's side of a turn; its keys in their stored form."""
 
     system_prompt: str | None
     llm_provider: str
@@ -71,9 +71,9 @@ class TurnSession(Answer):
     contact_name: str | None
     labels: Items[str] = ()
     notes: Items[str] = ()
-    """What the people of the business noted, where the AI is to know it."""
+    """The notes of the business's people, if the AI may know them."""
     away_until: Moment | None = None
-    """Until when it was told that the business is closed, if that did not fail."""
+    """Until when the contact was told that the business is closed, if that was sent."""
 
 
 class TurnMessage(Answer):
@@ -87,12 +87,12 @@ class TurnMessage(Answer):
     body: str
     media: dict[str, Any] | None = None
     transcript: str | None = None
-    """What is said in it, as it was heard; empty: nothing is."""
+    """What is said in it, as it was transcribed; empty: nothing is."""
     description: str | None = None
     unheard: bool = False
-    """It was to be put into words, and is not, or not yet."""
+    """It should be put into words, but is not, or not yet."""
     pictured: bool = False
-    """There is something of it that the LLM can be shown: see read_pictures."""
+    """It has a picture that the LLM can be shown: see read_pictures."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment
@@ -113,16 +113,16 @@ class TurnPart(Answer):
     told_as: Items[str] | None = None
     chosen_id: str | None = None
     given_up: bool = False
-    """It can never be had: it is passed over."""
+    """It can never be sent: it is skipped."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is to be done for it any more."""
+        """Whether nothing more is to be done for it."""
         return self.send_state == "sent" or (self.send_state == "failed" and self.given_up)
 
 
 class ClaimedTurn(Answer):
-    """One attempt at a turn. `token` is worth nothing once another attempt has been claimed."""
+    """One attempt at a turn. `token` is invalid once another attempt has been claimed."""
 
     turn_id: int
     token: str
@@ -137,15 +137,15 @@ class ClaimedTurn(Answer):
     session: TurnSession
     parts: Items[TurnPart]
     ours: Items[str] | None = None
-    """Where a part is in doubt: the ids of the sends of the conversation that are known."""
+    """If a part is in doubt: the ids of the known sends of the conversation."""
     history: Items[TurnMessage]
 
     @property
     def name(self) -> str:
-        """What the log calls it: its id."""
+        """Its name in the log: its id."""
         return str(self.turn_id)
 
     @property
     def held(self) -> Held:
-        """What every SQL call about this attempt must show."""
+        """What every SQL call about this attempt must contain."""
         return {"turn_id": self.turn_id, "token": self.token}

@@ -33,12 +33,12 @@ class ForwardTurn(Asked):
 
 
 async def forward_turn(database: Database, asked: ForwardTurn) -> Done | Refusal:
-    """Note that n8n is given the turn."""
+    """Record that n8n gets the turn."""
     return await call_or_refused(database, "forward_turn", asked, Done, Refusal)
 
 
 class BeginFlow(Asked):
-    """An attempt, and the execution that works on it: as a flow says, or n8n itself."""
+    """An attempt, and the execution that works on it, as a flow or n8n itself reports."""
 
     turn_id: int
     token: str
@@ -48,7 +48,7 @@ class BeginFlow(Asked):
 
 
 async def begin_flow(database: Database, asked: BeginFlow) -> Done | Refusal:
-    """Note which execution works on a turn."""
+    """Record which execution works on a turn."""
     return await call_or_refused(database, "begin_flow", asked, Done, Refusal)
 
 
@@ -66,7 +66,7 @@ class ExecutionTaken(Answer):
 
     @property
     def held(self) -> Held:
-        """Return what every call about the attempt shows."""
+        """Return what every call about the attempt must contain."""
         return {"turn_id": self.turn_id, "token": self.token}
 
 
@@ -76,7 +76,7 @@ async def take_execution(database: Database, asked: TakeExecution) -> ExecutionT
 
 
 class LookAtTurn(Asked):
-    """An attempt; `closed`: one whose turn has ended may be looked at, too."""
+    """An attempt; `closed`: its turn may have ended already."""
 
     turn_id: int
     token: str
@@ -118,12 +118,12 @@ class TurnOfFlow(StoredInstance):
 
 
 async def look_at_turn(database: Database, asked: LookAtTurn) -> TurnOfFlow | Refusal:
-    """Return what a flow may act on. For the router only: it has the tenant's key."""
+    """Return what a flow may act on. Only for the router: it contains the tenant's key."""
     return await call_or_refused(database, "look_at_turn", asked, TurnOfFlow, Refusal)
 
 
 class RestOfSend(Asked):
-    """A message that belongs to a flow's send, and comes after the one that is begun."""
+    """A message that belongs to a flow's send, and comes after the one that has begun."""
 
     body: Text
     kind: str
@@ -131,9 +131,9 @@ class RestOfSend(Asked):
 
 
 class BeginFlowSend(Sending):
-    """What a flow is about to send; `text` was judged when `next_part` was the next one.
+    """What a flow is about to send; `text` was checked when `next_part` was the next one.
 
-    `promise`: it promises a human, and why one is called.
+    `promise`: why a human is called, if it promises one.
     """
 
     turn_id: int
@@ -159,7 +159,7 @@ async def begin_flow_send(database: Database, asked: BeginFlowSend) -> BegunFlow
 
 
 class FindMedia(Asked):
-    """An attempt, and the message whose media its flow asks for."""
+    """An attempt, and the message whose media its flow requests."""
 
     turn_id: int
     token: str
@@ -177,19 +177,19 @@ class StoredMedia(Answer):
 
 
 class MediaFound(Done):
-    """The flow may be given it. `bytes`: how large WhatsApp says that it is."""
+    """The flow may have it. `bytes`: its size, as WhatsApp reported it."""
 
     bytes: int | None
     stored: StoredMedia | None = None
 
 
 async def find_media(database: Database, asked: FindMedia) -> MediaFound | Refusal:
-    """Say whether a flow may be given a message's media."""
+    """Decide whether a flow may have a message's media."""
     return await call_or_refused(database, "find_media", asked, MediaFound, Refusal)
 
 
 class ExtendTurn(Asked):
-    """An attempt that needs so many seconds from now."""
+    """An attempt that needs this many seconds from now."""
 
     turn_id: int
     token: str
@@ -208,7 +208,7 @@ async def extend_turn(database: Database, asked: ExtendTurn) -> TurnExtended | R
 
 
 class TellFlowFailing(Asked):
-    """A flow that has failed so many times in a row, and what its turns do meanwhile."""
+    """A flow that has failed this many times in a row, and what its turns do meanwhile."""
 
     tenant_id: int
     flow: Text
@@ -217,7 +217,7 @@ class TellFlowFailing(Asked):
 
 
 class FlowFailingTold(Done):
-    """The people of the business are told; `already` before."""
+    """The people of the business are told; `already`: they were told before."""
 
     already: bool | None = None
 
@@ -239,7 +239,7 @@ async def tell_flow_works(database: Database, asked: TellFlowWorks) -> Done:
 
 
 class HandOff(Asked):
-    """An attempt at which the AI asks for a human, why, and what the customer is told of it."""
+    """An attempt at which the AI asks for a human, why, and what the customer is told."""
 
     turn_id: int
     token: str
@@ -249,9 +249,9 @@ class HandOff(Asked):
 
 
 class HandedOff(Done):
-    """The session that a human has now; `already` before.
+    """The session that a human has now; `already`: a human had it before.
 
-    `replied`: what it had to say is on the phone, all of it.
+    `replied`: everything that the turn had to say is on the phone.
     """
 
     session_id: int

@@ -1,4 +1,4 @@
-"""Gap repair: whose, and from when on. database/schema/0809_gaps.sql."""
+"""Gap repair: for which instances, and from when on. database/schema/0809_gaps.sql."""
 
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ async def gaps_by_activity(database: Database) -> GapsByActivity:
 
 
 class GapStart(Asked):
-    """Whose gap, how far clocks may differ, and how far it is gone back at most."""
+    """Which instance, how far clocks may differ, and how far back at most."""
 
     tenant_id: int
     margin_seconds: float
@@ -54,5 +54,5 @@ class CaughtUpAt(Answer):
 
 
 async def caught_up(database: Database, asked: CaughtUp) -> CaughtUpAt:
-    """Note that everything was brought that was sent before."""
+    """Record that everything sent before was brought in."""
     return await call(database, "caught_up", asked, CaughtUpAt)

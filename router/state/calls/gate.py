@@ -1,4 +1,4 @@
-"""Whether a credential is right: database/schema/0842_prove_caller.sql."""
+"""Whether a credential is valid: database/schema/0842_prove_caller.sql."""
 
 from router.state.calls.model import Answer, Asked, Refusal, Values, call, call_or_refused
 from router.state.database import Database
@@ -11,7 +11,7 @@ class ProveCaller(Asked):
 
 
 class CallerProven(Answer):
-    """A known caller, and the first tenant that it is for, where it is not for all."""
+    """A known caller, and its first tenant, unless it is for all."""
 
     tenant_id: int | None = None
 

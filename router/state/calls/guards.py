@@ -1,11 +1,11 @@
-"""How the tenants' webhooks are guarded: database/schema/0893_guards.sql."""
+"""What the tenants' webhooks must prove: database/schema/0893_guards.sql."""
 
 from router.state.calls.model import Answer, Asked, Items, Moment, call
 from router.state.database import Database
 
 
 class WebhookGuards(Asked):
-    """The access of tenants after one, so many; or what changed since, and some others."""
+    """The access of so many tenants after one; or what changed since, and some others."""
 
     after: int | None = None
     limit: int | None = None
@@ -13,7 +13,7 @@ class WebhookGuards(Asked):
 
 
 class WebhookGuard(Answer):
-    """How one tenant's webhooks are guarded; `retiring` are hashes, and in how many seconds."""
+    """What one tenant's webhooks must prove; `retiring` are hashes, with their seconds left."""
 
     tenant_id: int
     instance_name: str
@@ -32,5 +32,5 @@ class GuardsTold(Answer):
 
 
 async def webhook_guards(database: Database, asked: WebhookGuards) -> GuardsTold:
-    """Return how the webhooks of tenants are guarded that have something of their own."""
+    """Return the access of tenants that have their own settings."""
     return await call(database, "webhook_guards", asked, GuardsTold)

@@ -1,4 +1,4 @@
-"""Handoffs: those that nobody took, and what is done about them.
+"""Handoffs: those that nobody took, and the steps that follow.
 
 database/schema/0316_handoffs_untaken.sql and 0318_handoffs_listed.sql.
 """
@@ -63,7 +63,7 @@ class LookAtHandoffs(Asked):
 
 
 class UntakenHandoff(Answer):
-    """One that waits: how many steps are done, the last of them when, and the tenant's hours."""
+    """A waiting one: how many steps are done, the last of them when, and the tenant's hours."""
 
     handoff_id: int
     step: int
@@ -83,7 +83,7 @@ class UntakenHandoffs(Answer):
 
 
 class PressHandoff(Asked):
-    """The next step of one; with `due_at` it is not time yet, but then."""
+    """The next step of one; with `due_at` it is not due yet, but then."""
 
     handoff_id: int
     step: int
@@ -93,19 +93,19 @@ class PressHandoff(Asked):
 
 
 class Pressed(Answer):
-    """What was done, if anything was."""
+    """What was done, if anything."""
 
     did: Literal["reminded", "told_next", "told_customer", "returned", "waits", "expired"] | None
     turn_id: int | None = None
 
 
 async def look_at_handoffs(database: Database, asked: LookAtHandoffs) -> UntakenHandoffs:
-    """Return what nobody took, and is to be looked at."""
+    """Return handoffs that nobody took and that are to be looked at."""
     return await call(database, "look_at_handoffs", asked, UntakenHandoffs)
 
 
 async def press_handoff(database: Database, asked: PressHandoff) -> Pressed:
-    """Do the next step, once, or note when it is due."""
+    """Do the next step, once, or record when it is due."""
     return await call(database, "press_handoff", asked, Pressed)
 
 

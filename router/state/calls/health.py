@@ -1,4 +1,4 @@
-"""How the state is.
+"""The condition of the state.
 
 database/schema/0656_failures_in_a_row.sql, 0866_outages.sql, 0899_version.sql.
 """
@@ -8,7 +8,7 @@ from router.state.database import Database
 
 
 class DatabaseChecked(Answer):
-    """Which schema is in place. One of another age may not say all of it."""
+    """Which schema is in place. An older or newer one may not report all of it."""
 
     schema_version: int = 0
     serves_from: int = 0
@@ -34,9 +34,9 @@ async def count_undelivered(database: Database) -> Undelivered:
 
 
 class OutageCounted(Answer):
-    """A cause for which customers get no answer: of how many tenants, and whose cure it is.
+    """A cause for which customers get no answer: of how many tenants, and who can fix it.
 
-    `deployments` counts those of them for whom only who runs HybridFlow can cure it.
+    `deployments` counts those that only the people who run HybridFlow can fix.
     """
 
     cause: str

@@ -1,6 +1,6 @@
-"""What webhooks bring: database/schema/0640_ingest.sql.
+"""Events of webhooks: database/schema/0640_ingest.sql.
 
-It runs for every webhook, so the events go as they were read, and nothing is checked twice.
+It runs for every webhook, so events are passed on as they were read, and nothing is checked twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class IngestEvents:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one event; of one that came before, it may be a former release's."""
+    """The decision about one event; for a repeated one it may be an earlier release's."""
 
     outcome: str
     decision: str | None = None
@@ -52,7 +52,7 @@ class Decision:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        """Return it as the state told it."""
+        """Return it as the state reported it."""
         get = told.get
         return cls(
             told["outcome"],

@@ -1,4 +1,4 @@
-"""What people keep of a conversation: labels, an owner, notes.
+"""What people attach to a conversation: labels, an owner, notes.
 
 database/schema/0720_kept_by_people.sql.
 """
@@ -43,7 +43,7 @@ class SetOwner(GetSession):
 
 
 class AddNote(Asked):
-    """What is noted, of which session; who calls is known, else it is `author`."""
+    """The note and its session; its author is the caller if known, else `author`."""
 
     tenant_id: int
     session_id: int

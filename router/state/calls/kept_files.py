@@ -29,7 +29,7 @@ class BegunFile(Answer):
 
 
 async def begin_keeping(database: Database, asked: BeginKeeping) -> BegunFile | Refusal:
-    """Note that a file is about to be written."""
+    """Record that a file is about to be written."""
     return await call_or_refused(database, "begin_keeping", asked, BegunFile, Refusal)
 
 
@@ -44,7 +44,7 @@ class BeginOwnFile(Asked):
 
 
 async def begin_own_file(database: Database, asked: BeginOwnFile) -> BegunFile:
-    """Note that a business's own file is about to be written. Raises NotFound."""
+    """Record that a business's own file is about to be written. Raises NotFound."""
     return await call(database, "begin_own_file", asked, BegunFile)
 
 
@@ -64,7 +64,7 @@ class FileState(Answer):
 
 
 async def finish_keeping(database: Database, asked: FinishKeeping) -> FileState:
-    """Note what became of the writing."""
+    """Record the result of the writing."""
     return await call(database, "finish_keeping", asked, FileState)
 
 
@@ -77,7 +77,7 @@ class ClaimKeptFiles(Asked):
 
 
 class ClaimedFile(Answer):
-    """What is to be done about a file; without a name there is nothing of it in the store."""
+    """What is to be done with a file; without a name nothing of it is in the store."""
 
     file_id: int
     store: Store
@@ -104,7 +104,7 @@ class ReadWaitingFile(Asked):
 
 
 class WaitingFile(Answer):
-    """The file in base64; None: it does not wait any more."""
+    """The file in base64; None: it no longer waits."""
 
     content: str | None
 
@@ -129,7 +129,7 @@ class FileSettled(Answer):
 
 
 async def settle_kept_file(database: Database, asked: SettleKeptFile) -> FileSettled:
-    """Note what the store has done."""
+    """Record what the store has done."""
     return await call(database, "settle_kept_file", asked, FileSettled)
 
 

@@ -1,4 +1,4 @@
-"""The work of putting media into words.
+"""The jobs that put media into words.
 
 database/schema/0660_media_claims.sql, 0661_media_jobs.sql and 0661_media_read.sql.
 """
@@ -24,14 +24,14 @@ from router.state.database import Database
 
 
 class HeldMediaJob(TypedDict):
-    """A job's id and token: what every call about an attempt at it shows."""
+    """A job's id and token: what every call about an attempt at it contains."""
 
     job_id: int
     token: str
 
 
 class ClaimedMediaJob(StoredInstance):
-    """One attempt at a job. `seconds` and `bytes` are what WhatsApp said of the media."""
+    """One attempt at a job. `seconds` and `bytes` are what WhatsApp reported of the media."""
 
     job_id: int
     token: str
@@ -49,12 +49,12 @@ class ClaimedMediaJob(StoredInstance):
 
     @property
     def name(self) -> str:
-        """What the log calls it: its id."""
+        """Its name in the log: its id."""
         return str(self.job_id)
 
     @property
     def held(self) -> HeldMediaJob:
-        """What every SQL call about this attempt must show."""
+        """What every SQL call about this attempt must contain."""
         return {"job_id": self.job_id, "token": self.token}
 
 
@@ -76,7 +76,7 @@ JobOrNot: TypeAlias = ClaimedMediaJob | NotRead
 
 
 class ClaimedMediaJobs(Answer):
-    """What was claimed; one that cannot be read costs no other its attempt."""
+    """What was claimed; an unreadable one costs no other its attempt."""
 
     jobs: Annotated[tuple[JobOrNot, ...], each_by_itself(ClaimedMediaJob, "job_id")]
     now: Moment
@@ -104,7 +104,7 @@ async def renew_media_job(database: Database, asked: RenewMediaJob) -> Done | Re
 
 
 class BeginMediaJob(Asked):
-    """An attempt that is about to ask what costs money."""
+    """An attempt that is about to call a paid service."""
 
     job_id: int
     token: str
@@ -118,7 +118,7 @@ async def begin_media_job(database: Database, asked: BeginMediaJob) -> Done | Re
 
 
 class FinishMediaJob(Asked):
-    """What the media says, in words; an empty transcript: there was nothing to be heard."""
+    """The words for the media; an empty transcript: there was nothing to hear."""
 
     job_id: int
     token: str
@@ -131,18 +131,18 @@ class FinishMediaJob(Asked):
 
 
 class MediaJobFinished(Done):
-    """It is noted; in `due_in` seconds the turn is due that waited for it."""
+    """It is recorded; the turn that waited for it is due in `due_in` seconds."""
 
     due_in: float | None = None
 
 
 async def finish_media_job(database: Database, asked: FinishMediaJob) -> MediaJobFinished | Refusal:
-    """Put the words beside the message, and let its turn go on."""
+    """Store the words with the message, and let its turn go on."""
     return await call_or_refused(database, "finish_media_job", asked, MediaJobFinished, Refusal)
 
 
 class GiveMedia(Asked):
-    """A media, in base64, that came inside of its message's webhook."""
+    """Media in base64 that came inside its message's webhook."""
 
     tenant_id: int
     message_id: int
@@ -156,12 +156,12 @@ class MediaGiven(Done):
 
 
 async def give_media(database: Database, asked: GiveMedia) -> MediaGiven:
-    """Keep the media for its job. Raises Invalid for what is not base64."""
+    """Keep the media for its job. Raises Invalid if it is not base64."""
     return await call(database, "give_media", asked, MediaGiven)
 
 
 class ReadMedia(Asked):
-    """Which attempt asks for the media that was given."""
+    """The attempt that requests the kept media."""
 
     job_id: int
     token: str
@@ -174,7 +174,7 @@ class MediaRead(Answer):
 
 
 async def read_media(database: Database, asked: ReadMedia) -> MediaRead | Refusal:
-    """Return the media of a job that was given."""
+    """Return the media that was kept for a job."""
     return await call_or_refused(database, "read_media", asked, MediaRead, Refusal)
 
 
@@ -195,7 +195,7 @@ class StoredPicture(Answer):
 
 
 class PicturesRead(Answer):
-    """What the LLM is to be shown, the oldest first, and how many of the turn's were too many."""
+    """What the LLM is shown, the oldest first, and how many of the turn's were too many."""
 
     pictures: Items[StoredPicture]
     left_out: int
@@ -207,7 +207,7 @@ async def read_pictures(database: Database, asked: ReadPictures) -> PicturesRead
 
 
 class FailMediaJob(Asked):
-    """An attempt that brought no words, and when it may be tried again."""
+    """An attempt without words, and when it may be tried again."""
 
     job_id: int
     token: str
@@ -231,5 +231,5 @@ class MediaJobFailed(Answer):
 
 
 async def fail_media_job(database: Database, asked: FailMediaJob) -> MediaJobFailed | Refusal:
-    """Note that there are no words."""
+    """Record that there are no words."""
     return await call_or_refused(database, "fail_media_job", asked, MediaJobFailed, Refusal)

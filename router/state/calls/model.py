@@ -1,7 +1,7 @@
 """What all doors to SQL have in common: how a request is written, and an answer read.
 
-A door is `async def name(database, asked: Name) -> Named`, called as the SQL function is. Its
-request and its answer have a field for each key in the function's header, of the same name.
+A door is `async def name(database, asked: Name) -> Named`, named like the SQL function. Its request
+and its answer have a field for each key in the function's header, of the same name.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ _Answer = TypeVar("_Answer", bound="Answer")
 _Refusal = TypeVar("_Refusal", bound="Refusal")
 
 Text: TypeAlias = SkipValidation[str]
-"""A text of a request that others wrote: whether it can be stored is for the transport to say."""
+"""A text of a request that others wrote: the transport checks whether it can be stored."""
 
 Values: TypeAlias = SkipValidation[Mapping[str, object]]
-"""A JSON object of a request that has keys of its own, as a policy or a tenant's values."""
+"""A JSON object of a request with its own keys, such as a policy or a tenant's values."""
 
 Moment: TypeAlias = Annotated[
     datetime, Strict(strict=False), PlainSerializer(datetime.isoformat, when_used="json")
@@ -48,10 +48,10 @@ Ids: TypeAlias = Annotated[frozenset[str], Strict(strict=False)]
 
 
 class Asked(BaseModel):
-    """What a function is asked with.
+    """The request of a function.
 
-    A key with a `?` in the header has the default None, and is left out where it is None. Any other
-    is always sent.
+    A key with a `?` in the header has the default None, and is left out if it is None. Any other is
+    always sent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -64,26 +64,26 @@ class Asked(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a function answers: of the types that are named here, or the schema is not ours.
+    """The answer of a function: of the types that are named here, or the schema is not ours.
 
-    A later schema may say more. What is not always there has a default.
+    A later schema may say more. A key that may be missing has a default.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
 
     def as_told(self) -> Json:
-        """Return what of it was told, as JSON: to pass it on."""
+        """Return the given keys as JSON, to be passed on."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Done(Answer):
-    """It was done, and there is no more to tell."""
+    """It was done, and there is nothing more to say."""
 
     ok: bool
 
 
 class Refusal(Answer):
-    """Nothing was done, and this is why: a word that the header has."""
+    """Nothing was done, and this is why: a word from the header."""
 
     refused: str
 
@@ -98,14 +98,14 @@ class StoredInstance(Answer):
 
 
 class Held(TypedDict):
-    """What every call about an attempt at a turn shows: `Name(**turn.held, …)`."""
+    """What every call about an attempt at a turn contains: `Name(**turn.held, …)`."""
 
     turn_id: int
     token: str
 
 
 class Cost(TypedDict, total=False):
-    """Who made a reply, with what, and the tokens that it took: `Name(**cost, …)`."""
+    """Who made a reply, with which model, and the tokens: `Name(**cost, …)`."""
 
     provider: str | None
     model: str | None
@@ -150,7 +150,7 @@ async def call_or_refused(
 
 
 def read(function: str, told: Mapping[str, Any], answer: type[_Answer]) -> _Answer:
-    """Return what a function told. Raises DatabaseFault, without what was told."""
+    """Return a function's answer. Raises DatabaseFault, without the answer's content."""
     try:
         return answer.model_validate(told)
     except ValidationError as error:
@@ -160,23 +160,23 @@ def read(function: str, told: Mapping[str, Any], answer: type[_Answer]) -> _Answ
 
 @dataclass(frozen=True, slots=True)
 class NotRead:
-    """One item of a list that is not as it should be; the others were read all the same."""
+    """One invalid item of a list; the others were read all the same."""
 
     name: str
     fault: str
 
 
 def readable(item: _Answer | NotRead) -> _Answer:
-    """Return the item. Raises DatabaseFault, if it could not be read."""
+    """Return the item. Raises DatabaseFault if it could not be read."""
     if isinstance(item, NotRead):
         raise DatabaseFault(item.fault)
     return item
 
 
 def each_by_itself(item: type[_Answer], name: str) -> PlainValidator:
-    """Return how a list is read of which one bad item must cost no other; `name` is its id's key.
+    """Return how a list is read so that a bad item affects no other; `name` is its id's key.
 
-    The list has NotRead in the place of each that could not be read.
+    The list has NotRead in the place of each item that could not be read.
     """
 
     def read_one(told: Mapping[str, Any]) -> _Answer | NotRead:
@@ -194,7 +194,7 @@ def _required(asked: type[Asked]) -> frozenset[str]:
 
 
 def _faults(error: ValidationError) -> str:
-    """Return where what is wrong, without the values: they are people's."""
+    """Return what is wrong and where, without the values: they are people's."""
     return "; ".join(
         f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_context=False, include_input=False)

@@ -45,8 +45,9 @@ class Concerned(Answer):
 class OutageTold(Answer):
     """A time in which customers get no answer, for one cause.
 
-    `turns` is how many it concerns (1000: or more), `unanswered` how many of them ended so. Where
-    it is about single conversations, `who` are some of theirs, and `others`: there are more.
+    `turns` is how many it affects (1000: or more), `unanswered` how many of them ended without an
+    answer. If it is about single conversations, `who` are some of their customers, and `others`:
+    there are more.
     """
 
     cause: str
@@ -89,8 +90,8 @@ class NoticeFacts(Answer):
 class ClaimedNotice(Answer):
     """One attempt at a notice.
 
-    `number` and `url` are who is still to be told: None where there is nobody, or where they have
-    been told; `told` says that somebody has been.
+    `number` and `url` are who must still be told: None if there is nobody, or they have been told;
+    `told` says that somebody has been.
     """
 
     notice_id: int
@@ -109,17 +110,17 @@ class ClaimedNotice(Answer):
 
     @property
     def name(self) -> str:
-        """What the log calls it: its id."""
+        """Its name in the log: its id."""
         return str(self.notice_id)
 
     @property
     def shown_token(self) -> NoticeToken:
-        """The token as a flow shows it."""
+        """The token as a flow sends it."""
         return NoticeToken(self.notice_id, self.token)
 
     @property
     def held(self) -> HeldNotice:
-        """What every SQL call about this attempt must show."""
+        """What every SQL call about this attempt must contain."""
         return self.shown_token.held
 
 
@@ -130,7 +131,7 @@ class ClaimNotices(Asked):
     lease_seconds: float
     max_attempts: int
     kinds: tuple[str, ...] = get_args(NoticeKind)
-    """What the caller can tell of: a newer schema may have more."""
+    """What the caller can tell: a newer schema may have more."""
     after_tenant: int | None = None
     tenant_max: int | None = None
     own: dict[str, int] | None = None
@@ -143,7 +144,7 @@ NoticeOrNot: TypeAlias = ClaimedNotice | NotRead
 
 
 class ClaimedNotices(Answer):
-    """What was claimed; one that cannot be read costs no other its attempt."""
+    """What was claimed; an unreadable one costs no other its attempt."""
 
     notices: Annotated[tuple[NoticeOrNot, ...], each_by_itself(ClaimedNotice, "notice_id")]
     now: Moment
@@ -200,7 +201,7 @@ class NoticeFinished(Done):
 
 
 async def finish_notice(database: Database, asked: FinishNotice) -> NoticeFinished | Refusal:
-    """Note that a notice was told."""
+    """Record that a notice was told."""
     return await call_or_refused(database, "finish_notice", asked, NoticeFinished, Refusal)
 
 
@@ -223,5 +224,5 @@ class NoticeFailed(Answer):
 
 
 async def fail_notice(database: Database, asked: FailNotice) -> NoticeFailed | Refusal:
-    """Note that somebody could not be told."""
+    """Record that somebody could not be told."""
     return await call_or_refused(database, "fail_notice", asked, NoticeFailed, Refusal)

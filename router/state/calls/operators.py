@@ -1,4 +1,4 @@
-"""Whatever somebody asks for over the API: judged, done and audited in one transaction.
+"""Everything that callers do over the API: checked, done and audited in one transaction.
 
 database/schema/0836_operators.sql.
 """
@@ -10,7 +10,7 @@ from router.state.database import Database, Json
 
 
 class Claim(TypedDict, total=False):
-    """Who calls: `kind` says what is told besides."""
+    """The caller: `kind` decides which other fields there are."""
 
     kind: Required[Literal["deployment", "script", "key", "user"]]
     name: str
@@ -34,5 +34,5 @@ class DoneForCaller(Answer):
 
 
 async def as_operator(database: Database, asked: AsOperator) -> DoneForCaller:
-    """Call a function for somebody. Raises UnknownCaller, NotAllowed, and what that raises."""
+    """Call a function for a caller. Raises UnknownCaller, NotAllowed, and what that raises."""
     return await call(database, "as_operator", asked, DoneForCaller)

@@ -1,4 +1,4 @@
-"""Pausing and resuming: sessions, contacts, and whose pause has run out.
+"""Pausing and resuming sessions and contacts, and pauses that have ended.
 
 database/schema/0307_pausing.sql, 0308_pauses_over.sql, and of contacts 0808_contacts_paused.sql.
 """
@@ -34,7 +34,7 @@ class PauseContact(_Pause):
 
 
 class _Resume(Asked):
-    """Who lets the AI answer again, and what holds where the tenant has no setting of its own."""
+    """Who lets the AI answer again, and what holds if the tenant has no setting of its own."""
 
     tenant_id: int
     source: PauseSource
@@ -77,7 +77,7 @@ class PausesOver(Asked):
 
 
 class OverPauses(Answer):
-    """Sessions whose pause has probably run out, and whether there are others."""
+    """Sessions whose pause has probably expired, and whether there are others."""
 
     session_ids: Items[int]
     more: bool
@@ -91,7 +91,7 @@ class AutoResume(Asked):
 
 
 class Gone(Answer):
-    """A session that is gone on with."""
+    """A session in which the AI goes on."""
 
     session_id: int
     tenant_id: int
@@ -113,7 +113,7 @@ async def pause_session(database: Database, asked: PauseSession) -> PausedSessio
 
 
 async def pause_contact(database: Database, asked: PauseContact) -> PausedSession:
-    """Pause a contact's session, which is made where there is none. Raises NotFound and Invalid."""
+    """Pause a contact's session, which is made if there is none. Raises NotFound and Invalid."""
     return await call(database, "pause_contact", asked, PausedSession)
 
 
@@ -128,10 +128,10 @@ async def resume_contact(database: Database, asked: ResumeContact) -> ResumedSes
 
 
 async def pauses_over(database: Database, asked: PausesOver) -> OverPauses:
-    """Return the sessions whose pause has probably run out."""
+    """Return the sessions whose pause has probably expired."""
     return await call(database, "pauses_over", asked, OverPauses)
 
 
 async def auto_resume(database: Database, asked: AutoResume) -> EndedPauses:
-    """End pauses that have run out."""
+    """End pauses that have expired."""
     return await call(database, "auto_resume", asked, EndedPauses)

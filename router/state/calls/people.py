@@ -1,4 +1,4 @@
-"""All of one contact's data: found, given out, erased.
+"""All of one contact's data: found, exported, erased.
 
 database/schema/0895_people.sql, 0896_export.sql, 0896_export_rows.sql and 0897_erasure.sql.
 """
@@ -13,7 +13,7 @@ from router.state.calls.shown import AskedPage, Page
 from router.state.database import Database
 
 Row = dict[str, Any]
-"""Whatever the state has of one thing: an export leaves nothing out."""
+"""Everything that the state has of one thing: an export leaves nothing out."""
 
 ExportList = Literal[
     "messages",
@@ -34,7 +34,7 @@ ExportList = Literal[
 
 
 class FindContact(Asked):
-    """Whom, by JIDs that may be known."""
+    """The person, by JIDs that may be known."""
 
     tenant_id: int
     jids: tuple[Text, ...]
@@ -48,7 +48,7 @@ class FoundContact(Answer):
 
 
 class ExportContact(FindContact):
-    """Whom; with `rows_follow`, what belongs to a session is asked for by `export_rows`."""
+    """The person; with `rows_follow`, a session's rows are requested by `export_rows`."""
 
     rows_follow: bool | None = None
 
@@ -88,14 +88,14 @@ class EraseHistory(FindContact):
 
 
 class ErasedHistory(Answer):
-    """How many rows of each table; and whether there are so many left that it is to go on."""
+    """How many rows of each table; and whether so many are left that it must go on."""
 
     erased: dict[str, int]
     more: bool
 
 
 class EraseContact(FindContact):
-    """Whom; the hashes that stay of each JID; and what was erased of it before."""
+    """The person; the hashes that stay for each JID; and what was already erased."""
 
     hashes: Mapping[str, Sequence[str]]
     erased: Mapping[str, int] | None = None
@@ -130,5 +130,5 @@ async def erase_history(database: Database, asked: EraseHistory) -> ErasedHistor
 
 
 async def erase_contact(database: Database, asked: EraseContact) -> ErasedContact:
-    """Erase a contact. Raises NotFound, and Conflict where a JID of theirs has no hash."""
+    """Erase a contact. Raises NotFound, and Conflict if one of their JIDs has no hash."""
     return await call(database, "erase_contact", asked, ErasedContact)

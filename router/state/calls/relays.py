@@ -1,4 +1,4 @@
-"""What people of a business say through HybridFlow, on its way.
+"""Messages of people of a business through HybridFlow, on their way.
 
 database/schema/0876_relays_by_api.sql, 0878_relay_claims.sql and 0878_relay_sends.sql.
 """
@@ -67,7 +67,7 @@ class MessageOnItsWay(Answer):
 
 
 async def send_message(database: Database, asked: SendMessage) -> MessageOnItsWay:
-    """Take a conversation over, and write down what a human says there."""
+    """Take a conversation over, and store what a human says there."""
     return await call(database, "send_message", asked, MessageOnItsWay)
 
 
@@ -87,15 +87,15 @@ class FoundSentMessage(Answer):
 
 
 async def find_sent_message(database: Database, asked: FindSentMessage) -> FoundSentMessage:
-    """Look for what the same request has had written down before."""
+    """Look for what the same request has already stored."""
     return await call(database, "find_sent_message", asked, FoundSentMessage)
 
 
 class RelayFacts(Answer):
-    """Of which conversation it is, whether the AI had it, and until when it is the human's.
+    """Which conversation, whether the AI had it, and until when it is the human's.
 
-    `bytes`: how much is to be sent, of an operator's. `answered_by`, `answer`: who wrote to the
-    contact before one of the staff, and what.
+    `bytes`: the size of an operator's message. `answered_by`, `answer`: who wrote to the contact
+    before one of the staff, and what.
     """
 
     name: str | None = None
@@ -139,7 +139,7 @@ class ClaimedRelay(StoredInstance):
 
     @property
     def name(self) -> str:
-        """What the log calls it: its id."""
+        """Its name in the log: its id."""
         return str(self.relay_id)
 
 
@@ -154,7 +154,7 @@ RelayOrNot: TypeAlias = ClaimedRelay | NotRead
 
 
 class ClaimedRelays(Answer):
-    """What was claimed; one that cannot be read costs no other its attempt."""
+    """What was claimed; an unreadable one costs no other its attempt."""
 
     relays: Annotated[tuple[RelayOrNot, ...], each_by_itself(ClaimedRelay, "relay_id")]
     now: Moment
@@ -167,7 +167,7 @@ async def claim_relays(database: Database, asked: ClaimRelays) -> ClaimedRelays:
 
 
 class HeldRelay(Asked):
-    """Which relay, and by which attempt's token."""
+    """The relay, and its attempt's token."""
 
     relay_id: int
     token: str

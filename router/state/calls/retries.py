@@ -1,4 +1,4 @@
-"""Dead turns that a person wants to be tried again: database/schema/0450_retries.sql."""
+"""Dead turns that a person retries: database/schema/0450_retries.sql."""
 
 from typing import Literal
 

@@ -7,7 +7,7 @@ from router.state.database import Database
 
 
 class ReserveBudget(Asked):
-    """An attempt, and how many tokens it may cost at most."""
+    """An attempt, and the most tokens that it may cost."""
 
     turn_id: int
     token: str
@@ -16,13 +16,13 @@ class ReserveBudget(Asked):
 
 
 class BudgetRefused(Refusal):
-    """`budget` says which one would be overshot, where it is that."""
+    """`budget` says which one would be exceeded, if that is the reason."""
 
     budget: str | None = None
 
 
 async def reserve_budget(database: Database, asked: ReserveBudget) -> Done | BudgetRefused:
-    """Set aside what the attempt may cost, before the LLM is asked."""
+    """Reserve what the attempt may cost, before the LLM is asked."""
     return await call_or_refused(database, "reserve_budget", asked, Done, BudgetRefused)
 
 
@@ -48,5 +48,5 @@ class ReplyReplaced(Done):
 
 
 async def refuse_reply(database: Database, asked: RefuseReply) -> ReplyReplaced | Refusal:
-    """Note that the reply may not be sent."""
+    """Record that the reply may not be sent."""
     return await call_or_refused(database, "refuse_reply", asked, ReplyReplaced, Refusal)

@@ -1,4 +1,4 @@
-"""What is sent: the fence, and what is known of it afterwards.
+"""Sends: the fence, and what is known of a send afterwards.
 
 database/schema/0503_fence.sql, 0505_ends_of_sends.sql and 0507_doubts.sql.
 """
@@ -27,7 +27,7 @@ Outcome: TypeAlias = Literal["sent", "not_sent", "unknown"]
 
 
 class Sending(Asked):
-    """What is about to be sent, as every fence writes it down."""
+    """A message that is about to be sent, as every fence records it."""
 
     body: Text
     kind: str | None = None
@@ -46,7 +46,7 @@ class BegunSend(Answer):
 
 
 class SendRefused(Refusal):
-    """A fence said no, and perhaps which message of before is why."""
+    """The fence refused, perhaps because of an earlier message, which it names."""
 
     message_id: int | None = None
     wa_id: str | None = None
@@ -60,7 +60,7 @@ class SendRefused(Refusal):
 
 
 class BeginSend(Sending):
-    """A part of a reply that is about to be sent; all of it, where it is not written down yet."""
+    """A part of a reply that is about to be sent; with the whole reply if it is not stored yet."""
 
     turn_id: int
     token: str
@@ -104,7 +104,7 @@ class BeginFallbackSend(Sending):
 async def begin_fallback_send(
     database: Database, asked: BeginFallbackSend
 ) -> BegunSend | SendRefused:
-    """Pass the fence for the fallback message, once an outage."""
+    """Pass the fence for the fallback message, once per outage."""
     return await call_or_refused(database, "begin_fallback_send", asked, BegunSend, SendRefused)
 
 
@@ -126,7 +126,7 @@ class BegunHumanSend(BegunSend, StoredInstance):
 async def begin_human_send(
     database: Database, asked: BeginHumanSend
 ) -> BegunHumanSend | SendRefused:
-    """Pass the fence for a human, for whom a pause is no obstacle."""
+    """Pass the fence for a human, whom a pause does not stop."""
     return await call_or_refused(database, "begin_human_send", asked, BegunHumanSend, SendRefused)
 
 
@@ -138,7 +138,7 @@ class OfSend(Asked):
 
 
 class FinishSend(OfSend):
-    """Evolution has taken it, under this id."""
+    """Evolution has accepted it, under this id."""
 
     wa_id: Text
     jid: Text | None = None
@@ -147,9 +147,9 @@ class FinishSend(OfSend):
 
 
 class SendFinished(Answer):
-    """What has become of its turn; `id_taken`: the id is another message's.
+    """The result for its turn; `id_taken`: the id is another message's.
 
-    `leaves_due`: a turn may be due that nobody has; False: its turn is closed by it, and none was.
+    `leaves_due`: a turn without a worker may be due; False: this closed its turn, and none was.
     """
 
     turn_state: str | None
@@ -163,7 +163,7 @@ async def finish_send(database: Database, asked: FinishSend) -> SendFinished:
 
 
 class FailSend(OfSend):
-    """It certainly did not leave; `given_up`: why it never will, where it is a part of a turn."""
+    """It certainly did not leave; `given_up`: why it never will, if it is a part of a turn."""
 
     chosen_id: str | None = None
     given_up: Text | None = None
@@ -176,7 +176,7 @@ async def fail_send(database: Database, asked: FailSend) -> Done:
 
 
 class GiveUpPart(Asked):
-    """A part of a reply that can never be had, and why; one of a flow's sends has no `part`."""
+    """A part of a reply that can never be sent, and why; one of a flow's sends has no `part`."""
 
     turn_id: int
     token: str
@@ -189,7 +189,7 @@ class GiveUpPart(Asked):
 
 
 class PartGivenUp(Answer):
-    """What has become of the turn, and the reply to go on with: a caption stands in its place."""
+    """The result for the turn, and the rest of the reply: a caption replaces its media."""
 
     ok: bool
     turn_state: TurnState
@@ -197,7 +197,7 @@ class PartGivenUp(Answer):
 
 
 async def give_up_part(database: Database, asked: GiveUpPart) -> PartGivenUp | Refusal:
-    """Give up a part of a reply, so that what follows it is said."""
+    """Give up a part of a reply, so that the next ones are sent."""
     return await call_or_refused(database, "give_up_part", asked, PartGivenUp, Refusal)
 
 
@@ -231,9 +231,9 @@ class SettleSend(Asked):
 
 
 class SendSettled(Answer):
-    """What has become of the turn; `id_taken`: the id is another message's.
+    """The result for the turn; `id_taken`: the id is another message's.
 
-    `given_up`: it was in doubt too often, and is passed over by another attempt.
+    `given_up`: it was in doubt too often, and the next attempt skips it.
     """
 
     turn_state: str | None
@@ -255,7 +255,7 @@ class ClaimDoubts(Asked):
 
 
 class ClaimedDoubt(StoredInstance):
-    """One send without a turn, of which nobody knows how it ended."""
+    """One send without a turn that is in doubt."""
 
     message_id: int
     session_id: int

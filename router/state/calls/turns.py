@@ -45,7 +45,7 @@ class ClaimTurns(Asked):
 
 
 class UnreadableTurn(Answer):
-    """A turn whose context the state could not put together; it was put off."""
+    """A turn whose context the state could not assemble; it was put off."""
 
     turn_id: int
     tenant_id: int
@@ -64,7 +64,7 @@ ClaimedOrNot: TypeAlias = ClaimedTurn | NotRead
 
 
 class ClaimedTurns(Answer):
-    """What was claimed; one that cannot be read costs no other its attempt."""
+    """What was claimed; an unreadable one costs no other its attempt."""
 
     turns: Annotated[tuple[ClaimedOrNot, ...], each_by_itself(ClaimedTurn, "turn_id")]
     unreadable: Items[UnreadableTurn] = ()
@@ -84,9 +84,9 @@ async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
 
 
 class MadeReply(Asked):
-    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`.
+    """A whole reply, its maker, and its cost. A part is a text, or an object: see `Part`.
 
-    The execution is n8n's, where a flow made it, and where people see that.
+    The execution is n8n's, if a flow made it, with its link.
     """
 
     parts: SkipValidation[tuple[str | Mapping[str, object], ...]]
@@ -107,7 +107,7 @@ class SaveReply(MadeReply):
 
 
 async def save_reply(database: Database, asked: SaveReply) -> Done | Refusal:
-    """Write a reply down before any of it is sent."""
+    """Store a reply before any of it is sent."""
     return await call_or_refused(database, "save_reply", asked, Done, Refusal)
 
 
@@ -123,11 +123,11 @@ Cause: TypeAlias = Literal[
     "line_away",
     "send_failed",
 ]
-"""For what cause an attempt made no answer: see `hybridflow.endings`."""
+"""The cause for which an attempt made no answer: see `hybridflow.endings`."""
 
 
 class FailTurn(Asked):
-    """An attempt that did not work, why, and when it may be tried again."""
+    """An attempt that failed, why, and when it may be tried again."""
 
     turn_id: int
     token: str
@@ -149,7 +149,7 @@ class FailTurn(Asked):
 class TurnFailed(Answer):
     """What has become of the turn, and when it is tried again.
 
-    `outage`: the cause of an outage that begins with it; `handoff`: a human is asked for.
+    `outage`: the cause of an outage that begins with it; `handoff`: a human is called.
     """
 
     state: str
@@ -159,7 +159,7 @@ class TurnFailed(Answer):
 
 
 async def fail_turn(database: Database, asked: FailTurn) -> TurnFailed | Refusal:
-    """End an attempt that did not work."""
+    """End a failed attempt."""
     return await call_or_refused(database, "fail_turn", asked, TurnFailed, Refusal)
 
 
@@ -209,14 +209,14 @@ class ReleaseTurn(Asked):
 
 
 async def release_turn(database: Database, asked: ReleaseTurn) -> Done | Refusal:
-    """Give a turn back unharmed."""
+    """Give a turn back unchanged."""
     return await call_or_refused(database, "release_turn", asked, Done, Refusal)
 
 
 class FinishTurn(Asked):
     """An attempt that has nothing more to say, why, and what it cost.
 
-    `unanswered`: where it has said nothing it is cancelled, and counts as no reply.
+    `unanswered`: if it has said nothing, it is cancelled and counts as no reply.
     """
 
     turn_id: int
@@ -231,7 +231,7 @@ class FinishTurn(Asked):
 
 
 class TurnFinished(Done):
-    """It is closed: `already` before; or it stays open, for a send is `in_doubt`.
+    """It is closed (`already`: before), or stays open because a send is `in_doubt`.
 
     `silent`: nothing of it is on the phone. `incomplete`: a part of it is not.
     """
@@ -248,11 +248,11 @@ async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | R
 
 
 class CallRouters(Asked):
-    """Who calls, where it cannot listen: those that cannot either read it among the changes."""
+    """The caller, if it cannot listen: others that cannot either read it among the changes."""
 
     by: str | None = None
 
 
 async def call_routers(database: Database, asked: CallRouters) -> Done:
-    """Call other routers: this one has no place for what is due."""
+    """Call other routers: this one has no seat for what is due."""
     return await call(database, "call_routers", asked, Done)

@@ -11,7 +11,7 @@ Role = Literal["viewer", "operator", "admin"]
 
 
 class AskWhoIAm(Asked):
-    """Nothing: who asks is told by whom the database is asked through."""
+    """Nothing: the database that is asked knows the caller."""
 
 
 class RoleInTenant(Answer):
