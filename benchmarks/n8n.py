@@ -15,8 +15,9 @@ CPU a reply: of n8n, of the router, of PostgreSQL, of the loopback programs. `--
 bursts one after the other so many times; a ratio is of the same round, and the middle one is told.
 `--engine` sets n8n's N8N_EXPRESSION_ENGINE, to compare; `--workers` runs n8n in queue mode
 (benchmarks/queue_mode.py); `--kill` ends n8n by kill -9 when half of a burst is answered, and
-starts it again. The absolute figures are this machine's. A message that was refused, not answered,
-or answered twice ends it with words and 1; with `--kill`, only where the router took it.
+starts it again; `away` is how many seconds that took. The absolute figures are this machine's. A
+message that was refused, not answered, or answered twice ends it with words and 1; with `--kill`,
+only where the router took it.
 """
 
 import argparse
@@ -30,13 +31,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from threading import Thread
+from threading import Event, Thread
 
 from benchmarks.alone import ALONE, BARE, INSTANCE, alone, bare
 from benchmarks.costs import cpu_of_server, cpu_of_trees
 from benchmarks.http_load import Load
 from benchmarks.n8n_stage import (
     FLOWS,
+    START,
     RunningN8n,
     Size,
     count,
@@ -53,7 +55,7 @@ from router.state.migrations import migrate
 
 _SECRET = secrets.token_urlsafe(24)
 _PATIENCE = 300.0
-_PATIENCE_WITH_A_KILL = 900.0
+_PATIENCE_WITH_A_KILL = START + 900.0
 _BACK = 90.0  # the same, from when n8n is back that was killed
 _STILL = 15.0  # seconds without a reply after which none is expected any more
 _WAYS = (BARE, ALONE, *FLOWS)
@@ -70,6 +72,7 @@ class Outcome:
     drain: float
     closed: int | None = None
     incomplete: int = 0
+    away: float | None = None
     cpu: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -94,8 +97,52 @@ class Outcome:
             f"{self.load.p50 / 1000:.3f}",
             f"{self.load.p99 / 1000:.3f}",
             f"{self.drain:.1f}",
+            "" if self.away is None else f"{self.away:.1f}",
             *(f"{self.cpu[name]:.1f}" if name in self.cpu else "" for name in _CPU),
         )
+
+
+class Killer(Thread):
+    """Kills n8n by `restart` once `is_half` is so, and remembers how long it was away."""
+
+    def __init__(self, restart: Callable[[], float], is_half: Callable[[], bool]) -> None:
+        super().__init__(daemon=True)
+        self._restart = restart
+        self._is_half = is_half
+        self._is_over = Event()
+        self._kills = False
+        self._away: float | None = None
+        self._failed: Exception | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether n8n is away just now."""
+        return self._kills and self.is_alive()
+
+    def run(self) -> None:
+        """Wait for the half of the burst, and kill n8n then."""
+        while not self._is_half():
+            if self._is_over.wait(0.02):
+                return
+        self._kills = True
+        try:
+            self._away = self._restart()
+        except Exception as error:  # noqa: BLE001 - told where the burst is judged
+            self._failed = error
+
+    def was_away(self) -> float:
+        """End it, and return for how many seconds n8n was away.
+
+        Raises SystemExit where it was not killed or did not come back: then what is not answered
+        says nothing of the router.
+        """
+        self._is_over.set()
+        self.join()
+        if self._failed is not None:
+            raise SystemExit(str(self._failed)) from self._failed
+        if self._away is None:
+            raise SystemExit("n8n was not killed: less than half of the burst was answered")
+        return self._away
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +248,10 @@ def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
     given, shop = on.given, way.shop
     before, spent, closed = len(shop.calls("sendText")), on.cpu(), _closed(on, way)
     began = time.monotonic()
-    killer: Thread | None = None
+    killer: Killer | None = None
     if given.kill:
-        killer = Thread(target=_kills, args=(on.n8n.restart, shop, before, given))
+        half = before + given.messages // 2
+        killer = Killer(on.n8n.restart, lambda: len(shop.calls("sendText")) >= half)
         killer.start()
     # What n8n refuses while it is away, nobody has.
     send = try_load if given.kill and way.name in (BARE, ALONE) else load
@@ -224,11 +272,10 @@ def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
             heard = last
         elif seen - before >= given.messages and time.monotonic() - last > 3:
             break
-        elif killer is not None and killer.is_alive():
+        elif killer is not None and killer.is_under_way:
             heard = time.monotonic()  # a busy machine takes minutes to start n8n
         time.sleep(0.1)
-    if killer is not None:
-        killer.join()
+    away = None if killer is None else killer.was_away()
     calls = shop.calls("sendText")[before:]
     replies = Counter(str(call.body["number"]).split("@")[0] for call in calls)
     ended = _closed(on, way)
@@ -238,21 +285,9 @@ def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
         if not (given.kill and name == "n8n")  # it is another one since
     }
     if closed is None or ended is None:
-        return Outcome(way.name, sent, replies, last - began, cpu=cpu)
+        return Outcome(way.name, sent, replies, last - began, away=away, cpu=cpu)
     whole, parts = ended[0] - closed[0], ended[1] - closed[1]
-    return Outcome(way.name, sent, replies, last - began, whole + parts, parts, cpu)
-
-
-def _kills(
-    kill: Callable[[], None], shop: Business, before: int, given: argparse.Namespace
-) -> None:
-    """Kill n8n when half of the burst is answered."""
-    until = time.monotonic() + _PATIENCE_WITH_A_KILL
-    while len(shop.calls("sendText")) - before < given.messages // 2:
-        if time.monotonic() > until:
-            return
-        time.sleep(0.02)
-    kill()
+    return Outcome(way.name, sent, replies, last - began, whole + parts, parts, away, cpu)
 
 
 def _closed(on: _Stage, way: _Way) -> tuple[int, int] | None:
@@ -284,7 +319,7 @@ def _report(given: argparse.Namespace, outcomes: list[Outcome]) -> None:
     )
     head = (
         *("", "accepted", "answered", "lost", "doubled", "closed", "incomplete"),
-        *("accept p50", "accept p99", "drain", *_CPU),
+        *("accept p50", "accept p99", "drain", "away", *_CPU),
     )
     for row in (head, *(outcome.row() for outcome in outcomes)):
         print("".join(f"{cell:>12}" for cell in row))

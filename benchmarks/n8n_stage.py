@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ Json = dict[str, Any]
 
 FLOWS = {"answer": "hybridflow-turn", "gateway": "gateway/hybridflow-turn"}
 """The flow that shows each contract."""
+START = 900.0
+"""Seconds in which n8n is to start: on a busy machine it takes minutes, most with the engine vm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,16 @@ class RunningN8n:
         """Its process, which is another one after a restart."""
         return self._server.pid
 
-    def restart(self) -> None:
-        """Kill it, and start it again. The workers, where there are some, live on."""
+    def restart(self) -> float:
+        """Kill it, start it again, and return how many seconds it was away.
+
+        The workers, where there are some, live on. Raises N8nDidNotStart.
+        """
         self._server.kill()
+        killed = time.monotonic()
         self._server.start()
-        asyncio.run(self._server.ready())
+        asyncio.run(self._server.ready(START))
+        return time.monotonic() - killed
 
 
 @contextmanager
@@ -76,7 +84,7 @@ def running_n8n(
         server = N8nServer(installation, home)
         server.start()
         try:
-            asyncio.run(server.ready())
+            asyncio.run(server.ready(START))
             yield RunningN8n(server)
         finally:
             server.stop()

@@ -206,13 +206,18 @@ begin
                 ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
                 ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('not_in_n8n', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
+                ('free_flows_without', 'ii', array['p_max_in_flight', 'p_not_there']::text[], array['integer', 'bigint[]']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
                 ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('lapsed_tenants', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, true, 'bigint'),
                 ('tenants_at_work', 'iitt', array['p_worker', 'p_own', 'tenant_id', 'turns']::text[], array['text', 'jsonb', 'bigint', 'integer']::text[], 0, true, null),
+                ('tenants_in_n8n', 'itt', array['p', 'tenant_id', 'turns']::text[], array['jsonb', 'bigint', 'integer']::text[], 0, true, null),
+                ('busy_tenants', 'itt', array['p', 'tenant_id', 'turns']::text[], array['jsonb', 'bigint', 'integer']::text[], 0, true, null),
                 ('seats_of', 'ii', array['p_tenant_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'integer'),
                 ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
+                ('room_with_n8n', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('claimable_turns', 'iiiiittt', array['p_tenants', 'p_lapsed', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'boolean', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
@@ -4341,6 +4346,17 @@ begin
 end
 $$;
 
+-- The turns of which who claims knows that no flow makes their replies, whatever the state knows.
+create or replace function hybridflow.not_in_n8n(p jsonb)
+returns bigint[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(k.id::bigint), '{}')
+    from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
+$$;
+
 -- How many more turns may be given to n8n now, so that a burst waits here and not there.
 create or replace function hybridflow.free_flows(p_max_in_flight integer)
 returns integer
@@ -4350,6 +4366,18 @@ set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+$$;
+
+-- The same without the turns p_not_there, which are not in n8n any more.
+create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.free_flows(p_max_in_flight + count(*)::integer) from public.turns
+    where id = any(p_not_there)
+        and held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
 
 -- ==================== 0420_due_turns.sql
@@ -4534,6 +4562,45 @@ as $$
     group by b.tenant_id
 $$;
 
+-- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
+-- on, but for p.not_in_n8n, of which the worker knows better. p.in_n8n is what the worker itself knows to be
+-- there or on the way, by tenant, whatever became of the leases. A router of 0.2.0 says p.own alone.
+create or replace function hybridflow.tenants_in_n8n(p jsonb)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select b.tenant_id, max(b.turns)::integer
+    from (
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+            and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
+        group by t.tenant_id
+        union all
+        select o.key::bigint, o.value::integer
+        from jsonb_each_text(coalesce(nullif(p -> 'in_n8n', 'null'), nullif(p -> 'own', 'null'))) as o
+    ) as b
+    group by b.tenant_id
+$$;
+
+-- How many turns of each tenant count against its share: those in n8n where n8n is used, else the worker's.
+create or replace function hybridflow.busy_tenants(p jsonb)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select a.tenant_id, a.turns
+    from hybridflow.tenants_at_work(p ->> 'worker', nullif(p -> 'own', 'null')) as a
+    where p ->> 'n8n_max_in_flight' is null
+    union all
+    select n.tenant_id, n.turns from hybridflow.tenants_in_n8n(p) as n
+    where p ->> 'n8n_max_in_flight' is not null
+$$;
+
 -- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
 create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
 returns integer
@@ -4563,6 +4630,28 @@ as $$
     end
 $$;
 
+-- The same, where n8n is used: of its places, of which p.n8n_free are free, a tenant gets another by the same
+-- rule as of the seats. A flow that sends by itself has no seat.
+create or replace function hybridflow.room_with_n8n(
+    p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb
+)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'own_times' is null or p ->> 'n8n_free' is null
+            then hybridflow.room_for(p_tenant_id, p_busy, p_limit, p)
+        else least(
+            hybridflow.room_for(p_tenant_id, p_busy, p_limit, p),
+            greatest(0, ceil(
+                (p ->> 'own_times')::numeric * (p ->> 'n8n_free')::integer
+            )::integer - coalesce(p_busy, 0))
+        )
+    end
+$$;
+
 -- The tenants that may have no turn more now.
 create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
 returns bigint[]
@@ -4571,10 +4660,8 @@ stable
 set search_path = ''
 as $$
     select coalesce(array_agg(b.tenant_id), '{}')
-    from hybridflow.tenants_at_work(
-        case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end, nullif(p -> 'own', 'null')
-    ) as b
-    where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
+    from hybridflow.busy_tenants(p) as b
+    where hybridflow.room_with_n8n(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
 
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
@@ -4626,14 +4713,15 @@ as $$
         select
             d.turn_id, d.place = w.enough and w.enough < w.room as was_cut,
             row_number() over (order by w.busy + d.place, d.lapsed desc, w.nth, d.turn_id) as place,
-            w.own + d.place - 1 as has
+            w.own + d.place - 1 as has,
+            w.busy + d.place - 1 as has_in_n8n
         from (
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 hybridflow.seats_of(a.tenant_id, p) as own,
                 -- As many of each as make twice the limit together, for some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
-                least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
+                least(2 * p_limit, hybridflow.room_with_n8n(a.tenant_id, b.turns, p_limit, p)) as room
             from (
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
@@ -4641,14 +4729,16 @@ as $$
                     select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
                 ) as l on l.tenant_id = n.tenant_id
             ) as a
-            left join hybridflow.tenants_at_work(
-                case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
-                nullif(p -> 'own', 'null')
-            ) as b on b.tenant_id = a.tenant_id
+            left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
         ) as w
         cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
     ) as r
-    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    where p ->> 'own_times' is null or (
+        r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+        and coalesce(
+            r.has_in_n8n < (p ->> 'own_times')::numeric * ((p ->> 'n8n_free')::integer - r.place + 1), true
+        )
+    )
     order by r.place limit 2 * p_limit
 $$;
 
@@ -4797,8 +4887,8 @@ as $$
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
--- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?, objects?})
+-- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
+-- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4806,18 +4896,20 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
--- not, and is given those that have one as texts, and no others. What would make the answer large, long
--- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
--- database takes back was never made, its token opens nothing, and what is done with it next
--- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
--- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
--- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, left, next_due_at}: the context (see
--- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
--- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended; left:
--- some are due that were not, such as one whose session has an active turn: its end lets it be claimed;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
+-- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
+-- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
+-- one as texts, and no others. What would make the answer large, long prompts, is left to the next call.
+-- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
+-- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
+-- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
+-- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
+-- more, taken, left, next_due_at}: the context (see turn_context) has the reply saved and the parts begun by
+-- an earlier attempt; exhausted: those that died here, for their last lease has run out (see bury_lapsed);
+-- after_tenant is for the next claim; more: there may be others that can be claimed at once; taken: how many
+-- turns were there to be claimed, or ended; left: some are due that were not, such as one whose session has
+-- an active turn: its end lets it be claimed; next_due_at is when the next one falls due, now where others
+-- hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -4838,6 +4930,7 @@ declare
     v_lapsed boolean := exists (
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
+    v_flows integer;
     v_round record;
     v_offered bigint[];
     v_more boolean;
@@ -4875,10 +4968,14 @@ begin
         );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
-        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+        v_flows := hybridflow.free_flows_without(
+            (p ->> 'n8n_max_in_flight')::integer, hybridflow.not_in_n8n(p)
+        );
+        v_limit := least(v_limit, v_flows);
     end if;
     v_round := hybridflow.next_tenants(
-        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
+        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+        hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
     );
     if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
@@ -4891,7 +4988,9 @@ begin
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
-    from hybridflow.claimable_turns(v_round.tenants, v_lapsed, v_now, v_limit, p) as f;
+    from hybridflow.claimable_turns(
+        v_round.tenants, v_lapsed, v_now, v_limit, p || jsonb_build_object('n8n_free', v_flows)
+    ) as f;
     if p ->> 'objects' is null then
         select
             coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),
@@ -20589,7 +20688,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '4bea17a442ce670c385dd6de58f30b073bd1656d543d12eb2d158c06887dd5e6')
+    ('20261126145950', 'v0_3_0', 'be00c54743d0dd78cd67684a5b1fe528c3615c2da01c75e0219339e38680b82c')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

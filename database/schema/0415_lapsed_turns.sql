@@ -78,6 +78,17 @@ begin
 end
 $$;
 
+-- The turns of which who claims knows that no flow makes their replies, whatever the state knows.
+create or replace function hybridflow.not_in_n8n(p jsonb)
+returns bigint[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(k.id::bigint), '{}')
+    from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
+$$;
+
 -- How many more turns may be given to n8n now, so that a burst waits here and not there.
 create or replace function hybridflow.free_flows(p_max_in_flight integer)
 returns integer
@@ -87,4 +98,16 @@ set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+$$;
+
+-- The same without the turns p_not_there, which are not in n8n any more.
+create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.free_flows(p_max_in_flight + count(*)::integer) from public.turns
+    where id = any(p_not_there)
+        and held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;

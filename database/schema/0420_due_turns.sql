@@ -178,6 +178,45 @@ as $$
     group by b.tenant_id
 $$;
 
+-- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
+-- on, but for p.not_in_n8n, of which the worker knows better. p.in_n8n is what the worker itself knows to be
+-- there or on the way, by tenant, whatever became of the leases. A router of 0.2.0 says p.own alone.
+create or replace function hybridflow.tenants_in_n8n(p jsonb)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select b.tenant_id, max(b.turns)::integer
+    from (
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+            and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
+        group by t.tenant_id
+        union all
+        select o.key::bigint, o.value::integer
+        from jsonb_each_text(coalesce(nullif(p -> 'in_n8n', 'null'), nullif(p -> 'own', 'null'))) as o
+    ) as b
+    group by b.tenant_id
+$$;
+
+-- How many turns of each tenant count against its share: those in n8n where n8n is used, else the worker's.
+create or replace function hybridflow.busy_tenants(p jsonb)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select a.tenant_id, a.turns
+    from hybridflow.tenants_at_work(p ->> 'worker', nullif(p -> 'own', 'null')) as a
+    where p ->> 'n8n_max_in_flight' is null
+    union all
+    select n.tenant_id, n.turns from hybridflow.tenants_in_n8n(p) as n
+    where p ->> 'n8n_max_in_flight' is not null
+$$;
+
 -- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
 create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
 returns integer
@@ -207,6 +246,28 @@ as $$
     end
 $$;
 
+-- The same, where n8n is used: of its places, of which p.n8n_free are free, a tenant gets another by the same
+-- rule as of the seats. A flow that sends by itself has no seat.
+create or replace function hybridflow.room_with_n8n(
+    p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb
+)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'own_times' is null or p ->> 'n8n_free' is null
+            then hybridflow.room_for(p_tenant_id, p_busy, p_limit, p)
+        else least(
+            hybridflow.room_for(p_tenant_id, p_busy, p_limit, p),
+            greatest(0, ceil(
+                (p ->> 'own_times')::numeric * (p ->> 'n8n_free')::integer
+            )::integer - coalesce(p_busy, 0))
+        )
+    end
+$$;
+
 -- The tenants that may have no turn more now.
 create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
 returns bigint[]
@@ -215,10 +276,8 @@ stable
 set search_path = ''
 as $$
     select coalesce(array_agg(b.tenant_id), '{}')
-    from hybridflow.tenants_at_work(
-        case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end, nullif(p -> 'own', 'null')
-    ) as b
-    where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
+    from hybridflow.busy_tenants(p) as b
+    where hybridflow.room_with_n8n(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
 
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
@@ -270,14 +329,15 @@ as $$
         select
             d.turn_id, d.place = w.enough and w.enough < w.room as was_cut,
             row_number() over (order by w.busy + d.place, d.lapsed desc, w.nth, d.turn_id) as place,
-            w.own + d.place - 1 as has
+            w.own + d.place - 1 as has,
+            w.busy + d.place - 1 as has_in_n8n
         from (
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 hybridflow.seats_of(a.tenant_id, p) as own,
                 -- As many of each as make twice the limit together, for some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
-                least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
+                least(2 * p_limit, hybridflow.room_with_n8n(a.tenant_id, b.turns, p_limit, p)) as room
             from (
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
@@ -285,14 +345,16 @@ as $$
                     select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
                 ) as l on l.tenant_id = n.tenant_id
             ) as a
-            left join hybridflow.tenants_at_work(
-                case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
-                nullif(p -> 'own', 'null')
-            ) as b on b.tenant_id = a.tenant_id
+            left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
         ) as w
         cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
     ) as r
-    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    where p ->> 'own_times' is null or (
+        r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+        and coalesce(
+            r.has_in_n8n < (p ->> 'own_times')::numeric * ((p ->> 'n8n_free')::integer - r.place + 1), true
+        )
+    )
     order by r.place limit 2 * p_limit
 $$;
 

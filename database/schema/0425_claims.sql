@@ -107,8 +107,8 @@ as $$
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
--- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
--- answer_within_minutes?, objects?})
+-- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
+-- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -116,18 +116,20 @@ $$;
 -- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
 -- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
 -- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
--- many as are free. `objects`: the worker says parts of a reply that are no texts; a router of 0.2.0 does
--- not, and is given those that have one as texts, and no others. What would make the answer large, long
--- prompts, is left to the next call. Never waits for a lock, nor for the disk: a claim that a crash of the
--- database takes back was never made, its token opens nothing, and what is done with it next
--- (reserve_budget, the fence) brings it to the disk before anything follows. Returns {turns: [context],
--- unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id, tenant_id, session_id}], exhausted?:
--- [{turn_id, tenant_id, session_id}], now, after_tenant, more, taken, left, next_due_at}: the context (see
--- turn_context) has the reply saved and the parts begun by an earlier attempt; exhausted: those that died
--- here, for their last lease has run out (see bury_lapsed); after_tenant is for the next claim; more: there
--- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended; left:
--- some are due that were not, such as one whose session has an active turn: its end lets it be claimed;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
+-- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
+-- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
+-- one as texts, and no others. What would make the answer large, long prompts, is left to the next call.
+-- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
+-- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
+-- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
+-- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
+-- more, taken, left, next_due_at}: the context (see turn_context) has the reply saved and the parts begun by
+-- an earlier attempt; exhausted: those that died here, for their last lease has run out (see bury_lapsed);
+-- after_tenant is for the next claim; more: there may be others that can be claimed at once; taken: how many
+-- turns were there to be claimed, or ended; left: some are due that were not, such as one whose session has
+-- an active turn: its end lets it be claimed; next_due_at is when the next one falls due, now where others
+-- hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -148,6 +150,7 @@ declare
     v_lapsed boolean := exists (
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
+    v_flows integer;
     v_round record;
     v_offered bigint[];
     v_more boolean;
@@ -185,10 +188,14 @@ begin
         );
     end if;
     if p ->> 'n8n_max_in_flight' is not null then
-        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+        v_flows := hybridflow.free_flows_without(
+            (p ->> 'n8n_max_in_flight')::integer, hybridflow.not_in_n8n(p)
+        );
+        v_limit := least(v_limit, v_flows);
     end if;
     v_round := hybridflow.next_tenants(
-        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
+        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+        hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
     );
     if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
@@ -201,7 +208,9 @@ begin
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
-    from hybridflow.claimable_turns(v_round.tenants, v_lapsed, v_now, v_limit, p) as f;
+    from hybridflow.claimable_turns(
+        v_round.tenants, v_lapsed, v_now, v_limit, p || jsonb_build_object('n8n_free', v_flows)
+    ) as f;
     if p ->> 'objects' is null then
         select
             coalesce(array_agg(f.id order by f.place) filter (where r.readable), '{}'),

@@ -15,6 +15,7 @@ import httpx
 
 from router.llm.errors import LlmAway, LlmFailed
 from router.n8n.answered_messages import Conversation
+from router.n8n.flow_executions import EXECUTION_HEADER
 from router.n8n.proxies import AWAY, GAVE_UP, is_of_a_proxy, told_in
 from router.n8n.reply import Reading, is_reply, read_answer, read_failure
 from router.outbound.answers import read_json
@@ -132,9 +133,10 @@ async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) 
     if status < 400 or (status in _NOT_THERE and is_not_begun(answer)):
         is_missing = status == _NO_SUCH and not is_there_for_others(answer)
         raise (NoSuchFlow if is_missing else NotTaken)(said, "flow")
-    if status in AWAY:
+    is_own = is_of_the_flow(answer)
+    if status in AWAY and not is_own:
         raise N8nDied(said)
-    if status in GAVE_UP and not _tells_of_an_error(answer):
+    if status in GAVE_UP and not is_own:
         raise TookTooLong(_cut_off(status, answer.elapsed.total_seconds(), seconds))
     raise read_failure(status, answer.content)
 
@@ -209,8 +211,13 @@ async def _read(body: bytes, about: Conversation) -> Reading:
     return await asyncio.to_thread(read_answer, body, about)
 
 
-def _tells_of_an_error(answer: httpx.Response) -> bool:
-    """Whether a flow's own Respond node passes on a service's error response."""
+def is_of_the_flow(answer: httpx.Response) -> bool:
+    """Whether a flow's own Respond node answers, perhaps with a service's error response.
+
+    Then its status says nothing about n8n, or about a proxy before it.
+    """
+    if EXECUTION_HEADER in answer.headers:
+        return True
     try:
         said = read_json(answer.content)
     except ValueError:

@@ -18,6 +18,7 @@ class FlowRules:
     `probe_seconds` pass between looks whether it is back, and between tries of a flow that has
     failed `flow_failures` times in a row. `contract` holds for tenants that have none of their own;
     `attempt_lease` is renewed while a flow is waited for. `editor_url` is where people open n8n.
+    So many turns are asked of flows `at_once`.
     """
 
     webhooks_url: str
@@ -29,6 +30,7 @@ class FlowRules:
     attempt_lease: float = 30
     flow_failures: int = 5
     editor_url: str = ""
+    at_once: int = 30
 
     @property
     def webhook_url(self) -> str:

@@ -4,6 +4,7 @@ Either a flow answers with what to say, which is a reply like any other (the ans
 has the turn, and sends and closes it by itself (the gateway contract).
 """
 
+import asyncio
 import logging
 from time import monotonic
 from typing import TypeAlias
@@ -30,6 +31,7 @@ from router.n8n.answering import (
     NotTaken,
     ask_flow,
     is_not_begun,
+    is_of_the_flow,
     is_registered,
     says_something,
     understand,
@@ -84,6 +86,8 @@ class N8nHandler:
         self._executions = FlowExecutions(database, rules.editor_url)
         self._has_warned = False
         self._elsewhere: set[int] = set()
+        # Claims count what is on its way to n8n, but no turn that stood: many come back at once.
+        self._places = asyncio.Semaphore(rules.at_once)
 
     def is_elsewhere(self, turn_id: int) -> bool:
         """Whether the fallback would make the reply to a turn now."""
@@ -132,7 +136,8 @@ class N8nHandler:
         if not await self._takes(turn):
             return None
         if self._contract(turn) == "answer":
-            return await self._answered(turn, prompt)
+            async with self._places:
+                return await self._answered(turn, prompt)
         return HandedOver() if await self._forward(turn, prompt) else None
 
     def _waits(self, turn: ClaimedTurn) -> bool:
@@ -330,7 +335,7 @@ class N8nHandler:
         said = f"n8n answered {answer.status_code}: {words_of(answer)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
-            if answer.status_code == _FLOW_DIED:
+            if answer.status_code == _FLOW_DIED or is_of_the_flow(answer):
                 self.breaker.worked()
                 raise await self._own_fault(turn, said)
             self.breaker.failed(monotonic())

@@ -63,6 +63,7 @@ def _rules(settings: Settings) -> FlowRules:
         attempt_lease=settings.turn_lease_seconds,
         flow_failures=settings.n8n_flow_failures,
         editor_url=editor_url(settings),
+        at_once=settings.n8n_max_in_flight,
     )
 
 

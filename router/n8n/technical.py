@@ -98,7 +98,7 @@ _WITHIN: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "a value that was not worked out",
-        re.compile(r"\[object Object\]|\[(?:invalid|undefined) \("),
+        re.compile(r"\[object Object\]|\[Object: null prototype\]|\[(?:invalid|undefined) \("),
     ),
 )
 

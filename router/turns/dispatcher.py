@@ -173,14 +173,21 @@ class Dispatcher:
     def _what_to_claim(self, free: int) -> ClaimTurns:
         """Say how many turns to claim, and the shares of a tenant in n8n and in this process.
 
-        A turn under way here counts until it ends, whatever became of its lease. A tenant that is
+        A turn under way here counts until it ends, whatever became of its lease, and this process
+        knows better than the state which of them are in n8n. A tenant that is
         alone gets its share of the seats; if several tenants have many turns, some seats stay free
         for the next. Even together with its standing turns, a tenant has no more than a share.
         """
         limits = self._limits
-        share, flows = limits.tenant_share, limits.flows
+        share, places = limits.tenant_share, self._flows
         is_shared = share < 1
         work = self._claims.under_way.values()
+        there = {
+            each.turn.turn_id: str(each.turn.tenant.tenant_id)
+            for each in work
+            if places and places.has(each.turn.turn_id, each.seat)
+        }
+        not_there = tuple(turn_id for turn_id, _ in self._own() if turn_id not in there)
         own = Counter(str(each.turn.tenant.tenant_id) for each in work)
         sitting = Counter(str(each.turn.tenant.tenant_id) for each in work if each.seat.is_taken)
         return ClaimTurns(
@@ -190,8 +197,10 @@ class Dispatcher:
             history_limit=limits.history,
             worker=limits.worker,
             after_tenant=self._after_tenant,
-            tenant_max=max(1, int(flows * share)) if is_shared and flows is not None else None,
-            n8n_max_in_flight=None if self._flows is None else self._flows.most(self._own()),
+            tenant_max=max(1, int(places.count * share)) if is_shared and places else None,
+            n8n_max_in_flight=places.count if places else None,
+            in_n8n=Counter(there.values()) if places else None,
+            not_in_n8n=not_there if places else None,
             own=own if is_shared else None,
             own_max=math.ceil(limits.parallel * share) if is_shared else None,
             sitting=sitting if is_shared else None,
@@ -215,5 +224,4 @@ class Dispatcher:
         read = readable(turn)
         seat = self._seats.seat(read.tenant.tenant_id, read.tenant.evo_server_url)
         seat.is_made = read.reply is not None
-        seat.has_answer = seat.is_made and read.last_handler == "n8n"
         return UnderWay(read, self._begin_attempt(read, seat), seat)

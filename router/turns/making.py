@@ -75,6 +75,7 @@ class Making:
         prompt = await with_pictures(shop.database, hand.turn, prompt)
         prompt = replace(prompt, tools=(HAND_OVER,))
         await self._reserve(prompt)
+        reply: Reply | HandedOver | Silence | None = None
         try:
             async with (
                 asyncio.timeout(shop.rules.make_timeout),
@@ -92,7 +93,7 @@ class Making:
         except TimeoutError as error:
             raise LlmAway("the reply took too long to be made") from error
         finally:
-            hand.seat.is_made = True
+            hand.seat.is_made = not isinstance(reply, HandedOver)  # which a flow has in hand
         return reply
 
     async def decline(self, error: LlmRefused) -> None:

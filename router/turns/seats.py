@@ -115,13 +115,13 @@ class Seat:
     """One attempt's seat. It sits while its reply is made, stands while a tenant's server is asked.
 
     `server` is the address of the tenant's Evolution. `is_made`: nobody is making the reply any
-    more. `has_answer`: a flow in n8n has made the reply, which is now being sent.
+    more.
     """
 
     def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:
         self.tenant_id = tenant_id
         self.server = server.partition("://")[2].partition("/")[0].lower() or server
-        self.is_made = self.has_answer = False
+        self.is_made = False
         self._seats = seats
         self._place = seats.sit_now(tenant_id)
         self._room: Place | None = None
@@ -139,7 +139,7 @@ class Seat:
 
     def flow_has_answered(self) -> None:
         """n8n has done its part: its next turn need not wait until this reply is sent."""
-        self.has_answer = True
+        self.is_made = True
         self._seats.answered()
 
     def stand_now(self) -> None:

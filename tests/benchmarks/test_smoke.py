@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.http_load import Load
-from benchmarks.n8n import Outcome, complaints
+from benchmarks.n8n import Killer, Outcome, complaints
+from scripts.n8n.server import N8nDidNotStart
 from tests.real_postgrest import find_program
 from tests.routers import ROOT
 
@@ -204,6 +205,26 @@ def test_a_burst_that_loses_or_doubles_is_complained_of():
     ]
     killed = Outcome("gateway", load, Counter("abc"), 1.0, closed=3, incomplete=1)
     assert complaints([killed], killed=True) == []
+
+
+def test_a_burst_whose_n8n_does_not_come_back_is_judged_by_nobody():
+    """What it leaves unanswered would be taken for the router's loss."""
+
+    def fails() -> float:
+        raise N8nDidNotStart("n8n was not ready within 900 s")
+
+    back, gone = Killer(lambda: 7.5, lambda: True), Killer(fails, lambda: True)
+    for each in (back, gone):
+        each.start()
+    for each in (back, gone):
+        each.join()
+    assert back.was_away() == 7.5
+    with pytest.raises(SystemExit, match="not ready within 900 s"):
+        gone.was_away()
+    never = Killer(lambda: 7.5, lambda: False)
+    never.start()
+    with pytest.raises(SystemExit, match="was not killed"):
+        never.was_away()
 
 
 def test_every_benchmark_is_here():

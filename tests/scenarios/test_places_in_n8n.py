@@ -15,14 +15,16 @@ def n8n() -> Iterator[AnsweringN8n]:
         yield n8n
 
 
-@pytest.fixture
-async def stage(database_url: str, evolution, llm, n8n) -> AsyncIterator[Stage]:
+@pytest.fixture(params=[("2", "1"), ("4", "0.5")], ids=["all are its own", "half are its own"])
+async def stage(request, database_url: str, evolution, llm, n8n) -> AsyncIterator[Stage]:
+    """One whose tenant may have two turns in n8n: as many as there are places, or its share."""
+    places, share = request.param
     configuration = {
         "N8N_ENABLED": "true",
         "N8N_API_KEY": KEY,
         "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
-        "N8N_MAX_IN_FLIGHT": "2",
-        "TENANT_SHARE": "1",
+        "N8N_MAX_IN_FLIGHT": places,
+        "TENANT_SHARE": share,
         "POLL_SECONDS": "600",
     }
     async with performance(database_url, evolution, llm, **configuration) as stage:

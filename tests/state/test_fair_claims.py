@@ -108,6 +108,38 @@ async def test_the_cap_is_each_workers_own_but_in_n8n_everybodys(
     assert shared["turns"] == []
 
 
+async def test_flows_have_no_seats_and_leave_places_in_n8n_to_others_all_the_same(
+    database: DirectDatabase,
+):
+    """Each has a flow that sends by itself, for minutes: no worker has a seat for it."""
+    talk = Conversation(database)
+    terms = {"n8n_max_in_flight": 16, "tenant_max": 12, "own_times": 3, "sitting": {}, "own": {}}
+    for name, most in (("first", 12), ("second", 3), ("third", 1)):
+        await flood(talk, await talk.open_shop(name), 50)
+        got = 0
+        while turns := (await claim(talk, 20, **terms))["turns"]:
+            await talk.sql("update turns set handler = 'n8n' where state = 'running'")
+            got += Counter(turn["tenant"]["instance_name"] for turn in turns)[name]
+        assert got == most, name
+
+
+async def test_what_is_not_in_n8n_any_more_takes_no_place_of_its_tenant(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    """The worker knows that a flow has answered before the reply is written down."""
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 50)
+    terms = {"n8n_max_in_flight": 4, "tenant_max": 3, "own_times": 3, "sitting": {}}
+    crowded = str(shops["crowded"])
+    first = [turn["turn_id"] for turn in (await claim(talk, 9, **terms))["turns"]]
+    await talk.sql("update turns set handler = 'n8n' where state = 'running'")
+    assert len(first) == 3
+    some = {"own": {crowded: 3}, "in_n8n": {crowded: 1}, "not_in_n8n": first[:2]}
+    assert len((await claim(talk, 9, **terms, **some))["turns"]) == 2
+    # By the state alone, as other workers see it: two of them are at those two.
+    assert (await claim(talk, 9, **terms, worker="two"))["turns"] == []
+
+
 async def test_a_new_customer_does_not_wait_for_all_who_have_waited_long(
     database: DirectDatabase, shops: dict[str, int]
 ):

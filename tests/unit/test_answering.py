@@ -1,7 +1,9 @@
 """A flow is asked for an answer: what becomes of the turn, whatever n8n does."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ from pydantic import SecretStr
 
 from router.llm.errors import LlmAccountRefused, LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused
 from router.llm.provider import Prompt, PromptMessage
-from router.n8n.answering import N8nDied, TookTooLong
+from router.n8n.answering import N8nAway, N8nDied, TookTooLong
 from router.n8n.flows import FlowRules
 from router.n8n.handler import N8nHandler
 from router.n8n.payload import FlowTerms
@@ -117,6 +119,32 @@ async def test_what_a_flow_answers_is_a_reply():
     assert office.database.asked[0][0] == "forward_turn"
     assert office.database.asked[0][1]["lease_seconds"] == 30
     assert [name for name, _ in office.database.asked] == ["forward_turn"]
+
+
+async def test_no_more_turns_are_posted_at_once_than_n8n_may_have():
+    """Those that stood all come when what they waited for is back: no claim counts them."""
+    there, most = set[int](), 0
+    may_end = asyncio.Event()
+
+    async def answered(request: httpx.Request) -> httpx.Response:
+        nonlocal most
+        turn_id = json.loads(request.content)["turn_id"]
+        there.add(turn_id)
+        most = max(most, len(there))
+        await may_end.wait()
+        there.remove(turn_id)
+        return says(OK)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as http:
+        rules = replace(RULES, at_once=2)
+        handler = N8nHandler(http, Database(), rules, Fallback())
+        waiting = [turn().model_copy(update={"turn_id": number}) for number in range(7)]
+        made = [asyncio.create_task(handler.make(each, PROMPT)) for each in waiting]
+        while len(there) < 2:
+            await asyncio.sleep(0)
+        may_end.set()
+        assert all(isinstance(each, Reply) for each in await asyncio.gather(*made))
+    assert most == 2
 
 
 async def test_tokens_that_are_not_told_are_not_known():
@@ -310,6 +338,27 @@ async def test_what_stands_before_n8n_is_no_flow_and_no_llm(
     assert type(raised.value) is kind
     assert "<" not in str(raised.value)
     assert office.handler.breaker.failures == (kind is N8nDied)
+
+
+@pytest.mark.parametrize("status", [502, 503, 520, 504])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"json": {"error": {"message": "503 - overloaded"}}},
+        {"text": "Overloaded", "headers": {"X-N8N-Execution": "shop/7"}},
+    ],
+)
+@pytest.mark.parametrize("contract", ["answer", "gateway"])
+async def test_what_a_flow_passes_on_of_its_model_says_nothing_of_n8n(
+    status: int, told: dict[str, Any], contract: str
+):
+    """Three such answers of one tenant's flow would take n8n from all the others."""
+    office = Office(httpx.Response(status, **told), contract=contract)
+    with pytest.raises(LlmError) as raised:
+        await office.make()
+    assert isinstance(raised.value, LlmAway if contract == "answer" else LlmFailed)
+    assert not isinstance(raised.value, N8nAway | TookTooLong)
+    assert not office.handler.breaker.failures
 
 
 async def test_what_cloudflare_turns_away_the_fallback_answers():

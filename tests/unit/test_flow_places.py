@@ -12,32 +12,29 @@ class At:
 
     is_taken: bool = False
     is_made: bool = False
-    has_answer: bool = False
 
 
 BEING_MADE = At(is_taken=True)
 NOT_SENT_YET = At(is_taken=True, is_made=True)
-SENT_OF_A_FLOW = At(is_made=True, has_answer=True)
-SENT_WITHOUT_A_MODEL = At()
+BEING_SENT = At(is_made=True)
+STANDS = At()
 
 
 @for_each(
-    ("own", "free", "most", "soon"),
+    ("own", "free", "soon"),
     [
-        ([], 4, 4, 0),
-        ([BEING_MADE] * 3, 1, 4, 0),
-        ([BEING_MADE] * 4, 0, 4, SOON),
-        ([BEING_MADE] * 5, -1, 4, SOON),
-        ([BEING_MADE] * 4 + [SENT_OF_A_FLOW] * 2, 0, 6, SOON),
-        ([SENT_OF_A_FLOW, NOT_SENT_YET, SENT_WITHOUT_A_MODEL], 4, 5, 0),
+        ([], 4, 0),
+        ([BEING_MADE] * 3, 1, 0),
+        ([BEING_MADE] * 4, 0, SOON),
+        ([BEING_MADE] * 5, -1, SOON),
+        ([BEING_MADE] * 4 + [BEING_SENT] * 2, 0, SOON),
+        ([BEING_SENT, NOT_SENT_YET, STANDS], 4, 0),
     ],
 )
-def test_a_place_is_taken_from_the_claim_to_the_answer(
-    own: list[At], free: int, most: int, soon: float
-):
+def test_a_place_is_taken_from_the_claim_to_the_answer(own: list[At], free: int, soon: float):
     places = FlowPlaces(4, lambda _: False)
     turns = list(enumerate(own))
-    assert (places.free(turns), places.most(turns), places.soon(turns)) == (free, most, soon)
+    assert (places.free(turns), places.soon(turns)) == (free, soon)
 
 
 def test_what_another_makes_takes_no_place_in_n8n():

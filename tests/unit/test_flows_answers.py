@@ -345,6 +345,7 @@ TECHNICAL = [
     "undefined",
     "null",
     "[object Object]",
+    "[Object: null prototype] { nome: 'Rui' }",
     "Olá [object Object], tudo bem?",
     "Olá {{ $json.name }}, tudo bem?",
     "={{ $json.output }}",
