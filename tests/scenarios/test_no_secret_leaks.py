@@ -47,6 +47,8 @@ TENANTS_KEY = "tenants-own-evolution-key-13579bdf/+x="
 LLM_KEY = "sk-ant-of-the-tenant-0a9b8c7d6e5f"
 CHANGED_KEY = "tenants-changed-key-2468ace0&y"
 
+_LONGEST_WAIT = 100.0  # seconds
+
 
 class Parrot(LoopbackServer):
     """Fails every request and repeats whatever it was shown: Evolution or a provider at worst."""
@@ -105,13 +107,18 @@ class Search:
     async def until(self, query: str) -> list[Any]:
         """Ask until there are rows.
 
-        A router that loads an SDK takes what the machine gives it: only the test's own time-out
-        ends this, and one connection asks, which takes it little.
+        A router that loads an SDK takes what the machine gives it: what ends this is nearly the
+        test's own time-out, and one connection asks, which takes it little.
         """
         database = await asyncpg.connect(self.database_url)
         try:
-            while not (rows := list(await database.fetch(query))):
-                await asyncio.sleep(0.05)
+            async with asyncio.timeout(_LONGEST_WAIT):
+                while not (rows := list(await database.fetch(query))):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            turns = "select state, reason, attempt, error, run_after, lease_until, now() from turns"
+            there = [dict(row) for row in await database.fetch(turns)]
+            raise AssertionError(f"never: {query}; there were {there}") from None
         finally:
             await database.close()
         return rows
