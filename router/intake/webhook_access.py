@@ -140,7 +140,7 @@ class AccessCache:
         told = {each.tenant_id for each in answer.guards}
         for tenant_id in [each for each in self._names if each > self._after]:
             if tenant_id not in told and (upto is None or tenant_id <= upto):
-                _forget(self._by_name, self._names, tenant_id)  # it has no access of its own any more
+                _forget(self._by_name, self._names, tenant_id)  # it has none of its own now
         await self._note(self._by_name, self._names, answer.guards)
         self._since, self._after = answer.now, upto or 0
 

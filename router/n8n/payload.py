@@ -1,7 +1,7 @@
-"""What n8n gets for a turn: one documented, versioned JSON object.
+"""The payload of a turn for n8n: one documented, versioned JSON object.
 
-`n8n_workflows/turn.schema.json` is made from these models. A field is never renamed or removed
-within a version; new ones may appear.
+`n8n_workflows/turn.schema.json` is generated from these models. Within a version, no field is ever
+renamed or removed; new fields may appear.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class FlowSession(_Part):
 
 
 class FlowContext(_Part):
-    """What is true now, by the clock of the business. Times of opening where hours are set."""
+    """What is true now, in the business's time zone. Opening times are there if hours are set."""
 
     now: datetime = Field(description="With the offset of its time zone")
     timezone: str
@@ -132,7 +132,7 @@ class FlowPrompt(_Part):
 
 
 class FlowUrls(_Part):
-    """Where a flow sends and reports by itself; all take the header `apikey: <token>`."""
+    """The URLs for a flow that sends and reports by itself, with the header `apikey: <token>`."""
 
     gateway: str = Field(description="Base URL in place of Evolution's own")
     began: str
@@ -177,10 +177,10 @@ class TurnPayload(_Part):
 
 @dataclass(frozen=True, slots=True)
 class FlowTerms:
-    """What the deployment sets for every turn.
+    """The deployment's values for every turn.
 
-    `base_url` is where n8n reaches the router. `lease` is the seconds for a flow that sends by
-    itself, `answer` those for one that answers. `models` (by provider) and `max_tokens` hold for
+    `base_url` is where n8n reaches the router. `lease` is the time in seconds of a flow that sends
+    by itself, `answer` that of a flow that answers. `models` (by provider) and `max_tokens` are for
     tenants that set none; `max_tokens` is also the upper limit, because flows use the deployment's
     keys. `timezone` is for tenants without one.
     """
@@ -192,13 +192,13 @@ class FlowTerms:
     timezone: str = "UTC"
     answer: float = 90
     addresses: Mapping[str, str] = field(default_factory=dict)
-    """The deployment's URLs of its providers, without the path; else the providers' own."""
+    """The deployment's URLs of its providers, without the path; by default the providers' own."""
 
 
 def build_payload(
     turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms, contract: Contract = "gateway"
 ) -> TurnPayload:
-    """Return the payload of an attempt, for a flow of that contract."""
+    """Return an attempt's payload for a flow of that contract."""
     context = context_of(turn, terms.timezone)
     system = prompt.system
     if contract == "gateway":
@@ -266,7 +266,7 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
 
 
 def _asked(messages: Sequence[PromptMessage], name: str | None) -> Sequence[PromptMessage]:
-    """Return the messages, the last of which is the question; a single one has no name in it."""
+    """Return the messages; the last is the question. A single one is without the contact's name."""
     if len(messages) > 1 or name is None:
         return messages
     return PromptMessage("user", name), PromptMessage(
