@@ -81,7 +81,7 @@ def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
     if written > MOST_BASE64:
         raise BadAnswer(
             f"messages: the base64 in them has {written} characters, {MOST_BASE64} are allowed:"
-            " give the addresses of what is large"
+            " send large files by their URL"
         )
     return tuple(parts)
 
@@ -191,7 +191,7 @@ def _kind_of_media(
         if start[4:8] == b"ftyp":
             return "video", name
     raise BadAnswer(
-        f"{where}.file_name: it must be there, with its ending: by that is told what the media is"
+        f"{where}.file_name: it must be there, with its ending, which tells what the media is"
     )
 
 

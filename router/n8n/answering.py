@@ -234,8 +234,8 @@ def _too_long(seconds: float) -> str:
 
 def _cut_off(status: int, after: float, seconds: float) -> str:
     return (
-        "the flow had not answered when what stands before n8n gave it up, after"
-        f" {round(after, 1):g} seconds (it answered {status}). Give that a time-out above the"
-        f" {seconds:g} seconds of N8N_ANSWER_SECONDS, or make the flow quicker, or let it send by"
-        " itself (n8n_contract gateway)"
+        f"the proxy before n8n gave up waiting for the flow after {round(after, 1):g} seconds (it"
+        f" answered {status}). Set its time-out above the {seconds:g} seconds of"
+        " N8N_ANSWER_SECONDS, or make the flow quicker, or let it send by itself (n8n_contract"
+        " gateway)"
     )

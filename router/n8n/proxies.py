@@ -29,4 +29,4 @@ def told_in(body: bytes) -> str:
         return said[:_LONGEST]
     title = _TITLE.search(said)
     words = " ".join(title[1].split())[:_LONGEST] if title is not None else "without a title"
-    return f"a page of what stands before n8n: {words}"
+    return f"a page of the proxy before n8n: {words}"
