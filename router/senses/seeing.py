@@ -1,4 +1,4 @@
-"""The words for an opened file, and who describes pictures that the LLM is not shown."""
+"""Words for an opened file, and descriptions of pictures for an LLM that does not get them."""
 
 from router.llm.errors import LlmAway, LlmError
 from router.llm.provider import LlmProvider, Picture, Prompt, PromptMessage
@@ -6,7 +6,7 @@ from router.senses.decoding import Opened
 from router.senses.hearing import NeedAway, NotUnderstood
 
 MOST_TOKENS = 500  # of a description
-TOKENS_A_PICTURE = 1500  # at most, of one of ours, where the LLM has not told
+TOKENS_A_PICTURE = 1500  # at most, for one of our pictures, if the LLM reports no number
 _LONGEST = 4000  # characters of a description
 _SYSTEM = """\
 You describe pictures that a customer sent to a business on WhatsApp, for a colleague who answers \
@@ -22,7 +22,7 @@ class Describer:
         self._provider = provider
 
     async def describe(self, pictures: tuple[str, ...]) -> tuple[str, int]:
-        """Return what they show, and the cost in tokens. Raises NotUnderstood."""
+        """Return what the pictures show, and the cost in tokens. Raises NotUnderstood."""
         shown = tuple(Picture(f"[picture {n}]", jpeg) for n, jpeg in enumerate(pictures, 1))
         asked = (PromptMessage("user", "What do these show?"),)
         prompt = Prompt(_SYSTEM, asked, shown)
