@@ -1,6 +1,6 @@
-"""What n8n and a tenant's webhook get for a notice: one documented, versioned JSON object.
+"""The payload of a notice for n8n and a tenant's webhook: one documented, versioned JSON object.
 
-A field is never renamed or removed within a version; new ones may appear.
+Within a version, no field is ever renamed or removed; new fields may appear.
 """
 
 from datetime import datetime
@@ -79,7 +79,7 @@ class NoticePayload(Notice):
 
 
 def build_notice(notice: ClaimedNotice) -> Notice:
-    """Return what the tenant's webhook gets."""
+    """Return the payload for the tenant's webhook."""
     session = None
     if notice.session_id is not None:
         session = NoticeSession(
@@ -101,7 +101,7 @@ def build_notice(notice: ClaimedNotice) -> Notice:
 
 
 def build_payload(notice: ClaimedNotice, base_url: str, lease: float) -> NoticePayload:
-    """Return what a flow gets; `base_url` is where n8n reaches the router."""
+    """Return the payload for a flow; `base_url` is where n8n reaches the router."""
     base_url = base_url.rstrip("/")
     return NoticePayload(
         **dict(build_notice(notice)),
