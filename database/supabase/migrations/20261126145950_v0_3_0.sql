@@ -14,8 +14,8 @@ alter table hybridflow.migrations enable row level security;
 
 -- ==================== 0005_names.sql
 
--- HybridFlow: the names of its tables must be free, or its own. A table of somebody else's would be taken for
--- ours, get our triggers and rights, and end in an error far from its cause.
+-- HybridFlow: its table names must be free, or be its own tables already. Otherwise a table that belongs to
+-- something else would be taken for ours, get our triggers and rights, and cause an error far from its cause.
 
 do $hybridflow$
 declare
@@ -590,8 +590,8 @@ $hybridflow$;
 
 -- ==================== 0010_gone.sql
 
--- HybridFlow: drops what an earlier release had and this one has not. (Functions of the schema hybridflow are
--- replaced by themselves; one of the schema public is dropped here by its name.)
+-- HybridFlow: drops what an earlier release had and this one no longer has. (A function of the schema
+-- hybridflow is dropped automatically; one of the schema public must be dropped here by its name.)
 
 drop index if exists public.turns_one_active;
 drop index if exists public.turns_one_pending;
@@ -613,15 +613,15 @@ drop trigger if exists turns_words_are_over on public.turns;
 -- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
 -- hybridflow steps that those functions share; never called from outside
 --
--- State changes only through the functions. Row level security is on and nothing is granted to
--- anon or authenticated. Every statement here may run again without harm.
+-- State changes only through the functions. Row level security is on, and nothing is granted here to anon or
+-- authenticated. Every statement is safe to run again.
 
 create schema if not exists hybridflow;
 
--- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
--- of a table again for each statement that writes a row of it, whatever that changes, and these tables are
--- written at each message. A domain is read once by a connection, and judged where the column is written.
--- What each allows is added below: so no table of an earlier release is written again.
+-- The words that a column may have are a domain, not a check of its table. PostgreSQL reads and plans all
+-- checks of a table again for each statement that writes one of its rows, whatever the statement changes, and
+-- these tables are written at each message. A connection reads a domain once, and checks it only where the
+-- column is written. The allowed words are added below, so that no table of an earlier release is rewritten.
 do $hybridflow$
 declare
     v_name text;
@@ -677,7 +677,8 @@ create table if not exists public.tenants (
 );
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and settings.';
-comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
+comment on column public.tenants.connection_lost_at is
+'Since when the connection has been lost; null: it is not lost.';
 
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
@@ -703,7 +704,7 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
--- What 0.1.0 has (see 0895_erased.sql) comes first, as where it was upgraded.
+-- The columns that 0.1.0 had come first (see 0895_erased.sql), as in an upgraded database.
 add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;
@@ -712,7 +713,8 @@ comment on table public.sessions is 'One tenant''s conversation with one contact
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
 comment on column public.sessions.merged_at is
-'When another was merged into it, by turns.seen_at''s clock: no turn of before has seen what that brought.';
+'When another session was merged into it, by the clock of turns.seen_at. Turns from before that have not'
+' seen the messages that came with the other session.';
 comment on column public.sessions.pause_message_id is
 'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
 
@@ -738,7 +740,7 @@ comment on table public.session_identities is
 'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
 
 create index if not exists session_identities_by_session on public.session_identities (session_id);
--- How a number begins and how it ends, for who looks for a contact.
+-- By the beginning and by the end of a number, for searches for a contact.
 create index if not exists session_identities_by_beginning
 on public.session_identities (tenant_id, jid text_pattern_ops);
 create index if not exists session_identities_by_end
@@ -777,8 +779,9 @@ comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
 comment on column public.turns.token_hash is
 'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
-comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
-comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+comment on column public.turns.execution_id is
+'n8n''s execution that works on the turn, as its flow reported it.';
+comment on column public.turns.incomplete is 'Closed as sent, although not every part of the reply was sent.';
 
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
@@ -818,8 +821,8 @@ comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the 
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
 
--- In 0.1.0 these columns were texts with checks. The triggers and the generated columns that are in the way
--- of another type are made again below, as in a new database.
+-- In 0.1.0 these columns were texts with checks. The triggers and generated columns that prevent a change of
+-- type are dropped here, and made again below, as in a new database.
 do $hybridflow$
 declare
     v_old record;
@@ -868,7 +871,7 @@ begin
                 and strpos(pg_catalog.pg_get_constraintdef(c.oid), quote_literal(d.allowed::text)) > 0
         )
     loop
-        -- A release may know more words than the one before it.
+        -- A release may allow more words than the one before.
         execute format(
             'alter domain hybridflow.%I drop constraint if exists %I', v_domain.name, v_domain.name || '_check'
         );
@@ -887,7 +890,7 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
--- What a human of the business may have written: see hybridflow.is_by_human.
+-- Messages that a human of the business may have written: see hybridflow.is_by_human.
 create index if not exists messages_by_humans on public.messages (session_id, sent_at desc, id desc)
 where from_me and sender in ('owner', 'operator', 'client');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
@@ -904,19 +907,19 @@ create table if not exists public.processed_events (
 );
 
 comment on table public.processed_events is
-'The webhook deliveries that were taken, each with the decision made.';
+'The webhook deliveries that were accepted, each with the decision made.';
 comment on column public.processed_events.waiting_for is
-'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+'The wa_id of a message that is not known yet; the change is applied when that message is recorded.';
 
--- In the order of bytes: the events about one message are found by how their keys begin, too.
+-- In byte order, so that the events about one message are also found by the beginning of their keys.
 create unique index if not exists processed_events_once
 on public.processed_events (tenant_id, event_key text_pattern_ops);
 alter table public.processed_events drop constraint if exists processed_events_tenant_id_event_key_key;
--- Whom the changes are about that waited for their message, or wait still.
+-- The contacts in changes that waited for their message, or still wait.
 create index if not exists processed_events_changes
 on public.processed_events using gin ((change -> 'jids')) where change is not null;
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
--- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
+-- When a tenant's webhook last delivered something. Our own probes and what gap repair fetched do not count.
 create index if not exists processed_events_last
 on public.processed_events (tenant_id, processed_at desc)
 where event not in ('hybridflow.test', 'gap_repair');
@@ -928,7 +931,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null,  -- which there are: 0871_notices.sql
+    kind text not null,  -- the kinds: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -946,13 +949,15 @@ create table if not exists public.notices (
 );
 
 comment on table public.notices is
-'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
+'What the people of a business must be told, for example that a human is needed or the connection is lost.';
 comment on column public.notices.reason is
-'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
-comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (there was nobody to'
+' tell).';
+comment on column public.notices.next_at is 'When it is due; while it is being told, when the lease ends.';
 comment on column public.notices.number_told_at is
-'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
-comment on column public.notices.message_id is 'That WhatsApp message.';
+'When the send of its one WhatsApp message began. From then on the number counts as told, unless the send'
+' certainly failed.';
+comment on column public.notices.message_id is 'The WhatsApp message that tells it.';
 
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);
@@ -970,9 +975,9 @@ alter table public.notices enable row level security;
 
 -- ==================== 0150_limits.sql
 
--- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
+-- HybridFlow: what a tenant may say and spend: the columns for it, and the table of what was spent.
 
--- What is checked of a reply before it is sent; null means the deployment's default.
+-- Rules for replies, loops and budgets; null means the deployment's default.
 alter table public.tenants
 add column if not exists forbidden_patterns text[] not null default '{}'
 constraint tenants_forbidden_patterns_check check (
@@ -1002,9 +1007,9 @@ constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
 add column if not exists contact_daily_tokens bigint
 constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
 
--- What stands in later files' hands, here so that the columns have one order in every database. A new
--- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
--- may set it is declared in router/configuration/tenant_settings.py.
+-- Columns that later files use. They are here so that the columns have the same order in every database. A
+-- new setting's column goes to the end, with a check named `tenants_<column>_check`. What the setting means,
+-- and who may set it, is declared in router/configuration/tenant_settings.py.
 alter table public.tenants
 add column if not exists caught_up_at timestamptz,
 add column if not exists retention_days integer
@@ -1077,18 +1082,19 @@ constraint tenants_keep_media_days_check check (keep_media_days between 0 and 36
 add column if not exists answer_late_words boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
-'Gap repair has asked Evolution for everything that was sent before this.';
+'Gap repair has asked Evolution for everything that was sent before this time.';
 comment on column public.tenants.pruned_before is
-'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+'Messages sent before this time may have been pruned: an unknown message that is older is no longer'
+' recorded.';
 comment on column public.tenants.guard_changed_at is
-'When it last changed who may post its webhooks: routers ask for what changed.';
+'When the rules about who may post its webhooks last changed; routers ask for what has changed.';
 
 alter table public.turns
 add column if not exists reserved_tokens bigint,
 add column if not exists reserved_on date;
 comment on column public.turns.reserved_tokens is
-'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
-comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
+'Tokens reserved for an attempt whose cost is not known yet; until it is known they count as spent.';
+comment on column public.turns.reserved_on is 'The day whose budget the attempt counts against.';
 
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
@@ -1101,12 +1107,12 @@ create table if not exists public.spending (
     unique nulls not distinct (tenant_id, day, session_id)
 );
 comment on table public.spending is
-'Turns and tokens of one day (UTC), of a session, and (session_id null) of the whole tenant.';
+'Turns and tokens of one day (UTC): of a session, or, where session_id is null, of the whole tenant.';
 comment on column public.spending.told_at is 'When the contact was told that the budget is used up.';
 create index if not exists spending_by_session on public.spending (session_id);
 alter table public.spending enable row level security;
 
--- What the router checks of a reply before it is sent.
+-- The rules by which the router checks a reply before it is sent.
 create or replace function hybridflow.reply_rules(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -1123,10 +1129,11 @@ $$;
 
 -- ==================== 0160_outbox.sql
 
--- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+-- HybridFlow: columns about a send, about a turn that stops, waits or runs beside another, and about a pause.
 
--- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
--- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+-- One pause may have several reasons, and lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from pause_asked_at or from
+-- pause_written_at.
 alter table public.sessions
 add column if not exists pause_asked_at timestamptz,
 add column if not exists pause_written_at timestamptz,
@@ -1134,13 +1141,14 @@ add column if not exists awaited_pictures integer,
 add column if not exists awaited_until timestamptz;
 
 comment on column public.sessions.pause_asked_at is
-'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+'When somebody (an operator, a handoff, a loop) last asked for the current pause without an end time.';
 comment on column public.sessions.awaited_pictures is
-'How many pictures of an announced album have not come yet; its answer waits for them, see awaited_until.';
+'How many pictures of an announced album have not arrived yet; the answer waits for them, see'
+' awaited_until.';
 comment on column public.sessions.awaited_until is
-'How long an answer waits for them at most.';
+'Until when, at most, an answer waits for the pictures of an announced album.';
 comment on column public.sessions.pause_written_at is
-'When the last message was written by which a human of the business took over. Of this pause.';
+'When the last message was written by which a human of the business took over, within the current pause.';
 
 alter table public.turns
 add column if not exists beside boolean not null default false,
@@ -1157,30 +1165,32 @@ alter table public.turns drop constraint if exists turns_held_by_token;
 alter table public.turns add constraint turns_held_by_token
 check (not held or (token_hash is not null and lease_until is not null));
 
-comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
-comment on column public.turns.held is 'It is running or sending; see turns_held.';
+comment on column public.turns.waiting is 'Whether it is pending; see the index turns_waiting.';
+comment on column public.turns.held is 'Whether it is running or sending; see the index turns_held.';
 comment on column public.turns.retried_at is
-'When a person asked for it again: its age counts from then, and no claim ends it for that.';
+'When a person last retried it. Its age counts from then, and no claim ends it as too old for its old'
+' messages.';
 comment on column public.turns.waits_for is
-'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
+'What was away when it was tried (see llm_of, line_of); when that is back it is due at once. Null: nothing.';
 comment on column public.turns.beside is
-'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+'It was sending when its session was merged into one with an active turn; it is finished beside that turn.';
 comment on column public.turns.stop_reason is
-'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+'Why it may say no more, for example: a human took over while a part was leaving. It is closed when that'
+' part is settled.';
 comment on column public.turns.waits is
-'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+'Attempts in a row that sent nothing because Evolution, the line or the LLM was away; they do not count.';
 comment on column public.turns.seen_at is
-'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+'When the conversation was read from which its reply is made, by the clock of messages.created_at.';
 comment on column public.turns.execution_told_at is
-'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
+'When n8n itself named execution_id in its answer to the router; null: its flow reported it.';
 
 alter table public.turns
 add column if not exists said_so_far text;
 
 comment on column public.turns.said_so_far is
-'Every text of what its flow has sent, as the guard reads it; null once it is no longer worked on.';
+'All texts that its flow has sent, as the guard reads them; null once nobody works on the turn any more.';
 
--- However a turn ends or is put back, what was said in it is kept in its messages alone.
+-- When a turn ends or is put back, only its messages keep what it said.
 create or replace function hybridflow.forget_what_was_said()
 returns trigger
 language plpgsql
@@ -1194,16 +1204,17 @@ begin
 end
 $$;
 
--- After, not before: for one before it every update of a turn locks its row first, whatever the condition.
+-- After, not before: with a before trigger, every update of a turn would lock its row first, whatever the
+-- condition.
 create or replace trigger forget_what_was_said
 after update of state on public.turns
 for each row
 when (new.said_so_far is not null)
 execute function hybridflow.forget_what_was_said();
 
--- Only what looks for turns that wait, or are held, says so by these columns; each index has its own
--- condition. Were it the state, an index of a few rows would look as good to the planner for any question
--- with the state in it while its statistics are older than the rows, and each claim would read them all.
+-- Queries use these two columns only to find turns that wait or are held, and each index has its own
+-- condition. With the state as the condition, the planner would choose an index of a few rows for any query
+-- that names the state, while its statistics are older than the rows, and each claim would read all of them.
 create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
 create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
@@ -1214,7 +1225,7 @@ where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_worked_on on public.turns (worker)
 where held and not waiting and worker is not null;
--- Only for who names a session: see above.
+-- Only for queries that name a session: see above.
 create index if not exists turns_sent on public.turns (session_id, id desc)
 where state = 'sent' and session_id is not null;
 create index if not exists turns_beside on public.turns (session_id) where held and beside;
@@ -1223,7 +1234,7 @@ create index if not exists turns_held_until on public.turns (lease_until) where 
 
 alter table public.notices
 add column if not exists waiting boolean generated always as (state = 'pending') stored;
-comment on column public.notices.waiting is 'It is pending; see turns.waiting.';
+comment on column public.notices.waiting is 'Whether it is pending; see turns.waiting.';
 
 create unique index if not exists notices_waiting_once on public.notices (tenant_id, kind)
 where waiting and kind <> 'handoff';
@@ -1247,22 +1258,23 @@ add column if not exists transcript text,
 add column if not exists description text;
 
 comment on column public.messages.transcript is
-'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+'What is said in a voice message, as it was recognised; empty: nothing is said. Null: nobody has listened'
+' (yet).';
 comment on column public.messages.description is
-'What its media shows or says, in words. Null: nobody has looked.';
+'What its media shows or says, in words. Null: it has not been described.';
 comment on column public.messages.given_up is
-'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
+'Why this part of a reply can never be sent. It certainly did not leave, and the parts after it are sent.';
 comment on column public.messages.identity is
-'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+'Our own sends: a hash of the request to Evolution; the same request again has the same hash.';
 comment on column public.messages.told_as is
-'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+'Our own sends: hashes of what their echo may say, to identify the send while its id is unknown.';
 comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
 comment on column public.messages.late_until is
-'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+'After a doubt it was judged as not sent; until this time an echo with its words is still taken as ours.';
 comment on column public.messages.check_at is
-'When a send in doubt that belongs to no turn is looked up (again).';
+'When a send in doubt that belongs to no turn is looked up next.';
 comment on column public.messages.upload_seconds is
-'Our own sends: how much longer than another it may take, for its media is large. Null: not longer.';
+'Our own sends: how many seconds longer than others it may take because its media is large. Null: none.';
 
 create index if not exists messages_not_known_yet
 on public.messages (tenant_id, send_began_at)
@@ -1275,20 +1287,20 @@ where turn_id is null and send_state in ('sending', 'unknown');
 
 -- ==================== 0165_hours.sql
 
--- HybridFlow: what a contact was told of the business being closed.
+-- HybridFlow: what a contact was told about the business being closed.
 --
--- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
--- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
+-- The router decides when a business is open (router/tenants/hours.py), because it alone knows time zones and
+-- public holidays. This file decides what needs the state: that a contact is told once per closed period.
 
 alter table public.sessions
 add column if not exists away_until timestamptz,
 add column if not exists away_message_id bigint;
 
 comment on column public.sessions.away_until is
-'When the closed stretch ends of which the contact was told, with away_message_id.';
+'When the closed period ends that the contact was told about, with away_message_id.';
 
--- Until when the session's contact was told that the business is closed; null: never, or it did not leave, or
--- WhatsApp did not deliver it.
+-- When the closed period ends that the session's contact was told about. Null: the contact was never told, or
+-- the message did not leave, or WhatsApp did not deliver it.
 create or replace function hybridflow.told_away_until(p_session public.sessions)
 returns timestamptz
 language sql
@@ -1303,9 +1315,9 @@ $$;
 
 -- ==================== 0166_delivery.sql
 
--- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+-- HybridFlow: how a reply is sent: in how many messages, and what stops the messages that are left.
 
--- How a tenant's replies are said, for the router.
+-- The settings for sending a tenant's replies, for the router.
 create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -1319,9 +1331,9 @@ as $$
     )
 $$;
 
--- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
--- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where it hands off: that is not left out. The session is locked.
+-- Whether a new message of the contact stops the rest of a reply: the tenant wants that (new_message_stops),
+-- a part of the reply is on the phone, and another turn waits for the new message. A reply that hands off
+-- goes on, because a handoff is never left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -1339,7 +1351,7 @@ as $$
         )
 $$;
 
--- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+-- How many parts of an incomplete reply were not sent; null: none, or it is not known.
 create or replace function hybridflow.left_unsaid(p_turn public.turns)
 returns bigint
 language sql
@@ -1360,14 +1372,14 @@ $$;
 
 -- ==================== 0167_kept_by_people.sql
 
--- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
+-- HybridFlow: what the people of a business keep about a conversation: labels, an owner, notes.
 
 alter table public.sessions
 add column if not exists labels text[] not null default '{}',
 add column if not exists owner text;
 
 comment on column public.sessions.labels is
-'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
+'Labels that people gave it. no-ai: the AI answers nothing there; vip: the AI is told so.';
 comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
 
 create table if not exists public.session_notes (
@@ -1380,12 +1392,12 @@ create table if not exists public.session_notes (
 );
 
 comment on table public.session_notes is
-'What the people of a business note of a conversation; never sent to the contact.';
+'Notes that the people of a business made about a conversation; never sent to the contact.';
 create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
 create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
 alter table public.session_notes enable row level security;
 
--- Whether the AI answers nothing in the session, however much is written there.
+-- Whether the session has the label no-ai: then the AI answers nothing there.
 create or replace function hybridflow.is_without_ai(p_session_id bigint)
 returns boolean
 language sql
@@ -1395,7 +1407,7 @@ as $$
     select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
 $$;
 
--- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
+-- The session's notes that the AI is told, oldest first: the newest twenty, if the tenant wants that.
 create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
 returns jsonb
 language sql
@@ -1435,14 +1447,15 @@ create table if not exists public.tenant_files (
 alter table public.tenant_files alter column content drop not null;
 
 comment on table public.tenant_files is
-'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+'Files of a business that the AI may send; kept until they, or their tenant, are removed.';
 comment on column public.tenant_files.content is
-'The file; null: it is in the store of files (kept_files.own_file_id).';
-comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
-comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+'The file''s content; null: it is in the store of files (kept_files.own_file_id).';
+comment on column public.tenant_files.kind is 'How it is sent; determined from its content.';
+comment on column public.tenant_files.file_name is
+'Ends with the extension of its type, because Evolution looks at that.';
 alter table public.tenant_files enable row level security;
 
--- What the AI is told of a tenant's files.
+-- What the AI is told about a tenant's files.
 create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
 returns jsonb
 language sql
@@ -1468,11 +1481,11 @@ $$;
 
 -- ==================== 0168_handoffs.sql
 
--- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
+-- HybridFlow: handoffs: the AI calls a human to a conversation, and what became of that.
 --
--- One is `waiting` until a human of the business takes it, by writing or pausing, here or on the phone
--- (`taken`), and `done` when the conversation is given back to the AI. One that nobody took ends with its
--- pause as `expired`.
+-- A handoff is `waiting` until a human of the business takes it (`taken`), by writing or pausing, here or on
+-- the phone. It is `done` when the conversation is given back to the AI. A handoff that nobody took ends with
+-- its pause as `expired`.
 
 create table if not exists public.handoffs (
     id bigint generated always as identity primary key,
@@ -1503,22 +1516,24 @@ create table if not exists public.handoffs (
 );
 
 comment on table public.handoffs is
-'The AI wants a human in a conversation: why, since when, and who took it.';
-comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it is pruned.';
+'The AI called a human to a conversation: why, since when, and who took it.';
+comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it was pruned.';
 comment on column public.handoffs.why is
-'The reason in the words of who handed off, where it says more than `reason`.';
-comment on column public.handoffs.said is 'What the customer is told of it, by the turn that hands off.';
+'The reason in the words of the caller that handed off, if these say more than `reason`.';
+comment on column public.handoffs.said is 'What the turn that hands off tells the customer about it.';
 comment on column public.handoffs.words is
-'What became of that: nothing is said, it is being said, all of it is said, or a part was not delivered.';
+'What became of `said`: none (nothing is said), saying, said (all of it), not_said (a part was not'
+' delivered).';
 comment on column public.handoffs.taken_by is
-'What took it, as a pause names its source: owner, who wrote on the phone, or operator, who used the API.';
+'How it was taken, as a pause names its source: owner (wrote on the phone) or operator (used the API).';
 comment on column public.handoffs.taken_message_id is 'The message by which it was taken, if it was one.';
 comment on column public.handoffs.step is
-'How often something was done about it that nobody took: people told again (1), the next number told (2), the'
-' customer told (3).';
-comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
-comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
-comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
+'The last step that was done because nobody took it: people were told again (1), the next number was told'
+' (2), the customer was told (3).';
+comment on column public.handoffs.step_at is
+'When that step was done; at first, when the handoff began to wait.';
+comment on column public.handoffs.next_at is 'When it is looked at next; null: never again.';
+comment on column public.handoffs.is_quiet is 'Nothing is sent to the other side, because that is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -1540,13 +1555,14 @@ where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
 alter table public.handoffs add column if not exists part integer;
 comment on column public.handoffs.part is
-'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';
+'If a flow sent the promise of a human itself: the number of that part. Null: the customer was told in'
+' another way.';
 
 -- ==================== 0168_kept_files.sql
 
--- HybridFlow: the files that contacts sent, for some days, and the business's own, kept outside of the
--- database: in a folder, or in a bucket of Supabase Storage. A row is there before its file, and goes after
--- it: no crash leaves a file that nobody knows of.
+-- HybridFlow: files outside the database, in a folder or in a bucket of Supabase Storage: what contacts sent,
+-- for some days, and the business's own files. A row exists before its file and is deleted after it, so no
+-- crash leaves a file that nobody knows of.
 
 create table if not exists public.kept_files (
     id bigint generated always as identity primary key,
@@ -1578,19 +1594,20 @@ create table if not exists public.kept_files (
 );
 
 comment on table public.kept_files is
-'What a contact sent, or a business''s own file, outside of the database. Without its message (erased,'
-' pruned, archived) or own file (removed, replaced) it is to be removed, and then the row.';
+'A file outside the database: one that a contact sent, or an own file of the business. Once its message'
+' (erased, pruned, archived) or own file (removed, replaced) is gone, the file is removed, and then the row.';
 comment on column public.kept_files.state is
-'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
-' failed, deleted (by who sent it), expired: it is not, or not for long.';
+'writing: on its way to the store; waiting: the store did not take it, so the row has it; kept: it is in'
+' the store; failed, deleted (by its sender), expired: it is not in the store, or soon will not be.';
 comment on column public.kept_files.name is
-'Where it is in the store, made of ids and chance. Null: there is nothing of it any more.';
-comment on column public.kept_files.media_type is 'As its bytes say.';
+'Its name in the store, made of ids and random digits. Null: nothing of it is left.';
+comment on column public.kept_files.media_type is 'Determined from its bytes.';
 comment on column public.kept_files.content is 'The file itself, while its store is away.';
 comment on column public.kept_files.next_at is
-'When it is to be written or removed, while it has its message or own file.';
+'While its message or own file exists: when the file must be written or removed.';
 comment on column public.kept_files.removal_at is
-'From when it may be removed once what it belongs to is gone: not while a router may still write it.';
+'Once its message or own file is gone: from when the file may be removed. Before that a router may still be'
+' writing it.';
 
 create unique index if not exists kept_files_once on public.kept_files (message_id);
 create unique index if not exists kept_files_own on public.kept_files (own_file_id);
@@ -1603,7 +1620,7 @@ alter table public.kept_files enable row level security;
 
 -- ==================== 0168_media.sql
 
--- HybridFlow: media that a contact sent, and the work of understanding it: one row for each such message.
+-- HybridFlow: media that a contact sent, and the work of putting it into words: one row for each message.
 
 create table if not exists public.media_jobs (
     id bigint generated always as identity primary key,
@@ -1632,28 +1649,31 @@ add column if not exists waits_for text,
 add column if not exists keep_only boolean not null default false;
 
 comment on column public.media_jobs.keep_only is
-'The file is kept, and nobody puts it into words: no turn waits for it.';
+'The file is only kept; it is not put into words, and no turn waits for it.';
 
 comment on column public.media_jobs.waits is
-'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
+'How often it was put off because something that it needs was away. Such an attempt does not count while'
+' that works for nobody.';
 comment on column public.media_jobs.waits_for is
-'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
+'What it is put off for: ''speech'', ''describer'', or its tenant''s line; it is due when that works again.';
 
 comment on column public.media_jobs.content is
-'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
+'The media itself, if it came inside its webhook and is available nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
-'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
+'Small JPEGs (base64) that were made from it and are shown to the LLM; deleted after a day.';
 comment on table public.media_jobs is
-'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
-comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
-comment on column public.media_jobs.error is 'Why it failed, or why the last attempt did.';
+'The work of putting into words what a contact sent, such as a voice message; the words are stored with the'
+' message.';
+comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when the lease ends.';
+comment on column public.media_jobs.error is 'Why it failed, or why the last attempt failed.';
 comment on column public.media_jobs.tokens is 'What it cost, in tokens, as the budget counts them.';
-comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting.';
+comment on column public.media_jobs.waiting is 'Whether it is pending; see turns.waiting.';
 
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
--- Of all tenants together; `attempt` keeps it from being taken for one tenant's, of which it would read all.
+-- For all tenants together. The condition on `attempt` keeps PostgreSQL from using this index for the jobs of
+-- one tenant, for which it would read all of them.
 create index if not exists media_jobs_waiting_until on public.media_jobs (next_at)
 where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
@@ -1664,11 +1684,11 @@ alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
 
--- HybridFlow: the attempts at turns, each written down once, when it has ended.
+-- HybridFlow: the attempts at turns, each recorded once, when it has ended.
 --
--- An attempt is under way while its turn is held and has a worker: until then the turn's own columns tell of
--- it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an attempt
--- costs its turn one insert.
+-- An attempt is under way while its turn is held and has a worker. Until it ends, the turn's own columns
+-- describe it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an
+-- attempt costs one insert.
 
 create table if not exists public.turn_attempts (
     id bigint generated always as identity,
@@ -1692,36 +1712,40 @@ create table if not exists public.turn_attempts (
 );
 
 comment on table public.turn_attempts is
-'The attempts at turns that have ended. They go with their turn: see forget_attempts.';
+'Attempts at turns, once they have ended. They are deleted with their turn: see forget_attempts.';
 comment on column public.turn_attempts.attempt is
-'Which try it was (1: the first), as its turn counted it then: one that counts as none shares its number.';
+'Its number (1 = first), as its turn counted then. An attempt that does not count shares its number with'
+' another.';
 comment on column public.turn_attempts.handler is
-'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
+'Who made the reply, or had to make it; null: the attempt did not get that far, or went on with a saved'
+' reply.';
 comment on column public.turn_attempts.outcome is
-'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
-comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
+'sent, cancelled, dead: the turn was closed like that. failed: it is tried again. away: it waits, and the'
+' attempt does not count; neither do released, begun_anew, restarted, merged. lapsed: nobody reported how it'
+' ended.';
+comment on column public.turn_attempts.tokens_in is 'Tokens of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
-'When `handler` got the turn (n8n), or had its reply made (fallback).';
+'When `handler` got the turn, or when the reply that it made was saved.';
 
 alter table public.turns
 add column if not exists undelivered integer not null default 0,
 add column if not exists execution_url text;
 comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
-'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+'The link to the execution in n8n''s editor; null: its workflow is not known.';
 alter table public.turn_attempts
 add column if not exists execution_id text,
 add column if not exists execution_url text;
 comment on column public.turn_attempts.execution_id is
-'The execution in n8n that worked on it; its turn names the last one alone.';
+'n8n''s execution that worked on it; the turn itself names only the last one.';
 
 alter table public.turn_attempts enable row level security;
 
--- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
--- lock it again at each attempt's end, though only note_attempt writes here, of a turn that it has locked.
+-- Attempts are deleted with their turn, however that is deleted. This is not a foreign key, because a foreign
+-- key would look the turn up and lock it again at the end of each attempt, although only note_attempt writes
+-- here, for a turn that it has already locked.
 create or replace function hybridflow.forget_attempts()
 returns trigger
 language plpgsql
@@ -1749,12 +1773,13 @@ after truncate on public.turns
 for each statement
 execute function hybridflow.forget_attempts();
 
--- In 0.1.0 a turn that was given back kept the name of who had it.
+-- In 0.1.0 a turn that was given back kept the name of its worker.
 update public.turns set worker = null
 where waiting and worker is not null;
 
--- Notes that the attempt at p_turn, as that was during the attempt, has ended. Without a worker there was
--- none. What the attempt used is what the turn has used since the attempts before.
+-- Records that the attempt at p_turn has ended. p_turn is the turn as it was during the attempt; without a
+-- worker there was no attempt. The attempt's tokens are the turn's tokens minus those of its earlier
+-- attempts.
 create or replace function hybridflow.note_attempt(
     p_turn public.turns, p_outcome text, p_ended timestamptz, p_reason text, p_error_kind text, p_error text
 )
@@ -1790,7 +1815,8 @@ begin
         case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
-        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        -- During a long outage a turn is tried every half minute: of the attempts that did nothing, only the
+        -- newest are kept.
         delete from public.turn_attempts
         where turn_id = p_turn.id and id = (
             select min(a.id) from public.turn_attempts as a
@@ -1800,7 +1826,7 @@ begin
 end
 $$;
 
--- Notes the attempts at these turns of which nobody said how they ended: their lease ran out.
+-- Records the attempts at these turns whose lease ran out: nobody reported how they ended.
 create or replace function hybridflow.note_lapsed(p_turn_ids bigint[])
 returns void
 language plpgsql
@@ -1818,8 +1844,8 @@ $$;
 
 -- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
 --
--- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
--- that it is over. Which endings there are, and who is told what, stands in 0865_endings.sql.
+-- People are told only once about many turns that fail for one cause: that it began, how many turns it
+-- concerns, and that it is over. 0865_endings.sql says which endings there are, and who is told what.
 
 create table if not exists public.outages (
     id bigint generated always as identity primary key,
@@ -1833,13 +1859,14 @@ create table if not exists public.outages (
     error text
 );
 
-comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on table public.outages is 'A time in which customers of a tenant get no answer, for one cause.';
 comment on column public.outages.cause is 'See hybridflow.endings.';
 comment on column public.outages.about is
-'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
-comment on column public.outages.last_at is 'When it was last met, to a minute.';
-comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
-comment on column public.outages.error is 'What was said the first time.';
+'What must work again: the LLM (llm_of), the line (line_of), or any reply of the tenant. Null: none of'
+' these.';
+comment on column public.outages.last_at is 'When it was last noticed, to the minute.';
+comment on column public.outages.notice_id is 'The notice that tells the business about it.';
+comment on column public.outages.error is 'The first error of the outage.';
 
 create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
 create index if not exists outages_open_about on public.outages (about, tenant_id)
@@ -1851,7 +1878,7 @@ alter table public.sessions
 add column if not exists fallback_told_at timestamptz,
 add column if not exists fallback_message_id bigint;
 comment on column public.sessions.fallback_told_at is
-'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+'When the contact was last sent the fallback message because there was no answer, with fallback_message_id.';
 
 -- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
 -- WhatsApp did not deliver it.
@@ -1869,12 +1896,12 @@ $$;
 
 -- ==================== 0200_clock.sql
 
--- HybridFlow: the clock, and how long so many seconds are.
+-- HybridFlow: the clock, and a number of seconds as an interval.
 
--- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
--- must not judge by the time at which it began to wait. Tests move it with
--- `set hybridflow.clock_offset = '3 hours'`. This and other small rules are in PL/pgSQL, as none is put into
--- the statement that asks it (each sets search_path), and SQL's take two or three times as long to call.
+-- The one clock of every function. It uses clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it with `set hybridflow.clock_offset = '3
+-- hours'`. This function and other small rules are in PL/pgSQL: PostgreSQL inlines no function that sets
+-- search_path, and one in SQL that is not inlined takes two or three times as long to call.
 create or replace function hybridflow.clock()
 returns timestamptz
 language plpgsql
@@ -1901,8 +1928,8 @@ $$;
 
 -- ==================== 0202_arguments.sql
 
--- HybridFlow: what functions make of what they are called with: the tenant's setting or the caller's policy,
--- and keys without which nothing is done.
+-- HybridFlow: how functions read their argument: a value from the tenant or from the caller's policy, and
+-- keys that are required.
 
 -- A setting's value: the tenant's own, else the caller's policy, else the product's default.
 create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
@@ -1916,9 +1943,9 @@ begin
 end
 $$;
 
--- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
--- nothing is done for a caller that leaves out what matters. `a|b`: one of them must be there; `a or null`:
--- it must be there, but null says something.
+-- Raises PT422 for the first of p_keys that is missing or null in the argument of p_function, so that nothing
+-- is done for a caller that leaves out something important. `a|b`: one of the two is required. `a or null`:
+-- the key is required, and null has a meaning of its own.
 create or replace function hybridflow.require_keys(p_function text, p jsonb, p_keys text[])
 returns void
 language plpgsql
@@ -1940,7 +1967,7 @@ begin
 end
 $$;
 
--- The same for each object in the list p_list of the argument, which must be a list.
+-- Like require_keys, for each object in the list p_list of the argument; p_list must be a list.
 create or replace function hybridflow.require_keys_of_each(
     p_function text, p jsonb, p_list text, p_keys text[]
 )
@@ -1960,10 +1987,11 @@ $$;
 
 -- ==================== 0205_lengths.sql
 
--- HybridFlow: how long a text may be: what is longer is cut, and says so.
+-- HybridFlow: how long a text may be: a longer one is cut, and ends with […].
 
--- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
--- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
+-- A text of at most p_most characters: a longer one is cut, and ends with […]. WhatsApp's own limit is
+-- 65,536. No more than that is read of it, however long it is. router/whatsapp/lengths.py cuts in the same
+-- way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
 returns text
 language sql
@@ -1976,7 +2004,8 @@ as $$
     end
 $$;
 
--- An object with no text in it that is longer than its kind may be. What is short costs a look at its size.
+-- The object, with each text in it cut to the limit of its kind. A small object costs only a look at its
+-- size.
 create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql
@@ -2005,12 +2034,12 @@ $$;
 
 -- ==================== 0210_narrow_looks.sql
 
--- HybridFlow: the messages and turns that many functions look for, found by an index whatever the planner
+-- HybridFlow: lookups of messages and turns that many functions use. They use an index, whatever the planner
 -- knows.
 
--- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
--- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
--- messages instead: before there are statistics, every index looks the same to the planner.
+-- The messages that WhatsApp calls p_wa_id, of all tenants; nearly always one. This is a function of its own,
+-- not a condition beside others, so that no plan reads all messages of a tenant or session instead: without
+-- statistics, all indexes look the same to the planner.
 create or replace function hybridflow.messages_called(p_wa_id text)
 returns setof public.messages
 language sql
@@ -2021,7 +2050,7 @@ as $$
     select * from public.messages where wa_id = p_wa_id
 $$;
 
--- The turns of a session that are running or sending, however many it has had.
+-- The turns of a session that are running or sending, found by index, however many turns the session has had.
 create or replace function hybridflow.held_turns(p_session_id bigint)
 returns setof public.turns
 language sql
@@ -2036,12 +2065,12 @@ $$;
 
 -- ==================== 0220_merges.sql
 
--- HybridFlow: two sessions turn out to be one person's, and become one.
+-- HybridFlow: two sessions turn out to be with one person, and become one.
 
--- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
--- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
--- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
--- is folded into the other's; one that is sending is finished beside it.
+-- Moves everything of session p_from into session p_into and deletes p_from. The caller has locked both rows,
+-- lower id first. The pause of either session holds for both, and each reason lasts as long as it would have.
+-- If a message turns out to be ours, a pause that also had another reason is not withdrawn. A turn that has
+-- sent nothing is folded into the other session's turn; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -2060,12 +2089,12 @@ declare
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
-    -- What did not arrive told nothing: of the two, only one that did counts.
+    -- A message that did not arrive told the contact nothing: of the two, only one that arrived counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
     v_from_fallback := hybridflow.told_fallback_at(v_from);
     v_into_fallback := hybridflow.told_fallback_at(v_into);
-    -- Whose words say why it is paused, and whose resume was the last one.
+    -- Which session's words explain the pause, and which session was resumed last.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
     v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
@@ -2108,7 +2137,7 @@ begin
     update public.relays set session_id = p_into where session_id = p_from;
     update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
-    -- A session has one owner: the other one is not forgotten.
+    -- A session has one owner: a note keeps the name of the other one.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
     select
         v_from.tenant_id, p_into,
@@ -2140,7 +2169,8 @@ begin
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
             case when v_from.is_paused then v_from.pause_written_at end,
-            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            -- If the AI asked for one of the pauses, what a human asked for in the other counts as a message
+            -- written then.
             case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
             case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
@@ -2185,9 +2215,9 @@ begin
 end
 $$;
 
--- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
--- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
--- is folded by the caller.
+-- An active turn makes way for the active turn of the session that its own is merged into. A turn that is
+-- sending goes on beside the other, because nobody knows yet what of it is on the phone. Any other goes back
+-- to pending, and the caller folds it into the other.
 create or replace function hybridflow.make_way(p_turn_id bigint)
 returns void
 language plpgsql
@@ -2207,11 +2237,11 @@ $$;
 
 -- ==================== 0230_identities.sql
 
--- HybridFlow: who is who: the session that a contact's JIDs lead to.
+-- HybridFlow: identities: which session a contact's JIDs lead to.
 
--- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
--- new are remembered; JIDs that lead to several sessions show that these are one person: they are
--- merged, see connect_identities.
+-- Finds or creates the session that is known under any of p_jids, and returns its row, locked. New JIDs are
+-- recorded. If the JIDs lead to several sessions, these are one person's: they are merged, see
+-- connect_identities.
 create or replace function hybridflow.resolve_session(
     p_tenant_id bigint, p_jids text[], p_chat text, p_name text
 )
@@ -2263,7 +2293,7 @@ begin
 end
 $$;
 
--- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
+-- How large a session is: hundreds of rows of each kind, with at most ten thousand rows of each kind counted.
 create or replace function hybridflow.size_of_session(p_session_id bigint)
 returns bigint
 language plpgsql
@@ -2286,9 +2316,9 @@ begin
 end
 $$;
 
--- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
--- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
--- more of them would make each lock, claim and look at the session cost more.
+-- Forgets identities of a session above the eighth, the oldest first, except p_kept and those that its
+-- messages are sent to. A person has a phone number, in two spellings, and a LID. A contact with ever more
+-- identities would make each lock, claim and lookup of the session cost more.
 create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
 returns void
 language sql
@@ -2333,8 +2363,8 @@ begin
     end if;
 
     if cardinality(v_ids) > 1 then
-        -- Into the largest, so that what is moved is little, however often somebody makes this happen; of those
-        -- that have next to nothing, and of equals, into the oldest.
+        -- Merge into the largest, so that little has to be moved, however often somebody causes this. Of
+        -- sessions with next to nothing, and of equal ones, the oldest is used.
         v_ids := array(
             select i from unnest(v_ids) as i order by hybridflow.size_of_session(i) desc, i
         );
@@ -2362,10 +2392,10 @@ $$;
 
 -- ==================== 0300_pauses.sql
 
--- HybridFlow: a pause: until when it lasts, a takeover that begins it, what it cancels, and its end.
+-- HybridFlow: pauses: how long one lasts, the takeover that begins it, what it cancels, and how it ends.
 
--- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
--- human last wrote or paused.
+-- pause_asked_at of p_session, if it is paused. For a pause that began under 0.1.0 only the time is known at
+-- which a human last wrote or paused.
 create or replace function hybridflow.asked_at(p_session public.sessions)
 returns timestamptz
 language sql
@@ -2381,7 +2411,7 @@ as $$
     end
 $$;
 
--- Whether the AI wants a human in the session, and none has come.
+-- Whether the AI has called a human to the session, and none has come.
 create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
 returns boolean
 language sql
@@ -2391,8 +2421,8 @@ as $$
     select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
 $$;
 
--- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
--- asked since, which keeps that as pause_written_at.
+-- When a human last asked for the pause of p_session without an end time; null: no human did, or the AI asked
+-- later, and the human's time was kept as pause_written_at.
 create or replace function hybridflow.asked_by_human(p_session public.sessions)
 returns timestamptz
 language sql
@@ -2402,7 +2432,8 @@ as $$
     select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
 $$;
 
--- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or they want it without
+-- an end.
 create or replace function hybridflow.human_pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -2418,8 +2449,8 @@ as $$
     ) end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
--- waits: see press_handoff). No reason for it shortens what another one asks for.
+-- When the pause of p_session ends by itself; null: it does not (not paused, indefinite, or a handoff waits:
+-- see press_handoff). No reason for the pause shortens what another reason asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -2439,9 +2470,10 @@ as $$
     end
 $$;
 
--- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
--- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token becomes
+-- invalid. A turn that is sending says no more either, even if the pause ends before its worker hears of it:
+-- it is closed here or, while a part is leaving, when that part is settled (see stop_turn). The turn p_but
+-- goes on.
 create or replace function hybridflow.cancel_other_turns(
     p_session_id bigint, p_but bigint, p_reason text
 )
@@ -2479,8 +2511,9 @@ as $$
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
--- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
--- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+-- Returns 'takeover', or 'takeover_over' if the pause that this asks for has already run out, or if an
+-- operator resumed after the message (10 s of tolerance: WhatsApp's clock is not ours, and counts in
+-- seconds).
 create or replace function hybridflow.take_over(
     p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
     p_at timestamptz, p_message_id bigint, p_reason text
@@ -2522,8 +2555,8 @@ begin
 end
 $$;
 
--- Ends the pause of the locked session, for any caller. The columns that say why it was paused stay,
--- for the operator to read.
+-- Ends the pause of the locked session, for any caller. The columns that say why it was paused keep their
+-- values, for operators to read.
 create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
 returns void
 language sql
@@ -2538,9 +2571,9 @@ $$;
 
 -- ==================== 0303_unanswered.sql
 
--- HybridFlow: what a contact wrote and nobody answered, and that one turn answers all of it.
+-- HybridFlow: messages of a contact that nobody answered, and the one turn that answers all of them.
 
--- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+-- Whether a human of the business wrote the message (a reaction or a vote does not count as writing).
 create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
 returns boolean
 language sql
@@ -2555,7 +2588,7 @@ as $$
         and p_message.send_state is distinct from 'failed'
 $$;
 
--- Whether part of what turn p_turn_id said is on the phone.
+-- Whether something that turn p_turn_id said is on the phone.
 create or replace function hybridflow.has_spoken(p_turn_id bigint)
 returns boolean
 language sql
@@ -2568,8 +2601,8 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
--- turn, and the planner would make it anew at each call.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. One plan serves all turns;
+-- without the setting, the planner would make a new plan at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -2585,12 +2618,12 @@ begin
 end
 $$;
 
--- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
--- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may
--- have: a turn begins when the one before it has ended, so its history has what that one ended without a word
--- for.
--- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
--- belong to: no reply reads more, and who has written many more makes nobody wait.
+-- The contact's messages since p_since that their own turn does not answer: it is not active, and nothing of
+-- it is on the phone or may be. `answered_by` is the first later turn that had the message in its history and
+-- spoke, or may have spoken: a turn begins when the one before has ended, so its history contains the
+-- messages that the one before left without an answer.
+-- Deleted messages are left out. Only the session's newest 2,000 messages and their turns are read: no reply
+-- reads more, and a contact who has written many more makes nobody wait.
 create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
 returns table (message_id bigint, kind text, sent_at timestamptz, answered_by bigint)
 language sql
@@ -2609,7 +2642,7 @@ as $$
                 or (m.send_state = 'sent' and m.status is distinct from 'error')
             ) as speaks
         from public.messages as m
-        -- A send is dated in whole seconds.
+        -- The sent_at of a send is in whole seconds.
         where m.session_id = p_session_id and m.sent_at >= p_since - interval '1 minute'
         order by m.sent_at desc, m.id desc limit 2000
     ),
@@ -2620,7 +2653,7 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
-            -- That nobody has come yet is no answer.
+            -- The message that nobody has come yet is not an answer.
             and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
@@ -2644,8 +2677,9 @@ as $$
     where l.asks and not exists (select from answering as a where a.id = l.turn_id)
 $$;
 
--- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
--- own, and no current turn counts as having seen what the other session brings.
+-- Session p_session_id is about to be merged. Messages that a later turn with them in its history answered
+-- become that turn's own, and no current turn counts as having seen the messages that the other session
+-- brings.
 create or replace function hybridflow.close_sight(p_session_id bigint)
 returns void
 language sql
@@ -2657,9 +2691,9 @@ as $$
     update public.sessions set merged_at = clock_timestamp() where id = p_session_id;
 $$;
 
--- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
--- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
--- id, or null when there is nothing to answer. The session is locked.
+-- Gives the customer's recent messages that nobody answered to one turn, which is due at once. A human's
+-- message answers all messages before it; a reply of the AI answers only the messages that it was made for.
+-- Returns the turn's id; null: there is nothing to answer. The session is locked.
 create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -2699,9 +2733,9 @@ $$;
 
 -- ==================== 0305_takeovers_undone.sql
 
--- HybridFlow: a takeover is undone, for the message that it was by was no human's.
+-- HybridFlow: a takeover is undone, because its message was not a human's.
 
--- Whether a human of the business wrote to the session since the turn was made.
+-- Whether a human of the business has written to the session since the turn was made.
 create or replace function hybridflow.human_wrote_since(p_turn public.turns)
 returns boolean
 language sql
@@ -2717,9 +2751,9 @@ as $$
     )
 $$;
 
--- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
--- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
--- customer wrote and nobody answered gets a turn (its id). In a session without AI all of it stays stopped.
+-- Resumes what a message stopped that was taken for a human's. A turn that had begun to speak and was stopped
+-- since p_since says the rest, unless a human has also written since it was made. The customer's messages
+-- that nobody answered get a turn, whose id is returned. In a session without AI everything stays stopped.
 -- The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
@@ -2752,9 +2786,9 @@ begin
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
--- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
--- is locked.
+-- Message p_message_id was taken for a human's and is not: the pause that it caused is withdrawn, unless the
+-- pause has another reason (a human also wrote, or somebody paused). Returns whether the session goes on now.
+-- The session is locked.
 create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
 returns boolean
 language plpgsql
@@ -2792,7 +2826,7 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
+        -- If the false message seemed to prolong a pause of an operator or the AI, the pause is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
@@ -2807,7 +2841,8 @@ begin
         pause_written_at = case
             when v_goes_on then null
             when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
-            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            -- If the pause has another known reason, only that counts; if none is known, the message still
+            -- counts.
             when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
             else s.pause_written_at
         end,
@@ -2839,7 +2874,7 @@ begin
 end
 $$;
 
--- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
+-- The session that an operator's request names, locked. Raises PT404 if it is not the tenant's own.
 create or replace function hybridflow.session_of(p jsonb)
 returns public.sessions
 language plpgsql
@@ -2860,11 +2895,12 @@ end
 $$;
 
 -- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
--- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
--- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
--- asked before, and with neither it stays beside; what a human's message asks for stays always, and
--- `pause_ends_at` says which end is the last: resume_session ends all. Returns {session, cancelled_turns}:
--- how many those were. PT404: not this tenant's. PT422: `until` is not in the future.
+-- Pauses a session: until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
+-- passed, as after a human's message. Cancels what it was about to say. `until` replaces what was asked
+-- before; without `until` and `indefinite`, the earlier request stays valid as well. What a human's message
+-- asks for always stays valid. The latest end counts (`pause_ends_at`); resume_session ends them all. Returns
+-- {session, cancelled_turns}: the number of cancelled turns. PT404: not this tenant's. PT422: `until` is not
+-- in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -2891,7 +2927,7 @@ begin
         pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
         pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
         pause_written_at = case
-            when is_paused  -- one of before 0.2.0 does not say when the owner wrote
+            when is_paused  -- a pause from before 0.2.0 does not say when the owner wrote
                 then coalesce(pause_written_at, case when pause_source = 'owner' then last_human_at end)
         end,
         last_human_at = hybridflow.clock(),
@@ -2910,9 +2946,9 @@ end
 $$;
 
 -- resume_session({tenant_id, session_id, source, policy})
--- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
--- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
--- turn (null: none). PT404 as above.
+-- Ends a pause; does nothing to a session that is not paused. Recent messages of the customer that nobody
+-- answered get a turn. Returns {session, resumed, turn_id}: whether it was paused, and that turn (null:
+-- none). PT404: as in pause_session.
 create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -2939,10 +2975,10 @@ $$;
 
 -- ==================== 0308_pauses_over.sql
 
--- HybridFlow: the pauses that have run out are found, and ended many at a time.
+-- HybridFlow: pauses that have run out are found, and ended many at a time.
 
--- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
--- those that are to last cost nothing.
+-- Paused sessions that include all whose pause has run out (pause_ends_at decides which those are). An index
+-- finds them, so pauses that go on cost nothing.
 create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
 returns bigint[]
 language plpgsql
@@ -2961,7 +2997,7 @@ begin
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
-            offset 0  -- one search of the index for each tenant, not one look at every pause
+            offset 0  -- one index search per tenant, not a look at every pause
         ) as without_end
         union all
         select s.id from public.sessions as s
@@ -2972,7 +3008,7 @@ begin
 end
 $$;
 
--- Ends the pauses of the (locked) sessions p_ids. Returns how many turns they got.
+-- Ends the pauses of the locked sessions p_ids. Returns how many turns they got.
 create or replace function hybridflow.end_pauses(p_ids bigint[], p_policy jsonb)
 returns bigint
 language plpgsql
@@ -3013,12 +3049,12 @@ end
 $$;
 
 -- auto_resume({policy, session_ids?: [id]})
--- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
--- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions that
--- someone is changing at this moment are left to the next run, and so is one that cannot be gone on with,
--- which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
--- [session_id], more}: how many, which, how many turns they got, which could not be gone on with, and,
--- without session_ids, whether there were more.
+-- Ends those pauses of these sessions (see pauses_over) that have run out. Without session_ids it takes up to
+-- 100 such sessions at random, so that sessions that cannot be resumed do not always block the same others. A
+-- session that someone is changing at this moment is left to the next run. So is one that cannot be resumed;
+-- it does not hold up the others. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: how many were resumed, which, how many turns they got, which could not be resumed,
+-- and, without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
@@ -3081,12 +3117,12 @@ $$;
 
 -- ==================== 0310_handoffs_begun.sql
 
--- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
+-- HybridFlow: handoffs: begun by the AI, by the words of a reply, or by a flow.
 --
--- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
--- of (see changes) by the function that makes it.
+-- A function that changes a handoff holds its session locked, and itself reports the change (see changes):
+-- the table has no triggers.
 
--- Notes that a handoff of the session is otherwise now.
+-- Reports that a handoff of the session has changed.
 create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
 returns void
 language plpgsql
@@ -3097,9 +3133,9 @@ begin
 end
 $$;
 
--- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
--- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
--- handoff.
+-- Locks the turns that speak about the handoffs of the locked session, before anybody locks one of the
+-- handoffs: when such a turn ends, for example by a claim, it records in its handoff what became of the
+-- words. So the order is session, turn, handoff.
 create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
 returns void
 language plpgsql
@@ -3116,7 +3152,7 @@ begin
 end
 $$;
 
--- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
+-- The reason of a handoff as one of the known words. What else a flow calls it is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
 language sql
@@ -3129,8 +3165,8 @@ as $$
     end
 $$;
 
--- Why the session was paused, as a story tells it: of a handoff not its summary, which may be the contact's
--- own words.
+-- Why the session was paused, for its story. For a handoff, the summary is left out, because it may contain
+-- the contact's own words.
 create or replace function hybridflow.pause_reason_told(p_session public.sessions)
 returns text
 language sql
@@ -3150,10 +3186,10 @@ as $$
     end
 $$;
 
--- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
--- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands
--- off, if one does. What the session was about to say is for the caller to cancel.
+-- Calls a human to the locked session: pauses it with source 'ai', for no shorter time than before, begins a
+-- handoff, and makes the notice for the people of the business. If a handoff already waits, that one stays. p
+-- has what is known: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands off,
+-- if one does. The caller cancels what the session was about to say.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -3170,7 +3206,7 @@ begin
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
         pause_asked_at = v_now,
-        -- What a human asked for without saying until when counts as what they wrote then.
+        -- What a human asked for without an end time counts as a message written then.
         pause_written_at = case
             when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
         end,
@@ -3195,8 +3231,9 @@ begin
 end
 $$;
 
--- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
--- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+-- Part p_part of the turn's reply, whose send begins, hands off: the locked session is paused for a human,
+-- and what else it was about to say is cancelled. If the part did not leave and is sent again, nothing more
+-- happens.
 create or replace function hybridflow.hand_off_with(
     p_session public.sessions, p_turn public.turns, p_part integer
 )
@@ -3219,8 +3256,9 @@ begin
 end
 $$;
 
--- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
--- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+-- More is known about the handoff that turn p_turn_id has begun: {reason, summary?}. The people of the
+-- business are told that as well, if they have not been told about the handoff yet. Returns whether the turn
+-- has begun a handoff that waits.
 create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
 returns boolean
 language plpgsql
@@ -3252,8 +3290,8 @@ end
 $$;
 
 -- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
--- for its turn. p_handoff: {reason, why?, said, part}. The flow may go on to say why (see
--- hand_off): for that the notice waits for ten seconds.
+-- per turn. p_handoff: {reason, why?, said, part}. The flow may still say why (see hand_off); the notice
+-- waits ten seconds for that.
 create or replace function hybridflow.hand_off_by_promise(
     p_session public.sessions, p_turn_id bigint, p_handoff jsonb
 )
@@ -3274,14 +3312,14 @@ $$;
 
 -- ==================== 0312_handoffs_said.sql
 
--- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
+-- HybridFlow: what the customer is told about a handoff, as the turn's last words, and whether it arrived.
 
--- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
--- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
--- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
--- ended with that.
+-- Ends turn p_turn, which a flow has, with a handoff (p_handoff). p_say, a list of texts, tells the customer
+-- about it. The turn's reply is now what the flow has sent, followed by p_say. The next claim goes on with
+-- that, and the session is handed off when p_say begins to be sent (see begin_send). Parts of the flow that
+-- did not leave are given up, because the human answers now. A part in doubt is also given up, if it is found
+-- not to have left: for a file, the reply has only the text that stands for it. p_outcome: how the flow's
+-- attempt ended. The session is locked.
 create or replace function hybridflow.say_handoff(
     p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
 )
@@ -3313,13 +3351,13 @@ begin
     else
         perform hybridflow.reply_instead(p_turn.id, v_told, p_outcome);
     end if;
-    -- To send what is left is no further attempt.
+    -- Sending the rest does not count as another attempt.
     update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
     where id = p_turn.id;
 end
 $$;
 
--- How a turn that has said all it can is closed: as a handoff, if it was one.
+-- The reason with which a turn that has said all it can is closed: 'handoff' if it handed off, else null.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
 language sql
@@ -3329,8 +3367,8 @@ as $$
     select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
 $$;
 
--- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
--- stands whether or not: the people of the business are told where the customer was not.
+-- A turn that told the customer about a handoff has ended: records whether all of that is on the phone. The
+-- handoff is valid either way; if the customer was not told, the people of the business are told so.
 create or replace function hybridflow.words_end(p_turn public.turns)
 returns void
 language plpgsql
@@ -3341,7 +3379,8 @@ declare
 begin
     update public.handoffs as h
     set words = case when h.part is not null then case when exists (
-            -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
+            -- A part that a flow sent itself promised a human: how the flow's other parts ended does not
+            -- matter here.
             select from public.messages as m
             where m.turn_id = p_turn.id and m.part = h.part and m.send_state = 'sent'
         ) then 'said' else 'not_said' end when p_turn.state = 'sent' and not exists (
@@ -3371,9 +3410,9 @@ $$;
 
 -- HybridFlow: handoffs: taken by a human, given back with the conversation, merged with it.
 
--- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
--- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
--- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
+-- A human of the business has come: takes the handoff that waits in the locked session, if there is one. p_by
+-- is 'owner' or 'operator', p_name is that person's name if known, and p_message_id what they wrote, at p_at.
+-- A message from before the handoff does not take it (10 s of tolerance: WhatsApp's clock is not ours).
 create or replace function hybridflow.take_handoff(
     p_session_id bigint, p_by text, p_name text, p_message_id bigint, p_at timestamptz
 )
@@ -3398,8 +3437,8 @@ begin
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: what it took waits again, and the turn that was
--- saying so goes on with it. The session is locked.
+-- Message p_message_id was taken for a human's and is not: the handoff that it took waits again, and the turn
+-- that was telling the customer about it goes on. The session is locked.
 create or replace function hybridflow.untake_handoff(p_message_id bigint)
 returns void
 language plpgsql
@@ -3426,9 +3465,10 @@ begin
 end
 $$;
 
--- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
--- whose pause ran out, has expired. What was not said of them yet is said no more: what the customer wrote
--- may have another answer now. A trigger, for pauses end in several ways.
+-- A session that is no longer paused belongs to the AI again: its handoffs end. A handoff that nobody took,
+-- and whose pause ran out, has expired. What the customer has not been told about it yet is not said any
+-- more, because the customer's messages may get another answer now. This is a trigger because pauses end in
+-- several ways.
 create or replace function hybridflow.end_handoffs()
 returns trigger
 language plpgsql
@@ -3463,9 +3503,10 @@ after update of is_paused on public.sessions
 for each row when (old.is_paused and not new.is_paused)
 execute function hybridflow.end_handoffs();
 
--- Session p_from is merged into p_into, both locked, its messages already: its handoffs are the other's now.
--- Of two that wait the older one does, and the other is done. One is taken where a human wrote since in the
--- other session: to a LID, say, of which no phone was known.
+-- Session p_from is merged into p_into: both are locked, and the messages are already moved. The handoffs of
+-- p_from now belong to p_into. Of two that wait, the older one stays, and the other is done. A waiting
+-- handoff is taken if a human has written in the other session since, for example to a LID whose phone was
+-- not known.
 create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -3501,13 +3542,12 @@ $$;
 
 -- ==================== 0316_handoffs_untaken.sql
 
--- HybridFlow: handoffs that nobody took: looked at, and pressed step by step.
+-- HybridFlow: handoffs that nobody took: how they are found, and the steps that follow one after the other.
 
 -- look_at_handoffs({limit})
--- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
--- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
--- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
--- wrote last.
+-- Waiting handoffs that are due to be looked at, the longest due first. The router decides whether enough
+-- opening hours have passed since `step_at`. Returns {handoffs: [{handoff_id, step, step_at, minutes,
+-- timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact wrote last.
 create or replace function public.look_at_handoffs(p jsonb)
 returns jsonb
 language plpgsql
@@ -3543,7 +3583,7 @@ begin
 end
 $$;
 
--- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+-- Makes the turn that tells the customer that nobody has come for the handoff yet, if that can be sent now.
 create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
 returns bigint
 language plpgsql
@@ -3556,7 +3596,7 @@ begin
     if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
         select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
     ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
-        return null;  -- what tells of the handoff itself is still on its way
+        return null;  -- what tells the customer of the handoff itself is still on its way
     end if;
     insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
     values (
@@ -3570,12 +3610,12 @@ end
 $$;
 
 -- press_handoff({handoff_id, step, say, due_at?, policy})
--- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
--- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
--- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
--- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
--- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it, and a
--- person's own pause lasts on), or null: nothing; with the turn that is to be answered now.
+-- Nobody has taken the handoff, of which `step` steps are done: does the next step. The people are told
+-- again; the next number is told; the customer is told `say`; then the AI goes on, or the conversation waits
+-- for a human, as the tenant has set. With due_at no step is done: the handoff is looked at again then. Each
+-- step is done at most once, however often and by however many routers this is called. Returns {did,
+-- turn_id?}: did is 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it,
+-- and a person's own pause goes on), or null (nothing was done); turn_id is the turn to be answered now.
 create or replace function public.press_handoff(p jsonb)
 returns jsonb
 language plpgsql
@@ -3625,7 +3665,7 @@ begin
     elsif v_session.pause_indefinite
         or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
     then
-        -- Somebody paused it besides, and that lasts.
+        -- Somebody also paused the session, and that pause goes on.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
         return '{"did": "expired"}';
     else
@@ -3656,7 +3696,7 @@ as $$
         )
 $$;
 
--- The handoff of the session that is not over, if it has one.
+-- The session's handoff that has not ended, if there is one.
 create or replace function hybridflow.open_handoff_json(p_session_id bigint)
 returns jsonb
 language sql
@@ -3669,8 +3709,8 @@ as $$
 $$;
 
 -- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
--- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
--- those alone. PT404: not this tenant's.
+-- Returns {items: [handoff], next_cursor}: the handoffs of the tenant, or of a session, newest first; with
+-- `state`, only those in that state. PT404: not this tenant's.
 create or replace function public.list_handoffs(p jsonb)
 returns jsonb
 language plpgsql
