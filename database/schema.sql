@@ -3779,12 +3779,12 @@ $$;
 
 -- HybridFlow: a turn's steps from one state to the next, from pending to sent, cancelled or dead.
 --
--- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
--- lives, and one made while a table was still small would go on reading the whole of it.
+-- The functions on the hot path have `enable_seqscan = off`: a connection keeps a plan for as long as it
+-- lives, and a plan made while a table was small would go on reading the whole table.
 
--- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
--- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
--- with the message instead. The session is locked. Returns which turn it is, and when it is due.
+-- Gives one more message to the session's pending turn: moves the turn (debounce, up to a cap counted from
+-- its first message) or creates it. If the tenant prefers that, a running turn that has said nothing yet
+-- starts again with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
     p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
     p_now timestamptz, out turn_id bigint, out due timestamptz
@@ -3831,8 +3831,8 @@ begin
 end
 $$;
 
--- A pending turn has one more message to answer. Its reply was made without that, and so was all that was
--- begun before: where that shows up late it is ours, but answers nothing of the turn.
+-- A pending turn has one more message to answer. Its reply, and every send that had begun for it, was made
+-- without that message. If such a send shows up late it is ours, but answers nothing of the turn.
 create or replace function hybridflow.widen_turn(p_turn_id bigint)
 returns void
 language plpgsql
@@ -3844,8 +3844,9 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for all that
--- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for
+-- everything that the turn answers now. Sends that had begun keep their rows, so that a late echo is
+-- recognised as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
 language plpgsql
@@ -3859,9 +3860,9 @@ end
 $$;
 
 -- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
--- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
--- session is locked. p_turn is the turn as it was worked on, and p_outcome how that attempt ended; null:
--- there was none, or the caller notes it.
+-- into it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to
+-- answer. The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the
+-- attempt ended; null: there was no attempt, or the caller records its end.
 create or replace function hybridflow.requeue_turn(
     p_turn public.turns, p_run_after timestamptz, p_outcome text
 )
@@ -3900,8 +3901,8 @@ begin
 end
 $$;
 
--- Closes a turn for good, and with it the attempt that is under way; the one place that cancels. Its token
--- stays: it opens nothing any more, but a callback that comes twice shows by it that it is the same one.
+-- Closes a turn for good, and with it the attempt that is under way. Only this function cancels turns. The
+-- token's hash stays: the token allows nothing any more, but shows that a repeated callback is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language plpgsql
@@ -3916,7 +3917,7 @@ begin
     set state = p_state, reason = p_reason, lease_until = null, finished_at = v_now, updated_at = v_now
     where id = p_turn_id
     returning * into v_turn;
-    -- Where nobody was at it, it has no worker.
+    -- If nobody was working on the turn, it has no worker, and nothing is recorded.
     perform hybridflow.note_attempt(
         v_turn, p_state, v_now, p_reason,
         case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
@@ -3924,7 +3925,8 @@ begin
 end
 $$;
 
--- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+-- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether one
+-- is.
 create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
 returns boolean
 language plpgsql
@@ -3941,8 +3943,8 @@ begin
 end
 $$;
 
--- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier). The
--- attempt, if one was under way, has ended with p_outcome.
+-- Nobody works on the active turn until p_until, when it can be claimed again (earlier after a reconnect).
+-- The attempt that was under way, if there was one, has ended with p_outcome.
 create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz, p_outcome text)
 returns void
 language plpgsql
@@ -3964,9 +3966,9 @@ begin
 end
 $$;
 
--- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
--- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
--- settled.
+-- The turn may say no more. It is closed as sent (incomplete) if it has said something, otherwise as
+-- cancelled. While a part of it is leaving it stays open: the fence refuses the next part, and the turn is
+-- closed when that part is settled.
 create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
 returns void
 language plpgsql
@@ -3985,7 +3987,7 @@ begin
 end
 $$;
 
--- The active turn goes on at once, for the next claim; beside another one, if the session has one.
+-- The turn goes on at once, with the next claim; beside another active turn, if the session has one.
 create or replace function hybridflow.take_up(p_turn public.turns)
 returns void
 language plpgsql
@@ -4004,7 +4006,7 @@ begin
 end
 $$;
 
--- Which parts of the turn p_turn_id are given up, and why (see give_up_part); null: none is.
+-- Which parts of turn p_turn_id were given up, and why (see give_up_part); null: none.
 create or replace function hybridflow.given_up_of(p_turn_id bigint)
 returns text
 language sql
@@ -4018,11 +4020,11 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null and m.send_state = 'failed' and m.given_up is not null
 $$;
 
--- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
--- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
--- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
--- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
--- done. The session is locked.
+-- A send of turn p_turn_id has been settled or given up. The turn is closed when all of its reply is on the
+-- phone, except for parts that were given up, or when it may say no more. It is dead if every part was given
+-- up. If a turn that may say no more has said nothing, and the session goes on, another turn answers its
+-- messages. A send may prove late to have left: then its turn, which waits to be made again, goes on with the
+-- rest, or is done. The session is locked.
 create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
 returns void
 language plpgsql
@@ -4066,7 +4068,7 @@ begin
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
-        -- An earlier reply to the same messages (see widen_turn): the one made again is not said.
+        -- An earlier reply to the same messages was sent (see widen_turn): the new one is not.
         select from public.messages as m
         where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
     ) then
@@ -4077,9 +4079,9 @@ $$;
 
 -- ==================== 0410_turn_contexts.sql
 
--- HybridFlow: what who works on a turn is given with it: what was said, and what of the reply is sent.
+-- HybridFlow: what a worker is given with a turn: the conversation, and what of the reply is already sent.
 
--- The sends of a turn, in order, for the handler that goes on with it.
+-- The parts of a turn that have begun, in order, for the handler that goes on with it.
 create or replace function hybridflow.turn_parts(p_turn_id bigint)
 returns jsonb
 language sql
@@ -4108,11 +4110,12 @@ as $$
         + least(coalesce(length(p_media ->> 'caption'), 0), 65536)
 $$;
 
--- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
--- where an earlier reply left after they were written. Left out are sends that certainly failed, what
--- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
--- characters, which begin with the turn's own. It is json, which becomes jsonb once, with what it is a part
--- of: jsonb would be read and written anew for each object around it, a quarter of what a claim costs.
+-- The conversation up to now, oldest first. The messages that turn p_turn answers come last, even if an
+-- earlier reply left after they were written. Left out are sends that certainly failed, sends that WhatsApp
+-- did not deliver, messages that wait for a later turn, and everything beyond the newest 200,000 characters,
+-- which begin with the turn's own messages. The result is json, and becomes jsonb once, together with the
+-- object that it is a part of: jsonb would be read and written again for each object around it, a quarter of
+-- the cost of a claim.
 create or replace function hybridflow.told_history(p_turn public.turns, p_limit integer)
 returns json
 language sql
@@ -4167,7 +4170,7 @@ as $$
                 where m.session_id = p_turn.session_id
                     and m.send_state is distinct from 'failed'
                     and not (m.from_me and m.status is not distinct from 'error')
-                    -- One look for all messages: a session has one pending turn at most.
+                    -- One lookup for all messages: a session has at most one pending turn.
                     and (m.turn_id is null or m.turn_id is distinct from (
                         select o.id from public.turns as o
                         where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
@@ -4181,7 +4184,7 @@ as $$
     ) as told
 $$;
 
--- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
+-- How a token is stored: as a hash, so that somebody who reads the table cannot act for a handler.
 create or replace function hybridflow.hash_token(p_token uuid)
 returns bytea
 language plpgsql
@@ -4193,8 +4196,8 @@ begin
 end
 $$;
 
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
--- 2,000 messages.
+-- The ids of recent messages in the conversation of a send: ours (p_ours), or the contact's. Only the newest
+-- 2,000 messages are read.
 create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
 returns jsonb
 language sql
@@ -4213,7 +4216,7 @@ as $$
     ) as r
 $$;
 
--- All that a handler needs for one attempt at a turn, its token included.
+-- Everything that a handler needs for one attempt at a turn, including the token.
 create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
 language sql
@@ -4246,7 +4249,7 @@ as $$
             'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
-        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+        'ours', (  -- to look up a send in doubt: the history leaves out what was not delivered
             select hybridflow.recent_wa_ids(m, true) from public.messages as m
             where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
         ),
@@ -4257,8 +4260,8 @@ as $$
     where s.id = p_turn.session_id
 $$;
 
--- Nobody can work on a turn that was claimed just now, for p_error: it waits for a minute, and when its
--- attempts are used up it dies of that.
+-- A turn that was just claimed cannot be worked on, because of p_error: it waits for a minute, and when its
+-- attempts are used up it dies with this error.
 create or replace function hybridflow.put_off_unreadable(p_turn public.turns, p_error text)
 returns jsonb
 language plpgsql
@@ -4273,8 +4276,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
--- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
+-- The contexts of turns that were just claimed. Each is read by itself, so that only a turn that fails is put
+-- off: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -4306,10 +4309,10 @@ $$;
 
 -- ==================== 0415_lapsed_turns.sql
 
--- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
+-- HybridFlow: turns whose lease has run out: which of them end, and how many turns are in n8n.
 
--- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
+-- not: the outcome must be found out first. A turn whose session another call holds right now is left out.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -4339,13 +4342,13 @@ begin
         select t as turn, s as session from public.turns as t
         inner join public.sessions as s on s.id = t.session_id
         where t.id = any(v_ids)
-        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+        order by t.tenant_id, t.id  -- the order in which everybody locks notices of several tenants
     ) as d;
     return v_ids;
 end
 $$;
 
--- Whether the turn, whose lease has run out, may have no attempt more.
+-- Whether the turn, whose lease has run out, may have no further attempt.
 create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
 returns boolean
 language sql
@@ -4355,8 +4358,8 @@ as $$
     select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
--- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
--- knows what else it wanted to say, and from the start it would repeat itself.
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody knows
+-- what else it would have said, and a new run would repeat what was said.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -4386,7 +4389,7 @@ begin
 end
 $$;
 
--- The turns of which who claims knows that no flow makes their replies, whatever the state knows.
+-- The turns that no flow works on, as the claiming router knows (`not_in_n8n`), whatever the state says.
 create or replace function hybridflow.not_in_n8n(p jsonb)
 returns bigint[]
 language sql
@@ -4397,7 +4400,7 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now, so that a burst waits here and not there.
+-- How many more turns may be given to n8n now; a burst waits here, not in n8n.
 create or replace function hybridflow.free_flows(p_max_in_flight integer)
 returns integer
 language sql
@@ -4408,7 +4411,7 @@ as $$
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
 
--- The same without the turns p_not_there, which are not in n8n any more.
+-- Like free_flows, without the turns p_not_there, which are no longer in n8n.
 create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql
@@ -5137,12 +5140,12 @@ $$;
 
 -- ==================== 0430_held_turns.sql
 
--- HybridFlow: whether who shows a turn's token may still act for it.
+-- HybridFlow: whether the holder of a turn's token may still act for the turn.
 
 -- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
--- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
--- none; to a token that is not the turn's own nothing more is said. A turn that was
--- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+-- null. 'stale': the turn is not the holder's, or no longer: a newer attempt has it, the lease ran out, or it
+-- does not exist. A token that is not the turn's own learns nothing else. A turn that was closed keeps its
+-- last token; the reason is then 'paused', or 'superseded' (closed or merged).
 create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -5165,8 +5168,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
--- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
+-- Why a held turn may say no more: a human wrote, or because of a pause, the label no-ai, or is_active =
+-- false; null: it may. What a handoff says passes the handoff's own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -5194,9 +5197,9 @@ begin
 end
 $$;
 
--- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
--- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
--- that a former attempt began.
+-- The turn p.turn_id, locked together with its session (session first). `refused` says why the holder of
+-- p.token may not act for it, see turn_refusal. For callers that need not hold the turn: the router itself,
+-- when it reports on a send that an earlier attempt began.
 create or replace function hybridflow.lock_turn(
     p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -5220,9 +5223,9 @@ begin
 end
 $$;
 
--- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
--- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
--- turn.
+-- The turn that a handler holds with p.token, locked as by lock_turn; `refused` says why it may not go on. A
+-- caller whose token is not the turn's own gets no lock and waits for none: it may be a flow that names
+-- another tenant's turn.
 create or replace function hybridflow.hold_turn(
     p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -5259,10 +5262,10 @@ $$;
 
 -- ==================== 0433_put_off_turns.sql
 
--- HybridFlow: turns that wait for an LLM or a line that is away, and that it is back.
+-- HybridFlow: turns that wait for an LLM or a line that is away, and their release when it is back.
 
--- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
--- one with the tenant's own key, which may be the fault.
+-- The LLM of a tenant's replies, as turns.waits_for names it: the deployment's LLM of a provider, or one with
+-- the tenant's own key, because that key may be the cause.
 create or replace function hybridflow.llm_of(p_tenant_id bigint)
 returns text
 language sql
@@ -5274,7 +5277,7 @@ as $$
     where t.id = p_tenant_id
 $$;
 
--- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution server in front of it.
 create or replace function hybridflow.line_of(p_tenant_id bigint)
 returns text
 language plpgsql
@@ -5286,8 +5289,8 @@ begin
 end
 $$;
 
--- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
--- that no call takes long. Two statements, for each has an index of its own.
+-- The newest turns that wait for p_waits_for, of tenant p_tenant_id or (null) of all tenants; only a few at a
+-- time, so that no call takes long. There are two statements because each has an index of its own.
 create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
 returns bigint[]
 language plpgsql
@@ -5315,8 +5318,8 @@ begin
 end
 $$;
 
--- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
--- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+-- The time from which a turn is due that need not wait any more: when its contact last wrote. So of all due
+-- turns the newest conversations are claimed first, whenever they were released; see turns_of_tenant.
 create or replace function hybridflow.due_since(p_session_id bigint)
 returns timestamptz
 language sql
@@ -5326,8 +5329,9 @@ as $$
     select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
 $$;
 
--- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
--- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+-- What turns wait for is back: they are due at once, the newest conversations first. A few are released now,
+-- and more each time it works again. If p_tenant_id is given, only turns of that tenant are released. All
+-- routers are notified.
 create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -5338,7 +5342,7 @@ declare
     v_ids bigint[];
     v_waits record;
 begin
-    -- One look: nearly always nothing waits.
+    -- One query: nearly always nothing waits.
     select
         exists (
             select from public.outages as o
@@ -5381,16 +5385,16 @@ $$;
 
 -- ==================== 0436_replies.sql
 
--- HybridFlow: a turn's reply is made, and written down before any of it is sent.
+-- HybridFlow: a turn's reply is made, and saved before any of it is sent.
 
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
 -- execution_id?, execution_url?})
--- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
--- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
--- has sent something by itself through the gateway, and answers besides.
+-- Saves the reply before any of it is sent, so that a later attempt goes on with it instead of asking the LLM
+-- again. If it is called again, or once a part of the reply has begun, nothing changes. A part is a text or
+-- an object: another request to Evolution, or a handoff with the text that tells the customer about it; the
+-- parts after that are the rest of the text. A handoff without a text is the last part. The execution is the
+-- one that n8n named in its answer to the router, as in begin_flow. Returns {ok} or {refused: reason}:
+-- 'has_spoken', its flow has sent something itself through the gateway, and also answers.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -5417,9 +5421,9 @@ begin
 end
 $$;
 
--- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
--- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
+-- Saves the reply p, as save_reply takes it, of turn p_turn, which its handler holds, and the reply's cost.
+-- The caller settles the day's budget (see settle_reply), and then calls reply_was_made. Returns why the
+-- reply is not saved, {refused: reason}; null: it is saved.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -5432,7 +5436,7 @@ begin
         if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         ) then
-            return null;  -- it may have grown meanwhile: see give_up
+            return null;  -- the saved reply may have grown meanwhile: see give_up
         end if;
     elsif p ->> 'handler' = 'n8n' then
         if exists (
@@ -5463,8 +5467,8 @@ begin
 end
 $$;
 
--- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
--- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+-- The reply p was made (see write_reply): what made it works, and turns that wait for that are due. The day's
+-- budget is settled before this, because an attempt that fails also locks the budget before the notices.
 create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -5474,13 +5478,13 @@ declare
     v_llm text := hybridflow.llm_of(p_turn.tenant_id);
 begin
     if p ->> 'handler' = 'n8n' then
-        -- What a flow answers need not come from the LLM: others are not told.
+        -- A flow's answer need not come from the LLM: turns of other tenants are not released.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not after a reply that needs no model
     end if;
 end
 $$;
@@ -5489,8 +5493,8 @@ $$;
 
 -- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
 
--- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
--- p_most, with jitter, so that what failed together does not come again together.
+-- How many seconds to wait until something that failed p_times before is tried again: twice as long each
+-- time, up to p_most, with jitter, so that what failed together is not tried again together.
 create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
 returns numeric
 language sql
@@ -5500,7 +5504,7 @@ as $$
     select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
 $$;
 
--- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+-- An attempt at a held turn has failed: decides what becomes of the turn (see fail_turn).
 create or replace function hybridflow.after_failure(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -5514,7 +5518,7 @@ declare
     );
     v_base numeric := (p ->> 'base_seconds')::numeric;
     v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
-        -- Nobody may tell us when what is away is back: it is never asked late.
+        -- Perhaps nobody tells us when what is away is back, so it is tried at least every 30 seconds or so.
         case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
             else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
         end,
@@ -5530,7 +5534,7 @@ begin
         reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
-        worker = null,  -- it has ended: see end_attempt, which notes it
+        worker = null,  -- the attempt has ended; end_attempt records it
         waits_for = case
             when not v_away then null
             when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
@@ -5542,7 +5546,7 @@ begin
     elsif p_turn.reply is null and v_spoken and not (v_away and exists (
         select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
     )) then
-        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        -- A flow that has said something and then failed is not started again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
         where p ->> 'cause' is not null;
@@ -5563,7 +5567,7 @@ begin
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
-        -- Of a line that is down another notice tells, until an answer is too late for it.
+        -- If the line is down, another notice tells people, until it is too late for an answer.
         v_began := v_away and p ->> 'cause' <> 'line_away'
             and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
@@ -5572,7 +5576,7 @@ begin
 end
 $$;
 
--- The same, and the attempt is noted.
+-- Like after_failure; also records the attempt.
 create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -5599,16 +5603,17 @@ $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
 -- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
--- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
--- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
--- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
--- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
--- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
--- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
--- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
--- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
--- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- Ends an attempt that failed. `kind` decides what follows. 'transient': the turn is tried again after an
+-- exponential back-off with jitter (not before retry_after seconds), and is dead when the attempts are used
+-- up. 'permanent': it is dead at once. 'away': the reply certainly did not leave, because Evolution or the
+-- line is away, or there is no reply, because the LLM is away (`away` is then 'llm'). The turn is tried again
+-- soon, and at once when the instance is connected again or the LLM has made another reply. No attempt is
+-- used up. The turn is dead with the reason 'too_old' when its messages are older than answer_within_minutes.
+-- tokens: what the attempt cost, if known. message_id: a part of the reply that certainly did not leave
+-- (routers of 0.1.0 say it here). check_after: as in doubt_send. execution_id, execution_url: n8n's execution
+-- that failed. It is named here and not earlier, because its crash is also reported, and would end the
+-- attempt in another way than its answer did. A turn without a saved reply that has said something is closed
+-- as sent, incomplete. `cause` decides who is told (see endings): `outage` names it if an outage begins with
 -- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
 -- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
@@ -5642,9 +5647,9 @@ end
 $$;
 
 -- begin_anew({turn_id, token})
--- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
--- now, together with what came meanwhile, and its reply is made again. The attempt does not count.
--- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or outdated: the turn is pending
+-- again, due now, together with the messages that came meanwhile, and its reply is made again. The attempt
+-- does not count. Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
 create or replace function public.begin_anew(p jsonb)
 returns jsonb
 language plpgsql
@@ -5670,7 +5675,7 @@ end
 $$;
 
 -- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
--- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- The worker lives and works on these turns: their leases last for lease_seconds from now. Returns {lost:
 -- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
 create or replace function public.renew_turns(p jsonb)
 returns jsonb
@@ -5702,8 +5707,9 @@ end
 $$;
 
 -- release_turn({turn_id, token})
--- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the attempt does
--- not count; what is half said can be claimed at once. Returns {ok} or {refused: reason}.
+-- Gives a turn back unharmed (the router stops). A turn that has said nothing is pending again; one that has
+-- said a part of its reply can be claimed at once. The attempt does not count. Returns {ok} or {refused:
+-- reason}.
 create or replace function public.release_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -5729,7 +5735,7 @@ begin
 end
 $$;
 
--- Whether something was to be said for the turn that certainly did not leave.
+-- Whether a part of the turn certainly did not leave.
 create or replace function hybridflow.has_unsent(p_turn_id bigint)
 returns boolean
 language sql
@@ -5742,8 +5748,8 @@ as $$
     )
 $$;
 
--- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
--- doubt (see begin_flow_send). Where that one failed, or it is given up itself, its flow has been told so.
+-- Whether the rest of a text of turn p_turn_id must still be sent, because the send before it was in doubt
+-- (see begin_flow_send). If that send failed, or if the rest was given up, the flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -5760,12 +5766,13 @@ $$;
 
 -- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
 -- tokens_out?})
--- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
--- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
--- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
--- the phone; `incomplete`: a part of it is not. Returns {ok, already?, in_doubt?, silent?, incomplete?} or
--- {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
+-- Closes a turn that has nothing (more) to say, and records its cost. Called again with the same token it
+-- gives the same answer, with `already`. With `unanswered`, a turn that has said nothing is cancelled, and
+-- counts as no reply. While a send is in doubt, the turn stays open until that is settled (`in_doubt`); it is
+-- looked up after check_after seconds. The turn also stays open while the rest of a text must be sent (see
+-- is_cut_off). `silent`: nothing of it is on the phone; `incomplete`: a part of it is not. Returns {ok,
+-- already?, in_doubt?, silent?, incomplete?} or {refused: reason}: 'not_sent', there was something to say,
+-- and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -5795,8 +5802,8 @@ begin
     end if;
     if hybridflow.is_cut_off((v_held.turn).id) then
         perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
-        -- The flow did all that was its own: to send the rest is no further attempt, and the last one's rest
-        -- would be buried with it. Told twice, it counts once.
+        -- The flow has done its work: sending the rest is not another attempt, and without this the rest of
+        -- the last attempt would never be sent. If it is reported twice, it counts once.
         if (v_held.turn).lease_until > hybridflow.clock() then
             update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
         end if;
@@ -5836,7 +5843,7 @@ as $$
     )
 $$;
 
--- Why a turn cannot be retried now; null: it can. It and its session are locked.
+-- Why a turn cannot be retried now; null: it can. The turn and its session are locked.
 create or replace function hybridflow.retry_refusal(p_turn public.turns, p_session public.sessions)
 returns text
 language sql
@@ -5859,9 +5866,9 @@ as $$
     end
 $$;
 
--- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
--- begun. Where all that it has are parts that were given up, its texts are tried again; with anything else
--- among them it is made again, for there may be another media by now.
+-- Gives a turn that may be retried fresh attempts: it is due since p_due_at, or goes on with what it has
+-- begun. If it has only parts that were given up, its texts are tried again; if any of these is not a text,
+-- the reply is made again, because there may be other media by now.
 create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
 returns void
 language plpgsql
@@ -5927,7 +5934,7 @@ $$;
 create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
 where state = 'dead';
 
--- Whether a dead turn is one that the filters of retry_turns ask for, except the time.
+-- Whether a dead turn matches the filters of retry_turns, except for the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql
@@ -5938,8 +5945,8 @@ as $$
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
 $$;
 
--- Whether something that the turn was to answer still waits for an answer: no later turn had it before its
--- eyes, and no human has written since.
+-- Whether a message of the turn still waits for an answer: no later turn has answered it, and no human has
+-- written since.
 create or replace function hybridflow.is_still_wanted(p_turn public.turns)
 returns boolean
 language plpgsql
@@ -5966,9 +5973,9 @@ begin
 end
 $$;
 
--- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or where what it was to
--- answer was answered since, or somebody else holds it or its session. Who retries many holds many sessions,
--- and so waits for none.
+-- Retries one turn for retry_turns. Returns whether it did: not if the turn cannot be retried, if its
+-- messages have been answered since, or if somebody else holds it or its session. A call that retries many
+-- turns holds many sessions, and so waits for none.
 create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -6001,13 +6008,13 @@ end
 $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
--- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
--- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
--- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
--- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
--- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor, audit}: left is how
--- many are wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no
--- such tenant.
+-- Gives many dead turns fresh attempts, as retry_turn does; the newest conversations are answered first. It
+-- takes the tenant's dead turns, the last one that died first, that died in [since, until), with this
+-- error_kind, and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000
+-- turns, and retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes
+-- on from there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many
+-- matched and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such
+-- tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -6066,9 +6073,9 @@ $$;
 
 -- ==================== 0500_ids_of_sends.sql
 
--- HybridFlow: which of the phone's messages a send of ours is: it has left, and has its id.
+-- HybridFlow: which message on the phone is our send: then it has left, and has its id.
 
--- Text as it is compared when a send of ours comes back: white space folded.
+-- A text with its white space folded, as texts are compared when a send of ours comes back.
 create or replace function hybridflow.folded(p_text text)
 returns text
 language sql
@@ -6078,15 +6085,15 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
--- A send by its words, while its id is not known: the hash is made once, as it begins.
+-- Finds a send by its words while its id is not known; the hash is made once, when the send begins.
 create index if not exists messages_by_words
 on public.messages (tenant_id, md5(hybridflow.folded(body)))
 where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
 
--- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
--- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
--- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
--- as a landline's that has a mobile's digits but the ninth.
+-- One common spelling for all spellings of a phone's JID; null: it is not a phone. sendText rewrites only the
+-- ninth digit of Brazil's mobile numbers (area codes from 31 on, followed by a 7, 8 or 9), and the prefixes
+-- of Mexico and Argentina. Any other difference makes it another person's number, for example a landline with
+-- the digits of a mobile number without the ninth.
 create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
@@ -6101,8 +6108,9 @@ as $$
     end
 $$;
 
--- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
--- recorded besides, or it is in doubt until that is told. The session is locked.
+-- A send of ours was identified by its words, but another send with the same words turned out to own the id.
+-- The first one gets its own id, if that was also recorded; otherwise it is in doubt until its id is
+-- reported. The session is locked.
 create or replace function hybridflow.give_up_id(p_message public.messages)
 returns void
 language plpgsql
@@ -6125,8 +6133,8 @@ begin
 end
 $$;
 
--- A part that was begun again left with its first try after all, and the next one certainly did not: the
--- first is the part again.
+-- A part was begun again, then its first try proved to have left, and the second certainly did not leave: the
+-- first try is the part again.
 create or replace function hybridflow.take_part_back(p_message public.messages)
 returns void
 language plpgsql
@@ -6147,8 +6155,9 @@ begin
 end
 $$;
 
--- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
--- have left, if there is one, else nobody knows by which. The same words of another speaker are another's.
+-- The words of p_message are on the phone a second time, as p_wa_id. If the same send was judged as not sent,
+-- that is the one; otherwise nobody knows which send it was, and it gets a row of its own. The same words
+-- from another sender are another send.
 create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
 returns void
 language plpgsql
@@ -6185,8 +6194,8 @@ begin
 end
 $$;
 
--- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
--- by Evolution's has never one like these.
+-- The pattern of the ids of messages that were typed in WhatsApp's own apps on a phone or a computer. A send
+-- by Evolution never has such an id.
 create or replace function hybridflow.typed_by_hand()
 returns text
 language sql
@@ -6196,9 +6205,9 @@ as $$
     select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
 $$;
 
--- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
--- is a send of ours, with the same words.
+-- Whether p_other, recorded as another message of the same session, can be our send p_message. If p_other is
+-- a send of ours, it has the same words. Otherwise it was recorded after the send began, is of that time, and
+-- was not typed by hand (see typed_by_hand).
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -6217,8 +6226,8 @@ as $$
         end
 $$;
 
--- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
--- answer anything, another conversation's ids included.
+-- Whether p_wa_id belongs to another message, which cannot be our send p_message. A server that a tenant
+-- named may answer anything, including ids of other conversations.
 create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
 returns boolean
 language sql
@@ -6232,8 +6241,8 @@ as $$
     )
 $$;
 
--- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
--- one, until an echo of it brings its own. One that has an id already keeps that.
+-- Our send left, but the id that was reported for it belongs to another message (see id_is_taken): it is
+-- recorded without an id, until its echo brings its own. A send that already has an id keeps it.
 create or replace function hybridflow.mark_sent_without_id(
     p_message public.messages, p_status text, p_policy jsonb
 )
@@ -6252,10 +6261,10 @@ begin
 end
 $$;
 
--- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
--- conversation is touched. If the message had left already under another id, the second one is recorded as
--- well: the phone has both. Then see after_settlement. The session is locked.
+-- Records that message p_message_id left as p_wa_id. If somebody else's message of the same conversation was
+-- recorded with that id, that record is deleted, and the pause that it caused is withdrawn; no other
+-- conversation is touched. If the message had already left with another id, the second one is recorded as
+-- well: the phone has both. Then calls after_settlement. The session is locked.
 create or replace function hybridflow.mark_sent(
     p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
 )
@@ -6312,10 +6321,10 @@ $$;
 
 -- HybridFlow: the fence: whether a message may be sent, and that its send has begun.
 
--- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
--- upload_seconds?, how much longer than another it may take. A part
--- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
--- have left, after a doubt, keeps its row for its late echo.
+-- Records a send that is about to begin. p says what it is: {kind?, body, identity?, told_as?,
+-- upload_seconds?}; upload_seconds is how much longer than others it may take. A part that was begun before
+-- and certainly did not leave begins again in its own row. If a part was judged as not sent after a doubt,
+-- that row stays for a late echo, and the part gets a new row.
 create or replace function hybridflow.begin_message(
     p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
 )
@@ -6350,7 +6359,7 @@ begin
 end
 $$;
 
--- What begin_send answers, of the turn and the session that it holds.
+-- The answer of begin_send for the turn and the session that it holds.
 create or replace function hybridflow.pass_fence(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -6399,14 +6408,14 @@ $$;
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
 -- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
 -- execution_url?}})
--- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
--- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
--- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- The fence: every part of a reply passes it right before it is sent. Records the message as `sending`. If
+-- nobody renews the turn's lease meanwhile, lease_seconds must be longer than the send. said_so_far: see
+-- turns. reply is the whole reply, as save_reply takes it, if it is not saved yet: it is saved first,
+-- whatever the fence says then. A part that hands off hands the conversation off in the same step. Returns
+-- {ok, message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the turn is closed, see stopped_by_newer),
 -- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
--- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
--- not written down yet: that is done first, whatever the fence says then. With a part that
--- hands off the conversation is handed off, in the same step.
+-- knows how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6468,11 +6477,12 @@ $$;
 
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
--- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
--- message takes the session over. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
--- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The former is for the router
--- only; the latter: another human wrote after seen_message_id, the last that this one has seen; again with
--- `knowingly`, it passes. PT404: the session was erased or merged, or is not this tenant's.
+-- The fence for a human of the business who writes through HybridFlow: a pause does not stop the message, and
+-- the message takes over the session. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
+-- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The first answer is for the
+-- router only. The second one: another human wrote after seen_message_id, the last message that this human
+-- has seen; called again with `knowingly`, it passes. PT404: the session was erased or merged, or is not this
+-- tenant's.
 create or replace function public.begin_human_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6522,7 +6532,7 @@ $$;
 
 -- HybridFlow: how a send ended: it left, it did not leave, or nobody knows.
 
--- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
+-- Whether p names the message: by its tenant, or, as routers of 0.1.0 do, by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
 returns boolean
 language plpgsql
@@ -6537,7 +6547,7 @@ begin
 end
 $$;
 
--- The send that p names (see is_named), with its session locked; null where it was erased.
+-- The send that p names (see is_named), with its session locked; null: it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
 language plpgsql
@@ -6566,7 +6576,7 @@ begin
 end
 $$;
 
--- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- Makes p_jid an identity of the session, if the session still exists. A session that p_jid led to before is
 -- merged.
 create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
@@ -6580,7 +6590,7 @@ begin
     if not found then
         return;
     end if;
-    -- One of those that it has says which session it is.
+    -- One of the session's identities says which session is meant.
     select i.jid into v_known from public.session_identities as i
     inner join public.sessions as s on s.id = i.session_id
     where i.session_id = p_session_id and i.jid <> p_jid
@@ -6589,14 +6599,16 @@ begin
 end
 $$;
 
--- The session, if it is still there, is also known under p_jid, if nobody is yet: this never merges.
+-- Makes p_jid an identity of the session, if the session still exists and p_jid is nobody's yet: this never
+-- merges.
 create or replace function hybridflow.learn_other(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    -- Who makes a session under this JID holds this lock, and may wait for the session that we hold.
+    -- A call that creates a session for this JID holds this lock, and may be waiting for the session that we
+    -- hold.
     if pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || p_jid, 0)) and not exists (
         select from public.session_identities as i where i.tenant_id = p_tenant_id and i.jid = p_jid
     ) then
@@ -6605,9 +6617,9 @@ begin
 end
 $$;
 
--- Evolution's answer named p_jid for a send to a session. A server that a tenant names may answer anything,
--- so that makes nobody another person: learnt are another spelling of the contact's own number, and, where
--- the contact is known by its phone or by its LID alone, the other one if it is nobody's yet.
+-- Evolution's answer to a send named p_jid for a session. A server that a tenant named may answer anything,
+-- so an answer cannot make the contact another person. It can only add another spelling of the contact's own
+-- number and, if only the phone or only the LID is known, the other one, if that is nobody's yet.
 create or replace function hybridflow.learn_answer(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
@@ -6634,7 +6646,7 @@ begin
 end
 $$;
 
--- What is told besides where an id was another's; nothing where it was not.
+-- What an answer says in addition if the id belongs to another message; otherwise nothing.
 create or replace function hybridflow.told_taken(p_is_taken boolean)
 returns jsonb
 language plpgsql
@@ -6647,13 +6659,13 @@ end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
+-- Evolution has accepted a message of ours, of any sender: records its id, whatever has become of its turn
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
--- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
--- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
--- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
--- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
--- due that nobody has: where none is, whoever worked on it need not look for more.
+-- Evolution says it sent to is recorded, as far as learn_answer allows. The send is named by its tenant, or,
+-- by routers of 0.1.0, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null if there
+-- is no turn, or if the contact was erased during the send (then nothing is recorded). id_taken: the id
+-- belongs to another message, so the send was recorded without it. leaves_due, if the turn is closed: whether
+-- a turn is due that nobody has; if not, the worker need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6695,9 +6707,9 @@ begin
 end
 $$;
 
--- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
--- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
--- is none to come.
+-- A message without a wa_id certainly did not leave; if it was of a notice, the notice may be told again.
+-- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
+-- echo.
 create or replace function hybridflow.mark_not_sent(
     p_message_id bigint, p_late_until timestamptz, p_policy jsonb
 )
@@ -6722,7 +6734,7 @@ begin
     if p_late_until is not null then
         update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
         where n.id = v_notice_id and not exists (
-            select from public.notices as o  -- of its kind, and newer: that is told instead
+            select from public.notices as o  -- of its kind, and newer: that one is told instead
             where o.tenant_id = n.tenant_id and o.kind = n.kind and o.waiting and o.kind <> 'handoff'
         );
     end if;
@@ -6731,9 +6743,9 @@ end
 $$;
 
 -- fail_send({tenant_id | turn_id, message_id, chosen_id?, given_up?, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. A part of a turn is `given_up`,
--- and why, where it would never take it: see give_up_part. Returns {ok}; again: the same, also where it has
--- begun again meanwhile, with another chosen_id.
+-- Evolution certainly did not accept a message of ours: it may be begun again. `given_up`, for a part of a
+-- turn: the reason why Evolution would never accept it, see give_up_part. Returns {ok}; a repeated call gives
+-- the same answer, even if the message was begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6760,9 +6772,9 @@ $$;
 
 -- doubt_send({tenant_id | turn_id, message_id, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
--- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one: who works on
--- that gives turn_id and token. Returns {ok} or {refused: reason}, see turn_refusal; the message is `unknown`
--- all the same.
+-- evidence settles it, which is looked for after check_after seconds. If the message has a turn, its turn
+-- looks for it; the turn's worker gives turn_id and token. Returns {ok} or {refused: reason}, see
+-- turn_refusal; the message is `unknown` in both cases.
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6793,10 +6805,10 @@ $$;
 
 -- ==================== 0507_doubts.sql
 
--- HybridFlow: sends of which nobody knows how they ended, until that is found out.
+-- HybridFlow: sends in doubt, until it is found out how they ended.
 
--- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
--- take longer than another.
+-- From when on a send in doubt can no longer arrive late: late_seconds after it began, plus the time that it
+-- may take longer than others.
 create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
 returns timestamptz
 language sql
@@ -6808,8 +6820,8 @@ as $$
     )
 $$;
 
--- Whether this part of a reply has been sent so often, each time into a doubt after which it was not there,
--- that it is given up: what stands behind it, and who writes meanwhile, would wait for ever.
+-- Whether this part of a reply is given up, because it was sent so often, and each time was in doubt and then
+-- not there. Otherwise the parts after it, and the contact's new messages, would wait for ever.
 create or replace function hybridflow.doubted_too_often(p_message public.messages)
 returns boolean
 language sql
@@ -6825,11 +6837,11 @@ $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
 -- late_seconds?, policy?})
--- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
--- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not
--- there five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
--- {refused: reason}.
+-- Records what was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never
+-- left, and may be begun again; late_seconds (120) after it began it can no longer arrive late. 'unknown':
+-- look again in check_after seconds; after give_up_hours the turn is dead, and is not sent again by itself. A
+-- part that was not there five times is given up, and another attempt goes on. Returns {turn_state,
+-- id_taken?, given_up?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6862,7 +6874,7 @@ begin
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
         v_given_up := true;
         if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
-            -- Whoever holds it does not know what is next: a caption may be.
+            -- The worker that holds it does not know what comes next: it may be a caption.
             perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
         end if;
     elsif p ->> 'outcome' = 'not_sent' then
@@ -6908,7 +6920,8 @@ as $$
     where t.id = p_send.tenant_id
 $$;
 
--- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+-- The contexts of these sends, read all at once. If that fails, each is read by itself, and one that fails is
+-- left out.
 create or replace function hybridflow.doubt_contexts(p_ids bigint[])
 returns jsonb
 language plpgsql
@@ -6933,7 +6946,7 @@ begin
             v_contexts := v_contexts || hybridflow.doubt_context(v_send);
         exception
             when others then
-                null;  -- it is looked for again when its lease is over, and settled by its echo
+                null;  -- it is looked up again when its lease is over, or its echo settles it
         end;
     end loop;
     return v_contexts;
@@ -6941,12 +6954,12 @@ end
 $$;
 
 -- claim_doubts({limit, lease_seconds, after_seconds})
--- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
--- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
--- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
--- jids, kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now,
--- next_due_at}, for the router only: `ours` are the ids of sends accounted for, `theirs` those of the
--- contact's messages.
+-- Claims sends in doubt that no turn looks up (of a notice, of a human), including sends that began more than
+-- after_seconds ago and whose end nobody reported. Each is due again after lease_seconds. Never waits.
+-- Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id, jids,
+-- kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now, next_due_at},
+-- for the router only: `ours` are the ids of sends that are accounted for, `theirs` those of the contact's
+-- messages.
 create or replace function public.claim_doubts(p jsonb)
 returns jsonb
 language plpgsql
@@ -6984,9 +6997,9 @@ end
 $$;
 
 -- settle_doubt({tenant_id, message_id, outcome, wa_id?, check_after, give_up_hours, late_seconds, policy?})
--- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
--- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
--- Returns {ok, id_taken?}.
+-- Records what was found out about a send that belongs to no turn, as settle_send does. 'not_sent': a notice
+-- is told again; a human's message stays failed, and its writer sees that. After give_up_hours it is no
+-- longer looked up. Returns {ok, id_taken?}.
 create or replace function public.settle_doubt(p jsonb)
 returns jsonb
 language plpgsql
@@ -7026,10 +7039,10 @@ $$;
 
 -- begin_away_send({turn_id, token, opens_at, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence for the message that the business is closed until opens_at, which an attempt at a turn sends
--- before it has the reply made. It is no part of the turn: it answers nothing, and a doubt about it keeps
--- no reply back. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
--- contact was told of this closed stretch, or of one that has not ended yet.
+-- The fence for the message that the business is closed until opens_at. An attempt at a turn sends it before
+-- the reply is made. It is not a part of the turn: it answers nothing, and a doubt about it does not delay
+-- the reply. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
+-- contact was already told about this closed period, or about one that has not ended yet.
 create or replace function public.begin_away_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -7080,13 +7093,13 @@ $$;
 
 -- ==================== 0520_given_up.sql
 
--- HybridFlow: parts of a reply that can never be had: given up by name, so that what follows them is said.
+-- HybridFlow: parts of a reply that can never be sent: they are given up, and the parts after them are sent.
 --
--- A media whose address answers 404, is too large or of no use, or what Evolution refuses for good: tried
--- again it would fail again, and hold up for ever what stands behind it.
+-- For example: media whose address answers 404, that is too large or unusable, or that Evolution refuses for
+-- good. Another try would fail again, and would hold up the parts after it for ever.
 
--- The people of the business are told that a part of a reply is given up; of many they are told once an hour.
--- Not while they wait to be told of replies that WhatsApp does not deliver, which is worse.
+-- Tells the people of the business that a part of a reply was given up; of many parts they are told once an
+-- hour. Not while a notice waits about replies that WhatsApp does not deliver, because that is worse.
 create or replace function hybridflow.notice_given_up(p_message public.messages, p_why text)
 returns void
 language plpgsql
@@ -7117,8 +7130,8 @@ begin
 end
 $$;
 
--- The part is given up, and p_why is kept. Where it has a caption, that is said in its place: it is the next
--- part of the reply, before whatever follows. Callers see to its send_state. The session is locked.
+-- Gives up the part, and keeps p_why. If the part has a caption, that becomes the next part of the reply,
+-- before everything after it. The caller sets the part's send_state. The session is locked.
 create or replace function hybridflow.give_up(p_message public.messages, p_why text)
 returns void
 language plpgsql
@@ -7131,7 +7144,7 @@ begin
     update public.messages set given_up = left(p_why, 1000) where id = p_message.id;
     select t.reply into v_reply from public.turns as t where t.id = p_message.turn_id for update;
     if v_reply is null then
-        return;  -- a flow's, which is told so, and knows best what to say instead
+        return;  -- a flow's part: the flow is told, and knows best what to say instead
     end if;
     v_caption := nullif(btrim(v_reply -> p_message.part -> 'body' ->> 'caption'), '');
     if v_caption is not null and v_reply -> (p_message.part + 1) is distinct from to_jsonb(v_caption)
@@ -7147,7 +7160,7 @@ begin
 end
 $$;
 
--- What a part of a turn that is not begun would be, as one that certainly did not leave.
+-- Records a part of a turn that was never begun, as one that certainly did not leave.
 create or replace function hybridflow.never_begun(p_session public.sessions, p_part integer, p jsonb)
 returns public.messages
 language sql
@@ -7167,12 +7180,13 @@ as $$
 $$;
 
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
--- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
--- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence
--- is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
--- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
--- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
+-- A part of the turn's reply can never be sent: its media cannot be fetched, or Evolution refuses it for
+-- good. It is given up, with `error` as the reason; its caption is sent in its place, and then the parts
+-- after it. Without `part`, it is what a flow asked the gateway for, named by its `identity`, with all its
+-- `text`. The fence is passed as in begin_send. When all the rest is sent, the turn is closed as sent,
+-- incomplete; if all parts are given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as
+-- begin_send, and 'too_many_sends' as begin_flow_send. Called again with the same token, it gives the same
+-- answer.
 create or replace function public.give_up_part(p jsonb)
 returns jsonb
 language plpgsql
@@ -7188,7 +7202,7 @@ declare
 begin
     perform hybridflow.require_keys('give_up_part', p, '{turn_id,token,kind,body,error}');
     v_held := hybridflow.hold_turn(p);
-    v_turn := v_held.turn;  -- null where the token is not its own
+    v_turn := v_held.turn;  -- null if the token is not the turn's own
     select * into v_message from public.messages as m
     where m.turn_id = v_turn.id and m.part is not null
         and case when v_part is null then m.identity = p ->> 'identity' else m.part = v_part end
@@ -7208,7 +7222,7 @@ begin
             return '{"refused": "in_doubt"}';
         end if;
         if v_message.late_until is not null then
-            -- It was judged not to have left, after a doubt: its row stays for its late echo.
+            -- After a doubt it was judged as not sent: its row stays for a late echo.
             v_part := v_message.part;
             update public.messages set part = null where id = v_message.id;
             v_message := null;
@@ -7219,7 +7233,8 @@ begin
                 return '{"refused": "too_many_sends"}';
             end if;
             if p ->> 'part' is null then
-                -- It was judged, and asked for again it may be there: then it is said without another look.
+                -- The guard has checked it. If it is asked for again its media may be there, and it is sent
+                -- without another check.
                 update public.turns
                 set said_so_far = concat_ws(
                     E'\n\n', nullif(hybridflow.said_so_far(v_turn), ''),
@@ -7242,9 +7257,10 @@ $$;
 
 -- ==================== 0550_loops.sql
 
--- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+-- HybridFlow: two bots that talk to each other are detected, by how often and how alike they write.
 
--- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+-- The different words of a text. All numbers count as one word, because a bot's clock or ticket number
+-- changes.
 create or replace function hybridflow.words_of(p_text text)
 returns text[]
 language sql
@@ -7260,8 +7276,8 @@ as $$
     )
 $$;
 
--- How alike two texts are, each given by its words (and itself, where it has none), from 0 to 1: the share of
--- their words that both have.
+-- How alike two texts are, from 0 to 1: the share of their words that both have. Each text is given by its
+-- words; p_is_same says whether the texts are equal, for texts without words.
 create or replace function hybridflow.likeness_of(p_one text[], p_other text[], p_is_same boolean)
 returns numeric
 language sql
@@ -7281,8 +7297,9 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold
--- is none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
+-- The different sentences of a text that have three words or more, with numbers counted as in words_of. A
+-- line of its own in bold is not a sentence: programs for a business's people, such as Chatwoot, put the
+-- writer's name above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -7304,10 +7321,10 @@ as $$
     )
 $$;
 
--- Whether p_replies of our replies since p_since were each answered as a machine answers, though it varies
--- its words: half of its last messages share a whole sentence with this one, or each of its answers came
--- after nearly the same time. People take now a moment, now a minute; of the times of theirs the spread is
--- about as large as the mean.
+-- Whether p_replies of our replies since p_since were each answered as a machine answers, although it varies
+-- its words: half of its last messages share a whole sentence with p_text, or all its answers came after
+-- nearly the same time. People answer sometimes after a moment, sometimes after a minute: their times are
+-- spread about as widely as the mean is long.
 create or replace function hybridflow.answers_evenly(
     p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
 )
@@ -7367,13 +7384,17 @@ begin
 end
 $$;
 
--- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
--- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
--- messages were nearly the same as this one; or five times as many replies, whatever was said; or, in six
--- times as long, three times as many, each answered as a machine does (see answers_evenly). Short
--- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
--- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
--- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
+-- Whether one more message of the contact shows that a machine answers our replies. One of these is enough,
+-- each counted from the last resume at the earliest:
+-- - within loop_minutes there were loop_replies replies, and half as many of the contact's last messages were
+-- nearly the same as this one;
+-- - within loop_minutes there were five times as many replies, whatever was said;
+-- - within six times as long there were three times as many replies, each answered as a machine does (see
+-- answers_evenly).
+-- Short messages never count as the same, and neither do messages that are not text: people say "yes" and
+-- send pictures many times. If there were fewer replies, which is nearly always so, this costs a look at
+-- loop_replies rows of an index. A loop_replies above a hundred counts as a hundred, whatever a tenant sets,
+-- because each of its messages slows down others.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -7448,16 +7469,17 @@ $$;
 
 -- ==================== 0580_waits.sql
 
--- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether this
--- contact is the one whom a human wrote to. Each wait has an end.
+-- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether a human
+-- wrote to this contact under a LID. Each wait has an end.
 
 create index if not exists sessions_known_by_lid_alone
 on public.sessions (tenant_id, last_human_at)
 where phone_jid is null and lid is not null and last_human_at is not null;
 
--- When a human of the business last wrote to somebody who may be the session's contact; null: to nobody. A
--- chat of which nobody knows more than a LID, and where nobody ever wrote, may be that of a contact whose LID
--- is not known, and who was written with in the half hour before. Of several the last that it may be counts.
+-- When a human of the business last wrote to a stranger who may be the session's contact; null: to none. A
+-- chat of which only the LID is known, and in which the other side never wrote, may belong to a contact whose
+-- LID is not known, if the contact's own conversation has a message in the half hour before. If several may,
+-- the newest counts.
 create or replace function hybridflow.stranger_wrote_at(p_tenant public.tenants, p_session public.sessions)
 returns timestamptz
 language plpgsql
@@ -7487,9 +7509,9 @@ begin
 end
 $$;
 
--- Until when an answer waits where a human wrote, at p_wrote_at, to somebody who may be its contact: counted
--- from that or from p_since, whichever came first. Where the newest message to be answered is of p_newest the
--- wait ends before that is too old to be answered.
+-- Until when an answer waits, if a human wrote at p_wrote_at to a stranger who may be its contact: counted
+-- from p_wrote_at or p_since, whichever is earlier. The wait ends before the newest message to be answered,
+-- of p_newest, is too old for an answer.
 create or replace function hybridflow.stranger_waits_until(
     p_tenant public.tenants, p_wrote_at timestamptz, p_since timestamptz, p_newest timestamptz, p_policy jsonb
 )
@@ -7510,9 +7532,10 @@ begin
 end
 $$;
 
--- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
--- begins anew with the message, has waited since it was made: however many messages join it, it waits for
--- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
+-- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
+-- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
+-- session is locked.
 create or replace function hybridflow.stranger_wait(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
 )
@@ -7544,10 +7567,10 @@ begin
 end
 $$;
 
--- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
--- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
--- Since the human may step in long after the message, the wait is counted from the claim, but once: a turn
--- that has waited, here or (what debounce_until shows) from its beginning, has waited since it was made.
+-- The wait at the fence: a turn that has said nothing, and whose contact may be the stranger that a human
+-- wrote to, is pending again until the wait is over. Its reply is kept, and the attempt does not count. The
+-- human may write long after the message, so the wait is counted from the claim, but only once: a turn that
+-- has already waited, here or from its beginning (debounce_until shows it), has waited since it was made.
 -- Returns whether it waits. Turn and session are locked.
 create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
 returns boolean
@@ -7589,9 +7612,9 @@ begin
 end
 $$;
 
--- The contact announced an album of so many pictures: an answer waits for those that are not there yet, a
--- minute at most. WhatsApp tells of it before its pictures or among them. Returns when the turn that waits
--- already is due, null where there is none. The session is locked.
+-- The contact announced an album of p_pictures pictures: an answer waits for those that have not arrived, for
+-- a minute at most. WhatsApp announces an album before its pictures or among them. Returns when the turn that
+-- already waits is due; null: there is none. The session is locked.
 create or replace function hybridflow.await_album(
     p_session public.sessions, p_pictures integer, p_at timestamptz, p_cap numeric
 )
@@ -7625,9 +7648,9 @@ begin
 end
 $$;
 
--- One more message of the contact came while pictures are awaited. Returns how many seconds its answer waits
--- for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message. With
--- the last picture the turn that waits is due again as after any message. The session is locked.
+-- One more message of the contact came while pictures are awaited. Returns for how many seconds its answer
+-- waits for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message.
+-- With the last picture, the turn that waits is due as after any other message. The session is locked.
 create or replace function hybridflow.await_next_picture(
     p_session public.sessions, p_kind text, p_debounce numeric, p_cap numeric
 )
@@ -20728,7 +20751,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '7714b2bb0e2ae6451827557a14c81a389d767ebdc99634fcdec8fa53f97243fc')
+    ('20261126145950', 'v0_3_0', '733dcdc26887548a903495dea483bff65a1db97d19b22799ec59bd3e3ee61993')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
