@@ -46,14 +46,14 @@ create table if not exists public.tenants (
     answer_groups boolean not null default false,
     unanswered_kinds text[] not null default '{}',
     on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
-    -- Who is told that a human is wanted, or that the connection is lost.
+    -- Who is told that a human is needed, or that the connection is lost.
     notify_number text
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
     -- Who may post webhooks, within what the deployment allows.
     webhook_networks cidr[] check (webhook_networks <> '{}'),
     shared_webhook_secret boolean not null default true,
-    -- What Evolution last said of the connection.
+    -- What Evolution last reported about the connection.
     connection_state text,
     connection_reason integer,
     connection_changed_at timestamptz,
@@ -103,10 +103,10 @@ comment on table public.sessions is 'One tenant''s conversation with one contact
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
 comment on column public.sessions.merged_at is
-'When another session was merged into it, by the clock of turns.seen_at. Turns from before that have not'
-' seen the messages that came with the other session.';
+'When another session was merged into it, by the clock of turns.seen_at. No earlier turn has seen the'
+' messages that this brought.';
 comment on column public.sessions.pause_message_id is
-'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+'The message that caused the pause; if it turns out to be our own, the pause is withdrawn.';
 
 create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
@@ -341,8 +341,7 @@ create table if not exists public.notices (
 comment on table public.notices is
 'What the people of a business must be told, for example that a human is needed or the connection is lost.';
 comment on column public.notices.reason is
-'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (there was nobody to'
-' tell).';
+'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (nobody is to be told).';
 comment on column public.notices.next_at is 'When it is due; while it is being told, when the lease ends.';
 comment on column public.notices.number_told_at is
 'When the send of its one WhatsApp message began. From then on the number counts as told, unless the send'

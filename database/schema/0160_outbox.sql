@@ -12,8 +12,7 @@ add column if not exists awaited_until timestamptz;
 comment on column public.sessions.pause_asked_at is
 'When somebody (an operator, a handoff, a loop) last asked for the current pause without an end time.';
 comment on column public.sessions.awaited_pictures is
-'How many pictures of an announced album have not arrived yet; the answer waits for them, see'
-' awaited_until.';
+'How many pictures of an announced album have not arrived yet; see awaited_until.';
 comment on column public.sessions.awaited_until is
 'Until when, at most, an answer waits for the pictures of an announced album.';
 comment on column public.sessions.pause_written_at is
@@ -127,8 +126,7 @@ add column if not exists transcript text,
 add column if not exists description text;
 
 comment on column public.messages.transcript is
-'What is said in a voice message, as it was recognised; empty: nothing is said. Null: nobody has listened'
-' (yet).';
+'What is said in a voice message, as recognised; empty: nothing is said. Null: nobody has listened (yet).';
 comment on column public.messages.description is
 'What its media shows or says, in words. Null: it has not been described.';
 comment on column public.messages.given_up is

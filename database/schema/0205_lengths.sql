@@ -1,7 +1,7 @@
 -- HybridFlow: how long a text may be: a longer one is cut, and ends with […].
 
 -- A text of at most p_most characters: a longer one is cut, and ends with […]. WhatsApp's own limit is
--- 65,536. No more than that is read of it, however long it is. router/whatsapp/lengths.py cuts in the same
+-- 65,536. However long the text is, only so much of it is read. router/whatsapp/lengths.py cuts in the same
 -- way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
 returns text
@@ -15,8 +15,7 @@ as $$
     end
 $$;
 
--- The object, with each text in it cut to the limit of its kind. A small object costs only a look at its
--- size.
+-- The object, with its texts cut to the limits of their kinds. A small object costs only a look at its size.
 create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql

@@ -16,10 +16,10 @@ as $$
     )
 $$;
 
--- Resumes what a message stopped that was taken for a human's. A turn that had begun to speak and was stopped
--- since p_since says the rest, unless a human has also written since it was made. The customer's messages
--- that nobody answered get a turn, whose id is returned. In a session without AI everything stays stopped.
--- The session is locked.
+-- A message was taken for a human's and is not: what it stopped goes on. A turn that had begun to speak and
+-- was stopped since p_since says the rest, unless a human has also written since the turn was made. The
+-- customer's messages that nobody answered get a turn, whose id is returned. In a session without AI
+-- everything stays stopped. The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql

@@ -1,6 +1,6 @@
 -- HybridFlow: pauses that have run out are found, and ended many at a time.
 
--- Paused sessions that include all whose pause has run out (pause_ends_at decides which those are). An index
+-- Sessions whose pause may have run out, including all whose pause has (pause_ends_at decides that). An index
 -- finds them, so pauses that go on cost nothing.
 create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
 returns bigint[]

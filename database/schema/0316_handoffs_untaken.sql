@@ -66,7 +66,7 @@ end
 $$;
 
 -- press_handoff({handoff_id, step, say, due_at?, policy})
--- Nobody has taken the handoff, of which `step` steps are done: does the next step. The people are told
+-- The next step for a handoff that nobody has taken, and for which `step` steps are done: the people are told
 -- again; the next number is told; the customer is told `say`; then the AI goes on, or the conversation waits
 -- for a human, as the tenant has set. With due_at no step is done: the handoff is looked at again then. Each
 -- step is done at most once, however often and by however many routers this is called. Returns {did,

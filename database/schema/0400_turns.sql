@@ -146,8 +146,8 @@ begin
 end
 $$;
 
--- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether one
--- is.
+-- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether it
+-- did.
 create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
 returns boolean
 language plpgsql

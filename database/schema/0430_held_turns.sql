@@ -26,8 +26,8 @@ begin
 end
 $$;
 
--- Why a held turn may say no more: a human wrote, or because of a pause, the label no-ai, or is_active =
--- false; null: it may. What a handoff says passes the handoff's own pause while nobody has taken it.
+-- Why a held turn may say no more: a takeover, a pause, the label no-ai, or is_active = false; null: it may.
+-- What a handoff says passes the handoff's own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql

@@ -80,8 +80,9 @@ begin
 end
 $$;
 
--- The reply p was made (see write_reply): what made it works, and turns that wait for that are due. The day's
--- budget is settled before this, because an attempt that fails also locks the budget before the notices.
+-- The reply p was made (see write_reply): the LLM or flow that made it works, so turns that wait for it are
+-- due. The day's budget is settled before this, because an attempt that fails also locks the budget before
+-- the notices.
 create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
 returns void
 language plpgsql

@@ -179,12 +179,11 @@ $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
 -- Gives many dead turns fresh attempts, as retry_turn does; the newest conversations are answered first. It
--- takes the tenant's dead turns, the last one that died first, that died in [since, until), with this
--- error_kind, and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000
--- turns, and retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes
--- on from there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many
--- matched and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such
--- tenant.
+-- takes those of the tenant's turns that died in [since, until), the last one first, with this error_kind,
+-- and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000 turns, and
+-- retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes on from
+-- there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many matched
+-- and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql

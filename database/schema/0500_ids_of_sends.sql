@@ -1,4 +1,4 @@
--- HybridFlow: which message on the phone is our send: then it has left, and has its id.
+-- HybridFlow: which message on the phone is a send of ours: that send has left, and gets its id.
 
 -- A text with its white space folded, as texts are compared when a send of ours comes back.
 create or replace function hybridflow.folded(p_text text)

@@ -64,8 +64,8 @@ $$;
 
 -- Whether p_replies of our replies since p_since were each answered as a machine answers, although it varies
 -- its words: half of its last messages share a whole sentence with p_text, or all its answers came after
--- nearly the same time. People answer sometimes after a moment, sometimes after a minute: their times are
--- spread about as widely as the mean is long.
+-- nearly the same time. People answer sometimes after a moment, sometimes after a minute: the spread of their
+-- times is about as large as the mean.
 create or replace function hybridflow.answers_evenly(
     p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
 )
@@ -128,10 +128,10 @@ $$;
 -- Whether one more message of the contact shows that a machine answers our replies. One of these is enough,
 -- each counted from the last resume at the earliest:
 -- - within loop_minutes there were loop_replies replies, and half as many of the contact's last messages were
--- nearly the same as this one;
+--   nearly the same as this one;
 -- - within loop_minutes there were five times as many replies, whatever was said;
 -- - within six times as long there were three times as many replies, each answered as a machine does (see
--- answers_evenly).
+--   answers_evenly).
 -- Short messages never count as the same, and neither do messages that are not text: people say "yes" and
 -- send pictures many times. If there were fewer replies, which is nearly always so, this costs a look at
 -- loop_replies rows of an index. A loop_replies above a hundred counts as a hundred, whatever a tenant sets,

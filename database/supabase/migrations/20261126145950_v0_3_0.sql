@@ -656,14 +656,14 @@ create table if not exists public.tenants (
     answer_groups boolean not null default false,
     unanswered_kinds text[] not null default '{}',
     on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
-    -- Who is told that a human is wanted, or that the connection is lost.
+    -- Who is told that a human is needed, or that the connection is lost.
     notify_number text
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
     -- Who may post webhooks, within what the deployment allows.
     webhook_networks cidr[] check (webhook_networks <> '{}'),
     shared_webhook_secret boolean not null default true,
-    -- What Evolution last said of the connection.
+    -- What Evolution last reported about the connection.
     connection_state text,
     connection_reason integer,
     connection_changed_at timestamptz,
@@ -713,10 +713,10 @@ comment on table public.sessions is 'One tenant''s conversation with one contact
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
 comment on column public.sessions.merged_at is
-'When another session was merged into it, by the clock of turns.seen_at. Turns from before that have not'
-' seen the messages that came with the other session.';
+'When another session was merged into it, by the clock of turns.seen_at. No earlier turn has seen the'
+' messages that this brought.';
 comment on column public.sessions.pause_message_id is
-'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+'The message that caused the pause; if it turns out to be our own, the pause is withdrawn.';
 
 create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
@@ -951,8 +951,7 @@ create table if not exists public.notices (
 comment on table public.notices is
 'What the people of a business must be told, for example that a human is needed or the connection is lost.';
 comment on column public.notices.reason is
-'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (there was nobody to'
-' tell).';
+'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (nobody is to be told).';
 comment on column public.notices.next_at is 'When it is due; while it is being told, when the lease ends.';
 comment on column public.notices.number_told_at is
 'When the send of its one WhatsApp message began. From then on the number counts as told, unless the send'
@@ -1143,8 +1142,7 @@ add column if not exists awaited_until timestamptz;
 comment on column public.sessions.pause_asked_at is
 'When somebody (an operator, a handoff, a loop) last asked for the current pause without an end time.';
 comment on column public.sessions.awaited_pictures is
-'How many pictures of an announced album have not arrived yet; the answer waits for them, see'
-' awaited_until.';
+'How many pictures of an announced album have not arrived yet; see awaited_until.';
 comment on column public.sessions.awaited_until is
 'Until when, at most, an answer waits for the pictures of an announced album.';
 comment on column public.sessions.pause_written_at is
@@ -1258,8 +1256,7 @@ add column if not exists transcript text,
 add column if not exists description text;
 
 comment on column public.messages.transcript is
-'What is said in a voice message, as it was recognised; empty: nothing is said. Null: nobody has listened'
-' (yet).';
+'What is said in a voice message, as recognised; empty: nothing is said. Null: nobody has listened (yet).';
 comment on column public.messages.description is
 'What its media shows or says, in words. Null: it has not been described.';
 comment on column public.messages.given_up is
@@ -1899,9 +1896,10 @@ $$;
 -- HybridFlow: the clock, and a number of seconds as an interval.
 
 -- The one clock of every function. It uses clock_timestamp(), not now(): a transaction that waited for a lock
--- must not judge by the time at which it began to wait. Tests move it with `set hybridflow.clock_offset = '3
--- hours'`. This function and other small rules are in PL/pgSQL: PostgreSQL inlines no function that sets
--- search_path, and one in SQL that is not inlined takes two or three times as long to call.
+-- must not judge by the time at which it began to wait. Tests move it: `set hybridflow.clock_offset = '3
+-- hours'`.
+-- This function and other small rules are in PL/pgSQL: PostgreSQL inlines no function that sets search_path,
+-- and one in SQL that is not inlined takes two or three times as long to call.
 create or replace function hybridflow.clock()
 returns timestamptz
 language plpgsql
@@ -1990,7 +1988,7 @@ $$;
 -- HybridFlow: how long a text may be: a longer one is cut, and ends with […].
 
 -- A text of at most p_most characters: a longer one is cut, and ends with […]. WhatsApp's own limit is
--- 65,536. No more than that is read of it, however long it is. router/whatsapp/lengths.py cuts in the same
+-- 65,536. However long the text is, only so much of it is read. router/whatsapp/lengths.py cuts in the same
 -- way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
 returns text
@@ -2004,8 +2002,7 @@ as $$
     end
 $$;
 
--- The object, with each text in it cut to the limit of its kind. A small object costs only a look at its
--- size.
+-- The object, with its texts cut to the limits of their kinds. A small object costs only a look at its size.
 create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql
@@ -2751,10 +2748,10 @@ as $$
     )
 $$;
 
--- Resumes what a message stopped that was taken for a human's. A turn that had begun to speak and was stopped
--- since p_since says the rest, unless a human has also written since it was made. The customer's messages
--- that nobody answered get a turn, whose id is returned. In a session without AI everything stays stopped.
--- The session is locked.
+-- A message was taken for a human's and is not: what it stopped goes on. A turn that had begun to speak and
+-- was stopped since p_since says the rest, unless a human has also written since the turn was made. The
+-- customer's messages that nobody answered get a turn, whose id is returned. In a session without AI
+-- everything stays stopped. The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -2977,7 +2974,7 @@ $$;
 
 -- HybridFlow: pauses that have run out are found, and ended many at a time.
 
--- Paused sessions that include all whose pause has run out (pause_ends_at decides which those are). An index
+-- Sessions whose pause may have run out, including all whose pause has (pause_ends_at decides that). An index
 -- finds them, so pauses that go on cost nothing.
 create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
 returns bigint[]
@@ -3610,7 +3607,7 @@ end
 $$;
 
 -- press_handoff({handoff_id, step, say, due_at?, policy})
--- Nobody has taken the handoff, of which `step` steps are done: does the next step. The people are told
+-- The next step for a handoff that nobody has taken, and for which `step` steps are done: the people are told
 -- again; the next number is told; the customer is told `say`; then the AI goes on, or the conversation waits
 -- for a human, as the tenant has set. With due_at no step is done: the handoff is looked at again then. Each
 -- step is done at most once, however often and by however many routers this is called. Returns {did,
@@ -3893,8 +3890,8 @@ begin
 end
 $$;
 
--- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether one
--- is.
+-- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether it
+-- did.
 create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
 returns boolean
 language plpgsql
@@ -5136,8 +5133,8 @@ begin
 end
 $$;
 
--- Why a held turn may say no more: a human wrote, or because of a pause, the label no-ai, or is_active =
--- false; null: it may. What a handoff says passes the handoff's own pause while nobody has taken it.
+-- Why a held turn may say no more: a takeover, a pause, the label no-ai, or is_active = false; null: it may.
+-- What a handoff says passes the handoff's own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -5435,8 +5432,9 @@ begin
 end
 $$;
 
--- The reply p was made (see write_reply): what made it works, and turns that wait for that are due. The day's
--- budget is settled before this, because an attempt that fails also locks the budget before the notices.
+-- The reply p was made (see write_reply): the LLM or flow that made it works, so turns that wait for it are
+-- due. The day's budget is settled before this, because an attempt that fails also locks the budget before
+-- the notices.
 create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -5977,12 +5975,11 @@ $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
 -- Gives many dead turns fresh attempts, as retry_turn does; the newest conversations are answered first. It
--- takes the tenant's dead turns, the last one that died first, that died in [since, until), with this
--- error_kind, and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000
--- turns, and retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes
--- on from there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many
--- matched and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such
--- tenant.
+-- takes those of the tenant's turns that died in [since, until), the last one first, with this error_kind,
+-- and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000 turns, and
+-- retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes on from
+-- there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many matched
+-- and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -6041,7 +6038,7 @@ $$;
 
 -- ==================== 0500_ids_of_sends.sql
 
--- HybridFlow: which message on the phone is our send: then it has left, and has its id.
+-- HybridFlow: which message on the phone is a send of ours: that send has left, and gets its id.
 
 -- A text with its white space folded, as texts are compared when a send of ours comes back.
 create or replace function hybridflow.folded(p_text text)
@@ -7291,8 +7288,8 @@ $$;
 
 -- Whether p_replies of our replies since p_since were each answered as a machine answers, although it varies
 -- its words: half of its last messages share a whole sentence with p_text, or all its answers came after
--- nearly the same time. People answer sometimes after a moment, sometimes after a minute: their times are
--- spread about as widely as the mean is long.
+-- nearly the same time. People answer sometimes after a moment, sometimes after a minute: the spread of their
+-- times is about as large as the mean.
 create or replace function hybridflow.answers_evenly(
     p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
 )
@@ -7355,10 +7352,10 @@ $$;
 -- Whether one more message of the contact shows that a machine answers our replies. One of these is enough,
 -- each counted from the last resume at the earliest:
 -- - within loop_minutes there were loop_replies replies, and half as many of the contact's last messages were
--- nearly the same as this one;
+--   nearly the same as this one;
 -- - within loop_minutes there were five times as many replies, whatever was said;
 -- - within six times as long there were three times as many replies, each answered as a machine does (see
--- answers_evenly).
+--   answers_evenly).
 -- Short messages never count as the same, and neither do messages that are not text: people say "yes" and
 -- send pictures many times. If there were fewer replies, which is nearly always so, this costs a look at
 -- loop_replies rows of an index. A loop_replies above a hundred counts as a hundred, whatever a tenant sets,
