@@ -3841,9 +3841,8 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for
--- everything that the turn answers now. Sends that had begun keep their rows, so that a late echo is
--- recognised as ours.
+-- Throws away the reply of a turn that has nothing on the phone or in doubt: it is made again for everything
+-- that the turn answers now. Sends that had begun keep their rows, so that a late echo is recognised as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
 language plpgsql
@@ -3856,10 +3855,10 @@ begin
 end
 $$;
 
--- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
--- into it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to
--- answer. The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the
--- attempt ended; null: there was no attempt, or the caller records its end.
+-- Puts a turn that has nothing on the phone or in doubt back to pending, due at p_run_after, and folds into
+-- it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to answer.
+-- The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the attempt
+-- ended; null: there was no attempt, or the caller records its end.
 create or replace function hybridflow.requeue_turn(
     p_turn public.turns, p_run_after timestamptz, p_outcome text
 )
@@ -6656,7 +6655,7 @@ end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has accepted a message of ours, of any sender: records its id, whatever has become of its turn
+-- Evolution has accepted a message of ours, of any sender: records its id, even if its turn has ended
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is recorded, as far as learn_answer allows. The send is named by its tenant, or,
 -- by routers of 0.1.0, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null if there
@@ -20748,7 +20747,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '5e6d7803da94a6487370341f289783c2f81d56a648eec09a718d6e114eeb12a2')
+    ('20261126145950', 'v0_3_0', 'c4bd59fa33d7efbf2ee569900d7514281104cda642c24c66e9dff45443443873')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

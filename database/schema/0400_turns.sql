@@ -65,9 +65,8 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for
--- everything that the turn answers now. Sends that had begun keep their rows, so that a late echo is
--- recognised as ours.
+-- Throws away the reply of a turn that has nothing on the phone or in doubt: it is made again for everything
+-- that the turn answers now. Sends that had begun keep their rows, so that a late echo is recognised as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
 language plpgsql
@@ -80,10 +79,10 @@ begin
 end
 $$;
 
--- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
--- into it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to
--- answer. The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the
--- attempt ended; null: there was no attempt, or the caller records its end.
+-- Puts a turn that has nothing on the phone or in doubt back to pending, due at p_run_after, and folds into
+-- it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to answer.
+-- The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the attempt
+-- ended; null: there was no attempt, or the caller records its end.
 create or replace function hybridflow.requeue_turn(
     p_turn public.turns, p_run_after timestamptz, p_outcome text
 )

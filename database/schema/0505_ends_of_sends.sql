@@ -127,7 +127,7 @@ end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has accepted a message of ours, of any sender: records its id, whatever has become of its turn
+-- Evolution has accepted a message of ours, of any sender: records its id, even if its turn has ended
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is recorded, as far as learn_answer allows. The send is named by its tenant, or,
 -- by routers of 0.1.0, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null if there

@@ -3809,9 +3809,8 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for
--- everything that the turn answers now. Sends that had begun keep their rows, so that a late echo is
--- recognised as ours.
+-- Throws away the reply of a turn that has nothing on the phone or in doubt: it is made again for everything
+-- that the turn answers now. Sends that had begun keep their rows, so that a late echo is recognised as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
 language plpgsql
@@ -3824,10 +3823,10 @@ begin
 end
 $$;
 
--- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
--- into it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to
--- answer. The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the
--- attempt ended; null: there was no attempt, or the caller records its end.
+-- Puts a turn that has nothing on the phone or in doubt back to pending, due at p_run_after, and folds into
+-- it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to answer.
+-- The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the attempt
+-- ended; null: there was no attempt, or the caller records its end.
 create or replace function hybridflow.requeue_turn(
     p_turn public.turns, p_run_after timestamptz, p_outcome text
 )
@@ -6624,7 +6623,7 @@ end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has accepted a message of ours, of any sender: records its id, whatever has become of its turn
+-- Evolution has accepted a message of ours, of any sender: records its id, even if its turn has ended
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is recorded, as far as learn_answer allows. The send is named by its tenant, or,
 -- by routers of 0.1.0, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null if there
