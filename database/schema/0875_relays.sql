@@ -1,9 +1,9 @@
--- HybridFlow: relays: what a human of the business says to a contact through HybridFlow, over the API or by
--- quoting a notice in WhatsApp, on its way.
+-- HybridFlow: relays: messages of a human of the business to a contact through HybridFlow, over the API or by
+-- quoting a notice in WhatsApp, while they are on their way.
 --
--- A relay is a row: written in the transaction of what it was asked by, and carried out by whichever router
--- gets to it, so nothing is lost with a router. It is sent once: what is begun is begun again only where it
--- certainly did not leave. One of the staff (who quoted a notice) ends with one word back to them.
+-- A relay is a row. It is written in the transaction of its request, and any router may carry it out, so a
+-- crashed router loses nothing. It is sent once: a send that has begun is begun again only if it certainly
+-- did not leave. If one of the staff asked for it by quoting a notice, they get one word back at the end.
 
 create table if not exists public.relays (
     id bigint generated always as identity primary key,
@@ -70,7 +70,7 @@ create index if not exists relays_finished on public.relays (tenant_id, finished
 where finished_at is not null;
 alter table public.relays enable row level security;
 
--- How many relays of a tenant may be on their way.
+-- The largest number of relays of a tenant that may be on their way.
 create or replace function hybridflow.most_relays()
 returns integer
 language sql
@@ -80,7 +80,7 @@ as $$
     select 200
 $$;
 
--- Whether as many relays of the tenant are on their way as may be.
+-- Whether the tenant already has the largest number of relays on their way.
 create or replace function hybridflow.has_too_many_relays(p_tenant_id bigint)
 returns boolean
 language sql
@@ -95,7 +95,7 @@ as $$
     )
 $$;
 
--- Whether a relay's message is written down and nothing of it was begun.
+-- Whether a relay's message is written down, but its send has not begun.
 create or replace function hybridflow.is_unbegun(p_message public.messages)
 returns boolean
 language sql
