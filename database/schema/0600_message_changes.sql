@@ -137,9 +137,9 @@ $$;
 
 -- A message that p_turn_id answers was edited or deleted. If its reply is being made and nothing of it has
 -- been sent, the attempt starts again after the debounce, and does not count: it did not fail. If no message
--- is left to answer, the turn is cancelled. An undelivered reply of a pending turn is thrown away. After ten
--- restarts the reply is finished as it is. Returns the seconds until the turn is due, or null if nothing
--- changed for the turn.
+-- is left to answer, the turn is cancelled. The reply of a pending turn, which waits to be tried again, is
+-- thrown away. After ten restarts the reply is finished as it is. Returns the seconds until the turn is due,
+-- or null if it was not restarted.
 create or replace function hybridflow.reread_turn(
     p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
 )

@@ -24,10 +24,10 @@ $$;
 
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
 -- Returns {since, now}: messages may be missing from `since` on. That is the time of the newest known
--- message, or of the last gap repair if it is earlier, because newer messages may have come after a gap. The
--- last repair counts for look_back_hours at most. `since` is never more than look_back_hours before a repair
--- that brought everything, because a message that such a repair could not read will never be known.
--- margin_seconds is subtracted because clocks differ. PT404: no such tenant.
+-- message, or of the last gap repair if it is earlier, because newer messages may have come after a gap. A
+-- repair longer ago than look_back_hours counts as look_back_hours ago. `since` is never more than
+-- look_back_hours before a repair that brought everything, because a message that such a repair could not
+-- read will never be known. margin_seconds is subtracted because clocks differ. PT404: no such tenant.
 create or replace function public.gap_start(p jsonb)
 returns jsonb
 language plpgsql

@@ -2,9 +2,9 @@
 
 -- prove_caller({caller})
 -- Checks that the caller (see 0830) is known at this moment. Returns {tenant_id?}: the first tenant of a
--- user, or of a key that is not for every tenant. The rate limit counts the caller's calls for that tenant.
--- PT401: the API key is unknown, revoked or expired. What a known caller may do is checked by the call
--- itself.
+-- user, or of a key that is not for every tenant. The rate limit counts the call together with the other
+-- calls for that tenant. PT401: the API key is unknown, revoked or expired. What a known caller may do is
+-- checked by the call itself.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql

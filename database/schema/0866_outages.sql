@@ -81,13 +81,13 @@ as $$
     )
 $$;
 
--- The subject of an outage (see outages.about) works again: for all tenants, or for p_tenant_id. If many
--- outages end, some end now, and the others at later calls; so do those whose notice another transaction
--- holds. The people who were told that an outage began are told that it is over. That notice waits two
--- minutes, because the problem may come back, or half an hour if an outage of the same cause, of which they
--- were told, ended within the last hour: an outage that comes and goes is told as one. The notice that a flow
--- fails is told then as well, if the flow still fails (see claim_notices), once no outage is left that it
--- waited for (see know_why_flows_fail).
+-- The subject of an outage (see outages.about) works again: for all tenants, or for p_tenant_id. If there are
+-- many, only some end now, and the others at later calls. An outage whose notice another transaction holds
+-- also ends later. The people who were told that an outage began are told that it is over. That notice waits
+-- two minutes, because the problem may come back, or half an hour if an outage of the same cause, of which
+-- they were told, ended within the last hour: an outage that comes and goes is told as one. The notice that a
+-- flow fails is told then as well, if the flow still fails (see claim_notices), once no outage is left that
+-- it waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql

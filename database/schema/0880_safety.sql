@@ -5,8 +5,8 @@
 -- So turns that are made at the same time cannot exceed the budget together. If the cost never becomes known
 -- (a process died), the reservation stays counted.
 
--- The session needs a human: it is paused with source 'ai', for no shorter than it was, and a notice tells
--- the people of the business. Its turns are cancelled. The caller has locked the session.
+-- The session needs a human: it is paused with source 'ai', for at least as long as before, and a notice
+-- tells the people of the business. Its turns are cancelled. The caller has locked the session.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )

@@ -201,9 +201,9 @@ begin
 end
 $$;
 
--- Stops an event from before the erasure from coming into the session. For a session whose identities were
--- checked and never erased, this costs nothing. Others are checked once, and again when they get an identity.
--- The caller has locked the session.
+-- Refuses an event from before the contact's erasure, so that it does not come into the session. For a
+-- session whose identities were checked and never erased, this costs nothing. Others are checked once, and
+-- again when they get an identity. The caller has locked the session.
 create or replace function hybridflow.refuse_erased(
     p_session public.sessions, p_event jsonb, p_at timestamptz
 )
@@ -226,8 +226,8 @@ begin
 end
 $$;
 
--- Stops an edit, deletion or delivery state of an erased message. Also if the message is unknown, and its
--- sender was erased and has not written since.
+-- Refuses an edit, deletion or delivery state of an erased message. Also refuses it if the message is
+-- unknown, and its sender was erased and has not written since.
 create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
 returns void
 language plpgsql
