@@ -7755,9 +7755,9 @@ $$;
 
 -- A message that p_turn_id answers was edited or deleted. If its reply is being made and nothing of it has
 -- been sent, the attempt starts again after the debounce, and does not count: it did not fail. If no message
--- is left to answer, the turn is cancelled. An undelivered reply of a pending turn is thrown away. After ten
--- restarts the reply is finished as it is. Returns the seconds until the turn is due, or null if nothing
--- changed for the turn.
+-- is left to answer, the turn is cancelled. The reply of a pending turn, which waits to be tried again, is
+-- thrown away. After ten restarts the reply is finished as it is. Returns the seconds until the turn is due,
+-- or null if it was not restarted.
 create or replace function hybridflow.reread_turn(
     p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
 )
@@ -9029,12 +9029,14 @@ $$;
 -- FAILED on the Cloud channel) comes later, as a delivery state. States come in any order.
 
 comment on column public.messages.failed_at is
-'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
+'When WhatsApp reported that it did not deliver this part of a reply; null: it delivered it, or has'
+' reported nothing yet.';
 comment on column public.messages.failed_since is
-'The failed_at of the first of the replies that failed in a row with this one, of whichever contacts.';
-comment on column public.messages.error_code is 'WhatsApp''s code for that, where Evolution passes it on.';
+'The failed_at of the first of the replies, to any contacts, that failed in a row with this one.';
+comment on column public.messages.error_code is
+'WhatsApp''s error code for a failed delivery, if Evolution passes it on.';
 comment on column public.messages.undelivered_turns is
-'A contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
+'On a contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
 
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
@@ -9455,7 +9457,7 @@ $$;
 alter table public.turns
 add column if not exists due_when_heard timestamptz;
 comment on column public.turns.due_when_heard is
-'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+'When the turn is due once its media is in words. Null: it does not wait for media.';
 
 -- A message with media of a contact was recorded. If the router can put its kind into words (the kind is in
 -- p_policy's `senses`), makes a job for it. The turn that answers the message waits for the job for up to
@@ -12727,10 +12729,10 @@ $$;
 
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
 -- Returns {since, now}: messages may be missing from `since` on. That is the time of the newest known
--- message, or of the last gap repair if it is earlier, because newer messages may have come after a gap. The
--- last repair counts for look_back_hours at most. `since` is never more than look_back_hours before a repair
--- that brought everything, because a message that such a repair could not read will never be known.
--- margin_seconds is subtracted because clocks differ. PT404: no such tenant.
+-- message, or of the last gap repair if it is earlier, because newer messages may have come after a gap. A
+-- repair longer ago than look_back_hours counts as look_back_hours ago. `since` is never more than
+-- look_back_hours before a repair that brought everything, because a message that such a repair could not
+-- read will never be known. margin_seconds is subtracted because clocks differ. PT404: no such tenant.
 create or replace function public.gap_start(p jsonb)
 returns jsonb
 language plpgsql
@@ -12778,7 +12780,8 @@ $$;
 
 alter table public.tenants add column if not exists is_demo boolean not null default false;
 comment on column public.tenants.is_demo is
-'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+'A demo business, made by `make run` and played on loopback. It is deleted before the first real'
+' tenant is served.';
 
 -- look_at_demo({})
 -- Returns {has_tenants, tenant_id}: whether there is a real tenant, and the id of the demo's tenant (null:
@@ -12890,9 +12893,11 @@ create table if not exists public.webhook_secrets (
 );
 
 comment on table public.webhook_secrets is
-'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
-comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
-comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+'Secrets that a tenant''s Evolution sends with its webhooks, besides EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is
+'The last characters of the secret, so that people can recognise it.';
+comment on column public.webhook_secrets.retires_at is
+'The time from which the secret is refused; null: never.';
 
 create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
 
@@ -13088,10 +13093,12 @@ create table if not exists public.api_keys (
 );
 
 comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
-comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
-comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
-comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
-comment on column public.api_keys.last_used_at is 'To the minute.';
+comment on column public.api_keys.key_hash is
+'SHA-256 of the key. A key is random and long, so a plain hash is enough.';
+comment on column public.api_keys.starts_with is
+'The first characters of the key, so that people can recognise it.';
+comment on column public.api_keys.every_tenant is 'The key is for every tenant, including those made later.';
+comment on column public.api_keys.last_used_at is 'When the key was last used, to the minute.';
 
 create table if not exists public.api_key_tenants (
     api_key_id bigint not null references public.api_keys (id) on delete cascade,
@@ -13099,7 +13106,7 @@ create table if not exists public.api_key_tenants (
     primary key (api_key_id, tenant_id)
 );
 
-comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every tenant.';
 
 create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
 
@@ -13112,7 +13119,7 @@ create table if not exists public.memberships (
     primary key (tenant_id, user_id)
 );
 
-comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+comment on table public.memberships is 'The role of a user of Supabase Auth (auth.users.id) in a tenant.';
 
 create index if not exists memberships_by_user on public.memberships (user_id);
 
@@ -13292,12 +13299,13 @@ create table if not exists public.audit_log (
 );
 
 comment on table public.audit_log is
-'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+'Who did what. Lines are only added, are kept longer than the rows that they are about, and have no'
+' content of messages.';
 comment on column public.audit_log.action is 'The function that was called.';
 
 -- The key that did it. A name is no proof, because two keys may have the same name.
 alter table public.audit_log add column if not exists api_key_id bigint;
-comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+comment on column public.audit_log.api_key_id is 'If caller_kind is ''key'': the id of the key.';
 
 create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
 
@@ -13646,12 +13654,13 @@ begin
 end
 $$;
 comment on column public.api_keys.made_by is
-'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+'The user of Supabase Auth who made the key, or made the key that made it. The key ends with this'
+' user''s membership.';
 create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
 
 alter table public.api_keys
 add column if not exists made_with bigint references public.api_keys (id) on delete set null;
-comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+comment on column public.api_keys.made_with is 'The key that made this key. This key ends with that one.';
 create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
 
 create or replace function hybridflow.end_keys_made_with()
@@ -14030,9 +14039,9 @@ $$;
 
 -- prove_caller({caller})
 -- Checks that the caller (see 0830) is known at this moment. Returns {tenant_id?}: the first tenant of a
--- user, or of a key that is not for every tenant. The rate limit counts the caller's calls for that tenant.
--- PT401: the API key is unknown, revoked or expired. What a known caller may do is checked by the call
--- itself.
+-- user, or of a key that is not for every tenant. The rate limit counts the call together with the other
+-- calls for that tenant. PT401: the API key is unknown, revoked or expired. What a known caller may do is
+-- checked by the call itself.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
@@ -14838,7 +14847,7 @@ create table if not exists public.dry_turns (
 );
 
 comment on table public.dry_turns is
-'Test turns of flows: what they would have said, until it was told. Nothing of a contact.';
+'Test turns of flows: what they would have sent, until it was read. Nothing about a contact.';
 
 create index if not exists dry_turns_by_tenant on public.dry_turns (tenant_id, began_at);
 create index if not exists dry_turns_by_age on public.dry_turns (began_at);
@@ -14991,7 +15000,7 @@ create table if not exists public.executions_to_erase (
 );
 
 comment on table public.executions_to_erase is
-'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+'Ids of n8n''s executions that may contain messages of an erased person; nothing else about the person.';
 
 create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
 create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);
@@ -15109,7 +15118,7 @@ $$;
 -- HybridFlow: what happens after a turn that gets no answer, and who is told.
 
 alter table public.turns add column if not exists outage_id bigint;
-comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+comment on column public.turns.outage_id is 'The last outage that the turn met; null: none.';
 create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
 
 -- Every cause for which a customer gets no answer although one was wanted, and who is told of it.
@@ -15285,13 +15294,13 @@ as $$
     )
 $$;
 
--- The subject of an outage (see outages.about) works again: for all tenants, or for p_tenant_id. If many
--- outages end, some end now, and the others at later calls; so do those whose notice another transaction
--- holds. The people who were told that an outage began are told that it is over. That notice waits two
--- minutes, because the problem may come back, or half an hour if an outage of the same cause, of which they
--- were told, ended within the last hour: an outage that comes and goes is told as one. The notice that a flow
--- fails is told then as well, if the flow still fails (see claim_notices), once no outage is left that it
--- waited for (see know_why_flows_fail).
+-- The subject of an outage (see outages.about) works again: for all tenants, or for p_tenant_id. If there are
+-- many, only some end now, and the others at later calls. An outage whose notice another transaction holds
+-- also ends later. The people who were told that an outage began are told that it is over. That notice waits
+-- two minutes, because the problem may come back, or half an hour if an outage of the same cause, of which
+-- they were told, ended within the last hour: an outage that comes and goes is told as one. The notice that a
+-- flow fails is told then as well, if the flow still fails (see claim_notices), once no outage is left that
+-- it waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -16569,23 +16578,23 @@ create table if not exists public.relays (
 );
 
 comment on table public.relays is
-'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+'What a human of the business says to a contact, or asks for by quoting a notice, while it is on its way.';
 comment on column public.relays.session_id is
-'The conversation that it is for; null: none, or it is erased.';
+'The session that it is for; null: none, or the session was erased.';
 comment on column public.relays.staff_session_id is
-'Of one of the staff: where they wrote, and get their word back.';
-comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
-comment on column public.relays.word_message_id is 'The one word back to the staff.';
+'The session in which one of the staff wrote it, and gets the word back.';
+comment on column public.relays.message_id is 'The message to the contact, sent or about to be sent.';
+comment on column public.relays.word_message_id is 'The message with the one word back to the staff.';
 comment on column public.relays.caller is
-'Who asked over the API, with the kind: key:12, user:…, deployment:…';
-comment on column public.relays.idempotency_key is
-'By which the same request of the same caller is known.';
-comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+'Who requested it over the API, with the kind of caller: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is 'Identifies a repeated request of the same caller.';
+comment on column public.relays.request_hash is
+'A hash of the request: another request with the same idempotency_key has another hash.';
 comment on column public.relays.said is
-'What is to be sent, or what the staff wrote; until the relay is over.';
-comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
-comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
-comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+'What is to be sent, or what the staff wrote; null when it is not needed any more.';
+comment on column public.relays.facts is 'What the word back mentions, such as the contact and the time.';
+comment on column public.relays.outcome is 'How the relay ended; null: it is on its way.';
+comment on column public.relays.waiting is 'The relay is not over; see turns.waiting.';
 
 create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
 where idempotency_key is not null;
@@ -17523,8 +17532,8 @@ $$;
 -- So turns that are made at the same time cannot exceed the budget together. If the cost never becomes known
 -- (a process died), the reservation stays counted.
 
--- The session needs a human: it is paused with source 'ai', for no shorter than it was, and a notice tells
--- the people of the business. Its turns are cancelled. The caller has locked the session.
+-- The session needs a human: it is paused with source 'ai', for at least as long as before, and a notice
+-- tells the people of the business. Its turns are cancelled. The caller has locked the session.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )
@@ -17934,7 +17943,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read only by exports.';
+'Messages older than their tenant''s retention. They are kept, and only exports read them.';
 
 alter table public.messages_archive
 add column if not exists identity text,
@@ -18486,15 +18495,16 @@ create table if not exists public.changes (
 );
 
 comment on table public.changes is
-'What changed in the last minutes, as ids and kinds: what /api/stream tells. It runs out by itself.';
-comment on column public.changes.txid is 'The transaction that changed it: seen by snapshots that see that.';
+'What changed in the last minutes, as ids and kinds, for /api/stream. Rows are deleted after ten minutes.';
+comment on column public.changes.txid is
+'The transaction that made the change. A snapshot that sees this transaction sees the change.';
 comment on column public.changes.sign_in is
-'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
+'For the kind signed_out: a hash of the sign-in that ended, which belongs to no tenant.';
 
 alter table public.changes add column if not exists router text;
 
 comment on column public.changes.router is
-'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+'For the kinds here and call, which routers use that cannot listen: the router that wrote the row.';
 
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
@@ -19011,17 +19021,17 @@ add column if not exists contact_wrote_at timestamptz,
 add column if not exists human_wrote_at timestamptz;
 
 comment on column public.erased_contacts.was_sending is
-'Something was being sent to them: what echoes it looks as if a human had written.';
+'A message to the contact was being sent at that time, so its echo looks as if a human had written.';
 comment on column public.erased_contacts.contact_wrote_at is
-'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+'When the contact wrote around the erasure; the message itself was not stored. Null once a session begins.';
 comment on column public.erased_contacts.human_wrote_at is
-'When a human of the business did so: it takes over the conversation that begins then.';
+'When a human of the business wrote around the erasure: they take over the session that begins next.';
 
 create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
 where coalesce(human_wrote_at, contact_wrote_at) is not null;
 
 comment on table public.erased_contacts is
-'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+'Erased contacts, as keyed hashes made by the router. Their earlier messages are not recorded again.';
 
 create table if not exists public.erased_messages (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -19031,7 +19041,8 @@ create table if not exists public.erased_messages (
 );
 
 comment on table public.erased_messages is
-'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+'SHA-256 of the (random) ids of erased messages, for 30 days. What comes later about these messages'
+' is not stored.';
 
 create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
 
@@ -19040,9 +19051,9 @@ add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false;
 
 comment on column public.sessions.erased_before is
-'The contact was erased and has written again: messages from until then are not recorded.';
+'The contact was erased and has written again. Messages up to this time are not recorded.';
 comment on column public.sessions.erasure_checked is
-'Whether erased_before is known for the identities that it has.';
+'Whether erased_before is known for all identities of the session.';
 
 alter table public.erased_contacts enable row level security;
 alter table public.erased_messages enable row level security;
@@ -19198,9 +19209,9 @@ begin
 end
 $$;
 
--- Stops an event from before the erasure from coming into the session. For a session whose identities were
--- checked and never erased, this costs nothing. Others are checked once, and again when they get an identity.
--- The caller has locked the session.
+-- Refuses an event from before the contact's erasure, so that it does not come into the session. For a
+-- session whose identities were checked and never erased, this costs nothing. Others are checked once, and
+-- again when they get an identity. The caller has locked the session.
 create or replace function hybridflow.refuse_erased(
     p_session public.sessions, p_event jsonb, p_at timestamptz
 )
@@ -19223,8 +19234,8 @@ begin
 end
 $$;
 
--- Stops an edit, deletion or delivery state of an erased message. Also if the message is unknown, and its
--- sender was erased and has not written since.
+-- Refuses an edit, deletion or delivery state of an erased message. Also refuses it if the message is
+-- unknown, and its sender was erased and has not written since.
 create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
 returns void
 language plpgsql
@@ -20785,7 +20796,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '139bf4163323bcee4b209d38adc4fd15016d0567b8cd7857ac29ac6d60694dee')
+    ('20261126145950', 'v0_3_0', '9e1cab5437bb7940412e2dfddc3751d7561d0802ab5fb37cdd2385121d67a00d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

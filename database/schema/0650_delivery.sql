@@ -4,12 +4,14 @@
 -- FAILED on the Cloud channel) comes later, as a delivery state. States come in any order.
 
 comment on column public.messages.failed_at is
-'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
+'When WhatsApp reported that it did not deliver this part of a reply; null: it delivered it, or has'
+' reported nothing yet.';
 comment on column public.messages.failed_since is
-'The failed_at of the first of the replies that failed in a row with this one, of whichever contacts.';
-comment on column public.messages.error_code is 'WhatsApp''s code for that, where Evolution passes it on.';
+'The failed_at of the first of the replies, to any contacts, that failed in a row with this one.';
+comment on column public.messages.error_code is
+'WhatsApp''s error code for a failed delivery, if Evolution passes it on.';
 comment on column public.messages.undelivered_turns is
-'A contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
+'On a contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
 
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;

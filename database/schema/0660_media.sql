@@ -7,7 +7,7 @@
 alter table public.turns
 add column if not exists due_when_heard timestamptz;
 comment on column public.turns.due_when_heard is
-'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+'When the turn is due once its media is in words. Null: it does not wait for media.';
 
 -- A message with media of a contact was recorded. If the router can put its kind into words (the kind is in
 -- p_policy's `senses`), makes a job for it. The turn that answers the message waits for the job for up to

@@ -2,7 +2,8 @@
 
 alter table public.tenants add column if not exists is_demo boolean not null default false;
 comment on column public.tenants.is_demo is
-'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+'A demo business, made by `make run` and played on loopback. It is deleted before the first real'
+' tenant is served.';
 
 -- look_at_demo({})
 -- Returns {has_tenants, tenant_id}: whether there is a real tenant, and the id of the demo's tenant (null:

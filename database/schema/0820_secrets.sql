@@ -15,9 +15,11 @@ create table if not exists public.webhook_secrets (
 );
 
 comment on table public.webhook_secrets is
-'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
-comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
-comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+'Secrets that a tenant''s Evolution sends with its webhooks, besides EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is
+'The last characters of the secret, so that people can recognise it.';
+comment on column public.webhook_secrets.retires_at is
+'The time from which the secret is refused; null: never.';
 
 create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
 

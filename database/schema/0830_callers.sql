@@ -23,10 +23,12 @@ create table if not exists public.api_keys (
 );
 
 comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
-comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
-comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
-comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
-comment on column public.api_keys.last_used_at is 'To the minute.';
+comment on column public.api_keys.key_hash is
+'SHA-256 of the key. A key is random and long, so a plain hash is enough.';
+comment on column public.api_keys.starts_with is
+'The first characters of the key, so that people can recognise it.';
+comment on column public.api_keys.every_tenant is 'The key is for every tenant, including those made later.';
+comment on column public.api_keys.last_used_at is 'When the key was last used, to the minute.';
 
 create table if not exists public.api_key_tenants (
     api_key_id bigint not null references public.api_keys (id) on delete cascade,
@@ -34,7 +36,7 @@ create table if not exists public.api_key_tenants (
     primary key (api_key_id, tenant_id)
 );
 
-comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every tenant.';
 
 create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
 
@@ -47,7 +49,7 @@ create table if not exists public.memberships (
     primary key (tenant_id, user_id)
 );
 
-comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+comment on table public.memberships is 'The role of a user of Supabase Auth (auth.users.id) in a tenant.';
 
 create index if not exists memberships_by_user on public.memberships (user_id);
 

@@ -14,12 +14,13 @@ create table if not exists public.audit_log (
 );
 
 comment on table public.audit_log is
-'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+'Who did what. Lines are only added, are kept longer than the rows that they are about, and have no'
+' content of messages.';
 comment on column public.audit_log.action is 'The function that was called.';
 
 -- The key that did it. A name is no proof, because two keys may have the same name.
 alter table public.audit_log add column if not exists api_key_id bigint;
-comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+comment on column public.audit_log.api_key_id is 'If caller_kind is ''key'': the id of the key.';
 
 create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
 

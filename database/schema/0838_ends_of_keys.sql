@@ -54,12 +54,13 @@ begin
 end
 $$;
 comment on column public.api_keys.made_by is
-'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+'The user of Supabase Auth who made the key, or made the key that made it. The key ends with this'
+' user''s membership.';
 create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
 
 alter table public.api_keys
 add column if not exists made_with bigint references public.api_keys (id) on delete set null;
-comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+comment on column public.api_keys.made_with is 'The key that made this key. This key ends with that one.';
 create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
 
 create or replace function hybridflow.end_keys_made_with()

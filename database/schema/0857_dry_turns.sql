@@ -15,7 +15,7 @@ create table if not exists public.dry_turns (
 );
 
 comment on table public.dry_turns is
-'Test turns of flows: what they would have said, until it was told. Nothing of a contact.';
+'Test turns of flows: what they would have sent, until it was read. Nothing about a contact.';
 
 create index if not exists dry_turns_by_tenant on public.dry_turns (tenant_id, began_at);
 create index if not exists dry_turns_by_age on public.dry_turns (began_at);

@@ -10,7 +10,7 @@ create table if not exists public.executions_to_erase (
 );
 
 comment on table public.executions_to_erase is
-'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+'Ids of n8n''s executions that may contain messages of an erased person; nothing else about the person.';
 
 create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
 create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);

@@ -1,7 +1,7 @@
 -- HybridFlow: what happens after a turn that gets no answer, and who is told.
 
 alter table public.turns add column if not exists outage_id bigint;
-comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+comment on column public.turns.outage_id is 'The last outage that the turn met; null: none.';
 create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
 
 -- Every cause for which a customer gets no answer although one was wanted, and who is told of it.

@@ -37,23 +37,23 @@ create table if not exists public.relays (
 );
 
 comment on table public.relays is
-'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+'What a human of the business says to a contact, or asks for by quoting a notice, while it is on its way.';
 comment on column public.relays.session_id is
-'The conversation that it is for; null: none, or it is erased.';
+'The session that it is for; null: none, or the session was erased.';
 comment on column public.relays.staff_session_id is
-'Of one of the staff: where they wrote, and get their word back.';
-comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
-comment on column public.relays.word_message_id is 'The one word back to the staff.';
+'The session in which one of the staff wrote it, and gets the word back.';
+comment on column public.relays.message_id is 'The message to the contact, sent or about to be sent.';
+comment on column public.relays.word_message_id is 'The message with the one word back to the staff.';
 comment on column public.relays.caller is
-'Who asked over the API, with the kind: key:12, user:…, deployment:…';
-comment on column public.relays.idempotency_key is
-'By which the same request of the same caller is known.';
-comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+'Who requested it over the API, with the kind of caller: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is 'Identifies a repeated request of the same caller.';
+comment on column public.relays.request_hash is
+'A hash of the request: another request with the same idempotency_key has another hash.';
 comment on column public.relays.said is
-'What is to be sent, or what the staff wrote; until the relay is over.';
-comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
-comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
-comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+'What is to be sent, or what the staff wrote; null when it is not needed any more.';
+comment on column public.relays.facts is 'What the word back mentions, such as the contact and the time.';
+comment on column public.relays.outcome is 'How the relay ended; null: it is on its way.';
+comment on column public.relays.waiting is 'The relay is not over; see turns.waiting.';
 
 create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
 where idempotency_key is not null;

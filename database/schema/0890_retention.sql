@@ -33,7 +33,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read only by exports.';
+'Messages older than their tenant''s retention. They are kept, and only exports read them.';
 
 alter table public.messages_archive
 add column if not exists identity text,

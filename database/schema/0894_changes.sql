@@ -17,15 +17,16 @@ create table if not exists public.changes (
 );
 
 comment on table public.changes is
-'What changed in the last minutes, as ids and kinds: what /api/stream tells. It runs out by itself.';
-comment on column public.changes.txid is 'The transaction that changed it: seen by snapshots that see that.';
+'What changed in the last minutes, as ids and kinds, for /api/stream. Rows are deleted after ten minutes.';
+comment on column public.changes.txid is
+'The transaction that made the change. A snapshot that sees this transaction sees the change.';
 comment on column public.changes.sign_in is
-'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
+'For the kind signed_out: a hash of the sign-in that ended, which belongs to no tenant.';
 
 alter table public.changes add column if not exists router text;
 
 comment on column public.changes.router is
-'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+'For the kinds here and call, which routers use that cannot listen: the router that wrote the row.';
 
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;

@@ -14,17 +14,17 @@ add column if not exists contact_wrote_at timestamptz,
 add column if not exists human_wrote_at timestamptz;
 
 comment on column public.erased_contacts.was_sending is
-'Something was being sent to them: what echoes it looks as if a human had written.';
+'A message to the contact was being sent at that time, so its echo looks as if a human had written.';
 comment on column public.erased_contacts.contact_wrote_at is
-'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+'When the contact wrote around the erasure; the message itself was not stored. Null once a session begins.';
 comment on column public.erased_contacts.human_wrote_at is
-'When a human of the business did so: it takes over the conversation that begins then.';
+'When a human of the business wrote around the erasure: they take over the session that begins next.';
 
 create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
 where coalesce(human_wrote_at, contact_wrote_at) is not null;
 
 comment on table public.erased_contacts is
-'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+'Erased contacts, as keyed hashes made by the router. Their earlier messages are not recorded again.';
 
 create table if not exists public.erased_messages (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -34,7 +34,8 @@ create table if not exists public.erased_messages (
 );
 
 comment on table public.erased_messages is
-'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+'SHA-256 of the (random) ids of erased messages, for 30 days. What comes later about these messages'
+' is not stored.';
 
 create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
 
@@ -43,9 +44,9 @@ add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false;
 
 comment on column public.sessions.erased_before is
-'The contact was erased and has written again: messages from until then are not recorded.';
+'The contact was erased and has written again. Messages up to this time are not recorded.';
 comment on column public.sessions.erasure_checked is
-'Whether erased_before is known for the identities that it has.';
+'Whether erased_before is known for all identities of the session.';
 
 alter table public.erased_contacts enable row level security;
 alter table public.erased_messages enable row level security;
