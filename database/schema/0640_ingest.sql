@@ -148,9 +148,9 @@ $$;
 -- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
 -- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
 -- patience_ms?, at_most_ms?})
--- Takes any number of webhook events of any tenants in one transaction. For each event it removes duplicates,
--- finds the session, records the message, judges takeover, and makes or moves the turn. Returns {decisions:
--- [{outcome, decision?, tenant_id?, session_id?, message_id?, turn_id?, due_in?, sender?, state?,
+-- Takes any number of webhook events of any tenants in one transaction. For each event it recognises
+-- duplicates, finds the session, records the message, judges takeover, and makes or moves the turn. Returns
+-- {decisions: [{outcome, decision?, tenant_id?, session_id?, message_id?, turn_id?, due_in?, sender?, state?,
 -- reconnected?, stranger?, relayed?, duplicate?, code?, constraint?, detail?, error?}]} in the order of the
 -- events. `stranger`: a human wrote to a LID that nobody knows. `relayed`: one of the staff quoted a notice,
 -- see note_staff_words.

@@ -2,7 +2,7 @@
 --
 -- A job is made in the transaction that records its message. The turn waits for its jobs, up to a limit.
 -- Media that is not in words by then is reported to the LLM as not heard. Words that come later are in the
--- history, and do not cause a second turn.
+-- history. They cause a second turn only if the tenant wants that (answer_late_words).
 
 alter table public.turns
 add column if not exists due_when_heard timestamptz;

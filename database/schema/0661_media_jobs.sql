@@ -235,11 +235,11 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
 -- policy?})
--- The media is in words. They are stored with the message, the pictures for the LLM are kept for a day, and
--- the turn does not wait for this job any more. An empty transcript means that there was nothing to hear.
--- used: the services that were used and work: 'line', 'speech', 'describer'; jobs that wait for them are due.
--- policy: the deployment's policy, which decides whether late words are answered. Returns {ok, due_in?} or
--- {refused: reason}; due_in: seconds until the turn is due.
+-- The media was put into words. The words are stored with the message, the pictures for the LLM are kept for
+-- a day, and the turn does not wait for this job any more. An empty transcript means that there was nothing
+-- to hear. used: the services that were used and work: 'line', 'speech', 'describer'; jobs that wait for them
+-- are due. policy: the deployment's policy, which decides whether late words are answered. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,4 +1,4 @@
--- HybridFlow: the fence for what a flow sends, which proves itself with its turn's token.
+-- HybridFlow: the fence for what a flow sends. The flow proves itself with its turn's token.
 
 -- Stores the further messages of a flow's send (see begin_flow_send), which have not begun yet. If the turn
 -- ends before they begin, they count as not sent.

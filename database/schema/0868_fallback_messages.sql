@@ -20,7 +20,8 @@ as $$
 $$;
 
 -- The turn has ended, and no worker held it that could have sent the fallback message. If the contact should
--- get it and has not got it yet, it becomes the reply of a new turn. The caller has locked the session.
+-- get it and has not got it yet, the message becomes the reply of a new turn. The caller has locked the
+-- session.
 create or replace function hybridflow.say_fallback(
     p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
 )

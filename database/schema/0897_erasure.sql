@@ -163,8 +163,8 @@ end
 $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
--- Deletes everything that is stored about a contact, under all its identities, including running turns. It
--- leaves only `hashes` (keyed, made by the router), so that the contact's earlier messages are not recorded
+-- Deletes everything that is stored about a contact, under all its identities, including running turns.
+-- `hashes` (keyed, made by the router) are kept, so that the contact's earlier messages are not recorded
 -- again, however they come. `erased` is what erase_history deleted before; it is added to the counts. Returns
 -- {erased: {<table>: rows}, session_ids: [id], execution_ids: [id], audit}. execution_ids: the executions of
 -- n8n that worked on its turns. PT404: see find_contact. PT409: the contact is known under a JID that has no

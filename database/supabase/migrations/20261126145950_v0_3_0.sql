@@ -8874,9 +8874,9 @@ $$;
 -- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
 -- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
 -- patience_ms?, at_most_ms?})
--- Takes any number of webhook events of any tenants in one transaction. For each event it removes duplicates,
--- finds the session, records the message, judges takeover, and makes or moves the turn. Returns {decisions:
--- [{outcome, decision?, tenant_id?, session_id?, message_id?, turn_id?, due_in?, sender?, state?,
+-- Takes any number of webhook events of any tenants in one transaction. For each event it recognises
+-- duplicates, finds the session, records the message, judges takeover, and makes or moves the turn. Returns
+-- {decisions: [{outcome, decision?, tenant_id?, session_id?, message_id?, turn_id?, due_in?, sender?, state?,
 -- reconnected?, stranger?, relayed?, duplicate?, code?, constraint?, detail?, error?}]} in the order of the
 -- events. `stranger`: a human wrote to a LID that nobody knows. `relayed`: one of the staff quoted a notice,
 -- see note_staff_words.
@@ -9420,7 +9420,7 @@ $$;
 --
 -- A job is made in the transaction that records its message. The turn waits for its jobs, up to a limit.
 -- Media that is not in words by then is reported to the LLM as not heard. Words that come later are in the
--- history, and do not cause a second turn.
+-- history. They cause a second turn only if the tenant wants that (answer_late_words).
 
 alter table public.turns
 add column if not exists due_when_heard timestamptz;
@@ -10005,11 +10005,11 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
 -- policy?})
--- The media is in words. They are stored with the message, the pictures for the LLM are kept for a day, and
--- the turn does not wait for this job any more. An empty transcript means that there was nothing to hear.
--- used: the services that were used and work: 'line', 'speech', 'describer'; jobs that wait for them are due.
--- policy: the deployment's policy, which decides whether late words are answered. Returns {ok, due_in?} or
--- {refused: reason}; due_in: seconds until the turn is due.
+-- The media was put into words. The words are stored with the message, the pictures for the LLM are kept for
+-- a day, and the turn does not wait for this job any more. An empty transcript means that there was nothing
+-- to hear. used: the services that were used and work: 'line', 'speech', 'describer'; jobs that wait for them
+-- are due. policy: the deployment's policy, which decides whether late words are answered. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -14599,7 +14599,7 @@ $$;
 
 -- ==================== 0853_sends_of_flows.sql
 
--- HybridFlow: the fence for what a flow sends, which proves itself with its turn's token.
+-- HybridFlow: the fence for what a flow sends. The flow proves itself with its turn's token.
 
 -- Stores the further messages of a flow's send (see begin_flow_send), which have not begun yet. If the turn
 -- ends before they begin, they count as not sent.
@@ -15563,7 +15563,8 @@ as $$
 $$;
 
 -- The turn has ended, and no worker held it that could have sent the fallback message. If the contact should
--- get it and has not got it yet, it becomes the reply of a new turn. The caller has locked the session.
+-- get it and has not got it yet, the message becomes the reply of a new turn. The caller has locked the
+-- session.
 create or replace function hybridflow.say_fallback(
     p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
 )
@@ -20095,8 +20096,8 @@ end
 $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
--- Deletes everything that is stored about a contact, under all its identities, including running turns. It
--- leaves only `hashes` (keyed, made by the router), so that the contact's earlier messages are not recorded
+-- Deletes everything that is stored about a contact, under all its identities, including running turns.
+-- `hashes` (keyed, made by the router) are kept, so that the contact's earlier messages are not recorded
 -- again, however they come. `erased` is what erase_history deleted before; it is added to the counts. Returns
 -- {erased: {<table>: rows}, session_ids: [id], execution_ids: [id], audit}. execution_ids: the executions of
 -- n8n that worked on its turns. PT404: see find_contact. PT409: the contact is known under a JID that has no
