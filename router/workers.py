@@ -309,7 +309,7 @@ async def _load(settings: Settings, outside: Outside) -> None:
     if outside.listener is not None:
         await safely(outside.listener.load, "the SDK of the speech service could not be loaded")
     if outside.voice is not None:
-        await safely(outside.voice.load, "what reads aloud could not be loaded")
+        await safely(outside.voice.load, "the voice could not be loaded")
     lasting.leave_out()
 
 

@@ -167,11 +167,11 @@ class InstanceTest:
         self, name: str, tenant: TenantInstance | None, found: _Findings
     ) -> None:
         if tenant is None:
-            found.warnings.append("no trial event was sent: it is a tenant's events that arrive")
+            found.warnings.append("no trial event was sent: no tenant has this instance")
         elif not tenant.shared_webhook_secret:
             found.warnings.append(
-                "no trial event was sent: the tenant takes only secrets of its own, and only their"
-                " hashes are kept"
+                "no trial event was sent: the tenant accepts only its own secrets, and only their"
+                " hashes are stored"
             )
         else:
             await _note(self._round_trip.by_public_url(name), found)

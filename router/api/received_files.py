@@ -65,12 +65,12 @@ async def get_media(
         return _none(found.refused)
     file = found.file
     if files.store is None or files.store.kind != file.store:
-        away = f"it is kept in a {file.store}, and this router is not set to one"
+        away = f"it is kept in a {file.store}, and this router is not configured for one"
         return error_response(503, "store_away", away)
     try:
         place = await files.places.take({tenant_id: TENANT}, _WAIT)
     except TimeoutError:
-        why = "as many files are being read as may be: ask again soon"
+        why = "too many files are being read at once: ask again soon"
         return error_response(503, "busy", why, {"Retry-After": "5"})
     with ExitStack() as stack:
         stack.callback(place.give_back)

@@ -65,7 +65,7 @@ def _without_turn(story: Mapping[str, Any]) -> list[str]:
     judged = [each for each in story["happenings"] if each["kind"] in ("judged", "echo")]
     decision = judged[0].get("decision") if judged else None
     if message is not None and message["sender"] == "ai":
-        what = "a notice, say, or that the business is closed"
+        what = "for example, it is a notice, or says that the business is closed"
         return [f"HybridFlow sent it, and it belongs to no turn: {what}."]
     if message is not None and message["from_me"]:
         return [f"It was written by {person(message['sender'])}: the AI answers only contacts."]
@@ -79,7 +79,7 @@ def _without_turn(story: Mapping[str, Any]) -> list[str]:
     if decision is not None:
         return [f"It got no answer: {DECISIONS.get(decision, decision)}.", *_pause_now(story)]
     if message is None:
-        return ["The message itself is not kept; what is known of it stands below."]
+        return ["The message itself is not kept; what is known about it is listed below."]
     if not message["expects_reply"]:
         return [f"It got no answer: {DECISIONS['no_reply_needed']}."]
     return [f"It got no answer of its own. {_KEPT}", *_pause_now(story)]

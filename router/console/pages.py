@@ -27,7 +27,7 @@ _PAGE: Final = """\
 </head>
 <body>
 <div id="page"></div>
-<noscript>HybridFlow's pages are drawn by scripts of its own: allow them, please.</noscript>
+<noscript>HybridFlow's pages need JavaScript. Please allow it.</noscript>
 </body>
 </html>
 """

@@ -187,7 +187,7 @@ def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
 def _judge_media(status: int, said: str) -> EvolutionError | None:
     """Return the error if the media could not be prepared; None if the failure is another one."""
     if status in (400, 500) and any(words in said for words in _MEDIA_UNUSABLE):
-        return MediaRefused(f"the media is of no use: {said}")
+        return MediaRefused(f"the media cannot be used: {said}")
     if status == 400 and _THROWN.search(said):
         return None  # for example, a transcription failed: the message was sent before that
     if found := _MEDIA_STATUS.search(said):
@@ -197,7 +197,7 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
             return MediaAway(text)
         return MediaRefused(text)
     if status == 500 and any(words in said for words in _MEDIA_AWAY):
-        return MediaAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
+        return MediaAway(f"the media cannot be fetched, or not uploaded to Meta: {said}")
     return None
 
 

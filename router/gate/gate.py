@@ -97,7 +97,7 @@ class CallGate:
             case Own.REPORTS:
                 return _one_of(self._reports, "too many reports are being taken in: try again soon")
             case Own.CRON:
-                return _one_of(self._cron, "cron is at work: wait until that is done")
+                return _one_of(self._cron, "cron is already running: wait until it is done")
             case holder:
                 return self._place_of_caller(holder, 0 if admitted.is_ours else self._for_ours)
 

@@ -9,7 +9,7 @@ _REASONS = {
     "in_doubt": "this may be on the phone already, and the router finds out: say nothing more",
     "has_answered": "the flow has answered, and that is being said: say nothing besides",
     "not_sent": "nothing of what was sent has left, so this is not done: the turn is tried again",
-    "too_many_sends": "the turn has sent 500 messages already: there is no end of them",
+    "too_many_sends": "the turn has already sent 500 messages: no turn may send more",
     "no_number": "the tenant has no notify_number",
     "reply_refused": "this may not be sent; the turn's error says by which rule",
 }

@@ -30,8 +30,8 @@ _PAUSE_WITHOUT = 1.0  # seconds between two fetches while there are no keys at a
 _PATIENCE = 5.0  # seconds for Supabase Auth to answer
 
 _NO_TOKENS = (
-    "tokens of Supabase Auth are not taken here: set SUPABASE_URL, or SUPABASE_JWT_SECRET,"
-    " or show an API key"
+    "tokens of Supabase Auth are not accepted here: set SUPABASE_URL or SUPABASE_JWT_SECRET, or"
+    " use an API key"
 )
 
 

@@ -32,7 +32,7 @@ def say_account(provider: str, known: Known | None, variable: str | None = None)
     variable = variable or f"{provider.upper()}_API_KEY"
     match known.standing:
         case "works":
-            return "the key is taken" if known.by == "look" else "it answers"
+            return "the key is accepted" if known.by == "look" else "it answers"
         case "account_empty" | "account_refused":
             return _CURES[known.standing].format(variable=variable)
         case "away":

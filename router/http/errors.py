@@ -117,7 +117,7 @@ class UnexpectedErrors:
                 _log, Action.UNEXPECTED, f"unexpected {type(error).__name__}", level=logging.ERROR,
                 exc_info=error,
             )  # fmt: skip
-            message = "an error that nobody foresaw; the log has it"
+            message = "an unexpected error; see the log"
             await error_response(500, "unexpected", message)(scope, receive, send)
 
 

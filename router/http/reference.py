@@ -52,7 +52,7 @@ def add_reference(app: FastAPI) -> None:
     if spec is None or spec.origin is None:
         cure = "pip install -r requirements.txt, or API_DOCS=false"
         log_event(
-            _log, Action.STARTED, f"/docs is not served, for its files are not installed: {cure}",
+            _log, Action.STARTED, f"/docs is not served: its files are not installed: {cure}",
             level=logging.WARNING,
         )  # fmt: skip
         return

@@ -64,7 +64,7 @@ class Pairs:
         while len(self._asked) >= _MOST_REMEMBERED:
             self._asked.pop(next(iter(self._asked)))
         self._asked[instance, lid] = now
-        look = safely(partial(self._look, instance, lid), "nobody could be asked whose LID it is")
+        look = safely(partial(self._look, instance, lid), "the look-up of a LID's person failed")
         task = asyncio.create_task(look, name="whose LID it is")
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -191,7 +191,7 @@ class Stream:
         try:
             self._reporting.on_decision(event, decision)
         except Exception as error:  # noqa: BLE001 - the event is committed, and others wait
-            log_unexpected("what was recorded was not reacted to", error)
+            log_unexpected("the reaction to a recorded event failed", error)
 
 
 def instance_of(events: Sequence[Json]) -> str:

@@ -120,7 +120,7 @@ class SdkProvider(ABC, Generic[C]):
         except TimeoutError:
             standing, said = "unknown", "the list of models did not come in time"
         except UnicodeError:
-            standing, said = "account_refused", "the key holds what no HTTP header may"
+            standing, said = "account_refused", "the key has characters that HTTP headers forbid"
         self._accounts.heard(self._api_key, standing, said, by="look")
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
@@ -171,7 +171,7 @@ class SdkProvider(ABC, Generic[C]):
             raise LlmAway(f"{self.name}: {type(error).__name__}") from error
         except UnicodeEncodeError as error:
             key = f"the key of {self.name}"
-            raise LlmMisconfigured(f"{key} holds what no HTTP header may") from error
+            raise LlmMisconfigured(f"{key} has characters that HTTP headers forbid") from error
         except ValueError as error:
             raise LlmAway(f"{self.name}: its answer is not JSON") from error
         if told := answer.get("error") if isinstance(answer, dict) else None:
@@ -236,7 +236,7 @@ def written(question: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(question)
     except orjson.JSONEncodeError as error:  # half of a surrogate pair
-        raise LlmMisconfigured("the prompt holds what no JSON can say") from error
+        raise LlmMisconfigured("the prompt contains text that JSON cannot represent") from error
 
 
 async def read_answer(response: httpx2.Response) -> Any:

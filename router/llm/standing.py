@@ -58,7 +58,7 @@ def judge_list(status: int, content_type: str, said: str) -> tuple[Standing, str
     """
     if status < 300:
         if "json" in content_type.lower():
-            return "works", "the key is taken"
+            return "works", "the key is accepted"
         return "unknown", "the server shows no list of models"
     if status in (401, 403) and _MAY_ANSWER.search(said):
         return "unknown", "the key may not see the list of models"

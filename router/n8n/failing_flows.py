@@ -108,7 +108,7 @@ class FailingFlows:
             await tell_flow_failing(self._database, asked)
         except (StateError, DatabaseFault) as error:  # the turn goes on all the same
             self._told.pop(tenant_id, None)  # with the next failure
-            log_event(_log, Action.NOTICE_FAILED, f"nobody is told of a failing flow: {error}")
+            log_event(_log, Action.NOTICE_FAILED, f"a failing flow was not reported: {error}")
         return True
 
 

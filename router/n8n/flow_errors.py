@@ -167,7 +167,7 @@ def _named(kind: Kind) -> str:
         "llm_down": "the LLM, or what the flow asks, is away",
         "llm_unpaid": "the credit of the LLM's account is used up",
         "llm_key_refused": "the LLM refuses the key of the credential",
-        "llm_key": "the LLM takes neither the key nor the model of the credential",
+        "llm_key": "the LLM accepts neither the key nor the model of the credential",
         "llm_refused": "the LLM declines",
         "llm_empty": "the LLM said nothing",
         "flow_error": "an error of the flow",

@@ -76,7 +76,7 @@ class MediaSource:
             raise NoMedia("too many media are being fetched at once", is_away=True) from error
         except TimeoutError as error:
             raise NoMedia(
-                f"it is not here after {self._seconds:g} seconds", is_away=True
+                f"it was not received within {self._seconds:g} seconds", is_away=True
             ) from error
         except AddressRefused as error:
             raise NoMedia(str(error)) from error

@@ -129,7 +129,7 @@ class Delivery:
         else:
             ended = self._ended(relay.outcome, relay.error)
         log_event(
-            _log, Action.RELAYED, f"what a human said: {ended.outcome}", outcome=ended.outcome,
+            _log, Action.RELAYED, f"a human's message: {ended.outcome}", outcome=ended.outcome,
             relay_id=relay.relay_id, tenant_id=relay.tenant_id, session_id=relay.session_id,
         )  # fmt: skip
         if relay.source == "staff":
@@ -238,7 +238,7 @@ class Delivery:
         except SendFailed as failed:
             if failed.is_away and self._age < self._tried_for:
                 raise PutOff(self._pause) from failed
-            self._log_failure(f"no word could be said back: {failed}")
+            self._log_failure(f"the word back could not be sent: {failed}")
         await self._settle(over=True)
 
     async def _leave(self, speaker: Speaker, message: Outgoing) -> Sent | InDoubt:

@@ -7,8 +7,8 @@ from router.sharing.places import NoPlace
 from router.state.calls.sends import SendRefused
 
 ID_TAKEN = (
-    "Evolution names the id of another message for it: it is recorded without an id, and nothing"
-    " of the other message was changed"
+    "Evolution's answer has the id of another message: this message is recorded without an id, and"
+    " the other message was not changed"
 )
 
 

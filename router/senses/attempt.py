@@ -124,7 +124,7 @@ class MediaAttempt:
                 await asyncio.shield(self._give_back())
                 raise
             except StateError as error:
-                self._log_failure(f"what was understood was not recorded: {error}")
+                self._log_failure(f"the result was not recorded: {error}")
             finally:
                 renewing.cancel()
 
@@ -192,7 +192,7 @@ class MediaAttempt:
 
     async def _hear(self, content: bytes) -> Understood | None:
         if self._senses.listener is None:
-            raise NotUnderstood("sound is not put into words here any more", final=True)
+            raise NotUnderstood("speech recognition is switched off now", final=True)
         return await self._words_in(await self._open(content, "sound"))
 
     async def _words_in(self, opened: Opened) -> Understood | None:

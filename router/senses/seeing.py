@@ -31,13 +31,13 @@ class Describer:
             reply = await self._provider.complete(prompt, model=None, max_tokens=MOST_TOKENS)
         except LlmAway as error:
             tokens = 0 if error.is_free else may_cost
-            text = f"nobody described it: {error}"
+            text = f"it was not described: {error}"
             raise NeedAway(text, "describer", error.retry_after, tokens=tokens) from error
         except LlmError as error:
-            raise NotUnderstood(f"nobody described it: {error}", final=False) from error
+            raise NotUnderstood(f"it was not described: {error}", final=False) from error
         tokens = reply.tokens_in + reply.tokens_out
         if not reply.text.strip():
-            why = "nobody described it: no word was said"
+            why = "it was not described: the answer is empty"
             raise NotUnderstood(why, final=False, tokens=tokens)
         return reply.text.strip()[:_LONGEST], tokens
 

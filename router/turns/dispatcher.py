@@ -143,7 +143,7 @@ class Dispatcher:
             )  # fmt: skip
         for ended in claimed.exhausted:
             log_event(
-                _log, Action.TURN_DEAD, "its last attempt fell silent; it can be retried",
+                _log, Action.TURN_DEAD, "the lease of its last attempt ended; it can be retried",
                 level=logging.ERROR, **ended.model_dump(),
             )  # fmt: skip
         for turn in claimed.turns:

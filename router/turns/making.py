@@ -29,8 +29,8 @@ from router.turns.saying import delivered, said_without_a_model
 from router.turns.voices import tokens_aloud
 
 _SENDS_AND_ANSWERS = (
-    "the flow has sent through the gateway, and its answer is not said besides: a flow that sends"
-    " by itself answers with silence, or has the contract gateway"
+    "the flow has sent messages through the gateway, so its answer is not sent, too: a flow that"
+    " sends by itself must answer with silence, or have the contract gateway"
 )
 _NOT_SENT = "the flow is silent, and nothing of what it sent through the gateway has left"
 
@@ -113,7 +113,7 @@ class Making:
         by_voice, cost = self._hand.shop.voices.speaks(self._hand.turn), reply.cost
         parts = delivered(reply.parts, self._hand.turn, by_voice=by_voice)
         if not parts:
-            raise LlmEmpty("the reply is nothing but the name of a file that there is not")
+            raise LlmEmpty("the reply contains only the name of a file that does not exist")
         if by_voice and cost.get("tokens_in") is not None:
             cost["tokens_in"] = (cost["tokens_in"] or 0) + tokens_aloud(parts)
         return MadeReply(

@@ -102,12 +102,12 @@ class OwnFiles:
     async def _from_store(self, name: str, stored: StoredFile) -> str:
         """Return the file's content in base64. Raises SendFailed."""
         if self._store is None or self._store.kind != stored.store:
-            why = f"the file {name} is in a {stored.store}, and this router is not set to one"
+            why = f"the file {name} is in a {stored.store}; this router is not configured for one"
             raise SendFailed(MediaAway(why))
         try:
             content = await self._store.read(stored.name, stored.bytes)
         except NoSuchFile as error:
-            why = f"the file {name} is not where it was kept: put it again"
+            why = f"the file {name} is not where it was kept: upload it again"
             raise SendFailed(MediaRefused(why)) from error
         except StoreAway as error:
             raise SendFailed(MediaAway(f"the file {name}: {error}")) from error
