@@ -146,7 +146,7 @@ def _sent(story: Mapping[str, Any]) -> list[str]:
     again = [each["turn_id"] for each in story["happenings"] if each["kind"] == "answered_again"]
     why = reason_of(turn["reason"])
     if not left:
-        return [f"Nothing was said: {why or 'its flow ended without a word'}.", *_pause_now(story)]
+        return [f"Nothing was said: {why or 'its flow ended without a reply'}.", *_pause_now(story)]
     if turn["undelivered"] and all(each.get("status") == "error" for each in left):
         said = ["A reply was sent, and WhatsApp did not deliver it."]
         return said + [f"Turn {number} answers again." for number in again]

@@ -210,7 +210,7 @@ _ENDINGS = {
     "restarted": "the contact wrote again, or changed what they wrote: the reply is made again",
     "merged": "the contact became known under two identities: the reply is made again",
     "cut_off": "{number} had no more to say: the rest of a text is still sent; it does not count",
-    "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
+    "lapsed": "{number} fell silent: its time was over, and it did not report how it ended",
 }
 
 

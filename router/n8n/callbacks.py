@@ -75,7 +75,7 @@ class Began(BaseModel):
 class Crash(BaseModel):
     """What n8n's Error Trigger reports about an execution."""
 
-    error: str = Field(default="the execution failed without a word", max_length=10_000)
+    error: str = Field(default="the execution failed without a message", max_length=10_000)
     node: str | None = Field(default=None, max_length=500)
     workflow_id: str | None = Field(default=None, pattern=WORKFLOW_ID)
 
@@ -84,7 +84,7 @@ class Failure(BaseModel):
     """The flow could not answer."""
 
     kind: FailureKind = "flow_error"
-    error: str = Field(default="the flow failed without a word", max_length=10_000)
+    error: str = Field(default="the flow failed without a message", max_length=10_000)
     retry_after: float | None = Field(default=None, ge=0, le=3600, strict=True)
 
 
@@ -96,8 +96,8 @@ class Handoff(BaseModel):
     say: Written | None = Field(
         default=None,
         max_length=4096,
-        description="What the customer is told of it; without it, where the flow has sent nothing"
-        " in this turn, the tenant's handoff_message",
+        description="What the customer is told about it. Without it, the customer is sent the"
+        " tenant's handoff_message, if the flow has sent nothing in this turn",
     )
 
     @field_validator("say")
@@ -108,7 +108,7 @@ class Handoff(BaseModel):
 
 
 class Extension(BaseModel):
-    """The flow needs more time, from now on."""
+    """The flow needs more time, counted from now."""
 
     seconds: float = Field(default=60, gt=0, le=_LONGEST_EXTENSION, strict=True)
 

@@ -116,7 +116,7 @@ def failure_of(error: object, *, where: str) -> LlmError:
     texts = list(_texts(error))
     said = " · ".join(dict.fromkeys(texts))[:_LONGEST_READ]
     kind = kind_of(_status(error, texts), said)
-    words = scrubbed(clean(f"{where}: {_named(kind)}: {said or 'without a word'}"))[:_LONGEST]
+    words = scrubbed(clean(f"{where}: {_named(kind)}: {said or 'no reason given'}"))[:_LONGEST]
     return as_error(kind, words, _retry_after(error, said))
 
 

@@ -48,7 +48,7 @@ class SaidMessage(BaseModel):
     """A message that would have been sent: a text, or another request to Evolution."""
 
     text: str | None = None
-    path: str | None = Field(default=None, description="Evolution's, of what is no text")
+    path: str | None = Field(default=None, description="Evolution's path, if it is not a text")
     body: dict[str, Any] | None = None
 
 
@@ -63,9 +63,9 @@ class TriedFlow(Executed):
     """The result of a test turn. If it has an `error`, a real turn would have been retried."""
 
     ok: bool
-    flow: str = Field(description="Where the turn was posted")
+    flow: str = Field(description="The URL to which the turn was posted")
     contract: Contract
-    said: list[SaidMessage] = Field(description="What the customer would have got, in its order")
+    said: list[SaidMessage] = Field(description="What the customer would have got, in order")
     handoff: dict[str, Any] | None = None
     silence: str | None = None
     usage: dict[str, Any] | None = None
