@@ -23,9 +23,9 @@ def is_schema_cache_behind(code: str | None) -> bool:
 
 
 def what_postgrest_says(code: str, message: str, function: str) -> Exception:
-    """Return what an error's code means for the caller of `function`.
+    """Return the error that a code means for the caller of `function`.
 
-    `message` is PostgREST's or PostgreSQL's: see `router.state.failures`.
+    `message` is PostgREST's, or PostgreSQL's: see `router.state.failures`.
     """
     if code in _BAD_KEY:
         return DatabaseAway(f"Supabase refuses the key: {KEY_CURE}")
