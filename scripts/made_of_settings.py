@@ -1,4 +1,4 @@
-"""What is made from the declared settings of tenants: a file of SQL, and a page for people.
+"""Files that are made from the declared settings of tenants: one of SQL, and a page for people.
 
 `python -m scripts.build_schema` writes both.
 """
@@ -53,7 +53,7 @@ can read its settings, and its admins can change them.
 
 
 def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
-    """Return SQL's lists and words of the settings, and the function that stores them all."""
+    """Return SQL's lists and error texts of the settings, and the function that stores them."""
     return "\n".join(
         [
             _SQL_HEADER,
@@ -97,7 +97,7 @@ def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
 
 
 def settings_page(settings: Sequence[Declared] = SETTINGS) -> str:
-    """Return the page that tells people of every setting."""
+    """Return the page that describes every setting."""
     return _PAGE_HEADER + "".join(_row(setting) for setting in settings)
 
 
@@ -242,7 +242,7 @@ def _bounds(setting: Declared) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a value as JSON has it."""
+    """Return a value as JSON writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "[]" if value == () else str(value)

@@ -238,7 +238,7 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
 
             customer = with_a_business(evolution, folder, port)
             said = until(program, "is ready")
-            assert "till it is up turns wait" in said
+            assert "Until it is up, turns wait" in said
             assert f"http://localhost:{editor}   (the editor)" in said
             assert not (folder / "demo-n8n").exists()
             customer.writes("Are you open on Sunday?").wait()  # n8n is not there yet

@@ -27,7 +27,7 @@ class SessionHandoff(Answer):
     )
     reason: Literal["asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"]
     why: str | None = Field(
-        description="In the words of the person or AI that handed off, if they say more"
+        description="The reason in the words of the person or AI that handed off, if given"
     )
     summary: str | None = Field(description="What the customer wants, for the person who comes")
     said: str | None = Field(description="What the customer is told of it")
@@ -39,9 +39,9 @@ class SessionHandoff(Answer):
     taken_by: str | None = Field(description="owner: on the phone; operator: through HybridFlow")
     taken_name: str | None
     ended_at: Time | None
-    reminded: bool = Field(description="People were told again, for nobody came")
-    told_next: bool = Field(description="So was the next number, if there is one")
-    told_customer: bool = Field(description="So was the customer")
+    reminded: bool = Field(description="People were told again, because nobody came")
+    told_next: bool = Field(description="The next number was told, too, if there is one")
+    told_customer: bool = Field(description="The customer was told, too")
 
 
 class ListHandoffs(AskedPage):

@@ -42,7 +42,7 @@ class Session(Answer):
     labels: Items[str] = Field(description="no-ai: the AI answers nothing there")
     owner: str | None = Field(description="Who of the business looks after it")
     handoff: SessionHandoff | None = Field(
-        default=None, description="The one that waits, or that a human has taken"
+        default=None, description="The handoff that waits, or that a human has taken"
     )
     last_human_at: Time | None
     last_message_at: Time | None
