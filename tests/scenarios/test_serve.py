@@ -292,7 +292,7 @@ def test_after_kill_9_the_next_one_with_n8n_starts_with_the_keys_that_are_set_by
         again = start(folder, port, "--n8n", ANTHROPIC_API_KEY=key, **configured)
         try:
             said = until(again, "is ready")
-            assert "Giving n8n what is set by now: Anthropic …" in said
+            assert "Giving n8n the changed keys: Anthropic …" in said
             shown = answered_on_page(f"http://localhost:{port}/try")
             assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
         finally:
