@@ -100,8 +100,8 @@ begin
 end
 $hybridflow$;
 
--- Functions that are gone, or have another signature, are dropped, with our triggers and policies
--- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+-- Drops functions that are gone or have another signature, and our triggers and policies that use
+-- them, which are made again below. Everything in the schema hybridflow belongs to HybridFlow.
 do $hybridflow$
 declare
     v_old record;
@@ -11645,7 +11645,7 @@ $$;
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
 -- router/configuration/tenant_settings.py; change that, not this.
 
--- What may be set of a tenant.
+-- The settings of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -11669,7 +11669,7 @@ as $$
     ]::text[]
 $$;
 
--- Keys: never shown, only whether there is one.
+-- Keys. They are never shown; only whether they are set.
 create or replace function hybridflow.tenant_keys()
 returns text[]
 language sql
@@ -11681,7 +11681,7 @@ as $$
     ]::text[]
 $$;
 
--- Shown to the tenant's admins; to others only whether there is one.
+-- Shown only to the tenant's admins; others see whether they are set.
 create or replace function hybridflow.settings_for_admins()
 returns text[]
 language sql
@@ -11693,7 +11693,7 @@ as $$
     ]::text[]
 $$;
 
--- What the deployment alone may change.
+-- Only the deployment may change these.
 create or replace function hybridflow.settings_of_deployment()
 returns text[]
 language sql
@@ -11705,7 +11705,7 @@ as $$
     ]::text[]
 $$;
 
--- Of what the audit log tells only that it has changed.
+-- The audit log shows only that these have changed.
 create or replace function hybridflow.untold_settings()
 returns text[]
 language sql
@@ -11717,7 +11717,7 @@ as $$
     ]::text[]
 $$;
 
--- What members read directly, as row security lets them.
+-- Members may also read these directly (row security).
 create or replace function hybridflow.settings_followed()
 returns text[]
 language sql
@@ -11863,7 +11863,7 @@ as $$
     end
 $$;
 
--- Stores all settings of a tenant that is there. Returns it as it is then.
+-- Stores all settings of an existing tenant. Returns the stored row.
 create or replace function hybridflow.store_settings(p_new public.tenants)
 returns public.tenants
 language plpgsql
@@ -20856,7 +20856,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '9c2bddb98b16f9efb0537b55e78b042f522f83d801ee775035d2dd0507a40495')
+    ('20261126145950', 'v0_3_0', '4db2fc94c84c1f46184ea237b06026153563bd7cfff9c0302476f0f29b4ed19d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -90,7 +90,7 @@ class LlmServer(LoopbackServer, ABC):
         )
 
     def block_until_asked(self, times: int = 1, *, within: float = DEADLINE) -> list[LlmRequest]:
-        """Do as `asked`, for callers without an event loop."""
+        """Like `asked`, for callers without an event loop."""
         return self.changes.block_until(
             lambda: self._enough(times), f"{times} request(s)", within=within
         )

@@ -48,7 +48,7 @@ _HEADER = """\
 -- scripts.migrate` does, all or nothing, and doing it again does no harm.
 """
 _OWN_ENTRY = """\
--- For who applies it by the supabase CLI, which knows its own history alone.
+-- For the supabase CLI, which records only its own history.
 insert into hybridflow.migrations (version, name) values ('{version}', '{name}')
 on conflict (version) do nothing;
 """

@@ -13,8 +13,8 @@ _RETURNS = re.compile(r"\s*returns (setof )?(.*?)\s+(?=language\b)", re.DOTALL)
 _MODES = {"out": "o", "inout": "b"}
 
 GIVE_WAY = """\
--- Functions that are gone, or have another signature, are dropped, with our triggers and policies
--- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+-- Drops functions that are gone or have another signature, and our triggers and policies that use
+-- them, which are made again below. Everything in the schema hybridflow belongs to HybridFlow.
 do $hybridflow$
 declare
     v_old record;

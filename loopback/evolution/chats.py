@@ -64,7 +64,7 @@ class Chat:
         )
 
     def block_until_answered(self, replies: int = 1, *, within: float = DEADLINE) -> list[str]:
-        """Do as `answered`, for callers without an event loop."""
+        """Like `answered`, for callers without an event loop."""
         return self.changes.block_until(
             lambda: self._enough(replies), self._expected(replies), within=within
         )

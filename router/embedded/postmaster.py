@@ -77,7 +77,7 @@ class Postmaster:
             return False
 
     def ended(self) -> str:
-        """Say how it ended, as far as that can be known."""
+        """Return how it ended, as far as that is known."""
         code = self._child.returncode if self._child is not None else None
         return "ended" if code is None else f"ended with code {code}"
 

@@ -59,7 +59,7 @@ class Server:
         return self._postmaster is not None and self._postmaster.alive()
 
     def ended(self) -> str:
-        """Say how the server's process ended."""
+        """Return how the server's process ended."""
         return self._postmaster.ended() if self._postmaster else "was never there"
 
     def shut_down(self) -> None:

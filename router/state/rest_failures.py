@@ -18,7 +18,7 @@ _FORBIDDEN = "42501"
 
 
 def is_schema_cache_behind(code: str | None) -> bool:
-    """Whether PostgREST may be about to reload the schema, as after a migration."""
+    """Whether PostgREST may not have loaded a new schema yet, such as after a migration."""
     return code in (_NO_FUNCTION, _NO_SCHEMA_CACHE)
 
 

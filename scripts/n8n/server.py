@@ -119,7 +119,7 @@ async def open_home(
 
 
 class N8nServer:
-    """`n8n start`, supervised: it ends with the program that started it, however that ends."""
+    """`n8n start` with a supervisor: it ends when the program that started it ends in any way."""
 
     def __init__(self, installation: Installation, home: N8nHome) -> None:
         self._installation = installation

@@ -68,8 +68,8 @@ begin
 end
 $hybridflow$;
 
--- Functions that are gone, or have another signature, are dropped, with our triggers and policies
--- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+-- Drops functions that are gone or have another signature, and our triggers and policies that use
+-- them, which are made again below. Everything in the schema hybridflow belongs to HybridFlow.
 do $hybridflow$
 declare
     v_old record;
@@ -11613,7 +11613,7 @@ $$;
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
 -- router/configuration/tenant_settings.py; change that, not this.
 
--- What may be set of a tenant.
+-- The settings of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -11637,7 +11637,7 @@ as $$
     ]::text[]
 $$;
 
--- Keys: never shown, only whether there is one.
+-- Keys. They are never shown; only whether they are set.
 create or replace function hybridflow.tenant_keys()
 returns text[]
 language sql
@@ -11649,7 +11649,7 @@ as $$
     ]::text[]
 $$;
 
--- Shown to the tenant's admins; to others only whether there is one.
+-- Shown only to the tenant's admins; others see whether they are set.
 create or replace function hybridflow.settings_for_admins()
 returns text[]
 language sql
@@ -11661,7 +11661,7 @@ as $$
     ]::text[]
 $$;
 
--- What the deployment alone may change.
+-- Only the deployment may change these.
 create or replace function hybridflow.settings_of_deployment()
 returns text[]
 language sql
@@ -11673,7 +11673,7 @@ as $$
     ]::text[]
 $$;
 
--- Of what the audit log tells only that it has changed.
+-- The audit log shows only that these have changed.
 create or replace function hybridflow.untold_settings()
 returns text[]
 language sql
@@ -11685,7 +11685,7 @@ as $$
     ]::text[]
 $$;
 
--- What members read directly, as row security lets them.
+-- Members may also read these directly (row security).
 create or replace function hybridflow.settings_followed()
 returns text[]
 language sql
@@ -11831,7 +11831,7 @@ as $$
     end
 $$;
 
--- Stores all settings of a tenant that is there. Returns it as it is then.
+-- Stores all settings of an existing tenant. Returns the stored row.
 create or replace function hybridflow.store_settings(p_new public.tenants)
 returns public.tenants
 language plpgsql
@@ -20822,6 +20822,6 @@ end
 $$;
 notify pgrst, 'reload schema';
 
--- For who applies it by the supabase CLI, which knows its own history alone.
+-- For the supabase CLI, which records only its own history.
 insert into hybridflow.migrations (version, name) values ('20261126145950', 'v0_3_0')
 on conflict (version) do nothing;

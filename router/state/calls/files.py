@@ -42,7 +42,7 @@ class SetFile(Asked):
 
 
 class KeptFile(Answer):
-    """The file, as it is now."""
+    """The stored file."""
 
     file: TenantFile
 

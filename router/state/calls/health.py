@@ -1,4 +1,4 @@
-"""The condition of the state.
+"""The health of the state: its schema, replies that fail, outages.
 
 database/schema/0656_failures_in_a_row.sql, 0866_outages.sql, 0899_version.sql.
 """

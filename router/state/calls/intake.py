@@ -12,7 +12,7 @@ from router.state.database import Database, Json
 
 @dataclass(frozen=True, slots=True)
 class IngestEvents:
-    """Events, as `router.intake.readers` make them."""
+    """Events in the form that `router.intake.readers` make."""
 
     events: Sequence[Json]
     policy: Mapping[str, object]
