@@ -59,7 +59,7 @@ class _Exception:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Opening hours that can be asked; the weekly windows are in the order of `date.weekday`."""
+    """Opening hours in a form for questions; weekly windows are in the order of `date.weekday`."""
 
     weekly: tuple[tuple[_Window, ...], ...]
     exceptions: tuple[_Exception, ...]

@@ -71,7 +71,7 @@ def read_password(home: Home) -> str:
     except OSError as error:
         raise EmbeddedPostgresError(
             f"the password file {home.password}",
-            f"it cannot be read ({error.strerror}), and the data opens to nothing else",
+            f"it cannot be read ({error.strerror}), and the data cannot be opened without it",
             "Bring the file back, and see that you may read it",
         ) from error
 

@@ -121,7 +121,7 @@ def open_home(asked: Path, system_folder: Path = SYSTEM_FOLDER) -> Home:
 def socket_folder(home: Home) -> Path:
     """Return the folder for the server's socket: one in /tmp if the path of ours is too long.
 
-    Also if that path has a comma: PostgreSQL would read it as a list of folders.
+    A path with a comma is not used either: PostgreSQL would read it as a list of folders.
     """
     room = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES
     if len(os.fsencode(home.sockets)) <= room and "," not in str(home.sockets):

@@ -1,4 +1,4 @@
-"""Which process serves a cluster. A PID file alone is never believed: the process is looked at.
+"""Which process serves a cluster. A PID file alone is not trusted: the process itself is checked.
 
 A PID file may name a process that is gone, a zombie, or another program that has this number now.
 """

@@ -112,7 +112,7 @@ class Server:
             )
 
     def _refuse_if_unseen(self) -> None:
-        """Refuse if a server that is invisible here answers: two would destroy the cluster."""
+        """Refuse if a server answers whose process is not seen: two would destroy the cluster."""
         usual = Address(self._home.sockets, tcp=False)
         if not ONLY_TCP and usual.answers(self._binaries.program("pg_isready")):
             raise EmbeddedPostgresError(

@@ -63,7 +63,7 @@ class BucketStore:
         if said.is_done or said.status == 409:  # an earlier try has written it
             return
         if said.status == 413:
-            raise StoreRefuses("Supabase Storage takes no file that large: see the bucket's limit")
+            raise StoreRefuses("the file is larger than the bucket's limit in Supabase Storage")
         if said.has_no_bucket:
             self._looked_at = None
         raise _away(said)

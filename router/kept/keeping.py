@@ -112,7 +112,7 @@ class Keeping:
         try:
             await finish_keeping(self.database, asked)
         except StateError as away:
-            _tell(job, f"that it was kept was not recorded: {away}")
+            _tell(job, f"the result could not be recorded: {away}")
 
 
 def _tell(job: ClaimedMediaJob, why: str) -> None:

@@ -24,7 +24,7 @@ class Action(StrEnum):
     # The way in
     WEBHOOK_RECEIVED = "webhook_received"  # committed; `decision` says what it was taken for
     WEBHOOK_IGNORED = "webhook_ignored"  # on purpose; `reason` says why
-    WEBHOOK_REJECTED = "webhook_rejected"  # answered with `status`; `count`: so many like it
+    WEBHOOK_REJECTED = "webhook_rejected"  # answered with `status`; `count`: this many like it
     # Who answers
     TAKEOVER = "takeover"  # a human of the business wrote
     PAUSED = "paused"  # the AI stops answering in a session; `source`: who paused it
@@ -47,7 +47,7 @@ class Action(StrEnum):
     EVOLUTION_SEND_FAILED = "evolution_send_failed"  # Evolution API certainly sent nothing
     SEND_IN_DOUBT = "send_in_doubt"  # the message may be on the phone; we look for evidence
     SEND_SETTLED = "send_settled"  # the doubt is over; `outcome` says how
-    VOICE_FAILED = "voice_failed"  # a reply for the voice was sent as text
+    VOICE_FAILED = "voice_failed"  # a reply could not be read aloud, and was sent as text
     REPLY_REFUSED = "reply_refused"  # by `rule`; `outcome` says what happened then
     MEDIA_NOT_UNDERSTOOD = "media_not_understood"  # what a contact sent was not put into words; why
     FILE_NOT_KEPT = "file_not_kept"  # a contact's file is not in the store, or was not deleted; why

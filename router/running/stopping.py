@@ -21,7 +21,7 @@ ENDING_SECONDS = STOP_SECONDS + 1.0  # including the closing of connections
 
 
 async def end_tasks(tasks: Iterable["asyncio.Task[None]"], grace: float) -> None:
-    """Wait `grace` seconds for the tasks, then cancel them; do not wait for those that stay."""
+    """Wait `grace` seconds for the tasks, then cancel them; leave those that ignore that."""
     under_way = list(tasks)
     if not under_way:
         return

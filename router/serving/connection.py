@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from router.serving.door import Door
 
-_PIECE = 16_384  # bytes given to the parser at once: the head is measured as exactly as this
+_PIECE = 16_384  # bytes given to the parser at once: the head is measured in such steps
 _PHRASES = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 

@@ -1,7 +1,7 @@
 """The connections of a process, and which of them may stay.
 
 Connections have no timers. Each knows until when something must have happened, and one look a
-second closes those that are late. So many short requests cost no timers.
+second closes those that are late. That way, a load of short requests costs no timers.
 """
 
 import asyncio

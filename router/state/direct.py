@@ -102,7 +102,7 @@ def _meaning(error: asyncpg.PostgresError, code: str, message: str, function: st
         )
     if code in _LOST_STATEMENT:
         return DatabaseAway(
-            f"{function}: a pooler of transactions stands before the database: put"
+            f"{function}: there is a transaction pooler before the database: put"
             " ?pgbouncer=true behind DATABASE_URL"
         )
     if getattr(error, "severity_en", None) in _FATAL:

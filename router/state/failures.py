@@ -32,17 +32,17 @@ _AWAY = {
     "28": "the database does not take this user and password: correct DATABASE_URL",
     "3D": "the server has no such database: correct the name in DATABASE_URL",
     "53": "the database is out of connections, memory or disk",
-    "57": "the database broke the call off: it starts, stops, or the call took too long",
-    "58": "the database's own system failed",
-    "25006": "the database only reads: it is a replica, or its disk is full",
-    "40P01": "the call met others again and again and was rolled back",
+    "57": "the database ended the call: it is starting or stopping, or the call took too long",
+    "58": "the database server has a system error",
+    "25006": "the database is read-only: it is a replica, or its disk is full",
+    "40P01": "the call conflicted with others several times and was rolled back",
 }
 _WRONG_VALUE = {
     "22001": "a text is too long",
     "22003": "a number is out of range",
-    "22007": "a moment cannot be read",
-    "22008": "a moment is out of range",
-    "22P02": "a value is of another type than is wanted",
+    "22007": "a time cannot be read",
+    "22008": "a time is out of range",
+    "22P02": "a value has the wrong type",
 }
 # Classes whose messages name tables, columns and constraints, but contain no values.
 _SAYS_NO_VALUES = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")

@@ -89,8 +89,8 @@ def adopt(ours: Iterable[tuple[str, str]]) -> str:
 def tell_supabase(ours: Iterable[tuple[str, str]]) -> str:
     """Return SQL that tells the supabase CLI what was applied, if the CLI has entries of ours.
 
-    The entries of 0.1.0 are replaced by the current ones; a program of 0.1.0 sees that the database
-    is newer than itself, as it did.
+    The current entries replace those of 0.1.0. A program of 0.1.0 still sees that the database is
+    newer than itself.
     """
     return _TELL_SUPABASE.format(ours=_values(ours), retired=_values(_entries_of_0_1_0()))
 

@@ -149,7 +149,7 @@ def lacking(
     if newer is not None:
         raise DatabaseNewerThanProgram(
             f"the database has HybridFlow's migration {newer}, and this program knows none after"
-            f" {newest.version}: a later version of HybridFlow has been at it. Update HybridFlow,"
+            f" {newest.version}: a later version of HybridFlow migrated it. Update HybridFlow,"
             " or give it another database; its routers may still work with this one, see"
             " DEPLOYMENT.md, Going back"
         )

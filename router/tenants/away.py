@@ -31,7 +31,7 @@ def check_away_message(text: str) -> str:
         if place not in _PLACES and (day is None or (day[1] or "en") not in _NAMES):
             languages = ", ".join(f"{{weekday:{language}}}" for language in _NAMES)
             raise ValueError(
-                f"away_message has a place of no meaning, {place[:40]}: there are"
+                f"away_message has an unknown placeholder, {place[:40]}: there are"
                 f" {', '.join(_PLACES)}, {languages}"
             )
     if "{time}" not in text:

@@ -115,7 +115,7 @@ class TenantLine:
 class TenantInstance:
     """What is known about an instance. `key`: the tenant's, else EVOLUTION_API_KEY, else None.
 
-    `keys` made the key available, and knows where it may be sent.
+    `keys` provided the key, and knows where it may be sent.
     """
 
     tenant_id: int

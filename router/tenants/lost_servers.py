@@ -93,8 +93,8 @@ def summary(lost: Sequence[Lost]) -> str | None:
     names = [name for each in lost for name in each.names][:_NAMED]
     who = "1 tenant" if tenants == 1 else f"{tenants} tenants"
     return (
-        f"{who} can reach no Evolution: {_listed(names, tenants)};"
-        " the log of the start and GET /api/instances/{name}/test-webhook say why, with the cure"
+        f"{who} cannot reach Evolution: {_listed(names, tenants)};"
+        " the log of the start and GET /api/instances/{name}/test-webhook say why, with the fix"
     )
 
 
@@ -109,11 +109,11 @@ def _sentence(
     url = each.evo_server_url
     who = _listed([shown_instance(name) for name in each.instances], each.tenants)
     if (fault := servers.fault_of(url)) is not None:
-        return f"{who}: nothing is asked of {shown_server(url)}, for evo_server_url {fault}"
+        return f"{who}: no request is sent to {shown_server(url)}, because evo_server_url {fault}"
     if each.own_key or not has_key or servers.has(url):
         return None
     line = ",".join((*named, shown_server(url)))
     return (
-        f"{who}: EVOLUTION_API_KEY is not shown to {shown_server(url)}, for EVOLUTION_SERVERS does"
+        f"{who}: EVOLUTION_API_KEY is not sent to {shown_server(url)}: EVOLUTION_SERVERS does"
         f" not name it. Set EVOLUTION_SERVERS={line} if that server is yours, else evo_api_key"
     )

@@ -265,7 +265,7 @@ async def test_an_answer_may_say_more_but_nothing_else():
     later = Told(caught_up_at="2026-01-01T12:00:00+00:00", also="of a later schema")
     asked = CaughtUp(tenant_id=1, until=datetime.now(UTC))
     assert (await caught_up(later, asked)).caught_up_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
-    with pytest.raises(DatabaseFault, match="caught_up: it answers otherwise") as raised:
+    with pytest.raises(DatabaseFault, match="caught_up: its answer is not as expected") as raised:
         await caught_up(Told(caught_up_at="what maria wrote"), asked)
     assert "maria" not in str(raised.value)
     assert raised.value.__cause__ is None

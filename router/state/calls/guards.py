@@ -5,7 +5,7 @@ from router.state.database import Database
 
 
 class WebhookGuards(Asked):
-    """The page of tenants to read, after one tenant; or what changed since, and some others."""
+    """The page of tenants to read; with `changed_since`, changed tenants and some others."""
 
     after: int | None = None
     limit: int | None = None

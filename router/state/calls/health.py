@@ -45,11 +45,11 @@ class OutageCounted(Answer):
 
 
 class OutagesCounted(Answer):
-    """The causes why customers get no answer now."""
+    """The causes of missing answers at this time."""
 
     causes: Items[OutageCounted] = ()
 
 
 async def count_outages(database: Database) -> OutagesCounted:
-    """Return the causes why customers get no answer now."""
+    """Return why customers get no answer now."""
     return await call(database, "count_outages", None, OutagesCounted)

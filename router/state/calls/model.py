@@ -154,7 +154,7 @@ def read(function: str, told: Mapping[str, Any], answer: type[_Answer]) -> _Answ
     try:
         return answer.model_validate(told)
     except ValidationError as error:
-        fault = f"{function}: it answers otherwise than is expected: {_faults(error)}"
+        fault = f"{function}: its answer is not as expected: {_faults(error)}"
         raise DatabaseFault(fault) from None  # the pydantic error contains the answer
 
 

@@ -94,8 +94,8 @@ async def find_sent_message(database: Database, asked: FindSentMessage) -> Found
 class RelayFacts(Answer):
     """The conversation, whether the AI had it, and until when a human has it.
 
-    `bytes`: the size of an operator's message. `answered_by`, `answer`: somebody wrote to the
-    contact before this person of the staff: who, and what.
+    `bytes`: the size of an operator's message. `answered_by`, `answer`: who wrote to the contact
+    before this person of the staff, and what.
     """
 
     name: str | None = None
