@@ -1,8 +1,8 @@
 """Fetch messages from Evolution that no webhook has brought: `python -m scripts.catch_up`.
 
-This is done for all active tenants, or for one (--instance), from the time since when messages may
-be missing, or from --since. Known messages are not changed, so running this twice does no harm.
-Exit code 0: all tenants were checked; 1: at least one could not be, with the reason.
+It does this for all active tenants, or for one (--instance). It begins at the time from which
+messages may be missing, or at --since. Known messages are not changed, so running this twice does
+no harm. Exit code 0: all tenants were checked; 1: at least one could not be, with the reason.
 """
 
 import argparse

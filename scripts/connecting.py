@@ -1,9 +1,9 @@
 """`scripts.tenant connect`: sets Evolution's webhook, then connects the phone by QR code.
 
 The secret is sent as the header X-Webhook-Secret, not as Evolution's `jwt_key`: Evolution makes a
-JWT once, before its retries, and the JWT expires after ten minutes. The router would have to accept
-expired tokens of late retries and of wrong clocks. The header is the same at every try. Both ways
-need https. For a tenant with secrets of its own, see `scripts.own_secret`.
+JWT once, before its retries, and the JWT expires after ten minutes. So the router would have to
+tolerate late retries and wrong clocks. The header is the same at every try. Both ways need https.
+For a tenant with secrets of its own, see `scripts.own_secret`.
 """
 
 import asyncio
