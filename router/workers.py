@@ -1,7 +1,6 @@
 """What works beside the requests and lives longer than one: assembled and started here."""
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -70,7 +69,6 @@ from router.turns.opening import Tools, make_dispatcher
 from router.turns.own_files import OwnFiles
 from router.turns.voices import Voices
 
-_log = logging.getLogger(__name__)
 _TRIALS = 4  # test turns of all tenants at once; they take no connection of a customer's turn
 _BESIDE_FLOWS = 10  # connections to n8n for probes, besides those that flows hold
 _SENDS = 100  # at once, at least: shared by turns, flows and notices

@@ -108,26 +108,8 @@ async def begin_fallback_send(
     return await call_or_refused(database, "begin_fallback_send", asked, BegunSend, SendRefused)
 
 
-class BeginHumanSend(Sending):
-    """What a human of the business is about to say."""
-
-    tenant_id: int
-    session_id: int
-    seen_message_id: int | None = None
-    knowingly: bool | None = None
-    author: Text | None = None
-    reason: Text | None = None
-
-
 class BegunHumanSend(BegunSend, StoredInstance):
-    """The same, and where the tenant's instance is."""
-
-
-async def begin_human_send(
-    database: Database, asked: BeginHumanSend
-) -> BegunHumanSend | SendRefused:
-    """Pass the fence for a human, whom a pause does not stop."""
-    return await call_or_refused(database, "begin_human_send", asked, BegunHumanSend, SendRefused)
+    """What a human says passed the fence: the send, and where the tenant's instance is."""
 
 
 class OfSend(Asked):
