@@ -198,7 +198,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
     calls_as = None if can_listen else name
     dispatcher = make_dispatcher(
-        settings, database, tools, calls_as, (lambda _: False) if n8n is None else n8n.is_elsewhere
+        settings,
+        database,
+        tools,
+        calls_as,
+        (lambda _: False) if n8n is None else n8n.fallback.is_making,
     )
     hearing = Hearing(name, can_listen, called=dispatcher.help)
     connections = connections_for(settings.max_connections, open_files())
