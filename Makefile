@@ -16,7 +16,7 @@ STRICT ?=
 # test: BROWSER=0 leaves out what drives a real Chromium.
 BROWSER ?=
 
-# Some containers set it: each of the hundreds of processes that tests start would compile all anew.
+# Some containers set it: each of the hundreds of processes that tests start would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo picture test test-decisions test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean

@@ -1283,7 +1283,7 @@ comment on column public.messages.transcript is
 comment on column public.messages.description is
 'What its media shows or says, in words. Null: nobody has looked.';
 comment on column public.messages.given_up is
-'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
+'Why this part of a reply can never be sent. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
 'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
 comment on column public.messages.told_as is
@@ -1672,10 +1672,10 @@ comment on column public.media_jobs.waits_for is
 'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
 
 comment on column public.media_jobs.content is
-'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
+'The media itself, where it came inside of its webhook and is nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
-'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
+'What is to be seen of it: small new JPEGs in base64, which the LLM is shown. They are gone in a day.';
 comment on table public.media_jobs is
 'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
 comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
@@ -2601,7 +2601,7 @@ as $$
 $$;
 
 -- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
--- turn, and the planner would make it anew at each call.
+-- turn, and the planner would make a new one at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -3115,8 +3115,8 @@ $$;
 
 -- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
 --
--- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
--- of (see changes) by the function that makes it.
+-- A function that changes one holds its session locked. There are no triggers on the table: that
+-- function also tells of the change (see changes).
 
 -- Notes that a handoff of the session is otherwise now.
 create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
@@ -3309,10 +3309,10 @@ $$;
 -- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
 
 -- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
--- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
--- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
+-- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: the
+-- router that claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of
+-- the flow did not leave is given up: it is for the human now. So is what is in doubt, where it is found not
+-- to have left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
 -- ended with that.
 create or replace function hybridflow.say_handoff(
     p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
@@ -3979,7 +3979,7 @@ as $$
 $$;
 
 -- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
--- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
+-- but for what is given up, or when it may say no more; where none of it can be sent it is dead. Where
 -- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
 -- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
 -- done. The session is locked.
@@ -4072,7 +4072,7 @@ $$;
 -- where an earlier reply left after they were written. Left out are sends that certainly failed, what
 -- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
 -- characters, which begin with the turn's own. It is json, which becomes jsonb once, with what it is a part
--- of: jsonb would be read and written anew for each object around it, a quarter of what a claim costs.
+-- of: jsonb would be read and written again for each object around it, a quarter of what a claim costs.
 create or replace function hybridflow.told_history(p_turn public.turns, p_limit integer)
 returns json
 language sql
@@ -4915,7 +4915,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
 -- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
@@ -5447,7 +5447,7 @@ $$;
 
 -- ==================== 0440_turn_ends.sql
 
--- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
+-- HybridFlow: how an attempt goes on and ends: failed, begun again, renewed, given back or done.
 
 -- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
 -- p_most, with jitter, so that what failed together does not come again together.
@@ -6613,7 +6613,7 @@ $$;
 -- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
 -- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
 -- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
--- due that nobody has: where none is, whoever worked on it need not look for more.
+-- due that nobody has: where none is, its worker need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6822,7 +6822,7 @@ begin
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
         v_given_up := true;
         if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
-            -- Whoever holds it does not know what is next: a caption may be.
+            -- Its worker does not know what is next: a caption may be.
             perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
         end if;
     elsif p ->> 'outcome' = 'not_sent' then
@@ -7040,7 +7040,7 @@ $$;
 
 -- ==================== 0520_given_up.sql
 
--- HybridFlow: parts of a reply that can never be had: given up by name, so that what follows them is said.
+-- HybridFlow: parts of a reply that can never be sent: given up by name, so that what follows them is said.
 --
 -- A media whose address answers 404, is too large or of no use, or what Evolution refuses for good: tried
 -- again it would fail again, and hold up for ever what stands behind it.
@@ -7127,10 +7127,10 @@ as $$
 $$;
 
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
--- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
--- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence
--- is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
+-- A part of the turn's reply can never be sent: its media cannot be fetched, or Evolution refuses it for
+-- good. It is given up, with `error` as the reason, and what follows it is next; its caption is said in its
+-- place. Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The
+-- fence is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
 -- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
 -- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
 create or replace function public.give_up_part(p jsonb)
@@ -7471,7 +7471,7 @@ end
 $$;
 
 -- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
--- begins anew with the message, has waited since it was made: however many messages join it, it waits for
+-- begins again with the message, has waited since it was made: however many messages join it, it waits for
 -- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
 create or replace function hybridflow.stranger_wait(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
@@ -7736,7 +7736,7 @@ as $$
     )
 $$;
 
--- Whether the reply under way began anew ten times since what it answers was changed: it is made as it is.
+-- Whether the reply under way began again ten times since what it answers was changed: it is made as it is.
 create or replace function hybridflow.began_anew_enough(p_turn public.turns)
 returns boolean
 language sql
@@ -7752,7 +7752,7 @@ as $$
 $$;
 
 -- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
--- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
+-- has been sent, the attempt begins again, after the debounce, or ends where nothing is left to be answered;
 -- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
 -- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
 -- goes on as it was.
@@ -7795,8 +7795,8 @@ $$;
 
 -- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
 -- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
--- new text anyway, but not where it began anew often enough: it goes on, and the message has a turn after it.
--- Returns {turn_id?, due_in?, decision?}. The session is locked.
+-- new text anyway, but not where it began again often enough: it goes on, and the message has a turn after
+-- it. Returns {turn_id?, due_in?, decision?}. The session is locked.
 create or replace function hybridflow.answer_edit(
     p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -7833,7 +7833,7 @@ begin
         return '{"decision": "loop"}';
     end if;
     if exists (select from public.turns as t where t.id = v_message.turn_id and t.state = 'running') then
-        p_tenant.on_new_message := 'queue';  -- it began anew often enough
+        p_tenant.on_new_message := 'queue';  -- it began again often enough
     end if;
     v_turn := hybridflow.join_turn(
         p_tenant, v_session.id,
@@ -7934,7 +7934,7 @@ begin
         return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    -- As it is now: whoever had the lock may have changed it, or moved it to a session that is not locked.
+    -- As it is now: another who had the lock may have changed it, or moved it to an unlocked session.
     select * into v_message from public.messages where id = v_message.id and session_id = v_message.session_id;
     if not found then
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
@@ -8574,7 +8574,7 @@ begin
     if v_decision = 'staff' then
         v_expects_reply := false;  -- nor is it answered after a pause
     end if;
-    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- to write it anew is dear
+    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- a write is dear
         p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
@@ -10087,7 +10087,7 @@ begin
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
-        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        -- The service was away for long, and each try was paid for: it would use up the tenant's day.
         or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
@@ -12310,7 +12310,7 @@ $$;
 
 -- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
 -- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
--- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+-- that is not among its `llm_models`. A tenant with an LLM key of its own pays for itself.
 create or replace function hybridflow.check_ceilings(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )
@@ -12439,7 +12439,7 @@ $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
 -- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes,
--- also one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another
+-- also one that was left behind where its player was killed. Returns {tenant, audit}. PT409: another
 -- tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
@@ -12752,7 +12752,7 @@ as $$
 $$;
 
 -- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
--- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
+-- Makes the demo's tenant, always a new one, with this id: real tenants' ids still count from 1. Returns
 -- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
 create or replace function public.begin_demo(p jsonb)
 returns jsonb
@@ -14188,9 +14188,9 @@ $$;
 -- hand_off({turn_id, token, reason, summary?, say?: [text]})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
 -- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
--- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
--- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
--- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- first of these texts begins to be said, by the router that claims the turn next; it is the flow's no more
+-- (see say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'.
+-- `replied`: what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
 -- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
 -- token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
@@ -16590,7 +16590,7 @@ $$;
 -- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
+-- by anyone, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
 -- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
 -- last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(
@@ -16684,8 +16684,8 @@ $$;
 -- A human of the business writes to a contact over the API: the session is taken over, as by
 -- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
 -- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
--- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
--- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
+-- seen_message_id is the last message that the caller has seen: without it, what anybody else wrote in this
+-- pause counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
 -- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
 -- it passes; or too much is on its way. PT422: the key was used for another request.
 create or replace function public.send_message(p jsonb)
@@ -17493,7 +17493,7 @@ as $$
 declare
     v_row public.spending;
 begin
-    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    -- Looked for first: an insert in vain writes the row again, only to lock it.
     if p_session_id is null then
         select * into v_row from public.spending
         where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
@@ -17563,8 +17563,8 @@ end
 $$;
 
 -- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
--- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
--- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+-- It takes the place of what was reserved, and is added to what the turn has cost so far. The turn's
+-- worker writes it down: by itself (book_cost), or with the reply in one update (write_reply).
 create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
 returns public.turns
 language plpgsql
@@ -18381,8 +18381,8 @@ $$;
 
 -- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
 --
--- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Rows are
--- kept for ten minutes.
+-- A change is a row, written in the transaction of what it tells of by triggers, no matter who makes it. Rows
+-- are kept for ten minutes.
 --
 -- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
 -- So an export has nothing of it, and an erasure leaves it to run out.
@@ -18522,7 +18522,7 @@ begin
 end
 $$;
 
--- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read anew,
+-- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read again,
 -- from its text, by each statement that names them, which costs more than to call a function that looks for
 -- itself, if that is called nearly always. What is moved in bulk, as a merge moves messages, has a line for
 -- the session, none for each row. Messages that come in are told of by insert_message, which has a statement
@@ -18630,7 +18630,7 @@ $$;
 -- Nobody reads one twice and nobody misses it: who reads shows the snapshot of its last look, and is given
 -- what that could not see and this one can. (By an ascending id it would miss what commits late: of two
 -- transactions the one with the lower id may be seen second.) Whose snapshot is older than nine minutes is
--- told that something may have been missed, and reads everything anew.
+-- told that something may have been missed, and reads everything again.
 
 -- The position that stands for what is seen right now: when that was, and the snapshot.
 create or replace function hybridflow.position_now()
@@ -19398,7 +19398,7 @@ as $$
                 'The file is kept until it is understood, and deleted then.'
             end,
             case when p_job.pictures is not null or p_job.content is not null then
-                'An export is text and has no files: what was sent is in the chat of whoever sent it.'
+                'An export is text and has no files: what was sent is in the chat of its sender.'
             end
         ), '')
     )
@@ -19923,7 +19923,7 @@ $$;
 
 -- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
 -- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
--- that is about to be told is given out anew, without the contact.
+-- that is about to be told is given out again, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
@@ -20688,7 +20688,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'be00c54743d0dd78cd67684a5b1fe528c3615c2da01c75e0219339e38680b82c')
+    ('20261126145950', 'v0_3_0', '74b1fe2a6a76c01db3045d72e5dc8e10929a5ed6c61c18133646e948a5b752c7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -126,7 +126,7 @@ comment on column public.messages.transcript is
 comment on column public.messages.description is
 'What its media shows or says, in words. Null: nobody has looked.';
 comment on column public.messages.given_up is
-'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
+'Why this part of a reply can never be sent. It certainly did not leave, and what follows it is said.';
 comment on column public.messages.identity is
 'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
 comment on column public.messages.told_as is

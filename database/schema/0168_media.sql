@@ -35,10 +35,10 @@ comment on column public.media_jobs.waits_for is
 'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
 
 comment on column public.media_jobs.content is
-'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
+'The media itself, where it came inside of its webhook and is nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
-'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
+'What is to be seen of it: small new JPEGs in base64, which the LLM is shown. They are gone in a day.';
 comment on table public.media_jobs is
 'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
 comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';

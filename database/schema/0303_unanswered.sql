@@ -29,7 +29,7 @@ as $$
 $$;
 
 -- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
--- turn, and the planner would make it anew at each call.
+-- turn, and the planner would make a new one at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
 language plpgsql

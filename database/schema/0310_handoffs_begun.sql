@@ -1,7 +1,7 @@
 -- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
 --
--- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
--- of (see changes) by the function that makes it.
+-- A function that changes one holds its session locked. There are no triggers on the table: that
+-- function also tells of the change (see changes).
 
 -- Notes that a handoff of the session is otherwise now.
 create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)

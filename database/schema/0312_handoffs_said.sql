@@ -1,10 +1,10 @@
 -- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
 
 -- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
--- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
--- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
+-- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: the
+-- router that claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of
+-- the flow did not leave is given up: it is for the human now. So is what is in doubt, where it is found not
+-- to have left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
 -- ended with that.
 create or replace function hybridflow.say_handoff(
     p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text

@@ -240,7 +240,7 @@ as $$
 $$;
 
 -- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
--- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
+-- but for what is given up, or when it may say no more; where none of it can be sent it is dead. Where
 -- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
 -- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
 -- done. The session is locked.

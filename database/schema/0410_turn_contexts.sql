@@ -33,7 +33,7 @@ $$;
 -- where an earlier reply left after they were written. Left out are sends that certainly failed, what
 -- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
 -- characters, which begin with the turn's own. It is json, which becomes jsonb once, with what it is a part
--- of: jsonb would be read and written anew for each object around it, a quarter of what a claim costs.
+-- of: jsonb would be read and written again for each object around it, a quarter of what a claim costs.
 create or replace function hybridflow.told_history(p_turn public.turns, p_limit integer)
 returns json
 language sql

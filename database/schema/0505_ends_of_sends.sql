@@ -131,7 +131,7 @@ $$;
 -- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
 -- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
 -- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
--- due that nobody has: where none is, whoever worked on it need not look for more.
+-- due that nobody has: where none is, its worker need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql

@@ -67,7 +67,7 @@ begin
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
         v_given_up := true;
         if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
-            -- Whoever holds it does not know what is next: a caption may be.
+            -- Its worker does not know what is next: a caption may be.
             perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
         end if;
     elsif p ->> 'outcome' = 'not_sent' then

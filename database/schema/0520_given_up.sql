@@ -1,4 +1,4 @@
--- HybridFlow: parts of a reply that can never be had: given up by name, so that what follows them is said.
+-- HybridFlow: parts of a reply that can never be sent: given up by name, so that what follows them is said.
 --
 -- A media whose address answers 404, is too large or of no use, or what Evolution refuses for good: tried
 -- again it would fail again, and hold up for ever what stands behind it.
@@ -85,10 +85,10 @@ as $$
 $$;
 
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
--- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
--- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence
--- is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
+-- A part of the turn's reply can never be sent: its media cannot be fetched, or Evolution refuses it for
+-- good. It is given up, with `error` as the reason, and what follows it is next; its caption is said in its
+-- place. Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The
+-- fence is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
 -- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
 -- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
 create or replace function public.give_up_part(p jsonb)

@@ -61,7 +61,7 @@ end
 $$;
 
 -- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
--- begins anew with the message, has waited since it was made: however many messages join it, it waits for
+-- begins again with the message, has waited since it was made: however many messages join it, it waits for
 -- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
 create or replace function hybridflow.stranger_wait(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb

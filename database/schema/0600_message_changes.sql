@@ -118,7 +118,7 @@ as $$
     )
 $$;
 
--- Whether the reply under way began anew ten times since what it answers was changed: it is made as it is.
+-- Whether the reply under way began again ten times since what it answers was changed: it is made as it is.
 create or replace function hybridflow.began_anew_enough(p_turn public.turns)
 returns boolean
 language sql
@@ -134,7 +134,7 @@ as $$
 $$;
 
 -- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
--- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
+-- has been sent, the attempt begins again, after the debounce, or ends where nothing is left to be answered;
 -- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
 -- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
 -- goes on as it was.
@@ -177,8 +177,8 @@ $$;
 
 -- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
 -- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
--- new text anyway, but not where it began anew often enough: it goes on, and the message has a turn after it.
--- Returns {turn_id?, due_in?, decision?}. The session is locked.
+-- new text anyway, but not where it began again often enough: it goes on, and the message has a turn after
+-- it. Returns {turn_id?, due_in?, decision?}. The session is locked.
 create or replace function hybridflow.answer_edit(
     p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -215,7 +215,7 @@ begin
         return '{"decision": "loop"}';
     end if;
     if exists (select from public.turns as t where t.id = v_message.turn_id and t.state = 'running') then
-        p_tenant.on_new_message := 'queue';  -- it began anew often enough
+        p_tenant.on_new_message := 'queue';  -- it began again often enough
     end if;
     v_turn := hybridflow.join_turn(
         p_tenant, v_session.id,
@@ -316,7 +316,7 @@ begin
         return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    -- As it is now: whoever had the lock may have changed it, or moved it to a session that is not locked.
+    -- As it is now: another who had the lock may have changed it, or moved it to an unlocked session.
     select * into v_message from public.messages where id = v_message.id and session_id = v_message.session_id;
     if not found then
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited

@@ -67,7 +67,7 @@ begin
     if v_decision = 'staff' then
         v_expects_reply := false;  -- nor is it answered after a pause
     end if;
-    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- to write it anew is dear
+    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- a write is dear
         p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);

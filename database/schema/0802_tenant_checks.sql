@@ -213,7 +213,7 @@ $$;
 
 -- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
 -- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
--- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+-- that is not among its `llm_models`. A tenant with an LLM key of its own pays for itself.
 create or replace function hybridflow.check_ceilings(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )

@@ -92,7 +92,7 @@ $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
 -- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes,
--- also one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another
+-- also one that was left behind where its player was killed. Returns {tenant, audit}. PT409: another
 -- tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb

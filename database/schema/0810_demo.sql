@@ -20,7 +20,7 @@ as $$
 $$;
 
 -- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
--- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
+-- Makes the demo's tenant, always a new one, with this id: real tenants' ids still count from 1. Returns
 -- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
 create or replace function public.begin_demo(p jsonb)
 returns jsonb

@@ -52,9 +52,9 @@ $$;
 -- hand_off({turn_id, token, reason, summary?, say?: [text]})
 -- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
 -- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
--- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
--- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
--- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
+-- first of these texts begins to be said, by the router that claims the turn next; it is the flow's no more
+-- (see say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'.
+-- `replied`: what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
 -- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
 -- token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)

@@ -1,7 +1,7 @@
 -- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
 
 -- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
+-- by anyone, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
 -- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
 -- last resumed. Of the newest 200 of theirs.
 create or replace function hybridflow.unseen_human(
@@ -95,8 +95,8 @@ $$;
 -- A human of the business writes to a contact over the API: the session is taken over, as by
 -- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
 -- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
--- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
--- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
+-- seen_message_id is the last message that the caller has seen: without it, what anybody else wrote in this
+-- pause counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
 -- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
 -- it passes; or too much is on its way. PT422: the key was used for another request.
 create or replace function public.send_message(p jsonb)

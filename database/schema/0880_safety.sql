@@ -59,7 +59,7 @@ as $$
 declare
     v_row public.spending;
 begin
-    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    -- Looked for first: an insert in vain writes the row again, only to lock it.
     if p_session_id is null then
         select * into v_row from public.spending
         where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
@@ -129,8 +129,8 @@ end
 $$;
 
 -- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
--- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
--- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+-- It takes the place of what was reserved, and is added to what the turn has cost so far. The turn's
+-- worker writes it down: by itself (book_cost), or with the reply in one update (write_reply).
 create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
 returns public.turns
 language plpgsql

@@ -1,7 +1,7 @@
 -- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
 --
--- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Rows are
--- kept for ten minutes.
+-- A change is a row, written in the transaction of what it tells of by triggers, no matter who makes it. Rows
+-- are kept for ten minutes.
 --
 -- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
 -- So an export has nothing of it, and an erasure leaves it to run out.
@@ -141,7 +141,7 @@ begin
 end
 $$;
 
--- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read anew,
+-- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read again,
 -- from its text, by each statement that names them, which costs more than to call a function that looks for
 -- itself, if that is called nearly always. What is moved in bulk, as a merge moves messages, has a line for
 -- the session, none for each row. Messages that come in are told of by insert_message, which has a statement

@@ -3,7 +3,7 @@
 -- Nobody reads one twice and nobody misses it: who reads shows the snapshot of its last look, and is given
 -- what that could not see and this one can. (By an ascending id it would miss what commits late: of two
 -- transactions the one with the lower id may be seen second.) Whose snapshot is older than nine minutes is
--- told that something may have been missed, and reads everything anew.
+-- told that something may have been missed, and reads everything again.
 
 -- The position that stands for what is seen right now: when that was, and the snapshot.
 create or replace function hybridflow.position_now()

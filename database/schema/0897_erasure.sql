@@ -64,7 +64,7 @@ $$;
 
 -- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
 -- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
--- that is about to be told is given out anew, without the contact.
+-- that is about to be told is given out again, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql

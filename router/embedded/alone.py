@@ -32,7 +32,8 @@ def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
 def handed_on(folder: Path, what: str) -> Iterator[tuple[int, ...]]:
     """Give what lets a started program do `what` there while it runs.
 
-    Nobody is `alone` there until it has ended, with all who got it from there, whoever started it.
+    Nobody is `alone` there until it has ended, with all who got it from there, no matter who
+    started it.
     """
     if sys.platform == "win32":
         yield ()

@@ -103,7 +103,7 @@ class BucketStore:
         told = _read(said.content)
         if told.get("public") is not False:
             raise StoreAway(
-                "the bucket of MEDIA_BUCKET is public: whoever has an address could read what"
+                "the bucket of MEDIA_BUCKET is public: anybody with an address could read what"
                 " customers send. Make it private, or name another"
             )
         self._looked_at = time.monotonic()

@@ -132,7 +132,7 @@ async def note_done(
 async def note_failure(
     services: TheServices, dry_turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
-    """It is not retried: whoever tries a flow wants to see the failure."""
+    """It is not retried: people who try a flow want to see the failure."""
     return await _reported(services, dry_turn_id, token, _ended("fail", body or Failure()))
 
 

@@ -1,4 +1,4 @@
-"""How fast responses may be read for one tenant: whoever reads too fast has to wait.
+"""How fast responses may be read for one tenant: who reads too fast has to wait.
 
 A hostile server answers every call with the longest response that is allowed. Reading, unpacking
 and parsing it takes everybody's time. So responses are counted by their cost, and a tenant that has

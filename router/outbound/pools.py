@@ -37,7 +37,7 @@ class TenantPools:
         # A tenant's responses share one pace, whatever was asked; media are only bytes.
         of_media = Rate(settings.max_media_bytes / _SECONDS_A_MEDIA, settings.max_media_bytes, len)
         self._pace = Pace(Rate.of_records(settings.max_media_bytes))
-        # Whoever has a place has a connection: the places are shared out, before the fence.
+        # Each place has a connection: the places are shared out, before the fence.
         self.sends = self._client(
             "sends", settings.send_timeout, places + places // _SPARE, _by_nobody
         )

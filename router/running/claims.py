@@ -222,6 +222,6 @@ class TenantsClaimant(Claimant[T]):
     def _seen(self, claimed: Claimed, *, some: bool) -> Look:
         """Return the result of a look that gave out `some`, or nothing."""
         self._after_tenant = claimed.after_tenant
-        if claimed.more:  # where none could be had, others look at them
+        if claimed.more:  # where there were none to claim, others look
             return Look(more=some, due_in=0.0)
         return Look(more=False, due_in=seconds_until(claimed.next_due_at, claimed.now))

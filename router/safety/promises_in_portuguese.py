@@ -4,7 +4,7 @@ import re
 
 from router.safety.promise_shapes import Promises, any_of, one
 
-# Who comes. What may stand before them has an end: a text of nothing else would be read anew from
+# Who comes. What may stand before them has an end: a text of nothing else would be read again from
 # each of its words, and keep the whole router waiting.
 _WHO = one(r"""
     (?:(?:um|uma|algum|alguma|noss[oa]s?|outr[oa]|[oa]s?|d[eoa]s?|seu|sua)\s+){0,4}

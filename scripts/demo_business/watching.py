@@ -1,4 +1,4 @@
-"""Keeps a router running beside what is played: whoever kills it has it started again."""
+"""Keeps a router running beside what is played: if it is killed, it is started again."""
 
 import asyncio
 import os

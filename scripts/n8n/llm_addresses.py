@@ -1,6 +1,6 @@
 """Where a node of a workflow sends a key of an LLM: where the deployment says, nowhere else.
 
-A URL from the payload could be anybody's, and whoever forges a payload would get the key. So the
+A URL from the payload could be anybody's: with a forged payload one would get the key. So the
 URL is in the node. In the files it is the provider's own; import replaces it with the deployment's.
 """
 

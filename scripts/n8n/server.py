@@ -237,7 +237,7 @@ async def _make_database(database_url: str, database: str) -> None:
 
 
 async def drop_database(database_url: str, database: str) -> None:
-    """Drop an n8n's database, if it is there, whoever is connected to it."""
+    """Drop an n8n's database, if it is there, even while it is in use."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(f"drop database if exists {database} with (force)")
