@@ -1,7 +1,7 @@
-"""Where a node of a workflow sends a key of an LLM: where the deployment says, nowhere else.
+"""The addresses to which workflows may send LLM keys: only those that the deployment names.
 
-A URL from the payload could be anybody's: with a forged payload one would get the key. So the
-URL is in the node. In the files it is the provider's own; import replaces it with the deployment's.
+A forged payload could contain any URL, and would get the key. So the URL is in the node itself. In
+the files it is the provider's own; import replaces it with the deployment's.
 """
 
 from collections.abc import Mapping
