@@ -25,7 +25,7 @@ help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
 	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
 	@echo "             LLM=anthropic|openai: with a real one)"
-	@echo "make test    everything, four rows at once: lint, types, SQL, unit, state, scenario, fault, property"
+	@echo "make test    everything, five rows at once: lint, types, SQL, unit, state, scenario, fault, property"
 	@echo "             and n8n tests, every benchmark on a small scale, every command of the guides (N8N=0:"
 	@echo "             without those that need n8n; BROWSER=0: without those in a real Chromium; those over"
 	@echo "             the real PostgREST run where it is there)"
