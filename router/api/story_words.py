@@ -202,7 +202,7 @@ _ENDINGS = {
     "dead": "{number} failed for good: {error}",
     "failed": "{number} failed and is made again: {error}",
     "away": "{number} could not go on, and does not count: {error}",
-    "in_doubt": "{number} ended in doubt, for a send had begun and nobody knew how it ended{cause}",
+    "in_doubt": "{number} ended in doubt: a send had begun, and nobody knew how it ended{cause}",
     "refused": "the guard refused the reply, and other words go instead: {error}",
     "budget": "{error}; the fallback message goes instead",
     "unreadable": "{number} could not begin: {error}",

@@ -171,7 +171,7 @@ async def break_it(fault: Fault, phones: ThePhones) -> None:
 
 @router.post("/kill", status_code=204)
 async def kill(services: TheConsole) -> None:
-    """Kill this router, as `kill -9` does; the program that plays the demo starts another."""
+    """Kill this router, as `kill -9` does; whoever plays the demo starts another."""
     _demo(services)
     asyncio.get_running_loop().call_later(_DYING, _kill_self)
 

@@ -108,7 +108,7 @@ class EvolutionAway(EvolutionError):
 
 
 class MediaAway(EvolutionAway):
-    """The media of a send cannot be fetched now, or passed on; a message without it may pass."""
+    """The media of a send cannot be had now, or be handed on; a message without it may pass."""
 
 
 class AnswerTooLarge(EvolutionAway):

@@ -77,7 +77,7 @@ class Feed:
     async def join(self, look: Look) -> Follower:
         """Add a follower: it is told everything that changes from the end of this call on.
 
-        Raises FeedAway. A follower that joins must leave.
+        Raises FeedAway. Whoever joins must leave.
         """
         follower = Follower(look)
         if self._loop.is_stopping:

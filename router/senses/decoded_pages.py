@@ -17,7 +17,7 @@ _PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
 def pdf(content: bytes) -> Answer:
-    """Return its text, pictures of pages that have none, and the pages that failed."""
+    """Return its text, and pictures of the pages that have none; which of them could not be had."""
     import pypdfium2
 
     answer: Answer = {"what": "PDF"}

@@ -82,7 +82,7 @@ def _fitted(image: Any) -> Any:
 
 
 def jpeg(image: Any) -> str:
-    """Return it as a JPEG in base64: a new one, with nothing of the file in it."""
+    """Return it as a JPEG in base64: made anew, with nothing of the file in it."""
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     kept = io.BytesIO()
     image.save(kept, "JPEG", quality=80)

@@ -60,7 +60,7 @@ def container_of(content: bytes) -> str:
 
 
 def sound_in(content: bytes) -> dict[str, Any]:
-    """Return its sound: new Ogg/Opus in base64; how long it is, and whether it is silent."""
+    """Return its sound: Ogg/Opus in base64, made anew; how long it is, and whether it is silent."""
     with _container(content) as container:
         if not container.streams.audio:
             raise Refused("it has no sound")

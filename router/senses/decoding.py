@@ -29,10 +29,10 @@ _STEP = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What is in a file: pictures as JPEGs in base64, text, sound as Ogg/Opus, all newly made.
+    """What is in a file: pictures as JPEGs in base64, text, sound as Ogg/Opus, all made anew.
 
     `what` says what the file is; of a document with text, `pages_seen` are those among the pages
-    that were read which have none, and are pictures; `pages_unread` could not be read.
+    that were read which have none, and are pictures; `pages_unread` could not be had.
     """
 
     what: str

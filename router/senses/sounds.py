@@ -1,7 +1,7 @@
 """A voice message is decoded before it is sent: it must be a sound.
 
 If Evolution cannot decode a file, it makes an empty voice message, sends that, and reports success.
-So every voice that is not made here is checked here, no matter who provides it.
+So every voice that is not made here is checked here, whoever provides it.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What the buttons of an interactive message carry: JSON in a text, of a shape for each kind.
 
 Told in brackets, so that the model can repeat a key, a code or an address, and knows what is to be
-paid. Messages that are built to crash phones have thousands of parts: all of it is
+paid. Whoever builds such messages to crash phones builds them with thousands of parts: all of it is
 bounded, and what would be another's if it were cut is told whole or not at all.
 """
 

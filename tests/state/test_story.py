@@ -159,7 +159,7 @@ It was answered, in one part.
 - the reply was made, passed the guard and was written down (anthropic claude, 30 tokens in, 12 out)
 - the fence let part 1 through to Evolution (in doubt until it was found); \
 now it was taken by Evolution
-- attempt 1 ended in doubt, for a send had begun and nobody knew how it ended: \
+- attempt 1 ended in doubt: a send had begun, and nobody knew how it ended: \
 EvolutionInDoubt: time-out (in_doubt)
 - attempt 1 began again, by test
 - attempt 1 ended with the turn: all was said
