@@ -4922,7 +4922,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
 -- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
@@ -5456,7 +5456,7 @@ $$;
 
 -- ==================== 0440_turn_ends.sql
 
--- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
+-- HybridFlow: how an attempt goes on and ends: failed, begun again, renewed, given back or done.
 
 -- How many seconds to wait until something that failed p_times before is tried again: twice as long each
 -- time, up to p_most, with jitter, so that what failed together is not tried again together.
@@ -7497,7 +7497,7 @@ end
 $$;
 
 -- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
--- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- already, or begins again with the message, the wait counts from when that turn was made. So it waits for
 -- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
 -- session is locked.
 create or replace function hybridflow.stranger_wait(
@@ -19532,7 +19532,7 @@ as $$
                 'The file is kept until it is understood, and deleted then.'
             end,
             case when p_job.pictures is not null or p_job.content is not null then
-                'An export is text and has no files: what was sent is in the chat of whoever sent it.'
+                'An export is text and has no files: what was sent is in the chat of its sender.'
             end
         ), '')
     )

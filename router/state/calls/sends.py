@@ -108,26 +108,8 @@ async def begin_fallback_send(
     return await call_or_refused(database, "begin_fallback_send", asked, BegunSend, SendRefused)
 
 
-class BeginHumanSend(Sending):
-    """A message that a human of the business is about to send."""
-
-    tenant_id: int
-    session_id: int
-    seen_message_id: int | None = None
-    knowingly: bool | None = None
-    author: Text | None = None
-    reason: Text | None = None
-
-
 class BegunHumanSend(BegunSend, StoredInstance):
-    """A human's send that passed the fence, and the tenant's instance."""
-
-
-async def begin_human_send(
-    database: Database, asked: BeginHumanSend
-) -> BegunHumanSend | SendRefused:
-    """Pass the fence for a human's message. A pause does not stop it."""
-    return await call_or_refused(database, "begin_human_send", asked, BegunHumanSend, SendRefused)
+    """A human's message that passed the fence, and the tenant's instance."""
 
 
 class OfSend(Asked):
