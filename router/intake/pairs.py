@@ -69,11 +69,6 @@ class Pairs:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    @property
-    def is_asking(self) -> bool:
-        """Whether any request is under way."""
-        return bool(self._running)
-
     async def stop(self) -> None:
         """Cancel what is under way."""
         for task in self._running:

@@ -18,13 +18,11 @@ from router.state.calls.relays import (
 from router.state.calls.sends import (
     BeginAwaySend,
     BeginFallbackSend,
-    BeginHumanSend,
     BeginSend,
     BegunHumanSend,
     SendRefused,
     begin_away_send,
     begin_fallback_send,
-    begin_human_send,
     begin_send,
 )
 from router.state.calls.turns import Cause, MadeReply
@@ -73,19 +71,17 @@ Fence: TypeAlias = Callable[[Database, Sending], Awaitable[Passed | SendRefused]
 class Speaker:
     """The author of a message: the AI, a flow, a human, or HybridFlow itself.
 
-    `fence` decides whether the message may be sent. It is called on `database`, or on the router's
-    own if that is None. `holder` names whose share of the places its sends use: the tenant, always
-    by the same name, and never by what a caller says, such as the instance in a path. `line` is the
-    tenant's; None if the fence answers with its instance. `turn` is what a turn's attempt presents
-    when its send is in doubt. `is_renewed` means that it is an attempt of this process, whose lease
-    is renewed while it sends.
+    `fence` decides whether the message may be sent. `holder` names whose share of the places its
+    sends use: the tenant, always by the same name, and never by what a caller says, such as the
+    instance in a path. `line` is the tenant's; None if the fence answers with its instance. `turn`
+    is what a turn's attempt presents when its send is in doubt. `is_renewed` means that it is an
+    attempt of this process, whose lease is renewed while it sends.
     """
 
     fence: Fence = field(repr=False)
     holder: str | None
     line: TenantLine | None = field(default=None, repr=False)
     turn: Held | None = field(default=None, repr=False)
-    database: Database | None = field(default=None, repr=False)
     is_renewed: bool = False
 
 
@@ -243,41 +239,3 @@ def _passed(begun: BegunHumanSend | SendRefused) -> Passed | SendRefused:
     if isinstance(begun, SendRefused):
         return begun
     return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """The circumstances in which a human of the business writes through HybridFlow.
-
-    `seen_message_id` is the last message that they saw. If another human wrote after it, the fence
-    refuses, unless they write `knowingly`. `author` and `reason` are stored with the session's
-    pause.
-    """
-
-    tenant_id: int
-    session_id: int
-    seen_message_id: int | None = None
-    knowingly: bool = False
-    author: str | None = None
-    reason: str | None = None
-
-
-def human(writing: Writing, database: Database | None = None) -> Speaker:
-    """Return a human, whom no pause stops. `database` is the state as that human sees it.
-
-    The fence raises NotAllowed, and NotFound if the session was erased or merged into another.
-    """
-
-    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
-        asked = BeginHumanSend(
-            **sending.said,
-            tenant_id=writing.tenant_id,
-            session_id=writing.session_id,
-            seen_message_id=writing.seen_message_id,
-            knowingly=writing.knowingly,
-            author=writing.author,
-            reason=writing.reason,
-        )
-        return _passed(await begin_human_send(database, asked))
-
-    return Speaker(fence, f"tenant {writing.tenant_id}", database=database)
