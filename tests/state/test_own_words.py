@@ -150,7 +150,7 @@ def test_every_fence_is_tried():
     fences = set(re.findall(r"function public\.(begin_(?:\w+_)?send)\(", source))
     assert fences == KINDS.keys()
     asked = set(re.findall(r"await (begin_\w+)\(", Path(speakers.__file__).read_text()))
-    assert asked == KINDS.keys()
+    assert asked == KINDS.keys() - {"begin_human_send"}, "begin_relay_send calls it"
 
 
 def echo(talk: Conversation, sent: Leaving, wa_id: str, **how: Any) -> Json:
