@@ -89,8 +89,10 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now, so that a burst waits here and not there.
-create or replace function hybridflow.free_flows(p_max_in_flight integer)
+-- How many more turns may be given to n8n now, so that a burst waits here and not there. The turns
+-- p_not_there are not in n8n any more. Nor is one whose reply is made, however long it is sent, nor one that
+-- is put aside: nobody works on it until its line is back, or its doubt is looked up again.
+create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql
 stable
@@ -98,16 +100,5 @@ set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
-$$;
-
--- The same without the turns p_not_there, which are not in n8n any more.
-create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
-returns integer
-language sql
-stable
-set search_path = ''
-as $$
-    select hybridflow.free_flows(p_max_in_flight + count(*)::integer) from public.turns
-    where id = any(p_not_there)
-        and held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+        and worker is not null and reply is null and id <> all(p_not_there)
 $$;

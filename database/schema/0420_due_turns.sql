@@ -179,8 +179,9 @@ as $$
 $$;
 
 -- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
--- on, but for p.not_in_n8n, of which the worker knows better. p.in_n8n is what the worker itself knows to be
--- there or on the way, by tenant, whatever became of the leases. A router of 0.2.0 says p.own alone.
+-- on and have no reply yet (see free_flows_without), but for p.not_in_n8n, of which the worker knows better.
+-- p.in_n8n is what the worker itself knows to be there or on the way, by tenant, whatever became of the
+-- leases. A router of 0.2.0 says p.own alone.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -192,6 +193,7 @@ as $$
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
         where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+            and t.worker is not null and t.reply is null
             and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
         group by t.tenant_id
         union all

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.state.database import Json
 from router.state.direct import DirectDatabase
-from tests.state.conversation import JOAO, MARIA, Conversation
+from tests.state.conversation import JOAO, MARIA, Conversation, held
 
 
 @pytest.fixture
@@ -138,6 +138,33 @@ async def test_what_is_not_in_n8n_any_more_takes_no_place_of_its_tenant(
     assert len((await claim(talk, 9, **terms, **some))["turns"]) == 2
     # By the state alone, as other workers see it: two of them are at those two.
     assert (await claim(talk, 9, **terms, worker="two"))["turns"] == []
+
+
+@pytest.mark.parametrize("and_then", ["is sent slowly", "is in doubt", "cannot be sent now"])
+async def test_what_a_flow_has_answered_takes_no_place_of_anybody(
+    database: DirectDatabase, shops: dict[str, int], and_then: str
+):
+    """Nobody's flow works on it, whoever sends it, and for however long it waits for its line."""
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 2)
+    turns = (await claim(talk, 2, objects=True))["turns"]
+    for turn in turns:
+        await talk.database.call("forward_turn", {**held(turn), "lease_seconds": 60})
+    await flood(talk, shops["quiet"], 2, due="1 second")
+    terms = {"n8n_max_in_flight": 2, "tenant_max": 2, "objects": True, "worker": "two"}
+    assert (await claim(talk, 5, **terms))["turns"] == []
+    for turn in turns:
+        reply = {**held(turn), "parts": ["Oi!", "Tudo bem?"], "handler": "n8n"}
+        await talk.database.call("save_reply", reply)
+        begun = await talk.begin(turn, "Oi!")
+        if and_then == "is in doubt":
+            doubt = {**held(turn), "message_id": begun["message_id"], "error": "no answer"}
+            await talk.database.call("doubt_send", {**doubt, "check_after": 30})
+        else:
+            await talk.finish(turn, begun, f"3EB0{turn['turn_id']:08X}", turn["session"]["jid"])
+    for turn in turns if and_then == "cannot be sent now" else ():
+        await talk.fail(turn, "away", base_seconds=30)
+    assert owners(await claim(talk, 5, **terms)) == {"quiet": 2}
 
 
 async def test_a_new_customer_does_not_wait_for_all_who_have_waited_long(

@@ -175,7 +175,6 @@ begin
                 ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('not_in_n8n', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
-                ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
                 ('free_flows_without', 'ii', array['p_max_in_flight', 'p_not_there']::text[], array['integer', 'bigint[]']::text[], 0, false, 'integer'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
                 ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
@@ -4325,8 +4324,10 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now, so that a burst waits here and not there.
-create or replace function hybridflow.free_flows(p_max_in_flight integer)
+-- How many more turns may be given to n8n now, so that a burst waits here and not there. The turns
+-- p_not_there are not in n8n any more. Nor is one whose reply is made, however long it is sent, nor one that
+-- is put aside: nobody works on it until its line is back, or its doubt is looked up again.
+create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql
 stable
@@ -4334,18 +4335,7 @@ set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
     where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
-$$;
-
--- The same without the turns p_not_there, which are not in n8n any more.
-create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
-returns integer
-language sql
-stable
-set search_path = ''
-as $$
-    select hybridflow.free_flows(p_max_in_flight + count(*)::integer) from public.turns
-    where id = any(p_not_there)
-        and held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+        and worker is not null and reply is null and id <> all(p_not_there)
 $$;
 
 -- ==================== 0420_due_turns.sql
@@ -4531,8 +4521,9 @@ as $$
 $$;
 
 -- How many turns of each tenant n8n has, or will be given, by whatever worker: all that are being worked
--- on, but for p.not_in_n8n, of which the worker knows better. p.in_n8n is what the worker itself knows to be
--- there or on the way, by tenant, whatever became of the leases. A router of 0.2.0 says p.own alone.
+-- on and have no reply yet (see free_flows_without), but for p.not_in_n8n, of which the worker knows better.
+-- p.in_n8n is what the worker itself knows to be there or on the way, by tenant, whatever became of the
+-- leases. A router of 0.2.0 says p.own alone.
 create or replace function hybridflow.tenants_in_n8n(p jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
@@ -4544,6 +4535,7 @@ as $$
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
         where t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+            and t.worker is not null and t.reply is null
             and t.id <> all((select hybridflow.not_in_n8n(p))::bigint[])
         group by t.tenant_id
         union all
