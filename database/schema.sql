@@ -203,6 +203,7 @@ begin
                 ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
                 ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
                 ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('free_to_end', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'bigint[]'),
                 ('bury_lapsed', 'ii', array['p_max_attempts', 'p_minutes']::text[], array['integer', 'numeric']::text[], 0, false, 'bigint[]'),
                 ('is_used_up', 'ii', array['p_turn', 'p_max_attempts']::text[], array['public.turns', 'integer']::text[], 0, false, 'boolean'),
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
@@ -223,7 +224,7 @@ begin
                 ('is_one_due', '', array[]::text[], array[]::text[], 0, false, 'boolean'),
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
-                ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('end_those_too_old', 'iioo', array['p_ids', 'p_minutes', 'ended', 'left_for']::text[], array['bigint[]', 'numeric', 'bigint[]', 'bigint[]']::text[], 0, false, null),
                 ('is_in_texts', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
                 ('names_of', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('in_texts', 'i', array['p_turns']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
@@ -4267,8 +4268,37 @@ $$;
 
 -- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
 
+-- Of the turns, which are locked, those that a claim can end without waiting for anybody: nobody else holds
+-- their session, their tenant, or the notice by which its people would be told, which are ours from here on.
+-- Who holds the session may want the turn next. (A turn that is changed twice in one transaction has its
+-- session and its tenant looked up, and locked, by their foreign keys.)
+create or replace function hybridflow.free_to_end(p_ids bigint[])
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        inner join public.tenants as n on n.id = t.tenant_id
+        where t.id = any(p_ids)
+        for update of s skip locked for key share of n skip locked
+    );
+    v_tenants bigint[];
+begin
+    select array_agg(d.tenant_id) filter (where hybridflow.has_waiting_notices(d.tenant_id)) into v_tenants
+    from (select distinct t.tenant_id from public.turns as t where t.id = any(v_ids)) as d;
+    return array(
+        select t.id from public.turns as t
+        where t.id = any(v_ids) and t.tenant_id = any(v_tenants)
+    );
+end
+$$;
+
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- does not: its outcome must be found out first. Nor one for which another call would have to be waited for.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -4278,12 +4308,15 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and hybridflow.is_used_up(t, p_max_attempts)
-        for update of t, s skip locked
+        for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return v_ids;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
@@ -4335,6 +4368,10 @@ declare
         for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
@@ -4796,39 +4833,43 @@ as $$
 $$;
 
 -- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
--- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
--- them.
-create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
-returns bigint[]
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. `left_for`:
+-- those that are too old and cannot end at this moment (see free_to_end), which is for the next claim.
+create or replace function hybridflow.end_those_too_old(
+    p_ids bigint[], p_minutes numeric, out ended bigint[], out left_for bigint[]
+)
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[] := array(
+    v_old bigint[] := array(
         select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
     );
 begin
-    if v_ids = '{}' then  -- as almost always
-        return v_ids;
+    ended := '{}';
+    left_for := '{}';
+    if v_old = '{}' then  -- as almost always
+        return;
     end if;
+    ended := hybridflow.free_to_end(v_old);
+    left_for := array(select i from unnest(v_old) as i where i <> all(ended));
     update public.turns
     set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
         error_kind = coalesce(error_kind, 'too_old'),
         error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = any(v_ids);
+    where id = any(ended);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
     from (
         select t as turn from public.turns as t
-        where t.id = any(v_ids) and t.outage_id is null
+        where t.id = any(ended) and t.outage_id is null
         order by t.tenant_id, t.id
     ) as d;
-    return v_ids;
 end
 $$;
 
@@ -4929,7 +4970,8 @@ declare
     v_ids bigint[];
     v_locked integer;
     v_for_others integer := 0;
-    v_old bigint[];
+    v_old bigint[] := '{}';
+    v_left bigint[] := '{}';
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
@@ -5017,19 +5059,19 @@ begin
     if v_lapsed then
         perform hybridflow.note_lapsed(v_ids);
     end if;
-    v_old := case
-        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
-        when p ->> 'answer_within_minutes' is not null
-            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
-        else '{}'
-    end;
+    -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+    if p ->> 'answer_within_minutes' is not null then
+        select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
+        from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
+    end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
-    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+    v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
     ));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+        where f.id <> all(v_old || v_left)
     ),
 
     claimed as (
@@ -20680,7 +20722,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '1c70bdbd45a77811d3c0ab36ebe9f777307c27817c7412f6e777aa4b15c711c4')
+    ('20261126145950', 'v0_3_0', '8ce60bb38a047b322ba9cf6ba3bdd442a0a2d5adf7ca5efaf872fc3c2ea10378')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

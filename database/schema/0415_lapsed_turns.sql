@@ -1,7 +1,36 @@
 -- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
 
+-- Of the turns, which are locked, those that a claim can end without waiting for anybody: nobody else holds
+-- their session, their tenant, or the notice by which its people would be told, which are ours from here on.
+-- Who holds the session may want the turn next. (A turn that is changed twice in one transaction has its
+-- session and its tenant looked up, and locked, by their foreign keys.)
+create or replace function hybridflow.free_to_end(p_ids bigint[])
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        inner join public.tenants as n on n.id = t.tenant_id
+        where t.id = any(p_ids)
+        for update of s skip locked for key share of n skip locked
+    );
+    v_tenants bigint[];
+begin
+    select array_agg(d.tenant_id) filter (where hybridflow.has_waiting_notices(d.tenant_id)) into v_tenants
+    from (select distinct t.tenant_id from public.turns as t where t.id = any(v_ids)) as d;
+    return array(
+        select t.id from public.turns as t
+        where t.id = any(v_ids) and t.tenant_id = any(v_tenants)
+    );
+end
+$$;
+
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Nor one whose session another call holds, at this moment.
+-- does not: its outcome must be found out first. Nor one for which another call would have to be waited for.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -11,12 +40,15 @@ as $$
 declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and hybridflow.is_used_up(t, p_max_attempts)
-        for update of t, s skip locked
+        for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return v_ids;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
@@ -68,6 +100,10 @@ declare
         for update skip locked
     );
 begin
+    if v_ids = '{}' then
+        return;
+    end if;
+    v_ids := hybridflow.free_to_end(v_ids);
     perform hybridflow.note_lapsed(v_ids);
     update public.turns
     set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,

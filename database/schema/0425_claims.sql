@@ -24,39 +24,43 @@ as $$
 $$;
 
 -- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
--- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
--- them.
-create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
-returns bigint[]
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. `left_for`:
+-- those that are too old and cannot end at this moment (see free_to_end), which is for the next claim.
+create or replace function hybridflow.end_those_too_old(
+    p_ids bigint[], p_minutes numeric, out ended bigint[], out left_for bigint[]
+)
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint[] := array(
+    v_old bigint[] := array(
         select t.id from public.turns as t
         where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
     );
 begin
-    if v_ids = '{}' then  -- as almost always
-        return v_ids;
+    ended := '{}';
+    left_for := '{}';
+    if v_old = '{}' then  -- as almost always
+        return;
     end if;
+    ended := hybridflow.free_to_end(v_old);
+    left_for := array(select i from unnest(v_old) as i where i <> all(ended));
     update public.turns
     set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
         error_kind = coalesce(error_kind, 'too_old'),
         error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = any(v_ids);
+    where id = any(ended);
     -- What met an outage before is of that one.
     perform hybridflow.note_unanswered(
         d.turn, case when (d.turn).error_kind = 'away' then 'line_away' else 'too_late' end, (d.turn).error
     )
     from (
         select t as turn from public.turns as t
-        where t.id = any(v_ids) and t.outage_id is null
+        where t.id = any(ended) and t.outage_id is null
         order by t.tenant_id, t.id
     ) as d;
-    return v_ids;
 end
 $$;
 
@@ -157,7 +161,8 @@ declare
     v_ids bigint[];
     v_locked integer;
     v_for_others integer := 0;
-    v_old bigint[];
+    v_old bigint[] := '{}';
+    v_left bigint[] := '{}';
     v_buried bigint[] := '{}';
     v_claimed bigint[];
     v_tokens uuid[];
@@ -245,19 +250,19 @@ begin
     if v_lapsed then
         perform hybridflow.note_lapsed(v_ids);
     end if;
-    v_old := case
-        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
-        when p ->> 'answer_within_minutes' is not null
-            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
-        else '{}'
-    end;
+    -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+    if p ->> 'answer_within_minutes' is not null then
+        select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
+        from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
+    end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
-    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+    v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
     ));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+        where f.id <> all(v_old || v_left)
     ),
 
     claimed as (
