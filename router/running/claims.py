@@ -114,8 +114,8 @@ class ClaimLoop(Generic[W]):
 
         An owner may set `when_full`, which is called instead of a look while nothing is free (it
         says when to look again); `ended`; `leaves_due`, whether some may be due as a piece of work
-        has ended (if none is, and none was left, nobody looks for more); and `soon`, in how many
-        seconds that look comes.
+        has ended (if none is, and the last look left none, nobody looks for more); and `soon`, in
+        how many seconds that look comes.
         """
         self.under_way: dict[asyncio.Task[None], W] = {}
         self.when_full: Callable[[], Awaitable[float]] | None = None
@@ -123,6 +123,9 @@ class ClaimLoop(Generic[W]):
         self.leaves_due: Callable[[W], bool] = lambda _: True
         self.soon: Callable[[], float] = lambda: 0.0
         self._left = True
+        self._is_looking = False
+        self._has_one_ended = False
+        """Whether work that leaves nothing due has ended since the look under way began."""
         self._claim = claim
         self._free = free
         self._terms = terms
@@ -151,11 +154,17 @@ class ClaimLoop(Generic[W]):
 
     async def step(self) -> float:
         """Look once, if there is room. Returns the seconds until the next look."""
-        self._left = True  # until a look says otherwise; so what ends meanwhile has it repeated
+        self._left = True  # until a look says otherwise
         if (free := self._free()) <= 0:
             return self._terms.poll if self.when_full is None else await self.when_full()
-        look = await self._claim(free)
+        self._is_looking, self._has_one_ended = True, False
+        try:
+            look = await self._claim(free)
+        finally:
+            self._is_looking = False
         self._left = look.left
+        if look.left and self._has_one_ended:  # what was left may have waited for that one
+            self._loop.wake(self.soon())
         return seconds_to_next(look, has_room=self._free() > 0, poll=self._terms.poll)
 
     def begin(self, name: str, begun: Callable[[], W]) -> None:
@@ -175,8 +184,9 @@ class ClaimLoop(Generic[W]):
     def _has_ended(self, task: "asyncio.Task[None]") -> None:
         work = self.under_way.pop(task)
         self.ended(work)
-        if self._left or self.leaves_due(work):
+        if self.leaves_due(work) or (self._left and not self._is_looking):
             self._loop.wake(self.soon())
+        self._has_one_ended = True
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)
 

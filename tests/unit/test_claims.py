@@ -141,14 +141,18 @@ async def test_where_nothing_was_left_due_the_end_of_one_is_no_reason_to_look():
     await running
 
 
-async def test_what_ends_while_a_look_is_made_has_it_made_again():
+@pytest.mark.parametrize(("left", "asked"), [(True, [1, 1]), (False, [1])])
+async def test_what_ends_while_a_look_is_made_has_it_made_again_if_that_left_some(
+    left: bool, asked: list[int]
+):
+    """What was left due may have waited for the one that has ended."""
     shop = Shop(jobs=2, room=1)
     looked = asyncio.Event()
 
     async def claim(most: int) -> Look:
         await shop.claim(most)
         await looked.wait()
-        return Look(more=False, left=False)
+        return Look(more=False, left=left)
 
     loop = ClaimLoop[Job](claim, shop.free, TERMS)
     loop.leaves_due = lambda _: False
@@ -159,7 +163,7 @@ async def test_what_ends_while_a_look_is_made_has_it_made_again():
     await settled()
     looked.set()
     await settled()
-    assert shop.asked == [1, 1], "what it saw may have waited for the one that has ended"
+    assert shop.asked == asked
     await loop.stop()
     await running
 
