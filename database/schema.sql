@@ -209,9 +209,6 @@ begin
                 ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
                 ('not_in_n8n', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
                 ('free_flows_without', 'ii', array['p_max_in_flight', 'p_not_there']::text[], array['integer', 'bigint[]']::text[], 0, false, 'integer'),
-                ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
-                ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
-                ('lapsed_tenants', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, true, 'bigint'),
                 ('tenants_at_work', 'iitt', array['p_worker', 'p_own', 'tenant_id', 'turns']::text[], array['text', 'jsonb', 'bigint', 'integer']::text[], 0, true, null),
                 ('tenants_in_n8n', 'itt', array['p', 'tenant_id', 'turns']::text[], array['jsonb', 'bigint', 'integer']::text[], 0, true, null),
                 ('busy_tenants', 'itt', array['p', 'tenant_id', 'turns']::text[], array['jsonb', 'bigint', 'integer']::text[], 0, true, null),
@@ -219,6 +216,10 @@ begin
                 ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('room_with_n8n', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
+                ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
+                ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('lapsed_since', 'itt', array['p_now', 'tenant_id', 'lapsed_at']::text[], array['timestamptz', 'bigint', 'timestamptz']::text[], 0, true, null),
+                ('next_lapsed', 'iii', array['p_now', 'p_limit', 'p']::text[], array['timestamptz', 'integer', 'jsonb']::text[], 0, true, 'bigint'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
                 ('claimable_turns', 'iiiiittt', array['p_tenants', 'p_lapsed', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'boolean', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('is_one_due', '', array[]::text[], array[]::text[], 0, false, 'boolean'),
@@ -4309,7 +4310,7 @@ declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and hybridflow.is_used_up(t, p_max_attempts)
+            and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
         for update skip locked
     );
 begin
@@ -4407,162 +4408,10 @@ as $$
         and worker is not null and reply is null and id <> all(p_not_there)
 $$;
 
--- ==================== 0420_due_turns.sql
+-- ==================== 0418_shares_of_turns.sql
 
--- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
---
--- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
--- order already.
-
--- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
--- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
--- at, so that very many of those cost no more; what is between them comes when the others have ended.
-create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
-returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
-language sql
-stable
-rows 4
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-    (
-        select d.id, d.run_after, false
-        from (
-            select t.id, t.session_id, t.run_after from public.turns as t
-            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-            order by t.run_after desc limit 100
-        ) as d
-        where not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
-            )
-            and not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
-            )
-        limit p_most
-    )
-    union all
-    (
-        select d.id, d.run_after, true
-        from (
-            select t.id, t.session_id, t.run_after from public.turns as t
-            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-            order by t.run_after limit 100
-        ) as d
-        where not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
-            )
-            and not exists (
-                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
-            )
-        limit least(p_most, 1)
-    )
-$$;
-
--- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
--- of their ids and from the first again: who was served last comes last. One look at the index for each
--- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
--- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
--- was looked at.
-create or replace function hybridflow.next_tenants(
-    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
-    out tenants bigint[], out last bigint, out is_whole boolean
-)
-language plpgsql
-stable
-set search_path = ''
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-declare
-    c_few constant integer := 200;
-    v_next record;
-    v_from_start boolean := false;
-    v_in_vain integer := 0;
-begin
-    -- Mostly few turns are due at once.
-    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
-        select w.tenant_id, exists (
-                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
-            ) or exists (
-                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
-            ) as is_behind
-        from (
-            select t.tenant_id, t.session_id from public.turns as t
-            where t.waiting and not t.held and t.run_after <= p_now
-            order by t.run_after limit c_few
-        ) as w
-    ) as d;
-    if is_whole then
-        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
-        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
-        where d.tenant_id <> all(p_full);
-        is_whole := cardinality(tenants) <= p_enough;
-        tenants := tenants[1:p_enough];
-        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
-        return;
-    end if;
-
-    tenants := '{}';
-    last := p_after;
-    is_whole := true;
-    for v_looks in 1..p_most loop
-        select t.tenant_id, t.run_after into v_next from public.turns as t
-        where t.waiting and t.tenant_id > last
-        order by t.tenant_id, t.run_after limit 1;
-        if v_next.tenant_id is null and not v_from_start then
-            v_from_start := true;
-            select t.tenant_id, t.run_after into v_next from public.turns as t
-            where t.waiting
-            order by t.tenant_id, t.run_after limit 1;
-        end if;
-        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
-        last := v_next.tenant_id;
-        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
-            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
-                tenants := tenants || v_next.tenant_id;
-                is_whole := cardinality(tenants) < p_enough;
-                exit when not is_whole;
-            else
-                v_in_vain := v_in_vain + 1;
-                is_whole := v_in_vain < 50;
-                exit when not is_whole;
-            end if;
-        end if;
-        is_whole := v_looks < p_most;
-    end loop;
-end
-$$;
-
--- The tenants that have a turn that somebody worked on until the lease ran out: one look at the index for
--- each tenant that has a turn under way.
-create or replace function hybridflow.lapsed_tenants(p_now timestamptz)
-returns setof bigint
-language sql
-stable
-rows 20
-set search_path = ''
-as $$
-    with recursive leased as (
-        (
-            select t.tenant_id, t.lease_until from public.turns as t
-            where t.held
-            order by t.tenant_id, t.lease_until limit 1
-        )
-        union all
-        (
-            select n.tenant_id, n.lease_until
-            from leased as l
-            cross join lateral (
-                select t.tenant_id, t.lease_until from public.turns as t
-                where t.held and t.tenant_id > l.tenant_id
-                order by t.tenant_id, t.lease_until limit 1
-            ) as n
-        )
-    )
-
-    select l.tenant_id from leased as l where l.lease_until <= p_now
-$$;
+-- HybridFlow: how many turns of each tenant are under way, and how many more it may have: of the seats of the
+-- worker that claims, and of the places in n8n.
 
 -- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
 -- worker itself knows to work on, by tenant: it may do so although a lease has run out.
@@ -4693,6 +4542,187 @@ as $$
     where hybridflow.room_with_n8n(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
 
+-- ==================== 0420_due_turns.sql
+
+-- HybridFlow: which turns are next: those that are due, tenant by tenant, each tenant within its share.
+--
+-- Claims are made in the order of an index and end early: here, nothing is sorted that an index has in
+-- order already.
+
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
+-- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
+-- at, so that very many of those cost no more; what is between them comes when the others have ended. Each
+-- session is looked up by itself: a join, planned while hardly any turn was under way, reads all that are for
+-- each of them.
+create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
+language sql
+stable
+rows 4
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    (
+        select d.id, d.run_after, false
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after desc limit 100
+        ) as d
+        where (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and not a.beside limit 1
+        ) is null and (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and a.beside limit 1
+        ) is null
+        limit p_most
+    )
+    union all
+    (
+        select d.id, d.run_after, true
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after limit 100
+        ) as d
+        where (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and not a.beside limit 1
+        ) is null and (
+            select a.id from public.turns as a
+            where a.session_id = d.session_id and a.held and a.beside limit 1
+        ) is null
+        limit least(p_most, 1)
+    )
+$$;
+
+-- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
+-- of their ids and from the first again: who was served last comes last. One look at the index for each
+-- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
+-- was looked at.
+create or replace function hybridflow.next_tenants(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 200;
+    v_next record;
+    v_from_start boolean := false;
+    v_in_vain integer := 0;
+begin
+    -- Mostly few turns are due at once.
+    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
+        select w.tenant_id, exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
+            ) or exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
+            ) as is_behind
+        from (
+            select t.tenant_id, t.session_id from public.turns as t
+            where t.waiting and not t.held and t.run_after <= p_now
+            order by t.run_after limit c_few
+        ) as w
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select t.tenant_id, t.run_after into v_next from public.turns as t
+        where t.waiting and t.tenant_id > last
+        order by t.tenant_id, t.run_after limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select t.tenant_id, t.run_after into v_next from public.turns as t
+            where t.waiting
+            order by t.tenant_id, t.run_after limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
+            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
+                tenants := tenants || v_next.tenant_id;
+                is_whole := cardinality(tenants) < p_enough;
+                exit when not is_whole;
+            else
+                v_in_vain := v_in_vain + 1;
+                is_whole := v_in_vain < 50;
+                exit when not is_whole;
+            end if;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
+-- the index for each tenant that has a turn under way.
+create or replace function hybridflow.lapsed_since(p_now timestamptz)
+returns table (tenant_id bigint, lapsed_at timestamptz)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive leased as (
+        (
+            select t.tenant_id, t.lease_until from public.turns as t
+            where t.held
+            order by t.tenant_id, t.lease_until limit 1
+        )
+        union all
+        (
+            select n.tenant_id, n.lease_until
+            from leased as l
+            cross join lateral (
+                select t.tenant_id, t.lease_until from public.turns as t
+                where t.held and t.tenant_id > l.tenant_id
+                order by t.tenant_id, t.lease_until limit 1
+            ) as n
+        )
+    )
+
+    select l.tenant_id, l.lease_until from leased as l where l.lease_until <= p_now
+$$;
+
+-- The next tenants of which a turn's lease has run out and that may have one more: who has the fewest under
+-- way first, then whose has run out longest ago; some more than p_limit, for some may be locked. They may be
+-- many, as when a server hangs for an hour and all sends to it are in doubt.
+create or replace function hybridflow.next_lapsed(p_now timestamptz, p_limit integer, p jsonb)
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select l.tenant_id
+    from hybridflow.lapsed_since(p_now) as l
+    left join hybridflow.busy_tenants(p) as b on b.tenant_id = l.tenant_id
+    where (
+            b.tenant_id is null and not coalesce(nullif(p -> 'own', 'null') ? l.tenant_id::text, false)
+        )
+        or hybridflow.room_with_n8n(l.tenant_id, b.turns, p_limit, p) is distinct from 0
+    order by coalesce(b.turns, 0), l.lapsed_at limit 2 * p_limit
+$$;
+
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
 -- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
 -- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
@@ -4755,7 +4785,8 @@ as $$
                 select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
                 from unnest(p_tenants) with ordinality as n (tenant_id, nth)
                 full join (
-                    select t.tenant_id from hybridflow.lapsed_tenants(p_now) as t (tenant_id) where p_lapsed
+                    select t.tenant_id from hybridflow.next_lapsed(p_now, p_limit, p) as t (tenant_id)
+                    where p_lapsed
                 ) as l on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.busy_tenants(p) as b on b.tenant_id = a.tenant_id
@@ -4790,6 +4821,8 @@ returns timestamptz
 language sql
 stable
 set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
     select least(
         (
@@ -20722,7 +20755,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '8ce60bb38a047b322ba9cf6ba3bdd442a0a2d5adf7ca5efaf872fc3c2ea10378')
+    ('20261126145950', 'v0_3_0', 'de2ff9aa05248298162dcf932c35ad718cfc6d38ee35d4dfd8b6bd7182299159')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

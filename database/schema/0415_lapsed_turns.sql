@@ -41,7 +41,7 @@ declare
     v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
-            and hybridflow.is_used_up(t, p_max_attempts)
+            and t.attempt >= p_max_attempts and hybridflow.is_used_up(t, p_max_attempts)
         for update skip locked
     );
 begin
