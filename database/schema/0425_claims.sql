@@ -46,6 +46,7 @@ begin
     end if;
     ended := hybridflow.free_to_end(v_old);
     left_for := array(select i from unnest(v_old) as i where i <> all(ended));
+    perform hybridflow.note_lapsed(ended);
     update public.turns
     set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
         error_kind = coalesce(error_kind, 'too_old'),
@@ -247,13 +248,13 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    if v_lapsed then
-        perform hybridflow.note_lapsed(v_ids);
-    end if;
     -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
     if p ->> 'answer_within_minutes' is not null then
         select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
         from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
+    end if;
+    if v_lapsed then
+        perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
     end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
     v_more := cardinality(v_ids) - cardinality(v_old) - cardinality(v_left) < v_locked or (v_locked < v_limit and (

@@ -257,6 +257,10 @@ async def three_that_end_at_the_next_claim(talk: Conversation) -> None:
     await talk.database.call("forward_turn", {**turn_of(spoke), "lease_seconds": 60})
     await talk.finish(spoke, await talk.begin(spoke, "Sim"), "3EB0000001")
     await talk.maria_writes("oi", jids=["5511955550003@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    (old,) = await talk.claim()
+    assert old["turn_id"] == 3
+    await talk.sql("update turns set attempt = 0 where id = 3")  # it has another one
     await talk.travel(hours=2)
     await talk.maria_writes("oi", jids=["5511955550004@s.whatsapp.net"])
     await talk.travel(seconds=11)
@@ -280,3 +284,5 @@ async def test_a_claim_waits_for_nobody_who_has_what_it_would_end(two: Two, held
     again = await talk.database.call("claim_turns", _ASKED)
     assert [turn["turn_id"] for turn in again["too_old"]] == [3]
     assert [turn["turn_id"] for turn in again["exhausted"]] == [2]
+    lapsed = "select turn_id from turn_attempts where outcome = 'lapsed' order by turn_id"
+    assert [row["turn_id"] for row in await talk.sql(lapsed)] == [1, 2, 3]
