@@ -4726,6 +4726,8 @@ $$;
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
 -- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
 -- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+-- And each second time the due ones come before what was put aside: many sends in doubt that cannot be looked
+-- up, each of them tried again and again, would leave no room for them.
 create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -4736,7 +4738,10 @@ as $$
     select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
     from (
         (
-            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            select t.id, true as lapsed, case
+                when t.worker is null and (select random()) < 0.5 then 1e12
+                else -1 - extract(epoch from p_now - t.lease_until)
+            end as rank
             from public.turns as t
             where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
             order by t.lease_until limit p_most
@@ -20756,7 +20761,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'ddedc8e9adc435742991cf33a2c4053b1c1c1d858c77bbb6ed84de254b5bbab7')
+    ('20261126145950', 'v0_3_0', '6f72e8e7c575ddcd99611f9324e121341a10edf4c59248a15a1055069aa430c4')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

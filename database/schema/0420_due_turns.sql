@@ -180,6 +180,8 @@ $$;
 -- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
 -- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
 -- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+-- And each second time the due ones come before what was put aside: many sends in doubt that cannot be looked
+-- up, each of them tried again and again, would leave no room for them.
 create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
 returns table (turn_id bigint, lapsed boolean, place bigint)
 language sql
@@ -190,7 +192,10 @@ as $$
     select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
     from (
         (
-            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            select t.id, true as lapsed, case
+                when t.worker is null and (select random()) < 0.5 then 1e12
+                else -1 - extract(epoch from p_now - t.lease_until)
+            end as rank
             from public.turns as t
             where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
             order by t.lease_until limit p_most

@@ -291,6 +291,25 @@ async def test_of_one_tenant_what_was_begun_goes_on_before_what_is_new(
     }
 
 
+async def test_nor_do_sends_in_doubt_that_cannot_be_looked_up_keep_what_is_new_from_it(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    """Each is put aside and tried again, for hours, and there are more than places."""
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 5)
+    for turn in (await claim(talk, 5))["turns"]:
+        begun = await talk.begin(turn, "Oi!")
+        doubt = {**held(turn), "message_id": begun["message_id"], "error": "no answer"}
+        await talk.database.call("doubt_send", {**doubt, "check_after": 0})
+    await flood(talk, shops["crowded"], 1, due="1 second")
+    for _ in range(50):
+        claimed = await claim(talk, 1)
+        if claimed["turns"][0]["turn_id"] == 6:
+            return
+        await talk.sql("update turns set worker = null, lease_until = now() where held")
+    pytest.fail("the new one was not claimed among fifty")
+
+
 SHARES = {"own_times": 3}
 
 
