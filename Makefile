@@ -63,9 +63,9 @@ demo: .venv/run.done
 
 test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
-	$(MAKE) --no-print-directory lint types audit
+	$(MAKE) --no-print-directory lint
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows) test-conversations $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-faults-1 test-decisions test-faults-2 test-last-release $(if $(filter 0,$(BROWSER)),,test-pages)
+	$(MAKE) --no-print-directory --jobs=5 $(if $(filter 0,$(N8N)),,test-flows) test-conversations-1 test-conversations-2 test-faults-1 types audit $(if $(filter 0,$(N8N)),,test-flows-scenarios) test-faults-2 test-decisions test-last-release $(if $(filter 0,$(BROWSER)),,test-pages)
 
 # Rows that run beside one another, five at once: they wait for other programs more than they compute, so there are more
 # of them than cores. The longest come first.
@@ -109,10 +109,10 @@ check: .venv/dev.done
 check-unit: check-unit-1 check-unit-2
 
 check-unit-1: .venv/dev.done
-	$(BIN)/python -m pytest --part=1/2 tests/unit
+	$(BIN)/python -m pytest --part=1/2 -m "not apart" tests/unit
 
 check-unit-2: .venv/dev.done
-	$(BIN)/python -m pytest --part=2/2 tests/unit
+	$(BIN)/python -m pytest --part=2/2 -m "not apart" tests/unit
 
 check-state: .venv/dev.done
 	$(BIN)/python -m pytest tests/state -m "not twice and not own_database and not apart"

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -18,6 +19,17 @@ _START_SECONDS = 180.0
 _END_SECONDS = 120.0
 
 
+class Running(Protocol):
+    """What is needed of a `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+
+    def poll(self) -> int | None: ...  # noqa: D102
+    def send_signal(self, sig: int, /) -> None: ...  # noqa: D102
+    def wait(self, timeout: float) -> int: ...  # noqa: D102
+
+
 class RouterProcess:
     """A router as a separate process, on a port that stays the same when it is restarted."""
 
@@ -25,7 +37,7 @@ class RouterProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**_bare_environment(), "N8N_ROUTER_URL": self.url, **env}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the router
 
     @property
@@ -87,7 +99,7 @@ class RouterProcess:
 
     def twin(self) -> "RouterProcess":
         """Return another router with the same configuration, not started."""
-        return RouterProcess(self._env)
+        return type(self)(self._env)
 
     def close(self) -> None:
         """End it, whatever state it is in."""
@@ -100,7 +112,7 @@ class RouterProcess:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
-    def _started(self) -> "subprocess.Popen[bytes]":
+    def _started(self) -> Running:
         if self._process is None:
             raise RuntimeError("the router was never started")
         return self._process

@@ -1,5 +1,5 @@
--- HybridFlow: the names of its tables must be free, or its own. A table of somebody else's would be taken for
--- ours, get our triggers and rights, and end in an error far from its cause.
+-- HybridFlow: its table names must be free, or be its own tables already. Otherwise a table that belongs to
+-- something else would be taken for ours, get our triggers and rights, and cause an error far from its cause.
 
 do $hybridflow$
 declare

@@ -1,5 +1,5 @@
--- HybridFlow: drops what an earlier release had and this one has not. (Functions of the schema hybridflow are
--- replaced by themselves; one of the schema public is dropped here by its name.)
+-- HybridFlow: drops what an earlier release had and this one no longer has. (A function of the schema
+-- hybridflow is dropped automatically; one of the schema public must be dropped here by its name.)
 
 drop index if exists public.turns_one_active;
 drop index if exists public.turns_one_pending;

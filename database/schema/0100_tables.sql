@@ -3,15 +3,15 @@
 -- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
 -- hybridflow steps that those functions share; never called from outside
 --
--- State changes only through the functions. Row level security is on and nothing is granted to
--- anon or authenticated. Every statement here may run again without harm.
+-- State changes only through the functions. Row level security is on, and nothing is granted here to anon or
+-- authenticated. Every statement is safe to run again.
 
 create schema if not exists hybridflow;
 
--- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
--- of a table again for each statement that writes a row of it, whatever that changes, and these tables are
--- written at each message. A domain is read once by a connection, and judged where the column is written.
--- What each allows is added below: so no table of an earlier release is written again.
+-- The words that a column may have are a domain, not a check of its table. PostgreSQL reads and plans all
+-- checks of a table again for each statement that writes one of its rows, whatever the statement changes, and
+-- these tables are written at each message. A connection reads a domain once, and checks it only where the
+-- column is written. The allowed words are added below, so that no table of an earlier release is rewritten.
 do $hybridflow$
 declare
     v_name text;
@@ -46,14 +46,14 @@ create table if not exists public.tenants (
     answer_groups boolean not null default false,
     unanswered_kinds text[] not null default '{}',
     on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
-    -- Who is told that a human is wanted, or that the connection is lost.
+    -- Who is told that a human is needed, or that the connection is lost.
     notify_number text
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
     -- Who may post webhooks, within what the deployment allows.
     webhook_networks cidr[] check (webhook_networks <> '{}'),
     shared_webhook_secret boolean not null default true,
-    -- What Evolution last said of the connection.
+    -- What Evolution last reported about the connection.
     connection_state text,
     connection_reason integer,
     connection_changed_at timestamptz,
@@ -67,7 +67,8 @@ create table if not exists public.tenants (
 );
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and settings.';
-comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
+comment on column public.tenants.connection_lost_at is
+'Since when the connection has been lost; null: it is not lost.';
 
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
@@ -93,7 +94,7 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
--- What 0.1.0 has (see 0895_erased.sql) comes first, as where it was upgraded.
+-- The columns that 0.1.0 had come first (see 0895_erased.sql), as in an upgraded database.
 add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;
@@ -102,9 +103,10 @@ comment on table public.sessions is 'One tenant''s conversation with one contact
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
 comment on column public.sessions.merged_at is
-'When another was merged into it, by turns.seen_at''s clock: no turn of before has seen what that brought.';
+'When another session was merged into it, by the clock of turns.seen_at. No earlier turn has seen the'
+' messages that this brought.';
 comment on column public.sessions.pause_message_id is
-'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+'The message that caused the pause; if it turns out to be our own, the pause is withdrawn.';
 
 create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
@@ -128,7 +130,7 @@ comment on table public.session_identities is
 'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
 
 create index if not exists session_identities_by_session on public.session_identities (session_id);
--- How a number begins and how it ends, for who looks for a contact.
+-- By the beginning and by the end of a number, for searches for a contact.
 create index if not exists session_identities_by_beginning
 on public.session_identities (tenant_id, jid text_pattern_ops);
 create index if not exists session_identities_by_end
@@ -167,8 +169,9 @@ comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
 comment on column public.turns.token_hash is
 'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
-comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
-comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+comment on column public.turns.execution_id is
+'n8n''s execution that works on the turn, as its flow reported it.';
+comment on column public.turns.incomplete is 'Closed as sent, although not every part of the reply was sent.';
 
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
@@ -208,8 +211,8 @@ comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the 
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
 
--- In 0.1.0 these columns were texts with checks. The triggers and the generated columns that are in the way
--- of another type are made again below, as in a new database.
+-- In 0.1.0 these columns were texts with checks. The triggers and generated columns that prevent a change of
+-- type are dropped here, and made again below, as in a new database.
 do $hybridflow$
 declare
     v_old record;
@@ -258,7 +261,7 @@ begin
                 and strpos(pg_catalog.pg_get_constraintdef(c.oid), quote_literal(d.allowed::text)) > 0
         )
     loop
-        -- A release may know more words than the one before it.
+        -- A release may allow more words than the one before.
         execute format(
             'alter domain hybridflow.%I drop constraint if exists %I', v_domain.name, v_domain.name || '_check'
         );
@@ -277,7 +280,7 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
--- What a human of the business may have written: see hybridflow.is_by_human.
+-- Messages that a human of the business may have written: see hybridflow.is_by_human.
 create index if not exists messages_by_humans on public.messages (session_id, sent_at desc, id desc)
 where from_me and sender in ('owner', 'operator', 'client');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
@@ -294,19 +297,19 @@ create table if not exists public.processed_events (
 );
 
 comment on table public.processed_events is
-'The webhook deliveries that were taken, each with the decision made.';
+'The webhook deliveries that were accepted, each with the decision made.';
 comment on column public.processed_events.waiting_for is
-'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+'The wa_id of a message that is not known yet; the change is applied when that message is recorded.';
 
--- In the order of bytes: the events about one message are found by how their keys begin, too.
+-- In byte order, so that the events about one message are also found by the beginning of their keys.
 create unique index if not exists processed_events_once
 on public.processed_events (tenant_id, event_key text_pattern_ops);
 alter table public.processed_events drop constraint if exists processed_events_tenant_id_event_key_key;
--- Whom the changes are about that waited for their message, or wait still.
+-- The contacts in changes that waited for their message, or still wait.
 create index if not exists processed_events_changes
 on public.processed_events using gin ((change -> 'jids')) where change is not null;
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
--- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
+-- When a tenant's webhook last delivered something. Our own probes and what gap repair fetched do not count.
 create index if not exists processed_events_last
 on public.processed_events (tenant_id, processed_at desc)
 where event not in ('hybridflow.test', 'gap_repair');
@@ -318,7 +321,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null,  -- which there are: 0871_notices.sql
+    kind text not null,  -- the kinds: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -336,13 +339,14 @@ create table if not exists public.notices (
 );
 
 comment on table public.notices is
-'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
+'What the people of a business must be told, for example that a human is needed or the connection is lost.';
 comment on column public.notices.reason is
-'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
-comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (nobody is to be told).';
+comment on column public.notices.next_at is 'When it is due; while it is being told, when the lease ends.';
 comment on column public.notices.number_told_at is
-'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
-comment on column public.notices.message_id is 'That WhatsApp message.';
+'When the send of its one WhatsApp message began. From then on the number counts as told, unless the send'
+' certainly failed.';
+comment on column public.notices.message_id is 'The WhatsApp message that tells it.';
 
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);

@@ -1,6 +1,6 @@
--- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
+-- HybridFlow: what a tenant may say and spend: the columns for it, and the table of what was spent.
 
--- What is checked of a reply before it is sent; null means the deployment's default.
+-- Rules for replies, loops and budgets; null means the deployment's default.
 alter table public.tenants
 add column if not exists forbidden_patterns text[] not null default '{}'
 constraint tenants_forbidden_patterns_check check (
@@ -30,9 +30,9 @@ constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
 add column if not exists contact_daily_tokens bigint
 constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
 
--- What stands in later files' hands, here so that the columns have one order in every database. A new
--- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
--- may set it is declared in router/configuration/tenant_settings.py.
+-- Columns that later files use. They are here so that the columns have the same order in every database. A
+-- new setting's column goes to the end, with a check named `tenants_<column>_check`. What the setting means,
+-- and who may set it, is declared in router/configuration/tenant_settings.py.
 alter table public.tenants
 add column if not exists caught_up_at timestamptz,
 add column if not exists retention_days integer
@@ -105,18 +105,19 @@ constraint tenants_keep_media_days_check check (keep_media_days between 0 and 36
 add column if not exists answer_late_words boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
-'Gap repair has asked Evolution for everything that was sent before this.';
+'Gap repair has asked Evolution for everything that was sent before this time.';
 comment on column public.tenants.pruned_before is
-'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+'Messages sent before this time may have been pruned: an unknown message that is older is no longer'
+' recorded.';
 comment on column public.tenants.guard_changed_at is
-'When it last changed who may post its webhooks: routers ask for what changed.';
+'When the rules about who may post its webhooks last changed; routers ask for what has changed.';
 
 alter table public.turns
 add column if not exists reserved_tokens bigint,
 add column if not exists reserved_on date;
 comment on column public.turns.reserved_tokens is
-'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
-comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
+'Tokens reserved for an attempt whose cost is not known yet; until it is known they count as spent.';
+comment on column public.turns.reserved_on is 'The day whose budget the attempt counts against.';
 
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
@@ -129,12 +130,12 @@ create table if not exists public.spending (
     unique nulls not distinct (tenant_id, day, session_id)
 );
 comment on table public.spending is
-'Turns and tokens of one day (UTC), of a session, and (session_id null) of the whole tenant.';
+'Turns and tokens of one day (UTC): of a session, or, where session_id is null, of the whole tenant.';
 comment on column public.spending.told_at is 'When the contact was told that the budget is used up.';
 create index if not exists spending_by_session on public.spending (session_id);
 alter table public.spending enable row level security;
 
--- What the router checks of a reply before it is sent.
+-- The rules by which the router checks a reply before it is sent.
 create or replace function hybridflow.reply_rules(p_tenant public.tenants)
 returns jsonb
 language sql

@@ -1,7 +1,8 @@
--- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+-- HybridFlow: columns about a send, about a turn that stops, waits or runs beside another, and about a pause.
 
--- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
--- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+-- One pause may have several reasons, and lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from pause_asked_at or from
+-- pause_written_at.
 alter table public.sessions
 add column if not exists pause_asked_at timestamptz,
 add column if not exists pause_written_at timestamptz,
@@ -9,13 +10,13 @@ add column if not exists awaited_pictures integer,
 add column if not exists awaited_until timestamptz;
 
 comment on column public.sessions.pause_asked_at is
-'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+'When somebody (an operator, a handoff, a loop) last asked for the current pause without an end time.';
 comment on column public.sessions.awaited_pictures is
-'How many pictures of an announced album have not come yet; its answer waits for them, see awaited_until.';
+'How many pictures of an announced album have not arrived yet; see awaited_until.';
 comment on column public.sessions.awaited_until is
-'How long an answer waits for them at most.';
+'Until when, at most, an answer waits for the pictures of an announced album.';
 comment on column public.sessions.pause_written_at is
-'When the last message was written by which a human of the business took over. Of this pause.';
+'When the last message was written by which a human of the business took over, within the current pause.';
 
 alter table public.turns
 add column if not exists beside boolean not null default false,
@@ -32,30 +33,32 @@ alter table public.turns drop constraint if exists turns_held_by_token;
 alter table public.turns add constraint turns_held_by_token
 check (not held or (token_hash is not null and lease_until is not null));
 
-comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
-comment on column public.turns.held is 'It is running or sending; see turns_held.';
+comment on column public.turns.waiting is 'Whether it is pending; see the index turns_waiting.';
+comment on column public.turns.held is 'Whether it is running or sending; see the index turns_held.';
 comment on column public.turns.retried_at is
-'When a person asked for it again: its age counts from then, and no claim ends it for that.';
+'When a person last retried it. Its age counts from then, and no claim ends it as too old for its old'
+' messages.';
 comment on column public.turns.waits_for is
-'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
+'What was away when it was tried (see llm_of, line_of); when that is back it is due at once. Null: nothing.';
 comment on column public.turns.beside is
-'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+'It was sending when its session was merged into one with an active turn; it is finished beside that turn.';
 comment on column public.turns.stop_reason is
-'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+'Why it may say no more, for example: a human took over while a part was leaving. It is closed when that'
+' part is settled.';
 comment on column public.turns.waits is
-'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+'Attempts in a row that sent nothing because Evolution, the line or the LLM was away; they do not count.';
 comment on column public.turns.seen_at is
-'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+'When the conversation was read from which its reply is made, by the clock of messages.created_at.';
 comment on column public.turns.execution_told_at is
-'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
+'When n8n itself named execution_id in its answer to the router; null: its flow reported it.';
 
 alter table public.turns
 add column if not exists said_so_far text;
 
 comment on column public.turns.said_so_far is
-'Every text of what its flow has sent, as the guard reads it; null once it is no longer worked on.';
+'All texts that its flow has sent, as the guard reads them; null once nobody works on the turn any more.';
 
--- However a turn ends or is put back, what was said in it is kept in its messages alone.
+-- When a turn ends or is put back, only its messages keep what it said.
 create or replace function hybridflow.forget_what_was_said()
 returns trigger
 language plpgsql
@@ -69,16 +72,17 @@ begin
 end
 $$;
 
--- After, not before: for one before it every update of a turn locks its row first, whatever the condition.
+-- After, not before: with a before trigger, every update of a turn would lock its row first, whatever the
+-- condition.
 create or replace trigger forget_what_was_said
 after update of state on public.turns
 for each row
 when (new.said_so_far is not null)
 execute function hybridflow.forget_what_was_said();
 
--- Only what looks for turns that wait, or are held, says so by these columns; each index has its own
--- condition. Were it the state, an index of a few rows would look as good to the planner for any question
--- with the state in it while its statistics are older than the rows, and each claim would read them all.
+-- Queries use these two columns only to find turns that wait or are held, and each index has its own
+-- condition. With the state as the condition, the planner would choose an index of a few rows for any query
+-- that names the state, while its statistics are older than the rows, and each claim would read all of them.
 create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
 create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
@@ -89,7 +93,7 @@ where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_worked_on on public.turns (worker)
 where held and not waiting and worker is not null;
--- Only for who names a session: see above.
+-- Only for queries that name a session: see above.
 create index if not exists turns_sent on public.turns (session_id, id desc)
 where state = 'sent' and session_id is not null;
 create index if not exists turns_beside on public.turns (session_id) where held and beside;
@@ -98,7 +102,7 @@ create index if not exists turns_held_until on public.turns (lease_until) where 
 
 alter table public.notices
 add column if not exists waiting boolean generated always as (state = 'pending') stored;
-comment on column public.notices.waiting is 'It is pending; see turns.waiting.';
+comment on column public.notices.waiting is 'Whether it is pending; see turns.waiting.';
 
 create unique index if not exists notices_waiting_once on public.notices (tenant_id, kind)
 where waiting and kind <> 'handoff';
@@ -122,22 +126,22 @@ add column if not exists transcript text,
 add column if not exists description text;
 
 comment on column public.messages.transcript is
-'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+'What is said in a voice message, as recognised; empty: nothing is said. Null: nobody has listened (yet).';
 comment on column public.messages.description is
-'What its media shows or says, in words. Null: nobody has looked.';
+'What its media shows or says, in words. Null: it has not been described.';
 comment on column public.messages.given_up is
-'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
+'Why this part of a reply can never be sent. It certainly did not leave, and the parts after it are sent.';
 comment on column public.messages.identity is
-'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+'Our own sends: a hash of the request to Evolution; the same request again has the same hash.';
 comment on column public.messages.told_as is
-'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+'Our own sends: hashes of what their echo may say, to identify the send while its id is unknown.';
 comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
 comment on column public.messages.late_until is
-'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+'After a doubt it was judged as not sent; until this time an echo with its words is still taken as ours.';
 comment on column public.messages.check_at is
-'When a send in doubt that belongs to no turn is looked up (again).';
+'When a send in doubt that belongs to no turn is looked up next.';
 comment on column public.messages.upload_seconds is
-'Our own sends: how much longer than another it may take, for its media is large. Null: not longer.';
+'Our own sends: how many seconds longer than others it may take because its media is large. Null: none.';
 
 create index if not exists messages_not_known_yet
 on public.messages (tenant_id, send_began_at)

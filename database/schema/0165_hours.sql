@@ -1,17 +1,17 @@
--- HybridFlow: what a contact was told of the business being closed.
+-- HybridFlow: what a contact was told about the business being closed.
 --
--- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
--- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
+-- The router decides when a business is open (router/tenants/hours.py), because it alone knows time zones and
+-- public holidays. This file decides what needs the state: that a contact is told once per closed period.
 
 alter table public.sessions
 add column if not exists away_until timestamptz,
 add column if not exists away_message_id bigint;
 
 comment on column public.sessions.away_until is
-'When the closed stretch ends of which the contact was told, with away_message_id.';
+'When the closed period ends that the contact was told about, with away_message_id.';
 
--- Until when the session's contact was told that the business is closed; null: never, or it did not leave, or
--- WhatsApp did not deliver it.
+-- When the closed period ends that the session's contact was told about. Null: the contact was never told, or
+-- the message did not leave, or WhatsApp did not deliver it.
 create or replace function hybridflow.told_away_until(p_session public.sessions)
 returns timestamptz
 language sql

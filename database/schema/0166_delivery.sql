@@ -1,6 +1,6 @@
--- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+-- HybridFlow: how a reply is sent: in how many messages, and what stops the messages that are left.
 
--- How a tenant's replies are said, for the router.
+-- The settings for sending a tenant's replies, for the router.
 create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -14,9 +14,9 @@ as $$
     )
 $$;
 
--- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
--- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where it hands off: that is not left out. The session is locked.
+-- Whether a new message of the contact stops the rest of a reply: the tenant wants that (new_message_stops),
+-- a part of the reply is on the phone, and another turn waits for the new message. A reply that hands off
+-- goes on, because a handoff is never left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -34,7 +34,7 @@ as $$
         )
 $$;
 
--- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+-- How many parts of an incomplete reply were not sent; null: none, or it is not known.
 create or replace function hybridflow.left_unsaid(p_turn public.turns)
 returns bigint
 language sql

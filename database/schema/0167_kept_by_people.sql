@@ -1,11 +1,11 @@
--- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
+-- HybridFlow: what the people of a business keep about a conversation: labels, an owner, notes.
 
 alter table public.sessions
 add column if not exists labels text[] not null default '{}',
 add column if not exists owner text;
 
 comment on column public.sessions.labels is
-'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
+'Labels that people gave it. no-ai: the AI answers nothing there; vip: the AI is told so.';
 comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
 
 create table if not exists public.session_notes (
@@ -18,12 +18,12 @@ create table if not exists public.session_notes (
 );
 
 comment on table public.session_notes is
-'What the people of a business note of a conversation; never sent to the contact.';
+'Notes that the people of a business made about a conversation; never sent to the contact.';
 create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
 create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
 alter table public.session_notes enable row level security;
 
--- Whether the AI answers nothing in the session, however much is written there.
+-- Whether the session has the label no-ai: then the AI answers nothing there.
 create or replace function hybridflow.is_without_ai(p_session_id bigint)
 returns boolean
 language sql
@@ -33,7 +33,7 @@ as $$
     select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
 $$;
 
--- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
+-- The session's notes that the AI is told, oldest first: the newest twenty, if the tenant wants that.
 create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
 returns jsonb
 language sql

@@ -20,14 +20,15 @@ create table if not exists public.tenant_files (
 alter table public.tenant_files alter column content drop not null;
 
 comment on table public.tenant_files is
-'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+'Files of a business that the AI may send; kept until they, or their tenant, are removed.';
 comment on column public.tenant_files.content is
-'The file; null: it is in the store of files (kept_files.own_file_id).';
-comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
-comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+'The file''s content; null: it is in the store of files (kept_files.own_file_id).';
+comment on column public.tenant_files.kind is 'How it is sent; determined from its content.';
+comment on column public.tenant_files.file_name is
+'Ends with the extension of its type, because Evolution looks at that.';
 alter table public.tenant_files enable row level security;
 
--- What the AI is told of a tenant's files.
+-- What the AI is told about a tenant's files.
 create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
 returns jsonb
 language sql

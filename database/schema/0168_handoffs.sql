@@ -1,8 +1,8 @@
--- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
+-- HybridFlow: handoffs: the AI calls a human to a conversation, and what became of that.
 --
--- One is `waiting` until a human of the business takes it, by writing or pausing, here or on the phone
--- (`taken`), and `done` when the conversation is given back to the AI. One that nobody took ends with its
--- pause as `expired`.
+-- A handoff is `waiting` until a human of the business takes it (`taken`), by writing or pausing, here or on
+-- the phone. It is `done` when the conversation is given back to the AI. A handoff that nobody took ends with
+-- its pause as `expired`.
 
 create table if not exists public.handoffs (
     id bigint generated always as identity primary key,
@@ -33,22 +33,24 @@ create table if not exists public.handoffs (
 );
 
 comment on table public.handoffs is
-'The AI wants a human in a conversation: why, since when, and who took it.';
-comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it is pruned.';
+'The AI called a human to a conversation: why, since when, and who took it.';
+comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it was pruned.';
 comment on column public.handoffs.why is
-'The reason in the words of who handed off, where it says more than `reason`.';
-comment on column public.handoffs.said is 'What the customer is told of it, by the turn that hands off.';
+'The reason in the words of the caller that handed off, if these say more than `reason`.';
+comment on column public.handoffs.said is 'What the turn that hands off tells the customer about it.';
 comment on column public.handoffs.words is
-'What became of that: nothing is said, it is being said, all of it is said, or a part was not delivered.';
+'What became of `said`: none (nothing is said), saying, said (all of it), not_said (a part was not'
+' delivered).';
 comment on column public.handoffs.taken_by is
-'What took it, as a pause names its source: owner, who wrote on the phone, or operator, who used the API.';
+'How it was taken, as a pause names its source: owner (wrote on the phone) or operator (used the API).';
 comment on column public.handoffs.taken_message_id is 'The message by which it was taken, if it was one.';
 comment on column public.handoffs.step is
-'How often something was done about it that nobody took: people told again (1), the next number told (2), the'
-' customer told (3).';
-comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
-comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
-comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
+'The last step that was done because nobody took it: people were told again (1), the next number was told'
+' (2), the customer was told (3).';
+comment on column public.handoffs.step_at is
+'When that step was done; at first, when the handoff began to wait.';
+comment on column public.handoffs.next_at is 'When it is looked at next; null: never again.';
+comment on column public.handoffs.is_quiet is 'Nothing is sent to the other side, because that is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -70,4 +72,5 @@ where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
 alter table public.handoffs add column if not exists part integer;
 comment on column public.handoffs.part is
-'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';
+'If a flow sent the promise of a human itself: the number of that part. Null: the customer was told in'
+' another way.';

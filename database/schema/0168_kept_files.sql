@@ -1,6 +1,6 @@
--- HybridFlow: the files that contacts sent, for some days, and the business's own, kept outside of the
--- database: in a folder, or in a bucket of Supabase Storage. A row is there before its file, and goes after
--- it: no crash leaves a file that nobody knows of.
+-- HybridFlow: files outside the database, in a folder or in a bucket of Supabase Storage: what contacts sent,
+-- for some days, and the business's own files. A row exists before its file and is deleted after it, so no
+-- crash leaves a file that nobody knows of.
 
 create table if not exists public.kept_files (
     id bigint generated always as identity primary key,
@@ -32,19 +32,20 @@ create table if not exists public.kept_files (
 );
 
 comment on table public.kept_files is
-'What a contact sent, or a business''s own file, outside of the database. Without its message (erased,'
-' pruned, archived) or own file (removed, replaced) it is to be removed, and then the row.';
+'A file outside the database: one that a contact sent, or an own file of the business. Once its message'
+' (erased, pruned, archived) or own file (removed, replaced) is gone, the file is removed, and then the row.';
 comment on column public.kept_files.state is
-'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
-' failed, deleted (by who sent it), expired: it is not, or not for long.';
+'writing: on its way to the store; waiting: the store did not take it, so the row has it; kept: it is in'
+' the store; failed, deleted (by its sender), expired: it is not in the store, or soon will not be.';
 comment on column public.kept_files.name is
-'Where it is in the store, made of ids and chance. Null: there is nothing of it any more.';
-comment on column public.kept_files.media_type is 'As its bytes say.';
+'Its name in the store, made of ids and random digits. Null: nothing of it is left.';
+comment on column public.kept_files.media_type is 'Determined from its bytes.';
 comment on column public.kept_files.content is 'The file itself, while its store is away.';
 comment on column public.kept_files.next_at is
-'When it is to be written or removed, while it has its message or own file.';
+'While its message or own file exists: when the file must be written or removed.';
 comment on column public.kept_files.removal_at is
-'From when it may be removed once what it belongs to is gone: not while a router may still write it.';
+'Once its message or own file is gone: from when the file may be removed. Before that a router may still be'
+' writing it.';
 
 create unique index if not exists kept_files_once on public.kept_files (message_id);
 create unique index if not exists kept_files_own on public.kept_files (own_file_id);

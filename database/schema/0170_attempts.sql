@@ -1,8 +1,8 @@
--- HybridFlow: the attempts at turns, each written down once, when it has ended.
+-- HybridFlow: the attempts at turns, each recorded once, when it has ended.
 --
--- An attempt is under way while its turn is held and has a worker: until then the turn's own columns tell of
--- it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an attempt
--- costs its turn one insert.
+-- An attempt is under way while its turn is held and has a worker. Until it ends, the turn's own columns
+-- describe it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an
+-- attempt costs one insert.
 
 create table if not exists public.turn_attempts (
     id bigint generated always as identity,
@@ -26,36 +26,40 @@ create table if not exists public.turn_attempts (
 );
 
 comment on table public.turn_attempts is
-'The attempts at turns that have ended. They go with their turn: see forget_attempts.';
+'Attempts at turns, once they have ended. They are deleted with their turn: see forget_attempts.';
 comment on column public.turn_attempts.attempt is
-'Which try it was (1: the first), as its turn counted it then: one that counts as none shares its number.';
+'Its number (1 = first), as its turn counted then. An attempt that does not count shares its number with'
+' another.';
 comment on column public.turn_attempts.handler is
-'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
+'Who made the reply, or had to make it; null: the attempt did not get that far, or went on with a saved'
+' reply.';
 comment on column public.turn_attempts.outcome is
-'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
-comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
+'sent, cancelled, dead: the turn was closed like that. failed: it is tried again. away: it waits, and the'
+' attempt does not count; neither do released, begun_anew, restarted, merged. lapsed: nobody reported how it'
+' ended.';
+comment on column public.turn_attempts.tokens_in is 'Tokens of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
-'When `handler` got the turn (n8n), or had its reply made (fallback).';
+'When `handler` got the turn, or when the reply that it made was saved.';
 
 alter table public.turns
 add column if not exists undelivered integer not null default 0,
 add column if not exists execution_url text;
 comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
-'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+'The link to the execution in n8n''s editor; null: its workflow is not known.';
 alter table public.turn_attempts
 add column if not exists execution_id text,
 add column if not exists execution_url text;
 comment on column public.turn_attempts.execution_id is
-'The execution in n8n that worked on it; its turn names the last one alone.';
+'n8n''s execution that worked on it; the turn itself names only the last one.';
 
 alter table public.turn_attempts enable row level security;
 
--- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
--- lock it again at each attempt's end, though only note_attempt writes here, of a turn that it has locked.
+-- Attempts are deleted with their turn, however that is deleted. This is not a foreign key, because a foreign
+-- key would look the turn up and lock it again at the end of each attempt, although only note_attempt writes
+-- here, for a turn that it has already locked.
 create or replace function hybridflow.forget_attempts()
 returns trigger
 language plpgsql
@@ -83,12 +87,13 @@ after truncate on public.turns
 for each statement
 execute function hybridflow.forget_attempts();
 
--- In 0.1.0 a turn that was given back kept the name of who had it.
+-- In 0.1.0 a turn that was given back kept the name of its worker.
 update public.turns set worker = null
 where waiting and worker is not null;
 
--- Notes that the attempt at p_turn, as that was during the attempt, has ended. Without a worker there was
--- none. What the attempt used is what the turn has used since the attempts before.
+-- Records that the attempt at p_turn has ended. p_turn is the turn as it was during the attempt; without a
+-- worker there was no attempt. The attempt's tokens are the turn's tokens minus those of its earlier
+-- attempts.
 create or replace function hybridflow.note_attempt(
     p_turn public.turns, p_outcome text, p_ended timestamptz, p_reason text, p_error_kind text, p_error text
 )
@@ -124,7 +129,8 @@ begin
         case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
-        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        -- During a long outage a turn is tried every half minute: of the attempts that did nothing, only the
+        -- newest are kept.
         delete from public.turn_attempts
         where turn_id = p_turn.id and id = (
             select min(a.id) from public.turn_attempts as a
@@ -134,7 +140,7 @@ begin
 end
 $$;
 
--- Notes the attempts at these turns of which nobody said how they ended: their lease ran out.
+-- Records the attempts at these turns whose lease ran out: nobody reported how they ended.
 create or replace function hybridflow.note_lapsed(p_turn_ids bigint[])
 returns void
 language plpgsql

@@ -1,7 +1,7 @@
 -- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
 --
--- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
--- that it is over. Which endings there are, and who is told what, stands in 0865_endings.sql.
+-- People are told only once about many turns that fail for one cause: that it began, how many turns it
+-- concerns, and that it is over. 0865_endings.sql says which endings there are, and who is told what.
 
 create table if not exists public.outages (
     id bigint generated always as identity primary key,
@@ -15,13 +15,14 @@ create table if not exists public.outages (
     error text
 );
 
-comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on table public.outages is 'A time in which customers of a tenant get no answer, for one cause.';
 comment on column public.outages.cause is 'See hybridflow.endings.';
 comment on column public.outages.about is
-'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
-comment on column public.outages.last_at is 'When it was last met, to a minute.';
-comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
-comment on column public.outages.error is 'What was said the first time.';
+'What must work again: the LLM (llm_of), the line (line_of), or any reply of the tenant. Null: none of'
+' these.';
+comment on column public.outages.last_at is 'When it was last noticed, to the minute.';
+comment on column public.outages.notice_id is 'The notice that tells the business about it.';
+comment on column public.outages.error is 'The first error of the outage.';
 
 create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
 create index if not exists outages_open_about on public.outages (about, tenant_id)
@@ -33,7 +34,7 @@ alter table public.sessions
 add column if not exists fallback_told_at timestamptz,
 add column if not exists fallback_message_id bigint;
 comment on column public.sessions.fallback_told_at is
-'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+'When the contact was last sent the fallback message because there was no answer, with fallback_message_id.';
 
 -- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
 -- WhatsApp did not deliver it.

@@ -1,9 +1,10 @@
--- HybridFlow: the clock, and how long so many seconds are.
+-- HybridFlow: the clock, and a number of seconds as an interval.
 
--- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
--- must not judge by the time at which it began to wait. Tests move it with
--- `set hybridflow.clock_offset = '3 hours'`. This and other small rules are in PL/pgSQL, as none is put into
--- the statement that asks it (each sets search_path), and SQL's take two or three times as long to call.
+-- The one clock of every function. It uses clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it: `set hybridflow.clock_offset = '3
+-- hours'`.
+-- This function and other small rules are in PL/pgSQL: PostgreSQL inlines no function that sets search_path,
+-- and one in SQL that is not inlined takes two or three times as long to call.
 create or replace function hybridflow.clock()
 returns timestamptz
 language plpgsql

@@ -1,5 +1,5 @@
--- HybridFlow: what functions make of what they are called with: the tenant's setting or the caller's policy,
--- and keys without which nothing is done.
+-- HybridFlow: how functions read their argument: a value from the tenant or from the caller's policy, and
+-- keys that are required.
 
 -- A setting's value: the tenant's own, else the caller's policy, else the product's default.
 create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
@@ -13,9 +13,9 @@ begin
 end
 $$;
 
--- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
--- nothing is done for a caller that leaves out what matters. `a|b`: one of them must be there; `a or null`:
--- it must be there, but null says something.
+-- Raises PT422 for the first of p_keys that is missing or null in the argument of p_function, so that nothing
+-- is done for a caller that leaves out something important. `a|b`: one of the two is required. `a or null`:
+-- the key is required, and null has a meaning of its own.
 create or replace function hybridflow.require_keys(p_function text, p jsonb, p_keys text[])
 returns void
 language plpgsql
@@ -37,7 +37,7 @@ begin
 end
 $$;
 
--- The same for each object in the list p_list of the argument, which must be a list.
+-- Like require_keys, for each object in the list p_list of the argument; p_list must be a list.
 create or replace function hybridflow.require_keys_of_each(
     p_function text, p jsonb, p_list text, p_keys text[]
 )

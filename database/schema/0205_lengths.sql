@@ -1,7 +1,8 @@
--- HybridFlow: how long a text may be: what is longer is cut, and says so.
+-- HybridFlow: how long a text may be: a longer one is cut, and ends with […].
 
--- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
--- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
+-- A text of at most p_most characters: a longer one is cut, and ends with […]. WhatsApp's own limit is
+-- 65,536. However long the text is, only so much of it is read. router/whatsapp/lengths.py cuts in the same
+-- way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
 returns text
 language sql
@@ -14,7 +15,7 @@ as $$
     end
 $$;
 
--- An object with no text in it that is longer than its kind may be. What is short costs a look at its size.
+-- The object, with its texts cut to the limits of their kinds. A small object costs only a look at its size.
 create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql

@@ -1,9 +1,9 @@
--- HybridFlow: two sessions turn out to be one person's, and become one.
+-- HybridFlow: two sessions turn out to be with one person, and become one.
 
--- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
--- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
--- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
--- is folded into the other's; one that is sending is finished beside it.
+-- Moves everything of session p_from into session p_into and deletes p_from. The caller has locked both rows,
+-- lower id first. The pause of either session holds for both, and each reason lasts as long as it would have.
+-- If a message turns out to be ours, a pause that also had another reason is not withdrawn. A turn that has
+-- sent nothing is folded into the other session's turn; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -22,12 +22,12 @@ declare
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
-    -- What did not arrive told nothing: of the two, only one that did counts.
+    -- A message that did not arrive told the contact nothing: of the two, only one that arrived counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
     v_from_fallback := hybridflow.told_fallback_at(v_from);
     v_into_fallback := hybridflow.told_fallback_at(v_into);
-    -- Whose words say why it is paused, and whose resume was the last one.
+    -- Which session's words explain the pause, and which session was resumed last.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
     v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
@@ -70,7 +70,7 @@ begin
     update public.relays set session_id = p_into where session_id = p_from;
     update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
-    -- A session has one owner: the other one is not forgotten.
+    -- A session has one owner: a note keeps the name of the other one.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
     select
         v_from.tenant_id, p_into,
@@ -102,7 +102,8 @@ begin
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
             case when v_from.is_paused then v_from.pause_written_at end,
-            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            -- If the AI asked for one of the pauses, what a human asked for in the other counts as a message
+            -- written then.
             case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
             case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
@@ -147,9 +148,9 @@ begin
 end
 $$;
 
--- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
--- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
--- is folded by the caller.
+-- An active turn makes way for the active turn of the session that its own is merged into. A turn that is
+-- sending goes on beside the other, because nobody knows yet what of it is on the phone. Any other goes back
+-- to pending, and the caller folds it into the other.
 create or replace function hybridflow.make_way(p_turn_id bigint)
 returns void
 language plpgsql

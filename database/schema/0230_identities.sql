@@ -1,8 +1,8 @@
--- HybridFlow: who is who: the session that a contact's JIDs lead to.
+-- HybridFlow: identities: which session a contact's JIDs lead to.
 
--- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
--- new are remembered; JIDs that lead to several sessions show that these are one person: they are
--- merged, see connect_identities.
+-- Finds or creates the session that is known under any of p_jids, and returns its row, locked. New JIDs are
+-- recorded. If the JIDs lead to several sessions, these are one person's: they are merged, see
+-- connect_identities.
 create or replace function hybridflow.resolve_session(
     p_tenant_id bigint, p_jids text[], p_chat text, p_name text
 )
@@ -54,7 +54,7 @@ begin
 end
 $$;
 
--- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
+-- How large a session is: hundreds of rows of each kind, with at most ten thousand rows of each kind counted.
 create or replace function hybridflow.size_of_session(p_session_id bigint)
 returns bigint
 language plpgsql
@@ -77,9 +77,9 @@ begin
 end
 $$;
 
--- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
--- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
--- more of them would make each lock, claim and look at the session cost more.
+-- Forgets identities of a session above the eighth, the oldest first, except p_kept and those that its
+-- messages are sent to. A person has a phone number, in two spellings, and a LID. A contact with ever more
+-- identities would make each lock, claim and lookup of the session cost more.
 create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
 returns void
 language sql
@@ -124,8 +124,8 @@ begin
     end if;
 
     if cardinality(v_ids) > 1 then
-        -- Into the largest, so that what is moved is little, however often somebody makes this happen; of those
-        -- that have next to nothing, and of equals, into the oldest.
+        -- Merge into the largest, so that little has to be moved, however often somebody causes this. Of
+        -- sessions with next to nothing, and of equal ones, the oldest is used.
         v_ids := array(
             select i from unnest(v_ids) as i order by hybridflow.size_of_session(i) desc, i
         );

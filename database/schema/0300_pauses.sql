@@ -1,7 +1,7 @@
--- HybridFlow: a pause: until when it lasts, a takeover that begins it, what it cancels, and its end.
+-- HybridFlow: pauses: how long one lasts, the takeover that begins it, what it cancels, and how it ends.
 
--- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
--- human last wrote or paused.
+-- pause_asked_at of p_session, if it is paused. For a pause that began under 0.1.0 only the time is known at
+-- which a human last wrote or paused.
 create or replace function hybridflow.asked_at(p_session public.sessions)
 returns timestamptz
 language sql
@@ -17,7 +17,7 @@ as $$
     end
 $$;
 
--- Whether the AI wants a human in the session, and none has come.
+-- Whether the AI has called a human to the session, and none has come.
 create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
 returns boolean
 language sql
@@ -27,8 +27,8 @@ as $$
     select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
 $$;
 
--- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
--- asked since, which keeps that as pause_written_at.
+-- When a human last asked for the pause of p_session without an end time; null: no human did, or the AI asked
+-- later, and the human's time was kept as pause_written_at.
 create or replace function hybridflow.asked_by_human(p_session public.sessions)
 returns timestamptz
 language sql
@@ -38,7 +38,8 @@ as $$
     select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
 $$;
 
--- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or they want it without
+-- an end.
 create or replace function hybridflow.human_pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -54,8 +55,8 @@ as $$
     ) end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
--- waits: see press_handoff). No reason for it shortens what another one asks for.
+-- When the pause of p_session ends by itself; null: it does not (not paused, indefinite, or a handoff waits:
+-- see press_handoff). No reason for the pause shortens what another reason asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -75,9 +76,10 @@ as $$
     end
 $$;
 
--- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
--- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token becomes
+-- invalid. A turn that is sending says no more either, even if the pause ends before its worker hears of it:
+-- it is closed here or, while a part is leaving, when that part is settled (see stop_turn). The turn p_but
+-- goes on.
 create or replace function hybridflow.cancel_other_turns(
     p_session_id bigint, p_but bigint, p_reason text
 )
@@ -115,8 +117,9 @@ as $$
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
--- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
--- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+-- Returns 'takeover', or 'takeover_over' if the pause that this asks for has already run out, or if an
+-- operator resumed after the message (10 s of tolerance: WhatsApp's clock is not ours, and counts in
+-- seconds).
 create or replace function hybridflow.take_over(
     p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
     p_at timestamptz, p_message_id bigint, p_reason text
@@ -158,8 +161,8 @@ begin
 end
 $$;
 
--- Ends the pause of the locked session, for any caller. The columns that say why it was paused stay,
--- for the operator to read.
+-- Ends the pause of the locked session, for any caller. The columns that say why it was paused keep their
+-- values, for operators to read.
 create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
 returns void
 language sql

@@ -1,6 +1,6 @@
--- HybridFlow: what a contact wrote and nobody answered, and that one turn answers all of it.
+-- HybridFlow: messages of a contact that nobody answered, and the one turn that answers all of them.
 
--- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+-- Whether a human of the business wrote the message (a reaction or a vote does not count as writing).
 create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
 returns boolean
 language sql
@@ -15,7 +15,7 @@ as $$
         and p_message.send_state is distinct from 'failed'
 $$;
 
--- Whether part of what turn p_turn_id said is on the phone.
+-- Whether something that turn p_turn_id said is on the phone.
 create or replace function hybridflow.has_spoken(p_turn_id bigint)
 returns boolean
 language sql
@@ -28,8 +28,8 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
--- turn, and the planner would make it anew at each call.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. One plan serves all turns;
+-- without the setting, the planner would make a new plan at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -45,12 +45,12 @@ begin
 end
 $$;
 
--- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
--- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may
--- have: a turn begins when the one before it has ended, so its history has what that one ended without a word
--- for.
--- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
--- belong to: no reply reads more, and who has written many more makes nobody wait.
+-- The contact's messages since p_since that their own turn does not answer: it is not active, and nothing of
+-- it is on the phone or may be. `answered_by` is the first later turn that had the message in its history and
+-- spoke, or may have spoken: a turn begins when the one before has ended, so its history contains the
+-- messages that the one before left without an answer.
+-- Deleted messages are left out. Only the session's newest 2,000 messages and their turns are read: no reply
+-- reads more, and a contact who has written many more makes nobody wait.
 create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
 returns table (message_id bigint, kind text, sent_at timestamptz, answered_by bigint)
 language sql
@@ -69,7 +69,7 @@ as $$
                 or (m.send_state = 'sent' and m.status is distinct from 'error')
             ) as speaks
         from public.messages as m
-        -- A send is dated in whole seconds.
+        -- The sent_at of a send is in whole seconds.
         where m.session_id = p_session_id and m.sent_at >= p_since - interval '1 minute'
         order by m.sent_at desc, m.id desc limit 2000
     ),
@@ -80,7 +80,7 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
-            -- That nobody has come yet is no answer.
+            -- The message that nobody has come yet is not an answer.
             and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
@@ -104,8 +104,9 @@ as $$
     where l.asks and not exists (select from answering as a where a.id = l.turn_id)
 $$;
 
--- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
--- own, and no current turn counts as having seen what the other session brings.
+-- Session p_session_id is about to be merged. Messages that a later turn with them in its history answered
+-- become that turn's own, and no current turn counts as having seen the messages that the other session
+-- brings.
 create or replace function hybridflow.close_sight(p_session_id bigint)
 returns void
 language sql
@@ -117,9 +118,9 @@ as $$
     update public.sessions set merged_at = clock_timestamp() where id = p_session_id;
 $$;
 
--- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
--- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
--- id, or null when there is nothing to answer. The session is locked.
+-- Gives the customer's recent messages that nobody answered to one turn, which is due at once. A human's
+-- message answers all messages before it; a reply of the AI answers only the messages that it was made for.
+-- Returns the turn's id; null: there is nothing to answer. The session is locked.
 create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
 returns bigint
 language plpgsql

@@ -1,6 +1,6 @@
--- HybridFlow: a takeover is undone, for the message that it was by was no human's.
+-- HybridFlow: a takeover is undone, because its message was not a human's.
 
--- Whether a human of the business wrote to the session since the turn was made.
+-- Whether a human of the business has written to the session since the turn was made.
 create or replace function hybridflow.human_wrote_since(p_turn public.turns)
 returns boolean
 language sql
@@ -16,10 +16,10 @@ as $$
     )
 $$;
 
--- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
--- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
--- customer wrote and nobody answered gets a turn (its id). In a session without AI all of it stays stopped.
--- The session is locked.
+-- A message was taken for a human's and is not: what it stopped goes on. A turn that had begun to speak and
+-- was stopped since p_since says the rest, unless a human has also written since the turn was made. The
+-- customer's messages that nobody answered get a turn, whose id is returned. In a session without AI
+-- everything stays stopped. The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -51,9 +51,9 @@ begin
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
--- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
--- is locked.
+-- Message p_message_id was taken for a human's and is not: the pause that it caused is withdrawn, unless the
+-- pause has another reason (a human also wrote, or somebody paused). Returns whether the session goes on now.
+-- The session is locked.
 create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
 returns boolean
 language plpgsql
@@ -91,7 +91,7 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
+        -- If the false message seemed to prolong a pause of an operator or the AI, the pause is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
@@ -106,7 +106,8 @@ begin
         pause_written_at = case
             when v_goes_on then null
             when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
-            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            -- If the pause has another known reason, only that counts; if none is known, the message still
+            -- counts.
             when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
             else s.pause_written_at
         end,

@@ -17,7 +17,7 @@ begin
 end
 $$;
 
--- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
+-- The session that an operator's request names, locked. Raises PT404 if it is not the tenant's own.
 create or replace function hybridflow.session_of(p jsonb)
 returns public.sessions
 language plpgsql
@@ -38,11 +38,12 @@ end
 $$;
 
 -- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
--- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
--- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
--- asked before, and with neither it stays beside; what a human's message asks for stays always, and
--- `pause_ends_at` says which end is the last: resume_session ends all. Returns {session, cancelled_turns}:
--- how many those were. PT404: not this tenant's. PT422: `until` is not in the future.
+-- Pauses a session: until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
+-- passed, as after a human's message. Cancels what it was about to say. `until` replaces what was asked
+-- before; without `until` and `indefinite`, the earlier request stays valid as well. What a human's message
+-- asks for always stays valid. The latest end counts (`pause_ends_at`); resume_session ends them all. Returns
+-- {session, cancelled_turns}: the number of cancelled turns. PT404: not this tenant's. PT422: `until` is not
+-- in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -69,7 +70,7 @@ begin
         pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
         pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
         pause_written_at = case
-            when is_paused  -- one of before 0.2.0 does not say when the owner wrote
+            when is_paused  -- a pause from before 0.2.0 does not say when the owner wrote
                 then coalesce(pause_written_at, case when pause_source = 'owner' then last_human_at end)
         end,
         last_human_at = hybridflow.clock(),
@@ -88,9 +89,9 @@ end
 $$;
 
 -- resume_session({tenant_id, session_id, source, policy})
--- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
--- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
--- turn (null: none). PT404 as above.
+-- Ends a pause; does nothing to a session that is not paused. Recent messages of the customer that nobody
+-- answered get a turn. Returns {session, resumed, turn_id}: whether it was paused, and that turn (null:
+-- none). PT404: as in pause_session.
 create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,7 +1,7 @@
--- HybridFlow: the pauses that have run out are found, and ended many at a time.
+-- HybridFlow: pauses that have run out are found, and ended many at a time.
 
--- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
--- those that are to last cost nothing.
+-- Sessions whose pause may have run out, including all whose pause has (pause_ends_at decides that). An index
+-- finds them, so pauses that go on cost nothing.
 create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
 returns bigint[]
 language plpgsql
@@ -20,7 +20,7 @@ begin
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
-            offset 0  -- one search of the index for each tenant, not one look at every pause
+            offset 0  -- one index search per tenant, not a look at every pause
         ) as without_end
         union all
         select s.id from public.sessions as s
@@ -31,7 +31,7 @@ begin
 end
 $$;
 
--- Ends the pauses of the (locked) sessions p_ids. Returns how many turns they got.
+-- Ends the pauses of the locked sessions p_ids. Returns how many turns they got.
 create or replace function hybridflow.end_pauses(p_ids bigint[], p_policy jsonb)
 returns bigint
 language plpgsql
@@ -72,12 +72,12 @@ end
 $$;
 
 -- auto_resume({policy, session_ids?: [id]})
--- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
--- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions that
--- someone is changing at this moment are left to the next run, and so is one that cannot be gone on with,
--- which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
--- [session_id], more}: how many, which, how many turns they got, which could not be gone on with, and,
--- without session_ids, whether there were more.
+-- Ends those pauses of these sessions (see pauses_over) that have run out. Without session_ids it takes up to
+-- 100 such sessions at random, so that sessions that cannot be resumed do not always block the same others. A
+-- session that someone is changing at this moment is left to the next run. So is one that cannot be resumed;
+-- it does not hold up the others. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: how many were resumed, which, how many turns they got, which could not be resumed,
+-- and, without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,9 +1,9 @@
--- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
+-- HybridFlow: handoffs: begun by the AI, by the words of a reply, or by a flow.
 --
--- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
--- of (see changes) by the function that makes it.
+-- A function that changes a handoff holds its session locked, and itself reports the change (see changes):
+-- the table has no triggers.
 
--- Notes that a handoff of the session is otherwise now.
+-- Reports that a handoff of the session has changed.
 create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
 returns void
 language plpgsql
@@ -14,9 +14,9 @@ begin
 end
 $$;
 
--- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
--- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
--- handoff.
+-- Locks the turns that speak about the handoffs of the locked session, before anybody locks one of the
+-- handoffs: when such a turn ends, for example by a claim, it records in its handoff what became of the
+-- words. So the order is session, turn, handoff.
 create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
 returns void
 language plpgsql
@@ -33,7 +33,7 @@ begin
 end
 $$;
 
--- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
+-- The reason of a handoff as one of the known words. What else a flow calls it is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
 language sql
@@ -46,8 +46,8 @@ as $$
     end
 $$;
 
--- Why the session was paused, as a story tells it: of a handoff not its summary, which may be the contact's
--- own words.
+-- Why the session was paused, for its story. For a handoff, the summary is left out, because it may contain
+-- the contact's own words.
 create or replace function hybridflow.pause_reason_told(p_session public.sessions)
 returns text
 language sql
@@ -67,10 +67,10 @@ as $$
     end
 $$;
 
--- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
--- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands
--- off, if one does. What the session was about to say is for the caller to cancel.
+-- Calls a human to the locked session: pauses it with source 'ai', for no shorter time than before, begins a
+-- handoff, and makes the notice for the people of the business. If a handoff already waits, that one stays. p
+-- has what is known: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands off,
+-- if one does. The caller cancels what the session was about to say.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -87,7 +87,7 @@ begin
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
         pause_asked_at = v_now,
-        -- What a human asked for without saying until when counts as what they wrote then.
+        -- What a human asked for without an end time counts as a message written then.
         pause_written_at = case
             when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
         end,
@@ -112,8 +112,9 @@ begin
 end
 $$;
 
--- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
--- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+-- Part p_part of the turn's reply, whose send begins, hands off: the locked session is paused for a human,
+-- and what else it was about to say is cancelled. If the part did not leave and is sent again, nothing more
+-- happens.
 create or replace function hybridflow.hand_off_with(
     p_session public.sessions, p_turn public.turns, p_part integer
 )
@@ -136,8 +137,9 @@ begin
 end
 $$;
 
--- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
--- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+-- More is known about the handoff that turn p_turn_id has begun: {reason, summary?}. The people of the
+-- business are told that as well, if they have not been told about the handoff yet. Returns whether the turn
+-- has begun a handoff that waits.
 create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
 returns boolean
 language plpgsql
@@ -169,8 +171,8 @@ end
 $$;
 
 -- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
--- for its turn. p_handoff: {reason, why?, said, part}. The flow may go on to say why (see
--- hand_off): for that the notice waits for ten seconds.
+-- per turn. p_handoff: {reason, why?, said, part}. The flow may still say why (see hand_off); the notice
+-- waits ten seconds for that.
 create or replace function hybridflow.hand_off_by_promise(
     p_session public.sessions, p_turn_id bigint, p_handoff jsonb
 )

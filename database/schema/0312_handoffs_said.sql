@@ -1,11 +1,11 @@
--- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
+-- HybridFlow: what the customer is told about a handoff, as the turn's last words, and whether it arrived.
 
--- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
--- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
--- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
--- ended with that.
+-- Ends turn p_turn, which a flow has, with a handoff (p_handoff). p_say, a list of texts, tells the customer
+-- about it. The turn's reply is now what the flow has sent, followed by p_say. The next claim goes on with
+-- that, and the session is handed off when p_say begins to be sent (see begin_send). Parts of the flow that
+-- did not leave are given up, because the human answers now. A part in doubt is also given up, if it is found
+-- not to have left: for a file, the reply has only the text that stands for it. p_outcome: how the flow's
+-- attempt ended. The session is locked.
 create or replace function hybridflow.say_handoff(
     p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
 )
@@ -37,13 +37,13 @@ begin
     else
         perform hybridflow.reply_instead(p_turn.id, v_told, p_outcome);
     end if;
-    -- To send what is left is no further attempt.
+    -- Sending the rest does not count as another attempt.
     update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
     where id = p_turn.id;
 end
 $$;
 
--- How a turn that has said all it can is closed: as a handoff, if it was one.
+-- The reason with which a turn that has said all it can is closed: 'handoff' if it handed off, else null.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
 language sql
@@ -53,8 +53,8 @@ as $$
     select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
 $$;
 
--- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
--- stands whether or not: the people of the business are told where the customer was not.
+-- A turn that told the customer about a handoff has ended: records whether all of that is on the phone. The
+-- handoff is valid either way; if the customer was not told, the people of the business are told so.
 create or replace function hybridflow.words_end(p_turn public.turns)
 returns void
 language plpgsql
@@ -65,7 +65,8 @@ declare
 begin
     update public.handoffs as h
     set words = case when h.part is not null then case when exists (
-            -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
+            -- A part that a flow sent itself promised a human: how the flow's other parts ended does not
+            -- matter here.
             select from public.messages as m
             where m.turn_id = p_turn.id and m.part = h.part and m.send_state = 'sent'
         ) then 'said' else 'not_said' end when p_turn.state = 'sent' and not exists (

@@ -1,8 +1,8 @@
 -- HybridFlow: handoffs: taken by a human, given back with the conversation, merged with it.
 
--- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
--- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
--- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
+-- A human of the business has come: takes the handoff that waits in the locked session, if there is one. p_by
+-- is 'owner' or 'operator', p_name is that person's name if known, and p_message_id what they wrote, at p_at.
+-- A message from before the handoff does not take it (10 s of tolerance: WhatsApp's clock is not ours).
 create or replace function hybridflow.take_handoff(
     p_session_id bigint, p_by text, p_name text, p_message_id bigint, p_at timestamptz
 )
@@ -27,8 +27,8 @@ begin
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: what it took waits again, and the turn that was
--- saying so goes on with it. The session is locked.
+-- Message p_message_id was taken for a human's and is not: the handoff that it took waits again, and the turn
+-- that was telling the customer about it goes on. The session is locked.
 create or replace function hybridflow.untake_handoff(p_message_id bigint)
 returns void
 language plpgsql
@@ -55,9 +55,10 @@ begin
 end
 $$;
 
--- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
--- whose pause ran out, has expired. What was not said of them yet is said no more: what the customer wrote
--- may have another answer now. A trigger, for pauses end in several ways.
+-- A session that is no longer paused belongs to the AI again: its handoffs end. A handoff that nobody took,
+-- and whose pause ran out, has expired. What the customer has not been told about it yet is not said any
+-- more, because the customer's messages may get another answer now. This is a trigger because pauses end in
+-- several ways.
 create or replace function hybridflow.end_handoffs()
 returns trigger
 language plpgsql
@@ -92,9 +93,10 @@ after update of is_paused on public.sessions
 for each row when (old.is_paused and not new.is_paused)
 execute function hybridflow.end_handoffs();
 
--- Session p_from is merged into p_into, both locked, its messages already: its handoffs are the other's now.
--- Of two that wait the older one does, and the other is done. One is taken where a human wrote since in the
--- other session: to a LID, say, of which no phone was known.
+-- Session p_from is merged into p_into: both are locked, and the messages are already moved. The handoffs of
+-- p_from now belong to p_into. Of two that wait, the older one stays, and the other is done. A waiting
+-- handoff is taken if a human has written in the other session since, for example to a LID whose phone was
+-- not known.
 create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
 returns void
 language plpgsql

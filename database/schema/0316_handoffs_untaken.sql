@@ -1,10 +1,9 @@
--- HybridFlow: handoffs that nobody took: looked at, and pressed step by step.
+-- HybridFlow: handoffs that nobody took: how they are found, and the steps that follow one after the other.
 
 -- look_at_handoffs({limit})
--- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
--- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
--- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
--- wrote last.
+-- Waiting handoffs that are due to be looked at, the longest due first. The router decides whether enough
+-- opening hours have passed since `step_at`. Returns {handoffs: [{handoff_id, step, step_at, minutes,
+-- timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact wrote last.
 create or replace function public.look_at_handoffs(p jsonb)
 returns jsonb
 language plpgsql
@@ -40,7 +39,7 @@ begin
 end
 $$;
 
--- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+-- Makes the turn that tells the customer that nobody has come for the handoff yet, if that can be sent now.
 create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
 returns bigint
 language plpgsql
@@ -53,7 +52,7 @@ begin
     if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
         select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
     ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
-        return null;  -- what tells of the handoff itself is still on its way
+        return null;  -- what tells the customer of the handoff itself is still on its way
     end if;
     insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
     values (
@@ -67,12 +66,12 @@ end
 $$;
 
 -- press_handoff({handoff_id, step, say, due_at?, policy})
--- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
--- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
--- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
--- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
--- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it, and a
--- person's own pause lasts on), or null: nothing; with the turn that is to be answered now.
+-- The next step for a handoff that nobody has taken, and for which `step` steps are done: the people are told
+-- again; the next number is told; the customer is told `say`; then the AI goes on, or the conversation waits
+-- for a human, as the tenant has set. With due_at no step is done: the handoff is looked at again then. Each
+-- step is done at most once, however often and by however many routers this is called. Returns {did,
+-- turn_id?}: did is 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it,
+-- and a person's own pause goes on), or null (nothing was done); turn_id is the turn to be answered now.
 create or replace function public.press_handoff(p jsonb)
 returns jsonb
 language plpgsql
@@ -122,7 +121,7 @@ begin
     elsif v_session.pause_indefinite
         or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
     then
-        -- Somebody paused it besides, and that lasts.
+        -- Somebody also paused the session, and that pause goes on.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
         return '{"did": "expired"}';
     else

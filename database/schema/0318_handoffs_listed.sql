@@ -14,7 +14,7 @@ as $$
         )
 $$;
 
--- The handoff of the session that is not over, if it has one.
+-- The session's handoff that has not ended, if there is one.
 create or replace function hybridflow.open_handoff_json(p_session_id bigint)
 returns jsonb
 language sql
@@ -27,8 +27,8 @@ as $$
 $$;
 
 -- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
--- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
--- those alone. PT404: not this tenant's.
+-- Returns {items: [handoff], next_cursor}: the handoffs of the tenant, or of a session, newest first; with
+-- `state`, only those in that state. PT404: not this tenant's.
 create or replace function public.list_handoffs(p jsonb)
 returns jsonb
 language plpgsql

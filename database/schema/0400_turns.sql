@@ -1,11 +1,11 @@
 -- HybridFlow: a turn's steps from one state to the next, from pending to sent, cancelled or dead.
 --
--- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
--- lives, and one made while a table was still small would go on reading the whole of it.
+-- The functions on the hot path have `enable_seqscan = off`: a connection keeps a plan for as long as it
+-- lives, and a plan made while a table was small would go on reading the whole table.
 
--- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
--- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
--- with the message instead. The session is locked. Returns which turn it is, and when it is due.
+-- Gives one more message to the session's pending turn: moves the turn (debounce, up to a cap counted from
+-- its first message) or creates it. If the tenant prefers that, a running turn that has said nothing yet
+-- starts again with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
     p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
     p_now timestamptz, out turn_id bigint, out due timestamptz
@@ -52,8 +52,8 @@ begin
 end
 $$;
 
--- A pending turn has one more message to answer. Its reply was made without that, and so was all that was
--- begun before: where that shows up late it is ours, but answers nothing of the turn.
+-- A pending turn has one more message to answer. Its reply, and every send that had begun for it, was made
+-- without that message. If such a send shows up late it is ours, but answers nothing of the turn.
 create or replace function hybridflow.widen_turn(p_turn_id bigint)
 returns void
 language plpgsql
@@ -65,8 +65,8 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for all that
--- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+-- Throws away the reply of a turn that has nothing on the phone or in doubt: it is made again for everything
+-- that the turn answers now. Sends that had begun keep their rows, so that a late echo is recognised as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
 language plpgsql
@@ -79,10 +79,10 @@ begin
 end
 $$;
 
--- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
--- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
--- session is locked. p_turn is the turn as it was worked on, and p_outcome how that attempt ended; null:
--- there was none, or the caller notes it.
+-- Puts a turn that has nothing on the phone or in doubt back to pending, due at p_run_after, and folds into
+-- it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to answer.
+-- The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the attempt
+-- ended; null: there was no attempt, or the caller records its end.
 create or replace function hybridflow.requeue_turn(
     p_turn public.turns, p_run_after timestamptz, p_outcome text
 )
@@ -121,8 +121,8 @@ begin
 end
 $$;
 
--- Closes a turn for good, and with it the attempt that is under way; the one place that cancels. Its token
--- stays: it opens nothing any more, but a callback that comes twice shows by it that it is the same one.
+-- Closes a turn for good, and with it the attempt that is under way. Only this function cancels turns. The
+-- token's hash stays: the token allows nothing any more, but shows that a repeated callback is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language plpgsql
@@ -137,7 +137,7 @@ begin
     set state = p_state, reason = p_reason, lease_until = null, finished_at = v_now, updated_at = v_now
     where id = p_turn_id
     returning * into v_turn;
-    -- Where nobody was at it, it has no worker.
+    -- If nobody was working on the turn, it has no worker, and nothing is recorded.
     perform hybridflow.note_attempt(
         v_turn, p_state, v_now, p_reason,
         case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
@@ -145,7 +145,8 @@ begin
 end
 $$;
 
--- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+-- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether it
+-- did.
 create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
 returns boolean
 language plpgsql
@@ -162,8 +163,8 @@ begin
 end
 $$;
 
--- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier). The
--- attempt, if one was under way, has ended with p_outcome.
+-- Nobody works on the active turn until p_until, when it can be claimed again (earlier after a reconnect).
+-- The attempt that was under way, if there was one, has ended with p_outcome.
 create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz, p_outcome text)
 returns void
 language plpgsql
@@ -185,9 +186,9 @@ begin
 end
 $$;
 
--- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
--- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
--- settled.
+-- The turn may say no more. It is closed as sent (incomplete) if it has said something, otherwise as
+-- cancelled. While a part of it is leaving it stays open: the fence refuses the next part, and the turn is
+-- closed when that part is settled.
 create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
 returns void
 language plpgsql
@@ -206,7 +207,7 @@ begin
 end
 $$;
 
--- The active turn goes on at once, for the next claim; beside another one, if the session has one.
+-- The turn goes on at once, with the next claim; beside another active turn, if the session has one.
 create or replace function hybridflow.take_up(p_turn public.turns)
 returns void
 language plpgsql
@@ -225,7 +226,7 @@ begin
 end
 $$;
 
--- Which parts of the turn p_turn_id are given up, and why (see give_up_part); null: none is.
+-- Which parts of turn p_turn_id were given up, and why (see give_up_part); null: none.
 create or replace function hybridflow.given_up_of(p_turn_id bigint)
 returns text
 language sql
@@ -239,11 +240,11 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null and m.send_state = 'failed' and m.given_up is not null
 $$;
 
--- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
--- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
--- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
--- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
--- done. The session is locked.
+-- A send of turn p_turn_id has been settled or given up. The turn is closed when all of its reply is on the
+-- phone, except for parts that were given up, or when it may say no more. It is dead if every part was given
+-- up. If a turn that may say no more has said nothing, and the session goes on, another turn answers its
+-- messages. A send may prove late to have left: then its turn, which waits to be made again, goes on with the
+-- rest, or is done. The session is locked.
 create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
 returns void
 language plpgsql
@@ -287,7 +288,7 @@ begin
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
-        -- An earlier reply to the same messages (see widen_turn): the one made again is not said.
+        -- An earlier reply to the same messages was sent (see widen_turn): the new one is not.
         select from public.messages as m
         where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
     ) then

@@ -1,6 +1,6 @@
--- HybridFlow: what who works on a turn is given with it: what was said, and what of the reply is sent.
+-- HybridFlow: what a worker is given with a turn: the conversation, and what of the reply is already sent.
 
--- The sends of a turn, in order, for the handler that goes on with it.
+-- The parts of a turn that have begun, in order, for the handler that goes on with it.
 create or replace function hybridflow.turn_parts(p_turn_id bigint)
 returns jsonb
 language sql
@@ -29,11 +29,12 @@ as $$
         + least(coalesce(length(p_media ->> 'caption'), 0), 65536)
 $$;
 
--- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
--- where an earlier reply left after they were written. Left out are sends that certainly failed, what
--- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
--- characters, which begin with the turn's own. It is json, which becomes jsonb once, with what it is a part
--- of: jsonb would be read and written anew for each object around it, a quarter of what a claim costs.
+-- The conversation up to now, oldest first. The messages that turn p_turn answers come last, even if an
+-- earlier reply left after they were written. Left out are sends that certainly failed, sends that WhatsApp
+-- did not deliver, messages that wait for a later turn, and everything beyond the newest 200,000 characters,
+-- which begin with the turn's own messages. The result is json, and becomes jsonb once, together with the
+-- object that it is a part of: jsonb would be read and written again for each object around it, a quarter of
+-- the cost of a claim.
 create or replace function hybridflow.told_history(p_turn public.turns, p_limit integer)
 returns json
 language sql
@@ -88,7 +89,7 @@ as $$
                 where m.session_id = p_turn.session_id
                     and m.send_state is distinct from 'failed'
                     and not (m.from_me and m.status is not distinct from 'error')
-                    -- One look for all messages: a session has one pending turn at most.
+                    -- One lookup for all messages: a session has at most one pending turn.
                     and (m.turn_id is null or m.turn_id is distinct from (
                         select o.id from public.turns as o
                         where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
@@ -102,7 +103,7 @@ as $$
     ) as told
 $$;
 
--- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
+-- How a token is stored: as a hash, so that somebody who reads the table cannot act for a handler.
 create or replace function hybridflow.hash_token(p_token uuid)
 returns bytea
 language plpgsql
@@ -114,8 +115,8 @@ begin
 end
 $$;
 
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
--- 2,000 messages.
+-- The ids of recent messages in the conversation of a send: ours (p_ours), or the contact's. Only the newest
+-- 2,000 messages are read.
 create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
 returns jsonb
 language sql
@@ -134,7 +135,7 @@ as $$
     ) as r
 $$;
 
--- All that a handler needs for one attempt at a turn, its token included.
+-- Everything that a handler needs for one attempt at a turn, including the token.
 create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
 language sql
@@ -167,7 +168,7 @@ as $$
             'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
-        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+        'ours', (  -- to look up a send in doubt: the history leaves out what was not delivered
             select hybridflow.recent_wa_ids(m, true) from public.messages as m
             where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
         ),
@@ -178,8 +179,8 @@ as $$
     where s.id = p_turn.session_id
 $$;
 
--- Nobody can work on a turn that was claimed just now, for p_error: it waits for a minute, and when its
--- attempts are used up it dies of that.
+-- A turn that was just claimed cannot be worked on, because of p_error: it waits for a minute, and when its
+-- attempts are used up it dies with this error.
 create or replace function hybridflow.put_off_unreadable(p_turn public.turns, p_error text)
 returns jsonb
 language plpgsql
@@ -194,8 +195,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
--- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
+-- The contexts of turns that were just claimed. Each is read by itself, so that only a turn that fails is put
+-- off: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql

@@ -1,9 +1,9 @@
--- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
+-- HybridFlow: turns whose lease has run out: which of them end, and how many turns are in n8n.
 
--- Of the turns, which are locked, those that a claim can end without waiting for anybody: nobody else holds
--- their session, their tenant, or the notice by which its people would be told, which are ours from here on.
--- Who holds the session may want the turn next. (A turn that is changed twice in one transaction has its
--- session and its tenant looked up, and locked, by their foreign keys.)
+-- Of the locked turns p_ids, those that a claim can end without waiting for anybody: nobody else holds their
+-- session, their tenant, or the waiting notice to its people. These are locked here, too. Whoever holds the
+-- session may want the turn next. (If one transaction changes a turn twice, its foreign keys lock its session
+-- and its tenant.)
 create or replace function hybridflow.free_to_end(p_ids bigint[])
 returns bigint[]
 language plpgsql
@@ -29,8 +29,8 @@ begin
 end
 $$;
 
--- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Nor one for which another call would have to be waited for.
+-- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
+-- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -63,13 +63,13 @@ begin
         select t as turn, s as session from public.turns as t
         inner join public.sessions as s on s.id = t.session_id
         where t.id = any(v_ids)
-        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+        order by t.tenant_id, t.id  -- the order in which everybody locks notices of several tenants
     ) as d;
     return v_ids;
 end
 $$;
 
--- Whether the turn, whose lease has run out, may have no attempt more.
+-- Whether the turn, whose lease has run out, may have no further attempt.
 create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
 returns boolean
 language sql
@@ -79,8 +79,8 @@ as $$
     select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
--- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
--- knows what else it wanted to say, and from the start it would repeat itself.
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody knows
+-- what else it would have said, and a new run would repeat what was said.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -114,7 +114,7 @@ begin
 end
 $$;
 
--- The turns of which who claims knows that no flow makes their replies, whatever the state knows.
+-- The turns that no flow works on, as the claiming router knows (`not_in_n8n`), whatever the state says.
 create or replace function hybridflow.not_in_n8n(p jsonb)
 returns bigint[]
 language sql
@@ -125,9 +125,9 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now, so that a burst waits here and not there. The turns
--- p_not_there are not in n8n any more. Nor is one whose reply is made, however long it is sent, nor one that
--- is put aside: nobody works on it until its line is back, or its doubt is looked up again.
+-- How many more turns may be given to n8n now; a burst waits here, not in n8n. The turns p_not_there are no
+-- longer in n8n. Nor is a turn whose reply has been made, however long sending takes, or a turn that is put
+-- aside: nobody works on it until its line is back, or until its doubt is looked up again.
 create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql

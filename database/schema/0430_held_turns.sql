@@ -1,9 +1,9 @@
--- HybridFlow: whether who shows a turn's token may still act for it.
+-- HybridFlow: whether the holder of a turn's token may still act for the turn.
 
 -- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
--- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
--- none; to a token that is not the turn's own nothing more is said. A turn that was
--- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+-- null. 'stale': the turn is not the holder's, or no longer: a newer attempt has it, the lease ran out, or it
+-- does not exist. A token that is not the turn's own learns nothing else. A turn that was closed keeps its
+-- last token; the reason is then 'paused', or 'superseded' (closed or merged).
 create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -26,8 +26,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
--- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
+-- Why a held turn may say no more: a takeover, a pause, the label no-ai, or is_active = false; null: it may.
+-- What a handoff says passes the handoff's own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -55,9 +55,9 @@ begin
 end
 $$;
 
--- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
--- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
--- that a former attempt began.
+-- The turn p.turn_id, locked together with its session (session first). `refused` says why the holder of
+-- p.token may not act for it, see turn_refusal. For callers that need not hold the turn: the router itself,
+-- when it reports on a send that an earlier attempt began.
 create or replace function hybridflow.lock_turn(
     p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -81,9 +81,9 @@ begin
 end
 $$;
 
--- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
--- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
--- turn.
+-- The turn that a handler holds with p.token, locked as by lock_turn; `refused` says why it may not go on. A
+-- caller whose token is not the turn's own gets no lock and waits for none: it may be a flow that names
+-- another tenant's turn.
 create or replace function hybridflow.hold_turn(
     p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )

@@ -1,7 +1,7 @@
--- HybridFlow: turns that wait for an LLM or a line that is away, and that it is back.
+-- HybridFlow: turns that wait for an LLM or a line that is away, and their release when it is back.
 
--- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
--- one with the tenant's own key, which may be the fault.
+-- The LLM of a tenant's replies, as turns.waits_for names it: the deployment's LLM of a provider, or one with
+-- the tenant's own key, because that key may be the cause.
 create or replace function hybridflow.llm_of(p_tenant_id bigint)
 returns text
 language sql
@@ -13,7 +13,7 @@ as $$
     where t.id = p_tenant_id
 $$;
 
--- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution server in front of it.
 create or replace function hybridflow.line_of(p_tenant_id bigint)
 returns text
 language plpgsql
@@ -25,8 +25,8 @@ begin
 end
 $$;
 
--- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
--- that no call takes long. Two statements, for each has an index of its own.
+-- The newest turns that wait for p_waits_for, of tenant p_tenant_id or (null) of all tenants; only a few at a
+-- time, so that no call takes long. There are two statements because each has an index of its own.
 create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
 returns bigint[]
 language plpgsql
@@ -54,8 +54,8 @@ begin
 end
 $$;
 
--- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
--- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+-- The time from which a turn is due that need not wait any more: when its contact last wrote. So of all due
+-- turns the newest conversations are claimed first, whenever they were released; see turns_of_tenant.
 create or replace function hybridflow.due_since(p_session_id bigint)
 returns timestamptz
 language sql
@@ -65,8 +65,9 @@ as $$
     select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
 $$;
 
--- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
--- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+-- What turns wait for is back: they are due at once, the newest conversations first. A few are released now,
+-- and more each time it works again. If p_tenant_id is given, only turns of that tenant are released. All
+-- routers are notified.
 create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -77,7 +78,7 @@ declare
     v_ids bigint[];
     v_waits record;
 begin
-    -- One look: nearly always nothing waits.
+    -- One query: nearly always nothing waits.
     select
         exists (
             select from public.outages as o

@@ -1,13 +1,13 @@
--- HybridFlow: a turn's reply is made, and written down before any of it is sent.
+-- HybridFlow: a turn's reply is made, and saved before any of it is sent.
 
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
 -- execution_id?, execution_url?})
--- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
--- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
--- has sent something by itself through the gateway, and answers besides.
+-- Saves the reply before any of it is sent, so that a later attempt goes on with it instead of asking the LLM
+-- again. If it is called again, or once a part of the reply has begun, nothing changes. A part is a text or
+-- an object: another request to Evolution, or a handoff with the text that tells the customer about it; the
+-- parts after that are the rest of the text. A handoff without a text is the last part. The execution is the
+-- one that n8n named in its answer to the router, as in begin_flow. Returns {ok} or {refused: reason}:
+-- 'has_spoken', its flow has sent something itself through the gateway, and also answers.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -34,9 +34,9 @@ begin
 end
 $$;
 
--- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
--- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
+-- Saves the reply p, as save_reply takes it, of turn p_turn, which its handler holds, and the reply's cost.
+-- The caller settles the day's budget (see settle_reply), and then calls reply_was_made. Returns why the
+-- reply is not saved, {refused: reason}; null: it is saved.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -49,7 +49,7 @@ begin
         if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         ) then
-            return null;  -- it may have grown meanwhile: see give_up
+            return null;  -- the saved reply may have grown meanwhile: see give_up
         end if;
     elsif p ->> 'handler' = 'n8n' then
         if exists (
@@ -80,8 +80,9 @@ begin
 end
 $$;
 
--- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
--- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+-- The reply p was made (see write_reply): the LLM or flow that made it works, so turns that wait for it are
+-- due. The day's budget is settled before this, because an attempt that fails also locks the budget before
+-- the notices.
 create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -91,13 +92,13 @@ declare
     v_llm text := hybridflow.llm_of(p_turn.tenant_id);
 begin
     if p ->> 'handler' = 'n8n' then
-        -- What a flow answers need not come from the LLM: others are not told.
+        -- A flow's answer need not come from the LLM: turns of other tenants are not released.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not after a reply that needs no model
     end if;
 end
 $$;

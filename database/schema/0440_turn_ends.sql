@@ -1,7 +1,7 @@
 -- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
 
--- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
--- p_most, with jitter, so that what failed together does not come again together.
+-- How many seconds to wait until something that failed p_times before is tried again: twice as long each
+-- time, up to p_most, with jitter, so that what failed together is not tried again together.
 create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
 returns numeric
 language sql
@@ -11,7 +11,7 @@ as $$
     select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
 $$;
 
--- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+-- An attempt at a held turn has failed: decides what becomes of the turn (see fail_turn).
 create or replace function hybridflow.after_failure(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -25,7 +25,7 @@ declare
     );
     v_base numeric := (p ->> 'base_seconds')::numeric;
     v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
-        -- Nobody may tell us when what is away is back: it is never asked late.
+        -- Perhaps nobody tells us when what is away is back, so it is tried at least every 30 seconds or so.
         case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
             else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
         end,
@@ -41,7 +41,7 @@ begin
         reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
-        worker = null,  -- it has ended: see end_attempt, which notes it
+        worker = null,  -- the attempt has ended; end_attempt records it
         waits_for = case
             when not v_away then null
             when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
@@ -53,7 +53,7 @@ begin
     elsif p_turn.reply is null and v_spoken and not (v_away and exists (
         select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
     )) then
-        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        -- A flow that has said something and then failed is not started again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
         where p ->> 'cause' is not null;
@@ -74,7 +74,7 @@ begin
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
-        -- Of a line that is down another notice tells, until an answer is too late for it.
+        -- If the line is down, another notice tells people, until it is too late for an answer.
         v_began := v_away and p ->> 'cause' <> 'line_away'
             and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
@@ -83,7 +83,7 @@ begin
 end
 $$;
 
--- The same, and the attempt is noted.
+-- Like after_failure; also records the attempt.
 create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -110,16 +110,17 @@ $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
 -- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
--- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
--- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
--- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
--- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
--- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
--- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
--- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
--- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
--- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- Ends an attempt that failed. `kind` decides what follows. 'transient': the turn is tried again after an
+-- exponential back-off with jitter (not before retry_after seconds), and is dead when the attempts are used
+-- up. 'permanent': it is dead at once. 'away': the reply certainly did not leave, because Evolution or the
+-- line is away, or there is no reply, because the LLM is away (`away` is then 'llm'). The turn is tried again
+-- soon, and at once when the instance is connected again or the LLM has made another reply. No attempt is
+-- used up. The turn is dead with the reason 'too_old' when its messages are older than answer_within_minutes.
+-- tokens: what the attempt cost, if known. message_id: a part of the reply that certainly did not leave
+-- (routers of 0.1.0 say it here). check_after: as in doubt_send. execution_id, execution_url: n8n's execution
+-- that failed. It is named here and not earlier, because its crash is also reported, and would end the
+-- attempt in another way than its answer did. A turn without a saved reply that has said something is closed
+-- as sent, incomplete. `cause` decides who is told (see endings): `outage` names it if an outage begins with
 -- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
 -- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
@@ -153,9 +154,9 @@ end
 $$;
 
 -- begin_anew({turn_id, token})
--- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
--- now, together with what came meanwhile, and its reply is made again. The attempt does not count.
--- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or outdated: the turn is pending
+-- again, due now, together with the messages that came meanwhile, and its reply is made again. The attempt
+-- does not count. Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
 create or replace function public.begin_anew(p jsonb)
 returns jsonb
 language plpgsql
@@ -181,7 +182,7 @@ end
 $$;
 
 -- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
--- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- The worker lives and works on these turns: their leases last for lease_seconds from now. Returns {lost:
 -- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
 create or replace function public.renew_turns(p jsonb)
 returns jsonb
@@ -213,8 +214,9 @@ end
 $$;
 
 -- release_turn({turn_id, token})
--- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the attempt does
--- not count; what is half said can be claimed at once. Returns {ok} or {refused: reason}.
+-- Gives a turn back unharmed (the router stops). A turn that has said nothing is pending again; one that has
+-- said a part of its reply can be claimed at once. The attempt does not count. Returns {ok} or {refused:
+-- reason}.
 create or replace function public.release_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -240,7 +242,7 @@ begin
 end
 $$;
 
--- Whether something was to be said for the turn that certainly did not leave.
+-- Whether a part of the turn certainly did not leave.
 create or replace function hybridflow.has_unsent(p_turn_id bigint)
 returns boolean
 language sql
@@ -253,8 +255,8 @@ as $$
     )
 $$;
 
--- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
--- doubt (see begin_flow_send). Where that one failed, or it is given up itself, its flow has been told so.
+-- Whether the rest of a text of turn p_turn_id must still be sent, because the send before it was in doubt
+-- (see begin_flow_send). If that send failed, or if the rest was given up, the flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -271,12 +273,13 @@ $$;
 
 -- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
 -- tokens_out?})
--- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
--- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
--- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
--- the phone; `incomplete`: a part of it is not. Returns {ok, already?, in_doubt?, silent?, incomplete?} or
--- {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
+-- Closes a turn that has nothing (more) to say, and records its cost. Called again with the same token it
+-- gives the same answer, with `already`. With `unanswered`, a turn that has said nothing is cancelled, and
+-- counts as no reply. While a send is in doubt, the turn stays open until that is settled (`in_doubt`); it is
+-- looked up after check_after seconds. The turn also stays open while the rest of a text must be sent (see
+-- is_cut_off). `silent`: nothing of it is on the phone; `incomplete`: a part of it is not. Returns {ok,
+-- already?, in_doubt?, silent?, incomplete?} or {refused: reason}: 'not_sent', there was something to say,
+-- and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -306,8 +309,8 @@ begin
     end if;
     if hybridflow.is_cut_off((v_held.turn).id) then
         perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
-        -- The flow did all that was its own: to send the rest is no further attempt, and the last one's rest
-        -- would be buried with it. Told twice, it counts once.
+        -- The flow has done its work: sending the rest is not another attempt, and without this the rest of
+        -- the last attempt would never be sent. If it is reported twice, it counts once.
         if (v_held.turn).lease_until > hybridflow.clock() then
             update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
         end if;

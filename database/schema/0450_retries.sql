@@ -13,7 +13,7 @@ as $$
     )
 $$;
 
--- Why a turn cannot be retried now; null: it can. It and its session are locked.
+-- Why a turn cannot be retried now; null: it can. The turn and its session are locked.
 create or replace function hybridflow.retry_refusal(p_turn public.turns, p_session public.sessions)
 returns text
 language sql
@@ -36,9 +36,9 @@ as $$
     end
 $$;
 
--- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
--- begun. Where all that it has are parts that were given up, its texts are tried again; with anything else
--- among them it is made again, for there may be another media by now.
+-- Gives a turn that may be retried fresh attempts: it is due since p_due_at, or goes on with what it has
+-- begun. If it has only parts that were given up, its texts are tried again; if any of these is not a text,
+-- the reply is made again, because there may be other media by now.
 create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
 returns void
 language plpgsql
@@ -104,7 +104,7 @@ $$;
 create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
 where state = 'dead';
 
--- Whether a dead turn is one that the filters of retry_turns ask for, except the time.
+-- Whether a dead turn matches the filters of retry_turns, except for the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql
@@ -115,8 +115,8 @@ as $$
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
 $$;
 
--- Whether something that the turn was to answer still waits for an answer: no later turn had it before its
--- eyes, and no human has written since.
+-- Whether a message of the turn still waits for an answer: no later turn has answered it, and no human has
+-- written since.
 create or replace function hybridflow.is_still_wanted(p_turn public.turns)
 returns boolean
 language plpgsql
@@ -143,9 +143,9 @@ begin
 end
 $$;
 
--- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or where what it was to
--- answer was answered since, or somebody else holds it or its session. Who retries many holds many sessions,
--- and so waits for none.
+-- Retries one turn for retry_turns. Returns whether it did: not if the turn cannot be retried, if its
+-- messages have been answered since, or if somebody else holds it or its session. A call that retries many
+-- turns holds many sessions, and so waits for none.
 create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -178,13 +178,12 @@ end
 $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
--- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
--- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
--- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
--- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
--- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor, audit}: left is how
--- many are wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no
--- such tenant.
+-- Gives many dead turns fresh attempts, as retry_turn does; the newest conversations are answered first. It
+-- takes those of the tenant's turns that died in [since, until), the last one first, with this error_kind,
+-- and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000 turns, and
+-- retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes on from
+-- there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many matched
+-- and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,6 +1,6 @@
--- HybridFlow: which of the phone's messages a send of ours is: it has left, and has its id.
+-- HybridFlow: which message on the phone is a send of ours: that send has left, and gets its id.
 
--- Text as it is compared when a send of ours comes back: white space folded.
+-- A text with its white space folded, as texts are compared when a send of ours comes back.
 create or replace function hybridflow.folded(p_text text)
 returns text
 language sql
@@ -10,15 +10,15 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
--- A send by its words, while its id is not known: the hash is made once, as it begins.
+-- Finds a send by its words while its id is not known; the hash is made once, when the send begins.
 create index if not exists messages_by_words
 on public.messages (tenant_id, md5(hybridflow.folded(body)))
 where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
 
--- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
--- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
--- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
--- as a landline's that has a mobile's digits but the ninth.
+-- One common spelling for all spellings of a phone's JID; null: it is not a phone. sendText rewrites only the
+-- ninth digit of Brazil's mobile numbers (area codes from 31 on, followed by a 7, 8 or 9), and the prefixes
+-- of Mexico and Argentina. Any other difference makes it another person's number, for example a landline with
+-- the digits of a mobile number without the ninth.
 create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
@@ -33,8 +33,9 @@ as $$
     end
 $$;
 
--- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
--- recorded besides, or it is in doubt until that is told. The session is locked.
+-- A send of ours was identified by its words, but another send with the same words turned out to own the id.
+-- The first one gets its own id, if that was also recorded; otherwise it is in doubt until its id is
+-- reported. The session is locked.
 create or replace function hybridflow.give_up_id(p_message public.messages)
 returns void
 language plpgsql
@@ -57,8 +58,8 @@ begin
 end
 $$;
 
--- A part that was begun again left with its first try after all, and the next one certainly did not: the
--- first is the part again.
+-- A part was begun again, then its first try proved to have left, and the second certainly did not leave: the
+-- first try is the part again.
 create or replace function hybridflow.take_part_back(p_message public.messages)
 returns void
 language plpgsql
@@ -79,8 +80,9 @@ begin
 end
 $$;
 
--- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
--- have left, if there is one, else nobody knows by which. The same words of another speaker are another's.
+-- The words of p_message are on the phone a second time, as p_wa_id. If the same send was judged as not sent,
+-- that is the one; otherwise nobody knows which send it was, and it gets a row of its own. The same words
+-- from another sender are another send.
 create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
 returns void
 language plpgsql
@@ -117,8 +119,8 @@ begin
 end
 $$;
 
--- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
--- by Evolution's has never one like these.
+-- The pattern of the ids of messages that were typed in WhatsApp's own apps on a phone or a computer. A send
+-- by Evolution never has such an id.
 create or replace function hybridflow.typed_by_hand()
 returns text
 language sql
@@ -128,9 +130,9 @@ as $$
     select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
 $$;
 
--- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
--- is a send of ours, with the same words.
+-- Whether p_other, recorded as another message of the same session, can be our send p_message. If p_other is
+-- a send of ours, it has the same words. Otherwise it was recorded after the send began, is of that time, and
+-- was not typed by hand (see typed_by_hand).
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -149,8 +151,8 @@ as $$
         end
 $$;
 
--- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
--- answer anything, another conversation's ids included.
+-- Whether p_wa_id belongs to another message, which cannot be our send p_message. A server that a tenant
+-- named may answer anything, including ids of other conversations.
 create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
 returns boolean
 language sql
@@ -164,8 +166,8 @@ as $$
     )
 $$;
 
--- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
--- one, until an echo of it brings its own. One that has an id already keeps that.
+-- Our send left, but the id that was reported for it belongs to another message (see id_is_taken): it is
+-- recorded without an id, until its echo brings its own. A send that already has an id keeps it.
 create or replace function hybridflow.mark_sent_without_id(
     p_message public.messages, p_status text, p_policy jsonb
 )
@@ -184,10 +186,10 @@ begin
 end
 $$;
 
--- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
--- conversation is touched. If the message had left already under another id, the second one is recorded as
--- well: the phone has both. Then see after_settlement. The session is locked.
+-- Records that message p_message_id left as p_wa_id. If somebody else's message of the same conversation was
+-- recorded with that id, that record is deleted, and the pause that it caused is withdrawn; no other
+-- conversation is touched. If the message had already left with another id, the second one is recorded as
+-- well: the phone has both. Then calls after_settlement. The session is locked.
 create or replace function hybridflow.mark_sent(
     p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
 )

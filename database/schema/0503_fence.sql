@@ -1,9 +1,9 @@
 -- HybridFlow: the fence: whether a message may be sent, and that its send has begun.
 
--- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
--- upload_seconds?, how much longer than another it may take. A part
--- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
--- have left, after a doubt, keeps its row for its late echo.
+-- Records a send that is about to begin. p says what it is: {kind?, body, identity?, told_as?,
+-- upload_seconds?}; upload_seconds is how much longer than others it may take. A part that was begun before
+-- and certainly did not leave begins again in its own row. If a part was judged as not sent after a doubt,
+-- that row stays for a late echo, and the part gets a new row.
 create or replace function hybridflow.begin_message(
     p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
 )
@@ -38,7 +38,7 @@ begin
 end
 $$;
 
--- What begin_send answers, of the turn and the session that it holds.
+-- The answer of begin_send for the turn and the session that it holds.
 create or replace function hybridflow.pass_fence(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -87,14 +87,14 @@ $$;
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
 -- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
 -- execution_url?}})
--- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
--- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
--- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- The fence: every part of a reply passes it right before it is sent. Records the message as `sending`. If
+-- nobody renews the turn's lease meanwhile, lease_seconds must be longer than the send. said_so_far: see
+-- turns. reply is the whole reply, as save_reply takes it, if it is not saved yet: it is saved first,
+-- whatever the fence says then. A part that hands off hands the conversation off in the same step. Returns
+-- {ok, message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the turn is closed, see stopped_by_newer),
 -- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
--- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
--- not written down yet: that is done first, whatever the fence says then. With a part that
--- hands off the conversation is handed off, in the same step.
+-- knows how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -156,11 +156,12 @@ $$;
 
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
--- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
--- message takes the session over. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
--- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The former is for the router
--- only; the latter: another human wrote after seen_message_id, the last that this one has seen; again with
--- `knowingly`, it passes. PT404: the session was erased or merged, or is not this tenant's.
+-- The fence for a human of the business who writes through HybridFlow: a pause does not stop the message, and
+-- the message takes over the session. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
+-- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The first answer is for the
+-- router only. The second one: another human wrote after seen_message_id, the last message that this human
+-- has seen; called again with `knowingly`, it passes. PT404: the session was erased or merged, or is not this
+-- tenant's.
 create or replace function public.begin_human_send(p jsonb)
 returns jsonb
 language plpgsql

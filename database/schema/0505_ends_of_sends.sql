@@ -1,6 +1,6 @@
 -- HybridFlow: how a send ended: it left, it did not leave, or nobody knows.
 
--- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
+-- Whether p names the message: by its tenant, or, as routers of 0.1.0 do, by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
 returns boolean
 language plpgsql
@@ -15,7 +15,7 @@ begin
 end
 $$;
 
--- The send that p names (see is_named), with its session locked; null where it was erased.
+-- The send that p names (see is_named), with its session locked; null: it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
 language plpgsql
@@ -44,7 +44,7 @@ begin
 end
 $$;
 
--- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- Makes p_jid an identity of the session, if the session still exists. A session that p_jid led to before is
 -- merged.
 create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
@@ -58,7 +58,7 @@ begin
     if not found then
         return;
     end if;
-    -- One of those that it has says which session it is.
+    -- One of the session's identities says which session is meant.
     select i.jid into v_known from public.session_identities as i
     inner join public.sessions as s on s.id = i.session_id
     where i.session_id = p_session_id and i.jid <> p_jid
@@ -67,14 +67,16 @@ begin
 end
 $$;
 
--- The session, if it is still there, is also known under p_jid, if nobody is yet: this never merges.
+-- Makes p_jid an identity of the session, if the session still exists and p_jid is nobody's yet: this never
+-- merges.
 create or replace function hybridflow.learn_other(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    -- Who makes a session under this JID holds this lock, and may wait for the session that we hold.
+    -- A call that creates a session for this JID holds this lock, and may be waiting for the session that we
+    -- hold.
     if pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || p_jid, 0)) and not exists (
         select from public.session_identities as i where i.tenant_id = p_tenant_id and i.jid = p_jid
     ) then
@@ -83,9 +85,9 @@ begin
 end
 $$;
 
--- Evolution's answer named p_jid for a send to a session. A server that a tenant names may answer anything,
--- so that makes nobody another person: learnt are another spelling of the contact's own number, and, where
--- the contact is known by its phone or by its LID alone, the other one if it is nobody's yet.
+-- Evolution's answer to a send named p_jid for a session. A server that a tenant named may answer anything,
+-- so an answer cannot make the contact another person. It can only add another spelling of the contact's own
+-- number and, if only the phone or only the LID is known, the other one, if that is nobody's yet.
 create or replace function hybridflow.learn_answer(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
@@ -112,7 +114,7 @@ begin
 end
 $$;
 
--- What is told besides where an id was another's; nothing where it was not.
+-- What an answer says in addition if the id belongs to another message; otherwise nothing.
 create or replace function hybridflow.told_taken(p_is_taken boolean)
 returns jsonb
 language plpgsql
@@ -125,13 +127,13 @@ end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
+-- Evolution has accepted a message of ours, of any sender: records its id, even if its turn has ended
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
--- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
--- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
--- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
--- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
--- due that nobody has: where none is, whoever worked on it need not look for more.
+-- Evolution says it sent to is recorded, as far as learn_answer allows. The send is named by its tenant, or,
+-- by routers of 0.1.0, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null if there
+-- is no turn, or if the contact was erased during the send (then nothing is recorded). id_taken: the id
+-- belongs to another message, so the send was recorded without it. leaves_due, if the turn is closed: whether
+-- a turn is due that nobody has; if not, the worker need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -173,9 +175,9 @@ begin
 end
 $$;
 
--- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
--- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
--- is none to come.
+-- A message without a wa_id certainly did not leave; if it was of a notice, the notice may be told again.
+-- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
+-- echo.
 create or replace function hybridflow.mark_not_sent(
     p_message_id bigint, p_late_until timestamptz, p_policy jsonb
 )
@@ -200,7 +202,7 @@ begin
     if p_late_until is not null then
         update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
         where n.id = v_notice_id and not exists (
-            select from public.notices as o  -- of its kind, and newer: that is told instead
+            select from public.notices as o  -- of its kind, and newer: that one is told instead
             where o.tenant_id = n.tenant_id and o.kind = n.kind and o.waiting and o.kind <> 'handoff'
         );
     end if;
@@ -209,9 +211,9 @@ end
 $$;
 
 -- fail_send({tenant_id | turn_id, message_id, chosen_id?, given_up?, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. A part of a turn is `given_up`,
--- and why, where it would never take it: see give_up_part. Returns {ok}; again: the same, also where it has
--- begun again meanwhile, with another chosen_id.
+-- Evolution certainly did not accept a message of ours: it may be begun again. `given_up`, for a part of a
+-- turn: the reason why Evolution would never accept it, see give_up_part. Returns {ok}; a repeated call gives
+-- the same answer, even if the message was begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -238,9 +240,9 @@ $$;
 
 -- doubt_send({tenant_id | turn_id, message_id, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
--- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one: who works on
--- that gives turn_id and token. Returns {ok} or {refused: reason}, see turn_refusal; the message is `unknown`
--- all the same.
+-- evidence settles it, which is looked for after check_after seconds. If the message has a turn, its turn
+-- looks for it; the turn's worker gives turn_id and token. Returns {ok} or {refused: reason}, see
+-- turn_refusal; the message is `unknown` in both cases.
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,7 +1,7 @@
--- HybridFlow: sends of which nobody knows how they ended, until that is found out.
+-- HybridFlow: sends in doubt, until it is found out how they ended.
 
--- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
--- take longer than another.
+-- From when on a send in doubt can no longer arrive late: late_seconds after it began, plus the time that it
+-- may take longer than others.
 create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
 returns timestamptz
 language sql
@@ -13,8 +13,8 @@ as $$
     )
 $$;
 
--- Whether this part of a reply has been sent so often, each time into a doubt after which it was not there,
--- that it is given up: what stands behind it, and who writes meanwhile, would wait for ever.
+-- Whether this part of a reply is given up, because it was sent so often, and each time was in doubt and then
+-- not there. Otherwise the parts after it, and the contact's new messages, would wait for ever.
 create or replace function hybridflow.doubted_too_often(p_message public.messages)
 returns boolean
 language sql
@@ -30,11 +30,11 @@ $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
 -- late_seconds?, policy?})
--- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
--- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not
--- there five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
--- {refused: reason}.
+-- Records what was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never
+-- left, and may be begun again; late_seconds (120) after it began it can no longer arrive late. 'unknown':
+-- look again in check_after seconds; after give_up_hours the turn is dead, and is not sent again by itself. A
+-- part that was not there five times is given up, and another attempt goes on. Returns {turn_state,
+-- id_taken?, given_up?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -67,7 +67,7 @@ begin
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
         v_given_up := true;
         if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
-            -- Whoever holds it does not know what is next: a caption may be.
+            -- The worker that holds it does not know what comes next: it may be a caption.
             perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
         end if;
     elsif p ->> 'outcome' = 'not_sent' then
@@ -113,7 +113,8 @@ as $$
     where t.id = p_send.tenant_id
 $$;
 
--- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+-- The contexts of these sends, read all at once. If that fails, each is read by itself, and one that fails is
+-- left out.
 create or replace function hybridflow.doubt_contexts(p_ids bigint[])
 returns jsonb
 language plpgsql
@@ -138,7 +139,7 @@ begin
             v_contexts := v_contexts || hybridflow.doubt_context(v_send);
         exception
             when others then
-                null;  -- it is looked for again when its lease is over, and settled by its echo
+                null;  -- it is looked up again when its lease is over, or its echo settles it
         end;
     end loop;
     return v_contexts;
@@ -146,12 +147,12 @@ end
 $$;
 
 -- claim_doubts({limit, lease_seconds, after_seconds})
--- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
--- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
--- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
--- jids, kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now,
--- next_due_at}, for the router only: `ours` are the ids of sends accounted for, `theirs` those of the
--- contact's messages.
+-- Claims sends in doubt that no turn looks up (of a notice, of a human), including sends that began more than
+-- after_seconds ago and whose end nobody reported. Each is due again after lease_seconds. Never waits.
+-- Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id, jids,
+-- kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now, next_due_at},
+-- for the router only: `ours` are the ids of sends that are accounted for, `theirs` those of the contact's
+-- messages.
 create or replace function public.claim_doubts(p jsonb)
 returns jsonb
 language plpgsql
@@ -189,9 +190,9 @@ end
 $$;
 
 -- settle_doubt({tenant_id, message_id, outcome, wa_id?, check_after, give_up_hours, late_seconds, policy?})
--- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
--- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
--- Returns {ok, id_taken?}.
+-- Records what was found out about a send that belongs to no turn, as settle_send does. 'not_sent': a notice
+-- is told again; a human's message stays failed, and its writer sees that. After give_up_hours it is no
+-- longer looked up. Returns {ok, id_taken?}.
 create or replace function public.settle_doubt(p jsonb)
 returns jsonb
 language plpgsql

@@ -2,10 +2,10 @@
 
 -- begin_away_send({turn_id, token, opens_at, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence for the message that the business is closed until opens_at, which an attempt at a turn sends
--- before it has the reply made. It is no part of the turn: it answers nothing, and a doubt about it keeps
--- no reply back. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
--- contact was told of this closed stretch, or of one that has not ended yet.
+-- The fence for the message that the business is closed until opens_at. An attempt at a turn sends it before
+-- the reply is made. It is not a part of the turn: it answers nothing, and a doubt about it does not delay
+-- the reply. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
+-- contact was already told about this closed period, or about one that has not ended yet.
 create or replace function public.begin_away_send(p jsonb)
 returns jsonb
 language plpgsql

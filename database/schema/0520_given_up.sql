@@ -1,10 +1,10 @@
--- HybridFlow: parts of a reply that can never be had: given up by name, so that what follows them is said.
+-- HybridFlow: parts of a reply that can never be sent: they are given up, and the parts after them are sent.
 --
--- A media whose address answers 404, is too large or of no use, or what Evolution refuses for good: tried
--- again it would fail again, and hold up for ever what stands behind it.
+-- For example: media whose address answers 404, that is too large or unusable, or that Evolution refuses for
+-- good. Another try would fail again, and would hold up the parts after it for ever.
 
--- The people of the business are told that a part of a reply is given up; of many they are told once an hour.
--- Not while they wait to be told of replies that WhatsApp does not deliver, which is worse.
+-- Tells the people of the business that a part of a reply was given up; of many parts they are told once an
+-- hour. Not while a notice waits about replies that WhatsApp does not deliver, because that is worse.
 create or replace function hybridflow.notice_given_up(p_message public.messages, p_why text)
 returns void
 language plpgsql
@@ -35,8 +35,8 @@ begin
 end
 $$;
 
--- The part is given up, and p_why is kept. Where it has a caption, that is said in its place: it is the next
--- part of the reply, before whatever follows. Callers see to its send_state. The session is locked.
+-- Gives up the part, and keeps p_why. If the part has a caption, that becomes the next part of the reply,
+-- before everything after it. The caller sets the part's send_state. The session is locked.
 create or replace function hybridflow.give_up(p_message public.messages, p_why text)
 returns void
 language plpgsql
@@ -49,7 +49,7 @@ begin
     update public.messages set given_up = left(p_why, 1000) where id = p_message.id;
     select t.reply into v_reply from public.turns as t where t.id = p_message.turn_id for update;
     if v_reply is null then
-        return;  -- a flow's, which is told so, and knows best what to say instead
+        return;  -- a flow's part: the flow is told, and knows best what to say instead
     end if;
     v_caption := nullif(btrim(v_reply -> p_message.part -> 'body' ->> 'caption'), '');
     if v_caption is not null and v_reply -> (p_message.part + 1) is distinct from to_jsonb(v_caption)
@@ -65,7 +65,7 @@ begin
 end
 $$;
 
--- What a part of a turn that is not begun would be, as one that certainly did not leave.
+-- Records a part of a turn that was never begun, as one that certainly did not leave.
 create or replace function hybridflow.never_begun(p_session public.sessions, p_part integer, p jsonb)
 returns public.messages
 language sql
@@ -85,12 +85,13 @@ as $$
 $$;
 
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
--- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
--- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence
--- is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
--- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
--- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
+-- A part of the turn's reply can never be sent: its media cannot be fetched, or Evolution refuses it for
+-- good. It is given up, with `error` as the reason; its caption is sent in its place, and then the parts
+-- after it. Without `part`, it is what a flow asked the gateway for, named by its `identity`, with all its
+-- `text`. The fence is passed as in begin_send. When all the rest is sent, the turn is closed as sent,
+-- incomplete; if all parts are given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as
+-- begin_send, and 'too_many_sends' as begin_flow_send. Called again with the same token, it gives the same
+-- answer.
 create or replace function public.give_up_part(p jsonb)
 returns jsonb
 language plpgsql
@@ -106,7 +107,7 @@ declare
 begin
     perform hybridflow.require_keys('give_up_part', p, '{turn_id,token,kind,body,error}');
     v_held := hybridflow.hold_turn(p);
-    v_turn := v_held.turn;  -- null where the token is not its own
+    v_turn := v_held.turn;  -- null if the token is not the turn's own
     select * into v_message from public.messages as m
     where m.turn_id = v_turn.id and m.part is not null
         and case when v_part is null then m.identity = p ->> 'identity' else m.part = v_part end
@@ -126,7 +127,7 @@ begin
             return '{"refused": "in_doubt"}';
         end if;
         if v_message.late_until is not null then
-            -- It was judged not to have left, after a doubt: its row stays for its late echo.
+            -- After a doubt it was judged as not sent: its row stays for a late echo.
             v_part := v_message.part;
             update public.messages set part = null where id = v_message.id;
             v_message := null;
@@ -137,7 +138,8 @@ begin
                 return '{"refused": "too_many_sends"}';
             end if;
             if p ->> 'part' is null then
-                -- It was judged, and asked for again it may be there: then it is said without another look.
+                -- The guard has checked it. If it is asked for again its media may be there, and it is sent
+                -- without another check.
                 update public.turns
                 set said_so_far = concat_ws(
                     E'\n\n', nullif(hybridflow.said_so_far(v_turn), ''),

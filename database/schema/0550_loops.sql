@@ -1,6 +1,7 @@
--- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+-- HybridFlow: two bots that talk to each other are detected, by how often and how alike they write.
 
--- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+-- The different words of a text. All numbers count as one word, because a bot's clock or ticket number
+-- changes.
 create or replace function hybridflow.words_of(p_text text)
 returns text[]
 language sql
@@ -16,8 +17,8 @@ as $$
     )
 $$;
 
--- How alike two texts are, each given by its words (and itself, where it has none), from 0 to 1: the share of
--- their words that both have.
+-- How alike two texts are, from 0 to 1: the share of their words that both have. Each text is given by its
+-- words; p_is_same says whether the texts are equal, for texts without words.
 create or replace function hybridflow.likeness_of(p_one text[], p_other text[], p_is_same boolean)
 returns numeric
 language sql
@@ -37,8 +38,9 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold
--- is none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
+-- The different sentences of a text that have three words or more, with numbers counted as in words_of. A
+-- line of its own in bold is not a sentence: programs for a business's people, such as Chatwoot, put the
+-- writer's name above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -60,10 +62,10 @@ as $$
     )
 $$;
 
--- Whether p_replies of our replies since p_since were each answered as a machine answers, though it varies
--- its words: half of its last messages share a whole sentence with this one, or each of its answers came
--- after nearly the same time. People take now a moment, now a minute; of the times of theirs the spread is
--- about as large as the mean.
+-- Whether p_replies of our replies since p_since were each answered as a machine answers, although it varies
+-- its words: half of its last messages share a whole sentence with p_text, or all its answers came after
+-- nearly the same time. People answer sometimes after a moment, sometimes after a minute: the spread of their
+-- times is about as large as the mean.
 create or replace function hybridflow.answers_evenly(
     p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
 )
@@ -123,13 +125,17 @@ begin
 end
 $$;
 
--- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
--- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
--- messages were nearly the same as this one; or five times as many replies, whatever was said; or, in six
--- times as long, three times as many, each answered as a machine does (see answers_evenly). Short
--- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
--- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
--- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
+-- Whether one more message of the contact shows that a machine answers our replies. One of these is enough,
+-- each counted from the last resume at the earliest:
+-- - within loop_minutes there were loop_replies replies, and half as many of the contact's last messages were
+--   nearly the same as this one;
+-- - within loop_minutes there were five times as many replies, whatever was said;
+-- - within six times as long there were three times as many replies, each answered as a machine does (see
+--   answers_evenly).
+-- Short messages never count as the same, and neither do messages that are not text: people say "yes" and
+-- send pictures many times. If there were fewer replies, which is nearly always so, this costs a look at
+-- loop_replies rows of an index. A loop_replies above a hundred counts as a hundred, whatever a tenant sets,
+-- because each of its messages slows down others.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )

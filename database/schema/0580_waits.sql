@@ -1,13 +1,14 @@
--- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether this
--- contact is the one whom a human wrote to. Each wait has an end.
+-- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether a human
+-- wrote to this contact under a LID. Each wait has an end.
 
 create index if not exists sessions_known_by_lid_alone
 on public.sessions (tenant_id, last_human_at)
 where phone_jid is null and lid is not null and last_human_at is not null;
 
--- When a human of the business last wrote to somebody who may be the session's contact; null: to nobody. A
--- chat of which nobody knows more than a LID, and where nobody ever wrote, may be that of a contact whose LID
--- is not known, and who was written with in the half hour before. Of several the last that it may be counts.
+-- When a human of the business last wrote to a stranger who may be the session's contact; null: to none. A
+-- chat of which only the LID is known, and in which the other side never wrote, may belong to a contact whose
+-- LID is not known, if the contact's own conversation has a message in the half hour before. If several may,
+-- the newest counts.
 create or replace function hybridflow.stranger_wrote_at(p_tenant public.tenants, p_session public.sessions)
 returns timestamptz
 language plpgsql
@@ -37,9 +38,9 @@ begin
 end
 $$;
 
--- Until when an answer waits where a human wrote, at p_wrote_at, to somebody who may be its contact: counted
--- from that or from p_since, whichever came first. Where the newest message to be answered is of p_newest the
--- wait ends before that is too old to be answered.
+-- Until when an answer waits, if a human wrote at p_wrote_at to a stranger who may be its contact: counted
+-- from p_wrote_at or p_since, whichever is earlier. The wait ends before the newest message to be answered,
+-- of p_newest, is too old for an answer.
 create or replace function hybridflow.stranger_waits_until(
     p_tenant public.tenants, p_wrote_at timestamptz, p_since timestamptz, p_newest timestamptz, p_policy jsonb
 )
@@ -60,9 +61,10 @@ begin
 end
 $$;
 
--- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
--- begins anew with the message, has waited since it was made: however many messages join it, it waits for
--- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
+-- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
+-- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
+-- session is locked.
 create or replace function hybridflow.stranger_wait(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
 )
@@ -94,10 +96,10 @@ begin
 end
 $$;
 
--- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
--- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
--- Since the human may step in long after the message, the wait is counted from the claim, but once: a turn
--- that has waited, here or (what debounce_until shows) from its beginning, has waited since it was made.
+-- The wait at the fence: a turn that has said nothing, and whose contact may be the stranger that a human
+-- wrote to, is pending again until the wait is over. Its reply is kept, and the attempt does not count. The
+-- human may write long after the message, so the wait is counted from the claim, but only once: a turn that
+-- has already waited, here or from its beginning (debounce_until shows it), has waited since it was made.
 -- Returns whether it waits. Turn and session are locked.
 create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
 returns boolean
@@ -139,9 +141,9 @@ begin
 end
 $$;
 
--- The contact announced an album of so many pictures: an answer waits for those that are not there yet, a
--- minute at most. WhatsApp tells of it before its pictures or among them. Returns when the turn that waits
--- already is due, null where there is none. The session is locked.
+-- The contact announced an album of p_pictures pictures: an answer waits for those that have not arrived, for
+-- a minute at most. WhatsApp announces an album before its pictures or among them. Returns when the turn that
+-- already waits is due; null: there is none. The session is locked.
 create or replace function hybridflow.await_album(
     p_session public.sessions, p_pictures integer, p_at timestamptz, p_cap numeric
 )
@@ -175,9 +177,9 @@ begin
 end
 $$;
 
--- One more message of the contact came while pictures are awaited. Returns how many seconds its answer waits
--- for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message. With
--- the last picture the turn that waits is due again as after any message. The session is locked.
+-- One more message of the contact came while pictures are awaited. Returns for how many seconds its answer
+-- waits for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message.
+-- With the last picture, the turn that waits is due as after any other message. The session is locked.
 create or replace function hybridflow.await_next_picture(
     p_session public.sessions, p_kind text, p_debounce numeric, p_cap numeric
 )

@@ -1,7 +1,8 @@
--- HybridFlow: what is told of a message afterwards: it was edited, deleted or delivered.
+-- HybridFlow: what happens to a message after it was recorded: an edit, a deletion, a delivery state.
 
--- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
--- the message arrived is stronger than 'error', which is stronger than that it was taken.
+-- The rank of a delivery state. A message's state only moves to a higher rank, because WhatsApp reports
+-- states in any order. A state that means the message arrived ranks above 'error', and 'error' ranks above
+-- the state that WhatsApp has accepted the message.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
 language plpgsql
@@ -15,7 +16,7 @@ begin
 end
 $$;
 
--- The stronger one of two delivery states.
+-- Returns the delivery state with the higher rank.
 create or replace function hybridflow.later_status(p_one text, p_other text)
 returns text
 language plpgsql
@@ -30,7 +31,7 @@ begin
 end
 $$;
 
--- Whether the state says that the message is on the contact's phone.
+-- Whether this delivery state means that the message is on the contact's phone.
 create or replace function hybridflow.was_delivered(p_status text)
 returns boolean
 language sql
@@ -67,8 +68,8 @@ begin
 end
 $$;
 
--- Until the transaction ends, nobody else records message p_wa_id or notes a change that waits for it: of two
--- that come at the same moment, the second one sees the first.
+-- Until the transaction ends, no other transaction can record message p_wa_id, or store a change that waits
+-- for it. If two calls come at the same moment, the second one sees what the first one did.
 create or replace function hybridflow.lock_message(p_tenant_id bigint, p_wa_id text)
 returns void
 language sql
@@ -91,7 +92,7 @@ begin
     if not exists (
         select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
     ) then
-        return false;  -- nearly always; an update that finds nothing costs more than a look
+        return false;  -- nearly always; an update that finds nothing costs more than this check
     end if;
     for v_event in
         update public.processed_events set waiting_for = null
@@ -105,7 +106,7 @@ begin
 end
 $$;
 
--- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+-- Cancels a pending turn if all its messages are deleted: it has nothing to answer.
 create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
 returns void
 language sql
@@ -118,7 +119,8 @@ as $$
     )
 $$;
 
--- Whether the reply under way began anew ten times since what it answers was changed: it is made as it is.
+-- Whether the running reply was already restarted ten times because its messages changed. If so, it is not
+-- restarted again.
 create or replace function hybridflow.began_anew_enough(p_turn public.turns)
 returns boolean
 language sql
@@ -133,11 +135,11 @@ as $$
     )
 $$;
 
--- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
--- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
--- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
--- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
--- goes on as it was.
+-- A message that p_turn_id answers was edited or deleted. If its reply is being made and nothing of it has
+-- been sent, the attempt starts again after the debounce, and does not count: it did not fail. If no message
+-- is left to answer, the turn is cancelled. The reply of a pending turn, which waits to be tried again, is
+-- thrown away. After ten restarts the reply is finished as it is. Returns the seconds until the turn is due,
+-- or null if it was not restarted.
 create or replace function hybridflow.reread_turn(
     p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
 )
@@ -169,16 +171,17 @@ begin
     end if;
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
-    -- The attempt did not fail: it does not count.
+    -- The attempt did not fail, so it does not count.
     update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     return v_debounce;
 end
 $$;
 
--- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
--- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
--- new text anyway, but not where it began anew often enough: it goes on, and the message has a turn after it.
--- Returns {turn_id?, due_in?, decision?}. The session is locked.
+-- The contact edited a message that was already answered, or whose turn ended without a reply. If the tenant
+-- answers edits (answer_edits), the message gets a turn, like a new message. If its turn has not replied yet,
+-- no new turn is needed, because that turn reads the new text; but if that turn was already restarted too
+-- often, it goes on as it is, and the message gets the turn after it. Returns {turn_id?, due_in?, decision?}.
+-- The caller has locked the session.
 create or replace function hybridflow.answer_edit(
     p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -215,7 +218,7 @@ begin
         return '{"decision": "loop"}';
     end if;
     if exists (select from public.turns as t where t.id = v_message.turn_id and t.state = 'running') then
-        p_tenant.on_new_message := 'queue';  -- it began anew often enough
+        p_tenant.on_new_message := 'queue';  -- its turn was restarted often enough
     end if;
     v_turn := hybridflow.join_turn(
         p_tenant, v_session.id,
@@ -229,7 +232,8 @@ begin
 end
 $$;
 
--- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
+-- Returns the message that a change is about. A change may report the wrong side as the sender, so a message
+-- of the other side is taken if there is no better one.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language sql
@@ -241,7 +245,8 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
--- What stays of a change that no longer counts: whose it is, so that it is found with all else of theirs.
+-- What is kept of a change that no longer counts: only the JIDs, so that it can be found with the other data
+-- of that person.
 create or replace function hybridflow.whose_change(p_change jsonb)
 returns jsonb
 language sql
@@ -251,10 +256,10 @@ as $$
     select jsonb_build_object('jids', coalesce(p_change -> 'jids', '[]'))
 $$;
 
--- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
--- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
--- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
--- message is locked.
+-- Decides about a change whose message is not recorded yet. Returns the decision with the `change` to store
+-- for that message. Only one change of each type is kept: the newest edit, the first deletion, the delivery
+-- state with the highest rank. So what is stored and applied stays small, however many changes come. The
+-- caller has locked the message.
 create or replace function hybridflow.await_message(p_tenant_id bigint, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -285,10 +290,10 @@ begin
 end
 $$;
 
--- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
--- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
--- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
--- Returns the decision; what is to be kept, with the event, is its `change`.
+-- Takes an edit, a deletion or a delivery state. It is applied if the message is known; otherwise it is
+-- stored until the message arrives. Only the id identifies the message, because Evolution reports a contact's
+-- edit as ours. For the same reason edits of our own messages are not applied: the sender could be the
+-- contact, who would change what the LLM reads. Returns the decision; its `change` is stored with the event.
 create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -302,7 +307,7 @@ declare
     v_answer jsonb := '{}';
 begin
     if v_message.id is null then
-        -- The session comes first, as in finish_send, which learns a send's id.
+        -- Lock the session first, as finish_send does when it learns the id of a send.
         perform from public.sessions where id in (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant.id
@@ -316,7 +321,8 @@ begin
         return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    -- As it is now: whoever had the lock may have changed it, or moved it to a session that is not locked.
+    -- Read the message again: while we waited for the lock, another transaction may have changed it, or moved
+    -- it to a session that is not locked.
     select * into v_message from public.messages where id = v_message.id and session_id = v_message.session_id;
     if not found then
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
@@ -327,14 +333,14 @@ begin
             select from public.messages as m
             where m.id = v_message.id
                 and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
-                and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
+                and v_message.deleted_at is null  -- nobody reads a deleted message, edited or not
         );
     end if;
     if v_reads_otherwise then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
         if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
-            v_due_in := hybridflow.heard(v_turn_id);  -- which waited for what is gone
+            v_due_in := hybridflow.heard(v_turn_id);  -- the turn waited for the media of the deleted message
         end if;
         if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
             v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);

@@ -1,7 +1,7 @@
--- HybridFlow: what is told of an instance's connection to WhatsApp, and what that sets going.
+-- HybridFlow: the state of an instance's connection to WhatsApp, and what happens when it changes.
 
--- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
--- that works there are more).
+-- The tenant's line is up, so what waits for it is due at once. Only the newest of the turns are released
+-- now, and more after each send that succeeds (see is_back).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -35,8 +35,8 @@ begin
 end
 $$;
 
--- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
--- QR code to be scanned; says when it has just come (back) up.
+-- Stores the state of the instance's connection. The operator gets a notice if the connection is lost or
+-- waits for its QR code to be scanned. The decision says whether the connection has just come up (again).
 create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -46,7 +46,7 @@ declare
     v_state text := case p_event ->> 'type'
         when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
     end;
-    -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
+    -- Evolution reports `close` after a logout, and both after a removal. Keep the state that says most.
     v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
         or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
     v_lost boolean := v_state in ('close', 'refused', 'logged_out', 'removed');

@@ -1,7 +1,7 @@
 -- HybridFlow: the spellings of one phone number, as WhatsApp and as people write it.
 
--- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
--- spelling.
+-- Returns all JIDs that plain_number treats as the same number: p_jid itself and, if the number has one, its
+-- other spelling.
 create or replace function hybridflow.spellings(p_jid text)
 returns text[]
 language sql
@@ -16,9 +16,9 @@ as $$
     end], null)
 $$;
 
--- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same,
--- as a test shows.
+-- Returns the JIDs under which WhatsApp may know the number that a person typed as p_jid; p_jid itself comes
+-- first. People may leave out digits that WhatsApp uses, or add digits that it does not use.
+-- router/whatsapp/numbers.py follows the same rules; a test compares the two.
 create or replace function hybridflow.spellings_typed(p_jid text)
 returns text[]
 language sql
@@ -34,7 +34,8 @@ as $$
     end], null)
 $$;
 
--- How the tenant knows whom p_jid names, which somebody typed: as it is, or by its other spelling.
+-- Returns the JID under which the tenant knows the contact that a person typed as p_jid: p_jid itself, or its
+-- other spelling.
 create or replace function hybridflow.known_as(p_tenant_id bigint, p_jid text)
 returns text
 language sql

@@ -1,14 +1,15 @@
--- HybridFlow: a send of ours comes back as a message from the phone, and is known as ours.
+-- HybridFlow: recognises our own sends when they come back as messages from the phone.
 
 create index if not exists messages_not_known_of_session
 on public.messages (session_id, send_began_at)
 where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
 
--- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
--- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
--- its telling a send is looked for in the sessions that the event names, and, where it names none that is
--- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
--- of a session and of all; of those that have the words any thousand, for their index has no order.
+-- Returns the tenant's sends around p_at whose id is unknown and that say the same as the event: they have
+-- the same telling, or the same words if one of the two has no telling. Words are compared by their hash,
+-- which has an index. A telling is searched in the sessions that the event names. If the event names only
+-- LIDs and none of them is known, all sessions are searched, because an unknown LID may belong to any of
+-- them. At most a thousand sends are read: the newest ones for a telling, any of them for words, because the
+-- index of words has no order.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -70,11 +71,11 @@ begin
 end
 $$;
 
--- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
--- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
--- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
--- looks like the owner's, only as long as it can still be late. What was typed in WhatsApp's own apps on a
--- phone or a computer is none, whatever it says.
+-- Returns the send of ours that the event shows. It is found by its id, by the id that we asked for, or,
+-- while its id is unknown, by what it says. A send that Evolution refused never matches. A send that was in
+-- doubt and was judged as not sent matches an event that comes from an API client (most likely ourselves); it
+-- matches an event that looks like the owner's only as long as it can still be late. What a person typed in
+-- WhatsApp's own apps never matches, whatever it says.
 create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -111,7 +112,8 @@ begin
                     where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
                 )
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                -- A LID that is nobody's yet may be this contact's; one that comes with a phone is that phone's.
+                -- A LID that nobody has yet may be this contact's. A LID that comes with a phone number
+                -- belongs to that number.
                 or (
                     j like '%@lid' and s.lid is null
                     and not exists (
@@ -128,8 +130,8 @@ begin
 end
 $$;
 
--- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
--- decision, or null: it is somebody else's.
+-- If the event shows one of our own sends (see find_own), records that. Returns the decision, or null if
+-- somebody else wrote the message.
 create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -145,7 +147,7 @@ begin
     if not found then
         return hybridflow.recognise_own(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
-    v_message := hybridflow.find_own(p_tenant, p_event);  -- known meanwhile
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- its id may have become known while we waited
     if v_message.id is null then
         return null;
     elsif v_message.wa_id is not null then
@@ -159,9 +161,9 @@ begin
 end
 $$;
 
--- A message of our side that is recorded already. Whom gap repair took for the owner or a greeting, since it
--- sees no more than the message, another API client's own event shows to be that client: a takeover is
--- undone where that is none, and made up for where it is one.
+-- Takes an event about a message of our side that is already recorded. Gap repair sees only the message, so
+-- it may have recorded an API client's message as the owner's or as a greeting. The client's own event
+-- corrects that: the takeover is undone if the client's messages are no takeover, or made now if they are.
 create or replace function hybridflow.known_own(
     p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
 )

@@ -1,6 +1,7 @@
--- HybridFlow: a message is recorded, and what the business's side wrote is a takeover or an automatic reply.
+-- HybridFlow: records a message, and decides whether a message of the business is a takeover or automatic.
 
--- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
+-- Records the event's message in its session, which the caller has locked. p_turn_id is the turn that answers
+-- it, or null.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
 )
@@ -24,8 +25,8 @@ begin
         p_event ->> 'transcript'
     )
     returning id into v_id;
-    -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
-    -- webhook twice as much.
+    -- Report the change in one statement with the update, and not by a trigger, because a trigger would
+    -- double the cost for each webhook.
     with told as (
         insert into public.changes (tenant_id, session_id, turn_id, kind)
         values (p_session.tenant_id, p_session.id, p_turn_id, 'message')
@@ -42,11 +43,11 @@ begin
 end
 $$;
 
--- Whether a message of the business's side at p_at may be a greeting or away message of WhatsApp Business (or
--- of another client of Evolution's API): it comes no later than auto_reply_seconds after a message of the
--- contact, any of them, or after our own first send into the chat, which sets it off as well. WhatsApp tells
--- times in whole seconds; it greets again after 14 days of silence. No more than the newest hundred messages
--- of those seconds are looked at.
+-- Whether a message of the business at p_at may be a greeting or away message of WhatsApp Business, or of
+-- another client of Evolution's API. It may be one if it came within auto_reply_seconds after any message of
+-- the contact, or after our first send into the chat, which also triggers greetings. WhatsApp reports times
+-- in whole seconds. It greets again after 14 days of silence. At most the newest hundred messages of that
+-- time are read.
 create or replace function hybridflow.is_greeting(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz
 )
@@ -75,7 +76,7 @@ begin
     ) as w
     where w.sender <> 'contact' or w.sent_at between v_from and p_at;
     if p_tenant.pruned_before > v_ours - interval '14 days' and p_session.created_at < p_tenant.pruned_before then
-        v_ours := null;  -- what was said before may have been pruned: nobody knows whether it was the first
+        v_ours := null;  -- earlier messages may be pruned: nobody knows whether this was the first
     end if;
     return coalesce(v_any, false) or (v_ours is not null and not exists (
         select from (
@@ -89,8 +90,8 @@ begin
 end
 $$;
 
--- A message of the contact of p_at is recorded late: what was taken for a human's takeover, and came within
--- auto_reply_seconds after it, was a greeting. Its takeover is undone.
+-- A message of the contact, written at p_at, is recorded late. If a message within auto_reply_seconds after
+-- it was taken for a human's takeover, it was a greeting: its takeover is undone.
 create or replace function hybridflow.judge_greetings_again(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
 )
@@ -127,8 +128,8 @@ begin
 end
 $$;
 
--- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
--- sender; p_takeover is true for a human.
+-- Decides who on the business's side wrote this, and whether that is a takeover. Returns `sender`, and
+-- `takeover`, which is true for a human.
 create or replace function hybridflow.judge_business_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz,
     out sender text, out takeover boolean
@@ -140,7 +141,7 @@ as $$
 begin
     takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
     if p_event ->> 'origin' <> 'send' and p_event ->> 'status' = 'PENDING' then
-        sender := 'auto';  -- Evolution's own, such as its reply to a call
+        sender := 'auto';  -- Evolution's own message, such as its reply to a call
         takeover := false;
     elsif hybridflow.is_greeting(p_tenant, p_session, p_at) then
         sender := 'auto';
@@ -154,7 +155,7 @@ begin
 end
 $$;
 
--- A message from the business's side that is not a send of ours.
+-- Takes a message from the business's side that is not a send of ours.
 create or replace function hybridflow.ingest_business_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )

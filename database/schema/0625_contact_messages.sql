@@ -1,8 +1,9 @@
--- HybridFlow: a message of a contact: recorded always, and answered by a turn where it should be.
+-- HybridFlow: a message of a contact: always recorded, and answered by a turn if it should be.
 
--- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
--- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
--- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
+-- Takes a message of a contact. It is always recorded. A turn answers it, except if the contact belongs to
+-- the tenant's staff, the session is paused, the message is hours old, its kind needs no answer, the router
+-- marked it as part of a flood, or it shows that two bots talk to each other. In the last case the session is
+-- paused.
 create or replace function hybridflow.ingest_contact_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -14,7 +15,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
-    -- What somebody does to a message of ours may be an answer to it.
+    -- A reaction or vote on a message of ours may be an answer to it.
     v_expects_reply boolean := coalesce(
         (p_event ->> 'expects_reply')::boolean
         or ((p_event ->> 'about_ours')::boolean and p_event ->> 'kind' = any(p_tenant.answered_kinds)),
@@ -61,13 +62,13 @@ begin
         ) - v_now);
     end if;
     if p_session.is_paused and not v_paused then
-        -- Nobody else looks any more at what was written in the pause.
+        -- No other code path answers what was written during the pause.
         perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
-        v_expects_reply := false;  -- nor is it answered after a pause
+        v_expects_reply := false;  -- so it is not answered after a pause either
     end if;
-    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- to write it anew is dear
+    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- rebuilding it is slow
         p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);

@@ -1,7 +1,7 @@
--- HybridFlow: a message from either side: whose it is, and so by whom it is judged.
+-- HybridFlow: a message from either side: finds its session, and the function that judges it.
 
--- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
--- nobody's otherwise, and quotes something there.
+-- Whether the event comes from the group in which the tenant's staff get their notices, and quotes something
+-- there. Other messages of that group are ignored.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -19,9 +19,9 @@ begin
 end
 $$;
 
--- Whether the event is of the chat with the business's own number. WhatsApp may tell that under the
--- business's own LID (own_lid); what tells so of another's chat is believed only where it quotes what was
--- told in the chat with the own number.
+-- Whether the event comes from the chat with the business's own number. WhatsApp may report that chat under
+-- the business's own LID (own_lid). An event that reports another chat that way is accepted only if it quotes
+-- a message from the chat with the own number.
 create or replace function hybridflow.is_to_self(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -43,9 +43,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
--- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
--- are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or in the chat with the business's own
+-- number, or wrote a command in that chat: see note_staff_words. Everything else in that chat is a note to
+-- oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -64,7 +64,7 @@ begin
 end
 $$;
 
--- A message, from either side.
+-- Takes a message from either side.
 create or replace function hybridflow.ingest_message(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -117,7 +117,7 @@ begin
             v_session := hybridflow.taken_over_meanwhile(p_tenant, v_session, p_event, p_policy);
         end if;
     end if;
-    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    -- As in messages_called, `offset 0` stops the planner from reading all messages of the session instead.
     if exists (
         select from (
             select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
@@ -126,7 +126,7 @@ begin
     ) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- store nothing about them
     elsif v_is_self or (
         (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
         and hybridflow.answers_a_notice(p_tenant, p_event)

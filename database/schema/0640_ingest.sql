@@ -1,9 +1,10 @@
--- HybridFlow: the way in. One call takes many events and decides each, once.
+-- HybridFlow: the way in. One call takes many events and decides about each of them once.
 
--- One event came again. If it is a message that came first under a LID and now under a phone number
--- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
--- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
--- null: the event was pruned or erased while we waited for who does that, and is known no more.
+-- Takes an event that was already recorded. If it is a message that came under a LID first and now comes
+-- under a phone number (or the other way round), both belong to one person. They are not joined if the other
+-- identity already belongs to somebody, because the sender chooses a message's id, so the id proves nothing
+-- about two people. Returns the stored decision, or null if the event was pruned or erased while we waited
+-- for the lock.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -32,8 +33,8 @@ begin
 end
 $$;
 
--- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
--- is shown again. A message says itself when it was sent, and is judged by that.
+-- Whether an event is older than the events that processed_events remembers (7 days), so that it cannot be
+-- told from a repetition. A message has its own time (sent_at), which is used instead.
 create or replace function hybridflow.is_forgotten(p_event jsonb)
 returns boolean
 language sql
@@ -44,8 +45,8 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Called
--- only where something is missing.
+-- Raises PT422 and names what the event lacks: a key that every event needs, or one that its type needs.
+-- Called only if something is missing.
 create or replace function hybridflow.refuse_event(p_event jsonb)
 returns void
 language plpgsql
@@ -67,9 +68,9 @@ begin
 end
 $$;
 
--- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
--- take the same event at the same moment the second waits there for the first, and raises PT412; then
--- ingest_events undoes what it has done, and asks again.
+-- Takes one event: makes the decision, and stores it with the event in one write at the end. If two calls
+-- take the same event at the same moment, the second one waits at that write for the first one, and then
+-- raises PT412: ingest_events undoes its work and takes the event again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -130,7 +131,7 @@ begin
     insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
     values (
         (v_known.tenant).id, p_event ->> 'key',
-        -- What gap repair fetched came by no webhook.
+        -- An event that gap repair fetched did not come by a webhook.
         case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
         v_decision, case when v_change ? 'type' then p_event ->> 'wa_id' end, v_change
     )
@@ -147,25 +148,27 @@ $$;
 -- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
 -- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
 -- patience_ms?, at_most_ms?})
--- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
--- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
--- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
--- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
--- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
--- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
--- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
--- has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what
--- an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no
--- trace.
+-- Takes any number of webhook events of any tenants in one transaction. For each event it recognises
+-- duplicates, finds the session, records the message, judges takeover, and makes or moves the turn. Returns
+-- {decisions: [{outcome, decision?, tenant_id?, session_id?, message_id?, turn_id?, due_in?, sender?, state?,
+-- reconnected?, stranger?, relayed?, duplicate?, code?, constraint?, detail?, error?}]} in the order of the
+-- events. `stranger`: a human wrote to a LID that nobody knows. `relayed`: one of the staff quoted a notice,
+-- see note_staff_words.
+-- A bad event does not affect the others: {outcome: 'failed', code, constraint}, without the database's error
+-- text. An event that lacks a key that its type needs (see refuse_event) has the code PT422 and an `error`
+-- that names the key. The decision is stored: the same event again gets the same answer with `duplicate`. If
+-- no tenant has the instance, the answer is {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of
+-- an event stand for its contact. What an erased contact wrote before the erasure is {outcome: 'ignored',
+-- decision: 'erased'}, and nothing of it is stored.
 --
--- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
--- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the
--- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
--- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
--- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
--- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, except the first event,
--- so that each call brings something about, and what was decided stands, long before the call is given up.
+-- A caller with many events also gives patience_ms: the longest wait for a lock. After the first wait that
+-- fails, later waits are only 1 ms. An event that got no lock is {outcome: 'busy'}: nothing was done for it,
+-- nor for later events of the same contact, and the caller sends them again. So a call that holds the locks
+-- of some contacts never keeps waiting for another lock: two calls cannot block each other (PostgreSQL would
+-- look for a deadlock only after a second), and a contact whose session is locked does not delay the messages
+-- of others. Such a call also ends after at_most_ms (3 seconds by default). Events that are not decided by
+-- then are busy, too, except the first one, so that each call makes progress. Decisions that were made are
+-- kept, because the call ends long before its caller gives up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -202,8 +205,8 @@ begin
             from (
                 select
                     e.place, e.event ->> 'instance' as instance, e.event -> 'jids' ->> 0 as jid,
-                    -- Who waits for no lock needs no order of locks; and where there is no time for all, those
-                    -- whose names come late in the alphabet would be the ones that are left.
+                    -- A caller that waits for no lock needs no order of locks. Sorted by name, the contacts
+                    -- late in the alphabet would always be the ones left over when time runs out.
                     case when v_ends is not null then min(e.place) over (
                         partition by e.event ->> 'instance', e.event -> 'jids' ->> 0
                     ) end as first_place
@@ -241,7 +244,7 @@ begin
                 when sqlstate 'PT410' then
                     v_is_erased := true;
                     continue;
-                when sqlstate 'PT422' then  -- in words of ours
+                when sqlstate 'PT422' then  -- its error text is our own
                     v_decisions[v_place] := jsonb_build_object(
                         'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
                         'error', sqlerrm

@@ -1,20 +1,22 @@
--- HybridFlow: what WhatsApp says of our replies afterwards: delivered, or (status `error`) never.
+-- HybridFlow: what WhatsApp reports about our replies later: delivered, or (status `error`) never.
 --
--- Evolution answers that a message was taken before WhatsApp has; a refusal (463 on Baileys, FAILED on the
--- Cloud channel) comes later, as a delivery state, and states come in any order.
+-- Evolution answers that it accepted a message before WhatsApp has accepted it. A refusal (463 on Baileys,
+-- FAILED on the Cloud channel) comes later, as a delivery state. States come in any order.
 
 comment on column public.messages.failed_at is
-'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
+'When WhatsApp reported that it did not deliver this part of a reply; null: it delivered it, or has'
+' reported nothing yet.';
 comment on column public.messages.failed_since is
-'The failed_at of the first of the replies that failed in a row with this one, of whichever contacts.';
-comment on column public.messages.error_code is 'WhatsApp''s code for that, where Evolution passes it on.';
+'The failed_at of the first of the replies, to any contacts, that failed in a row with this one.';
+comment on column public.messages.error_code is
+'WhatsApp''s error code for a failed delivery, if Evolution passes it on.';
 comment on column public.messages.undelivered_turns is
-'A contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
+'On a contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
 
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
--- Says in the turn itself how many parts of its reply were not delivered.
+-- Stores in the turn how many parts of its reply were not delivered.
 create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
 returns void
 language sql
@@ -41,8 +43,8 @@ as $$
     where t.id = p_turn_id
 $$;
 
--- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
--- p_change: what the contact wrote before that is too old to be answered again.
+-- WhatsApp reported that it did not deliver this part of a reply. The caller has locked the session.
+-- `answer_since` in p_change: messages of the contact from before that time are too old to be answered again.
 create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
 returns void
 language plpgsql
@@ -69,7 +71,8 @@ begin
 end
 $$;
 
--- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
+-- A part of a reply arrived although WhatsApp had reported that it did not. The caller has locked the
+-- session.
 create or replace function hybridflow.take_back_failure(p_message public.messages)
 returns void
 language plpgsql
@@ -88,7 +91,7 @@ begin
 end
 $$;
 
--- Applies a delivery state to a message. The session is locked.
+-- Applies a delivery state to a message. The caller has locked the session.
 create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
 returns void
 language plpgsql
@@ -113,7 +116,8 @@ begin
 end
 $$;
 
--- The delivery state of an event. What would be too old for an answer now is not answered again either.
+-- Takes an event with a delivery state. A message that is now too old to be answered is not answered again
+-- either.
 create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language sql

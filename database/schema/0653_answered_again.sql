@@ -1,9 +1,10 @@
--- HybridFlow: a reply of which nothing arrived, and nothing can any more, counts as not said: its messages
--- are answered again, a few times.
+-- HybridFlow: if no part of a reply arrived, and none can arrive any more, the reply counts as not sent: its
+-- messages are answered again, a few times.
 
--- Whether it may arrive when it is sent again. Of the Cloud API's codes (five digits and more) only those say
--- so that name a passing trouble (its own, or a rate); 131026 and 131047, say, are final. WhatsApp's own
--- (463) may be: it asks for a token that comes with the contact's next sign of life.
+-- Whether the message may arrive if it is sent again. Of the Cloud API's codes (five digits and more), only
+-- those that name a temporary problem (its own fault, or a rate limit) say so; others, such as 131026 and
+-- 131047, are final. WhatsApp's own code 463 may pass: it asks for a token that comes when the contact is
+-- active again.
 create or replace function hybridflow.may_pass(p_error_code text)
 returns boolean
 language sql
@@ -16,8 +17,8 @@ as $$
     )
 $$;
 
--- Whether anything of the turn's reply is on the contact's phone, or may be on its way there: it left, and
--- WhatsApp has not said that it failed; or nobody knows yet how its send ended.
+-- Whether a part of the turn's reply is on the contact's phone or may be on its way there: it left and
+-- WhatsApp has not reported a failure, or nobody knows yet how its send ended.
 create or replace function hybridflow.may_have_arrived(p_turn_id bigint)
 returns boolean
 language sql
@@ -33,9 +34,10 @@ as $$
     )
 $$;
 
--- The contact's messages of the turn that are worth answering again: sent since p_since, with nobody of the
--- business having written after them, and answered in vain less than two times more. Twice: what a passing
--- trouble refused gets through then; a restricted number is restricted for longer the more it tries.
+-- Returns the contact's messages of the turn that are worth answering again: they were sent since p_since,
+-- nobody of the business wrote after them, and they were answered again in vain fewer than two times. Two
+-- repetitions are enough to get past a temporary refusal; a restricted number stays restricted for longer the
+-- more it tries.
 create or replace function hybridflow.messages_to_answer_again(p_turn public.turns, p_since timestamptz)
 returns bigint[]
 language sql
@@ -58,9 +60,9 @@ as $$
         and not exists (select from last_human as h where (h.sent_at, h.id) > (m.sent_at, m.id))
 $$;
 
--- The turn is over and nothing of its reply arrived: its messages are given to another turn, due in five
--- seconds, so that a state that comes late can still call it off. The session is locked. Does nothing where
--- answering again cannot help, or is not ours to do.
+-- The turn is over and no part of its reply arrived. Its messages move to another turn, which is due in five
+-- seconds, so that a delivery state that comes late can still call it off. Does nothing if another answer
+-- cannot help, or is not ours to give. The caller has locked the session.
 create or replace function hybridflow.answer_undelivered(p_turn_id bigint, p_since timestamptz)
 returns void
 language plpgsql
@@ -99,8 +101,8 @@ begin
 end
 $$;
 
--- Something of the turn's reply arrived after all: what was to answer its messages again does not, as long as
--- it has said nothing. The session is locked.
+-- A part of the turn's reply arrived after all. The turn that was to answer its messages again is called off,
+-- unless it has already said something. The caller has locked the session.
 create or replace function hybridflow.call_off_answer(p_turn_id bigint, p_session_id bigint)
 returns void
 language plpgsql
@@ -131,8 +133,9 @@ begin
 end
 $$;
 
--- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
--- that ends without its session's lock (its flow died) is left alone if somebody else has that.
+-- A turn ended, and a part of its reply had failed before that (a flow in n8n reports later that it is done).
+-- If the turn ends without its session's lock (its flow died) and another transaction holds that lock,
+-- nothing is done.
 create or replace function hybridflow.look_at_ended_turn()
 returns trigger
 language plpgsql

@@ -1,13 +1,13 @@
--- HybridFlow: replies that failed in a row: the line itself is in doubt, and people are told.
+-- HybridFlow: if many replies fail in a row, the line itself may be the problem: people are told.
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing
 on public.notices (tenant_id, id desc) where kind = 'flow_failing';
 
--- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
--- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
--- last of them was delivered.
+-- The tenant's latest replies that failed in a row, to any contacts: how many, to how many contacts (of the
+-- last 100), when the first one and when the last one. None (0) if a reply that was sent after them was
+-- delivered.
 create or replace function hybridflow.failed_in_a_row(
     p_tenant_id bigint,
     out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
@@ -42,8 +42,9 @@ begin
 end
 $$;
 
--- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
--- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
+-- The number of failed replies in a row that casts doubt on the line itself, not only on one contact. From
+-- then on people are told, and nothing is answered again until a reply arrives. It is three: one contact's
+-- reply and both of its repetitions.
 create or replace function hybridflow.many_in_a_row()
 returns integer
 language sql
@@ -53,8 +54,8 @@ as $$
     select 3
 $$;
 
--- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
--- which it may turn out to be nothing.
+-- Tells the people of the business, once, that so many replies have failed in a row. The notice waits twenty
+-- seconds, because the problem may be over by then.
 create or replace function hybridflow.notice_undelivered(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -68,12 +69,12 @@ begin
         or v_row.since = (
             select (n.facts ->> 'since')::timestamptz from public.notices as n
             where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
-                and n.facts ? 'since'  -- else it tells of a part that was given up
+                and n.facts ? 'since'  -- without `since` it tells of a part that was given up
             order by n.id desc limit 1
         )
         or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))
     then
-        return;  -- not so many, told already, or being told at this moment by somebody else
+        return;  -- too few, already told, or another transaction is telling it
     end if;
     perform hybridflow.make_notice(
         p_tenant_id, 'undelivered', null, jsonb_build_object(
@@ -84,7 +85,7 @@ begin
 end
 $$;
 
--- What failed in a row, as the API and notices show it; null where nothing did.
+-- The failures in a row, as the API and notices show them; null if there are none.
 create or replace function hybridflow.failures_json(p_tenant_id bigint)
 returns jsonb
 language sql
@@ -95,8 +96,8 @@ as $$
 $$;
 
 -- count_undelivered({})
--- For the health check: how many tenants have so many replies that failed in a row (many_in_a_row), the last
--- one within a day. Returns {tenants}.
+-- For the health check: the number of tenants that have too many failed replies in a row (many_in_a_row), the
+-- last one within a day. Returns {tenants}.
 create or replace function public.count_undelivered(p jsonb)
 returns jsonb
 language plpgsql

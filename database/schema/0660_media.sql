@@ -1,18 +1,19 @@
--- HybridFlow: what a contact sent as a voice message is put into words, beside the turn that answers it.
+-- HybridFlow: puts into words what a contact sent as media, while the turn that answers it waits.
 --
--- A job is made in the transaction that records its message. The turn waits for its jobs, up to a bound; what
--- is not there then is told as not heard, and words that come later are in the history, and answered by no
--- second turn.
+-- A job is made in the transaction that records its message. The turn waits for its jobs, up to a limit.
+-- Media that is not in words by then is reported to the LLM as not heard. Words that come later are in the
+-- history. They cause a second turn only if the tenant wants that (answer_late_words).
 
 alter table public.turns
 add column if not exists due_when_heard timestamptz;
 comment on column public.turns.due_when_heard is
-'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+'When the turn is due once its media is in words. Null: it does not wait for media.';
 
--- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
--- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
--- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
--- Where files are kept (the policy's `keeps_files`, the tenant's days) there is a job in any case.
+-- A message with media of a contact was recorded. If the router can put its kind into words (the kind is in
+-- p_policy's `senses`), makes a job for it. The turn that answers the message waits for the job for up to
+-- media_wait_seconds, and no longer than that after its debounce must end. Returns when the turn is due, or
+-- null if it does not wait. If files are kept (the policy's `keeps_files` and the tenant's keep_media_days),
+-- a job is made in any case.
 create or replace function hybridflow.await_media(
     p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -41,7 +42,7 @@ begin
     insert into public.media_jobs (tenant_id, message_id, keep_only, next_at)
     values (
         p_tenant.id, p_message_id, not v_understood,
-        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        -- Media that came inside the webhook is stored soon, but by another call: see give_media.
         case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
     );
     if not v_understood then
@@ -56,8 +57,9 @@ begin
 end
 $$;
 
--- A turn's media was put into words, or never will be: where nothing more is waited for, it is due as its
--- debounce says. Returns in how many seconds; null: it waits on, or did not wait. Its session is locked.
+-- A media job of the turn has ended, or its message was deleted. If the turn waits for no other job, it is
+-- due at the time that its debounce says. Returns in how many seconds, or null if it still waits or did not
+-- wait. The caller has locked the session.
 create or replace function hybridflow.heard(p_turn_id bigint)
 returns numeric
 language plpgsql
@@ -80,8 +82,9 @@ begin
 end
 $$;
 
--- Who sent a media deleted it: nobody is asked what is in it any more, and nothing of it is kept. Who works
--- on it at this moment goes on, for that may cost, and stores nothing of it: see finish_media_job.
+-- The contact deleted the message of this media: nobody is asked any more what it contains, and nothing of it
+-- is kept. An attempt that is running goes on, because it may already cost something, but it stores nothing:
+-- see finish_media_job.
 create or replace function hybridflow.forget_media(p_message_id bigint)
 returns void
 language sql

@@ -1,6 +1,6 @@
--- HybridFlow: a media job is claimed by who does it, in rounds over the tenants.
+-- HybridFlow: workers claim media jobs, in rounds over the tenants.
 
--- What is to be worked on, its token included.
+-- Returns what a worker needs for the job, including its token.
 create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
 returns jsonb
 language sql
@@ -21,8 +21,9 @@ as $$
     where m.id = p_job.message_id
 $$;
 
--- The contexts of jobs that were claimed just now. All at once; where that fails, each by itself: one that
--- fails is not given out, and when its attempts are used up it fails for that.
+-- Returns the contexts of jobs that were just claimed. All are built in one query. If that fails, each one is
+-- built alone, and a job whose context fails is not given out; once its attempts are used up, the job fails
+-- with that error.
 create or replace function hybridflow.media_job_contexts(p_ids bigint[], p_tokens uuid[])
 returns jsonb
 language plpgsql
@@ -59,7 +60,8 @@ begin
 end
 $$;
 
--- The next tenants that have a job that is due and room for it, in rounds: as next_to_tell, which see.
+-- Returns the next tenants, in rounds, that have a due job and room for it. It works like next_to_tell; see
+-- there.
 create or replace function hybridflow.next_to_hear(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -116,7 +118,8 @@ begin
 end
 $$;
 
--- The jobs that are due, in their order, some more than p_limit: some may be locked; as claimable_notices.
+-- Returns the due jobs in their order. There are more than p_limit, because some may be locked. It works like
+-- claimable_notices.
 create or replace function hybridflow.claimable_media_jobs(
     p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
 )
@@ -156,12 +159,12 @@ $$;
 
 -- claim_media_jobs({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
--- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
--- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
--- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
--- bytes, language, has_content, keeps, keep_only, tenant_id, instance_name, evo_server_url, evo_api_key}],
--- now, after_tenant, more, next_due_at}, as claim_turns.
+-- Gives out due jobs, each with a token that is valid for lease_seconds. After that the job is due again, or
+-- has failed if it was given out max_attempts times. The tenants take turns, starting with those after
+-- after_tenant. The limits for one tenant (tenant_max, own, own_max, sitting, own_times) are the same as for
+-- claim_turns. Never waits for a lock. Returns {jobs: [{job_id, token, attempt, message_id, session_id,
+-- wa_id, kind, seconds, bytes, language, has_content, keeps, keep_only, tenant_id, instance_name,
+-- evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at}, as claim_turns does.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql

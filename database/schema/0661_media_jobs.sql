@@ -1,7 +1,8 @@
--- HybridFlow: a media job is done: it costs, waits for what is away, and has words in the end or fails.
+-- HybridFlow: a media job while it is worked on, and its end: what it costs, waiting for services, success,
+-- failure.
 
--- The job p names, with its message and its session, all locked (the session first); `refused` says why who
--- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
+-- Returns the job that p names, with its message and its session, all locked (the session first). `refused`
+-- says why p.token may not act on the job: 'stale' (it was given out again, or deleted with its message) or
 -- 'superseded' (it is closed).
 create or replace function hybridflow.hold_media_job(
     p jsonb, out job public.media_jobs, out message public.messages, out refused jsonb
@@ -16,7 +17,7 @@ begin
         inner join public.media_jobs as j on j.message_id = m.id
         where j.id = (p ->> 'job_id')::bigint
         for update of s;
-        -- Not found although it exists: its session was merged away while we waited.
+        -- If the job exists but was not found, its session was merged while we waited: look again.
         exit when found or not exists (
             select from public.media_jobs as j where j.id = (p ->> 'job_id')::bigint
         );
@@ -33,7 +34,8 @@ begin
 end
 $$;
 
--- What a media job needs, as its waits_for names it: 'line' is its tenant's, which turns wait for as well.
+-- Returns the name, as in waits_for, of what a media job needs. 'line' becomes the line of its tenant, for
+-- which turns wait, too.
 create or replace function hybridflow.sense_of(p_tenant_id bigint, p_name text)
 returns text
 language sql
@@ -43,8 +45,9 @@ as $$
     select case when p_name = 'line' then hybridflow.line_of(p_tenant_id) else p_name end
 $$;
 
--- What media jobs wait for works: those that wait for it are due at once, the newest; of the others some more
--- whenever it works again. Who fails at it all the same uses up an attempt: see fail_media_job.
+-- What media jobs were waiting for works again. The newest jobs that wait for it are due at once; some more
+-- of the others follow each time it works. A job that fails with it again uses up an attempt: see
+-- fail_media_job.
 create or replace function hybridflow.senses_are_back(p_waits_for text)
 returns void
 language plpgsql
@@ -70,7 +73,7 @@ begin
 end
 $$;
 
--- What an attempt at a job that is held has cost is spent.
+-- Adds the tokens that an attempt at this job used to what was spent. The caller has locked the job.
 create or replace function hybridflow.spend_on_media(
     p_job public.media_jobs, p_message public.messages, p_tokens bigint
 )
@@ -93,8 +96,8 @@ begin
 end
 $$;
 
--- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
--- null: none waited for it alone.
+-- Closes a job as done, or as failed with p_error. Returns in how many seconds its turn is due, or null if no
+-- turn waited for this job alone. The caller has locked the job.
 create or replace function hybridflow.close_media_job(
     p_job public.media_jobs, p_message public.messages, p_error text, p_tokens bigint
 )
@@ -118,7 +121,8 @@ end
 $$;
 
 -- renew_media_job({job_id, token, lease_seconds})
--- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+-- The worker of the job is alive: its lease lasts for lease_seconds from now. Returns {ok} or {refused:
+-- reason}.
 create or replace function public.renew_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -137,9 +141,10 @@ end
 $$;
 
 -- begin_media_job({job_id, token, policy, tokens?})
--- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
--- {ok} or {refused: reason}: 'stale', 'superseded' (also where its message was deleted: the job is over), or
--- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+-- Called before an attempt asks a service that costs money. tokens: what the attempt has used so far and has
+-- not yet reported. Returns {ok} or {refused: reason}: 'stale', 'superseded' (also if the message was
+-- deleted: the job is over), or 'budget' (the budget of the tenant or the contact is used up: the job has
+-- failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -181,9 +186,9 @@ begin
 end
 $$;
 
--- The words of a message came when its turn spoke without them, or had spoken, and the tenant answers that
--- (answer_late_words): a turn for it, as for a new message, where nobody of the business wrote since. Returns
--- in how many seconds that is due; null: there is none. Its session is locked.
+-- The words of a message came too late for its turn. If the tenant answers that (answer_late_words) and
+-- nobody of the business has written since, the message gets a turn, like a new message. Returns in how many
+-- seconds that turn is due, or null if there is none. The caller has locked the session.
 create or replace function hybridflow.answer_late_words(
     p_tenant public.tenants, p_message public.messages, p_policy jsonb
 )
@@ -230,11 +235,11 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
 -- policy?})
--- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
--- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. policy: the
--- deployment's, for who answers late words. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until
--- the turn is due.
+-- The media was put into words. The words are stored with the message, the pictures for the LLM are kept for
+-- a day, and the turn does not wait for this job any more. An empty transcript means that there was nothing
+-- to hear. used: the services that were used and work: 'line', 'speech', 'describer'; jobs that wait for them
+-- are due. policy: the deployment's policy, which decides whether late words are answered. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -253,7 +258,7 @@ begin
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
     where id = (v_held.message).id and deleted_at is null
-        and not (v_held.job).keep_only;  -- which may have words of Evolution's
+        and not (v_held.job).keep_only;  -- it may already have Evolution's words
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
@@ -279,12 +284,13 @@ $$;
 
 -- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
 -- tokens?, away?, retry_after?, keep_trying_seconds?})
--- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
--- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
--- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
--- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
--- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
+-- The attempt could not put the media into words. The job is tried again after an exponential back-off with
+-- jitter. If the failure is `final` or the attempts are used up, the job has failed, and its turn does not
+-- wait for it any more. given_back: the attempt found nothing out; the job is due in wait_seconds (default
+-- 0), and the attempt does not count. away: 'line', 'speech' or 'describer' cannot be reached (not before
+-- retry_after). The attempt does not count, and the job is tried until it is keep_trying_seconds old or
+-- was paid for twenty times. tokens: what the attempt used even so. Returns {state, due_in?} or {refused:
+-- reason}; due_in as in finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -307,13 +313,15 @@ begin
         return v_held.refused;
     end if;
     v_job := v_held.job;
-    -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
+    -- The job was released because the service worked for another job. If it fails again, the job itself may
+    -- be the cause, so the attempt counts.
     v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
     if not v_back and (
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
-        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        -- A service that is away for so long, and charges for each attempt, would use up the tenant's budget
+        -- for the day.
         or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(

@@ -1,9 +1,10 @@
--- HybridFlow: media as they are read: pictures that the LLM is shown, and what came inside of a webhook.
+-- HybridFlow: reads media: the pictures for the LLM, and the media that came inside a webhook.
 
 -- read_pictures({turn_id, token, most})
--- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
--- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
+-- The pictures that the LLM sees for a turn, at most the `most` newest, the oldest of them first: those of
+-- the messages that it answers, and those that the contact sent within the last day. left_out: how many more
+-- pictures the turn's own messages have. Returns {pictures: [{message_id, kind, jpeg}], left_out} or
+-- {refused: reason}, as turn_refusal does.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -51,8 +52,8 @@ end
 $$;
 
 -- give_media({tenant_id, message_id, content})
--- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
--- done, which is due at once. Returns {ok, taken}.
+-- Stores the media (in base64) that came inside the webhook of a message, for the job of that message. If the
+-- job is not done, it is due at once. Returns {ok, taken}; taken is false if there is no such job.
 create or replace function public.give_media(p jsonb)
 returns jsonb
 language plpgsql
@@ -70,7 +71,7 @@ end
 $$;
 
 -- read_media({job_id, token})
--- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- The media that was stored for a job. Returns {content}, in base64 (null: there is none), or {refused:
 -- reason}.
 create or replace function public.read_media(p jsonb)
 returns jsonb

@@ -1,11 +1,11 @@
--- HybridFlow: what contacts sent, kept as files: begun with the media job that has fetched it, read by
--- operators, removed when its days are over or its message is gone.
+-- HybridFlow: kept files of contacts: stored by the media job that fetched the media, read by operators, and
+-- removed when their days are over or their message is gone.
 
 -- begin_keeping({job_id, token, store, media_type, bytes, sha256, most_bytes})
--- Before the media of a job is written to the store: a row for it, with the name under which it is written.
--- most_bytes: of all files of the tenant. Returns {file_id, name} or {refused: reason}: 'stale' or
--- 'superseded' as of begin_media_job, 'not_wanted' (the tenant keeps none, or the message was deleted),
--- 'kept' (already, or the row has it), 'full'.
+-- Called before the media of a job is written to the store: makes a row for the file, with the name under
+-- which it is written. most_bytes: the limit for all files of the tenant together. Returns {file_id, name} or
+-- {refused: reason}: 'stale' or 'superseded' as in begin_media_job, 'not_wanted' (the tenant keeps no files,
+-- or the message was deleted), 'kept' (already in the store, or in the row), 'full'.
 create or replace function public.begin_keeping(p jsonb)
 returns jsonb
 language plpgsql
@@ -35,7 +35,7 @@ begin
     if v_file.state in ('kept', 'waiting', 'expired', 'deleted') then
         return '{"refused": "kept"}';
     elsif v_file.id is not null then
-        -- An attempt before this one has begun it, and may have written something: that is removed.
+        -- An earlier attempt began to keep this file, and may have written something: remove that.
         update public.kept_files
         set message_id = null, content = null, removal_at = greatest(removal_at, v_now), updated_at = v_now
         where id = v_file.id;
@@ -68,9 +68,9 @@ end
 $$;
 
 -- begin_own_file({tenant_id, store, media_type, bytes, sha256})
--- Before one of the business's own files is written to the store: a row for it, with the name under which it
--- is written. set_file takes it then; where it does not in ten minutes, it is removed. Returns {file_id,
--- name}. PT404: there is no such tenant.
+-- Called before one of the business's own files is written to the store: makes a row for it, with the name
+-- under which it is written. set_file then takes the file; if it does not within ten minutes, the file is
+-- removed. Returns {file_id, name}. PT404: no such tenant.
 create or replace function public.begin_own_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -101,9 +101,9 @@ end
 $$;
 
 -- finish_keeping({file_id, error?, content?, most_waiting?})
--- The file was written (no error). Or why it was not: then it is tried again for a day, if `content` (base64)
--- is given and the tenant's files that wait so have less than most_waiting bytes with it. Returns {state}: of
--- the file from now on; 'gone': there is no such row.
+-- The file was written, or `error` says why not. After an error it is tried again for a day, if `content`
+-- (base64) is given, and the tenant's waiting files together with this one are smaller than most_waiting
+-- bytes. Returns {state}: the state of the file from now on; 'gone': there is no such row.
 create or replace function public.finish_keeping(p jsonb)
 returns jsonb
 language plpgsql
@@ -151,10 +151,11 @@ end
 $$;
 
 -- claim_kept_files({stores: [store], limit, retry_seconds})
--- What is to be done now about files in these stores: written, where the row has them since their store was
--- away (for a day), or removed: their days are over, their message is gone or was deleted, or a crash left
--- them half written. Each is due again in retry_seconds, unless it is settled. Never waits. Returns {files:
--- [{file_id, store, name, wanted: 'write' or 'remove'}], more}.
+-- Returns the work that is due for files in these stores. A file is to be written if the row has its content
+-- because the store was away (for up to a day). It is to be removed if its days are over, its message is gone
+-- or was deleted, or a crash left it half written. Each file is due again after retry_seconds, unless it is
+-- settled. Never waits for a lock. Returns {files: [{file_id, store, name, wanted: 'write' or 'remove'}],
+-- more}.
 create or replace function public.claim_kept_files(p jsonb)
 returns jsonb
 language plpgsql
@@ -209,8 +210,8 @@ end
 $$;
 
 -- read_waiting_file({file_id})
--- What is to be written of a file that waits for its store. Returns {content}, in base64; null: it does not
--- wait any more.
+-- The content of a file that waits for its store. Returns {content}, in base64; null: it does not wait any
+-- more.
 create or replace function public.read_waiting_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -228,7 +229,8 @@ end
 $$;
 
 -- settle_kept_file({file_id, done, error?})
--- What became of a file that was claimed: done is 'written' or 'removed'; or why it was not. Returns {known}.
+-- Reports the result for a claimed file: done is 'written' or 'removed', or `error` says why it failed.
+-- Returns {known}.
 create or replace function public.settle_kept_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -266,9 +268,9 @@ end
 $$;
 
 -- find_kept_file({tenant_id, message_id})
--- Where the file of a message is. Returns {file: {file_id, store, name, media_type, bytes, sha256,
+-- Where the file of a message is stored. Returns {file: {file_id, store, name, media_type, bytes, sha256,
 -- expires_at}} or {refused: reason}: 'not_kept', 'not_yet' (its store is away), 'failed', 'expired',
--- 'deleted' (by who sent the message). PT404: the tenant has no such message.
+-- 'deleted' (by the person who sent the message). PT404: the tenant has no such message.
 create or replace function public.find_kept_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -304,7 +306,7 @@ begin
 end
 $$;
 
--- A kept file as an export has it, without its bytes, which `left_out` tells of.
+-- A kept file as an export shows it. Its content is not included; `left_out` says so.
 create or replace function hybridflow.exported_kept_file(p_file public.kept_files)
 returns jsonb
 language sql

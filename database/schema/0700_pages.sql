@@ -1,10 +1,12 @@
 -- HybridFlow: the pages of the lists that operators read.
 --
--- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
--- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
--- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given. What a page looks at is bounded.
+-- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null on
+-- the last page. A cursor names the last item of the page, not a count, so that rows recorded meanwhile
+-- neither repeat nor hide an item. `limit` is 1 to 200, and 50 by default. The number of rows that a page
+-- reads is limited.
 
--- A place in the list p_list: its name and the key of the last item given, opaque to callers.
+-- Makes the cursor for a place in the list p_list: the list's name and the key of the last item. Callers
+-- treat it as opaque.
 create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
 returns text
 language sql
@@ -16,7 +18,7 @@ as $$
     )
 $$;
 
--- The key in p's cursor; null where there is none. Raises PT422 for a cursor of another list.
+-- Returns the key in p's cursor, or null if p has no cursor. Raises PT422 for a cursor of another list.
 create or replace function hybridflow.from_cursor(p_list text, p jsonb)
 returns jsonb
 language plpgsql
@@ -46,7 +48,7 @@ begin
 end
 $$;
 
--- How many items a page may have.
+-- Returns how many items a page may have.
 create or replace function hybridflow.page_size(p jsonb)
 returns integer
 language plpgsql
@@ -63,9 +65,9 @@ begin
 end
 $$;
 
--- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more). It ends
--- earlier where it is large, at 500,000 bytes and what its last row has beyond that: the router holds whole
--- pages.
+-- Makes a page of p_rows (an ordered list of {key, item}, with one row more than p_limit if there are more).
+-- A large page ends earlier, with the row that reaches 500,000 bytes, because the router keeps whole pages in
+-- memory.
 create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
 returns jsonb
 language sql
@@ -90,8 +92,8 @@ as $$
     ) as r
 $$;
 
--- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that
--- a search for what is nowhere takes as little as any other.
+-- Returns how many rows a page reads. Without a filter, that is one more than its limit. With a filter, it is
+-- a fixed number, so that a search without results costs no more than any other.
 create or replace function hybridflow.rows_to_look_at(p_limit integer, p_searches boolean)
 returns integer
 language sql
@@ -101,9 +103,9 @@ as $$
     select case when p_searches then 1000 else p_limit + 1 end
 $$;
 
--- The page made of p_rows (see page), which are those that are wanted of the rows looked at. Where these were
--- not the last ones, p_last is the key of the last one, and the next page looks on behind it: a page may have
--- few items, or none, and still a next_cursor.
+-- Makes a page of p_rows (see page): the rows that match a filter, out of all rows read. p_last is the key of
+-- the last row read, or null if no rows are left after it. With p_last, the next page goes on after that row;
+-- so a page may have few items or none, and still a next_cursor.
 create or replace function hybridflow.page_of_search(
     p_list text, p_rows jsonb[], p_limit integer, p_last jsonb
 )
@@ -120,7 +122,7 @@ as $$
     from (select hybridflow.page(p_list, p_rows, p_limit) as page) as f
 $$;
 
--- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
+-- Raises PT404 if there is no tenant p.tenant_id, or if the session p.session_id does not belong to it.
 create or replace function hybridflow.require_own(p jsonb)
 returns void
 language plpgsql

@@ -1,6 +1,6 @@
 -- HybridFlow: a session, a turn and a message as operators see them.
 
--- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
+-- A session as the API shows it. If p_policy is given, with pause_ends_at, which depends on the policy.
 create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
 returns jsonb
 language sql
@@ -49,7 +49,7 @@ as $$
         - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
 $$;
 
--- The same, cut where it was stored longer than a message may be now.
+-- A message as the API shows it, cut if it was stored when messages could be longer.
 create or replace function hybridflow.short_message_json(p_message public.messages)
 returns jsonb
 language plpgsql
@@ -68,7 +68,7 @@ end
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
--- Returns {session}. PT404: not this tenant's.
+-- Returns {session}. PT404: the tenant has no such session.
 create or replace function public.get_session(p jsonb)
 returns jsonb
 language plpgsql

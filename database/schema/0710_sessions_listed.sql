@@ -1,8 +1,8 @@
--- HybridFlow: operators list sessions, and find those of a name or a number.
+-- HybridFlow: operators list sessions, and find them by name or number.
 
--- The sessions that `contact` names exactly, as a JID or a whole phone number in any spelling; of one contact
--- there may be two, which nobody has known to be one. {0} for a JID that nobody has; null: it is something to
--- look for.
+-- Returns the sessions that `contact` names exactly, as a JID or a whole phone number in any spelling. One
+-- contact may have two sessions, if nobody knew that they belong together. Returns {0} for a JID that no
+-- session has, and null if `contact` is not an exact name but a text to search for.
 create or replace function hybridflow.sessions_called(p_tenant_id bigint, p_contact text)
 returns bigint[]
 language plpgsql
@@ -27,7 +27,7 @@ begin
 end
 $$;
 
--- The digits of a part of a phone number in any spelling; null: it is none.
+-- Returns the digits of a part of a phone number in any spelling; null if the text is not part of a number.
 create or replace function hybridflow.digits_of(p_contact text)
 returns text
 language sql
@@ -37,8 +37,9 @@ as $$
     select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
 $$;
 
--- How a number may begin that somebody typed the beginning of, and how one may end, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither (see spellings_typed).
+-- Returns the ways in which a number may begin (or end, in ends_typed) if a person typed these digits;
+-- p_digits itself comes first. People may leave out digits that WhatsApp uses, or add digits that it does not
+-- use (see spellings_typed).
 create or replace function hybridflow.beginnings_typed(p_digits text)
 returns text[]
 language sql
@@ -67,8 +68,8 @@ as $$
     end], null)
 $$;
 
--- The sessions of contacts whose number begins or ends with these digits, in any spelling, found by indexes;
--- none, where there are more than 200 of them, or no digits.
+-- Returns the sessions of contacts whose number begins or ends with these digits, in any spelling, found by
+-- indexes. Returns none if there are more than 200, or if there are no digits.
 create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
 returns bigint[]
 language plpgsql
@@ -107,10 +108,10 @@ end
 $$;
 
 -- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
--- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
--- message (a pause came first) last. `contact` is a JID or number (see sessions_called), the beginning or end
--- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
--- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
+-- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first. Sessions without any
+-- message (they were paused first) come last. `contact` is a JID or number (see sessions_called), the
+-- beginning or end of a number (see sessions_numbered), or else any part of a number, in any spelling, or of
+-- the name. Parts are searched in the newest sessions first, 1000 of them for each page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
 returns jsonb
 language plpgsql
@@ -134,7 +135,7 @@ declare
         coalesce(v_contact, p ->> 'label', p ->> 'owner') is not null or coalesce(not v_paused, false)
     );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
-    -- Three starts: at the top, after a session with messages, after one without.
+    -- There are three places to start: at the top, after a session with messages, and after one without.
     v_at timestamptz := case
         when v_after is null then 'infinity' else coalesce((v_after ->> 0)::timestamptz, '-infinity')
     end;
@@ -185,7 +186,7 @@ begin
             and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
-            else (  -- no exists: it would be looked up in all identities at once
+            else (  -- with exists, PostgreSQL would search all identities at once
                 select coalesce(bool_or(split_part(i.jid, '@', 1) like '%' || v_digits || '%'), false)
                 from public.session_identities as i where i.session_id = l.id
             )

@@ -1,7 +1,7 @@
 -- HybridFlow: operators list messages, of one session or of all, and search in them.
 
--- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
--- planner not to think that a filter that is not set leaves few rows.
+-- Whether a message matches the filters `sender` and `from_me`. This is a function of its own because the
+-- planner would otherwise assume that a filter that is not set leaves few rows.
 create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
 returns boolean
 language sql
@@ -12,7 +12,7 @@ as $$
         and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
 $$;
 
--- Whether one of these filters is set.
+-- Whether one of the filters `sender` and `from_me` is set.
 create or replace function hybridflow.picks_messages(p jsonb)
 returns boolean
 language sql
@@ -22,7 +22,7 @@ as $$
     select coalesce(p ->> 'sender', p ->> 'from_me') is not null
 $$;
 
--- A page of a session's messages, in the order of the conversation, newest first.
+-- A page of a session's messages in the order of the conversation, newest first.
 create or replace function hybridflow.messages_of_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -83,8 +83,8 @@ begin
 end
 $$;
 
--- A page of a tenant's messages, in the order in which they were recorded, newest first: what a late
--- webhook or gap repair brings is new here, however old the message is.
+-- A page of a tenant's messages in the order in which they were recorded, newest first. A message from a late
+-- webhook or from gap repair is new here, however old it is.
 create or replace function hybridflow.messages_of_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -146,9 +146,9 @@ $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- Returns {items: [message], next_cursor}: the messages of a session by sent_at, or of all the tenant's
--- sessions by created_at, newest first; `since` goes by the same time as the order. With a filter, 1000 of
--- them are looked at for a page (see page_of_search). A page ends before its `limit` where it has 500,000
--- characters. PT404: not this tenant's.
+-- sessions by created_at, newest first. `since` refers to the same time as the order. With a filter, a page
+-- reads 1000 messages (see page_of_search). A page ends before its `limit` if it reaches 500,000 characters.
+-- PT404: no such tenant, or the session is not the tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,9 +1,9 @@
 -- HybridFlow: operators list turns, and read one.
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
--- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
--- state, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where its replies
--- have 500,000 characters. PT404: not this tenant's.
+-- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. With both a session
+-- and a state, a page reads 1000 turns (see page_of_search). A page ends before its `limit` if its replies
+-- reach 500,000 characters. PT404: no such tenant, or the session is not the tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -66,8 +66,8 @@ end
 $$;
 
 -- get_turn({tenant_id, turn_id})
--- Returns {turn} with its messages: those that it answers and the parts of its reply, of the newest as many
--- as have 500,000 characters. PT404: not this tenant's.
+-- Returns {turn} with its messages: those that it answers and the parts of its reply. If they are longer than
+-- 500,000 characters together, only the newest ones. PT404: the tenant has no such turn.
 create or replace function public.get_turn(p jsonb)
 returns jsonb
 language plpgsql

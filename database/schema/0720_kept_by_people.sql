@@ -1,9 +1,9 @@
 -- HybridFlow: labels, owners and notes, as people set them.
 
 -- set_labels({tenant_id, session_id, add?: [label], remove?: [label], policy?})
--- Gives the session labels and takes others away. With 'no-ai' the AI says no more there: what it was about
--- to say is cancelled. Returns {session, cancelled_turns}. PT404: not this tenant's. PT422: a label that
--- cannot be, or more than twenty.
+-- Adds labels to the session and removes labels from it. With 'no-ai' the AI does not write there any more:
+-- its turns that have not ended are cancelled. Returns {session, cancelled_turns}. PT404: the tenant has no
+-- such session. PT422: a label is not valid, or there are more than twenty.
 create or replace function public.set_labels(p jsonb)
 returns jsonb
 language plpgsql
@@ -17,7 +17,7 @@ declare
     v_cancelled integer := 0;
 begin
     perform hybridflow.require_keys('set_labels', p, '{tenant_id,session_id}');
-    -- A null that is taken away would take all labels with it: nothing is unlike null.
+    -- A null in `remove` would remove all labels, because no comparison with null is true.
     if exists (select from unnest(v_add) as l where l is null or l !~ '^[a-z0-9][a-z0-9-]{0,39}$')
         or exists (select from unnest(v_remove) as l where l is null)
     then
@@ -28,7 +28,7 @@ begin
     v_labels := array(
         select distinct l from unnest(v_session.labels || v_add) as l where l <> all(v_remove) order by l
     );
-    -- Two sessions that became one may have more.
+    -- A session that was merged from two may have more.
     if cardinality(v_labels) > greatest(20, cardinality(v_session.labels)) then
         raise exception 'a session may have 20 labels, not %', cardinality(v_labels) using errcode = 'PT422';
     end if;
@@ -43,8 +43,8 @@ end
 $$;
 
 -- set_owner({tenant_id, session_id, owner?, policy?})
--- Says who of the business looks after the session; null: nobody in particular. Returns {session}. PT404: not
--- this tenant's. PT422: no name.
+-- Sets who of the business looks after the session; null: nobody in particular. Returns {session}. PT404: the
+-- tenant has no such session. PT422: the name is not valid.
 create or replace function public.set_owner(p jsonb)
 returns jsonb
 language plpgsql
@@ -65,8 +65,9 @@ end
 $$;
 
 -- add_note({caller?, tenant_id, session_id, body, author?})
--- Notes something of the session, for the people of the business. `author` counts where nobody is known to
--- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or there are 500 already.
+-- Adds a note to the session, for the people of the business. `author` is used only if the caller is not
+-- known. Returns {note}. PT404: the tenant has no such session. PT422: the note is empty or too long, or
+-- there are 500 already.
 create or replace function public.add_note(p jsonb)
 returns jsonb
 language plpgsql
@@ -96,7 +97,8 @@ end
 $$;
 
 -- list_notes({tenant_id, session_id, limit?, cursor?})
--- Returns {items, next_cursor}: the notes of a session, the newest first. PT404: not this tenant's.
+-- Returns {items, next_cursor}: the notes of a session, the newest first. PT404: the tenant has no such
+-- session.
 create or replace function public.list_notes(p jsonb)
 returns jsonb
 language plpgsql
@@ -124,7 +126,7 @@ end
 $$;
 
 -- remove_note({tenant_id, session_id, note_id})
--- Returns {removed}: false where there is no such note. PT404: the session is not this tenant's.
+-- Returns {removed}: false if there is no such note. PT404: the tenant has no such session.
 create or replace function public.remove_note(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,9 +1,10 @@
--- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+-- HybridFlow: the business's own files: people add and remove them, and the router sends them.
 
 -- set_file({caller?, tenant_id, name, description, kind, file_name, content | kept_file_id})
--- Keeps a file under its name, in place of what had it: content (base64), or what was written to the store
--- (begin_own_file). Returns {file}. PT404: there is no such tenant. PT409: what was written is not there any
--- more. PT422: a name or a description that cannot be, too large, or there are 50 already.
+-- Stores a file under its name, and replaces the file that had the name. Its content is given in base64, or
+-- was written to the store before (begin_own_file). Returns {file}. PT404: no such tenant. PT409: the file in
+-- the store is gone. PT422: the name or description is not valid, the file is too large, or there are 50
+-- already.
 create or replace function public.set_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -62,7 +63,7 @@ begin
             bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
             created_at = excluded.created_at
     returning * into v_file;
-    -- What had the name before, or its place, is removed from the store.
+    -- The file that had this name or this place before is removed from the store.
     update public.kept_files
     set own_file_id = null, removal_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where own_file_id = v_file.id;
@@ -73,7 +74,7 @@ end
 $$;
 
 -- list_files({tenant_id})
--- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+-- Returns {items}: the tenant's files by name, without their content; at most 50.
 create or replace function public.list_files(p jsonb)
 returns jsonb
 language plpgsql
@@ -91,7 +92,7 @@ end
 $$;
 
 -- remove_file({tenant_id, name})
--- Returns {removed}: false where there is no such file.
+-- Returns {removed}: false if there is no such file.
 create or replace function public.remove_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -105,8 +106,8 @@ end
 $$;
 
 -- read_file({tenant_id, name})
--- For the router, which sends it. Returns {content, stored?: {store, name, bytes}}: content in base64, or
--- where it is; neither where there is no such file.
+-- For the router, which sends the file. Returns {content, stored?: {store, name, bytes}}: content in base64,
+-- or where it is stored; neither if there is no such file.
 create or replace function public.read_file(p jsonb)
 returns jsonb
 language plpgsql

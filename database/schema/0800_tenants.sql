@@ -1,7 +1,7 @@
--- HybridFlow: tenants as they are read: each as a caller may see it.
+-- HybridFlow: reads tenants, each as its caller may see it.
 
--- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
--- the QR code has its own function.
+-- A tenant as the API shows it. Of keys it says only whether there is one, and so of the URLs of the tenant's
+-- own services. The QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -19,8 +19,8 @@ as $$
     from stored as s
 $$;
 
--- A tenant as a caller may see it (every value, without one): the URLs of its own services, in which a
--- secret may stand, are shown to those alone who may set them.
+-- A tenant as this caller may see it; without a caller, with every value. The URLs of its own services may
+-- contain a secret, so they are shown only to callers who may set them.
 create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
 returns jsonb
 language plpgsql
@@ -37,7 +37,7 @@ begin
 end
 $$;
 
--- The tenant that p names by tenant_id or instance_name. Raises PT404.
+-- Returns the tenant that p names by tenant_id or instance_name. Raises PT404.
 create or replace function hybridflow.tenant_of(p jsonb)
 returns public.tenants
 language plpgsql
@@ -62,9 +62,9 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
--- in the order of creation. A page ends before its `limit` where its prompts, facts and hours have 500,000
--- bytes.
+-- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (all of them without a caller),
+-- in the order of their creation. A page ends before its `limit` if its prompts, facts and hours reach
+-- 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -101,7 +101,7 @@ end
 $$;
 
 -- get_tenant({caller?, tenant_id | instance_name})
--- Returns {tenant}. PT404: there is none.
+-- Returns {tenant}. PT404: no such tenant.
 create or replace function public.get_tenant(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,9 +1,10 @@
--- HybridFlow: what may be written of a tenant: its values are checked, and so is who may change them.
+-- HybridFlow: checks what is written to a tenant: the values, and who may change them.
 
--- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
--- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
--- the plain one; or of nothing that is seen. What joins and parts letters (U+200C, U+200D), or makes a sign
--- coloured (U+FE0F), is taken where it does: within the words of scripts that need it, and after a sign.
+-- Raises PT422 for a name that people could not read as it is: one with control characters, characters that
+-- change the direction of text, invisible characters (listed in router/safety/unseen.py), or spaces that look
+-- like the plain one; or one with nothing visible. Characters that join or separate letters (U+200C, U+200D)
+-- are allowed within words of scripts that need them, and U+FE0F, which makes a symbol coloured, is allowed
+-- after a symbol.
 create or replace function hybridflow.check_name(p_what text, p_name text)
 returns void
 language plpgsql
@@ -26,8 +27,8 @@ begin
 end
 $$;
 
--- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
--- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+-- Raises PT422 if a list or text in p_values is longer than anybody needs. Lists must be short because each
+-- webhook or message of the tenant reads them, and texts because each event passes the tenant's whole row on.
 create or replace function hybridflow.check_sizes(p_values jsonb)
 returns void
 language plpgsql
@@ -62,9 +63,9 @@ begin
 end
 $$;
 
--- Raises PT422 if a change to the tenant has its messages die before they are answered: while a customer's
--- next ones are waited for, what is to be answered gets too old. p_policy is the deployment's; null: not
--- known.
+-- Raises PT422 if the change would make all the tenant's messages too old before they are answered: a turn
+-- waits for the customer's next messages (debounce_seconds), and must not wait longer than its messages may
+-- be old. p_policy is the deployment's policy; null: not known.
 create or replace function hybridflow.check_waiting(p_tenant public.tenants, p_values jsonb, p_policy jsonb)
 returns void
 language plpgsql
@@ -86,7 +87,7 @@ begin
 end
 $$;
 
--- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+-- Raises PT422 for the first of p_values that is not a tenant's setting, or has the wrong type.
 create or replace function hybridflow.check_tenant_values(p_values jsonb)
 returns void
 language plpgsql
@@ -118,7 +119,7 @@ exception
 end
 $$;
 
--- Gives the tenant the values, which have been checked as far as their names and types go.
+-- Writes the values to the tenant. Their names and types are already checked.
 create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
 returns public.tenants
 language plpgsql
@@ -133,8 +134,8 @@ begin
 end
 $$;
 
--- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
--- given for: who may change a tenant may not learn its keys.
+-- Raises PT422 if p_values would send one of the tenant's keys to another server or provider than the one it
+-- was given for. A caller who may change a tenant must not be able to learn its keys.
 create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
 returns void
 language plpgsql
@@ -171,10 +172,10 @@ begin
 end
 $$;
 
--- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
--- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
--- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
--- nothing of them.
+-- Raises PT403 if the caller does not act for the deployment, but p_values would change what only the
+-- deployment may change: such a setting (for example the instance, which decides whose webhooks the tenant
+-- gets), or whether EVOLUTION_API_KEY, which opens every instance of a server, is used for the tenant. Other
+-- tenants are not read, so the answer reveals nothing about them.
 create or replace function hybridflow.check_deployments_own(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb
 )
@@ -211,9 +212,9 @@ begin
 end
 $$;
 
--- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
--- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
--- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant (p_ceilings). Also if the
+-- caller does not act for the deployment, and gives the tenant a model that runs on the deployment's key and
+-- is not one of its `llm_models`. A tenant with its own LLM key pays for itself, so it may use any model.
 create or replace function hybridflow.check_ceilings(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )

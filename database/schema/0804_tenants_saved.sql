@@ -1,7 +1,7 @@
--- HybridFlow: a tenant is created and changed, and the audit log is told what of it.
+-- HybridFlow: creates and changes tenants, and tells the audit log what changed.
 
--- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
--- from any other. What is told so is not cut again.
+-- A value as the audit log shows it. Of a long value it shows the beginning, the length, and a hash that
+-- distinguishes it from any other. The result is not cut again.
 create or replace function hybridflow.told_shortly(p_value jsonb)
 returns jsonb
 language sql
@@ -14,8 +14,8 @@ as $$
     )) end
 $$;
 
--- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
--- URLs, in which a secret may be, only that they have.
+-- For the audit log: what changed in a tenant, as {column: {from, to}}. Of its Evolution key and its URLs,
+-- which may contain a secret, it says only that they changed.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
 returns jsonb
 language sql
@@ -32,8 +32,8 @@ as $$
     where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
 $$;
 
--- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
--- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+-- Changes the tenant p_tenant_id. If that is null, makes a new tenant of p_values, with the id from
+-- reserve_tenant if one is given. Raises PT404, PT409 (another tenant has the instance) and PT422.
 create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
 returns jsonb
 language plpgsql
@@ -78,8 +78,8 @@ end
 $$;
 
 -- reserve_tenant({})
--- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
--- {tenant_id}.
+-- Reserves the id of a tenant that will be created later, because what is encrypted for the tenant is bound
+-- to its id. Returns {tenant_id}.
 create or replace function public.reserve_tenant(p jsonb)
 returns jsonb
 language sql
@@ -91,9 +91,9 @@ as $$
 $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
--- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes,
--- also one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another
--- tenant has the instance. PT422: which value is wrong, and how.
+-- tenant_id is an id from reserve_tenant; ceilings are as in check_ceilings. The demo's tenant is deleted,
+-- even if it was left behind by a demo that was killed. Returns {tenant, audit}. PT409: another tenant has
+-- the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -112,8 +112,8 @@ end
 $$;
 
 -- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
--- Changes the values given, and only these; null takes a value away, so that the default holds. Returns
--- {tenant, audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
+-- Changes only the values that are given; null removes a value, so that the default applies. Returns {tenant,
+-- audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,12 +1,12 @@
 -- HybridFlow: the tenants' Evolution instances: how to reach one, and the QR code that it shows.
 
 -- tenants_elsewhere({named: [url]})
--- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose URL is not plainly
--- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
--- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
--- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,
--- is the router's to say.
+-- For the start and the health check. Lists the tenants that EVOLUTION_API_KEY may no longer serve, because
+-- they have no key of their own and their server is not in `named`. Also lists the tenants whose URL is not
+-- just scheme, host and port, so that it must not be requested. Returns {servers: [{evo_server_url, own_key,
+-- tenants, instances: [name]}]}, at most a hundred; tenants: how many use this server; instances: the names
+-- of the first twenty. It compares texts only. The router decides whether two URLs mean the same server, and
+-- whether an unusual URL is wrong.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
 language plpgsql
@@ -36,13 +36,13 @@ end
 $$;
 
 -- get_instance({tenant_id | instance_name, probe?})
--- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
--- late, when its webhook last brought an event (null: not within the week that events are remembered), and
--- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
+-- How to reach the tenant's Evolution instance, with its key; which of its replies were lately not delivered;
+-- when its webhook last brought an event (null: not within the week that events are kept); and whether the
+-- probe with this mark has arrived. Only for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
 -- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
--- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
--- (see outage_json). PT404: there is none.
+-- probe_arrived}. The keys are as they are stored. outages: those that now keep its customers from getting
+-- answers (see outage_json). PT404: no such tenant.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -83,9 +83,9 @@ end
 $$;
 
 -- get_qrcode({tenant_id | instance_name})
--- The QR code that Evolution last sent, to connect the phone. Returns {instance_name, code, pairing_code,
--- updated_at, age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is
--- none.
+-- The latest QR code from Evolution, to connect the phone. Returns {instance_name, code, pairing_code,
+-- updated_at, age_seconds, connection_state}. WhatsApp accepts a code for less than a minute. PT404: no such
+-- tenant, or no code.
 create or replace function public.get_qrcode(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,7 +1,7 @@
--- HybridFlow: contacts are paused and resumed by their number, before there is a session or after.
+-- HybridFlow: pauses and resumes contacts by their number, even if they have no session yet.
 
--- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
--- no session, p_make makes one; else PT404.
+-- Returns p with the session_id of the contact that `jids` (spellings of one number) name. If there is no
+-- session, p_make creates one; otherwise raises PT404.
 create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
 returns jsonb
 language plpgsql
@@ -9,7 +9,7 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
-    -- What is known comes first: the session goes on being answered at the JID that it has.
+    -- Known JIDs come first, so that the session is still answered at the JID that it has.
     v_jids text[] := array(
         select j.jid from jsonb_array_elements_text(p -> 'jids') with ordinality as j (jid, place)
         left join public.session_identities as i on i.tenant_id = v_tenant.id and i.jid = j.jid
@@ -28,8 +28,8 @@ end
 $$;
 
 -- pause_contact({caller?, tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
--- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
--- does. PT404: no such tenant.
+-- Like pause_session, but for a contact, who may have no session yet. Returns {session, cancelled_turns} as
+-- that does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -42,8 +42,8 @@ end
 $$;
 
 -- resume_contact({tenant_id, jids: [jid], source, policy})
--- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
--- it has no session with any of `jids`.
+-- Like resume_session, but for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such
+-- tenant, or it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,9 +1,9 @@
--- HybridFlow: the gaps in what the instances have told us: whose are repaired first, and since when.
+-- HybridFlow: gaps in what the instances have reported: which are repaired first, and from what time.
 
 -- gaps_by_activity({})
--- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
--- active tenants, those with the most recent conversation first. All at once, for an order by activity has no
--- pages.
+-- The order in which gaps are repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}:
+-- the active tenants, the one with the most recent conversation first. All come in one answer, because a list
+-- ordered by activity cannot be divided into pages.
 create or replace function public.gaps_by_activity(p jsonb)
 returns jsonb
 language sql
@@ -23,11 +23,11 @@ as $$
 $$;
 
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
--- From when on messages may be missing: since the newest message that is known, or, since newer ones
--- may have come after a gap, since the last gap repair; the latter look_back_hours back at most. From a
--- repair that brought everything it is never gone back for longer than that: of what it could not read, and
--- left out, nothing will ever be known. margin_seconds is taken off for clocks that differ. Returns
--- {since, now}. PT404: no such tenant.
+-- Returns {since, now}: messages may be missing from `since` on. That is the time of the newest known
+-- message, or of the last gap repair if it is earlier, because newer messages may have come after a gap. A
+-- repair longer ago than look_back_hours counts as look_back_hours ago. `since` is never more than
+-- look_back_hours before a repair that brought everything, because a message that such a repair could not
+-- read will never be known. margin_seconds is subtracted because clocks differ. PT404: no such tenant.
 create or replace function public.gap_start(p jsonb)
 returns jsonb
 language plpgsql
@@ -52,7 +52,7 @@ end
 $$;
 
 -- caught_up({tenant_id, until})
--- Gap repair has brought everything that was sent before `until`. Returns {caught_up_at}.
+-- Gap repair has fetched everything that was sent before `until`. Returns {caught_up_at}.
 create or replace function public.caught_up(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,11 +1,13 @@
--- HybridFlow: the demo business, by which `make run` shows what it does where there is no tenant yet.
+-- HybridFlow: the demo business, which `make run` plays while there is no other tenant.
 
 alter table public.tenants add column if not exists is_demo boolean not null default false;
 comment on column public.tenants.is_demo is
-'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+'A demo business, made by `make run` and played on loopback. It is deleted before the first real'
+' tenant is served.';
 
 -- look_at_demo({})
--- Returns {has_tenants, tenant_id}: whether there is a real tenant, and which one is the demo's (null: none).
+-- Returns {has_tenants, tenant_id}: whether there is a real tenant, and the id of the demo's tenant (null:
+-- none).
 create or replace function public.look_at_demo(p jsonb)
 returns jsonb
 language sql
@@ -20,8 +22,8 @@ as $$
 $$;
 
 -- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
--- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
--- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
+-- Makes the demo's tenant again from scratch, with this id, so that the ids of real tenants still start at 1.
+-- Returns {tenant}. PT409: there is a real tenant, so there is no demo. PT422: which value is wrong, and how.
 create or replace function public.begin_demo(p jsonb)
 returns jsonb
 language plpgsql
@@ -44,7 +46,7 @@ end
 $$;
 
 -- end_demo({})
--- Deletes the demo's tenant with all that was said there. Returns {ended}: how many there were.
+-- Deletes the demo's tenant with all its messages. Returns {ended}: how many such tenants there were.
 create or replace function public.end_demo(p jsonb)
 returns jsonb
 language plpgsql
@@ -60,8 +62,9 @@ end
 $$;
 
 -- pass_demo_time({tenant_id, policy})
--- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
--- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+-- Lets the time of the demo's pauses pass: moves their beginnings and ends back until they are over. They are
+-- ended by auto_resume, as always. A pause without an end stays. Returns {session_ids}: the sessions of those
+-- pauses.
 create or replace function public.pass_demo_time(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,8 +1,8 @@
--- HybridFlow: what tenants keep secret, and who may post webhooks for them.
+-- HybridFlow: the secrets of tenants, and who may post webhooks for them.
 --
--- A key of Evolution is encrypted by the router before it comes here; the database never sees what it is
--- encrypted with. A webhook secret is kept as its SHA-256 only: it is random and long, so nothing more is
--- needed, and nobody can read it again.
+-- The router encrypts an Evolution key before it stores it here; the database never sees the encryption key.
+-- Of a webhook secret only its SHA-256 is stored. The secret is random and long, so a plain hash is enough,
+-- and nobody can read the secret again.
 
 create table if not exists public.webhook_secrets (
     id bigint generated always as identity primary key,
@@ -15,15 +15,17 @@ create table if not exists public.webhook_secrets (
 );
 
 comment on table public.webhook_secrets is
-'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
-comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
-comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+'Secrets that a tenant''s Evolution sends with its webhooks, besides EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is
+'The last characters of the secret, so that people can recognise it.';
+comment on column public.webhook_secrets.retires_at is
+'The time from which the secret is refused; null: never.';
 
 create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
 
 alter table public.webhook_secrets enable row level security;
 
--- A secret as the API shows it: everything but the secret.
+-- A webhook secret as the API shows it: everything except the secret itself.
 create or replace function hybridflow.webhook_secret_json(p_secret public.webhook_secrets)
 returns jsonb
 language sql
@@ -34,8 +36,8 @@ as $$
         || jsonb_build_object('is_active', coalesce(p_secret.retires_at > hybridflow.clock(), true))
 $$;
 
--- The hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting only
--- those that have no end yet.
+-- Returns the hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting
+-- only those without an end.
 create or replace function hybridflow.webhook_hashes(p_tenant_id bigint, p_lasting boolean)
 returns jsonb
 language sql
@@ -49,10 +51,10 @@ as $$
 $$;
 
 -- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
--- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
--- accepted, or, with retire_others_after_hours, so long. Of those that are retired it keeps the newest 50.
--- Returns {webhook_secret}. PT404: no such tenant;
--- PT409: it has ten already; PT422: no hash.
+-- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. The tenant's other secrets stay
+-- valid, or end after retire_others_after_hours if that is given. Of the retired secrets, the newest 50 are
+-- kept. Returns {webhook_secret}. PT404: no such tenant. PT409: it has ten already. PT422: secret_hash is not
+-- a hash.
 create or replace function public.add_webhook_secret(p jsonb)
 returns jsonb
 language plpgsql
@@ -77,7 +79,7 @@ begin
         raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
     end if;
     delete from public.webhook_secrets
-    where id in (  -- secrets that were made and retired again have an end as well
+    where id in (  -- a secret that was made and retired has an end as well
         select w.id from public.webhook_secrets as w
         where w.tenant_id = v_tenant.id and w.retires_at <= hybridflow.clock()
         order by w.id desc offset 50
@@ -93,7 +95,7 @@ end
 $$;
 
 -- list_webhook_secrets({tenant_id})
--- Returns {items: [webhook_secret]}, the newest first, retired ones included. PT404: no such tenant.
+-- Returns {items: [webhook_secret]}, the newest first, including retired ones. PT404: no such tenant.
 create or replace function public.list_webhook_secrets(p jsonb)
 returns jsonb
 language plpgsql
@@ -113,8 +115,8 @@ end
 $$;
 
 -- retire_webhook_secret({tenant_id, webhook_secret_id, after_hours?})
--- Refuses a secret from then on (at once, without after_hours); one that is retired stays so. Returns
--- {webhook_secret}. PT404: the tenant has no such secret; PT409: every webhook would be refused.
+-- Ends a secret after after_hours, or at once without it. A retired secret stays retired. Returns
+-- {webhook_secret}. PT404: the tenant has no such secret. PT409: all its webhooks would be refused.
 create or replace function public.retire_webhook_secret(p jsonb)
 returns jsonb
 language plpgsql
@@ -145,8 +147,8 @@ end
 $$;
 
 -- list_sealed({after?, limit?})
--- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, in the order of the tenants, of
--- `limit` (200) tenants behind the one with the id `after`. For scripts.rotate_secrets only.
+-- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, of the next `limit` (200)
+-- tenants after the id `after`, in the order of their ids. Only for scripts.rotate_secrets.
 create or replace function public.list_sealed(p jsonb)
 returns jsonb
 language sql
@@ -166,8 +168,8 @@ as $$
 $$;
 
 -- reseal({tenant_id, column, old, new})
--- Puts the same key, encrypted again, in the place of the old value. Returns {changed}: false where that is
--- no longer there, for somebody has given the tenant another key meanwhile.
+-- Replaces the stored value `old` by `new`, which is the same key encrypted again. Returns {changed}: false
+-- if `old` is not stored any more, because the tenant has got another key meanwhile.
 create or replace function public.reseal(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,11 +1,11 @@
--- HybridFlow: who calls the API, and what they are in a tenant.
+-- HybridFlow: who calls the API, and which role a caller has in a tenant.
 --
--- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
--- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
--- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
--- the token; what the caller may do is decided here, in the transaction that does it.
+-- A caller is {kind, …}. `deployment` (a key of API_KEYS) and `script` (a script with the configuration) have
+-- every right. `key` gives the SHA-256 of an API key in the table api_keys. `user` is a user of Supabase
+-- Auth, whose rights are its memberships. The router checks the key or the token and says who calls. What the
+-- caller may do is decided here, in the transaction that does it.
 --
--- Roles, each with the rights of those before it: viewer (reads), operator (pauses, resumes, retries),
+-- Each role also has the rights of the roles before it: viewer (reads), operator (pauses, resumes, retries),
 -- admin (settings, secrets, keys, members, people's data, the audit log).
 
 create table if not exists public.api_keys (
@@ -23,10 +23,12 @@ create table if not exists public.api_keys (
 );
 
 comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
-comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
-comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
-comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
-comment on column public.api_keys.last_used_at is 'To the minute.';
+comment on column public.api_keys.key_hash is
+'SHA-256 of the key. A key is random and long, so a plain hash is enough.';
+comment on column public.api_keys.starts_with is
+'The first characters of the key, so that people can recognise it.';
+comment on column public.api_keys.every_tenant is 'The key is for every tenant, including those made later.';
+comment on column public.api_keys.last_used_at is 'When the key was last used, to the minute.';
 
 create table if not exists public.api_key_tenants (
     api_key_id bigint not null references public.api_keys (id) on delete cascade,
@@ -34,7 +36,7 @@ create table if not exists public.api_key_tenants (
     primary key (api_key_id, tenant_id)
 );
 
-comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every tenant.';
 
 create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
 
@@ -47,7 +49,7 @@ create table if not exists public.memberships (
     primary key (tenant_id, user_id)
 );
 
-comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+comment on table public.memberships is 'The role of a user of Supabase Auth (auth.users.id) in a tenant.';
 
 create index if not exists memberships_by_user on public.memberships (user_id);
 
@@ -66,8 +68,8 @@ as $$
         >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
 $$;
 
--- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant, made_by}.
--- Raises PT401 for a key that is not known, revoked or over.
+-- Returns what is known about the caller: {kind, name} and, for a key, {api_key_id, role, every_tenant,
+-- made_by}. Raises PT401 for a key that is unknown, revoked or expired.
 create or replace function hybridflow.known_caller(p_caller jsonb)
 returns jsonb
 language plpgsql
@@ -93,7 +95,7 @@ begin
             elsif v_key.expires_at <= hybridflow.clock() then
                 raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
             end if;
-            -- Where another call of the key has noted it, and goes on for long, that is not waited for.
+            -- If another call with this key holds the row, that call notes the use: do not wait for it.
             update public.api_keys set last_used_at = hybridflow.clock()
             where id = (
                 select k.id from public.api_keys as k
@@ -111,7 +113,7 @@ begin
 end
 $$;
 
--- The role of a known caller in a tenant; in the whole deployment, where p_tenant_id is null. Null: none.
+-- The role of a known caller in a tenant, or in the whole deployment if p_tenant_id is null. Null: no role.
 create or replace function hybridflow.role_in(p_caller jsonb, p_tenant_id bigint)
 returns text
 language sql
@@ -155,8 +157,9 @@ as $$
     end
 $$;
 
--- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
--- where the role is too low; p_tenant_id null: the deployment, of which everybody may know.
+-- Raises PT404 if the caller has no role in the tenant, as if the tenant did not exist, and PT403 if the role
+-- is too low. If p_tenant_id is null, the role in the deployment is checked; everybody may know that it
+-- exists.
 create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
 returns void
 language plpgsql
@@ -178,8 +181,9 @@ begin
 end
 $$;
 
--- The tenant that an argument is about, if the known caller has the role p_needs in it; null: the whole
--- deployment. Raises PT403 and PT404 as require_role does, and for another's instance as for none.
+-- Returns the tenant that the argument is about, if the known caller has the role p_needs in it; null: the
+-- whole deployment. Raises PT403 and PT404 as require_role does. An instance of another tenant gets the same
+-- PT404 as one that does not exist.
 create or replace function hybridflow.allowed_tenant(p_caller jsonb, p_needs text, p jsonb)
 returns bigint
 language plpgsql

@@ -1,4 +1,4 @@
--- HybridFlow: the audit log: who did what, written as it is done, and listed.
+-- HybridFlow: the audit log: who did what. Lines are written in the transaction that does it.
 
 create table if not exists public.audit_log (
     id bigint generated always as identity primary key,
@@ -14,12 +14,13 @@ create table if not exists public.audit_log (
 );
 
 comment on table public.audit_log is
-'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+'Who did what. Lines are only added, are kept longer than the rows that they are about, and have no'
+' content of messages.';
 comment on column public.audit_log.action is 'The function that was called.';
 
--- Which key did it: names are no proof, for two keys may have one.
+-- The key that did it. A name is no proof, because two keys may have the same name.
 alter table public.audit_log add column if not exists api_key_id bigint;
-comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+comment on column public.audit_log.api_key_id is 'If caller_kind is ''key'': the id of the key.';
 
 create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
 
@@ -39,8 +40,8 @@ create or replace trigger audit_log_is_append_only
 before update or delete or truncate on public.audit_log
 for each statement execute function hybridflow.refuse_change();
 
--- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
--- a handoff, a contact, a scheduler.
+-- Records who paused or resumed a session if it was not a caller of the API: the owner (by writing), the AI
+-- (by a handoff), a contact, or a scheduler.
 create or replace function hybridflow.audit_pause()
 returns trigger
 language plpgsql
@@ -86,7 +87,7 @@ as $$
     )
 $$;
 
--- Whether a line is one that list_audit is asked for.
+-- Whether a line matches the filters of list_audit.
 create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
 returns boolean
 language sql
@@ -99,7 +100,7 @@ as $$
         and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
 $$;
 
--- The detail of a line of the audit log, cut where it was written longer than one is now.
+-- The detail of a line of the audit log, cut if it was written when details could be longer.
 create or replace function hybridflow.short_detail(p_detail jsonb)
 returns jsonb
 language sql
@@ -119,9 +120,9 @@ as $$
 $$;
 
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
--- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
--- ends before its `limit` where it has 500,000 characters.
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first, of one tenant, or of all
+-- for a caller who may see every tenant. With a filter, a page reads 1000 lines (see page_of_search). A page
+-- ends before its `limit` if it reaches 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -172,7 +173,7 @@ begin
     foreach v_id in array coalesce(v_found, '{}') loop
         if v_characters >= 500000 then
             v_limit := least(v_limit, cardinality(v_rows));
-            v_line := null;  -- there are more: this one begins the next page
+            v_line := null;  -- there are more: the next page begins with this one
         else
             select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
             from public.audit_log as a where a.id = v_id;

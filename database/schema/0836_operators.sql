@@ -1,8 +1,8 @@
--- HybridFlow: what callers may ask for over the API, and the one function that does it for them.
+-- HybridFlow: what callers may do over the API, and the one function that does it for them.
 
--- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
--- whether it is audited, and what of its argument then stands in the line. A function that is not here
--- cannot be called by as_operator at all.
+-- The functions that callers may use: the name, the role that is needed in the tenant that the argument
+-- names, whether the call is audited, and which keys of the argument the audit line shows. as_operator cannot
+-- call a function that is not listed here.
 create or replace function hybridflow.operator_calls()
 returns table (name text, needs text, audited boolean, details text[])
 language sql
@@ -68,10 +68,11 @@ as $$
 $$;
 
 -- as_operator({caller, function, argument?})
--- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
--- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
--- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role is too low,
--- or nobody may call this; PT404: another tenant's; and what the function raises.
+-- Calls the function for the caller, if the caller has the role that it needs, and audits the call. The
+-- function gets the known caller as `caller`. Returns {caller: its name, result}: what the function returns,
+-- without `audit` and `audit_tenants`, which go into the audit log. PT401: no such key. PT403: the role is
+-- too low, or this function cannot be called over the API. PT404: the caller has no role in the tenant. Also
+-- raises what the function raises.
 create or replace function public.as_operator(p jsonb)
 returns jsonb
 language plpgsql
@@ -94,7 +95,8 @@ begin
     v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
     execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
     if v_call.audited then
-        -- What is about several tenants has a line for the admins of each, which names no other.
+        -- A call that concerns several tenants gets a line for the admins of each tenant, without the names
+        -- of the others.
         perform hybridflow.record_audit(
             v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint, a.tenant_id),
             jsonb_build_object(

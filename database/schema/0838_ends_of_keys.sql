@@ -1,8 +1,9 @@
--- HybridFlow: whose API keys end with whom: with the member who made them, and with the key that did.
+-- HybridFlow: when API keys end: with the membership of the user who made them, and with the key that made
+-- them.
 
--- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
--- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
--- key that a member made is the member's, too.
+-- Takes away what the user's keys may do in the tenant, if the user no longer has the role of the key there.
+-- A key of this tenant alone is revoked; a key of several tenants loses this one. A key that was made with a
+-- member's key counts as made by the member.
 create or replace function hybridflow.end_keys(p_user_id uuid, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -34,8 +35,8 @@ begin
 end
 $$;
 
--- Who made a key is kept from 0.2.0 on; before, a user's id stood in created_by alone. Keys of members who
--- have gone end here.
+-- made_by exists since 0.2.0. Before that, only created_by contained the user's id. The keys of members who
+-- have left end here.
 do $$
 begin
     if exists (
@@ -53,12 +54,13 @@ begin
 end
 $$;
 comment on column public.api_keys.made_by is
-'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+'The user of Supabase Auth who made the key, or made the key that made it. The key ends with this'
+' user''s membership.';
 create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
 
 alter table public.api_keys
 add column if not exists made_with bigint references public.api_keys (id) on delete set null;
-comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+comment on column public.api_keys.made_with is 'The key that made this key. This key ends with that one.';
 create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
 
 create or replace function hybridflow.end_keys_made_with()

@@ -1,7 +1,7 @@
--- HybridFlow: API keys, as operators see, make and revoke them: called by as_operator, which puts the known
--- caller into the argument.
+-- HybridFlow: API keys: operators list, make and revoke them. as_operator calls these functions, and puts the
+-- known caller into the argument.
 
--- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
+-- The user of Supabase Auth for whom a known caller acts, directly or with a key; null: no user.
 create or replace function hybridflow.member_behind(p_caller jsonb)
 returns uuid
 language sql
@@ -11,7 +11,7 @@ as $$
     select coalesce(p_caller ->> 'user_id', p_caller ->> 'made_by')::uuid
 $$;
 
--- A key as the API shows it: everything but its hash.
+-- A key as the API shows it: everything except its hash.
 create or replace function hybridflow.api_key_json(p_key public.api_keys)
 returns jsonb
 language sql
@@ -27,7 +27,8 @@ as $$
     )
 $$;
 
--- What the audit log says of a key that is made or revoked: {audit, audit_tenants: those that it is for}.
+-- What the audit log says about a key that is made or revoked: {audit, audit_tenants: the tenants of the
+-- key}.
 create or replace function hybridflow.audit_of_key(p_key public.api_keys)
 returns jsonb
 language sql
@@ -46,8 +47,8 @@ as $$
     )
 $$;
 
--- Makes room for one more key of each of these tenants: of keys that have ended, it keeps the newest 500.
--- Raises PT409 where it has 500 that hold. Several at the same moment may be some more.
+-- Makes room for one more key of each of these tenants. Of the keys that have ended, the newest 500 are kept.
+-- Raises PT409 if the tenant has 500 valid keys. Calls at the same moment may exceed that by a few.
 create or replace function hybridflow.make_room_for_key(p_tenants bigint[])
 returns void
 language plpgsql
@@ -68,7 +69,7 @@ begin
             inner join public.api_key_tenants as t on t.api_key_id = k.id
             where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
             order by k.id desc offset 500
-        ), shared as (  -- another tenant's list has it, too
+        ), shared as (  -- keys that also belong to another tenant
             delete from public.api_key_tenants as t using ended as e
             where t.api_key_id = e.id and t.tenant_id = v_tenant_id and exists (
                 select from public.api_key_tenants as o where o.api_key_id = e.id and o.tenant_id <> v_tenant_id
@@ -91,9 +92,9 @@ end
 $$;
 
 -- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
--- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
--- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
--- the latest. PT409: a tenant has 500 already; PT422: which value cannot be.
+-- Makes a key for these tenants; tenant_ids null: for every tenant. Returns {api_key, audit, audit_tenants}.
+-- The caller must be admin in each of them; otherwise PT404 or PT403. A key that was made with another key
+-- expires with that key at the latest. PT409: a tenant has 500 keys already. PT422: which value is not valid.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -108,7 +109,8 @@ begin
     perform hybridflow.require_keys(
         'create_api_key', p, '{caller,name,key_hash,starts_with,role,tenant_ids or null}'
     );
-    -- Who revokes the key that asks waits, and then ends this one, too.
+    -- A call that revokes the caller's key at this moment waits for this lock, and then ends the new key,
+    -- too.
     select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
     if v_maker.revoked_at is not null then
         raise exception 'the API key % was revoked', v_maker.name using errcode = 'PT401';
@@ -119,7 +121,8 @@ begin
             raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
         end if;
     end if;
-    -- Whose membership ends meanwhile waits, and then ends this key, too.
+    -- A call that ends the caller's membership at this moment waits for this lock, and then ends the new key,
+    -- too.
     perform from public.memberships as m
     where m.user_id = hybridflow.member_behind(p -> 'caller') and m.tenant_id = any(v_tenants)
     order by m.tenant_id
@@ -152,7 +155,7 @@ exception
 end
 $$;
 
--- Whether the known caller may see and revoke a key: admin wherever the key holds.
+-- Whether the known caller may see and revoke a key: it must be admin in every tenant of the key.
 create or replace function hybridflow.may_manage(p_caller jsonb, p_key public.api_keys)
 returns boolean
 language sql
@@ -170,8 +173,9 @@ as $$
 $$;
 
 -- list_api_keys({caller, limit?, cursor?})
--- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
--- ones included. Of an admin of some tenants only theirs are looked at, however many others have.
+-- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, including
+-- revoked ones. For an admin of some tenants, only keys of those tenants are read, however many keys others
+-- have.
 create or replace function public.list_api_keys(p jsonb)
 returns jsonb
 language plpgsql
@@ -212,8 +216,8 @@ end
 $$;
 
 -- revoke_api_key({caller, api_key_id})
--- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
--- {api_key, audit, audit_tenants}. PT404: there is none that the caller may manage.
+-- Ends a key at once, and the keys that were made with it. A revoked key stays revoked. Returns {api_key,
+-- audit, audit_tenants}. PT404: there is no such key, or the caller may not manage it.
 create or replace function public.revoke_api_key(p jsonb)
 returns jsonb
 language plpgsql

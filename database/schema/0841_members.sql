@@ -1,6 +1,6 @@
--- HybridFlow: members of tenants, as operators see and change them.
+-- HybridFlow: members of tenants: operators list and change them.
 
--- The user that p names. Raises PT422 where it is no id.
+-- Returns the user that p names. Raises PT422 if it is not a user's id.
 create or replace function hybridflow.user_of(p jsonb)
 returns uuid
 language plpgsql
@@ -17,8 +17,8 @@ end
 $$;
 
 -- list_members({tenant_id})
--- Returns {items: [member]}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot
--- have. PT404: no such tenant.
+-- Returns {items: [member]}: the users of Supabase Auth who may see the tenant. A tenant has at most 500.
+-- PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
 returns jsonb
 language plpgsql
@@ -41,8 +41,8 @@ end
 $$;
 
 -- set_member({caller?, tenant_id, user_id, role})
--- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
--- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
+-- Gives a user of Supabase Auth a role in the tenant; it replaces an earlier role. Returns {member}. PT404:
+-- no such tenant. PT409: it has 500 members already. PT422: no such role, or not a user's id.
 create or replace function public.set_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -76,8 +76,8 @@ end
 $$;
 
 -- remove_member({tenant_id, user_id})
--- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
--- tenant; PT422: no id of a user.
+-- Ends a user's rights in the tenant at once. Returns {removed}: whether there were any. PT404: no such
+-- tenant. PT422: not a user's id.
 create or replace function public.remove_member(p jsonb)
 returns jsonb
 language plpgsql

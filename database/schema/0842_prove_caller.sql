@@ -1,10 +1,10 @@
--- HybridFlow: whether the caller is known, asked before the body of the call is read.
+-- HybridFlow: checks whether a caller is known, before the body of the call is read.
 
 -- prove_caller({caller})
--- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for
--- every tenant, and of a user, the first that it is for, by which its calls are counted together with those
--- of others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may
--- do is judged as it is done.
+-- Checks that the caller (see 0830) is known at this moment. Returns {tenant_id?}: the first tenant of a
+-- user, or of a key that is not for every tenant. The rate limit counts the call together with the other
+-- calls for that tenant. PT401: the API key is unknown, revoked or expired. What a known caller may do is
+-- checked by the call itself.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
@@ -30,9 +30,9 @@ end
 $$;
 
 -- prove_flow({turn_id | notice_id | dry_turn_id, token})
--- Returns {tenant_id} or {refused: reason}: of the turn, notice or test turn whose token that is, or why it
--- is nobody's, as the function that acts on it would say. Whether the token may still act is judged as it
--- acts. Takes no lock: anybody may ask.
+-- Returns {tenant_id} or {refused: reason}: the tenant of the turn, notice or test turn that has this token,
+-- or why none has it, as the function that acts on it would say. Whether the token may still act is checked
+-- when it acts. Takes no lock, because anybody may call it.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql

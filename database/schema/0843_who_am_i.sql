@@ -1,9 +1,9 @@
--- HybridFlow: what a caller of the API is, as a console shows it.
+-- HybridFlow: who the caller of the API is, as a console shows it.
 
 -- who_am_i({caller})
--- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: what it is in every tenant,
--- or null; then roles says what it is in which: [{tenant_id, instance_name, role}], of a thousand at most in
--- the order of their ids.
+-- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: its role in every tenant, or
+-- null. If it is null, roles lists its roles: [{tenant_id, instance_name, role}], of at most a thousand
+-- tenants in the order of their ids.
 create or replace function public.who_am_i(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,6 +1,6 @@
--- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
+-- HybridFlow: lets members read their tenants' rows directly; row_security says which rows and columns.
 
--- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
+-- The user of this request; null: none. Like Supabase's auth.uid(), but on any PostgreSQL.
 create or replace function hybridflow.my_user_id()
 returns uuid
 language sql
@@ -10,8 +10,9 @@ as $$
     select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
 $$;
 
--- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
--- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
+-- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, because the
+-- user may not read others' memberships. In a policy it is called in a subquery, so that it runs once for
+-- each query.
 create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
 returns setof bigint
 language sql
@@ -23,8 +24,9 @@ as $$
     where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
 $$;
 
--- let_members_read(table, condition, columns): has members read these columns of the rows for which the
--- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
+-- let_members_read(table, condition, columns): lets members read these columns of the rows that meet the
+-- condition; columns null: all columns. Does nothing on a plain PostgreSQL, which has no role
+-- `authenticated`.
 create or replace function hybridflow.let_members_read(
     p_table text, p_condition text, p_columns text default ''
 )

@@ -1,8 +1,8 @@
--- HybridFlow: a turn is given to a flow in n8n, which has it by the turn's token: it may ask for more time,
--- or for a human.
+-- HybridFlow: turns that a flow in n8n makes. The flow proves itself with the turn's token; it may ask for
+-- more time, or for a human.
 
 -- forward_turn({turn_id, token, lease_seconds})
--- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
+-- The turn goes to n8n. The lease is the time that its flow has. Returns {ok} or {refused: reason}.
 create or replace function public.forward_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -50,13 +50,13 @@ end
 $$;
 
 -- hand_off({turn_id, token, reason, summary?, say?: [text]})
--- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
--- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
--- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
--- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
--- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
--- token: the same answer, with `already`.
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and a notice
+-- tells the people of the business. `say` contains texts for the customer. With them, all this happens when
+-- the first of them begins to be sent, by the worker that claims the turn next; the turn does not belong to
+-- the flow any more (see say_handoff). If a human has taken over already, nothing is said or handed off:
+-- 'paused'. `replied`: everything that the AI had to say before is on the phone. Returns {ok, session_id,
+-- already?, replied?} or {refused: reason}; 'has_answered': the turn already has a reply, which is being
+-- sent. A second call with the same token gets the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -74,7 +74,7 @@ begin
     select t.session_id into v_session_id from public.turns as t
     where t.id = (p ->> 'turn_id')::bigint
         and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
-    if found then  -- what it is to say is on its way, and the turn another's by now
+    if found then  -- its texts are on their way, and another worker has the turn
         return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
     end if;
     v_held := hybridflow.hold_turn(p);

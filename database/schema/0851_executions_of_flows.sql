@@ -1,10 +1,11 @@
--- HybridFlow: which execution of n8n a turn's flow is, and what is heard of that execution.
+-- HybridFlow: which execution in n8n works on a turn, and what is reported about that execution.
 
--- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
--- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
--- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
--- database counts from one again. What another tenant's turn claims is left to stand there, and worth
--- nothing: a call that holds a session's lock does not wait for another tenant's rows, or write them.
+-- The tenant that an execution of n8n belongs to, or null. Several turns may name the execution. Then it
+-- belongs to the turn about which n8n itself said so last, or else to the first turn whose flow claims it.
+-- Only turns that are under way, or ended within the days for which n8n keeps executions, are read. An
+-- earlier turn proves nothing, because an n8n that lost its database counts from one again. A wrong claim of
+-- another tenant's turn stays in its row, but has no effect: a call that holds a session's lock does not wait
+-- for another tenant's rows, or write them.
 create or replace function hybridflow.execution_owner(p_execution_id text)
 returns bigint
 language sql
@@ -17,7 +18,8 @@ as $$
     order by t.execution_told_at desc nulls last, t.id limit 1
 $$;
 
--- Whether this is an execution's id as n8n gives it: a number in one spelling, exact in JavaScript.
+-- Whether this is an execution id as n8n makes them: a number that JavaScript represents exactly, written in
+-- one way only.
 create or replace function hybridflow.is_execution_id(p_execution_id text)
 returns boolean
 language sql
@@ -27,7 +29,7 @@ as $$
     select coalesce(p_execution_id ~ '^[1-9][0-9]{0,14}$', false)
 $$;
 
--- Raises PT422 unless it is an execution's id as n8n gives it.
+-- Raises PT422 unless this is an execution id as n8n makes them.
 create or replace function hybridflow.check_execution_id(p_execution_id text)
 returns void
 language plpgsql
@@ -50,8 +52,8 @@ as $$
     select coalesce(hybridflow.execution_owner(p_execution_id) <> p_tenant_id, false)
 $$;
 
--- Whether a flow of p_tenant_id may say that it is this execution. Of two tenants that claim one at the same
--- moment one is refused: nobody waits for the other.
+-- Whether a flow of p_tenant_id may say that it is this execution. If two tenants claim the same one at the
+-- same moment, one of them is refused; nobody waits.
 create or replace function hybridflow.may_claim_execution(p_execution_id text, p_tenant_id bigint)
 returns boolean
 language plpgsql
@@ -64,11 +66,11 @@ end
 $$;
 
 -- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
--- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
--- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
--- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
--- PT422: the id is none that n8n gives.
+-- The flow has begun, as this execution of n8n. From now on, what is reported about the execution applies to
+-- the turn. `by_n8n`: n8n itself named the execution in its answer to the router. That has priority over the
+-- claim of a flow, because n8n counts its executions, so that the next id can be guessed. It is also accepted
+-- for a turn that its flow has closed meanwhile. Returns {ok} or {refused: reason}: 'execution_taken' if a
+-- flow claims an execution of another tenant. PT422: n8n does not make such an id.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -105,9 +107,9 @@ begin
 end
 $$;
 
--- The turn that an execution worked on, locked together with its session (session first); `refused` says why
--- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
--- PT404: no turn was worked on by it.
+-- Returns the turn that an execution worked on, locked together with its session (session first). `refused`
+-- says why nothing may be done about it: once a turn has its reply, it does not belong to its flow any more,
+-- however the sending ends. PT404: no turn names this execution.
 create or replace function hybridflow.lock_execution(
     p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -138,9 +140,9 @@ end
 $$;
 
 -- take_execution({execution_id})
--- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
--- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
--- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- n8n reports that an execution crashed. The caller takes over the attempt that the execution worked on, and
+-- ends it as the flow itself would have done. The flow's own token is no longer valid. Returns {turn_id,
+-- token} or {refused: 'superseded' | 'stale'}. PT404: no turn names this execution.
 create or replace function public.take_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -165,9 +167,9 @@ $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Used by routers of 0.2.0 when an execution crashed: the attempt that it worked on failed, as in fail_turn.
 -- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
--- turn was worked on by it.
+-- turn names this execution.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql

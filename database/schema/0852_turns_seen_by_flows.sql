@@ -1,7 +1,7 @@
--- HybridFlow: what is read of a turn for its flow: whose it is, where it goes, what was said.
+-- HybridFlow: reads a turn for its flow: who it belongs to, where its replies go, what was said.
 
--- Every text that the turn's flow has said so far. What began before that was written down counts by its
--- bodies.
+-- Every text that the turn's flow has said so far. A send that began before these texts were stored counts
+-- with its body.
 create or replace function hybridflow.said_so_far(p_turn public.turns)
 returns text
 language sql
@@ -14,7 +14,8 @@ as $$
     ), '')
 $$;
 
--- The part that the next new send of the turn is. It grows with each, so it tells whether there was one.
+-- The number of the part that the turn's next new send will be. It grows with each new send, so it shows
+-- whether there was one.
 create or replace function hybridflow.next_part(p_turn_id bigint)
 returns integer
 language sql
@@ -26,16 +27,16 @@ as $$
 $$;
 
 -- look_at_turn({turn_id, token, closed?})
--- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
+-- Whose turn this is, and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
 -- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
--- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
--- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
--- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
--- has the key.
+-- is_closed} or {refused: reason}. `wrote`: the newest texts that the turn answers. `sends`: what the flow
+-- has sent so far. `said`: only the bodies of those. `said_so_far`: every text of them; after a check of that
+-- text, the fence is asked with `next_part`. `unread`: the messages to mark as read before the first send.
+-- `notes`: see notes_for_llm. `contact_wrote`: what the turn answers, given if the AI gets notes. For reasons
+-- see turn_refusal. With `closed`, a turn that this token has ended is shown, too. Only for the router,
+-- because the answer contains the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql

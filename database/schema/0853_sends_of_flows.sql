@@ -1,7 +1,7 @@
--- HybridFlow: the fence for what a flow sends, by its turn's token.
+-- HybridFlow: the fence for what a flow sends. The flow proves itself with its turn's token.
 
--- Writes down what a flow's send has besides its first message (see begin_flow_send), which is not begun yet:
--- where the turn ends otherwise, it is among what did not leave.
+-- Stores the further messages of a flow's send (see begin_flow_send), which have not begun yet. If the turn
+-- ends before they begin, they count as not sent.
 create or replace function hybridflow.keep_rest(
     p_turn public.turns, p_session public.sessions, p_rest jsonb
 )
@@ -36,18 +36,19 @@ $$;
 
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
 -- text?, next_part?, rest?: [{body, kind, identity}], promise?, lease_seconds})
--- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
--- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
--- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
--- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
--- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
--- 'has_answered': the turn has a reply, and that is being said. `rest` is what belongs to it and comes after
--- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
--- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
--- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
--- dearer. Else as begin_send, with the `part`. `promise` says why a human is called, where it
--- promises one: the conversation is handed off in the same step. Returns {ok, message_id, chosen_id, jid,
--- part} or {refused: reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+-- The fence for a flow, which does not know parts. What it sends is a new part, unless the flow has sent the
+-- same before: the same `identity`, or, from routers of 0.1.0, which give none, the same kind and body. Then
+-- it is a repeated request, and refused as 'already_sent', with the first message's wa_id, jid, kind, body
+-- and sent_at, or as 'in_doubt'. A send that certainly failed may begin again. `refers_to`: the id of the
+-- message that it quotes or reacts to. 'elsewhere': that message is not in this session, and Evolution would
+-- look it up in all its chats. 'has_answered': the turn already has a reply, which is being sent. `rest`: the
+-- messages that belong to this one and come after it. They count as not sent until they begin, so that they
+-- are not lost if this one is in doubt. `text`: all that people will read of it; next_part: the next part
+-- when `text` was checked. 'judge_again': more was said since that check. 'too_many_sends': the flow has sent
+-- 500 already; each further one would make every query about the turn slower. Otherwise as begin_send, with
+-- the `part`. `promise`: why a human is called, if the message promises one; the conversation is handed off
+-- in the same step. Returns {ok, message_id, chosen_id, jid, part} or {refused: reason, part?, message_id?,
+-- wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -67,7 +68,7 @@ begin
     if p ->> 'rest' is not null then
         perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
     end if;
-    -- The lock of the session keeps two requests of one flow from taking the same part.
+    -- The session's lock keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
@@ -82,7 +83,7 @@ begin
     select m.part into v_part from public.messages as m
     where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
         when p ->> 'identity' is not null then m.identity = p ->> 'identity'
-        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- as routers of 0.1.0 ask
+        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- for routers of 0.1.0
     end
     order by m.part limit 1;
     if v_part is null then
@@ -116,7 +117,8 @@ begin
         );
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
-        -- What a flow says need not come from the LLM: others are not told.
+        -- A flow's text need not come from the LLM, so turns of other tenants that wait for the LLM are not
+        -- released.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
         perform hybridflow.replies_are_made((v_held.turn).tenant_id);
     end if;

@@ -1,11 +1,11 @@
--- HybridFlow: whether a flow may be given a message's media, by its turn's token.
+-- HybridFlow: whether a flow may get a message's media. The flow proves itself with its turn's token.
 
 -- find_media({turn_id, token, wa_id})
--- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
--- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes, stored?:
--- {store, name, bytes, media_type, kind}} or {refused: reason}: 'elsewhere', there is no such message in this
--- conversation; 'no_media'; for others see turn_refusal. `bytes` is how large WhatsApp says it is, null where
--- it says nothing; `stored`, where it is kept as a file.
+-- Whether a flow may get the media of a message. The message must be in the session of its turn, and not
+-- deleted. The request is audited, but only once for repeated requests. Returns {ok, bytes, stored?: {store,
+-- name, bytes, media_type, kind}} or {refused: reason}: 'elsewhere', there is no such message in this
+-- conversation; 'no_media'; for others see turn_refusal. `bytes` is the size that WhatsApp reported, or null.
+-- `stored` is given if the media is kept as a file.
 create or replace function public.find_media(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,10 +1,10 @@
--- HybridFlow: dry turns: a flow is tried as it is, and what it sends is written down instead of sent. They
--- are apart from turns: no session, message, budget or figure knows of them, and nothing leads from one to
--- Evolution. What is in a row is what a flow said to a made-up contact; it goes as soon as it was told, and
--- an hour after it began at the latest with the next one that begins.
+-- HybridFlow: test turns (`dry_turns`): a flow runs as it is, and what it sends is written down instead of
+-- sent. They are separate from turns: they change no session, message, budget or count, and nothing leads
+-- from a test turn to Evolution. Its row contains what a flow said to a made-up contact. The row is deleted
+-- as soon as its result was read, or else when the next test turn begins, an hour or more after it began.
 
 create table if not exists public.dry_turns (
-    -- Far from those of turns: a flow may keep what it books by turn_id.
+    -- Test turns use ids far above those of turns, because a flow may store data under a turn_id.
     id bigint generated always as identity (start with 9000000000000000) primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     token_hash bytea not null,
@@ -15,7 +15,7 @@ create table if not exists public.dry_turns (
 );
 
 comment on table public.dry_turns is
-'Test turns of flows: what they would have said, until it was told. Nothing of a contact.';
+'Test turns of flows: what they would have sent, until it was read. Nothing about a contact.';
 
 create index if not exists dry_turns_by_tenant on public.dry_turns (tenant_id, began_at);
 create index if not exists dry_turns_by_age on public.dry_turns (began_at);
@@ -23,11 +23,11 @@ create index if not exists dry_turns_by_age on public.dry_turns (began_at);
 alter table public.dry_turns enable row level security;
 
 -- begin_dry_turn({instance_name, seconds, flow?, caller?})
--- A test turn of that tenant, which lasts so many seconds. `flow`: another than the tenant's own is tried,
--- which only the deployment may name, for it is a path in its n8n. Returns {dry_turn_id, token, now,
--- tenant}: the tenant as a turn's context has it, without its keys. PT404: no such instance; PT403: a flow
--- that the caller may not name; PT409: the tenant is not active, or has an LLM key of its own, so that no
--- flow gets its turns, or it has had 60 test turns within an hour.
+-- Begins a test turn of that tenant, which lasts for `seconds`. `flow`: a flow to test instead of the
+-- tenant's own. Only the deployment may name one, because it is a path in its n8n. Returns {dry_turn_id,
+-- token, now, tenant}: the tenant as in a turn's context, without its keys. PT404: no such instance. PT403:
+-- the caller may not name a flow. PT409: the tenant is not active; or it has an LLM key of its own, so that
+-- no flow gets its turns; or it had 60 test turns within an hour.
 create or replace function public.begin_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -86,10 +86,11 @@ end
 $$;
 
 -- note_dry_turn({dry_turn_id, token, instance_name?, said?, ended?})
--- What a flow says of its test turn: `said`, messages that it has sent through the gateway to that
--- instance; `ended`, how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is
--- over, or the token is nobody's; 'elsewhere', the instance is not its tenant's; 'too_many_sends', 500
--- messages, or a million characters. The same end again is no fault.
+-- What a flow reports about its test turn. `said`: messages that it has sent through the gateway to that
+-- instance; `ended`: how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is
+-- over, or no turn has the token; 'elsewhere', the instance does not belong to the turn's tenant;
+-- 'too_many_sends', more than 500 messages or a million characters. Reporting the same end again is not an
+-- error.
 create or replace function public.note_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -124,9 +125,9 @@ end
 $$;
 
 -- look_at_dry_turn({instance_name, dry_turn_id, close?})
--- What a flow has said so far of a test turn of that tenant. `close`: it is over now, its token is worth
--- nothing, and what was said is forgotten. Returns {said: [message], ended, is_over}: is_over, its
--- flow has ended it, or its time is up. PT404: there is no such test turn.
+-- What a flow has said so far in a test turn of that tenant. `close`: ends the test turn; its token is no
+-- longer valid, and what was said is deleted. Returns {said: [message], ended, is_over}; is_over: its flow
+-- has ended it, or its time is up. PT404: no such test turn.
 create or replace function public.look_at_dry_turn(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,5 +1,5 @@
--- HybridFlow: n8n's saved executions of people who were erased. They lie in n8n's own database, so they
--- are deleted over its API, which may be away: what is to be deleted is kept here until it is.
+-- HybridFlow: n8n's saved executions about people who were erased. They are in n8n's own database, so they
+-- are deleted over its API, which may be away. Their ids are kept here until that is done.
 
 create table if not exists public.executions_to_erase (
     execution_id text primary key,
@@ -10,15 +10,15 @@ create table if not exists public.executions_to_erase (
 );
 
 comment on table public.executions_to_erase is
-'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+'Ids of n8n''s executions that may contain messages of an erased person; nothing else about the person.';
 
 create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
 create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);
 
 alter table public.executions_to_erase enable row level security;
 
--- An id stands in the path of what n8n is asked to delete. In earlier releases a flow could have any text
--- stored as one, and with it any path.
+-- An id becomes part of the URL path of the deletion in n8n. In earlier releases a flow could store any text
+-- as its execution id, and so any path.
 update public.turns set execution_id = null
 where execution_id is not null and not hybridflow.is_execution_id(execution_id);
 do $hybridflow$
@@ -38,8 +38,9 @@ alter table public.executions_to_erase drop constraint if exists executions_to_e
 alter table public.executions_to_erase add constraint executions_to_erase_execution_id_check
 check (execution_id ~ '^[1-9][0-9]{0,14}$');
 
--- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
--- deleted already, even for another tenant, is left at that: nobody else's row is waited for, or written.
+-- Asks for the deletion of the executions that worked on the turns of these sessions. Returns their ids. An
+-- id that is already listed is left as it is, even if another tenant listed it: rows of others are not
+-- written, and not waited for.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
 returns jsonb
 language plpgsql
@@ -68,9 +69,9 @@ end
 $$;
 
 -- claim_executions_to_erase({limit?, retry_seconds?})
--- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
--- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned them
--- long since. Returns {execution_ids: [id], waiting}: these, and how many there are in all.
+-- Takes executions that are to be deleted now. Each is due again after retry_seconds (600), unless it is
+-- reported as deleted by then. After 30 days without success it is given up, because n8n has pruned it long
+-- before that. Returns {execution_ids: [id], waiting}: the executions taken, and how many are waiting in all.
 create or replace function public.claim_executions_to_erase(p jsonb)
 returns jsonb
 language plpgsql
@@ -104,7 +105,7 @@ end
 $$;
 
 -- settle_execution({execution_id, error?})
--- n8n has deleted it (no error), or why it has not. Returns {known}.
+-- n8n has deleted the execution, or `error` says why not. Returns {known}.
 create or replace function public.settle_execution(p jsonb)
 returns jsonb
 language plpgsql

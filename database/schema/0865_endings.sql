@@ -1,15 +1,18 @@
--- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+-- HybridFlow: what happens after a turn that gets no answer, and who is told.
 
 alter table public.turns add column if not exists outage_id bigint;
-comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+comment on column public.turns.outage_id is 'The last outage that the turn met; null: none.';
 create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
 
--- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
--- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
--- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
--- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
--- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
--- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+-- Every cause for which a customer gets no answer although one was wanted, and who is told of it.
+-- about: what does not work. There is one notice to the business while that does not work, and one when it
+-- works again. If it is null, there is one notice for each period of `lasts`.
+-- tells_after: how long it must last before anybody is told.
+-- is_told: a notice of outages tells it; otherwise another kind of notice does (a handoff, undelivered).
+-- says_fallback: the contact gets the tenant's fallback message, once in an outage.
+-- hands_off: the session is handed to a human.
+-- told_deployment: whether the people who run HybridFlow are told (log, /health): always; never; own_key: if
+-- it concerns the deployment's own key.
 create or replace function hybridflow.endings()
 returns table (
     cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
@@ -40,8 +43,8 @@ as $$
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
 
--- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
--- whether it began with this turn.
+-- The turn has met p_cause (see endings). If people are told of this cause, the outage is recorded, so that a
+-- notice tells it. Returns whether the outage began with this turn. The caller has locked the turn.
 create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
 returns boolean
 language plpgsql
@@ -61,10 +64,10 @@ begin
 end
 $$;
 
--- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
--- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
--- handoff?}.
+-- The turn has ended without an answer, for p_cause (null: from a router of 0.2.0, which does not report it).
+-- The people concerned are told, and if a human can help, the session is handed off. The contact gets the
+-- fallback message, unless p_minutes says that it is too late for that (see is_too_old). Returns {outage?,
+-- handoff?}. The caller has locked the session.
 create or replace function hybridflow.after_unanswered(
     p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
 )

@@ -1,7 +1,8 @@
--- HybridFlow: outages: begun, over as what they are about works again, and counted.
+-- HybridFlow: outages: when they begin, when they end, and how many there are.
 
--- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
--- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+-- Returns the tenant's outage for p_cause, and begins one if there is none. If the last one ended a moment
+-- ago, and nobody has been told that it ended, that one goes on. Returns null if another call begins it at
+-- this moment. Never waits.
 create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
 returns public.outages
 language plpgsql
@@ -27,7 +28,7 @@ begin
     elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
         return null;
     end if;
-    -- Another call may have begun it since we looked.
+    -- Look again: another call may have begun it meanwhile.
     select * into v_outage from public.outages as o
     where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
     if v_outage.began_at <= v_now - v_how.lasts then
@@ -65,8 +66,8 @@ begin
 end
 $$;
 
--- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
--- that it fails is told when that is over (see tell_flow_failing).
+-- Whether the people of the business were already told of an outage that also explains why flows fail. If so,
+-- they are told of failing flows only after that outage is over (see tell_flow_failing).
 create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
 returns boolean
 language sql
@@ -80,12 +81,13 @@ as $$
     )
 $$;
 
--- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
--- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
--- nothing is left that its notice waited for (see know_why_flows_fail).
+-- The subject of an outage (see outages.about) works again: for all tenants, or for p_tenant_id. If there are
+-- many, only some end now, and the others at later calls. An outage whose notice another transaction holds
+-- also ends later. The people who were told that an outage began are told that it is over. That notice waits
+-- two minutes, because the problem may come back, or half an hour if an outage of the same cause, of which
+-- they were told, ended within the last hour: an outage that comes and goes is told as one. The notice that a
+-- flow fails is told then as well, if the flow still fails (see claim_notices), once no outage is left that
+-- it waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -131,8 +133,8 @@ begin
 end
 $$;
 
--- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
--- its LLM, also where the tenant has had another one, or another key, since that began.
+-- A model or a flow has made a reply for the tenant. That ends the outages about the tenant and about its
+-- LLM, even if the tenant had another LLM or another key when they began.
 create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -149,9 +151,9 @@ end
 $$;
 
 -- count_outages({})
--- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
--- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
--- deployments}]}.
+-- For the health check: the causes for which customers get no answer now, each with the number of tenants,
+-- and the number of those for which the deployment must fix it. Only outages that were met within the last
+-- day count. Returns {causes: [{cause, tenants, deployments}]}.
 create or replace function public.count_outages(p jsonb)
 returns jsonb
 language plpgsql

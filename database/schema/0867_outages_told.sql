@@ -1,6 +1,6 @@
 -- HybridFlow: which notice tells of which outages, and how.
 
--- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
+-- Returns the tenant's waiting notice of p_kind, and the ids of the outages that it tells of.
 create or replace function hybridflow.waiting_notice(
     p_tenant_id bigint, p_kind text, out notice public.notices, out ids bigint[]
 )
@@ -15,9 +15,9 @@ begin
 end
 $$;
 
--- Locks the tenant's waiting notices of outages, without waiting: whether nobody else has one. Who ends
--- outages of many tenants is to wait for none of them, and meets who begins one, which locks them in another
--- order.
+-- Locks the tenant's waiting notices of outages without waiting. Returns whether all of them are locked now.
+-- A call that ends outages of many tenants must not wait for any of them: it could deadlock with a call that
+-- begins an outage, which locks the notices in another order.
 create or replace function hybridflow.has_waiting_notices(p_tenant_id bigint)
 returns boolean
 language plpgsql
@@ -39,8 +39,8 @@ begin
 end
 $$;
 
--- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
--- end at the same moment, and neither's is to be lost.
+-- Waits until no other transaction changes the tenant's waiting notice of p_kind. Two outages may begin or
+-- end at the same moment, and both must be told.
 create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
 returns void
 language plpgsql
@@ -53,7 +53,8 @@ begin
 end
 $$;
 
--- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
+-- Adds outage p_id to the tenant's notice of p_kind, which is told at p_at at the latest. Returns the
+-- notice's id.
 create or replace function hybridflow.tell_outage(
     p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
 )
@@ -82,13 +83,13 @@ begin
         if p_id = any(v_waiting.ids) then
             return (v_waiting.notice).id;
         end if;
-        -- Another call has made one at this moment, which tells of another outage: of this one as well.
+        -- Another call has made a notice at this moment, for another outage. Add this outage to it.
     end loop;
 end
 $$;
 
--- The tenant's notice of p_kind, which nobody has been given yet, does not tell of outage p_id; without
--- another it is not told. Returns whether there was such a notice.
+-- Removes outage p_id from the tenant's notice of p_kind, if no worker has got the notice yet. A notice
+-- without outages is not sent. Returns whether there was such a notice.
 create or replace function hybridflow.untell_outage(p_tenant_id bigint, p_kind text, p_id bigint)
 returns boolean
 language plpgsql
@@ -112,9 +113,9 @@ begin
 end
 $$;
 
--- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
--- without an answer; where it is about single conversations, whose: up to five, the newest first, and whether
--- there are `others` among its newest hundred turns.
+-- An outage as its notice shows it: how many turns it concerns (1000 means 1000 or more), and how many of
+-- them ended without an answer. If it is about single conversations, it also names up to five, the newest
+-- first, and says whether there are `others` among its newest hundred turns.
 create or replace function hybridflow.outage_json(p_outage public.outages)
 returns jsonb
 language sql
@@ -150,7 +151,7 @@ as $$
     where t.id = p_outage.tenant_id
 $$;
 
--- What happened, as a notice tells it: outages by what is known of them now.
+-- What a notice tells. Outages are shown with what is known about them now.
 create or replace function hybridflow.notice_facts(p_notice public.notices)
 returns jsonb
 language sql

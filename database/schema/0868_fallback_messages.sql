@@ -1,7 +1,7 @@
--- HybridFlow: the tenant's fallback message, in place of a reply: to whom, when, and its fence.
+-- HybridFlow: the tenant's fallback message, which replaces a reply: who gets it, when, and its fence.
 
--- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
--- the outage began, or an earlier one that goes on; where it is none, for an hour.
+-- The time since which one fallback message is enough for a contact, when p_cause is met: the beginning of
+-- the outage, or of an earlier one that is not over; without an outage, one hour ago.
 create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
 returns timestamptz
 language sql
@@ -19,8 +19,9 @@ as $$
     )
 $$;
 
--- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
--- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+-- The turn has ended, and no worker held it that could have sent the fallback message. If the contact should
+-- get it and has not got it yet, the message becomes the reply of a new turn. The caller has locked the
+-- session.
 create or replace function hybridflow.say_fallback(
     p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
 )
@@ -38,7 +39,7 @@ begin
         or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
         or hybridflow.is_too_old(p_turn, p_minutes)
         or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
-        -- The contact has written again: that is answered, or ends as this did.
+        -- If the contact has written again, that message is answered, or ends in the same way.
         or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
         or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
     then
@@ -52,12 +53,11 @@ $$;
 
 -- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
 -- told_as?: [hash], upload_seconds?, lease_seconds})
--- The fence for the tenant's fallback message, which an attempt sends before it fails of `cause`, where that
--- does not mean to try again. It is no
--- part of the turn: it answers nothing, and a doubt about it keeps no reply back. Returns {ok, message_id,
--- chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact was told in this outage (where
--- it is none: within an hour); 'not_now': nothing is said of this cause, or not yet; 'has_spoken': something
--- of the reply is on the phone, or may be.
+-- The fence for the tenant's fallback message. An attempt sends it before it fails with `cause`, if it will
+-- not be tried again. The message is no part of the turn: it answers nothing, and a doubt about it delays no
+-- reply. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact
+-- was told in this outage (or, without an outage, within an hour); 'not_now': nothing is said for this cause,
+-- or not yet; 'has_spoken': a part of the reply is on the phone, or may be.
 create or replace function public.begin_fallback_send(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,6 +1,7 @@
--- HybridFlow: the staff: under which numbers the people of a business are told, and by which they are known.
+-- HybridFlow: the staff: the numbers at which the people of a business are told, and how they are recognised.
 
--- A phone number as it is dialled, without what people write between the digits; a JID as it is.
+-- Returns a phone number as it is dialled, without what people write between the digits. A JID is returned as
+-- it is.
 create or replace function hybridflow.dialled(p_number text)
 returns text
 language sql
@@ -9,14 +10,14 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        -- With the dashes, blanks and unseen marks that phones copy along.
+        -- This includes the dashes, spaces and invisible characters that phones copy with a number.
         else regexp_replace(
             p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
         )
     end
 $$;
 
--- The JID of a number that people are told at; null where it is.
+-- Returns the JID of a number that gets notices; null if there is no number.
 create or replace function hybridflow.notified_jid(p_number text)
 returns text
 language sql
@@ -26,7 +27,7 @@ as $$
     select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
 $$;
 
--- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
+-- The JID of the tenant's staff; null if nobody is told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
 language sql
@@ -47,7 +48,7 @@ as $$
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
 $$;
 
--- Whether anybody is told by WhatsApp.
+-- Whether the tenant has a number that is told by WhatsApp.
 create or replace function hybridflow.has_staff(p_tenant public.tenants)
 returns boolean
 language plpgsql
@@ -59,8 +60,9 @@ begin
 end
 $$;
 
--- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
--- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+-- p_event comes from the chat with the business's own number. Returns which of the tenant's staff gets
+-- notices there, as the number was typed. It is found by the event's JIDs; if the only JID is the business's
+-- own LID, by the chat of the message that the event quotes.
 create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
 returns text
 language sql
@@ -87,7 +89,7 @@ as $$
     order by n.place limit 1
 $$;
 
--- Whether the session is one with the staff, whichever way their number was typed.
+-- Whether the session is one with the staff, in whichever spelling their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -101,7 +103,8 @@ as $$
     )
 $$;
 
--- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+-- The number that gets a notice: the tenant's, or the next one if nobody took the handoff that the notice
+-- tells of.
 create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
 returns text
 language sql

@@ -1,19 +1,19 @@
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0866_outages.sql).
+-- HybridFlow: notices tell the people of a business that the AI has handed a conversation over, that the
+-- connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver their
+-- replies, or that their customers get no answer (see 0866_outages.sql).
 --
--- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- A notice is made in the transaction that makes what it tells of. It is sent at least once to the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
 
--- Every kind of notice there is: the one list of them in SQL.
+-- All kinds of notices. This is the only list of them in SQL.
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
 check (kind in (
     'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
 ));
 
--- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
--- was not told yet.
+-- Makes a notice that is due at p_at. Except for handoffs, it replaces an earlier notice of the same kind
+-- that was not told yet.
 create or replace function hybridflow.make_notice(
     p_tenant_id bigint, p_kind text, p_session_id bigint, p_facts jsonb, p_at timestamptz
 )
@@ -27,11 +27,11 @@ begin
     end if;
     insert into public.notices (tenant_id, session_id, kind, facts, next_at)
     values (p_tenant_id, p_session_id, p_kind, jsonb_strip_nulls(p_facts), p_at)
-    on conflict do nothing;  -- two routers have heard of the same at the same time
+    on conflict do nothing;  -- two routers may report the same thing at the same time
 end
 $$;
 
--- Closes the tenant's notices of p_kinds that need not be told any more.
+-- Closes the tenant's notices of p_kinds, which no longer need to be told.
 create or replace function hybridflow.drop_notices(p_tenant_id bigint, p_kinds text[], p_reason text)
 returns void
 language sql
@@ -43,7 +43,7 @@ as $$
     where tenant_id = p_tenant_id and kind = any(p_kinds) and waiting and kind <> 'handoff'
 $$;
 
--- The AI asked for a human in this session.
+-- Makes the notice that the AI asked for a human in this session.
 create or replace function hybridflow.notice_handoff(p_session public.sessions, p_reason text, p_summary text)
 returns void
 language sql
@@ -81,7 +81,8 @@ begin
 end
 $$;
 
--- The newest notice of a handoff in the session, as long as nobody was told of it or is about to be.
+-- Returns the newest notice of a handoff in the session that nobody has been told of, and that no worker has
+-- claimed.
 create or replace function hybridflow.untold_handoff_notice(p_session_id bigint)
 returns bigint
 language sql
@@ -93,7 +94,8 @@ as $$
         and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
 $$;
 
--- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+-- The customer could not be told of a handoff. If nobody has been told of the handoff yet, its notice also
+-- says this; otherwise there is a new notice.
 create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
 returns void
 language plpgsql
@@ -119,9 +121,9 @@ begin
 end
 $$;
 
--- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
--- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
--- takes it up again as a matter of course. What is over before it was told is not told.
+-- The connection has become p_state; p_tenant is the row as it was before. A lost connection is told once
+-- until it is open again, and once more if its state got worse. The notice waits 20 seconds, because Baileys
+-- often drops its connection and opens it again. If the connection is back by then, nobody is told.
 create or replace function hybridflow.notice_connection(p_tenant public.tenants, p_state text, p_reason text)
 returns void
 language plpgsql
@@ -142,9 +144,9 @@ begin
 end
 $$;
 
--- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
--- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Nobody is told
--- of a code that is asked for and scanned at once.
+-- A QR code waits to be scanned; p_tenant is the row as it was before. It is told once for each wait.
+-- WhatsApp changes the code every 20 to 40 seconds, so a wait is over if no code has come for five minutes.
+-- Nobody is told of a code that is scanned soon after it was requested.
 create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
 returns void
 language plpgsql
@@ -163,7 +165,7 @@ begin
 end
 $$;
 
--- Whether a flow in n8n has answered a turn of the tenant since p_since, to its end.
+-- Whether a flow in n8n has completely answered a turn of the tenant since p_since.
 create or replace function hybridflow.flow_has_worked(p_tenant_id bigint, p_since timestamptz)
 returns boolean
 language plpgsql
@@ -182,10 +184,10 @@ end
 $$;
 
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
--- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
--- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
--- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
+-- Tells the people of a business that a flow in n8n has failed many times in a row. They are told once until
+-- the flow has answered a turn again, and never twice within an hour. goes_on: what happens to its turns
+-- meanwhile, 'fallback' or 'queue'. If they already know of an outage that explains why the flow fails, this
+-- notice waits until the outage is over (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -213,7 +215,7 @@ begin
         )
         or not pg_try_advisory_xact_lock(hashtextextended('flow_failing:' || v_tenant.id, 0))
     then
-        return '{"ok": true, "already": true}';  -- or it is being told at this moment by another router
+        return '{"ok": true, "already": true}';  -- told already, or another router is telling it now
     end if;
     perform hybridflow.make_notice(
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
@@ -226,7 +228,7 @@ end
 $$;
 
 -- tell_flow_works({tenant_id})
--- A flow of the tenant that failed works again: what nobody has been told yet is not told. Returns {ok}.
+-- A flow of the tenant that failed works again. If its notice was not told yet, it is dropped. Returns {ok}.
 create or replace function public.tell_flow_works(p jsonb)
 returns jsonb
 language plpgsql

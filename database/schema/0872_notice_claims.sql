@@ -1,8 +1,8 @@
--- HybridFlow: a notice is claimed by who tells it, in rounds over the tenants.
+-- HybridFlow: workers claim notices, in rounds over the tenants.
 
--- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
--- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
--- replies may still reach the staff.
+-- Returns what a worker needs to tell the notice, including its token. `number` and `url` are those that
+-- still have to be told. There is no number if the notice is that the tenant's own line is down. A line that
+-- does not deliver replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
 returns jsonb
 language sql
@@ -12,7 +12,7 @@ as $$
     select jsonb_build_object(
         'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'language', t.language,
-        'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
+        'session_id', coalesce(p_notice.session_id, (  -- it may have been merged into another
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
@@ -28,8 +28,9 @@ as $$
     where t.id = p_notice.tenant_id
 $$;
 
--- The contexts of notices that were given out just now. All at once; where that fails, each by itself: one
--- that fails is not given out, and when its attempts are used up it dies of that.
+-- Returns the contexts of notices that were just claimed. All are built in one query. If that fails, each one
+-- is built alone, and a notice whose context fails is not given out; once its attempts are used up, it is
+-- dead with that error.
 create or replace function hybridflow.notice_contexts(p_ids bigint[], p_tokens uuid[])
 returns jsonb
 language plpgsql
@@ -66,7 +67,8 @@ begin
 end
 $$;
 
--- The next tenants that have a notice to be told and room for it, in rounds: as next_tenants, which see.
+-- Returns the next tenants, in rounds, that have a due notice and room for it. It works like next_tenants;
+-- see there.
 create or replace function hybridflow.next_to_tell(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -123,8 +125,8 @@ begin
 end
 $$;
 
--- The notices that are due, in the order in which they are to be told, some more than p_limit: some may be
--- locked; as claimable_turns. was_cut: its tenant may have more.
+-- Returns the due notices in the order in which they are to be told. There are more than p_limit, because
+-- some may be locked. It works like claimable_turns. was_cut: its tenant may have more.
 create or replace function hybridflow.claimable_notices(
     p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
 )
@@ -164,13 +166,14 @@ $$;
 
 -- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
 -- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
--- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
--- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
--- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
--- own_max, sitting, own_times) is as of claim_turns. Never waits.
--- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, language, session_id, facts,
--- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
+-- Gives out due notices, each with a token that is valid for lease_seconds. After that the notice is due
+-- again, or dead if it was given out max_attempts times. `kinds`: the kinds that the caller can tell. A
+-- router older than 0.3.0 gives no kinds, and gets only those that it knows; if notices of other kinds are
+-- waiting, it is asked to come back after some seconds. The tenants take turns, starting with those after
+-- after_tenant. The limits for one tenant (tenant_max, own, own_max, sitting, own_times) are the same as for
+-- claim_turns. Never waits for a lock. Returns {notices: [{notice_id, token, attempt, kind, tenant_id,
+-- instance_name, language, session_id, facts, created_at, number, url, told}], now, after_tenant, more,
+-- next_due_at}, as claim_turns does; see notice_context.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
 language plpgsql
@@ -213,7 +216,8 @@ begin
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
-    -- It may have waited for the end of an outage (see tell_flow_failing), and the flow works by now.
+    -- This notice may have waited for the end of an outage (see tell_flow_failing), and the flow may work by
+    -- now.
     update public.notices as n
     set state = 'delivered', reason = 'recovered', lease_until = null, finished_at = v_now, updated_at = v_now
     where n.id = any(v_ids) and n.state = 'pending' and n.kind = 'flow_failing' and n.attempt = 0

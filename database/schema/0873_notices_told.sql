@@ -1,7 +1,7 @@
--- HybridFlow: a notice is told: the fence before its message, and how the telling ended.
+-- HybridFlow: tells a notice: the fence before its message, and how the telling ended.
 
--- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
--- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
+-- Why p.token may not act on the notice, as every function answers it: {refused: 'unknown_notice'}, 'stale'
+-- (it was given out again), 'superseded' (it is closed). Null: it may.
 create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
 returns jsonb
 language plpgsql
@@ -22,8 +22,7 @@ begin
 end
 $$;
 
--- The notice that p names, locked; `refused` says why who shows p.token may not act on it, see
--- notice_refusal.
+-- Returns the notice that p names, locked. `refused` says why p.token may not act on it; see notice_refusal.
 create or replace function hybridflow.hold_notice(p jsonb, out notice public.notices, out refused jsonb)
 language plpgsql
 set search_path = ''
@@ -36,11 +35,12 @@ $$;
 
 -- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds, instance_name?, number?})
--- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
--- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused:
--- reason, wa_id?, jid?, body?}. The former is for the router only; the latter: 'unknown_notice', 'stale',
--- 'superseded', 'no_number' (the tenant has none), 'instance', 'number' (it is for another than was named),
--- 'already_sent' (with wa_id, jid and body of the first; wa_id is null as long as it is in doubt).
+-- The fence before the one WhatsApp message of a notice. Records the message, and counts the number as told.
+-- Returns {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or
+-- {refused: reason, wa_id?, jid?, body?}. The first is only for the router. Reasons: 'unknown_notice',
+-- 'stale', 'superseded', 'no_number' (the tenant has none), 'instance' or 'number' (the notice is for another
+-- one than the caller named), 'already_sent' (with wa_id, jid and body of the first message; wa_id is null
+-- while it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -72,7 +72,7 @@ begin
     if v_refused is not null then
         return v_refused;
     end if;
-    -- The session first, as everywhere: an event that closes the notice may have the session.
+    -- Lock the session first, as everywhere: an event that closes the notice may hold the session.
     v_session := hybridflow.resolve_session(
         v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
         case when v_number like '%@g.us' then 'group' else 'contact' end, null
@@ -106,9 +106,9 @@ end
 $$;
 
 -- finish_notice({notice_id, token, handler, reason?, url_told?})
--- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
--- given out again. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
--- {refused: reason}.
+-- The notice was told, as far as possible. A token whose lease has run out is accepted as long as the notice
+-- was not given out again. A second call with the same token gets the same answer, with `already`. Returns
+-- {ok, already?} or {refused: reason}.
 create or replace function public.finish_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -135,9 +135,9 @@ end
 $$;
 
 -- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
--- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
--- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
--- reason}.
+-- The notice could not be told to everybody. It is tried again after an exponential back-off with jitter, and
+-- is dead when the attempts are used up. While Evolution or the line is `away`, attempts do not count for a
+-- day. Returns {state} or {refused: reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -173,7 +173,7 @@ end
 $$;
 
 -- finish_notice_send({message_id, wa_id, jid?, status?, policy?})
--- As finish_send, for routers of 0.1.0. Returns {ok}.
+-- Like finish_send; for routers of 0.1.0. Returns {ok}.
 create or replace function public.finish_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -188,7 +188,7 @@ end
 $$;
 
 -- fail_notice_send({message_id, in_doubt, chosen_id?, given_up?, policy?})
--- As doubt_send or fail_send, for routers of 0.1.0, which know no `given_up`. Returns {ok}.
+-- Like doubt_send or fail_send; for routers of 0.1.0, which do not know `given_up`. Returns {ok}.
 create or replace function public.fail_notice_send(p jsonb)
 returns jsonb
 language plpgsql

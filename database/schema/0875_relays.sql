@@ -1,9 +1,9 @@
--- HybridFlow: relays: what a human of the business says to a contact through HybridFlow, over the API or by
--- quoting a notice in WhatsApp, on its way.
+-- HybridFlow: relays: messages of a human of the business to a contact through HybridFlow, over the API or by
+-- quoting a notice in WhatsApp, while they are on their way.
 --
--- A relay is a row: written in the transaction of what it was asked by, and carried out by whichever router
--- gets to it, so nothing is lost with a router. It is sent once: what is begun is begun again only where it
--- certainly did not leave. One of the staff (who quoted a notice) ends with one word back to them.
+-- A relay is a row. It is written in the transaction of its request, and any router may carry it out, so a
+-- crashed router loses nothing. It is sent once: a send that has begun is begun again only if it certainly
+-- did not leave. If one of the staff asked for it by quoting a notice, they get one word back at the end.
 
 create table if not exists public.relays (
     id bigint generated always as identity primary key,
@@ -37,23 +37,23 @@ create table if not exists public.relays (
 );
 
 comment on table public.relays is
-'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+'What a human of the business says to a contact, or asks for by quoting a notice, while it is on its way.';
 comment on column public.relays.session_id is
-'The conversation that it is for; null: none, or it is erased.';
+'The session that it is for; null: none, or the session was erased.';
 comment on column public.relays.staff_session_id is
-'Of one of the staff: where they wrote, and get their word back.';
-comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
-comment on column public.relays.word_message_id is 'The one word back to the staff.';
+'The session in which one of the staff wrote it, and gets the word back.';
+comment on column public.relays.message_id is 'The message to the contact, sent or about to be sent.';
+comment on column public.relays.word_message_id is 'The message with the one word back to the staff.';
 comment on column public.relays.caller is
-'Who asked over the API, with the kind: key:12, user:…, deployment:…';
-comment on column public.relays.idempotency_key is
-'By which the same request of the same caller is known.';
-comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+'Who requested it over the API, with the kind of caller: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is 'Identifies a repeated request of the same caller.';
+comment on column public.relays.request_hash is
+'A hash of the request: another request with the same idempotency_key has another hash.';
 comment on column public.relays.said is
-'What is to be sent, or what the staff wrote; until the relay is over.';
-comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
-comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
-comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+'What is to be sent, or what the staff wrote; null when it is not needed any more.';
+comment on column public.relays.facts is 'What the word back mentions, such as the contact and the time.';
+comment on column public.relays.outcome is 'How the relay ended; null: it is on its way.';
+comment on column public.relays.waiting is 'The relay is not over; see turns.waiting.';
 
 create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
 where idempotency_key is not null;
@@ -70,7 +70,7 @@ create index if not exists relays_finished on public.relays (tenant_id, finished
 where finished_at is not null;
 alter table public.relays enable row level security;
 
--- How many relays of a tenant may be on their way.
+-- The largest number of relays of a tenant that may be on their way.
 create or replace function hybridflow.most_relays()
 returns integer
 language sql
@@ -80,7 +80,7 @@ as $$
     select 200
 $$;
 
--- Whether as many relays of the tenant are on their way as may be.
+-- Whether the tenant already has the largest number of relays on their way.
 create or replace function hybridflow.has_too_many_relays(p_tenant_id bigint)
 returns boolean
 language sql
@@ -95,7 +95,7 @@ as $$
     )
 $$;
 
--- Whether a relay's message is written down and nothing of it was begun.
+-- Whether a relay's message is written down, but its send has not begun.
 create or replace function hybridflow.is_unbegun(p_message public.messages)
 returns boolean
 language sql

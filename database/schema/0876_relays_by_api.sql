@@ -1,9 +1,10 @@
--- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
+-- HybridFlow: relays over the API: requested once, by a caller who has seen what was said before.
 
--- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
--- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
--- last resumed. Of the newest 200 of theirs.
+-- Returns a message of the business's people in the session that p_name has not seen; null: none. With p_seen
+-- (the last message that they saw), every later message counts, except what one of the staff, who writes from
+-- p_staff_session_id, wrote themselves. If p_seen is null, what others wrote during this pause counts. A
+-- pause may have been renewed, so it counts from when the session was last resumed. Only the newest 200
+-- messages of the business's people are read.
 create or replace function hybridflow.unseen_human(
     p_session public.sessions, p_seen bigint, p_name text, p_staff_session_id bigint
 )
@@ -35,7 +36,7 @@ as $$
     order by m.sent_at desc, m.id desc limit 1
 $$;
 
--- By whom a request over the API is known: the kind of caller, and its key's id or its name.
+-- Identifies the caller of a request over the API: the kind of caller, and its key's id or its name.
 create or replace function hybridflow.caller_label(p_caller jsonb)
 returns text
 language sql
@@ -45,8 +46,8 @@ as $$
     select concat_ws(':', p_caller ->> 'kind', coalesce(p_caller ->> 'api_key_id', p_caller ->> 'name'))
 $$;
 
--- The relay of this very request, made before: by its idempotency_key and caller. Null: there is none. PT422:
--- the key was used for another request.
+-- Returns the relay that this request has already made, found by its idempotency_key and caller. Null: there
+-- is none. PT422: the key was used for another request.
 create or replace function hybridflow.relay_of_request(p jsonb)
 returns public.relays
 language plpgsql
@@ -68,8 +69,9 @@ end
 $$;
 
 -- find_sent_message({caller?, tenant_id, session_id, idempotency_key, request_hash})
--- Returns {found}: {message, state, error, already} as send_message answers where the same was asked for
--- before; null: it was not. PT404: not this tenant's. PT422: the key was used for another request.
+-- Returns {found}: if the same request was made before, {message, state, error, already} as send_message
+-- answers it; otherwise null. PT404: the tenant has no such session. PT422: the key was used for another
+-- request.
 create or replace function public.find_sent_message(p jsonb)
 returns jsonb
 language plpgsql
@@ -92,13 +94,13 @@ $$;
 
 -- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
 -- identity?, told_as?: [hash], upload_seconds?, seen_message_id?})
--- A human of the business writes to a contact over the API: the session is taken over, as by
--- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
--- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
--- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
--- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
--- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
--- it passes; or too much is on its way. PT422: the key was used for another request.
+-- A human of the business writes to a contact over the API. The session is taken over, as by
+-- begin_human_send, the message is written down, and a relay of `request` is on its way. A second request of
+-- the same caller with the same idempotency_key gets the same answer, with `already`, and does nothing more.
+-- seen_message_id is the last message that the caller has seen. Without it, what others wrote during this
+-- pause counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: the tenant
+-- has no such session. PT409: another human wrote, and the caller has not seen it (send again with a later
+-- seen_message_id); or too many relays are on their way. PT422: the key was used for another request.
 create or replace function public.send_message(p jsonb)
 returns jsonb
 language plpgsql
@@ -142,7 +144,8 @@ begin
             'upload_seconds', p -> 'upload_seconds'
         )
     );
-    -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
+    -- The message is written down, but its send has not begun, so nothing needs to check it yet. See
+    -- is_unbegun.
     update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
     insert into public.relays (
         tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, facts, next_at

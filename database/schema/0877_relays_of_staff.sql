@@ -1,7 +1,7 @@
--- HybridFlow: a relay is asked for in WhatsApp: the staff quote what they were told, or write a command.
+-- HybridFlow: relays from WhatsApp: the staff quote what they were told, or write a command.
 
--- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
--- known, by its words in their (locked) session.
+-- Returns our message that the staff quote in p_event. It is found by its id, by the id that we asked for,
+-- or, while its own id is unknown, by its words in their session. The caller has locked the session.
 create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -35,7 +35,7 @@ begin
 end
 $$;
 
--- The session that a notice is about: also where that was merged into another meanwhile. Null: none.
+-- Returns the session that a notice is about, even if it was merged into another. Null: none.
 create or replace function hybridflow.session_of_notice(p_notice public.notices)
 returns public.sessions
 language plpgsql
@@ -54,11 +54,10 @@ begin
 end
 $$;
 
--- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
--- and is relayed, or where too much waits already they are told that it is not; a command that quotes nothing
--- is told how it is done, once an hour; so is what quotes what nobody knows, in their group; all else is for
--- nobody.
--- Returns whether a relay is on its way.
+-- The staff wrote p_event in their session p_session, which the caller has locked. If it quotes a notice, it
+-- is for that conversation, and is relayed; if too many relays are waiting, the staff are told that it was
+-- not. A command that quotes nothing gets an explanation, once an hour. So does, in the staff's group, a
+-- quote of a message that we do not know. Everything else is ignored. Returns whether a relay is on its way.
 create or replace function hybridflow.note_staff_words(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
 )
@@ -82,7 +81,8 @@ begin
         return false;
     end if;
     if hybridflow.has_too_many_relays(p_tenant.id) then
-        -- Each of the staff is told so once in ten minutes, so that what waits grows no further.
+        -- Each of the staff is told this only once in ten minutes, so that the number of waiting relays does
+        -- not grow.
         if not v_quotes or exists (
             select from public.relays as r
             where r.staff_session_id = p_session.id and r.outcome = 'too_many'
@@ -103,18 +103,18 @@ begin
     else
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
         if v_message.id is not null and (not v_message.from_me or v_message.sender = 'owner') then
-            return false;  -- the staff quote themselves, or who wrote there on the business's own phone
+            return false;  -- the staff quote themselves, or the owner on the business's own phone
         elsif exists (
             select from public.relays as r
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
         ) then
-            return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
+            return false;  -- may be a bot that quotes everything: stop after one explanation
         elsif v_message.id is null and p_event ->> 'chat' = 'group' and exists (
             select from public.relays as r
             where r.staff_session_id = p_session.id and r.outcome = 'no_notice'
                 and r.created_at > v_now - interval '1 hour'
         ) then
-            return false;  -- colleagues who quote each other: what they write there is not kept
+            return false;  -- colleagues quote each other: what they write is not kept
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;

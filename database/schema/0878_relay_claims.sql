@@ -1,6 +1,6 @@
--- HybridFlow: a relay is claimed, and held by its token by who carries it out.
+-- HybridFlow: workers claim relays, and hold them by a token.
 
--- A relay with all that is needed to carry it out, its token included.
+-- Returns what a worker needs to carry out the relay, including its token.
 create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
 returns jsonb
 language plpgsql
@@ -30,13 +30,13 @@ end
 $$;
 
 -- claim_relays({limit, lease_seconds})
--- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
--- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
--- tenant four at a time, those included that are given out already. Never waits. Returns {relays: [{relay_id,
--- token, attempt, source, tenant_id, instance_name, evo_server_url, evo_api_key, timezone, language,
--- answer_within_minutes, session_id, words, facts, outcome, send_state, error, created_at, now}], now,
--- next_due_at}, for the router only. words: what the staff wrote, until it has an outcome; send_state: what
--- became of the message to the contact, null while nothing of it was begun.
+-- Gives out due relays, each with a token that is valid for lease_seconds. After that the relay is due again.
+-- The next relay of a session goes out when the one before it is done, or has been on its way for ten
+-- minutes. A tenant has four at a time, including those that are already given out. Never waits for a lock.
+-- Returns {relays: [{relay_id, token, attempt, source, tenant_id, instance_name, evo_server_url, evo_api_key,
+-- timezone, language, answer_within_minutes, session_id, words, facts, outcome, send_state, error,
+-- created_at, now}], now, next_due_at}, only for the router. words: what the staff wrote, until the relay has
+-- an outcome. send_state: the state of the message to the contact; null while its send has not begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
 language plpgsql
@@ -95,8 +95,8 @@ begin
 end
 $$;
 
--- Why nobody may act on the relay by p.token: {refused: 'unknown_relay'} (it was erased), 'stale' (it was
--- given out again), 'superseded' (it is over); null where one may.
+-- Why p.token may not act on the relay: {refused: 'unknown_relay'} (it was erased), 'stale' (it was given out
+-- again), 'superseded' (it is over). Null: it may.
 create or replace function hybridflow.relay_refusal(p_relay public.relays, p jsonb)
 returns jsonb
 language plpgsql
@@ -115,8 +115,8 @@ begin
 end
 $$;
 
--- The relay that p names, locked behind the session that p_of_staff tells, and why who shows p.token may not
--- act on it.
+-- Returns the relay that p names, locked after its session (the staff's with p_of_staff, else the contact's).
+-- `refused` says why p.token may not act on it.
 create or replace function hybridflow.hold_relay(
     p jsonb, p_of_staff boolean, out relay public.relays, out session public.sessions, out refused jsonb
 )
@@ -145,7 +145,7 @@ end
 $$;
 
 -- read_relay({relay_id, token})
--- Returns {said} or {refused: reason}: what is to be sent, as it was asked for; see relay_refusal.
+-- Returns {said} or {refused: reason}: what is to be sent, as it was requested; see relay_refusal.
 create or replace function public.read_relay(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,7 +1,7 @@
--- HybridFlow: a relay is carried out: what is sent to the contact, the word back to the staff, its end.
+-- HybridFlow: carries a relay out: the message to the contact, the word back to the staff, the relay's end.
 
--- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
--- that for its late echo. The session is locked.
+-- Begins a relay's send again, in the same row. If that send was in doubt and was judged as not sent, a new
+-- row is made, so that the old row can still recognise a late echo. The caller has locked the session.
 create or replace function hybridflow.begin_again(
     p_session public.sessions, p_message public.messages, p jsonb
 )
@@ -28,8 +28,8 @@ begin
 end
 $$;
 
--- The last of what one of the staff was told of the session before they wrote p_relay: the notice that they
--- quote, a later one, or the word back to one who wrote there before.
+-- Returns the last message about the session that one of the staff got before they wrote p_relay: the notice
+-- that they quote, a later notice, or the word back for an earlier relay.
 create or replace function hybridflow.seen_by_staff(p_relay public.relays)
 returns bigint
 language sql
@@ -49,12 +49,12 @@ $$;
 
 -- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
--- begin_human_send. Where another human has written there since what they were told of it, nothing is sent,
--- and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid, tenant_id,
--- instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The
--- former is for the router only; the latter: see relay_refusal, 'erased' (the session is), 'answered',
--- 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
+-- The fence before a relay's message to the contact. If one of the staff writes it, they take the session
+-- over, as by begin_human_send. If another human has written there since the staff were last told, nothing is
+-- sent, and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid,
+-- tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?,
+-- body?}. The first is only for the router. Reasons: see relay_refusal, and 'erased' (the session was
+-- erased), 'answered', 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
 create or replace function public.begin_relay_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -124,9 +124,9 @@ $$;
 
 -- begin_word_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence before the one word back to the staff: at most once, a doubt counts as told. Returns {ok,
--- message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason,
--- message_id?}: as begin_relay_send.
+-- The fence before the one word back to the staff. It is sent at most once: a send in doubt counts as told.
+-- Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or
+-- {refused: reason, message_id?}: as begin_relay_send.
 create or replace function public.begin_word_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -164,11 +164,11 @@ end
 $$;
 
 -- obey_staff({relay_id, token, command, until?, policy})
--- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
--- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
--- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
--- relay_refusal, 'erased'.
+-- Does what the staff asked for by quoting a notice: `take` (they have the conversation), `resume` (the AI
+-- has it again), `until` (the AI has it again at that time, whatever else paused it). Returns {outcome,
+-- facts, turn_id?, was_paused} or {refused: reason}. Outcomes: 'taken', 'resumed', 'until', 'switched_off'
+-- (it was done, but the AI answers nobody there for another reason), or, if nothing was done, 'past' or
+-- 'too_far' (more than 30 days). Reasons: see relay_refusal, and 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -211,7 +211,7 @@ begin
             end;
             if v_outcome = 'until' then
                 perform public.pause_session(v_named || jsonb_build_object('until', v_until));
-                -- Who says until when means just that: no earlier reason makes it longer.
+                -- `until` means exactly that time: earlier reasons must not make the pause longer.
                 update public.sessions
                 set pause_asked_at = null, pause_written_at = null, pause_indefinite = false
                 where id = v_session.id;
@@ -244,9 +244,9 @@ end
 $$;
 
 -- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
--- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
--- seconds. A message of which nothing was begun, and which is not sent any more, has failed. Returns {ok} or
--- {refused: reason}: see relay_refusal.
+-- Reports the result for a relay: its outcome, which does not change any more; and whether it is `over`, or
+-- tried again in again_in seconds. If the relay failed or is too old, and its send has not begun, its message
+-- has failed. Returns {ok} or {refused: reason}: see relay_refusal.
 create or replace function public.settle_relay(p jsonb)
 returns jsonb
 language plpgsql
@@ -258,7 +258,8 @@ declare
     v_refused jsonb;
 begin
     perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
-    -- The session first, as everywhere: who erases or merges it has its messages, and asks for its relays.
+    -- Lock the session first, as everywhere: a call that erases or merges it holds its messages, and then
+    -- asks for its relays.
     perform from public.sessions as s
     inner join public.relays as r on r.session_id = s.id
     where r.id = (p ->> 'relay_id')::bigint for update of s;

@@ -1,6 +1,7 @@
--- HybridFlow: relays as people's data: given out, erased, and removed when their time is over.
+-- HybridFlow: relays as people's data: exported, erased, and pruned.
 
--- The relays about a contact. Those that one of the staff asked for are about whom they are for.
+-- Returns the relays about a contact. A relay that one of the staff asked for is about the contact that it is
+-- for.
 create or replace function hybridflow.relays_about(p_session_ids bigint[])
 returns setof public.relays
 language sql
@@ -11,7 +12,7 @@ as $$
     select r.* from public.relays as r where r.session_id = any(p_session_ids)
 $$;
 
--- A relay as an export has it.
+-- A relay as an export shows it.
 create or replace function hybridflow.exported_relay(p_relay public.relays)
 returns jsonb
 language sql
@@ -21,9 +22,10 @@ as $$
     select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
 $$;
 
--- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
--- and the word back, keep their places, without a word. The relays are locked before these messages, as by
--- who sends the word: the staff's session is not. Returns how many.
+-- Deletes the relays about a contact, and, if the contact is one of the staff, the relays that they asked
+-- for. What the staff wrote there and the word back stay as messages without text. The relays are locked
+-- before these messages, in the same order as by the send of a word back, because the staff's session is not
+-- locked. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql

@@ -1,12 +1,12 @@
 -- HybridFlow: replies that may not be sent, and budgets.
 --
--- A budget is a number of turns and of tokens a day (UTC), of a tenant and of each of its contacts. What
--- a turn may cost at most is reserved before the LLM is asked, and counts as spent until its cost is known:
--- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
--- stays counted as it was reserved.
+-- A budget limits the turns and tokens of a day (UTC), for a tenant and for each of its contacts. The most
+-- that a turn may cost is reserved before the LLM is asked, and counts as spent until the real cost is known.
+-- So turns that are made at the same time cannot exceed the budget together. If the cost never becomes known
+-- (a process died), the reservation stays counted.
 
--- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, and the
--- people of the business are told by a notice. What it was about to say is cancelled.
+-- The session needs a human: it is paused with source 'ai', for at least as long as before, and a notice
+-- tells the people of the business. Its turns are cancelled. The caller has locked the session.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )
@@ -22,8 +22,8 @@ begin
 end
 $$;
 
--- The turn, which has said nothing, has p_reply as its reply now, due at once, whichever attempt had it. The
--- session is locked. p_outcome is how the attempt has ended.
+-- Gives the turn, which has said nothing, p_reply as its reply, due at once, whichever attempt has the turn.
+-- p_outcome is how that attempt ended. The caller has locked the session.
 create or replace function hybridflow.reply_instead(p_turn_id bigint, p_reply jsonb, p_outcome text)
 returns void
 language plpgsql
@@ -41,7 +41,7 @@ begin
 end
 $$;
 
--- The same with one text, such as the tenant's fallback message.
+-- Like reply_instead, with one text, such as the tenant's fallback message.
 create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
 returns void
 language sql
@@ -50,7 +50,8 @@ as $$
     select hybridflow.reply_instead(p_turn_id, jsonb_build_array(p_message), p_outcome)
 $$;
 
--- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
+-- Returns the day's row of the tenant (p_session_id null) or of a session, locked. It is made if it does not
+-- exist.
 create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
 returns public.spending
 language plpgsql
@@ -59,7 +60,7 @@ as $$
 declare
     v_row public.spending;
 begin
-    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    -- Look for the row first: an insert with a conflict would rewrite the row only to lock it.
     if p_session_id is null then
         select * into v_row from public.spending
         where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
@@ -76,8 +77,8 @@ begin
 end
 $$;
 
--- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
--- turn's reservation.
+-- Replaces what was reserved for the attempt by p_tokens, if p_tokens is known. The caller clears the turn's
+-- reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql
@@ -85,7 +86,7 @@ set search_path = ''
 as $$
 begin
     if p_turn.reserved_tokens is not null and p_tokens is not null then
-        -- In the order of spending_of; each is found at once, however many wrote that day.
+        -- In the order of spending_of. Each row is found at once, however many contacts wrote that day.
         update public.spending
         set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
         where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on and session_id is null;
@@ -96,7 +97,7 @@ begin
 end
 $$;
 
--- The tokens that p tells of: {tokens_in?, tokens_out?}; null where it tells of none.
+-- Returns the tokens that p reports: {tokens_in?, tokens_out?}; null if it reports none.
 create or replace function hybridflow.tokens_told(p jsonb)
 returns bigint
 language plpgsql
@@ -111,9 +112,9 @@ begin
 end
 $$;
 
--- The reply p was written down of a turn that was p_turn before (see write_reply): what it cost takes the
--- place of what was reserved. It comes last in a transaction: all who reserve for the tenant wait for its
--- end.
+-- The reply p was stored (see write_reply); p_turn is the turn as it was before. The real cost replaces the
+-- reservation. Call this last in a transaction, because every call that reserves for the tenant waits until
+-- it ends.
 create or replace function hybridflow.settle_reply(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -128,9 +129,9 @@ begin
 end
 $$;
 
--- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
--- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
--- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+-- Returns p_turn with what an attempt cost, as far as p reports it: {provider?, model?, tokens_in?,
+-- tokens_out?}. The cost replaces the reservation, and is added to the earlier cost of the turn. The caller
+-- stores the row: alone (book_cost), or in one update with the reply (write_reply).
 create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
 returns public.turns
 language plpgsql
@@ -152,7 +153,7 @@ begin
 end
 $$;
 
--- Writes down what the attempt cost, see with_cost, and settles the day's budget.
+-- Stores what the attempt cost (see with_cost), and settles the day's budget.
 create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -174,7 +175,7 @@ begin
 end
 $$;
 
--- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
+-- A tenant's own limit, at most the deployment's limit of the same name; null: no limit.
 create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
 returns numeric
 language plpgsql
@@ -186,7 +187,7 @@ begin
 end
 $$;
 
--- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
+-- Returns the first budget that p_turns more turns or p_tokens more tokens would exceed; null: none.
 create or replace function hybridflow.used_up(
     p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
     p_turns integer, p_tokens bigint
@@ -211,11 +212,11 @@ as $$
 $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
--- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'paused':
--- the tenant was switched off, and the turn is cancelled: no LLM is asked. 'budget'
--- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
--- once a day for each contact, answered with the tenant's fallback_message.
+-- Reserves the most that the attempt may cost, before the LLM is asked. A turn that is put off and tried
+-- again reserves only once. Returns {ok} or {refused: reason, budget?}. 'paused': the tenant was switched
+-- off, so the turn is cancelled and the LLM is not asked. 'budget': `budget` names the one that would be
+-- exceeded. The turn is then cancelled with the reason 'budget', or, once a day for each contact, answered
+-- with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
 returns jsonb
 language plpgsql
@@ -277,8 +278,9 @@ end
 $$;
 
 -- get_spending({tenant_id, session_id?, policy?})
--- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
--- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+-- What the tenant, or one of its sessions, has spent today, what the limits are, and which budget is used up
+-- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: no such tenant, or
+-- the session is not the tenant's.
 create or replace function public.get_spending(p jsonb)
 returns jsonb
 language plpgsql
@@ -317,11 +319,11 @@ end
 $$;
 
 -- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
--- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
--- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
--- is told of the handoff, which begins with that, behind what a flow has said already; without it nobody
--- tells them, and it begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or
--- {refused: reason}.
+-- The guard refused the reply; `rule` names the rule. The session is handed off. If the tenant prefers it,
+-- and nothing has been said yet, the tenant's fallback message is sent instead. `say` tells the customer of
+-- the handoff. It is sent after what a flow has said already, and the handoff begins with it; without `say`
+-- the handoff begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or {refused:
+-- reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -366,7 +368,7 @@ begin
             v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
         );
     elsif p ->> 'say' is not null and v_turn.reply is null then
-        -- A flow has spoken already: the customer is told behind that.
+        -- A flow has already said something: the customer is told after that.
         perform hybridflow.say_handoff(v_turn, v_handoff, jsonb_build_array(p -> 'say'), 'refused');
     else
         perform hybridflow.stop_turn(v_turn.id, 'reply_refused');

@@ -1,4 +1,4 @@
--- HybridFlow: how long a tenant's messages and turns are kept: past that they are archived or deleted.
+-- HybridFlow: how long a tenant's messages and turns are kept. After that they are archived or deleted.
 
 create table if not exists public.messages_archive (
     id bigint primary key,
@@ -33,7 +33,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read only by exports.';
+'Messages older than their tenant''s retention. They are kept, and only exports read them.';
 
 alter table public.messages_archive
 add column if not exists identity text,
@@ -55,7 +55,7 @@ on public.notices (tenant_id, finished_at) where finished_at is not null;
 
 alter table public.messages_archive enable row level security;
 
--- Whether a message that is not known may be one that was pruned. Nothing younger than a day ever was.
+-- Whether an unknown message may have been pruned. Messages younger than a day are never pruned.
 create or replace function hybridflow.was_pruned(p_tenant_id bigint, p_sent_at timestamptz)
 returns boolean
 language plpgsql
@@ -72,7 +72,7 @@ begin
 end
 $$;
 
--- The tenants whose data ends, and what of it is older than that.
+-- The tenants whose data is not kept for ever, each with the time before which it is too old.
 create or replace function hybridflow.retentions(p_default_days integer)
 returns table (tenant_id bigint, cutoff timestamptz)
 language sql
@@ -84,7 +84,7 @@ as $$
     where coalesce(t.retention_days, p_default_days) is not null
 $$;
 
--- Whether work on the session is under way or waits: then all of it is kept.
+-- Whether the session has a turn that is not over. If so, all of the session is kept.
 create or replace function hybridflow.has_unfinished_turn(p_session_id bigint)
 returns boolean
 language sql
@@ -97,23 +97,23 @@ as $$
     )
 $$;
 
--- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
--- a call that brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
--- there may be more}.
+-- Archives or deletes up to p_batch messages, with the events about them. Their sessions are locked, so that
+-- a call that brings one of them again waits, and then finds that it was pruned. Returns {deleted, archived,
+-- full}; full: there may be more.
 create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    -- Found once: a session that is never without a turn may have any number of old messages.
+    -- Found once, because a session that always has a turn may have any number of old messages.
     v_busy bigint[] := array(
         select t.session_id from hybridflow.retentions(p_default_days) as r
         cross join lateral (
             select w.session_id from public.turns as w where w.tenant_id = r.tenant_id and w.waiting
             union
             select h.session_id from public.turns as h where h.tenant_id = r.tenant_id and h.held
-            offset 0  -- by index for each tenant, whatever the statistics say
+            offset 0  -- so that each tenant is read by index, whatever the statistics say
         ) as t
     );
     v_ids bigint[];
@@ -133,7 +133,8 @@ begin
         ) as old
         limit p_batch
     ) as due;
-    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    -- Deleting a message changes its relay. The relay is locked before the message, as when a contact is
+    -- erased.
     perform from public.relays where id = any(array(
         select r.id from unnest(v_ids) as m (id)
         inner join public.relays as r on r.message_id = m.id
@@ -187,7 +188,7 @@ begin
 end
 $$;
 
--- Deletes up to p_batch turns that ended and of which no message is left. Returns how many.
+-- Deletes up to p_batch turns that have ended and have no message left. Returns how many.
 create or replace function hybridflow.prune_turns(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql

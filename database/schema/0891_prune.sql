@@ -1,4 +1,4 @@
--- HybridFlow: one batch of all that is past its time goes.
+-- HybridFlow: deletes one batch of everything that is past its time.
 
 -- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
 -- notices.
@@ -54,7 +54,7 @@ begin
 end
 $$;
 
--- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
+-- Deletes up to p_batch days of spending that are older than 400 days. Returns how many.
 create or replace function hybridflow.prune_spending(p_batch integer)
 returns bigint
 language plpgsql
@@ -99,8 +99,8 @@ begin
 end
 $$;
 
--- Forgets what is kept of media for a while alone, also where no router understands media any more: pictures
--- after their day, and with a job that nobody has claimed for a day what came inside of its webhook.
+-- Deletes the parts of media that are kept only for a short time, even if no router understands media any
+-- more: pictures after a day, and what came inside a webhook if nobody has claimed its job for a day.
 create or replace function hybridflow.prune_media(p_batch integer)
 returns void
 language plpgsql
@@ -127,13 +127,13 @@ end
 $$;
 
 -- prune({batch?, events_days?, retention_days?})
--- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
--- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
--- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
--- notice that is yet to be told; changes after their ten minutes; what is kept of media for a day. Returns
--- {events, messages_deleted, messages_archived, turns, notices, handoffs, relays, spending,
--- erased_messages, changes, more}; with `more`, call it again. PT422: a number is out of range.
+-- Deletes one batch (5000 rows of each kind) of what is past its time: processed events after events_days (7,
+-- and never fewer, because is_forgotten relies on them); messages, turns, notices, handoffs and relays after
+-- their tenant's retention (retention_days if the tenant has none; null: for ever); spending after 400 days;
+-- ids of erased messages after 30 days; changes after ten minutes; what is kept of media after a day. It
+-- deletes nothing of a session with an unfinished turn, no turn that may go on, and no notice that still has
+-- to be told. Returns {events, messages_deleted, messages_archived, turns, notices, handoffs, relays,
+-- spending, erased_messages, changes, more}; with `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,6 +1,6 @@
--- HybridFlow: how much is stored of a tenant.
+-- HybridFlow: how much is stored for a tenant.
 
--- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
+-- How many rows of a table a tenant has, and how many bytes they take, estimated from its first 1000 rows.
 create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
 returns jsonb
 language plpgsql
@@ -23,9 +23,9 @@ end
 $$;
 
 -- get_tenant_stats({tenant_id})
--- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
--- Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at, pruned_before}}; bytes are
--- estimated. PT404: there is none.
+-- How much is stored for a tenant, for its operators. It reads every row of the tenant in the indexes, so do
+-- not call it on a busy path. Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at,
+-- pruned_before}}; bytes are estimated. PT404: no such tenant.
 create or replace function public.get_tenant_stats(p jsonb)
 returns jsonb
 language plpgsql

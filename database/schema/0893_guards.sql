@@ -1,8 +1,8 @@
--- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
+-- HybridFlow: what each tenant's webhooks must prove (access; in public names: guard), for routers' caches.
 
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
--- Every change of a tenant's access notes when it was, however it is made.
+-- Stores when a tenant's access changed, however the change is made.
 create or replace function hybridflow.note_guard()
 returns trigger
 language plpgsql
@@ -27,8 +27,8 @@ create or replace trigger webhook_secrets_guard
 after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
--- One tenant's access, as routers know it. Each webhook is compared with all of it: of networks at most as
--- many as may be set (see check_sizes), even if more were written directly.
+-- One tenant's access, as routers know it. Each webhook is compared with all of it, so it contains at most as
+-- many networks as may be set (see check_sizes), even if more were written directly.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -48,8 +48,8 @@ as $$
     )
 $$;
 
--- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
--- of those that have an access of their own.
+-- The tenants that a router is told of: the next p_limit after p_after, in the order of their ids. Without
+-- p_since, only those that have an access of their own.
 create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
 returns bigint[]
 language sql
@@ -68,11 +68,12 @@ $$;
 
 -- webhook_guards({after?, limit?, changed_since?})
 -- The access of the tenants that have one of their own. Returns {guards: [{tenant_id, instance_name,
--- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
--- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
--- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
--- query, what changed since the last `now`: all that changed (no access where there is none any more),
--- and `limit` others by turns, for a change that took long to commit.
+-- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}. networks null: any network.
+-- shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too. next: the `after` of the next call; null: there
+-- are no more. Routers read everything once, and then every few seconds what changed since the last `now`, so
+-- that a flood of webhooks costs no query. Then the answer has every tenant that changed (also one that has
+-- no access of its own any more), and the next `limit` others, because a change may have taken long to
+-- commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
 language plpgsql

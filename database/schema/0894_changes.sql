@@ -1,10 +1,10 @@
--- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
+-- HybridFlow: what changed a moment ago, for clients that look at it: ids and kinds, never a text.
 --
--- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Rows are
--- kept for ten minutes.
+-- A change is a row. Triggers write it in the transaction that makes the change, whatever program makes it.
+-- Rows are kept for ten minutes.
 --
--- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
--- So an export has nothing of it, and an erasure leaves it to run out.
+-- Changes contain no texts, names or numbers of people, and their ids lead to nobody once a contact is
+-- erased. So an export does not include them, and an erasure lets them expire.
 
 create table if not exists public.changes (
     txid xid8 not null default pg_current_xact_id(),
@@ -17,20 +17,21 @@ create table if not exists public.changes (
 );
 
 comment on table public.changes is
-'What changed in the last minutes, as ids and kinds: what /api/stream tells. It runs out by itself.';
-comment on column public.changes.txid is 'The transaction that changed it: seen by snapshots that see that.';
+'What changed in the last minutes, as ids and kinds, for /api/stream. Rows are deleted after ten minutes.';
+comment on column public.changes.txid is
+'The transaction that made the change. A snapshot that sees this transaction sees the change.';
 comment on column public.changes.sign_in is
-'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
+'For the kind signed_out: a hash of the sign-in that ended, which belongs to no tenant.';
 
 alter table public.changes add column if not exists router text;
 
 comment on column public.changes.router is
-'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+'For the kinds here and call, which routers use that cannot listen: the router that wrote the row.';
 
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
--- How long a change is kept, and how long one can be gone for and miss nothing.
+-- How long a change is kept, and (changes_told) how long a reader can be away without missing one.
 create or replace function hybridflow.changes_kept()
 returns interval
 language sql
@@ -49,7 +50,7 @@ as $$
     select interval '9 minutes'
 $$;
 
--- Tells of a change. What changes without a trigger that tells of it calls this.
+-- Reports a change. Call this if no trigger reports the change.
 create or replace function hybridflow.tell_change(
     p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
 )
@@ -63,9 +64,9 @@ begin
 end
 $$;
 
--- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
--- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
--- much again. That of turns also has the words of a handoff end with their turn.
+-- Each table has its own trigger function; its argument is the kind of change. The functions of messages,
+-- turns and sessions insert the row themselves, because each turn causes some ten of them, and a call of
+-- tell_change would double the cost. The function of turns also ends the words of a handoff with their turn.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
@@ -141,11 +142,11 @@ begin
 end
 $$;
 
--- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read anew,
--- from its text, by each statement that names them, which costs more than to call a function that looks for
--- itself, if that is called nearly always. What is moved in bulk, as a merge moves messages, has a line for
--- the session, none for each row. Messages that come in are told of by insert_message, which has a statement
--- less to pay for.
+-- A trigger costs nothing if the statement does not name its columns. A condition (when) is parsed again,
+-- from its text, by each statement that names them. If the condition is nearly always true, that costs more
+-- than to call a function that checks for itself. Rows that are moved in bulk, as by a merge, are reported by
+-- one row for the session, not one for each. Incoming messages are reported by insert_message, which saves a
+-- statement.
 create or replace trigger messages_begun
 after insert on public.messages
 for each row when (new.wa_id is null) execute function hybridflow.message_changed();
@@ -154,7 +155,7 @@ create or replace trigger messages_changed
 after update of body, deleted_at, status, send_state, sender on public.messages
 for each row execute function hybridflow.message_changed();
 
--- A turn that begins says nothing that its message, or the end of its pause, does not say.
+-- A new turn needs no report: its message, or the end of its pause, is reported.
 create or replace trigger turns_changed
 after update of state on public.turns
 for each row execute function hybridflow.turn_changed();
@@ -214,7 +215,7 @@ declare
     v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
     v_count bigint;
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    -- Only the first rows by transaction are read, so the cost is the same however many rows there are.
     delete from public.changes where ctid = any(array(
         select c.ctid from public.changes as c
         where c.at < v_before and c.ctid = any(array(

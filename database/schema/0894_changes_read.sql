@@ -1,11 +1,11 @@
--- HybridFlow: changes since a position, read by who looks at them.
+-- HybridFlow: reads the changes since a position.
 --
--- Nobody reads one twice and nobody misses it: who reads shows the snapshot of its last look, and is given
--- what that could not see and this one can. (By an ascending id it would miss what commits late: of two
--- transactions the one with the lower id may be seen second.) Whose snapshot is older than nine minutes is
--- told that something may have been missed, and reads everything anew.
+-- A reader gets each change once, and misses none. It gives the snapshot of its last read, and gets what that
+-- snapshot could not see and the current one can. (With an ascending id it would miss a change that commits
+-- late: of two transactions, the one with the lower id may become visible second.) If its snapshot is older
+-- than nine minutes, the answer says that changes may be lost, and the reader reads everything again.
 
--- The position that stands for what is seen right now: when that was, and the snapshot.
+-- The position of what is visible right now: the time and the snapshot.
 create or replace function hybridflow.position_now()
 returns text
 language sql
@@ -15,7 +15,7 @@ as $$
     select trunc(extract(epoch from clock_timestamp())) || '/' || pg_current_snapshot()
 $$;
 
--- The snapshot of a position; null where it is none, or too old to know what came after it.
+-- The snapshot of a position; null if it is not a position, or too old to know what came after it.
 create or replace function hybridflow.snapshot_of(p_position text)
 returns pg_snapshot
 language plpgsql
@@ -42,11 +42,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
--- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
--- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
--- is told where p_everybodys says so; all is lost where there is more of that, and where more than 200,000
--- rows, of whichever tenants, would have to be read. Stable, so that all is of one snapshot.
+-- Returns what p_since could not see of these tenants and is visible now, each change once, in the order in
+-- which they came: {changes, lost_tenants, lost}. There are at most p_most changes of one tenant, and ten
+-- times that of all. The tenants with the fewest changes come first; the others are in lost_tenants, without
+-- their changes. With p_everybodys, changes without a tenant are included. Everything is lost if there are
+-- too many of those, or if more than 200,000 rows, of any tenants, would have to be read. The function is
+-- stable, so that one snapshot is used for all of it.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -59,13 +60,13 @@ as $$
 declare
     c_most_read constant integer := 200000;
     v_now pg_snapshot := pg_current_snapshot();
-    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- under way at that time
     v_read bigint;
     v_changes jsonb;
     v_lost bigint[];
     v_is_all_lost boolean;
 begin
-    with looked_at as materialized (  -- what is not looked for is one row of this
+    with looked_at as materialized (  -- all changes that are not wanted are one row here
         select
             r.is_wanted, r.tenant_id, r.session_id, r.turn_id, r.kind, r.sign_in, r.router, min(r.at) as at,
             count(*) as rows_read
@@ -81,7 +82,7 @@ begin
                 (select c.* from public.changes as c where c.txid = any(v_late) limit c_most_read + 1)
             ) as w
             cross join lateral (
-                -- What is not visible is what another cluster's dump brought.
+                -- A row that is not visible came with a dump of another cluster.
                 select
                     case when w.tenant_id is null then p_everybodys else w.tenant_id = any(p_tenant_ids) end
                     and pg_visible_in_snapshot(w.txid, v_now) as is_wanted
@@ -140,12 +141,13 @@ end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
--- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
--- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
--- are no tenant's have come since then, or 200,000 of all; nobody can tell what changed. lost_tenants: more
--- has changed there than is told of one (5000), or of all (50,000), where those come last that have the most.
+-- What changed in these tenants, and what changed without a tenant, since the position `since`, which an
+-- earlier answer gave. Without `since`, there are no changes. Returns {position, lost, lost_tenants: [id],
+-- changes: [{tenant_id, session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in
+-- which they came. position: the `since` of the next call. lost: nobody can tell what changed, because
+-- `since` is not a position of ours, or is older than what is kept, or because too much came since then (more
+-- than 50,000 changes without a tenant, or 200,000 in all). lost_tenants: tenants with more changes than are
+-- reported for one (5000), or for all together (50,000; the tenants with the most changes come last).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -169,8 +171,8 @@ end
 $$;
 
 -- follow_tenant({tenant_id, since?})
--- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
+-- Like read_changes, for a client that looks at one tenant. Returns {position, lost, changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: at most 1000 changes, and none without a tenant.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql

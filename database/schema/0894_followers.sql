@@ -1,8 +1,8 @@
--- HybridFlow: who follows changes: whether they still may, and what routers call to one another.
+-- HybridFlow: followers of changes: whether they still may follow, and messages between routers.
 
 -- may_follow({followers: [{caller, tenant_id}]})
--- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
--- those who may not, their place in the list, from 0, and why.
+-- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: those
+-- who may not; place: their place in the list, from 0.
 create or replace function public.may_follow(p jsonb)
 returns jsonb
 language plpgsql
@@ -32,7 +32,7 @@ end
 $$;
 
 -- end_sign_in({sign_in})
--- A browser signed out; sign_in is a hash of what it had. Every router that tells changes hears of it.
+-- A browser signed out; sign_in is a hash of its sign-in. Every router that passes changes on is told.
 -- Returns {ok}.
 create or replace function public.end_sign_in(p jsonb)
 returns jsonb
@@ -47,8 +47,8 @@ end
 $$;
 
 -- call_followers({says, by})
--- Says a word to routers that listen: `changed`, something may have, or `follows`, somebody looks at it here;
--- `by` is who says it, for it hears itself, too. Returns {ok}.
+-- Sends a word to the routers that listen: `changed` (something may have changed) or `follows` (a client here
+-- follows changes). `by` names the sender, because it hears itself, too. Returns {ok}.
 create or replace function public.call_followers(p jsonb)
 returns jsonb
 language plpgsql
@@ -62,8 +62,8 @@ end
 $$;
 
 -- greet_routers({by})
--- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
--- the changes. Returns {ok}.
+-- A router that cannot listen tells the others that cannot that it is there; `by` names it. They read this
+-- among the changes. Returns {ok}.
 create or replace function public.greet_routers(p jsonb)
 returns jsonb
 language plpgsql

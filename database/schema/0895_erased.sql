@@ -1,4 +1,4 @@
--- HybridFlow: who was erased, and what keeps an erased contact from coming back with a late webhook or gap
+-- HybridFlow: who was erased, and how an erased contact is kept from coming back with a late webhook or gap
 -- repair.
 
 create table if not exists public.erased_contacts (
@@ -14,17 +14,17 @@ add column if not exists contact_wrote_at timestamptz,
 add column if not exists human_wrote_at timestamptz;
 
 comment on column public.erased_contacts.was_sending is
-'Something was being sent to them: what echoes it looks as if a human had written.';
+'A message to the contact was being sent at that time, so its echo looks as if a human had written.';
 comment on column public.erased_contacts.contact_wrote_at is
-'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+'When the contact wrote around the erasure; the message itself was not stored. Null once a session begins.';
 comment on column public.erased_contacts.human_wrote_at is
-'When a human of the business did so: it takes over the conversation that begins then.';
+'When a human of the business wrote around the erasure: they take over the session that begins next.';
 
 create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
 where coalesce(human_wrote_at, contact_wrote_at) is not null;
 
 comment on table public.erased_contacts is
-'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+'Erased contacts, as keyed hashes made by the router. Their earlier messages are not recorded again.';
 
 create table if not exists public.erased_messages (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -34,7 +34,8 @@ create table if not exists public.erased_messages (
 );
 
 comment on table public.erased_messages is
-'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+'SHA-256 of the (random) ids of erased messages, for 30 days. What comes later about these messages'
+' is not stored.';
 
 create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
 
@@ -43,14 +44,14 @@ add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false;
 
 comment on column public.sessions.erased_before is
-'The contact was erased and has written again: messages from until then are not recorded.';
+'The contact was erased and has written again. Messages up to this time are not recorded.';
 comment on column public.sessions.erasure_checked is
-'Whether erased_before is known for the identities that it has.';
+'Whether erased_before is known for all identities of the session.';
 
 alter table public.erased_contacts enable row level security;
 alter table public.erased_messages enable row level security;
 
--- How the id of an erased message is kept.
+-- Returns what is stored of an erased message's id.
 create or replace function hybridflow.wa_id_hash(p_wa_id text)
 returns bytea
 language sql
@@ -60,8 +61,9 @@ as $$
     select sha256(convert_to(p_wa_id, 'UTF8'))
 $$;
 
--- Until when what the event's contact wrote counts as erased; null: it never was. WhatsApp's clock, whole
--- seconds, and a reply that was just leaving are allowed ten seconds.
+-- Returns the time until which messages of the event's contact count as erased; null: the contact was never
+-- erased. Ten seconds are added, because WhatsApp's clock differs, it counts whole seconds, and a reply may
+-- just have been leaving.
 create or replace function hybridflow.erased_before(p_tenant_id bigint, p_event jsonb)
 returns timestamptz
 language sql
@@ -73,7 +75,7 @@ as $$
         and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
 $$;
 
--- Whether the message was there and was erased.
+-- Whether the message was stored and has been erased.
 create or replace function hybridflow.was_erased(p_tenant_id bigint, p_wa_id text)
 returns boolean
 language sql
@@ -86,7 +88,8 @@ as $$
     )
 $$;
 
--- Notes that a message was erased (or left while its contact was), so that nothing more is kept of it.
+-- Records that a message was erased (or left while its contact was being erased), so that nothing more is
+-- stored about it.
 create or replace function hybridflow.bury_message(p_tenant_id bigint, p_wa_id text)
 returns void
 language sql
@@ -97,7 +100,7 @@ as $$
     on conflict (tenant_id, wa_id_hash) do update set erased_at = excluded.erased_at
 $$;
 
--- Ends the work on an event of which nothing may be kept: ingest_events rolls back what it has done.
+-- Ends the work on an event of which nothing may be stored. ingest_events rolls back what was done.
 create or replace function hybridflow.forget_event()
 returns void
 language plpgsql
@@ -108,9 +111,9 @@ begin
 end
 $$;
 
--- Nothing is kept of an event, for its contact was erased (see forget_event). But a human of the business who
--- wrote around the erasure, or since, is there: their conversation is taken over, or the next one, when it
--- begins (see taken_over_meanwhile). Returns the decision.
+-- Nothing of the event is stored, because its contact was erased (see forget_event). But if a human of the
+-- business wrote around the erasure or after it, their takeover counts: for the contact's session, or, if
+-- there is none, for the next one when it begins (see taken_over_meanwhile). Returns the decision.
 create or replace function hybridflow.note_who_wrote_meanwhile(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -138,7 +141,7 @@ begin
         if v_tenant.auto_reply_seconds > 0 then
             update public.erased_contacts
             set contact_wrote_at = greatest(contact_wrote_at, v_at),
-                human_wrote_at = case  -- else it was a greeting, which came first
+                human_wrote_at = case  -- otherwise it was a greeting, because the contact wrote first
                     when human_wrote_at
                         not between v_at and v_at + hybridflow.seconds(v_tenant.auto_reply_seconds)
                         then human_wrote_at
@@ -170,8 +173,8 @@ begin
 end
 $$;
 
--- The (locked) session of p_event, which begins or has got an identity: a human who wrote before, when
--- nothing of its contact was kept, has taken it over.
+-- p_session begins with p_event, or has just got an identity. If a human wrote earlier, when nothing of its
+-- contact could be stored, that is a takeover of this session. The caller has locked the session.
 create or replace function hybridflow.taken_over_meanwhile(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -199,8 +202,9 @@ begin
 end
 $$;
 
--- Lets nothing into the (locked) session that was erased before. A session whose identities were looked up
--- and never erased costs nothing; the others are looked up once, and again when they get an identity.
+-- Refuses an event from before the contact's erasure, so that it does not come into the session. For a
+-- session whose identities were checked and never erased, this costs nothing. Others are checked once, and
+-- again when they get an identity. The caller has locked the session.
 create or replace function hybridflow.refuse_erased(
     p_session public.sessions, p_event jsonb, p_at timestamptz
 )
@@ -223,8 +227,8 @@ begin
 end
 $$;
 
--- Keeps nothing of an edit, deletion or delivery state of a message that was erased, or that nobody knows
--- and somebody sends whose data was erased and who has not written since.
+-- Refuses an edit, deletion or delivery state of an erased message. Also refuses it if the message is
+-- unknown, and its sender was erased and has not written since.
 create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
 returns void
 language plpgsql
@@ -246,7 +250,8 @@ begin
 end
 $$;
 
--- The id of the message that an event was about, by its key; null for the connection's.
+-- Returns the id of the message that an event was about, from the event's key; null for an event about the
+-- connection.
 create or replace function hybridflow.wa_id_of_event(p_key text)
 returns text
 language sql

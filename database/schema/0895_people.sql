@@ -1,6 +1,6 @@
--- HybridFlow: which rows are about one contact.
+-- HybridFlow: finds the rows about one contact.
 
--- The sessions of whom p_jids name. Raises PT404 where there is none.
+-- Returns the sessions of the contact that p_jids name. Raises PT404 if there is none.
 create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
 returns bigint[]
 language plpgsql
@@ -20,7 +20,7 @@ begin
 end
 $$;
 
--- The same, locked, the lower id first.
+-- Like sessions_of_contact, but locks them, in the order of their ids.
 create or replace function hybridflow.lock_contact(p_tenant_id bigint, p_jids text[])
 returns bigint[]
 language plpgsql
@@ -34,13 +34,13 @@ begin
         v_ids := hybridflow.sessions_of_contact(p_tenant_id, p_jids);
         perform from public.sessions where id = any(v_ids) order by id for update;
         get diagnostics v_locked = row_count;
-        exit when v_locked = cardinality(v_ids);  -- else one was merged away while we waited
+        exit when v_locked = cardinality(v_ids);  -- otherwise one was merged while we waited
     end loop;
     return v_ids;
 end
 $$;
 
--- The JIDs under which the sessions are known.
+-- Returns the JIDs of the sessions.
 create or replace function hybridflow.identities_of(p_session_ids bigint[])
 returns text[]
 language sql
@@ -52,7 +52,8 @@ as $$
     )
 $$;
 
--- The notices about a contact: a contact's own, and those of sessions that are gone.
+-- Returns the notices about a contact: those of its sessions, and those that name it but have no session any
+-- more.
 create or replace function hybridflow.notices_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.notices
 language sql
@@ -60,7 +61,7 @@ stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-    select n.* from (  -- by the index of that alone: the tenant's is as good while there are no statistics
+    select n.* from (  -- without statistics, PostgreSQL might use the tenant's index
         select s.* from public.notices as s where s.session_id = any(p_session_ids) offset 0
     ) as n
     where n.tenant_id = p_tenant_id
@@ -70,7 +71,7 @@ as $$
         and coalesce(n.session_id <> all(p_session_ids), true)
 $$;
 
--- The ids of all that was said in the sessions, archived messages included.
+-- Returns the ids of all messages of the sessions, including archived ones.
 create or replace function hybridflow.wa_ids_of(p_session_ids bigint[])
 returns setof text
 language sql
@@ -83,7 +84,7 @@ as $$
     where a.session_id = any(p_session_ids) and a.wa_id is not null
 $$;
 
--- The events that were about a message.
+-- Returns the events about a message.
 create or replace function hybridflow.events_about_message(p_tenant_id bigint, p_wa_id text)
 returns setof public.processed_events
 language sql
@@ -108,7 +109,7 @@ as $$
         and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
 $$;
 
--- The edits, deletions and delivery states that waited for a contact's message, or wait still.
+-- Returns the edits, deletions and delivery states that waited for a contact's message, or are still waiting.
 create or replace function hybridflow.changes_about(p_tenant_id bigint, p_jids text[])
 returns setof public.processed_events
 language sql
@@ -123,8 +124,8 @@ as $$
     select * from told as t where t.tenant_id = p_tenant_id
 $$;
 
--- The events that were about a contact's messages, or wait for one. An event that is about no message is
--- about no contact either, and pruning a message prunes its events.
+-- Returns the events about a contact's messages, and those that wait for one. Events about no message are not
+-- about a contact either. Pruning a message also prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
@@ -138,8 +139,8 @@ as $$
 $$;
 
 -- find_contact({tenant_id, jids: [jid]})
--- Under which JIDs a contact is known. Returns {session_ids: [id], identities: [jid]}. PT404: no session has
--- any of `jids`.
+-- Returns {session_ids: [id], identities: [jid]}: the sessions of a contact and all JIDs under which it is
+-- known. PT404: no session has any of `jids`.
 create or replace function public.find_contact(p jsonb)
 returns jsonb
 language plpgsql

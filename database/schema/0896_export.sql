@@ -1,6 +1,6 @@
--- HybridFlow: all of one contact's data, given out in one answer.
+-- HybridFlow: exports all of one contact's data in one answer.
 
--- A turn as an export has it; the attempts at it are a list of their own.
+-- A turn as an export shows it. Its attempts are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
 returns jsonb
 language sql
@@ -10,7 +10,7 @@ as $$
     select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
--- The attempts at a turn.
+-- Returns the attempts at a turn.
 create or replace function hybridflow.attempts_at(p_turn_id bigint)
 returns setof public.turn_attempts
 language sql
@@ -21,7 +21,7 @@ as $$
     select a.* from public.turn_attempts as a where a.turn_id = p_turn_id
 $$;
 
--- How many rows there are about a contact, except events and attempts at turns.
+-- Returns how many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -45,8 +45,8 @@ as $$
     )
 $$;
 
--- A media job as an export has it. Its bytes are not in it, of which there may be megabytes for each: where
--- there are some, `left_out` says which, and why.
+-- A media job as an export shows it. Its bytes are not included, because each job may have megabytes. If it
+-- has some, `left_out` says which, and why they are left out.
 create or replace function hybridflow.exported_media_job(p_job public.media_jobs)
 returns jsonb
 language sql
@@ -69,8 +69,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- kept_files, spending, session_notes, handoffs, relays, events}.
+-- Returns all rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices,
+-- media_jobs, kept_files, spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -140,11 +140,11 @@ as $$
 $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
--- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far
--- as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
--- find_contact.
+-- Everything that is stored about a contact, under all its identities. Returns {contact: {tenant_id,
+-- exported_at, identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?,
+-- media_jobs?, kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With
+-- rows_follow, only the keys up to `sessions` are given: the caller gets the rest from export_rows, because
+-- it may be large. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql

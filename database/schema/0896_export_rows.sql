@@ -1,6 +1,6 @@
--- HybridFlow: all of one contact's data, given out page by page, however much it is.
+-- HybridFlow: exports all of one contact's data page by page, however much it is.
 
--- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
+-- A page of a session's messages, archived or not, the oldest first: their ids and times. For export_rows.
 create or replace function hybridflow.said_in_session(
     p_session_id bigint, p_archived boolean, p_sent_at timestamptz, p_id bigint, p_limit integer
 )
@@ -22,8 +22,8 @@ as $$
     )
 $$;
 
--- A page of a session's messages for export_rows. They are read one by one, until the page is full: 500,000
--- bytes, and what its last message has beyond that.
+-- A page of a session's messages for export_rows. They are read one by one until the page is full: it ends
+-- with the message that reaches 500,000 bytes.
 create or replace function hybridflow.page_of_said(
     p_list text, p_session_id bigint, p_after jsonb, p_limit integer
 )
@@ -64,8 +64,8 @@ begin
 end
 $$;
 
--- A page of the events of a session's messages for export_rows, likewise. It goes through p_limit messages,
--- and may end within the events of one: its key is then the message's with the id of the last event.
+-- A page of the events of a session's messages for export_rows. It ends at the same size. It covers p_limit
+-- messages, and may end between the events of one message; then its key also has the id of the last event.
 create or replace function hybridflow.page_of_events(
     p_list text, p_tenant_id bigint, p_session_id bigint, p_after jsonb, p_limit integer
 )
@@ -87,7 +87,7 @@ begin
     for m in
         select s.* from hybridflow.said_in_session(
             p_session_id, p_list like 'archived%', coalesce((p_after ->> 0)::timestamptz, '-infinity'),
-            -- the message that is not done, once more
+            -- the message that is not finished comes again
             coalesce((p_after ->> 1)::bigint, 0) - case when v_event_id is null then 0 else 1 end, p_limit + 1
         ) as s
         order by s.sent_at, s.id
@@ -100,7 +100,7 @@ begin
         for e in
             select f.id from hybridflow.events_about_message(p_tenant_id, m.wa_id) as f
             where f.id > coalesce(v_event_id, 0) and not exists (
-                -- a message may be there as ours and as the contact's
+                -- one id may belong to a message of ours and to one of the contact
                 select from hybridflow.messages_called(m.wa_id) as o
                 where o.session_id = p_session_id and o.id < m.id
             )
@@ -124,8 +124,8 @@ begin
 end
 $$;
 
--- A page of the attempts at a session's turns for export_rows, likewise. It goes through p_limit turns, and
--- may end within the attempts at one.
+-- A page of the attempts at a session's turns for export_rows. It ends at the same size. It covers p_limit
+-- turns, and may end between the attempts at one turn.
 create or replace function hybridflow.page_of_attempts(p_session_id bigint, p_after jsonb, p_limit integer)
 returns jsonb
 language plpgsql
@@ -146,7 +146,7 @@ begin
     for v_turn_id in
         select t.id from public.turns as t
         where t.session_id = p_session_id
-            -- the turn that is not done, once more
+            -- the turn that is not finished comes again
             and t.id > coalesce((p_after ->> 0)::bigint, 0) - case when v_attempt_id is null then 0 else 1 end
         order by t.id limit p_limit + 1
     loop
@@ -180,7 +180,7 @@ begin
 end
 $$;
 
--- A page of what waits for a contact's messages, for export_rows, likewise.
+-- A page of the changes that wait for a contact's messages, for export_rows. It ends at the same size.
 create or replace function hybridflow.page_of_changes(
     p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
 )
@@ -198,7 +198,7 @@ declare
 begin
     for c in
         select f.id from hybridflow.changes_about(p_tenant_id, p_jids) as f
-        where f.id > p_after_id and not exists (  -- not those that a page of events has
+        where f.id > p_after_id and not exists (  -- pages of events have the others
             select from hybridflow.messages_called(hybridflow.wa_id_of_event(f.event_key)) as m
             where m.session_id = p_session_id
         )
@@ -220,12 +220,11 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays;
--- the attempts at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages
--- that they were about (events: a page goes through `limit` messages; archived_events), or that they
--- wait for (changes). A page ends earlier where it is large. PT404: not this tenant's.
--- PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of the export of one session. `list` is messages, archived_messages,
+-- turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays; turn_attempts (a page
+-- covers `limit` turns); events or archived_events, the events about its messages (a page covers `limit`
+-- messages); or changes, which wait for a message. A large page ends earlier. PT404: no such tenant, or the
+-- session is not the tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -239,7 +238,7 @@ declare
     v_jids text[] := hybridflow.identities_of(array[v_session_id]);
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
-    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
+    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- the last element of every key is an id
     v_rows jsonb[];
 begin
     perform hybridflow.require_keys('export_rows', p, '{tenant_id,session_id,list}');

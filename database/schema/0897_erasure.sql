@@ -1,6 +1,6 @@
--- HybridFlow: all of one contact's data is erased; of whom there is very much, the oldest messages first.
+-- HybridFlow: erases all of one contact's data. If there is very much, the oldest messages go first.
 
--- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
+-- Deletes the sessions' rows of a table that has tenant_id and session_id. Returns how many.
 create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
 returns bigint
 language plpgsql
@@ -16,7 +16,7 @@ begin
 end
 $$;
 
--- Notes who was erased, and which messages: the tombstone.
+-- Stores who was erased, and which messages: the tombstone.
 create or replace function hybridflow.bury_contact(p_tenant_id bigint, p_session_ids bigint[], p_hashes jsonb)
 returns void
 language plpgsql
@@ -47,7 +47,7 @@ begin
 end
 $$;
 
--- The notices of failures that name some of the sessions, and others with them.
+-- Returns the notices of outages that may name these sessions together with others.
 create or replace function hybridflow.notices_that_name(p_session_ids bigint[])
 returns bigint[]
 language sql
@@ -62,9 +62,9 @@ as $$
     )
 $$;
 
--- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
--- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
--- that is about to be told is given out anew, without the contact.
+-- Deletes the notices about a contact. A notice that the staff got by WhatsApp stays as a message without
+-- text, so that its echo is recognised as our own. Notices of failures that also name others are not deleted;
+-- if one is about to be told, it is given out again, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
@@ -74,7 +74,8 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
-    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    -- The messages to the staff are in the staff's session, which is not locked. Lock the message first, and
+    -- then its notice.
     perform from public.messages where id = any(array(
         select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
     )) order by id for update;
@@ -90,8 +91,8 @@ begin
     update public.messages as m set body = ''
     from public.notices as n
     where m.id = n.message_id and n.id = any(v_naming);
-    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers,
-    -- or of who has none, a name.
+    -- A turn stores only the outage that it met last, and it may be deleted. So also search the texts of the
+    -- notices for the contact's numbers and name.
     update public.messages as m set body = ''
     from public.outages as o
     inner join public.notices as n on n.id = o.notice_id
@@ -109,9 +110,9 @@ end
 $$;
 
 -- erase_history({tenant_id, jids: [jid], batch?})
--- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
--- and the events about them, so that erase_contact need not delete all of them at once: other calls wait
--- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
+-- If the contact has more than twice `batch` (500) messages, deletes up to `batch` of the oldest ones, and
+-- the events about them. So erase_contact need not delete all of them at once, while other calls wait for the
+-- session. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
 language plpgsql
@@ -162,11 +163,12 @@ end
 $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
--- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
--- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, however it comes.
--- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
--- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
--- find_contact. PT409: it is known under a JID that has no hash: find it again.
+-- Deletes everything that is stored about a contact, under all its identities, including running turns.
+-- `hashes` (keyed, made by the router) are kept, so that the contact's earlier messages are not recorded
+-- again, however they come. `erased` is what erase_history deleted before; it is added to the counts. Returns
+-- {erased: {<table>: rows}, session_ids: [id], execution_ids: [id], audit}. execution_ids: the executions of
+-- n8n that worked on its turns. PT404: see find_contact. PT409: the contact is known under a JID that has no
+-- hash; find it again.
 create or replace function public.erase_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -186,7 +188,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
-    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    -- A claim may end a turn without the session's lock: it holds the turn, and then asks for the turn's
+    -- notice. So lock the turns before the notices.
     perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');

@@ -1,10 +1,10 @@
--- HybridFlow: a turn's life, or what became of a message, as an ordered list of happenings.
+-- HybridFlow: the story of a turn, or of a message, as an ordered list of happenings.
 --
--- A happening is {at, kind, …}: facts, of which the reader makes words (router/api/story_words.py). No text
--- of a message is in it. What is told is what is stored: events are kept for a week, and of a turn of
--- before there were attempts the attempts are not known. Each kind of happening is bounded.
+-- A happening is {at, kind, …}: only facts. The reader puts them into words (router/api/story_words.py). It
+-- contains no text of a message. The story shows what is stored: events are kept for a week, and turns from
+-- before there was a table of attempts have none. The number of happenings of each kind is limited.
 
--- The turn as its story needs it: no reply, no token.
+-- A turn as its story needs it: without its reply and token.
 create or replace function hybridflow.turn_of_story(p_turn public.turns)
 returns jsonb
 language sql
@@ -22,7 +22,7 @@ as $$
     ) as t
 $$;
 
--- The message as its story needs it: no text.
+-- A message as its story needs it: without its text.
 create or replace function hybridflow.message_of_story(p_message public.messages)
 returns jsonb
 language sql
@@ -39,8 +39,8 @@ as $$
     ) as m
 $$;
 
--- What came by webhooks about messages that WhatsApp calls p_wa_ids: how it was judged (judged), or that it
--- was a send of ours (echo), was edited, deleted, or has come further (tick).
+-- What webhooks brought about messages with the ids p_wa_ids: how a message was judged (judged), that it was
+-- recognised as a send of ours (echo), was edited or deleted, or got a new delivery state (tick).
 create or replace function hybridflow.events_of_story(p_tenant_id bigint, p_wa_ids text[])
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -70,7 +70,7 @@ as $$
     ) as e
 $$;
 
--- The attempts at a turn: those that have ended (the newest 100), and the one under way.
+-- The attempts at a turn: the newest 100 that have ended, and the current one.
 create or replace function hybridflow.attempts_of_story(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -110,7 +110,7 @@ as $$
     from attempts as a where a.ended is not null
 $$;
 
--- The sends of a turn, parts of its reply or begun for an earlier one.
+-- The sends of a turn: parts of its reply, and sends that began for an earlier reply of the turn.
 create or replace function hybridflow.sends_of_story(p_turn_id bigint)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -134,7 +134,7 @@ as $$
     from sends as s where (s.send).failed_at is not null
 $$;
 
--- What people and the session did while the turn was not over.
+-- What happened in the session, and what people did, until the turn ended.
 create or replace function hybridflow.session_of_story(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -158,7 +158,7 @@ as $$
     )
     union all
     (
-        -- What the contact was told beside the reply: the fallback message, the away message.
+        -- What the contact was sent besides the reply: the fallback message or the away message.
         select m.created_at, 7, 'told_besides', hybridflow.message_of_story(m)
             || jsonb_build_object('says', case m.id
                 when s.fallback_message_id then 'fallback_message'
@@ -186,7 +186,7 @@ as $$
     where s.id = p_turn.session_id and s.resumed_at between l.began and l.ended
 $$;
 
--- The turns that answered what this one's reply, which was not delivered, was to answer.
+-- The turns that answered the messages of this turn again, because its reply was not delivered.
 create or replace function hybridflow.answered_again(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -207,7 +207,7 @@ as $$
     )
 $$;
 
--- All that is known of a turn.
+-- Everything that is known about a turn.
 create or replace function hybridflow.happenings_of_turn(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -250,7 +250,8 @@ as $$
     where p_turn.finished_at is not null
 $$;
 
--- What a message's story begins with: the one that is called so, the contact's before ours.
+-- The message with which a message's story begins. If the contact and we both have a message with this id, it
+-- is the contact's.
 create or replace function hybridflow.message_told(p_tenant_id bigint, p_wa_id text)
 returns public.messages
 language sql
@@ -262,7 +263,7 @@ as $$
     order by m.from_me, m.id limit 1
 $$;
 
--- What of a tenant tells whether its messages arrive, and are answered.
+-- What is known of a tenant that shows whether its messages arrive and are answered.
 create or replace function hybridflow.tenant_of_story(p_tenant_id bigint)
 returns jsonb
 language sql
@@ -283,10 +284,10 @@ as $$
 $$;
 
 -- tell_turn({tenant_id, turn_id | wa_id})
--- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
--- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
--- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
--- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+-- The story of a turn, or of the message with the id wa_id, together with the story of its turn, if it has
+-- one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}: a
+-- key is null if there is no such thing, and the happenings are in their order. is_known is false if the
+-- tenant knows no such message. PT404: the tenant has no such turn. PT422: neither or both are given.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -353,9 +354,9 @@ end
 $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
--- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
--- alone, even if it knows none. For callers who may see every tenant. Returns {found: [{tenant_id,
--- instance_name}]}.
+-- Returns {found: [{tenant_id, instance_name}]}: the tenant of a turn, or the tenants that know such a
+-- message. With instance_name, only that tenant, even if it knows no such message. For callers who may see
+-- every tenant.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,8 +1,8 @@
--- HybridFlow: which schema this is, and how routers call one another.
+-- HybridFlow: the version of the schema, and how a router calls the others.
 
 -- call_routers({by?})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
--- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- All places of this router are taken, so another router that has a free place may claim what is due. Routers
+-- that cannot listen read the call among the changes. A router that cannot listen gives its name in `by`.
 -- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
@@ -19,11 +19,11 @@ end
 $$;
 
 -- check_database({})
--- For the start and the health check: which schema is in place, and what waits. Returns {schema_version,
--- serves_from, now, tenants, turns_due}: turns_due is how many turns are due, 200 standing for any more.
--- `schema_version` is raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever
--- routers begin to need what an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers
--- that this schema still serves: raised when something goes that they need; older ones refuse to start.
+-- For the start and the health check: which schema is installed, and how much is waiting. Returns
+-- {schema_version, serves_from, now, tenants, turns_due}. turns_due: how many turns are due; 200 means 200 or
+-- more. Raise `schema_version`, together with SCHEMA_VERSION in router/state/schema_version.py, if routers
+-- need something that an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers that can
+-- use this schema; older routers refuse to start. Raise it if something that they need is removed.
 create or replace function public.check_database(p jsonb)
 returns jsonb
 language plpgsql

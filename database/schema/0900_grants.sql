@@ -1,9 +1,8 @@
--- HybridFlow: who may call what: service_role, and nobody else.
+-- HybridFlow: who may call what: only service_role.
 
--- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
--- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
--- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
--- passed over.
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (and the sequences of their
+-- ids) and functions away from public, anon and authenticated, and gives it to service_role. Other objects in
+-- the schema public are not changed. Roles that do not exist (on a plain PostgreSQL) are skipped.
 create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
 returns void
 language plpgsql

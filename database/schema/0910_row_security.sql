@@ -1,6 +1,6 @@
--- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
--- `authenticated` with their token of Supabase Auth. They write nothing there: who pauses or answers
--- does it over the router's API, which is audited.
+-- HybridFlow: what members of a tenant may read directly, over PostgREST or Realtime, as the role
+-- `authenticated` with their token of Supabase Auth. They cannot write: pauses and answers go through the
+-- router's API, which audits them.
 
 select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
 from (

@@ -119,6 +119,20 @@ _BY_NAME = one(r"""
     (?! ?(?:[oa] )?(?:entregador|motoboy|motorista|taxista|porteir|transportador|correio))
     \s\w+(?: (?:para|pra))? (?:te|lhe) (?:ligar|chamar|responder|retornar|atender|ajudar)\b
 """)
+# Somebody who is only named, or no more than a place: where it is the customer who is moved there.
+_MOVED = one(rf"""
+    (?:(?:vou|vamos|irei|estou|estamos)(?: ja| so)? (?:te|lhe) transferi(?:r|ndo)
+    |(?:ja )?(?:te|lhe) transfiro|(?:vou|vamos|irei|estou) transferi(?:r|ndo) {_YOU})
+    (?: {_NOW})? (?:para|pra|pro) (?!(?:[oa]s? )?
+    (?:sua|seu|tua|teu|minha|essa|esta|outr[oa]|uma?|conta|pix|chave|carteira|lista|fila|data|dia
+    |turma|horario|agenda|pagina|site|link|loja|plano|cadastro|\d)\b)(?:[oa]s? )?\w
+""")
+# What is carried to somebody is a question, not a cake.
+_CARRIED = one(rf"""
+    (?:vou|vamos|irei) levar (?:isso|isto|(?:[oa]s? )?(?:(?:seu|sua|teu|tua)s? )?
+    (?:duvida|pergunta|questao|caso|reclamacao|solicitacao|situacao|problema|sugestao)s?)
+    \s{_TO} {_WHO}
+""")
 PORTUGUESE = Promises(
     promise=any_of(
         rf"{_PASSING}(?: {_THIS})?(?: {_NOW})? {_TO} {_WHO}",
@@ -126,6 +140,8 @@ PORTUGUESE = Promises(
         rf"{_WILL} chamar (?:um|uma|outra) pessoa\b",
         rf"{_ASKING} {_WHO}",
         _BY_NAME,
+        _MOVED,
+        _CARRIED,
         rf"{_WHO}{_COMES}",
         rf"uma pessoa{_COMES}",
         _PASSIVE,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from loopback.anthropic import Anthropic
+from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.conftest import evolution, handler, llm, stage
 
@@ -14,7 +15,7 @@ __all__ = ["evolution", "handler", "llm", "stage"]
 @pytest.fixture
 def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
     """A router as a process, not started yet; its leases are short, for it is going to die."""
-    process = RouterProcess(
+    process = ForkedRouter(
         environment(
             database_url,
             ANTHROPIC_BASE_URL=llm.url,
@@ -30,7 +31,7 @@ def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
 @pytest.fixture
 def patient_router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
     """A router that is stopped long before any of its time-outs ends, however slow the machine."""
-    process = RouterProcess(
+    process = ForkedRouter(
         environment(
             database_url,
             ANTHROPIC_BASE_URL=llm.url,

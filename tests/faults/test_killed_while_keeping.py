@@ -10,6 +10,7 @@ from loopback.evolution.contents import image
 from loopback.supabase import Supabase
 from loopback.supabase.storage import Bucket
 from tests import files
+from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 
@@ -25,7 +26,7 @@ def project(database_url: str) -> Iterator[Supabase]:
 
 @pytest.fixture
 def router(database_url: str, llm: Anthropic, project: Supabase) -> Iterator[RouterProcess]:
-    process = RouterProcess(
+    process = ForkedRouter(
         environment(
             database_url,
             ANTHROPIC_BASE_URL=llm.url,

@@ -7,6 +7,7 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, failures
 from loopback.tts import Tts
+from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 
@@ -21,7 +22,7 @@ def tts() -> Iterator[Tts]:
 
 @pytest.fixture
 def router(database_url: str, llm: Anthropic, tts: Tts) -> Iterator[RouterProcess]:
-    process = RouterProcess(
+    process = ForkedRouter(
         environment(
             database_url,
             ANTHROPIC_BASE_URL=llm.url,

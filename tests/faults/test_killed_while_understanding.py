@@ -16,6 +16,7 @@ from loopback.evolution import Evolution
 from loopback.evolution.contents import voice
 from loopback.speech import SpeechService
 from tests import files
+from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 
@@ -30,7 +31,7 @@ def speech() -> Iterator[SpeechService]:
 
 @pytest.fixture
 def router(database_url: str, llm: Anthropic, speech: SpeechService) -> Iterator[RouterProcess]:
-    process = RouterProcess(
+    process = ForkedRouter(
         environment(
             database_url,
             ANTHROPIC_BASE_URL=llm.url,

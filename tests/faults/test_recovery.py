@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from loopback.routers import RouterProcess
-from tests.routers import environment
+from tests.forked_routers import ForkedRouter
+from tests.routers import RouterProcess, environment
 from tests.scenarios.stage import Stage, set_stage
 
 LEASE_AND_A_POLL = 15.0  # TURN_LEASE_SECONDS and POLL_SECONDS, as they are if nobody sets them
@@ -15,7 +15,7 @@ LEASE_AND_A_POLL = 15.0  # TURN_LEASE_SECONDS and POLL_SECONDS, as they are if n
 async def killed(database_url: str, evolution, llm) -> AsyncIterator[tuple[Stage, RouterProcess]]:
     """A router with a deployment's lease and poll, in the middle of an LLM call."""
     given = environment(database_url, ANTHROPIC_BASE_URL=llm.url, LLM_TIMEOUT="60")
-    process = RouterProcess(
+    process = ForkedRouter(
         {
             name: value
             for name, value in given.items()

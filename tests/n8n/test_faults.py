@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from tests.forked_routers import ForkedRouter
 from tests.n8n.meddler import Meddler
 from tests.n8n_server import TestN8n
-from tests.routers import RouterProcess, environment
+from tests.routers import environment
 from tests.scenarios.stage import Stage, set_stage
 
 pytestmark = pytest.mark.n8n
@@ -130,7 +131,7 @@ async def test_n8n_slower_than_the_lease(staged):
 
 async def test_a_router_restarted_while_n8n_works(n8n: TestN8n, database_url, evolution, llm):
     n8n.anthropic.leads_to(llm.url)
-    router = RouterProcess(environment(database_url, **n8n.configuration("gateway")))
+    router = ForkedRouter(environment(database_url, **n8n.configuration("gateway")))
     router.start()
     await router.ready()
     try:

@@ -21,10 +21,10 @@ from router.intake.auth import Verdict, examine
 from router.intake.routes import router as webhook_router
 from router.state.opening import open_database
 from scripts.connecting import Connection, connect
+from tests.forked_routers import ForkedRouter
 from tests.postgres import Databases
 from tests.routers import (
     API_KEY,
-    RouterProcess,
     door,
     environment,
     serving,
@@ -473,7 +473,7 @@ async def test_without_a_public_address_no_trial_is_sent(database_url: str):
 async def test_a_trial_arrives_where_connect_has_set_everything_up(
     database_url: str, evolution: Evolution, capsys: pytest.CaptureFixture[str]
 ):
-    router = RouterProcess(environment(database_url))
+    router = ForkedRouter(environment(database_url))
     router._env |= {"PUBLIC_URL": router.url, "EVOLUTION_API_KEY": evolution.key}
     router._env["EVOLUTION_SERVERS"] = evolution.url
     settings = load_settings(router._env, env_file=None)

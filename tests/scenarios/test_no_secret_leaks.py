@@ -25,6 +25,7 @@ from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
 from loopback.supabase_auth import legacy_token
 from tests.fixtures import webhook
+from tests.forked_routers import ForkedRouter
 from tests.routers import RouterProcess, environment
 
 META_TOKEN = "EAAGm0PX4ZCpsBO0123456789metaAccessTokenOfTheCloudChannel"
@@ -165,7 +166,7 @@ def n8n() -> Iterator[WebhookReceiver]:
 async def searching(
     database_url: str, parrot: Parrot, **configuration: str
 ) -> AsyncIterator[Search]:
-    router = RouterProcess(
+    router = ForkedRouter(
         environment(
             database_url,
             **CONFIGURED,

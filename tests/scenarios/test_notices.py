@@ -11,7 +11,8 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, failures
 from loopback.evolution.chats import Chat
 from loopback.receiver import Received, WebhookReceiver
-from tests.routers import RouterProcess, environment
+from tests.forked_routers import ForkedRouter
+from tests.routers import environment
 from tests.scenarios.stage import Stage, performance, set_stage
 
 KEY = "a-key-for-n8n-in-the-tests"
@@ -429,7 +430,7 @@ async def test_a_flow_that_never_says_done_is_not_asked_for_ever(
 async def test_a_router_killed_in_the_middle_tells_it_again_but_the_phone_once(
     database_url: str, evolution: Evolution, llm: Anthropic, tickets: WebhookReceiver, at: str
 ):
-    router = RouterProcess(environment(database_url, ANTHROPIC_BASE_URL=llm.url))
+    router = ForkedRouter(environment(database_url, ANTHROPIC_BASE_URL=llm.url))
     router.start()
     try:
         await router.ready()

@@ -60,6 +60,7 @@ def test_what_has_few_values_is_never_refused(value: object):
     assert not too_many(json.dumps(value).encode(), 2 * values(value))
 
 
+@pytest.mark.apart
 @given(NESTED, st.integers(1, 40))
 def test_what_is_let_through_has_not_many_more_than_allowed(value: object, most: int):
     assert too_many(json.dumps(value).encode(), most) or values(value) <= 2 * most + 1
@@ -137,6 +138,7 @@ async def test_a_body_that_never_comes_ends_with_408():
         assert refused.value.status == 408
 
 
+@pytest.mark.apart
 async def test_what_has_come_wins_time_for_the_rest_and_drops_win_next_to_none():
     steady = bodies(patience=Patience(seconds=0.8, bytes_a_second=10))
     assert len(await read(steady, sending(*[b"abcdefghij"] * 10, pause=0.1))) == 100
@@ -319,6 +321,7 @@ HEAVY = {
 }
 
 
+@pytest.mark.apart
 @for_each("escaped", [False, True])
 @for_each("value", HEAVY.values(), ids=HEAVY)
 def test_the_weight_of_what_is_parsed_is_never_much_too_small_nor_beyond_bounds(

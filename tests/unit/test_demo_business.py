@@ -379,6 +379,7 @@ async def test_a_router_that_ends_by_itself_ends_it_with_its_code():
     assert len(started) == 1
 
 
+@pytest.mark.apart
 async def test_a_router_that_is_killed_is_started_again():
     start, started = router_that(DIES, "import sys; sys.exit(0)")
     assert await keep_running(start, never()) == 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +107,7 @@ def check(body: dict[str, Any]) -> None:
         assert all(len(text) <= LONGEST_TEXT for text in texts(event))
 
 
+@pytest.mark.apart
 @settings(max_examples=400)
 @given(mutated())
 def test_a_mutated_webhook_never_raises_anything_else_and_can_be_stored(body: dict[str, Any]):
@@ -125,6 +127,7 @@ def test_arbitrary_data_never_raises_anything_else(event: str, data: Any):
     check({"event": event, "instance": "padaria", "data": data})
 
 
+@pytest.mark.apart
 @given(ANYTHING)
 def test_arbitrary_content_never_raises_anything_else(content: Any):
     body = webhook("messages_upsert__text")

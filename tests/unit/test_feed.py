@@ -154,6 +154,7 @@ async def test_who_joins_while_a_look_is_under_way_waits_for_the_next_one():
     assert first in feed.followers
 
 
+@pytest.mark.apart
 async def test_who_does_not_take_what_it_is_told_is_cut_off_and_the_others_hear_all():
     state = State()
     feed = feed_of(state)

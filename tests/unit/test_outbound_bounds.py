@@ -298,6 +298,7 @@ def test_json_that_is_monstrous_is_as_none(what: str):
         read_json(MONSTERS[what])
 
 
+@pytest.mark.apart
 @pytest.mark.parametrize("what", MONSTERS)
 async def test_evolution_that_answers_so_is_no_evolution(patient: httpx.AsyncClient, what: str):
     client = WholeEvolution(patient)

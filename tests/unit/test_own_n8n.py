@@ -186,6 +186,7 @@ def test_a_start_under_way_is_told_as_that(tmp_path: Path):
 # --- after a start that was killed
 
 
+@pytest.mark.apart
 def test_what_a_killed_start_left_is_ended_before_the_next(tmp_path: Path):
     server, told = server_of(Sleeper, tmp_path), []
     server.start()
@@ -305,6 +306,7 @@ with coming_up(n8n(), print, ()):
 """
 
 
+@pytest.mark.apart
 def test_who_ends_it_with_ctrl_c_while_it_comes_up_leaves_none_behind(tmp_path: Path):
     with subprocess.Popen(
         [sys.executable, "-c", COMING_UP, str(tmp_path)],
@@ -378,6 +380,7 @@ def test_an_n8n_that_died_is_started_again_until_the_end(tmp_path: Path):
     assert [line for line in told if "last words" in line]
 
 
+@pytest.mark.apart
 def test_one_whose_supervisor_was_killed_is_not_left_beside_the_next(tmp_path: Path):
     server = server_of(Sleeper, tmp_path)
     server.start()

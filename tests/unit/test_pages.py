@@ -77,6 +77,7 @@ def page_of(*records: Any, pages: int = 1) -> bytes:
     return json.dumps({"messages": {"records": records, "pages": pages, "total": 1}}).encode()
 
 
+@pytest.mark.apart
 @pytest.mark.parametrize(
     ("body", "alone"),
     [

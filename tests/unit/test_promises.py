@@ -39,6 +39,10 @@ _PROMISED = """
     Registrei sua reclamação e o gerente vai te retornar amanhã.
     O responsável vai falar com você.
     Vou transferi-lo para um colega.
+    Te transfiro para a Ana.
+    Vou te transferir agora para o Marcos, que cuida das entregas.
+    Vou levar sua dúvida ao responsável.
+    Vou levar a sua reclamação para a nossa equipe.
     Vou transferi-la para a nossa equipa.
     Vou passar a sua mensagem à nossa equipa.
     Vou encaminhar o seu pedido para a equipa.
@@ -253,6 +257,12 @@ _PROMISED = """
     Your inquiry will be reviewed by our team.
 """
 _PROMISED_NOBODY = """
+    Te transfiro para a lista de espera, tudo bem?
+    Vou te transferir para a turma de terça.
+    Te transfiro para a conta que você mandou, em até dois dias.
+    Te transfiro para o Pix que você mandou.
+    Vou levar o bolo para a dona Maria às dez.
+    Vou levar seu pedido para a senhora às dez.
     Vou passar o café para a equipe.
     A equipe vai ligar o forno.
     Vou passar o valor para você.

@@ -396,6 +396,7 @@ _CONFIDENTIAL = [
 _VALUES = st.text(max_size=60) | st.from_regex(r"(https?|postgresql)://[a-z@:/?#\[\]0-9%]{0,20}")
 
 
+@pytest.mark.apart
 @given(st.dictionaries(st.sampled_from(_NAMES), _VALUES))
 @example({"PUBLIC_URL": "http://[", "DATABASE_URL": "postgresql://["})
 def test_whatever_is_given_the_answer_is_settings_or_named_faults(env):

@@ -14,8 +14,8 @@ alter table hybridflow.migrations enable row level security;
 
 -- ==================== 0005_names.sql
 
--- HybridFlow: the names of its tables must be free, or its own. A table of somebody else's would be taken for
--- ours, get our triggers and rights, and end in an error far from its cause.
+-- HybridFlow: its table names must be free, or be its own tables already. Otherwise a table that belongs to
+-- something else would be taken for ours, get our triggers and rights, and cause an error far from its cause.
 
 do $hybridflow$
 declare
@@ -591,8 +591,8 @@ $hybridflow$;
 
 -- ==================== 0010_gone.sql
 
--- HybridFlow: drops what an earlier release had and this one has not. (Functions of the schema hybridflow are
--- replaced by themselves; one of the schema public is dropped here by its name.)
+-- HybridFlow: drops what an earlier release had and this one no longer has. (A function of the schema
+-- hybridflow is dropped automatically; one of the schema public must be dropped here by its name.)
 
 drop index if exists public.turns_one_active;
 drop index if exists public.turns_one_pending;
@@ -614,15 +614,15 @@ drop trigger if exists turns_words_are_over on public.turns;
 -- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
 -- hybridflow steps that those functions share; never called from outside
 --
--- State changes only through the functions. Row level security is on and nothing is granted to
--- anon or authenticated. Every statement here may run again without harm.
+-- State changes only through the functions. Row level security is on, and nothing is granted here to anon or
+-- authenticated. Every statement is safe to run again.
 
 create schema if not exists hybridflow;
 
--- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
--- of a table again for each statement that writes a row of it, whatever that changes, and these tables are
--- written at each message. A domain is read once by a connection, and judged where the column is written.
--- What each allows is added below: so no table of an earlier release is written again.
+-- The words that a column may have are a domain, not a check of its table. PostgreSQL reads and plans all
+-- checks of a table again for each statement that writes one of its rows, whatever the statement changes, and
+-- these tables are written at each message. A connection reads a domain once, and checks it only where the
+-- column is written. The allowed words are added below, so that no table of an earlier release is rewritten.
 do $hybridflow$
 declare
     v_name text;
@@ -657,14 +657,14 @@ create table if not exists public.tenants (
     answer_groups boolean not null default false,
     unanswered_kinds text[] not null default '{}',
     on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
-    -- Who is told that a human is wanted, or that the connection is lost.
+    -- Who is told that a human is needed, or that the connection is lost.
     notify_number text
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
     -- Who may post webhooks, within what the deployment allows.
     webhook_networks cidr[] check (webhook_networks <> '{}'),
     shared_webhook_secret boolean not null default true,
-    -- What Evolution last said of the connection.
+    -- What Evolution last reported about the connection.
     connection_state text,
     connection_reason integer,
     connection_changed_at timestamptz,
@@ -678,7 +678,8 @@ create table if not exists public.tenants (
 );
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and settings.';
-comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
+comment on column public.tenants.connection_lost_at is
+'Since when the connection has been lost; null: it is not lost.';
 
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
@@ -704,7 +705,7 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
--- What 0.1.0 has (see 0895_erased.sql) comes first, as where it was upgraded.
+-- The columns that 0.1.0 had come first (see 0895_erased.sql), as in an upgraded database.
 add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;
@@ -713,9 +714,10 @@ comment on table public.sessions is 'One tenant''s conversation with one contact
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
 comment on column public.sessions.merged_at is
-'When another was merged into it, by turns.seen_at''s clock: no turn of before has seen what that brought.';
+'When another session was merged into it, by the clock of turns.seen_at. No earlier turn has seen the'
+' messages that this brought.';
 comment on column public.sessions.pause_message_id is
-'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+'The message that caused the pause; if it turns out to be our own, the pause is withdrawn.';
 
 create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
@@ -739,7 +741,7 @@ comment on table public.session_identities is
 'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
 
 create index if not exists session_identities_by_session on public.session_identities (session_id);
--- How a number begins and how it ends, for who looks for a contact.
+-- By the beginning and by the end of a number, for searches for a contact.
 create index if not exists session_identities_by_beginning
 on public.session_identities (tenant_id, jid text_pattern_ops);
 create index if not exists session_identities_by_end
@@ -778,8 +780,9 @@ comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
 comment on column public.turns.token_hash is
 'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
-comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
-comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+comment on column public.turns.execution_id is
+'n8n''s execution that works on the turn, as its flow reported it.';
+comment on column public.turns.incomplete is 'Closed as sent, although not every part of the reply was sent.';
 
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
@@ -819,8 +822,8 @@ comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the 
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
 
--- In 0.1.0 these columns were texts with checks. The triggers and the generated columns that are in the way
--- of another type are made again below, as in a new database.
+-- In 0.1.0 these columns were texts with checks. The triggers and generated columns that prevent a change of
+-- type are dropped here, and made again below, as in a new database.
 do $hybridflow$
 declare
     v_old record;
@@ -869,7 +872,7 @@ begin
                 and strpos(pg_catalog.pg_get_constraintdef(c.oid), quote_literal(d.allowed::text)) > 0
         )
     loop
-        -- A release may know more words than the one before it.
+        -- A release may allow more words than the one before.
         execute format(
             'alter domain hybridflow.%I drop constraint if exists %I', v_domain.name, v_domain.name || '_check'
         );
@@ -888,7 +891,7 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
--- What a human of the business may have written: see hybridflow.is_by_human.
+-- Messages that a human of the business may have written: see hybridflow.is_by_human.
 create index if not exists messages_by_humans on public.messages (session_id, sent_at desc, id desc)
 where from_me and sender in ('owner', 'operator', 'client');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
@@ -905,19 +908,19 @@ create table if not exists public.processed_events (
 );
 
 comment on table public.processed_events is
-'The webhook deliveries that were taken, each with the decision made.';
+'The webhook deliveries that were accepted, each with the decision made.';
 comment on column public.processed_events.waiting_for is
-'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+'The wa_id of a message that is not known yet; the change is applied when that message is recorded.';
 
--- In the order of bytes: the events about one message are found by how their keys begin, too.
+-- In byte order, so that the events about one message are also found by the beginning of their keys.
 create unique index if not exists processed_events_once
 on public.processed_events (tenant_id, event_key text_pattern_ops);
 alter table public.processed_events drop constraint if exists processed_events_tenant_id_event_key_key;
--- Whom the changes are about that waited for their message, or wait still.
+-- The contacts in changes that waited for their message, or still wait.
 create index if not exists processed_events_changes
 on public.processed_events using gin ((change -> 'jids')) where change is not null;
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
--- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
+-- When a tenant's webhook last delivered something. Our own probes and what gap repair fetched do not count.
 create index if not exists processed_events_last
 on public.processed_events (tenant_id, processed_at desc)
 where event not in ('hybridflow.test', 'gap_repair');
@@ -929,7 +932,7 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null,  -- which there are: 0871_notices.sql
+    kind text not null,  -- the kinds: 0871_notices.sql
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -947,13 +950,14 @@ create table if not exists public.notices (
 );
 
 comment on table public.notices is
-'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
+'What the people of a business must be told, for example that a human is needed or the connection is lost.';
 comment on column public.notices.reason is
-'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
-comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+'Why nobody was told: recovered (it is over), replaced (by a newer notice), nobody (nobody is to be told).';
+comment on column public.notices.next_at is 'When it is due; while it is being told, when the lease ends.';
 comment on column public.notices.number_told_at is
-'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
-comment on column public.notices.message_id is 'That WhatsApp message.';
+'When the send of its one WhatsApp message began. From then on the number counts as told, unless the send'
+' certainly failed.';
+comment on column public.notices.message_id is 'The WhatsApp message that tells it.';
 
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);
@@ -971,9 +975,9 @@ alter table public.notices enable row level security;
 
 -- ==================== 0150_limits.sql
 
--- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
+-- HybridFlow: what a tenant may say and spend: the columns for it, and the table of what was spent.
 
--- What is checked of a reply before it is sent; null means the deployment's default.
+-- Rules for replies, loops and budgets; null means the deployment's default.
 alter table public.tenants
 add column if not exists forbidden_patterns text[] not null default '{}'
 constraint tenants_forbidden_patterns_check check (
@@ -1003,9 +1007,9 @@ constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
 add column if not exists contact_daily_tokens bigint
 constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
 
--- What stands in later files' hands, here so that the columns have one order in every database. A new
--- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
--- may set it is declared in router/configuration/tenant_settings.py.
+-- Columns that later files use. They are here so that the columns have the same order in every database. A
+-- new setting's column goes to the end, with a check named `tenants_<column>_check`. What the setting means,
+-- and who may set it, is declared in router/configuration/tenant_settings.py.
 alter table public.tenants
 add column if not exists caught_up_at timestamptz,
 add column if not exists retention_days integer
@@ -1078,18 +1082,19 @@ constraint tenants_keep_media_days_check check (keep_media_days between 0 and 36
 add column if not exists answer_late_words boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
-'Gap repair has asked Evolution for everything that was sent before this.';
+'Gap repair has asked Evolution for everything that was sent before this time.';
 comment on column public.tenants.pruned_before is
-'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+'Messages sent before this time may have been pruned: an unknown message that is older is no longer'
+' recorded.';
 comment on column public.tenants.guard_changed_at is
-'When it last changed who may post its webhooks: routers ask for what changed.';
+'When the rules about who may post its webhooks last changed; routers ask for what has changed.';
 
 alter table public.turns
 add column if not exists reserved_tokens bigint,
 add column if not exists reserved_on date;
 comment on column public.turns.reserved_tokens is
-'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
-comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
+'Tokens reserved for an attempt whose cost is not known yet; until it is known they count as spent.';
+comment on column public.turns.reserved_on is 'The day whose budget the attempt counts against.';
 
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
@@ -1102,12 +1107,12 @@ create table if not exists public.spending (
     unique nulls not distinct (tenant_id, day, session_id)
 );
 comment on table public.spending is
-'Turns and tokens of one day (UTC), of a session, and (session_id null) of the whole tenant.';
+'Turns and tokens of one day (UTC): of a session, or, where session_id is null, of the whole tenant.';
 comment on column public.spending.told_at is 'When the contact was told that the budget is used up.';
 create index if not exists spending_by_session on public.spending (session_id);
 alter table public.spending enable row level security;
 
--- What the router checks of a reply before it is sent.
+-- The rules by which the router checks a reply before it is sent.
 create or replace function hybridflow.reply_rules(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -1124,10 +1129,11 @@ $$;
 
 -- ==================== 0160_outbox.sql
 
--- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+-- HybridFlow: columns about a send, about a turn that stops, waits or runs beside another, and about a pause.
 
--- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
--- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+-- One pause may have several reasons, and lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from pause_asked_at or from
+-- pause_written_at.
 alter table public.sessions
 add column if not exists pause_asked_at timestamptz,
 add column if not exists pause_written_at timestamptz,
@@ -1135,13 +1141,13 @@ add column if not exists awaited_pictures integer,
 add column if not exists awaited_until timestamptz;
 
 comment on column public.sessions.pause_asked_at is
-'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+'When somebody (an operator, a handoff, a loop) last asked for the current pause without an end time.';
 comment on column public.sessions.awaited_pictures is
-'How many pictures of an announced album have not come yet; its answer waits for them, see awaited_until.';
+'How many pictures of an announced album have not arrived yet; see awaited_until.';
 comment on column public.sessions.awaited_until is
-'How long an answer waits for them at most.';
+'Until when, at most, an answer waits for the pictures of an announced album.';
 comment on column public.sessions.pause_written_at is
-'When the last message was written by which a human of the business took over. Of this pause.';
+'When the last message was written by which a human of the business took over, within the current pause.';
 
 alter table public.turns
 add column if not exists beside boolean not null default false,
@@ -1158,30 +1164,32 @@ alter table public.turns drop constraint if exists turns_held_by_token;
 alter table public.turns add constraint turns_held_by_token
 check (not held or (token_hash is not null and lease_until is not null));
 
-comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
-comment on column public.turns.held is 'It is running or sending; see turns_held.';
+comment on column public.turns.waiting is 'Whether it is pending; see the index turns_waiting.';
+comment on column public.turns.held is 'Whether it is running or sending; see the index turns_held.';
 comment on column public.turns.retried_at is
-'When a person asked for it again: its age counts from then, and no claim ends it for that.';
+'When a person last retried it. Its age counts from then, and no claim ends it as too old for its old'
+' messages.';
 comment on column public.turns.waits_for is
-'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
+'What was away when it was tried (see llm_of, line_of); when that is back it is due at once. Null: nothing.';
 comment on column public.turns.beside is
-'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+'It was sending when its session was merged into one with an active turn; it is finished beside that turn.';
 comment on column public.turns.stop_reason is
-'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+'Why it may say no more, for example: a human took over while a part was leaving. It is closed when that'
+' part is settled.';
 comment on column public.turns.waits is
-'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+'Attempts in a row that sent nothing because Evolution, the line or the LLM was away; they do not count.';
 comment on column public.turns.seen_at is
-'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+'When the conversation was read from which its reply is made, by the clock of messages.created_at.';
 comment on column public.turns.execution_told_at is
-'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
+'When n8n itself named execution_id in its answer to the router; null: its flow reported it.';
 
 alter table public.turns
 add column if not exists said_so_far text;
 
 comment on column public.turns.said_so_far is
-'Every text of what its flow has sent, as the guard reads it; null once it is no longer worked on.';
+'All texts that its flow has sent, as the guard reads them; null once nobody works on the turn any more.';
 
--- However a turn ends or is put back, what was said in it is kept in its messages alone.
+-- When a turn ends or is put back, only its messages keep what it said.
 create or replace function hybridflow.forget_what_was_said()
 returns trigger
 language plpgsql
@@ -1195,16 +1203,17 @@ begin
 end
 $$;
 
--- After, not before: for one before it every update of a turn locks its row first, whatever the condition.
+-- After, not before: with a before trigger, every update of a turn would lock its row first, whatever the
+-- condition.
 create or replace trigger forget_what_was_said
 after update of state on public.turns
 for each row
 when (new.said_so_far is not null)
 execute function hybridflow.forget_what_was_said();
 
--- Only what looks for turns that wait, or are held, says so by these columns; each index has its own
--- condition. Were it the state, an index of a few rows would look as good to the planner for any question
--- with the state in it while its statistics are older than the rows, and each claim would read them all.
+-- Queries use these two columns only to find turns that wait or are held, and each index has its own
+-- condition. With the state as the condition, the planner would choose an index of a few rows for any query
+-- that names the state, while its statistics are older than the rows, and each claim would read all of them.
 create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
 create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
@@ -1215,7 +1224,7 @@ where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_worked_on on public.turns (worker)
 where held and not waiting and worker is not null;
--- Only for who names a session: see above.
+-- Only for queries that name a session: see above.
 create index if not exists turns_sent on public.turns (session_id, id desc)
 where state = 'sent' and session_id is not null;
 create index if not exists turns_beside on public.turns (session_id) where held and beside;
@@ -1224,7 +1233,7 @@ create index if not exists turns_held_until on public.turns (lease_until) where 
 
 alter table public.notices
 add column if not exists waiting boolean generated always as (state = 'pending') stored;
-comment on column public.notices.waiting is 'It is pending; see turns.waiting.';
+comment on column public.notices.waiting is 'Whether it is pending; see turns.waiting.';
 
 create unique index if not exists notices_waiting_once on public.notices (tenant_id, kind)
 where waiting and kind <> 'handoff';
@@ -1248,22 +1257,22 @@ add column if not exists transcript text,
 add column if not exists description text;
 
 comment on column public.messages.transcript is
-'What is said in a voice message, as it was heard; empty: nothing is. Null: nobody has listened (yet).';
+'What is said in a voice message, as recognised; empty: nothing is said. Null: nobody has listened (yet).';
 comment on column public.messages.description is
-'What its media shows or says, in words. Null: nobody has looked.';
+'What its media shows or says, in words. Null: it has not been described.';
 comment on column public.messages.given_up is
-'A part of a reply that can never be had: why. It certainly did not leave, and what follows it is said.';
+'Why this part of a reply can never be sent. It certainly did not leave, and the parts after it are sent.';
 comment on column public.messages.identity is
-'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+'Our own sends: a hash of the request to Evolution; the same request again has the same hash.';
 comment on column public.messages.told_as is
-'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+'Our own sends: hashes of what their echo may say, to identify the send while its id is unknown.';
 comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
 comment on column public.messages.late_until is
-'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+'After a doubt it was judged as not sent; until this time an echo with its words is still taken as ours.';
 comment on column public.messages.check_at is
-'When a send in doubt that belongs to no turn is looked up (again).';
+'When a send in doubt that belongs to no turn is looked up next.';
 comment on column public.messages.upload_seconds is
-'Our own sends: how much longer than another it may take, for its media is large. Null: not longer.';
+'Our own sends: how many seconds longer than others it may take because its media is large. Null: none.';
 
 create index if not exists messages_not_known_yet
 on public.messages (tenant_id, send_began_at)
@@ -1276,20 +1285,20 @@ where turn_id is null and send_state in ('sending', 'unknown');
 
 -- ==================== 0165_hours.sql
 
--- HybridFlow: what a contact was told of the business being closed.
+-- HybridFlow: what a contact was told about the business being closed.
 --
--- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
--- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
+-- The router decides when a business is open (router/tenants/hours.py), because it alone knows time zones and
+-- public holidays. This file decides what needs the state: that a contact is told once per closed period.
 
 alter table public.sessions
 add column if not exists away_until timestamptz,
 add column if not exists away_message_id bigint;
 
 comment on column public.sessions.away_until is
-'When the closed stretch ends of which the contact was told, with away_message_id.';
+'When the closed period ends that the contact was told about, with away_message_id.';
 
--- Until when the session's contact was told that the business is closed; null: never, or it did not leave, or
--- WhatsApp did not deliver it.
+-- When the closed period ends that the session's contact was told about. Null: the contact was never told, or
+-- the message did not leave, or WhatsApp did not deliver it.
 create or replace function hybridflow.told_away_until(p_session public.sessions)
 returns timestamptz
 language sql
@@ -1304,9 +1313,9 @@ $$;
 
 -- ==================== 0166_delivery.sql
 
--- HybridFlow: how a reply is said: in how many messages, and what stops those that are left.
+-- HybridFlow: how a reply is sent: in how many messages, and what stops the messages that are left.
 
--- How a tenant's replies are said, for the router.
+-- The settings for sending a tenant's replies, for the router.
 create or replace function hybridflow.delivery_rules(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -1320,9 +1329,9 @@ as $$
     )
 $$;
 
--- Whether the contact's new message keeps the next part of a reply from being said: the tenant wants it so
--- (new_message_stops), something of the reply is on the phone, and another turn waits for what is new. Not
--- where it hands off: that is not left out. The session is locked.
+-- Whether a new message of the contact stops the rest of a reply: the tenant wants that (new_message_stops),
+-- a part of the reply is on the phone, and another turn waits for the new message. A reply that hands off
+-- goes on, because a handoff is never left out. The session is locked.
 create or replace function hybridflow.stopped_by_newer(p_turn public.turns)
 returns text
 language sql
@@ -1340,7 +1349,7 @@ as $$
         )
 $$;
 
--- How many parts of a reply were not said, where some were; null: all were, or nobody knows.
+-- How many parts of an incomplete reply were not sent; null: none, or it is not known.
 create or replace function hybridflow.left_unsaid(p_turn public.turns)
 returns bigint
 language sql
@@ -1361,14 +1370,14 @@ $$;
 
 -- ==================== 0167_kept_by_people.sql
 
--- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
+-- HybridFlow: what the people of a business keep about a conversation: labels, an owner, notes.
 
 alter table public.sessions
 add column if not exists labels text[] not null default '{}',
 add column if not exists owner text;
 
 comment on column public.sessions.labels is
-'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
+'Labels that people gave it. no-ai: the AI answers nothing there; vip: the AI is told so.';
 comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
 
 create table if not exists public.session_notes (
@@ -1381,12 +1390,12 @@ create table if not exists public.session_notes (
 );
 
 comment on table public.session_notes is
-'What the people of a business note of a conversation; never sent to the contact.';
+'Notes that the people of a business made about a conversation; never sent to the contact.';
 create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
 create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
 alter table public.session_notes enable row level security;
 
--- Whether the AI answers nothing in the session, however much is written there.
+-- Whether the session has the label no-ai: then the AI answers nothing there.
 create or replace function hybridflow.is_without_ai(p_session_id bigint)
 returns boolean
 language sql
@@ -1396,7 +1405,7 @@ as $$
     select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
 $$;
 
--- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
+-- The session's notes that the AI is told, oldest first: the newest twenty, if the tenant wants that.
 create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
 returns jsonb
 language sql
@@ -1436,14 +1445,15 @@ create table if not exists public.tenant_files (
 alter table public.tenant_files alter column content drop not null;
 
 comment on table public.tenant_files is
-'Files of a business, which the AI may send; kept until they are removed, or their tenant is.';
+'Files of a business that the AI may send; kept until they, or their tenant, are removed.';
 comment on column public.tenant_files.content is
-'The file; null: it is in the store of files (kept_files.own_file_id).';
-comment on column public.tenant_files.kind is 'As what it is sent; judged by its content.';
-comment on column public.tenant_files.file_name is 'With the ending of its type, by which Evolution goes.';
+'The file''s content; null: it is in the store of files (kept_files.own_file_id).';
+comment on column public.tenant_files.kind is 'How it is sent; determined from its content.';
+comment on column public.tenant_files.file_name is
+'Ends with the extension of its type, because Evolution looks at that.';
 alter table public.tenant_files enable row level security;
 
--- What the AI is told of a tenant's files.
+-- What the AI is told about a tenant's files.
 create or replace function hybridflow.files_for_llm(p_tenant_id bigint)
 returns jsonb
 language sql
@@ -1469,11 +1479,11 @@ $$;
 
 -- ==================== 0168_handoffs.sql
 
--- HybridFlow: handoffs: the AI wants a human in a conversation, and what became of it.
+-- HybridFlow: handoffs: the AI calls a human to a conversation, and what became of that.
 --
--- One is `waiting` until a human of the business takes it, by writing or pausing, here or on the phone
--- (`taken`), and `done` when the conversation is given back to the AI. One that nobody took ends with its
--- pause as `expired`.
+-- A handoff is `waiting` until a human of the business takes it (`taken`), by writing or pausing, here or on
+-- the phone. It is `done` when the conversation is given back to the AI. A handoff that nobody took ends with
+-- its pause as `expired`.
 
 create table if not exists public.handoffs (
     id bigint generated always as identity primary key,
@@ -1504,22 +1514,24 @@ create table if not exists public.handoffs (
 );
 
 comment on table public.handoffs is
-'The AI wants a human in a conversation: why, since when, and who took it.';
-comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it is pruned.';
+'The AI called a human to a conversation: why, since when, and who took it.';
+comment on column public.handoffs.turn_id is 'The turn that handed off; null: no turn did, or it was pruned.';
 comment on column public.handoffs.why is
-'The reason in the words of who handed off, where it says more than `reason`.';
-comment on column public.handoffs.said is 'What the customer is told of it, by the turn that hands off.';
+'The reason in the words of the caller that handed off, if these say more than `reason`.';
+comment on column public.handoffs.said is 'What the turn that hands off tells the customer about it.';
 comment on column public.handoffs.words is
-'What became of that: nothing is said, it is being said, all of it is said, or a part was not delivered.';
+'What became of `said`: none (nothing is said), saying, said (all of it), not_said (a part was not'
+' delivered).';
 comment on column public.handoffs.taken_by is
-'What took it, as a pause names its source: owner, who wrote on the phone, or operator, who used the API.';
+'How it was taken, as a pause names its source: owner (wrote on the phone) or operator (used the API).';
 comment on column public.handoffs.taken_message_id is 'The message by which it was taken, if it was one.';
 comment on column public.handoffs.step is
-'How often something was done about it that nobody took: people told again (1), the next number told (2), the'
-' customer told (3).';
-comment on column public.handoffs.step_at is 'When that was last done; at first when it began to wait.';
-comment on column public.handoffs.next_at is 'When it is looked at next; null: no more.';
-comment on column public.handoffs.is_quiet is 'Nothing is said to the other side: it is a machine.';
+'The last step that was done because nobody took it: people were told again (1), the next number was told'
+' (2), the customer was told (3).';
+comment on column public.handoffs.step_at is
+'When that step was done; at first, when the handoff began to wait.';
+comment on column public.handoffs.next_at is 'When it is looked at next; null: never again.';
+comment on column public.handoffs.is_quiet is 'Nothing is sent to the other side, because that is a machine.';
 comment on column public.handoffs.line_turn_id is
 'The turn that tells the customer that nobody has come yet.';
 
@@ -1541,13 +1553,14 @@ where state = 'waiting' and next_at is not null;
 alter table public.handoffs enable row level security;
 alter table public.handoffs add column if not exists part integer;
 comment on column public.handoffs.part is
-'Of what a flow sent by itself, the part that promised a human; null: it was told in another way.';
+'If a flow sent the promise of a human itself: the number of that part. Null: the customer was told in'
+' another way.';
 
 -- ==================== 0168_kept_files.sql
 
--- HybridFlow: the files that contacts sent, for some days, and the business's own, kept outside of the
--- database: in a folder, or in a bucket of Supabase Storage. A row is there before its file, and goes after
--- it: no crash leaves a file that nobody knows of.
+-- HybridFlow: files outside the database, in a folder or in a bucket of Supabase Storage: what contacts sent,
+-- for some days, and the business's own files. A row exists before its file and is deleted after it, so no
+-- crash leaves a file that nobody knows of.
 
 create table if not exists public.kept_files (
     id bigint generated always as identity primary key,
@@ -1579,19 +1592,20 @@ create table if not exists public.kept_files (
 );
 
 comment on table public.kept_files is
-'What a contact sent, or a business''s own file, outside of the database. Without its message (erased,'
-' pruned, archived) or own file (removed, replaced) it is to be removed, and then the row.';
+'A file outside the database: one that a contact sent, or an own file of the business. Once its message'
+' (erased, pruned, archived) or own file (removed, replaced) is gone, the file is removed, and then the row.';
 comment on column public.kept_files.state is
-'writing: on its way to the store; waiting: the store took it not, and the row has it; kept: it is there;'
-' failed, deleted (by who sent it), expired: it is not, or not for long.';
+'writing: on its way to the store; waiting: the store did not take it, so the row has it; kept: it is in'
+' the store; failed, deleted (by its sender), expired: it is not in the store, or soon will not be.';
 comment on column public.kept_files.name is
-'Where it is in the store, made of ids and chance. Null: there is nothing of it any more.';
-comment on column public.kept_files.media_type is 'As its bytes say.';
+'Its name in the store, made of ids and random digits. Null: nothing of it is left.';
+comment on column public.kept_files.media_type is 'Determined from its bytes.';
 comment on column public.kept_files.content is 'The file itself, while its store is away.';
 comment on column public.kept_files.next_at is
-'When it is to be written or removed, while it has its message or own file.';
+'While its message or own file exists: when the file must be written or removed.';
 comment on column public.kept_files.removal_at is
-'From when it may be removed once what it belongs to is gone: not while a router may still write it.';
+'Once its message or own file is gone: from when the file may be removed. Before that a router may still be'
+' writing it.';
 
 create unique index if not exists kept_files_once on public.kept_files (message_id);
 create unique index if not exists kept_files_own on public.kept_files (own_file_id);
@@ -1604,7 +1618,7 @@ alter table public.kept_files enable row level security;
 
 -- ==================== 0168_media.sql
 
--- HybridFlow: media that a contact sent, and the work of understanding it: one row for each such message.
+-- HybridFlow: media that a contact sent, and the work of putting it into words: one row for each message.
 
 create table if not exists public.media_jobs (
     id bigint generated always as identity primary key,
@@ -1633,28 +1647,31 @@ add column if not exists waits_for text,
 add column if not exists keep_only boolean not null default false;
 
 comment on column public.media_jobs.keep_only is
-'The file is kept, and nobody puts it into words: no turn waits for it.';
+'The file is only kept; it is not put into words, and no turn waits for it.';
 
 comment on column public.media_jobs.waits is
-'How often it was put off, since what it needs was away; no such attempt counts, while it works for nobody.';
+'How often it was put off because something that it needs was away. Such an attempt does not count while'
+' that works for nobody.';
 comment on column public.media_jobs.waits_for is
-'What it is put off for: ''speech'', ''describer'', or its tenant''s line; due when that works again.';
+'What it is put off for: ''speech'', ''describer'', or its tenant''s line; it is due when that works again.';
 
 comment on column public.media_jobs.content is
-'The media itself, where it came inside of its webhook and can be had nowhere else; until the job is done.';
+'The media itself, if it came inside its webhook and is available nowhere else; until the job is done.';
 
 comment on column public.media_jobs.pictures is
-'What is to be seen of it: small JPEGs in base64, made anew, which the LLM is shown. They are gone in a day.';
+'Small JPEGs (base64) that were made from it and are shown to the LLM; deleted after a day.';
 comment on table public.media_jobs is
-'The work of putting into words what a contact sent as a voice message, say; they stand with the message.';
-comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when its lease ends.';
-comment on column public.media_jobs.error is 'Why it failed, or why the last attempt did.';
+'The work of putting into words what a contact sent, such as a voice message; the words are stored with the'
+' message.';
+comment on column public.media_jobs.next_at is 'When it is due; while it is worked on, when the lease ends.';
+comment on column public.media_jobs.error is 'Why it failed, or why the last attempt failed.';
 comment on column public.media_jobs.tokens is 'What it cost, in tokens, as the budget counts them.';
-comment on column public.media_jobs.waiting is 'It is pending; see turns.waiting.';
+comment on column public.media_jobs.waiting is 'Whether it is pending; see turns.waiting.';
 
 create unique index if not exists media_jobs_once on public.media_jobs (message_id);
 create index if not exists media_jobs_waiting on public.media_jobs (tenant_id, next_at) where waiting;
--- Of all tenants together; `attempt` keeps it from being taken for one tenant's, of which it would read all.
+-- For all tenants together. The condition on `attempt` keeps PostgreSQL from using this index for the jobs of
+-- one tenant, for which it would read all of them.
 create index if not exists media_jobs_waiting_until on public.media_jobs (next_at)
 where waiting and attempt >= 0;
 create index if not exists media_jobs_with_pictures on public.media_jobs (pictures_until)
@@ -1665,11 +1682,11 @@ alter table public.media_jobs enable row level security;
 
 -- ==================== 0170_attempts.sql
 
--- HybridFlow: the attempts at turns, each written down once, when it has ended.
+-- HybridFlow: the attempts at turns, each recorded once, when it has ended.
 --
--- An attempt is under way while its turn is held and has a worker: until then the turn's own columns tell of
--- it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an attempt
--- costs its turn one insert.
+-- An attempt is under way while its turn is held and has a worker. Until it ends, the turn's own columns
+-- describe it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an
+-- attempt costs one insert.
 
 create table if not exists public.turn_attempts (
     id bigint generated always as identity,
@@ -1693,36 +1710,40 @@ create table if not exists public.turn_attempts (
 );
 
 comment on table public.turn_attempts is
-'The attempts at turns that have ended. They go with their turn: see forget_attempts.';
+'Attempts at turns, once they have ended. They are deleted with their turn: see forget_attempts.';
 comment on column public.turn_attempts.attempt is
-'Which try it was (1: the first), as its turn counted it then: one that counts as none shares its number.';
+'Its number (1 = first), as its turn counted then. An attempt that does not count shares its number with'
+' another.';
 comment on column public.turn_attempts.handler is
-'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
+'Who made the reply, or had to make it; null: the attempt did not get that far, or went on with a saved'
+' reply.';
 comment on column public.turn_attempts.outcome is
-'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
-comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
+'sent, cancelled, dead: the turn was closed like that. failed: it is tried again. away: it waits, and the'
+' attempt does not count; neither do released, begun_anew, restarted, merged. lapsed: nobody reported how it'
+' ended.';
+comment on column public.turn_attempts.tokens_in is 'Tokens of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;
 comment on column public.turns.handler_since is
-'When `handler` got the turn (n8n), or had its reply made (fallback).';
+'When `handler` got the turn, or when the reply that it made was saved.';
 
 alter table public.turns
 add column if not exists undelivered integer not null default 0,
 add column if not exists execution_url text;
 comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
 comment on column public.turns.execution_url is
-'Where people see the execution in n8n''s editor; null where its workflow is not known.';
+'The link to the execution in n8n''s editor; null: its workflow is not known.';
 alter table public.turn_attempts
 add column if not exists execution_id text,
 add column if not exists execution_url text;
 comment on column public.turn_attempts.execution_id is
-'The execution in n8n that worked on it; its turn names the last one alone.';
+'n8n''s execution that worked on it; the turn itself names only the last one.';
 
 alter table public.turn_attempts enable row level security;
 
--- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
--- lock it again at each attempt's end, though only note_attempt writes here, of a turn that it has locked.
+-- Attempts are deleted with their turn, however that is deleted. This is not a foreign key, because a foreign
+-- key would look the turn up and lock it again at the end of each attempt, although only note_attempt writes
+-- here, for a turn that it has already locked.
 create or replace function hybridflow.forget_attempts()
 returns trigger
 language plpgsql
@@ -1750,12 +1771,13 @@ after truncate on public.turns
 for each statement
 execute function hybridflow.forget_attempts();
 
--- In 0.1.0 a turn that was given back kept the name of who had it.
+-- In 0.1.0 a turn that was given back kept the name of its worker.
 update public.turns set worker = null
 where waiting and worker is not null;
 
--- Notes that the attempt at p_turn, as that was during the attempt, has ended. Without a worker there was
--- none. What the attempt used is what the turn has used since the attempts before.
+-- Records that the attempt at p_turn has ended. p_turn is the turn as it was during the attempt; without a
+-- worker there was no attempt. The attempt's tokens are the turn's tokens minus those of its earlier
+-- attempts.
 create or replace function hybridflow.note_attempt(
     p_turn public.turns, p_outcome text, p_ended timestamptz, p_reason text, p_error_kind text, p_error text
 )
@@ -1791,7 +1813,8 @@ begin
         case when v_handled then p_turn.execution_id end, case when v_handled then p_turn.execution_url end
     );
     if p_turn.waits >= 100 then
-        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        -- During a long outage a turn is tried every half minute: of the attempts that did nothing, only the
+        -- newest are kept.
         delete from public.turn_attempts
         where turn_id = p_turn.id and id = (
             select min(a.id) from public.turn_attempts as a
@@ -1801,7 +1824,7 @@ begin
 end
 $$;
 
--- Notes the attempts at these turns of which nobody said how they ended: their lease ran out.
+-- Records the attempts at these turns whose lease ran out: nobody reported how they ended.
 create or replace function hybridflow.note_lapsed(p_turn_ids bigint[])
 returns void
 language plpgsql
@@ -1819,8 +1842,8 @@ $$;
 
 -- HybridFlow: outages: times in which customers of a tenant get no answer, for one cause.
 --
--- So many turns that fail for one cause are one thing to be told: that it began, how many it concerns, and
--- that it is over. Which endings there are, and who is told what, stands in 0865_endings.sql.
+-- People are told only once about many turns that fail for one cause: that it began, how many turns it
+-- concerns, and that it is over. 0865_endings.sql says which endings there are, and who is told what.
 
 create table if not exists public.outages (
     id bigint generated always as identity primary key,
@@ -1834,13 +1857,14 @@ create table if not exists public.outages (
     error text
 );
 
-comment on table public.outages is 'Times in which customers of a tenant got no answer, for one cause.';
+comment on table public.outages is 'A time in which customers of a tenant get no answer, for one cause.';
 comment on column public.outages.cause is 'See hybridflow.endings.';
 comment on column public.outages.about is
-'What must work again: the LLM (llm_of), the line (line_of), any reply of the tenant. Null: none.';
-comment on column public.outages.last_at is 'When it was last met, to a minute.';
-comment on column public.outages.notice_id is 'The notice by which the business is told of it.';
-comment on column public.outages.error is 'What was said the first time.';
+'What must work again: the LLM (llm_of), the line (line_of), or any reply of the tenant. Null: none of'
+' these.';
+comment on column public.outages.last_at is 'When it was last noticed, to the minute.';
+comment on column public.outages.notice_id is 'The notice that tells the business about it.';
+comment on column public.outages.error is 'The first error of the outage.';
 
 create unique index if not exists outages_open on public.outages (tenant_id, cause) where ended_at is null;
 create index if not exists outages_open_about on public.outages (about, tenant_id)
@@ -1852,7 +1876,7 @@ alter table public.sessions
 add column if not exists fallback_told_at timestamptz,
 add column if not exists fallback_message_id bigint;
 comment on column public.sessions.fallback_told_at is
-'When the contact was last sent the fallback message while there was no answer, with fallback_message_id.';
+'When the contact was last sent the fallback message because there was no answer, with fallback_message_id.';
 
 -- When the session's contact was last sent the fallback message; null: never, or it did not leave, or
 -- WhatsApp did not deliver it.
@@ -1870,12 +1894,13 @@ $$;
 
 -- ==================== 0200_clock.sql
 
--- HybridFlow: the clock, and how long so many seconds are.
+-- HybridFlow: the clock, and a number of seconds as an interval.
 
--- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
--- must not judge by the time at which it began to wait. Tests move it with
--- `set hybridflow.clock_offset = '3 hours'`. This and other small rules are in PL/pgSQL, as none is put into
--- the statement that asks it (each sets search_path), and SQL's take two or three times as long to call.
+-- The one clock of every function. It uses clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it: `set hybridflow.clock_offset = '3
+-- hours'`.
+-- This function and other small rules are in PL/pgSQL: PostgreSQL inlines no function that sets search_path,
+-- and one in SQL that is not inlined takes two or three times as long to call.
 create or replace function hybridflow.clock()
 returns timestamptz
 language plpgsql
@@ -1902,8 +1927,8 @@ $$;
 
 -- ==================== 0202_arguments.sql
 
--- HybridFlow: what functions make of what they are called with: the tenant's setting or the caller's policy,
--- and keys without which nothing is done.
+-- HybridFlow: how functions read their argument: a value from the tenant or from the caller's policy, and
+-- keys that are required.
 
 -- A setting's value: the tenant's own, else the caller's policy, else the product's default.
 create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
@@ -1917,9 +1942,9 @@ begin
 end
 $$;
 
--- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
--- nothing is done for a caller that leaves out what matters. `a|b`: one of them must be there; `a or null`:
--- it must be there, but null says something.
+-- Raises PT422 for the first of p_keys that is missing or null in the argument of p_function, so that nothing
+-- is done for a caller that leaves out something important. `a|b`: one of the two is required. `a or null`:
+-- the key is required, and null has a meaning of its own.
 create or replace function hybridflow.require_keys(p_function text, p jsonb, p_keys text[])
 returns void
 language plpgsql
@@ -1941,7 +1966,7 @@ begin
 end
 $$;
 
--- The same for each object in the list p_list of the argument, which must be a list.
+-- Like require_keys, for each object in the list p_list of the argument; p_list must be a list.
 create or replace function hybridflow.require_keys_of_each(
     p_function text, p jsonb, p_list text, p_keys text[]
 )
@@ -1961,10 +1986,11 @@ $$;
 
 -- ==================== 0205_lengths.sql
 
--- HybridFlow: how long a text may be: what is longer is cut, and says so.
+-- HybridFlow: how long a text may be: a longer one is cut, and ends with […].
 
--- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
--- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
+-- A text of at most p_most characters: a longer one is cut, and ends with […]. WhatsApp's own limit is
+-- 65,536. However long the text is, only so much of it is read. router/whatsapp/lengths.py cuts in the same
+-- way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
 returns text
 language sql
@@ -1977,7 +2003,7 @@ as $$
     end
 $$;
 
--- An object with no text in it that is longer than its kind may be. What is short costs a look at its size.
+-- The object, with its texts cut to the limits of their kinds. A small object costs only a look at its size.
 create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql
@@ -2006,12 +2032,12 @@ $$;
 
 -- ==================== 0210_narrow_looks.sql
 
--- HybridFlow: the messages and turns that many functions look for, found by an index whatever the planner
+-- HybridFlow: lookups of messages and turns that many functions use. They use an index, whatever the planner
 -- knows.
 
--- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
--- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
--- messages instead: before there are statistics, every index looks the same to the planner.
+-- The messages that WhatsApp calls p_wa_id, of all tenants; nearly always one. This is a function of its own,
+-- not a condition beside others, so that no plan reads all messages of a tenant or session instead: without
+-- statistics, all indexes look the same to the planner.
 create or replace function hybridflow.messages_called(p_wa_id text)
 returns setof public.messages
 language sql
@@ -2022,7 +2048,7 @@ as $$
     select * from public.messages where wa_id = p_wa_id
 $$;
 
--- The turns of a session that are running or sending, however many it has had.
+-- The turns of a session that are running or sending, found by index, however many turns the session has had.
 create or replace function hybridflow.held_turns(p_session_id bigint)
 returns setof public.turns
 language sql
@@ -2037,12 +2063,12 @@ $$;
 
 -- ==================== 0220_merges.sql
 
--- HybridFlow: two sessions turn out to be one person's, and become one.
+-- HybridFlow: two sessions turn out to be with one person, and become one.
 
--- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
--- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
--- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
--- is folded into the other's; one that is sending is finished beside it.
+-- Moves everything of session p_from into session p_into and deletes p_from. The caller has locked both rows,
+-- lower id first. The pause of either session holds for both, and each reason lasts as long as it would have.
+-- If a message turns out to be ours, a pause that also had another reason is not withdrawn. A turn that has
+-- sent nothing is folded into the other session's turn; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -2061,12 +2087,12 @@ declare
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
-    -- What did not arrive told nothing: of the two, only one that did counts.
+    -- A message that did not arrive told the contact nothing: of the two, only one that arrived counts.
     v_from_told := hybridflow.told_away_until(v_from);
     v_into_told := hybridflow.told_away_until(v_into);
     v_from_fallback := hybridflow.told_fallback_at(v_from);
     v_into_fallback := hybridflow.told_fallback_at(v_into);
-    -- Whose words say why it is paused, and whose resume was the last one.
+    -- Which session's words explain the pause, and which session was resumed last.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
     v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
@@ -2109,7 +2135,7 @@ begin
     update public.relays set session_id = p_into where session_id = p_from;
     update public.relays set staff_session_id = p_into where staff_session_id = p_from;
     perform hybridflow.merge_handoffs(p_into, p_from);
-    -- A session has one owner: the other one is not forgotten.
+    -- A session has one owner: a note keeps the name of the other one.
     insert into public.session_notes (tenant_id, session_id, body, author, created_at)
     select
         v_from.tenant_id, p_into,
@@ -2141,7 +2167,8 @@ begin
         pause_written_at = greatest(
             case when s.is_paused then s.pause_written_at end,
             case when v_from.is_paused then v_from.pause_written_at end,
-            -- Beside what the AI asked for, what a human asked for counts as what they wrote then.
+            -- If the AI asked for one of the pauses, what a human asked for in the other counts as a message
+            -- written then.
             case when v_from.is_paused and v_from.pause_source = 'ai' then hybridflow.asked_by_human(s) end,
             case when s.is_paused and s.pause_source = 'ai' then hybridflow.asked_by_human(v_from) end
         ),
@@ -2186,9 +2213,9 @@ begin
 end
 $$;
 
--- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
--- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
--- is folded by the caller.
+-- An active turn makes way for the active turn of the session that its own is merged into. A turn that is
+-- sending goes on beside the other, because nobody knows yet what of it is on the phone. Any other goes back
+-- to pending, and the caller folds it into the other.
 create or replace function hybridflow.make_way(p_turn_id bigint)
 returns void
 language plpgsql
@@ -2208,11 +2235,11 @@ $$;
 
 -- ==================== 0230_identities.sql
 
--- HybridFlow: who is who: the session that a contact's JIDs lead to.
+-- HybridFlow: identities: which session a contact's JIDs lead to.
 
--- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
--- new are remembered; JIDs that lead to several sessions show that these are one person: they are
--- merged, see connect_identities.
+-- Finds or creates the session that is known under any of p_jids, and returns its row, locked. New JIDs are
+-- recorded. If the JIDs lead to several sessions, these are one person's: they are merged, see
+-- connect_identities.
 create or replace function hybridflow.resolve_session(
     p_tenant_id bigint, p_jids text[], p_chat text, p_name text
 )
@@ -2264,7 +2291,7 @@ begin
 end
 $$;
 
--- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
+-- How large a session is: hundreds of rows of each kind, with at most ten thousand rows of each kind counted.
 create or replace function hybridflow.size_of_session(p_session_id bigint)
 returns bigint
 language plpgsql
@@ -2287,9 +2314,9 @@ begin
 end
 $$;
 
--- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
--- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
--- more of them would make each lock, claim and look at the session cost more.
+-- Forgets identities of a session above the eighth, the oldest first, except p_kept and those that its
+-- messages are sent to. A person has a phone number, in two spellings, and a LID. A contact with ever more
+-- identities would make each lock, claim and lookup of the session cost more.
 create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
 returns void
 language sql
@@ -2334,8 +2361,8 @@ begin
     end if;
 
     if cardinality(v_ids) > 1 then
-        -- Into the largest, so that what is moved is little, however often somebody makes this happen; of those
-        -- that have next to nothing, and of equals, into the oldest.
+        -- Merge into the largest, so that little has to be moved, however often somebody causes this. Of
+        -- sessions with next to nothing, and of equal ones, the oldest is used.
         v_ids := array(
             select i from unnest(v_ids) as i order by hybridflow.size_of_session(i) desc, i
         );
@@ -2363,10 +2390,10 @@ $$;
 
 -- ==================== 0300_pauses.sql
 
--- HybridFlow: a pause: until when it lasts, a takeover that begins it, what it cancels, and its end.
+-- HybridFlow: pauses: how long one lasts, the takeover that begins it, what it cancels, and how it ends.
 
--- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
--- human last wrote or paused.
+-- pause_asked_at of p_session, if it is paused. For a pause that began under 0.1.0 only the time is known at
+-- which a human last wrote or paused.
 create or replace function hybridflow.asked_at(p_session public.sessions)
 returns timestamptz
 language sql
@@ -2382,7 +2409,7 @@ as $$
     end
 $$;
 
--- Whether the AI wants a human in the session, and none has come.
+-- Whether the AI has called a human to the session, and none has come.
 create or replace function hybridflow.has_waiting_handoff(p_session_id bigint)
 returns boolean
 language sql
@@ -2392,8 +2419,8 @@ as $$
     select exists (select from public.handoffs as h where h.session_id = p_session_id and h.state = 'waiting')
 $$;
 
--- When a human last asked for p_session's pause without saying until when; null: none did, or the AI has
--- asked since, which keeps that as pause_written_at.
+-- When a human last asked for the pause of p_session without an end time; null: no human did, or the AI asked
+-- later, and the human's time was kept as pause_written_at.
 create or replace function hybridflow.asked_by_human(p_session public.sessions)
 returns timestamptz
 language sql
@@ -2403,7 +2430,8 @@ as $$
     select case when p_session.pause_source <> 'ai' then hybridflow.asked_at(p_session) end
 $$;
 
--- Until when people want p_session paused, whatever the AI wants; null: they do not, or without an end.
+-- Until when people want p_session paused, whatever the AI wants; null: they do not, or they want it without
+-- an end.
 create or replace function hybridflow.human_pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -2419,8 +2447,8 @@ as $$
     ) end
 $$;
 
--- When the pause of p_session ends by itself; null while it does not (not paused, indefinite, or a handoff
--- waits: see press_handoff). No reason for it shortens what another one asks for.
+-- When the pause of p_session ends by itself; null: it does not (not paused, indefinite, or a handoff waits:
+-- see press_handoff). No reason for the pause shortens what another reason asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -2440,9 +2468,10 @@ as $$
     end
 $$;
 
--- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
--- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
--- is closed here, or, while a part is leaving, when that is settled (see stop_turn). The turn p_but goes on.
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token becomes
+-- invalid. A turn that is sending says no more either, even if the pause ends before its worker hears of it:
+-- it is closed here or, while a part is leaving, when that part is settled (see stop_turn). The turn p_but
+-- goes on.
 create or replace function hybridflow.cancel_other_turns(
     p_session_id bigint, p_but bigint, p_reason text
 )
@@ -2480,8 +2509,9 @@ as $$
 $$;
 
 -- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
--- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
--- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+-- Returns 'takeover', or 'takeover_over' if the pause that this asks for has already run out, or if an
+-- operator resumed after the message (10 s of tolerance: WhatsApp's clock is not ours, and counts in
+-- seconds).
 create or replace function hybridflow.take_over(
     p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
     p_at timestamptz, p_message_id bigint, p_reason text
@@ -2523,8 +2553,8 @@ begin
 end
 $$;
 
--- Ends the pause of the locked session, for any caller. The columns that say why it was paused stay,
--- for the operator to read.
+-- Ends the pause of the locked session, for any caller. The columns that say why it was paused keep their
+-- values, for operators to read.
 create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
 returns void
 language sql
@@ -2539,9 +2569,9 @@ $$;
 
 -- ==================== 0303_unanswered.sql
 
--- HybridFlow: what a contact wrote and nobody answered, and that one turn answers all of it.
+-- HybridFlow: messages of a contact that nobody answered, and the one turn that answers all of them.
 
--- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+-- Whether a human of the business wrote the message (a reaction or a vote does not count as writing).
 create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
 returns boolean
 language sql
@@ -2556,7 +2586,7 @@ as $$
         and p_message.send_state is distinct from 'failed'
 $$;
 
--- Whether part of what turn p_turn_id said is on the phone.
+-- Whether something that turn p_turn_id said is on the phone.
 create or replace function hybridflow.has_spoken(p_turn_id bigint)
 returns boolean
 language sql
@@ -2569,8 +2599,8 @@ as $$
     )
 $$;
 
--- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. There is one plan for every
--- turn, and the planner would make it anew at each call.
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended. One plan serves all turns;
+-- without the setting, the planner would make a new plan at each call.
 create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -2586,12 +2616,12 @@ begin
 end
 $$;
 
--- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
--- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may
--- have: a turn begins when the one before it has ended, so its history has what that one ended without a word
--- for.
--- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
--- belong to: no reply reads more, and who has written many more makes nobody wait.
+-- The contact's messages since p_since that their own turn does not answer: it is not active, and nothing of
+-- it is on the phone or may be. `answered_by` is the first later turn that had the message in its history and
+-- spoke, or may have spoken: a turn begins when the one before has ended, so its history contains the
+-- messages that the one before left without an answer.
+-- Deleted messages are left out. Only the session's newest 2,000 messages and their turns are read: no reply
+-- reads more, and a contact who has written many more makes nobody wait.
 create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
 returns table (message_id bigint, kind text, sent_at timestamptz, answered_by bigint)
 language sql
@@ -2610,7 +2640,7 @@ as $$
                 or (m.send_state = 'sent' and m.status is distinct from 'error')
             ) as speaks
         from public.messages as m
-        -- A send is dated in whole seconds.
+        -- The sent_at of a send is in whole seconds.
         where m.session_id = p_session_id and m.sent_at >= p_since - interval '1 minute'
         order by m.sent_at desc, m.id desc limit 2000
     ),
@@ -2621,7 +2651,7 @@ as $$
         inner join public.turns as t on t.id = d.turn_id
         inner join public.sessions as s on s.id = p_session_id
         where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
-            -- That nobody has come yet is no answer.
+            -- The message that nobody has come yet is not an answer.
             and not exists (select from public.handoffs as h where h.line_turn_id = t.id)
     ),
 
@@ -2645,8 +2675,9 @@ as $$
     where l.asks and not exists (select from answering as a where a.id = l.turn_id)
 $$;
 
--- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
--- own, and no current turn counts as having seen what the other session brings.
+-- Session p_session_id is about to be merged. Messages that a later turn with them in its history answered
+-- become that turn's own, and no current turn counts as having seen the messages that the other session
+-- brings.
 create or replace function hybridflow.close_sight(p_session_id bigint)
 returns void
 language sql
@@ -2658,9 +2689,9 @@ as $$
     update public.sessions set merged_at = clock_timestamp() where id = p_session_id;
 $$;
 
--- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
--- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
--- id, or null when there is nothing to answer. The session is locked.
+-- Gives the customer's recent messages that nobody answered to one turn, which is due at once. A human's
+-- message answers all messages before it; a reply of the AI answers only the messages that it was made for.
+-- Returns the turn's id; null: there is nothing to answer. The session is locked.
 create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -2700,9 +2731,9 @@ $$;
 
 -- ==================== 0305_takeovers_undone.sql
 
--- HybridFlow: a takeover is undone, for the message that it was by was no human's.
+-- HybridFlow: a takeover is undone, because its message was not a human's.
 
--- Whether a human of the business wrote to the session since the turn was made.
+-- Whether a human of the business has written to the session since the turn was made.
 create or replace function hybridflow.human_wrote_since(p_turn public.turns)
 returns boolean
 language sql
@@ -2718,10 +2749,10 @@ as $$
     )
 $$;
 
--- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
--- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
--- customer wrote and nobody answered gets a turn (its id). In a session without AI all of it stays stopped.
--- The session is locked.
+-- A message was taken for a human's and is not: what it stopped goes on. A turn that had begun to speak and
+-- was stopped since p_since says the rest, unless a human has also written since the turn was made. The
+-- customer's messages that nobody answered get a turn, whose id is returned. In a session without AI
+-- everything stays stopped. The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -2753,9 +2784,9 @@ begin
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
--- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
--- is locked.
+-- Message p_message_id was taken for a human's and is not: the pause that it caused is withdrawn, unless the
+-- pause has another reason (a human also wrote, or somebody paused). Returns whether the session goes on now.
+-- The session is locked.
 create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
 returns boolean
 language plpgsql
@@ -2793,7 +2824,7 @@ begin
             when s.pause_message_id = p_message_id then v_human.id
             else s.pause_message_id
         end,
-        -- An operator's pause, or the AI's, that the false message seemed to prolong is theirs again.
+        -- If the false message seemed to prolong a pause of an operator or the AI, the pause is theirs again.
         pause_source = case
             when v_goes_on then null
             when s.pause_source = 'owner' and s.pause_message_id is null
@@ -2808,7 +2839,8 @@ begin
         pause_written_at = case
             when v_goes_on then null
             when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
-            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            -- If the pause has another known reason, only that counts; if none is known, the message still
+            -- counts.
             when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
             else s.pause_written_at
         end,
@@ -2840,7 +2872,7 @@ begin
 end
 $$;
 
--- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
+-- The session that an operator's request names, locked. Raises PT404 if it is not the tenant's own.
 create or replace function hybridflow.session_of(p jsonb)
 returns public.sessions
 language plpgsql
@@ -2861,11 +2893,12 @@ end
 $$;
 
 -- pause_session({caller?, tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
--- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
--- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
--- asked before, and with neither it stays beside; what a human's message asks for stays always, and
--- `pause_ends_at` says which end is the last: resume_session ends all. Returns {session, cancelled_turns}:
--- how many those were. PT404: not this tenant's. PT422: `until` is not in the future.
+-- Pauses a session: until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
+-- passed, as after a human's message. Cancels what it was about to say. `until` replaces what was asked
+-- before; without `until` and `indefinite`, the earlier request stays valid as well. What a human's message
+-- asks for always stays valid. The latest end counts (`pause_ends_at`); resume_session ends them all. Returns
+-- {session, cancelled_turns}: the number of cancelled turns. PT404: not this tenant's. PT422: `until` is not
+-- in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -2892,7 +2925,7 @@ begin
         pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
         pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
         pause_written_at = case
-            when is_paused  -- one of before 0.2.0 does not say when the owner wrote
+            when is_paused  -- a pause from before 0.2.0 does not say when the owner wrote
                 then coalesce(pause_written_at, case when pause_source = 'owner' then last_human_at end)
         end,
         last_human_at = hybridflow.clock(),
@@ -2911,9 +2944,9 @@ end
 $$;
 
 -- resume_session({tenant_id, session_id, source, policy})
--- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
--- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
--- turn (null: none). PT404 as above.
+-- Ends a pause; does nothing to a session that is not paused. Recent messages of the customer that nobody
+-- answered get a turn. Returns {session, resumed, turn_id}: whether it was paused, and that turn (null:
+-- none). PT404: as in pause_session.
 create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -2940,10 +2973,10 @@ $$;
 
 -- ==================== 0308_pauses_over.sql
 
--- HybridFlow: the pauses that have run out are found, and ended many at a time.
+-- HybridFlow: pauses that have run out are found, and ended many at a time.
 
--- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
--- those that are to last cost nothing.
+-- Sessions whose pause may have run out, including all whose pause has (pause_ends_at decides that). An index
+-- finds them, so pauses that go on cost nothing.
 create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
 returns bigint[]
 language plpgsql
@@ -2962,7 +2995,7 @@ begin
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
-            offset 0  -- one search of the index for each tenant, not one look at every pause
+            offset 0  -- one index search per tenant, not a look at every pause
         ) as without_end
         union all
         select s.id from public.sessions as s
@@ -2973,7 +3006,7 @@ begin
 end
 $$;
 
--- Ends the pauses of the (locked) sessions p_ids. Returns how many turns they got.
+-- Ends the pauses of the locked sessions p_ids. Returns how many turns they got.
 create or replace function hybridflow.end_pauses(p_ids bigint[], p_policy jsonb)
 returns bigint
 language plpgsql
@@ -3014,12 +3047,12 @@ end
 $$;
 
 -- auto_resume({policy, session_ids?: [id]})
--- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
--- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions that
--- someone is changing at this moment are left to the next run, and so is one that cannot be gone on with,
--- which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
--- [session_id], more}: how many, which, how many turns they got, which could not be gone on with, and,
--- without session_ids, whether there were more.
+-- Ends those pauses of these sessions (see pauses_over) that have run out. Without session_ids it takes up to
+-- 100 such sessions at random, so that sessions that cannot be resumed do not always block the same others. A
+-- session that someone is changing at this moment is left to the next run. So is one that cannot be resumed;
+-- it does not hold up the others. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: how many were resumed, which, how many turns they got, which could not be resumed,
+-- and, without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
@@ -3082,12 +3115,12 @@ $$;
 
 -- ==================== 0310_handoffs_begun.sql
 
--- HybridFlow: handoffs: begun, by the AI, a reply's words or a flow's.
+-- HybridFlow: handoffs: begun by the AI, by the words of a reply, or by a flow.
 --
--- Whoever changes one holds its session locked. There are no triggers on the table: a change of one is told
--- of (see changes) by the function that makes it.
+-- A function that changes a handoff holds its session locked, and itself reports the change (see changes):
+-- the table has no triggers.
 
--- Notes that a handoff of the session is otherwise now.
+-- Reports that a handoff of the session has changed.
 create or replace function hybridflow.handoff_changed(p_tenant_id bigint, p_session_id bigint)
 returns void
 language plpgsql
@@ -3098,9 +3131,9 @@ begin
 end
 $$;
 
--- Locks the turns that speak of the handoffs of the locked session, before anybody locks one of those: a turn
--- that ends, by a claim say, writes down what became of its handoff's words. So the order is session, turn,
--- handoff.
+-- Locks the turns that speak about the handoffs of the locked session, before anybody locks one of the
+-- handoffs: when such a turn ends, for example by a claim, it records in its handoff what became of the
+-- words. So the order is session, turn, handoff.
 create or replace function hybridflow.lock_turns_of_handoffs(p_session_id bigint)
 returns void
 language plpgsql
@@ -3117,7 +3150,7 @@ begin
 end
 $$;
 
--- The words that a handoff's reason is one of; what else a flow calls it by is kept as `why`.
+-- The reason of a handoff as one of the known words. What else a flow calls it is kept as `why`.
 create or replace function hybridflow.handoff_reason(p_reason text)
 returns text
 language sql
@@ -3130,8 +3163,8 @@ as $$
     end
 $$;
 
--- Why the session was paused, as a story tells it: of a handoff not its summary, which may be the contact's
--- own words.
+-- Why the session was paused, for its story. For a handoff, the summary is left out, because it may contain
+-- the contact's own words.
 create or replace function hybridflow.pause_reason_told(p_session public.sessions)
 returns text
 language sql
@@ -3151,10 +3184,10 @@ as $$
     end
 $$;
 
--- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, a handoff
--- waits there, and the people of the business are told by a notice. Of several at once the first one waits. p
--- has what is known of it: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands
--- off, if one does. What the session was about to say is for the caller to cancel.
+-- Calls a human to the locked session: pauses it with source 'ai', for no shorter time than before, begins a
+-- handoff, and makes the notice for the people of the business. If a handoff already waits, that one stays. p
+-- has what is known: {reason, why?, summary?, said?, part?, is_quiet?}. p_turn_id: the turn that hands off,
+-- if one does. The caller cancels what the session was about to say.
 create or replace function hybridflow.begin_handoff(p_session public.sessions, p_turn_id bigint, p jsonb)
 returns void
 language plpgsql
@@ -3171,7 +3204,7 @@ begin
         paused_until = case when is_paused then paused_until end,
         pause_indefinite = is_paused and pause_indefinite,
         pause_asked_at = v_now,
-        -- What a human asked for without saying until when counts as what they wrote then.
+        -- What a human asked for without an end time counts as a message written then.
         pause_written_at = case
             when is_paused then greatest(pause_written_at, hybridflow.asked_by_human(p_session))
         end,
@@ -3196,8 +3229,9 @@ begin
 end
 $$;
 
--- Part p_part of the turn's reply, which begins to be said, hands off: the locked session is paused for a
--- human, and what else it was about to say is cancelled. Said again, after it did not leave, it is the same.
+-- Part p_part of the turn's reply, whose send begins, hands off: the locked session is paused for a human,
+-- and what else it was about to say is cancelled. If the part did not leave and is sent again, nothing more
+-- happens.
 create or replace function hybridflow.hand_off_with(
     p_session public.sessions, p_turn public.turns, p_part integer
 )
@@ -3220,8 +3254,9 @@ begin
 end
 $$;
 
--- Of a handoff that turn p_turn_id has begun more is known, {reason, summary?}: the people of the business
--- are told that, too, where they were not told of it yet. Returns whether the turn has begun one that waits.
+-- More is known about the handoff that turn p_turn_id has begun: {reason, summary?}. The people of the
+-- business are told that as well, if they have not been told about the handoff yet. Returns whether the turn
+-- has begun a handoff that waits.
 create or replace function hybridflow.know_more_of_handoff(p_turn_id bigint, p jsonb)
 returns boolean
 language plpgsql
@@ -3253,8 +3288,8 @@ end
 $$;
 
 -- A flow's send, which is about to leave, promises a human: the locked session is handed off with it, once
--- for its turn. p_handoff: {reason, why?, said, part}. The flow may go on to say why (see
--- hand_off): for that the notice waits for ten seconds.
+-- per turn. p_handoff: {reason, why?, said, part}. The flow may still say why (see hand_off); the notice
+-- waits ten seconds for that.
 create or replace function hybridflow.hand_off_by_promise(
     p_session public.sessions, p_turn_id bigint, p_handoff jsonb
 )
@@ -3275,14 +3310,14 @@ $$;
 
 -- ==================== 0312_handoffs_said.sql
 
--- HybridFlow: what the customer is told of a handoff, as the turn's last words, and whether that arrived.
+-- HybridFlow: what the customer is told about a handoff, as the turn's last words, and whether it arrived.
 
--- The turn p_turn, which a flow has and whose session is locked, ends with a handoff (p_handoff), of which
--- the customer is told p_say, a list of texts. That, behind what the flow has said, is its reply now: whoever
--- claims it goes on with it, and it hands off as that begins to be said (see begin_send). What of the flow
--- did not leave is given up: it is for the human now. So is what is in doubt, where it is found not to have
--- left: of a file the reply has no more than what stands for it. p_outcome: how the flow's attempt
--- ended with that.
+-- Ends turn p_turn, which a flow has, with a handoff (p_handoff). p_say, a list of texts, tells the customer
+-- about it. The turn's reply is now what the flow has sent, followed by p_say. The next claim goes on with
+-- that, and the session is handed off when p_say begins to be sent (see begin_send). Parts of the flow that
+-- did not leave are given up, because the human answers now. A part in doubt is also given up, if it is found
+-- not to have left: for a file, the reply has only the text that stands for it. p_outcome: how the flow's
+-- attempt ended. The session is locked.
 create or replace function hybridflow.say_handoff(
     p_turn public.turns, p_handoff jsonb, p_say jsonb, p_outcome text
 )
@@ -3314,13 +3349,13 @@ begin
     else
         perform hybridflow.reply_instead(p_turn.id, v_told, p_outcome);
     end if;
-    -- To send what is left is no further attempt.
+    -- Sending the rest does not count as another attempt.
     update public.turns set handler = p_turn.handler, attempt = greatest(attempt - 1, 0)
     where id = p_turn.id;
 end
 $$;
 
--- How a turn that has said all it can is closed: as a handoff, if it was one.
+-- The reason with which a turn that has said all it can is closed: 'handoff' if it handed off, else null.
 create or replace function hybridflow.ends_as_handoff(p_turn_id bigint)
 returns text
 language sql
@@ -3330,8 +3365,8 @@ as $$
     select 'handoff' where exists (select from public.handoffs as h where h.turn_id = p_turn_id)
 $$;
 
--- A turn that told the customer of a handoff has ended: notes whether all of that is on the phone. A handoff
--- stands whether or not: the people of the business are told where the customer was not.
+-- A turn that told the customer about a handoff has ended: records whether all of that is on the phone. The
+-- handoff is valid either way; if the customer was not told, the people of the business are told so.
 create or replace function hybridflow.words_end(p_turn public.turns)
 returns void
 language plpgsql
@@ -3342,7 +3377,8 @@ declare
 begin
     update public.handoffs as h
     set words = case when h.part is not null then case when exists (
-            -- A flow's own send promised a human: what else it sent, and how that ended, is another matter.
+            -- A part that a flow sent itself promised a human: how the flow's other parts ended does not
+            -- matter here.
             select from public.messages as m
             where m.turn_id = p_turn.id and m.part = h.part and m.send_state = 'sent'
         ) then 'said' else 'not_said' end when p_turn.state = 'sent' and not exists (
@@ -3372,9 +3408,9 @@ $$;
 
 -- HybridFlow: handoffs: taken by a human, given back with the conversation, merged with it.
 
--- A human of the business is there: the handoff that waits in the locked session, if one does, is taken.
--- p_by is 'owner' or 'operator', p_name who that is, if it is known, and p_message_id what was written at
--- p_at. What was written before it began takes nothing (10 s of tolerance: WhatsApp's clock is not ours).
+-- A human of the business has come: takes the handoff that waits in the locked session, if there is one. p_by
+-- is 'owner' or 'operator', p_name is that person's name if known, and p_message_id what they wrote, at p_at.
+-- A message from before the handoff does not take it (10 s of tolerance: WhatsApp's clock is not ours).
 create or replace function hybridflow.take_handoff(
     p_session_id bigint, p_by text, p_name text, p_message_id bigint, p_at timestamptz
 )
@@ -3399,8 +3435,8 @@ begin
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: what it took waits again, and the turn that was
--- saying so goes on with it. The session is locked.
+-- Message p_message_id was taken for a human's and is not: the handoff that it took waits again, and the turn
+-- that was telling the customer about it goes on. The session is locked.
 create or replace function hybridflow.untake_handoff(p_message_id bigint)
 returns void
 language plpgsql
@@ -3427,9 +3463,10 @@ begin
 end
 $$;
 
--- A session that is no longer paused is the AI's again: its handoffs are over. One that nobody took, and
--- whose pause ran out, has expired. What was not said of them yet is said no more: what the customer wrote
--- may have another answer now. A trigger, for pauses end in several ways.
+-- A session that is no longer paused belongs to the AI again: its handoffs end. A handoff that nobody took,
+-- and whose pause ran out, has expired. What the customer has not been told about it yet is not said any
+-- more, because the customer's messages may get another answer now. This is a trigger because pauses end in
+-- several ways.
 create or replace function hybridflow.end_handoffs()
 returns trigger
 language plpgsql
@@ -3464,9 +3501,10 @@ after update of is_paused on public.sessions
 for each row when (old.is_paused and not new.is_paused)
 execute function hybridflow.end_handoffs();
 
--- Session p_from is merged into p_into, both locked, its messages already: its handoffs are the other's now.
--- Of two that wait the older one does, and the other is done. One is taken where a human wrote since in the
--- other session: to a LID, say, of which no phone was known.
+-- Session p_from is merged into p_into: both are locked, and the messages are already moved. The handoffs of
+-- p_from now belong to p_into. Of two that wait, the older one stays, and the other is done. A waiting
+-- handoff is taken if a human has written in the other session since, for example to a LID whose phone was
+-- not known.
 create or replace function hybridflow.merge_handoffs(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -3502,13 +3540,12 @@ $$;
 
 -- ==================== 0316_handoffs_untaken.sql
 
--- HybridFlow: handoffs that nobody took: looked at, and pressed step by step.
+-- HybridFlow: handoffs that nobody took: how they are found, and the steps that follow one after the other.
 
 -- look_at_handoffs({limit})
--- Handoffs that wait and are to be looked at now, the longest due first: whether enough time in which the
--- business is open has passed since `step_at` is the router's to say. Returns {handoffs: [{handoff_id, step,
--- step_at, minutes, timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact
--- wrote last.
+-- Waiting handoffs that are due to be looked at, the longest due first. The router decides whether enough
+-- opening hours have passed since `step_at`. Returns {handoffs: [{handoff_id, step, step_at, minutes,
+-- timezone, opening_hours, jids: [jid], wrote: [text]}], now}: `wrote` is what the contact wrote last.
 create or replace function public.look_at_handoffs(p jsonb)
 returns jsonb
 language plpgsql
@@ -3544,7 +3581,7 @@ begin
 end
 $$;
 
--- Makes the turn that tells the customer of the handoff that nobody has come yet, if it can be told now.
+-- Makes the turn that tells the customer that nobody has come for the handoff yet, if that can be sent now.
 create or replace function hybridflow.tell_customer_of_wait(p_handoff public.handoffs, p_say text)
 returns bigint
 language plpgsql
@@ -3557,7 +3594,7 @@ begin
     if p_handoff.is_quiet or hybridflow.is_without_ai(p_handoff.session_id) or exists (
         select from public.turns as t where t.session_id = p_handoff.session_id and t.waiting
     ) or exists (select from hybridflow.held_turns(p_handoff.session_id)) then
-        return null;  -- what tells of the handoff itself is still on its way
+        return null;  -- what tells the customer of the handoff itself is still on its way
     end if;
     insert into public.turns (tenant_id, session_id, run_after, debounce_until, reply, handler)
     values (
@@ -3571,12 +3608,12 @@ end
 $$;
 
 -- press_handoff({handoff_id, step, say, due_at?, policy})
--- Nobody has taken the handoff, of which so many steps are done, and it is time for the next: the people are
--- told again; the next number is told; the customer is told `say`; and then the AI goes on, or the
--- conversation waits for a human, as the tenant wants it. With due_at it is not time yet, but then. Each is
--- done at most once, however often and by however many routers this is asked. Returns {did, turn_id?}: what
--- was done: 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it, and a
--- person's own pause lasts on), or null: nothing; with the turn that is to be answered now.
+-- The next step for a handoff that nobody has taken, and for which `step` steps are done: the people are told
+-- again; the next number is told; the customer is told `say`; then the AI goes on, or the conversation waits
+-- for a human, as the tenant has set. With due_at no step is done: the handoff is looked at again then. Each
+-- step is done at most once, however often and by however many routers this is called. Returns {did,
+-- turn_id?}: did is 'reminded', 'told_next', 'told_customer', 'returned', 'waits', 'expired' (nobody took it,
+-- and a person's own pause goes on), or null (nothing was done); turn_id is the turn to be answered now.
 create or replace function public.press_handoff(p jsonb)
 returns jsonb
 language plpgsql
@@ -3626,7 +3663,7 @@ begin
     elsif v_session.pause_indefinite
         or hybridflow.human_pause_ends_at(v_session, v_tenant.resume_after_hours, p -> 'policy') > v_now
     then
-        -- Somebody paused it besides, and that lasts.
+        -- Somebody also paused the session, and that pause goes on.
         update public.handoffs set state = 'expired', ended_at = v_now where id = v_handoff.id;
         return '{"did": "expired"}';
     else
@@ -3657,7 +3694,7 @@ as $$
         )
 $$;
 
--- The handoff of the session that is not over, if it has one.
+-- The session's handoff that has not ended, if there is one.
 create or replace function hybridflow.open_handoff_json(p_session_id bigint)
 returns jsonb
 language sql
@@ -3670,8 +3707,8 @@ as $$
 $$;
 
 -- list_handoffs({tenant_id, state?, session_id?, limit?, cursor?})
--- Returns {items: [handoff], next_cursor}: the tenant's handoffs, or a session's, newest first; with `state`
--- those alone. PT404: not this tenant's.
+-- Returns {items: [handoff], next_cursor}: the handoffs of the tenant, or of a session, newest first; with
+-- `state`, only those in that state. PT404: not this tenant's.
 create or replace function public.list_handoffs(p jsonb)
 returns jsonb
 language plpgsql
@@ -3708,12 +3745,12 @@ $$;
 
 -- HybridFlow: a turn's steps from one state to the next, from pending to sent, cancelled or dead.
 --
--- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
--- lives, and one made while a table was still small would go on reading the whole of it.
+-- The functions on the hot path have `enable_seqscan = off`: a connection keeps a plan for as long as it
+-- lives, and a plan made while a table was small would go on reading the whole table.
 
--- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
--- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
--- with the message instead. The session is locked. Returns which turn it is, and when it is due.
+-- Gives one more message to the session's pending turn: moves the turn (debounce, up to a cap counted from
+-- its first message) or creates it. If the tenant prefers that, a running turn that has said nothing yet
+-- starts again with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
     p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
     p_now timestamptz, out turn_id bigint, out due timestamptz
@@ -3760,8 +3797,8 @@ begin
 end
 $$;
 
--- A pending turn has one more message to answer. Its reply was made without that, and so was all that was
--- begun before: where that shows up late it is ours, but answers nothing of the turn.
+-- A pending turn has one more message to answer. Its reply, and every send that had begun for it, was made
+-- without that message. If such a send shows up late it is ours, but answers nothing of the turn.
 create or replace function hybridflow.widen_turn(p_turn_id bigint)
 returns void
 language plpgsql
@@ -3773,8 +3810,8 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for all that
--- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+-- Throws away the reply of a turn that has nothing on the phone or in doubt: it is made again for everything
+-- that the turn answers now. Sends that had begun keep their rows, so that a late echo is recognised as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
 language plpgsql
@@ -3787,10 +3824,10 @@ begin
 end
 $$;
 
--- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
--- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
--- session is locked. p_turn is the turn as it was worked on, and p_outcome how that attempt ended; null:
--- there was none, or the caller notes it.
+-- Puts a turn that has nothing on the phone or in doubt back to pending, due at p_run_after, and folds into
+-- it the turn that has become pending meanwhile. Its reply is kept only if there is nothing new to answer.
+-- The session is locked. p_turn is the turn as it was during the attempt, and p_outcome is how the attempt
+-- ended; null: there was no attempt, or the caller records its end.
 create or replace function hybridflow.requeue_turn(
     p_turn public.turns, p_run_after timestamptz, p_outcome text
 )
@@ -3829,8 +3866,8 @@ begin
 end
 $$;
 
--- Closes a turn for good, and with it the attempt that is under way; the one place that cancels. Its token
--- stays: it opens nothing any more, but a callback that comes twice shows by it that it is the same one.
+-- Closes a turn for good, and with it the attempt that is under way. Only this function cancels turns. The
+-- token's hash stays: the token allows nothing any more, but shows that a repeated callback is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language plpgsql
@@ -3845,7 +3882,7 @@ begin
     set state = p_state, reason = p_reason, lease_until = null, finished_at = v_now, updated_at = v_now
     where id = p_turn_id
     returning * into v_turn;
-    -- Where nobody was at it, it has no worker.
+    -- If nobody was working on the turn, it has no worker, and nothing is recorded.
     perform hybridflow.note_attempt(
         v_turn, p_state, v_now, p_reason,
         case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
@@ -3853,7 +3890,8 @@ begin
 end
 $$;
 
--- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+-- If a send of the turn is in doubt, puts the turn aside until that send is looked up. Returns whether it
+-- did.
 create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
 returns boolean
 language plpgsql
@@ -3870,8 +3908,8 @@ begin
 end
 $$;
 
--- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier). The
--- attempt, if one was under way, has ended with p_outcome.
+-- Nobody works on the active turn until p_until, when it can be claimed again (earlier after a reconnect).
+-- The attempt that was under way, if there was one, has ended with p_outcome.
 create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz, p_outcome text)
 returns void
 language plpgsql
@@ -3893,9 +3931,9 @@ begin
 end
 $$;
 
--- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
--- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
--- settled.
+-- The turn may say no more. It is closed as sent (incomplete) if it has said something, otherwise as
+-- cancelled. While a part of it is leaving it stays open: the fence refuses the next part, and the turn is
+-- closed when that part is settled.
 create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
 returns void
 language plpgsql
@@ -3914,7 +3952,7 @@ begin
 end
 $$;
 
--- The active turn goes on at once, for the next claim; beside another one, if the session has one.
+-- The turn goes on at once, with the next claim; beside another active turn, if the session has one.
 create or replace function hybridflow.take_up(p_turn public.turns)
 returns void
 language plpgsql
@@ -3933,7 +3971,7 @@ begin
 end
 $$;
 
--- Which parts of the turn p_turn_id are given up, and why (see give_up_part); null: none is.
+-- Which parts of turn p_turn_id were given up, and why (see give_up_part); null: none.
 create or replace function hybridflow.given_up_of(p_turn_id bigint)
 returns text
 language sql
@@ -3947,11 +3985,11 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null and m.send_state = 'failed' and m.given_up is not null
 $$;
 
--- A send of turn p_turn_id is settled, or given up. The turn is closed when all of its reply is on the phone
--- but for what is given up, or when it may say no more; where nothing of it can be had it is dead. Where
--- nothing of it was said, and the session goes on meanwhile, its messages are answered by another turn. A
--- send may prove late to have left: then its turn, which waits to be made again, goes on with the rest, or is
--- done. The session is locked.
+-- A send of turn p_turn_id has been settled or given up. The turn is closed when all of its reply is on the
+-- phone, except for parts that were given up, or when it may say no more. It is dead if every part was given
+-- up. If a turn that may say no more has said nothing, and the session goes on, another turn answers its
+-- messages. A send may prove late to have left: then its turn, which waits to be made again, goes on with the
+-- rest, or is done. The session is locked.
 create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
 returns void
 language plpgsql
@@ -3995,7 +4033,7 @@ begin
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
-        -- An earlier reply to the same messages (see widen_turn): the one made again is not said.
+        -- An earlier reply to the same messages was sent (see widen_turn): the new one is not.
         select from public.messages as m
         where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
     ) then
@@ -4006,9 +4044,9 @@ $$;
 
 -- ==================== 0410_turn_contexts.sql
 
--- HybridFlow: what who works on a turn is given with it: what was said, and what of the reply is sent.
+-- HybridFlow: what a worker is given with a turn: the conversation, and what of the reply is already sent.
 
--- The sends of a turn, in order, for the handler that goes on with it.
+-- The parts of a turn that have begun, in order, for the handler that goes on with it.
 create or replace function hybridflow.turn_parts(p_turn_id bigint)
 returns jsonb
 language sql
@@ -4037,11 +4075,12 @@ as $$
         + least(coalesce(length(p_media ->> 'caption'), 0), 65536)
 $$;
 
--- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
--- where an earlier reply left after they were written. Left out are sends that certainly failed, what
--- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
--- characters, which begin with the turn's own. It is json, which becomes jsonb once, with what it is a part
--- of: jsonb would be read and written anew for each object around it, a quarter of what a claim costs.
+-- The conversation up to now, oldest first. The messages that turn p_turn answers come last, even if an
+-- earlier reply left after they were written. Left out are sends that certainly failed, sends that WhatsApp
+-- did not deliver, messages that wait for a later turn, and everything beyond the newest 200,000 characters,
+-- which begin with the turn's own messages. The result is json, and becomes jsonb once, together with the
+-- object that it is a part of: jsonb would be read and written again for each object around it, a quarter of
+-- the cost of a claim.
 create or replace function hybridflow.told_history(p_turn public.turns, p_limit integer)
 returns json
 language sql
@@ -4096,7 +4135,7 @@ as $$
                 where m.session_id = p_turn.session_id
                     and m.send_state is distinct from 'failed'
                     and not (m.from_me and m.status is not distinct from 'error')
-                    -- One look for all messages: a session has one pending turn at most.
+                    -- One lookup for all messages: a session has at most one pending turn.
                     and (m.turn_id is null or m.turn_id is distinct from (
                         select o.id from public.turns as o
                         where o.session_id = p_turn.session_id and o.waiting and o.id <> p_turn.id
@@ -4110,7 +4149,7 @@ as $$
     ) as told
 $$;
 
--- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
+-- How a token is stored: as a hash, so that somebody who reads the table cannot act for a handler.
 create or replace function hybridflow.hash_token(p_token uuid)
 returns bytea
 language plpgsql
@@ -4122,8 +4161,8 @@ begin
 end
 $$;
 
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
--- 2,000 messages.
+-- The ids of recent messages in the conversation of a send: ours (p_ours), or the contact's. Only the newest
+-- 2,000 messages are read.
 create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
 returns jsonb
 language sql
@@ -4142,7 +4181,7 @@ as $$
     ) as r
 $$;
 
--- All that a handler needs for one attempt at a turn, its token included.
+-- Everything that a handler needs for one attempt at a turn, including the token.
 create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
 language sql
@@ -4175,7 +4214,7 @@ as $$
             'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
-        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+        'ours', (  -- to look up a send in doubt: the history leaves out what was not delivered
             select hybridflow.recent_wa_ids(m, true) from public.messages as m
             where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
         ),
@@ -4186,8 +4225,8 @@ as $$
     where s.id = p_turn.session_id
 $$;
 
--- Nobody can work on a turn that was claimed just now, for p_error: it waits for a minute, and when its
--- attempts are used up it dies of that.
+-- A turn that was just claimed cannot be worked on, because of p_error: it waits for a minute, and when its
+-- attempts are used up it dies with this error.
 create or replace function hybridflow.put_off_unreadable(p_turn public.turns, p_error text)
 returns jsonb
 language plpgsql
@@ -4202,8 +4241,8 @@ begin
 end
 $$;
 
--- The contexts of turns that were claimed just now, each read by itself, so that one that fails is put off
--- and no other: {turns, unreadable: [{turn_id, tenant_id, error}]}.
+-- The contexts of turns that were just claimed. Each is read by itself, so that only a turn that fails is put
+-- off: {turns, unreadable: [{turn_id, tenant_id, error}]}.
 create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
 returns jsonb
 language plpgsql
@@ -4235,12 +4274,12 @@ $$;
 
 -- ==================== 0415_lapsed_turns.sql
 
--- HybridFlow: turns whose lease has run out: what dies of that, and what it says of n8n.
+-- HybridFlow: turns whose lease has run out: which of them end, and how many turns are in n8n.
 
--- Of the turns, which are locked, those that a claim can end without waiting for anybody: nobody else holds
--- their session, their tenant, or the notice by which its people would be told, which are ours from here on.
--- Who holds the session may want the turn next. (A turn that is changed twice in one transaction has its
--- session and its tenant looked up, and locked, by their foreign keys.)
+-- Of the locked turns p_ids, those that a claim can end without waiting for anybody: nobody else holds their
+-- session, their tenant, or the waiting notice to its people. These are locked here, too. Whoever holds the
+-- session may want the turn next. (If one transaction changes a turn twice, its foreign keys lock its session
+-- and its tenant.)
 create or replace function hybridflow.free_to_end(p_ids bigint[])
 returns bigint[]
 language plpgsql
@@ -4266,8 +4305,8 @@ begin
 end
 $$;
 
--- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
--- does not: its outcome must be found out first. Nor one for which another call would have to be waited for.
+-- Turns die here if their attempts are used up and their lease has run out. A turn with a send in doubt does
+-- not: the outcome must be found out first. A turn that cannot end without waiting is left out.
 -- Returns their ids.
 create or replace function hybridflow.bury_lapsed(p_max_attempts integer, p_minutes numeric)
 returns bigint[]
@@ -4300,13 +4339,13 @@ begin
         select t as turn, s as session from public.turns as t
         inner join public.sessions as s on s.id = t.session_id
         where t.id = any(v_ids)
-        order by t.tenant_id, t.id  -- as everybody locks notices of several tenants
+        order by t.tenant_id, t.id  -- the order in which everybody locks notices of several tenants
     ) as d;
     return v_ids;
 end
 $$;
 
--- Whether the turn, whose lease has run out, may have no attempt more.
+-- Whether the turn, whose lease has run out, may have no further attempt.
 create or replace function hybridflow.is_used_up(p_turn public.turns, p_max_attempts integer)
 returns boolean
 language sql
@@ -4316,8 +4355,8 @@ as $$
     select p_turn.attempt >= p_max_attempts and not hybridflow.is_in_doubt(p_turn.id)
 $$;
 
--- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
--- knows what else it wanted to say, and from the start it would repeat itself.
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody knows
+-- what else it would have said, and a new run would repeat what was said.
 create or replace function hybridflow.close_dead_flows()
 returns void
 language plpgsql
@@ -4351,7 +4390,7 @@ begin
 end
 $$;
 
--- The turns of which who claims knows that no flow makes their replies, whatever the state knows.
+-- The turns that no flow works on, as the claiming router knows (`not_in_n8n`), whatever the state says.
 create or replace function hybridflow.not_in_n8n(p jsonb)
 returns bigint[]
 language sql
@@ -4362,9 +4401,9 @@ as $$
     from jsonb_array_elements_text(nullif(p -> 'not_in_n8n', 'null')) as k (id)
 $$;
 
--- How many more turns may be given to n8n now, so that a burst waits here and not there. The turns
--- p_not_there are not in n8n any more. Nor is one whose reply is made, however long it is sent, nor one that
--- is put aside: nobody works on it until its line is back, or its doubt is looked up again.
+-- How many more turns may be given to n8n now; a burst waits here, not in n8n. The turns p_not_there are no
+-- longer in n8n. Nor is a turn whose reply has been made, however long sending takes, or a turn that is put
+-- aside: nobody works on it until its line is back, or until its doubt is looked up again.
 create or replace function hybridflow.free_flows_without(p_max_in_flight integer, p_not_there bigint[])
 returns integer
 language sql
@@ -5138,12 +5177,12 @@ $$;
 
 -- ==================== 0430_held_turns.sql
 
--- HybridFlow: whether who shows a turn's token may still act for it.
+-- HybridFlow: whether the holder of a turn's token may still act for the turn.
 
 -- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
--- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
--- none; to a token that is not the turn's own nothing more is said. A turn that was
--- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+-- null. 'stale': the turn is not the holder's, or no longer: a newer attempt has it, the lease ran out, or it
+-- does not exist. A token that is not the turn's own learns nothing else. A turn that was closed keeps its
+-- last token; the reason is then 'paused', or 'superseded' (closed or merged).
 create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -5166,8 +5205,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human, a pause, the label no-ai or is_active = false
--- stopped it for; null where it may. What a handoff says passes its own pause while nobody has taken it.
+-- Why a held turn may say no more: a takeover, a pause, the label no-ai, or is_active = false; null: it may.
+-- What a handoff says passes the handoff's own pause while nobody has taken it.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -5195,9 +5234,9 @@ begin
 end
 $$;
 
--- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
--- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
--- that a former attempt began.
+-- The turn p.turn_id, locked together with its session (session first). `refused` says why the holder of
+-- p.token may not act for it, see turn_refusal. For callers that need not hold the turn: the router itself,
+-- when it reports on a send that an earlier attempt began.
 create or replace function hybridflow.lock_turn(
     p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -5221,9 +5260,9 @@ begin
 end
 $$;
 
--- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
--- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
--- turn.
+-- The turn that a handler holds with p.token, locked as by lock_turn; `refused` says why it may not go on. A
+-- caller whose token is not the turn's own gets no lock and waits for none: it may be a flow that names
+-- another tenant's turn.
 create or replace function hybridflow.hold_turn(
     p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -5260,10 +5299,10 @@ $$;
 
 -- ==================== 0433_put_off_turns.sql
 
--- HybridFlow: turns that wait for an LLM or a line that is away, and that it is back.
+-- HybridFlow: turns that wait for an LLM or a line that is away, and their release when it is back.
 
--- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
--- one with the tenant's own key, which may be the fault.
+-- The LLM of a tenant's replies, as turns.waits_for names it: the deployment's LLM of a provider, or one with
+-- the tenant's own key, because that key may be the cause.
 create or replace function hybridflow.llm_of(p_tenant_id bigint)
 returns text
 language sql
@@ -5275,7 +5314,7 @@ as $$
     where t.id = p_tenant_id
 $$;
 
--- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution server in front of it.
 create or replace function hybridflow.line_of(p_tenant_id bigint)
 returns text
 language plpgsql
@@ -5287,8 +5326,8 @@ begin
 end
 $$;
 
--- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
--- that no call takes long. Two statements, for each has an index of its own.
+-- The newest turns that wait for p_waits_for, of tenant p_tenant_id or (null) of all tenants; only a few at a
+-- time, so that no call takes long. There are two statements because each has an index of its own.
 create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
 returns bigint[]
 language plpgsql
@@ -5316,8 +5355,8 @@ begin
 end
 $$;
 
--- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
--- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+-- The time from which a turn is due that need not wait any more: when its contact last wrote. So of all due
+-- turns the newest conversations are claimed first, whenever they were released; see turns_of_tenant.
 create or replace function hybridflow.due_since(p_session_id bigint)
 returns timestamptz
 language sql
@@ -5327,8 +5366,9 @@ as $$
     select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
 $$;
 
--- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
--- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+-- What turns wait for is back: they are due at once, the newest conversations first. A few are released now,
+-- and more each time it works again. If p_tenant_id is given, only turns of that tenant are released. All
+-- routers are notified.
 create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -5339,7 +5379,7 @@ declare
     v_ids bigint[];
     v_waits record;
 begin
-    -- One look: nearly always nothing waits.
+    -- One query: nearly always nothing waits.
     select
         exists (
             select from public.outages as o
@@ -5382,16 +5422,16 @@ $$;
 
 -- ==================== 0436_replies.sql
 
--- HybridFlow: a turn's reply is made, and written down before any of it is sent.
+-- HybridFlow: a turn's reply is made, and saved before any of it is sent.
 
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?,
 -- execution_id?, execution_url?})
--- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; again, or once a part of it has begun, nothing changes. A part is a text, or an
--- object: what else Evolution is asked, or a handoff, with the text that tells of it; what follows that is
--- the rest of the text. A handoff without a text is the last part. The execution is the one that n8n named
--- in its answer to the router, as by begin_flow. Returns {ok} or {refused: reason}: 'has_spoken', its flow
--- has sent something by itself through the gateway, and answers besides.
+-- Saves the reply before any of it is sent, so that a later attempt goes on with it instead of asking the LLM
+-- again. If it is called again, or once a part of the reply has begun, nothing changes. A part is a text or
+-- an object: another request to Evolution, or a handoff with the text that tells the customer about it; the
+-- parts after that are the rest of the text. A handoff without a text is the last part. The execution is the
+-- one that n8n named in its answer to the router, as in begin_flow. Returns {ok} or {refused: reason}:
+-- 'has_spoken', its flow has sent something itself through the gateway, and also answers.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -5418,9 +5458,9 @@ begin
 end
 $$;
 
--- The reply p, as save_reply takes it, of the turn p_turn that its handler holds, and what it cost; the day's
--- budget is for the caller to settle (see settle_reply), and behind it what is due to who made it (see
--- reply_was_made). Returns why it is not written down, {refused: reason}; null: it is.
+-- Saves the reply p, as save_reply takes it, of turn p_turn, which its handler holds, and the reply's cost.
+-- The caller settles the day's budget (see settle_reply), and then calls reply_was_made. Returns why the
+-- reply is not saved, {refused: reason}; null: it is saved.
 create or replace function hybridflow.write_reply(p_turn public.turns, p jsonb)
 returns jsonb
 language plpgsql
@@ -5433,7 +5473,7 @@ begin
         if p_turn.reply = p -> 'parts' or exists (
             select from public.messages as m where m.turn_id = p_turn.id and m.part is not null
         ) then
-            return null;  -- it may have grown meanwhile: see give_up
+            return null;  -- the saved reply may have grown meanwhile: see give_up
         end if;
     elsif p ->> 'handler' = 'n8n' then
         if exists (
@@ -5464,8 +5504,9 @@ begin
 end
 $$;
 
--- The reply p was made (see write_reply), and what it cost is settled: what it was made by works. It comes
--- behind the day's budget, as the notices of a failure do: who fails has the one, and asks for the others.
+-- The reply p was made (see write_reply): the LLM or flow that made it works, so turns that wait for it are
+-- due. The day's budget is settled before this, because an attempt that fails also locks the budget before
+-- the notices.
 create or replace function hybridflow.reply_was_made(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -5475,13 +5516,13 @@ declare
     v_llm text := hybridflow.llm_of(p_turn.tenant_id);
 begin
     if p ->> 'handler' = 'n8n' then
-        -- What a flow answers need not come from the LLM: others are not told.
+        -- A flow's answer need not come from the LLM: turns of other tenants are not released.
         perform hybridflow.is_back(v_llm, p_turn.tenant_id);
     elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     if p ->> 'handler' = 'n8n' or p ->> 'provider' is not null then
-        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not what needs no model
+        perform hybridflow.replies_are_made(p_turn.tenant_id);  -- not after a reply that needs no model
     end if;
 end
 $$;
@@ -5490,8 +5531,8 @@ $$;
 
 -- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
 
--- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
--- p_most, with jitter, so that what failed together does not come again together.
+-- How many seconds to wait until something that failed p_times before is tried again: twice as long each
+-- time, up to p_most, with jitter, so that what failed together is not tried again together.
 create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
 returns numeric
 language sql
@@ -5501,7 +5542,7 @@ as $$
     select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
 $$;
 
--- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+-- An attempt at a held turn has failed: decides what becomes of the turn (see fail_turn).
 create or replace function hybridflow.after_failure(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -5515,7 +5556,7 @@ declare
     );
     v_base numeric := (p ->> 'base_seconds')::numeric;
     v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
-        -- Nobody may tell us when what is away is back: it is never asked late.
+        -- Perhaps nobody tells us when what is away is back, so it is tried at least every 30 seconds or so.
         case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
             else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
         end,
@@ -5531,7 +5572,7 @@ begin
         reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
-        worker = null,  -- it has ended: see end_attempt, which notes it
+        worker = null,  -- the attempt has ended; end_attempt records it
         waits_for = case
             when not v_away then null
             when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
@@ -5543,7 +5584,7 @@ begin
     elsif p_turn.reply is null and v_spoken and not (v_away and exists (
         select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
     )) then
-        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        -- A flow that has said something and then failed is not started again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         perform hybridflow.note_unanswered(p_turn, 'half_said', p ->> 'error')
         where p ->> 'cause' is not null;
@@ -5564,7 +5605,7 @@ begin
         update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due, null);
-        -- Of a line that is down another notice tells, until an answer is too late for it.
+        -- If the line is down, another notice tells people, until it is too late for an answer.
         v_began := v_away and p ->> 'cause' <> 'line_away'
             and hybridflow.note_unanswered(p_turn, p ->> 'cause', p ->> 'error');
     end if;
@@ -5573,7 +5614,7 @@ begin
 end
 $$;
 
--- The same, and the attempt is noted.
+-- Like after_failure; also records the attempt.
 create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -5600,16 +5641,17 @@ $$;
 
 -- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
 -- max_attempts, base_seconds, answer_within_minutes?, cause?, execution_id?, execution_url?})
--- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
--- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
--- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
--- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
--- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
--- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
--- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send; the execution that of
--- n8n which failed, named here and not before: its own crash is reported, too, and would end the attempt
--- otherwise than its answer did. A turn without a saved reply that has said something is closed as sent,
--- incomplete. `cause` says who is told of it (see endings): `outage` names it where an outage begins with
+-- Ends an attempt that failed. `kind` decides what follows. 'transient': the turn is tried again after an
+-- exponential back-off with jitter (not before retry_after seconds), and is dead when the attempts are used
+-- up. 'permanent': it is dead at once. 'away': the reply certainly did not leave, because Evolution or the
+-- line is away, or there is no reply, because the LLM is away (`away` is then 'llm'). The turn is tried again
+-- soon, and at once when the instance is connected again or the LLM has made another reply. No attempt is
+-- used up. The turn is dead with the reason 'too_old' when its messages are older than answer_within_minutes.
+-- tokens: what the attempt cost, if known. message_id: a part of the reply that certainly did not leave
+-- (routers of 0.1.0 say it here). check_after: as in doubt_send. execution_id, execution_url: n8n's execution
+-- that failed. It is named here and not earlier, because its crash is also reported, and would end the
+-- attempt in another way than its answer did. A turn without a saved reply that has said something is closed
+-- as sent, incomplete. `cause` decides who is told (see endings): `outage` names it if an outage begins with
 -- this turn; `handoff`: the session is handed to a human. Returns {state, run_after?, outage?, handoff?} or
 -- {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
@@ -5643,9 +5685,9 @@ end
 $$;
 
 -- begin_anew({turn_id, token})
--- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
--- now, together with what came meanwhile, and its reply is made again. The attempt does not count.
--- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or outdated: the turn is pending
+-- again, due now, together with the messages that came meanwhile, and its reply is made again. The attempt
+-- does not count. Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
 create or replace function public.begin_anew(p jsonb)
 returns jsonb
 language plpgsql
@@ -5671,7 +5713,7 @@ end
 $$;
 
 -- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
--- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- The worker lives and works on these turns: their leases last for lease_seconds from now. Returns {lost:
 -- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
 create or replace function public.renew_turns(p jsonb)
 returns jsonb
@@ -5703,8 +5745,9 @@ end
 $$;
 
 -- release_turn({turn_id, token})
--- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the attempt does
--- not count; what is half said can be claimed at once. Returns {ok} or {refused: reason}.
+-- Gives a turn back unharmed (the router stops). A turn that has said nothing is pending again; one that has
+-- said a part of its reply can be claimed at once. The attempt does not count. Returns {ok} or {refused:
+-- reason}.
 create or replace function public.release_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -5730,7 +5773,7 @@ begin
 end
 $$;
 
--- Whether something was to be said for the turn that certainly did not leave.
+-- Whether a part of the turn certainly did not leave.
 create or replace function hybridflow.has_unsent(p_turn_id bigint)
 returns boolean
 language sql
@@ -5743,8 +5786,8 @@ as $$
     )
 $$;
 
--- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
--- doubt (see begin_flow_send). Where that one failed, or it is given up itself, its flow has been told so.
+-- Whether the rest of a text of turn p_turn_id must still be sent, because the send before it was in doubt
+-- (see begin_flow_send). If that send failed, or if the rest was given up, the flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -5761,12 +5804,13 @@ $$;
 
 -- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
 -- tokens_out?})
--- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
--- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
--- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
--- the phone; `incomplete`: a part of it is not. Returns {ok, already?, in_doubt?, silent?, incomplete?} or
--- {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
+-- Closes a turn that has nothing (more) to say, and records its cost. Called again with the same token it
+-- gives the same answer, with `already`. With `unanswered`, a turn that has said nothing is cancelled, and
+-- counts as no reply. While a send is in doubt, the turn stays open until that is settled (`in_doubt`); it is
+-- looked up after check_after seconds. The turn also stays open while the rest of a text must be sent (see
+-- is_cut_off). `silent`: nothing of it is on the phone; `incomplete`: a part of it is not. Returns {ok,
+-- already?, in_doubt?, silent?, incomplete?} or {refused: reason}: 'not_sent', there was something to say,
+-- and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -5796,8 +5840,8 @@ begin
     end if;
     if hybridflow.is_cut_off((v_held.turn).id) then
         perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
-        -- The flow did all that was its own: to send the rest is no further attempt, and the last one's rest
-        -- would be buried with it. Told twice, it counts once.
+        -- The flow has done its work: sending the rest is not another attempt, and without this the rest of
+        -- the last attempt would never be sent. If it is reported twice, it counts once.
         if (v_held.turn).lease_until > hybridflow.clock() then
             update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
         end if;
@@ -5837,7 +5881,7 @@ as $$
     )
 $$;
 
--- Why a turn cannot be retried now; null: it can. It and its session are locked.
+-- Why a turn cannot be retried now; null: it can. The turn and its session are locked.
 create or replace function hybridflow.retry_refusal(p_turn public.turns, p_session public.sessions)
 returns text
 language sql
@@ -5860,9 +5904,9 @@ as $$
     end
 $$;
 
--- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
--- begun. Where all that it has are parts that were given up, its texts are tried again; with anything else
--- among them it is made again, for there may be another media by now.
+-- Gives a turn that may be retried fresh attempts: it is due since p_due_at, or goes on with what it has
+-- begun. If it has only parts that were given up, its texts are tried again; if any of these is not a text,
+-- the reply is made again, because there may be other media by now.
 create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
 returns void
 language plpgsql
@@ -5928,7 +5972,7 @@ $$;
 create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
 where state = 'dead';
 
--- Whether a dead turn is one that the filters of retry_turns ask for, except the time.
+-- Whether a dead turn matches the filters of retry_turns, except for the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql
@@ -5939,8 +5983,8 @@ as $$
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
 $$;
 
--- Whether something that the turn was to answer still waits for an answer: no later turn had it before its
--- eyes, and no human has written since.
+-- Whether a message of the turn still waits for an answer: no later turn has answered it, and no human has
+-- written since.
 create or replace function hybridflow.is_still_wanted(p_turn public.turns)
 returns boolean
 language plpgsql
@@ -5967,9 +6011,9 @@ begin
 end
 $$;
 
--- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or where what it was to
--- answer was answered since, or somebody else holds it or its session. Who retries many holds many sessions,
--- and so waits for none.
+-- Retries one turn for retry_turns. Returns whether it did: not if the turn cannot be retried, if its
+-- messages have been answered since, or if somebody else holds it or its session. A call that retries many
+-- turns holds many sessions, and so waits for none.
 create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -6002,13 +6046,12 @@ end
 $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
--- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
--- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
--- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
--- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
--- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor, audit}: left is how
--- many are wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no
--- such tenant.
+-- Gives many dead turns fresh attempts, as retry_turn does; the newest conversations are answered first. It
+-- takes those of the tenant's turns that died in [since, until), the last one first, with this error_kind,
+-- and with this `reason`: 'too_old', or 'failed' (any other reason). One call looks at 1000 turns, and
+-- retries at most limit (1 to 200; 50) of those that match; next_cursor is for the call that goes on from
+-- there, and null if there are no more. Returns {retried, left, next_cursor, audit}: left is how many matched
+-- and could not be retried (see retry_refusal; or somebody else holds them). PT404: there is no such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -6067,9 +6110,9 @@ $$;
 
 -- ==================== 0500_ids_of_sends.sql
 
--- HybridFlow: which of the phone's messages a send of ours is: it has left, and has its id.
+-- HybridFlow: which message on the phone is a send of ours: that send has left, and gets its id.
 
--- Text as it is compared when a send of ours comes back: white space folded.
+-- A text with its white space folded, as texts are compared when a send of ours comes back.
 create or replace function hybridflow.folded(p_text text)
 returns text
 language sql
@@ -6079,15 +6122,15 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
--- A send by its words, while its id is not known: the hash is made once, as it begins.
+-- Finds a send by its words while its id is not known; the hash is made once, when the send begins.
 create index if not exists messages_by_words
 on public.messages (tenant_id, md5(hybridflow.folded(body)))
 where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
 
--- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
--- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
--- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
--- as a landline's that has a mobile's digits but the ninth.
+-- One common spelling for all spellings of a phone's JID; null: it is not a phone. sendText rewrites only the
+-- ninth digit of Brazil's mobile numbers (area codes from 31 on, followed by a 7, 8 or 9), and the prefixes
+-- of Mexico and Argentina. Any other difference makes it another person's number, for example a landline with
+-- the digits of a mobile number without the ninth.
 create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
@@ -6102,8 +6145,9 @@ as $$
     end
 $$;
 
--- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
--- recorded besides, or it is in doubt until that is told. The session is locked.
+-- A send of ours was identified by its words, but another send with the same words turned out to own the id.
+-- The first one gets its own id, if that was also recorded; otherwise it is in doubt until its id is
+-- reported. The session is locked.
 create or replace function hybridflow.give_up_id(p_message public.messages)
 returns void
 language plpgsql
@@ -6126,8 +6170,8 @@ begin
 end
 $$;
 
--- A part that was begun again left with its first try after all, and the next one certainly did not: the
--- first is the part again.
+-- A part was begun again, then its first try proved to have left, and the second certainly did not leave: the
+-- first try is the part again.
 create or replace function hybridflow.take_part_back(p_message public.messages)
 returns void
 language plpgsql
@@ -6148,8 +6192,9 @@ begin
 end
 $$;
 
--- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
--- have left, if there is one, else nobody knows by which. The same words of another speaker are another's.
+-- The words of p_message are on the phone a second time, as p_wa_id. If the same send was judged as not sent,
+-- that is the one; otherwise nobody knows which send it was, and it gets a row of its own. The same words
+-- from another sender are another send.
 create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
 returns void
 language plpgsql
@@ -6186,8 +6231,8 @@ begin
 end
 $$;
 
--- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
--- by Evolution's has never one like these.
+-- The pattern of the ids of messages that were typed in WhatsApp's own apps on a phone or a computer. A send
+-- by Evolution never has such an id.
 create or replace function hybridflow.typed_by_hand()
 returns text
 language sql
@@ -6197,9 +6242,9 @@ as $$
     select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
 $$;
 
--- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
--- is a send of ours, with the same words.
+-- Whether p_other, recorded as another message of the same session, can be our send p_message. If p_other is
+-- a send of ours, it has the same words. Otherwise it was recorded after the send began, is of that time, and
+-- was not typed by hand (see typed_by_hand).
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -6218,8 +6263,8 @@ as $$
         end
 $$;
 
--- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
--- answer anything, another conversation's ids included.
+-- Whether p_wa_id belongs to another message, which cannot be our send p_message. A server that a tenant
+-- named may answer anything, including ids of other conversations.
 create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
 returns boolean
 language sql
@@ -6233,8 +6278,8 @@ as $$
     )
 $$;
 
--- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
--- one, until an echo of it brings its own. One that has an id already keeps that.
+-- Our send left, but the id that was reported for it belongs to another message (see id_is_taken): it is
+-- recorded without an id, until its echo brings its own. A send that already has an id keeps it.
 create or replace function hybridflow.mark_sent_without_id(
     p_message public.messages, p_status text, p_policy jsonb
 )
@@ -6253,10 +6298,10 @@ begin
 end
 $$;
 
--- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
--- conversation is touched. If the message had left already under another id, the second one is recorded as
--- well: the phone has both. Then see after_settlement. The session is locked.
+-- Records that message p_message_id left as p_wa_id. If somebody else's message of the same conversation was
+-- recorded with that id, that record is deleted, and the pause that it caused is withdrawn; no other
+-- conversation is touched. If the message had already left with another id, the second one is recorded as
+-- well: the phone has both. Then calls after_settlement. The session is locked.
 create or replace function hybridflow.mark_sent(
     p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
 )
@@ -6313,10 +6358,10 @@ $$;
 
 -- HybridFlow: the fence: whether a message may be sent, and that its send has begun.
 
--- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
--- upload_seconds?, how much longer than another it may take. A part
--- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
--- have left, after a doubt, keeps its row for its late echo.
+-- Records a send that is about to begin. p says what it is: {kind?, body, identity?, told_as?,
+-- upload_seconds?}; upload_seconds is how much longer than others it may take. A part that was begun before
+-- and certainly did not leave begins again in its own row. If a part was judged as not sent after a doubt,
+-- that row stays for a late echo, and the part gets a new row.
 create or replace function hybridflow.begin_message(
     p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
 )
@@ -6351,7 +6396,7 @@ begin
 end
 $$;
 
--- What begin_send answers, of the turn and the session that it holds.
+-- The answer of begin_send for the turn and the session that it holds.
 create or replace function hybridflow.pass_fence(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
@@ -6400,14 +6445,14 @@ $$;
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
 -- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?, execution_id?,
 -- execution_url?}})
--- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
--- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
--- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
--- turn_refusal), 'paused' (the turn is closed), 'new_message' (the same, see stopped_by_newer),
+-- The fence: every part of a reply passes it right before it is sent. Records the message as `sending`. If
+-- nobody renews the turn's lease meanwhile, lease_seconds must be longer than the send. said_so_far: see
+-- turns. reply is the whole reply, as save_reply takes it, if it is not saved yet: it is saved first,
+-- whatever the fence says then. A part that hands off hands the conversation off in the same step. Returns
+-- {ok, message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
+-- turn_refusal), 'paused' (the turn is closed), 'new_message' (the turn is closed, see stopped_by_newer),
 -- 'already_sent' (with message_id and wa_id), 'in_doubt' (with message_id: this part has begun and nobody
--- knows how it ended). said_so_far: see turns. reply is the whole reply, as save_reply takes it, where it is
--- not written down yet: that is done first, whatever the fence says then. With a part that
--- hands off the conversation is handed off, in the same step.
+-- knows how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6469,11 +6514,12 @@ $$;
 
 -- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
--- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
--- message takes the session over. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
--- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The former is for the router
--- only; the latter: another human wrote after seen_message_id, the last that this one has seen; again with
--- `knowingly`, it passes. PT404: the session was erased or merged, or is not this tenant's.
+-- The fence for a human of the business who writes through HybridFlow: a pause does not stop the message, and
+-- the message takes over the session. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
+-- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The first answer is for the
+-- router only. The second one: another human wrote after seen_message_id, the last message that this human
+-- has seen; called again with `knowingly`, it passes. PT404: the session was erased or merged, or is not this
+-- tenant's.
 create or replace function public.begin_human_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6523,7 +6569,7 @@ $$;
 
 -- HybridFlow: how a send ended: it left, it did not leave, or nobody knows.
 
--- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
+-- Whether p names the message: by its tenant, or, as routers of 0.1.0 do, by its turn.
 create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
 returns boolean
 language plpgsql
@@ -6538,7 +6584,7 @@ begin
 end
 $$;
 
--- The send that p names (see is_named), with its session locked; null where it was erased.
+-- The send that p names (see is_named), with its session locked; null: it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
 language plpgsql
@@ -6567,7 +6613,7 @@ begin
 end
 $$;
 
--- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- Makes p_jid an identity of the session, if the session still exists. A session that p_jid led to before is
 -- merged.
 create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
@@ -6581,7 +6627,7 @@ begin
     if not found then
         return;
     end if;
-    -- One of those that it has says which session it is.
+    -- One of the session's identities says which session is meant.
     select i.jid into v_known from public.session_identities as i
     inner join public.sessions as s on s.id = i.session_id
     where i.session_id = p_session_id and i.jid <> p_jid
@@ -6590,14 +6636,16 @@ begin
 end
 $$;
 
--- The session, if it is still there, is also known under p_jid, if nobody is yet: this never merges.
+-- Makes p_jid an identity of the session, if the session still exists and p_jid is nobody's yet: this never
+-- merges.
 create or replace function hybridflow.learn_other(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    -- Who makes a session under this JID holds this lock, and may wait for the session that we hold.
+    -- A call that creates a session for this JID holds this lock, and may be waiting for the session that we
+    -- hold.
     if pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || p_jid, 0)) and not exists (
         select from public.session_identities as i where i.tenant_id = p_tenant_id and i.jid = p_jid
     ) then
@@ -6606,9 +6654,9 @@ begin
 end
 $$;
 
--- Evolution's answer named p_jid for a send to a session. A server that a tenant names may answer anything,
--- so that makes nobody another person: learnt are another spelling of the contact's own number, and, where
--- the contact is known by its phone or by its LID alone, the other one if it is nobody's yet.
+-- Evolution's answer to a send named p_jid for a session. A server that a tenant named may answer anything,
+-- so an answer cannot make the contact another person. It can only add another spelling of the contact's own
+-- number and, if only the phone or only the LID is known, the other one, if that is nobody's yet.
 create or replace function hybridflow.learn_answer(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
@@ -6635,7 +6683,7 @@ begin
 end
 $$;
 
--- What is told besides where an id was another's; nothing where it was not.
+-- What an answer says in addition if the id belongs to another message; otherwise nothing.
 create or replace function hybridflow.told_taken(p_is_taken boolean)
 returns jsonb
 language plpgsql
@@ -6648,13 +6696,13 @@ end
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
+-- Evolution has accepted a message of ours, of any sender: records its id, even if its turn has ended
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
--- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
--- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null where it
--- has no turn, or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is
--- another message's, so it was recorded without it. leaves_due, of a turn that is closed, says whether one is
--- due that nobody has: where none is, whoever worked on it need not look for more.
+-- Evolution says it sent to is recorded, as far as learn_answer allows. The send is named by its tenant, or,
+-- by routers of 0.1.0, by its turn. Returns {turn_state, id_taken?, leaves_due?}: turn_state is null if there
+-- is no turn, or if the contact was erased during the send (then nothing is recorded). id_taken: the id
+-- belongs to another message, so the send was recorded without it. leaves_due, if the turn is closed: whether
+-- a turn is due that nobody has; if not, the worker need not look for more.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6696,9 +6744,9 @@ begin
 end
 $$;
 
--- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
--- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
--- is none to come.
+-- A message without a wa_id certainly did not leave; if it was of a notice, the notice may be told again.
+-- p_late_until: until when an echo of it would still be ours; null: Evolution refused it, so there will be no
+-- echo.
 create or replace function hybridflow.mark_not_sent(
     p_message_id bigint, p_late_until timestamptz, p_policy jsonb
 )
@@ -6723,7 +6771,7 @@ begin
     if p_late_until is not null then
         update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
         where n.id = v_notice_id and not exists (
-            select from public.notices as o  -- of its kind, and newer: that is told instead
+            select from public.notices as o  -- of its kind, and newer: that one is told instead
             where o.tenant_id = n.tenant_id and o.kind = n.kind and o.waiting and o.kind <> 'handoff'
         );
     end if;
@@ -6732,9 +6780,9 @@ end
 $$;
 
 -- fail_send({tenant_id | turn_id, message_id, chosen_id?, given_up?, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. A part of a turn is `given_up`,
--- and why, where it would never take it: see give_up_part. Returns {ok}; again: the same, also where it has
--- begun again meanwhile, with another chosen_id.
+-- Evolution certainly did not accept a message of ours: it may be begun again. `given_up`, for a part of a
+-- turn: the reason why Evolution would never accept it, see give_up_part. Returns {ok}; a repeated call gives
+-- the same answer, even if the message was begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6761,9 +6809,9 @@ $$;
 
 -- doubt_send({tenant_id | turn_id, message_id, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
--- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one: who works on
--- that gives turn_id and token. Returns {ok} or {refused: reason}, see turn_refusal; the message is `unknown`
--- all the same.
+-- evidence settles it, which is looked for after check_after seconds. If the message has a turn, its turn
+-- looks for it; the turn's worker gives turn_id and token. Returns {ok} or {refused: reason}, see
+-- turn_refusal; the message is `unknown` in both cases.
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6794,10 +6842,10 @@ $$;
 
 -- ==================== 0507_doubts.sql
 
--- HybridFlow: sends of which nobody knows how they ended, until that is found out.
+-- HybridFlow: sends in doubt, until it is found out how they ended.
 
--- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
--- take longer than another.
+-- From when on a send in doubt can no longer arrive late: late_seconds after it began, plus the time that it
+-- may take longer than others.
 create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
 returns timestamptz
 language sql
@@ -6809,8 +6857,8 @@ as $$
     )
 $$;
 
--- Whether this part of a reply has been sent so often, each time into a doubt after which it was not there,
--- that it is given up: what stands behind it, and who writes meanwhile, would wait for ever.
+-- Whether this part of a reply is given up, because it was sent so often, and each time was in doubt and then
+-- not there. Otherwise the parts after it, and the contact's new messages, would wait for ever.
 create or replace function hybridflow.doubted_too_often(p_message public.messages)
 returns boolean
 language sql
@@ -6826,11 +6874,11 @@ $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
 -- late_seconds?, policy?})
--- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
--- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
--- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. What was not
--- there five times is given up, and another attempt goes on. Returns {turn_state, id_taken?, given_up?} or
--- {refused: reason}.
+-- Records what was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never
+-- left, and may be begun again; late_seconds (120) after it began it can no longer arrive late. 'unknown':
+-- look again in check_after seconds; after give_up_hours the turn is dead, and is not sent again by itself. A
+-- part that was not there five times is given up, and another attempt goes on. Returns {turn_state,
+-- id_taken?, given_up?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6863,7 +6911,7 @@ begin
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
         v_given_up := true;
         if exists (select from public.turns as t where t.id = v_message.turn_id and t.held) then
-            -- Whoever holds it does not know what is next: a caption may be.
+            -- The worker that holds it does not know what comes next: it may be a caption.
             perform hybridflow.put_aside(v_message.turn_id, v_now, 'in_doubt');
         end if;
     elsif p ->> 'outcome' = 'not_sent' then
@@ -6909,7 +6957,8 @@ as $$
     where t.id = p_send.tenant_id
 $$;
 
--- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+-- The contexts of these sends, read all at once. If that fails, each is read by itself, and one that fails is
+-- left out.
 create or replace function hybridflow.doubt_contexts(p_ids bigint[])
 returns jsonb
 language plpgsql
@@ -6934,7 +6983,7 @@ begin
             v_contexts := v_contexts || hybridflow.doubt_context(v_send);
         exception
             when others then
-                null;  -- it is looked for again when its lease is over, and settled by its echo
+                null;  -- it is looked up again when its lease is over, or its echo settles it
         end;
     end loop;
     return v_contexts;
@@ -6942,12 +6991,12 @@ end
 $$;
 
 -- claim_doubts({limit, lease_seconds, after_seconds})
--- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
--- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
--- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
--- jids, kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now,
--- next_due_at}, for the router only: `ours` are the ids of sends accounted for, `theirs` those of the
--- contact's messages.
+-- Claims sends in doubt that no turn looks up (of a notice, of a human), including sends that began more than
+-- after_seconds ago and whose end nobody reported. Each is due again after lease_seconds. Never waits.
+-- Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id, jids,
+-- kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now, next_due_at},
+-- for the router only: `ours` are the ids of sends that are accounted for, `theirs` those of the contact's
+-- messages.
 create or replace function public.claim_doubts(p jsonb)
 returns jsonb
 language plpgsql
@@ -6985,9 +7034,9 @@ end
 $$;
 
 -- settle_doubt({tenant_id, message_id, outcome, wa_id?, check_after, give_up_hours, late_seconds, policy?})
--- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
--- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
--- Returns {ok, id_taken?}.
+-- Records what was found out about a send that belongs to no turn, as settle_send does. 'not_sent': a notice
+-- is told again; a human's message stays failed, and its writer sees that. After give_up_hours it is no
+-- longer looked up. Returns {ok, id_taken?}.
 create or replace function public.settle_doubt(p jsonb)
 returns jsonb
 language plpgsql
@@ -7027,10 +7076,10 @@ $$;
 
 -- begin_away_send({turn_id, token, opens_at, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence for the message that the business is closed until opens_at, which an attempt at a turn sends
--- before it has the reply made. It is no part of the turn: it answers nothing, and a doubt about it keeps
--- no reply back. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
--- contact was told of this closed stretch, or of one that has not ended yet.
+-- The fence for the message that the business is closed until opens_at. An attempt at a turn sends it before
+-- the reply is made. It is not a part of the turn: it answers nothing, and a doubt about it does not delay
+-- the reply. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
+-- contact was already told about this closed period, or about one that has not ended yet.
 create or replace function public.begin_away_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -7081,13 +7130,13 @@ $$;
 
 -- ==================== 0520_given_up.sql
 
--- HybridFlow: parts of a reply that can never be had: given up by name, so that what follows them is said.
+-- HybridFlow: parts of a reply that can never be sent: they are given up, and the parts after them are sent.
 --
--- A media whose address answers 404, is too large or of no use, or what Evolution refuses for good: tried
--- again it would fail again, and hold up for ever what stands behind it.
+-- For example: media whose address answers 404, that is too large or unusable, or that Evolution refuses for
+-- good. Another try would fail again, and would hold up the parts after it for ever.
 
--- The people of the business are told that a part of a reply is given up; of many they are told once an hour.
--- Not while they wait to be told of replies that WhatsApp does not deliver, which is worse.
+-- Tells the people of the business that a part of a reply was given up; of many parts they are told once an
+-- hour. Not while a notice waits about replies that WhatsApp does not deliver, because that is worse.
 create or replace function hybridflow.notice_given_up(p_message public.messages, p_why text)
 returns void
 language plpgsql
@@ -7118,8 +7167,8 @@ begin
 end
 $$;
 
--- The part is given up, and p_why is kept. Where it has a caption, that is said in its place: it is the next
--- part of the reply, before whatever follows. Callers see to its send_state. The session is locked.
+-- Gives up the part, and keeps p_why. If the part has a caption, that becomes the next part of the reply,
+-- before everything after it. The caller sets the part's send_state. The session is locked.
 create or replace function hybridflow.give_up(p_message public.messages, p_why text)
 returns void
 language plpgsql
@@ -7132,7 +7181,7 @@ begin
     update public.messages set given_up = left(p_why, 1000) where id = p_message.id;
     select t.reply into v_reply from public.turns as t where t.id = p_message.turn_id for update;
     if v_reply is null then
-        return;  -- a flow's, which is told so, and knows best what to say instead
+        return;  -- a flow's part: the flow is told, and knows best what to say instead
     end if;
     v_caption := nullif(btrim(v_reply -> p_message.part -> 'body' ->> 'caption'), '');
     if v_caption is not null and v_reply -> (p_message.part + 1) is distinct from to_jsonb(v_caption)
@@ -7148,7 +7197,7 @@ begin
 end
 $$;
 
--- What a part of a turn that is not begun would be, as one that certainly did not leave.
+-- Records a part of a turn that was never begun, as one that certainly did not leave.
 create or replace function hybridflow.never_begun(p_session public.sessions, p_part integer, p jsonb)
 returns public.messages
 language sql
@@ -7168,12 +7217,13 @@ as $$
 $$;
 
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
--- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
--- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence
--- is passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
--- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
--- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
+-- A part of the turn's reply can never be sent: its media cannot be fetched, or Evolution refuses it for
+-- good. It is given up, with `error` as the reason; its caption is sent in its place, and then the parts
+-- after it. Without `part`, it is what a flow asked the gateway for, named by its `identity`, with all its
+-- `text`. The fence is passed as in begin_send. When all the rest is sent, the turn is closed as sent,
+-- incomplete; if all parts are given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as
+-- begin_send, and 'too_many_sends' as begin_flow_send. Called again with the same token, it gives the same
+-- answer.
 create or replace function public.give_up_part(p jsonb)
 returns jsonb
 language plpgsql
@@ -7189,7 +7239,7 @@ declare
 begin
     perform hybridflow.require_keys('give_up_part', p, '{turn_id,token,kind,body,error}');
     v_held := hybridflow.hold_turn(p);
-    v_turn := v_held.turn;  -- null where the token is not its own
+    v_turn := v_held.turn;  -- null if the token is not the turn's own
     select * into v_message from public.messages as m
     where m.turn_id = v_turn.id and m.part is not null
         and case when v_part is null then m.identity = p ->> 'identity' else m.part = v_part end
@@ -7209,7 +7259,7 @@ begin
             return '{"refused": "in_doubt"}';
         end if;
         if v_message.late_until is not null then
-            -- It was judged not to have left, after a doubt: its row stays for its late echo.
+            -- After a doubt it was judged as not sent: its row stays for a late echo.
             v_part := v_message.part;
             update public.messages set part = null where id = v_message.id;
             v_message := null;
@@ -7220,7 +7270,8 @@ begin
                 return '{"refused": "too_many_sends"}';
             end if;
             if p ->> 'part' is null then
-                -- It was judged, and asked for again it may be there: then it is said without another look.
+                -- The guard has checked it. If it is asked for again its media may be there, and it is sent
+                -- without another check.
                 update public.turns
                 set said_so_far = concat_ws(
                     E'\n\n', nullif(hybridflow.said_so_far(v_turn), ''),
@@ -7243,9 +7294,10 @@ $$;
 
 -- ==================== 0550_loops.sql
 
--- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+-- HybridFlow: two bots that talk to each other are detected, by how often and how alike they write.
 
--- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+-- The different words of a text. All numbers count as one word, because a bot's clock or ticket number
+-- changes.
 create or replace function hybridflow.words_of(p_text text)
 returns text[]
 language sql
@@ -7261,8 +7313,8 @@ as $$
     )
 $$;
 
--- How alike two texts are, each given by its words (and itself, where it has none), from 0 to 1: the share of
--- their words that both have.
+-- How alike two texts are, from 0 to 1: the share of their words that both have. Each text is given by its
+-- words; p_is_same says whether the texts are equal, for texts without words.
 create or replace function hybridflow.likeness_of(p_one text[], p_other text[], p_is_same boolean)
 returns numeric
 language sql
@@ -7282,8 +7334,9 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold
--- is none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
+-- The different sentences of a text that have three words or more, with numbers counted as in words_of. A
+-- line of its own in bold is not a sentence: programs for a business's people, such as Chatwoot, put the
+-- writer's name above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -7305,10 +7358,10 @@ as $$
     )
 $$;
 
--- Whether p_replies of our replies since p_since were each answered as a machine answers, though it varies
--- its words: half of its last messages share a whole sentence with this one, or each of its answers came
--- after nearly the same time. People take now a moment, now a minute; of the times of theirs the spread is
--- about as large as the mean.
+-- Whether p_replies of our replies since p_since were each answered as a machine answers, although it varies
+-- its words: half of its last messages share a whole sentence with p_text, or all its answers came after
+-- nearly the same time. People answer sometimes after a moment, sometimes after a minute: the spread of their
+-- times is about as large as the mean.
 create or replace function hybridflow.answers_evenly(
     p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
 )
@@ -7368,13 +7421,17 @@ begin
 end
 $$;
 
--- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
--- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
--- messages were nearly the same as this one; or five times as many replies, whatever was said; or, in six
--- times as long, three times as many, each answered as a machine does (see answers_evenly). Short
--- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
--- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
--- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
+-- Whether one more message of the contact shows that a machine answers our replies. One of these is enough,
+-- each counted from the last resume at the earliest:
+-- - within loop_minutes there were loop_replies replies, and half as many of the contact's last messages were
+--   nearly the same as this one;
+-- - within loop_minutes there were five times as many replies, whatever was said;
+-- - within six times as long there were three times as many replies, each answered as a machine does (see
+--   answers_evenly).
+-- Short messages never count as the same, and neither do messages that are not text: people say "yes" and
+-- send pictures many times. If there were fewer replies, which is nearly always so, this costs a look at
+-- loop_replies rows of an index. A loop_replies above a hundred counts as a hundred, whatever a tenant sets,
+-- because each of its messages slows down others.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -7449,16 +7506,17 @@ $$;
 
 -- ==================== 0580_waits.sql
 
--- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether this
--- contact is the one whom a human wrote to. Each wait has an end.
+-- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether a human
+-- wrote to this contact under a LID. Each wait has an end.
 
 create index if not exists sessions_known_by_lid_alone
 on public.sessions (tenant_id, last_human_at)
 where phone_jid is null and lid is not null and last_human_at is not null;
 
--- When a human of the business last wrote to somebody who may be the session's contact; null: to nobody. A
--- chat of which nobody knows more than a LID, and where nobody ever wrote, may be that of a contact whose LID
--- is not known, and who was written with in the half hour before. Of several the last that it may be counts.
+-- When a human of the business last wrote to a stranger who may be the session's contact; null: to none. A
+-- chat of which only the LID is known, and in which the other side never wrote, may belong to a contact whose
+-- LID is not known, if the contact's own conversation has a message in the half hour before. If several may,
+-- the newest counts.
 create or replace function hybridflow.stranger_wrote_at(p_tenant public.tenants, p_session public.sessions)
 returns timestamptz
 language plpgsql
@@ -7488,9 +7546,9 @@ begin
 end
 $$;
 
--- Until when an answer waits where a human wrote, at p_wrote_at, to somebody who may be its contact: counted
--- from that or from p_since, whichever came first. Where the newest message to be answered is of p_newest the
--- wait ends before that is too old to be answered.
+-- Until when an answer waits, if a human wrote at p_wrote_at to a stranger who may be its contact: counted
+-- from p_wrote_at or p_since, whichever is earlier. The wait ends before the newest message to be answered,
+-- of p_newest, is too old for an answer.
 create or replace function hybridflow.stranger_waits_until(
     p_tenant public.tenants, p_wrote_at timestamptz, p_since timestamptz, p_newest timestamptz, p_policy jsonb
 )
@@ -7511,9 +7569,10 @@ begin
 end
 $$;
 
--- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
--- begins anew with the message, has waited since it was made: however many messages join it, it waits for
--- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
+-- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
+-- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
+-- session is locked.
 create or replace function hybridflow.stranger_wait(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
 )
@@ -7545,10 +7604,10 @@ begin
 end
 $$;
 
--- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
--- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
--- Since the human may step in long after the message, the wait is counted from the claim, but once: a turn
--- that has waited, here or (what debounce_until shows) from its beginning, has waited since it was made.
+-- The wait at the fence: a turn that has said nothing, and whose contact may be the stranger that a human
+-- wrote to, is pending again until the wait is over. Its reply is kept, and the attempt does not count. The
+-- human may write long after the message, so the wait is counted from the claim, but only once: a turn that
+-- has already waited, here or from its beginning (debounce_until shows it), has waited since it was made.
 -- Returns whether it waits. Turn and session are locked.
 create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
 returns boolean
@@ -7590,9 +7649,9 @@ begin
 end
 $$;
 
--- The contact announced an album of so many pictures: an answer waits for those that are not there yet, a
--- minute at most. WhatsApp tells of it before its pictures or among them. Returns when the turn that waits
--- already is due, null where there is none. The session is locked.
+-- The contact announced an album of p_pictures pictures: an answer waits for those that have not arrived, for
+-- a minute at most. WhatsApp announces an album before its pictures or among them. Returns when the turn that
+-- already waits is due; null: there is none. The session is locked.
 create or replace function hybridflow.await_album(
     p_session public.sessions, p_pictures integer, p_at timestamptz, p_cap numeric
 )
@@ -7626,9 +7685,9 @@ begin
 end
 $$;
 
--- One more message of the contact came while pictures are awaited. Returns how many seconds its answer waits
--- for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message. With
--- the last picture the turn that waits is due again as after any message. The session is locked.
+-- One more message of the contact came while pictures are awaited. Returns for how many seconds its answer
+-- waits for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message.
+-- With the last picture, the turn that waits is due as after any other message. The session is locked.
 create or replace function hybridflow.await_next_picture(
     p_session public.sessions, p_kind text, p_debounce numeric, p_cap numeric
 )
@@ -7657,10 +7716,11 @@ $$;
 
 -- ==================== 0600_message_changes.sql
 
--- HybridFlow: what is told of a message afterwards: it was edited, deleted or delivered.
+-- HybridFlow: what happens to a message after it was recorded: an edit, a deletion, a delivery state.
 
--- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
--- the message arrived is stronger than 'error', which is stronger than that it was taken.
+-- The rank of a delivery state. A message's state only moves to a higher rank, because WhatsApp reports
+-- states in any order. A state that means the message arrived ranks above 'error', and 'error' ranks above
+-- the state that WhatsApp has accepted the message.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
 language plpgsql
@@ -7674,7 +7734,7 @@ begin
 end
 $$;
 
--- The stronger one of two delivery states.
+-- Returns the delivery state with the higher rank.
 create or replace function hybridflow.later_status(p_one text, p_other text)
 returns text
 language plpgsql
@@ -7689,7 +7749,7 @@ begin
 end
 $$;
 
--- Whether the state says that the message is on the contact's phone.
+-- Whether this delivery state means that the message is on the contact's phone.
 create or replace function hybridflow.was_delivered(p_status text)
 returns boolean
 language sql
@@ -7726,8 +7786,8 @@ begin
 end
 $$;
 
--- Until the transaction ends, nobody else records message p_wa_id or notes a change that waits for it: of two
--- that come at the same moment, the second one sees the first.
+-- Until the transaction ends, no other transaction can record message p_wa_id, or store a change that waits
+-- for it. If two calls come at the same moment, the second one sees what the first one did.
 create or replace function hybridflow.lock_message(p_tenant_id bigint, p_wa_id text)
 returns void
 language sql
@@ -7750,7 +7810,7 @@ begin
     if not exists (
         select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
     ) then
-        return false;  -- nearly always; an update that finds nothing costs more than a look
+        return false;  -- nearly always; an update that finds nothing costs more than this check
     end if;
     for v_event in
         update public.processed_events set waiting_for = null
@@ -7764,7 +7824,7 @@ begin
 end
 $$;
 
--- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+-- Cancels a pending turn if all its messages are deleted: it has nothing to answer.
 create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
 returns void
 language sql
@@ -7777,7 +7837,8 @@ as $$
     )
 $$;
 
--- Whether the reply under way began anew ten times since what it answers was changed: it is made as it is.
+-- Whether the running reply was already restarted ten times because its messages changed. If so, it is not
+-- restarted again.
 create or replace function hybridflow.began_anew_enough(p_turn public.turns)
 returns boolean
 language sql
@@ -7792,11 +7853,11 @@ as $$
     )
 $$;
 
--- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
--- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
--- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
--- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
--- goes on as it was.
+-- A message that p_turn_id answers was edited or deleted. If its reply is being made and nothing of it has
+-- been sent, the attempt starts again after the debounce, and does not count: it did not fail. If no message
+-- is left to answer, the turn is cancelled. The reply of a pending turn, which waits to be tried again, is
+-- thrown away. After ten restarts the reply is finished as it is. Returns the seconds until the turn is due,
+-- or null if it was not restarted.
 create or replace function hybridflow.reread_turn(
     p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
 )
@@ -7828,16 +7889,17 @@ begin
     end if;
     select * into v_turn from public.turns where id = p_turn_id;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
-    -- The attempt did not fail: it does not count.
+    -- The attempt did not fail, so it does not count.
     update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     return v_debounce;
 end
 $$;
 
--- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
--- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
--- new text anyway, but not where it began anew often enough: it goes on, and the message has a turn after it.
--- Returns {turn_id?, due_in?, decision?}. The session is locked.
+-- The contact edited a message that was already answered, or whose turn ended without a reply. If the tenant
+-- answers edits (answer_edits), the message gets a turn, like a new message. If its turn has not replied yet,
+-- no new turn is needed, because that turn reads the new text; but if that turn was already restarted too
+-- often, it goes on as it is, and the message gets the turn after it. Returns {turn_id?, due_in?, decision?}.
+-- The caller has locked the session.
 create or replace function hybridflow.answer_edit(
     p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -7874,7 +7936,7 @@ begin
         return '{"decision": "loop"}';
     end if;
     if exists (select from public.turns as t where t.id = v_message.turn_id and t.state = 'running') then
-        p_tenant.on_new_message := 'queue';  -- it began anew often enough
+        p_tenant.on_new_message := 'queue';  -- its turn was restarted often enough
     end if;
     v_turn := hybridflow.join_turn(
         p_tenant, v_session.id,
@@ -7888,7 +7950,8 @@ begin
 end
 $$;
 
--- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
+-- Returns the message that a change is about. A change may report the wrong side as the sender, so a message
+-- of the other side is taken if there is no better one.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language sql
@@ -7900,7 +7963,8 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
--- What stays of a change that no longer counts: whose it is, so that it is found with all else of theirs.
+-- What is kept of a change that no longer counts: only the JIDs, so that it can be found with the other data
+-- of that person.
 create or replace function hybridflow.whose_change(p_change jsonb)
 returns jsonb
 language sql
@@ -7910,10 +7974,10 @@ as $$
     select jsonb_build_object('jids', coalesce(p_change -> 'jids', '[]'))
 $$;
 
--- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
--- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
--- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
--- message is locked.
+-- Decides about a change whose message is not recorded yet. Returns the decision with the `change` to store
+-- for that message. Only one change of each type is kept: the newest edit, the first deletion, the delivery
+-- state with the highest rank. So what is stored and applied stays small, however many changes come. The
+-- caller has locked the message.
 create or replace function hybridflow.await_message(p_tenant_id bigint, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -7944,10 +8008,10 @@ begin
 end
 $$;
 
--- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
--- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
--- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
--- Returns the decision; what is to be kept, with the event, is its `change`.
+-- Takes an edit, a deletion or a delivery state. It is applied if the message is known; otherwise it is
+-- stored until the message arrives. Only the id identifies the message, because Evolution reports a contact's
+-- edit as ours. For the same reason edits of our own messages are not applied: the sender could be the
+-- contact, who would change what the LLM reads. Returns the decision; its `change` is stored with the event.
 create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -7961,7 +8025,7 @@ declare
     v_answer jsonb := '{}';
 begin
     if v_message.id is null then
-        -- The session comes first, as in finish_send, which learns a send's id.
+        -- Lock the session first, as finish_send does when it learns the id of a send.
         perform from public.sessions where id in (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant.id
@@ -7975,7 +8039,8 @@ begin
         return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    -- As it is now: whoever had the lock may have changed it, or moved it to a session that is not locked.
+    -- Read the message again: while we waited for the lock, another transaction may have changed it, or moved
+    -- it to a session that is not locked.
     select * into v_message from public.messages where id = v_message.id and session_id = v_message.session_id;
     if not found then
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
@@ -7986,14 +8051,14 @@ begin
             select from public.messages as m
             where m.id = v_message.id
                 and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
-                and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
+                and v_message.deleted_at is null  -- nobody reads a deleted message, edited or not
         );
     end if;
     if v_reads_otherwise then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
         if v_message.media is not null and v_due_in is null and p_event ->> 'type' = 'delete' then
-            v_due_in := hybridflow.heard(v_turn_id);  -- which waited for what is gone
+            v_due_in := hybridflow.heard(v_turn_id);  -- the turn waited for the media of the deleted message
         end if;
         if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
             v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
@@ -8008,10 +8073,10 @@ $$;
 
 -- ==================== 0605_connection.sql
 
--- HybridFlow: what is told of an instance's connection to WhatsApp, and what that sets going.
+-- HybridFlow: the state of an instance's connection to WhatsApp, and what happens when it changes.
 
--- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
--- that works there are more).
+-- The tenant's line is up, so what waits for it is due at once. Only the newest of the turns are released
+-- now, and more after each send that succeeds (see is_back).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -8045,8 +8110,8 @@ begin
 end
 $$;
 
--- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
--- QR code to be scanned; says when it has just come (back) up.
+-- Stores the state of the instance's connection. The operator gets a notice if the connection is lost or
+-- waits for its QR code to be scanned. The decision says whether the connection has just come up (again).
 create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -8056,7 +8121,7 @@ declare
     v_state text := case p_event ->> 'type'
         when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
     end;
-    -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
+    -- Evolution reports `close` after a logout, and both after a removal. Keep the state that says most.
     v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
         or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
     v_lost boolean := v_state in ('close', 'refused', 'logged_out', 'removed');
@@ -8101,8 +8166,8 @@ $$;
 
 -- HybridFlow: the spellings of one phone number, as WhatsApp and as people write it.
 
--- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
--- spelling.
+-- Returns all JIDs that plain_number treats as the same number: p_jid itself and, if the number has one, its
+-- other spelling.
 create or replace function hybridflow.spellings(p_jid text)
 returns text[]
 language sql
@@ -8117,9 +8182,9 @@ as $$
     end], null)
 $$;
 
--- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same,
--- as a test shows.
+-- Returns the JIDs under which WhatsApp may know the number that a person typed as p_jid; p_jid itself comes
+-- first. People may leave out digits that WhatsApp uses, or add digits that it does not use.
+-- router/whatsapp/numbers.py follows the same rules; a test compares the two.
 create or replace function hybridflow.spellings_typed(p_jid text)
 returns text[]
 language sql
@@ -8135,7 +8200,8 @@ as $$
     end], null)
 $$;
 
--- How the tenant knows whom p_jid names, which somebody typed: as it is, or by its other spelling.
+-- Returns the JID under which the tenant knows the contact that a person typed as p_jid: p_jid itself, or its
+-- other spelling.
 create or replace function hybridflow.known_as(p_tenant_id bigint, p_jid text)
 returns text
 language sql
@@ -8154,17 +8220,18 @@ $$;
 
 -- ==================== 0615_own_messages.sql
 
--- HybridFlow: a send of ours comes back as a message from the phone, and is known as ours.
+-- HybridFlow: recognises our own sends when they come back as messages from the phone.
 
 create index if not exists messages_not_known_of_session
 on public.messages (session_id, send_began_at)
 where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
 
--- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
--- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
--- its telling a send is looked for in the sessions that the event names, and, where it names none that is
--- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
--- of a session and of all; of those that have the words any thousand, for their index has no order.
+-- Returns the tenant's sends around p_at whose id is unknown and that say the same as the event: they have
+-- the same telling, or the same words if one of the two has no telling. Words are compared by their hash,
+-- which has an index. A telling is searched in the sessions that the event names. If the event names only
+-- LIDs and none of them is known, all sessions are searched, because an unknown LID may belong to any of
+-- them. At most a thousand sends are read: the newest ones for a telling, any of them for words, because the
+-- index of words has no order.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -8226,11 +8293,11 @@ begin
 end
 $$;
 
--- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
--- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
--- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
--- looks like the owner's, only as long as it can still be late. What was typed in WhatsApp's own apps on a
--- phone or a computer is none, whatever it says.
+-- Returns the send of ours that the event shows. It is found by its id, by the id that we asked for, or,
+-- while its id is unknown, by what it says. A send that Evolution refused never matches. A send that was in
+-- doubt and was judged as not sent matches an event that comes from an API client (most likely ourselves); it
+-- matches an event that looks like the owner's only as long as it can still be late. What a person typed in
+-- WhatsApp's own apps never matches, whatever it says.
 create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -8267,7 +8334,8 @@ begin
                     where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
                 )
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                -- A LID that is nobody's yet may be this contact's; one that comes with a phone is that phone's.
+                -- A LID that nobody has yet may be this contact's. A LID that comes with a phone number
+                -- belongs to that number.
                 or (
                     j like '%@lid' and s.lid is null
                     and not exists (
@@ -8284,8 +8352,8 @@ begin
 end
 $$;
 
--- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
--- decision, or null: it is somebody else's.
+-- If the event shows one of our own sends (see find_own), records that. Returns the decision, or null if
+-- somebody else wrote the message.
 create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -8301,7 +8369,7 @@ begin
     if not found then
         return hybridflow.recognise_own(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
-    v_message := hybridflow.find_own(p_tenant, p_event);  -- known meanwhile
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- its id may have become known while we waited
     if v_message.id is null then
         return null;
     elsif v_message.wa_id is not null then
@@ -8315,9 +8383,9 @@ begin
 end
 $$;
 
--- A message of our side that is recorded already. Whom gap repair took for the owner or a greeting, since it
--- sees no more than the message, another API client's own event shows to be that client: a takeover is
--- undone where that is none, and made up for where it is one.
+-- Takes an event about a message of our side that is already recorded. Gap repair sees only the message, so
+-- it may have recorded an API client's message as the owner's or as a greeting. The client's own event
+-- corrects that: the takeover is undone if the client's messages are no takeover, or made now if they are.
 create or replace function hybridflow.known_own(
     p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
 )
@@ -8354,9 +8422,10 @@ $$;
 
 -- ==================== 0620_business_messages.sql
 
--- HybridFlow: a message is recorded, and what the business's side wrote is a takeover or an automatic reply.
+-- HybridFlow: records a message, and decides whether a message of the business is a takeover or automatic.
 
--- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
+-- Records the event's message in its session, which the caller has locked. p_turn_id is the turn that answers
+-- it, or null.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
 )
@@ -8380,8 +8449,8 @@ begin
         p_event ->> 'transcript'
     )
     returning id into v_id;
-    -- That it changed is told here, in one statement with another, and by no trigger, which would cost each
-    -- webhook twice as much.
+    -- Report the change in one statement with the update, and not by a trigger, because a trigger would
+    -- double the cost for each webhook.
     with told as (
         insert into public.changes (tenant_id, session_id, turn_id, kind)
         values (p_session.tenant_id, p_session.id, p_turn_id, 'message')
@@ -8398,11 +8467,11 @@ begin
 end
 $$;
 
--- Whether a message of the business's side at p_at may be a greeting or away message of WhatsApp Business (or
--- of another client of Evolution's API): it comes no later than auto_reply_seconds after a message of the
--- contact, any of them, or after our own first send into the chat, which sets it off as well. WhatsApp tells
--- times in whole seconds; it greets again after 14 days of silence. No more than the newest hundred messages
--- of those seconds are looked at.
+-- Whether a message of the business at p_at may be a greeting or away message of WhatsApp Business, or of
+-- another client of Evolution's API. It may be one if it came within auto_reply_seconds after any message of
+-- the contact, or after our first send into the chat, which also triggers greetings. WhatsApp reports times
+-- in whole seconds. It greets again after 14 days of silence. At most the newest hundred messages of that
+-- time are read.
 create or replace function hybridflow.is_greeting(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz
 )
@@ -8431,7 +8500,7 @@ begin
     ) as w
     where w.sender <> 'contact' or w.sent_at between v_from and p_at;
     if p_tenant.pruned_before > v_ours - interval '14 days' and p_session.created_at < p_tenant.pruned_before then
-        v_ours := null;  -- what was said before may have been pruned: nobody knows whether it was the first
+        v_ours := null;  -- earlier messages may be pruned: nobody knows whether this was the first
     end if;
     return coalesce(v_any, false) or (v_ours is not null and not exists (
         select from (
@@ -8445,8 +8514,8 @@ begin
 end
 $$;
 
--- A message of the contact of p_at is recorded late: what was taken for a human's takeover, and came within
--- auto_reply_seconds after it, was a greeting. Its takeover is undone.
+-- A message of the contact, written at p_at, is recorded late. If a message within auto_reply_seconds after
+-- it was taken for a human's takeover, it was a greeting: its takeover is undone.
 create or replace function hybridflow.judge_greetings_again(
     p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
 )
@@ -8483,8 +8552,8 @@ begin
 end
 $$;
 
--- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
--- sender; p_takeover is true for a human.
+-- Decides who on the business's side wrote this, and whether that is a takeover. Returns `sender`, and
+-- `takeover`, which is true for a human.
 create or replace function hybridflow.judge_business_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz,
     out sender text, out takeover boolean
@@ -8496,7 +8565,7 @@ as $$
 begin
     takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
     if p_event ->> 'origin' <> 'send' and p_event ->> 'status' = 'PENDING' then
-        sender := 'auto';  -- Evolution's own, such as its reply to a call
+        sender := 'auto';  -- Evolution's own message, such as its reply to a call
         takeover := false;
     elsif hybridflow.is_greeting(p_tenant, p_session, p_at) then
         sender := 'auto';
@@ -8510,7 +8579,7 @@ begin
 end
 $$;
 
--- A message from the business's side that is not a send of ours.
+-- Takes a message from the business's side that is not a send of ours.
 create or replace function hybridflow.ingest_business_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8546,11 +8615,12 @@ $$;
 
 -- ==================== 0625_contact_messages.sql
 
--- HybridFlow: a message of a contact: recorded always, and answered by a turn where it should be.
+-- HybridFlow: a message of a contact: always recorded, and answered by a turn if it should be.
 
--- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
--- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
--- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
+-- Takes a message of a contact. It is always recorded. A turn answers it, except if the contact belongs to
+-- the tenant's staff, the session is paused, the message is hours old, its kind needs no answer, the router
+-- marked it as part of a flood, or it shows that two bots talk to each other. In the last case the session is
+-- paused.
 create or replace function hybridflow.ingest_contact_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8562,7 +8632,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
-    -- What somebody does to a message of ours may be an answer to it.
+    -- A reaction or vote on a message of ours may be an answer to it.
     v_expects_reply boolean := coalesce(
         (p_event ->> 'expects_reply')::boolean
         or ((p_event ->> 'about_ours')::boolean and p_event ->> 'kind' = any(p_tenant.answered_kinds)),
@@ -8609,13 +8679,13 @@ begin
         ) - v_now);
     end if;
     if p_session.is_paused and not v_paused then
-        -- Nobody else looks any more at what was written in the pause.
+        -- No other code path answers what was written during the pause.
         perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
-        v_expects_reply := false;  -- nor is it answered after a pause
+        v_expects_reply := false;  -- so it is not answered after a pause either
     end if;
-    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- to write it anew is dear
+    if v_expects_reply is distinct from (p_event ->> 'expects_reply')::boolean then  -- rebuilding it is slow
         p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
@@ -8640,10 +8710,10 @@ $$;
 
 -- ==================== 0630_messages.sql
 
--- HybridFlow: a message from either side: whose it is, and so by whom it is judged.
+-- HybridFlow: a message from either side: finds its session, and the function that judges it.
 
--- Whether the event is of the group in which the tenant's people are told their notices, whose messages are
--- nobody's otherwise, and quotes something there.
+-- Whether the event comes from the group in which the tenant's staff get their notices, and quotes something
+-- there. Other messages of that group are ignored.
 create or replace function hybridflow.answers_a_notice(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -8661,9 +8731,9 @@ begin
 end
 $$;
 
--- Whether the event is of the chat with the business's own number. WhatsApp may tell that under the
--- business's own LID (own_lid); what tells so of another's chat is believed only where it quotes what was
--- told in the chat with the own number.
+-- Whether the event comes from the chat with the business's own number. WhatsApp may report that chat under
+-- the business's own LID (own_lid). An event that reports another chat that way is accepted only if it quotes
+-- a message from the chat with the own number.
 create or replace function hybridflow.is_to_self(p_tenant public.tenants, p_event jsonb)
 returns boolean
 language plpgsql
@@ -8685,9 +8755,9 @@ begin
 end
 $$;
 
--- The owner, on the business's own phone, quoted a notice in the group or the chat with the business's own
--- number, where its people are told, or wrote a command in that chat: see note_staff_words. All else there
--- are notes to oneself.
+-- The owner, on the business's own phone, quoted a notice in the group or in the chat with the business's own
+-- number, or wrote a command in that chat: see note_staff_words. Everything else in that chat is a note to
+-- oneself.
 create or replace function hybridflow.ingest_note_to_self(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -8706,7 +8776,7 @@ begin
 end
 $$;
 
--- A message, from either side.
+-- Takes a message from either side.
 create or replace function hybridflow.ingest_message(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -8759,7 +8829,7 @@ begin
             v_session := hybridflow.taken_over_meanwhile(p_tenant, v_session, p_event, p_policy);
         end if;
     end if;
-    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    -- As in messages_called, `offset 0` stops the planner from reading all messages of the session instead.
     if exists (
         select from (
             select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
@@ -8768,7 +8838,7 @@ begin
     ) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- store nothing about them
     elsif v_is_self or (
         (p_event ->> 'from_me')::boolean and p_event ->> 'chat' = 'group'
         and hybridflow.answers_a_notice(p_tenant, p_event)
@@ -8786,12 +8856,13 @@ $$;
 
 -- ==================== 0640_ingest.sql
 
--- HybridFlow: the way in. One call takes many events and decides each, once.
+-- HybridFlow: the way in. One call takes many events and decides about each of them once.
 
--- One event came again. If it is a message that came first under a LID and now under a phone number
--- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
--- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
--- null: the event was pruned or erased while we waited for who does that, and is known no more.
+-- Takes an event that was already recorded. If it is a message that came under a LID first and now comes
+-- under a phone number (or the other way round), both belong to one person. They are not joined if the other
+-- identity already belongs to somebody, because the sender chooses a message's id, so the id proves nothing
+-- about two people. Returns the stored decision, or null if the event was pruned or erased while we waited
+-- for the lock.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -8820,8 +8891,8 @@ begin
 end
 $$;
 
--- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
--- is shown again. A message says itself when it was sent, and is judged by that.
+-- Whether an event is older than the events that processed_events remembers (7 days), so that it cannot be
+-- told from a repetition. A message has its own time (sent_at), which is used instead.
 create or replace function hybridflow.is_forgotten(p_event jsonb)
 returns boolean
 language sql
@@ -8832,8 +8903,8 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Called
--- only where something is missing.
+-- Raises PT422 and names what the event lacks: a key that every event needs, or one that its type needs.
+-- Called only if something is missing.
 create or replace function hybridflow.refuse_event(p_event jsonb)
 returns void
 language plpgsql
@@ -8855,9 +8926,9 @@ begin
 end
 $$;
 
--- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
--- take the same event at the same moment the second waits there for the first, and raises PT412; then
--- ingest_events undoes what it has done, and asks again.
+-- Takes one event: makes the decision, and stores it with the event in one write at the end. If two calls
+-- take the same event at the same moment, the second one waits at that write for the first one, and then
+-- raises PT412: ingest_events undoes its work and takes the event again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -8918,7 +8989,7 @@ begin
     insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
     values (
         (v_known.tenant).id, p_event ->> 'key',
-        -- What gap repair fetched came by no webhook.
+        -- An event that gap repair fetched did not come by a webhook.
         case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
         v_decision, case when v_change ? 'type' then p_event ->> 'wa_id' end, v_change
     )
@@ -8935,25 +9006,27 @@ $$;
 -- origin?, status?, telling?, author_name?, participant_name?, sent_at?, edited_at?, made_at?, code?,
 -- pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash], flood?, fetched?}], policy,
 -- patience_ms?, at_most_ms?})
--- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
--- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, relayed?,
--- duplicate?, code?, constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID
--- that nobody knows; `relayed`: one of the staff quoted a notice, see note_staff_words.
--- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
--- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
--- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
--- has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what
--- an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no
--- trace.
+-- Takes any number of webhook events of any tenants in one transaction. For each event it recognises
+-- duplicates, finds the session, records the message, judges takeover, and makes or moves the turn. Returns
+-- {decisions: [{outcome, decision?, tenant_id?, session_id?, message_id?, turn_id?, due_in?, sender?, state?,
+-- reconnected?, stranger?, relayed?, duplicate?, code?, constraint?, detail?, error?}]} in the order of the
+-- events. `stranger`: a human wrote to a LID that nobody knows. `relayed`: one of the staff quoted a notice,
+-- see note_staff_words.
+-- A bad event does not affect the others: {outcome: 'failed', code, constraint}, without the database's error
+-- text. An event that lacks a key that its type needs (see refuse_event) has the code PT422 and an `error`
+-- that names the key. The decision is stored: the same event again gets the same answer with `duplicate`. If
+-- no tenant has the instance, the answer is {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of
+-- an event stand for its contact. What an erased contact wrote before the erasure is {outcome: 'ignored',
+-- decision: 'erased'}, and nothing of it is stored.
 --
--- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
--- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the
--- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
--- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
--- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
--- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, except the first event,
--- so that each call brings something about, and what was decided stands, long before the call is given up.
+-- A caller with many events also gives patience_ms: the longest wait for a lock. After the first wait that
+-- fails, later waits are only 1 ms. An event that got no lock is {outcome: 'busy'}: nothing was done for it,
+-- nor for later events of the same contact, and the caller sends them again. So a call that holds the locks
+-- of some contacts never keeps waiting for another lock: two calls cannot block each other (PostgreSQL would
+-- look for a deadlock only after a second), and a contact whose session is locked does not delay the messages
+-- of others. Such a call also ends after at_most_ms (3 seconds by default). Events that are not decided by
+-- then are busy, too, except the first one, so that each call makes progress. Decisions that were made are
+-- kept, because the call ends long before its caller gives up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -8990,8 +9063,8 @@ begin
             from (
                 select
                     e.place, e.event ->> 'instance' as instance, e.event -> 'jids' ->> 0 as jid,
-                    -- Who waits for no lock needs no order of locks; and where there is no time for all, those
-                    -- whose names come late in the alphabet would be the ones that are left.
+                    -- A caller that waits for no lock needs no order of locks. Sorted by name, the contacts
+                    -- late in the alphabet would always be the ones left over when time runs out.
                     case when v_ends is not null then min(e.place) over (
                         partition by e.event ->> 'instance', e.event -> 'jids' ->> 0
                     ) end as first_place
@@ -9029,7 +9102,7 @@ begin
                 when sqlstate 'PT410' then
                     v_is_erased := true;
                     continue;
-                when sqlstate 'PT422' then  -- in words of ours
+                when sqlstate 'PT422' then  -- its error text is our own
                     v_decisions[v_place] := jsonb_build_object(
                         'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
                         'error', sqlerrm
@@ -9050,23 +9123,25 @@ $$;
 
 -- ==================== 0650_delivery.sql
 
--- HybridFlow: what WhatsApp says of our replies afterwards: delivered, or (status `error`) never.
+-- HybridFlow: what WhatsApp reports about our replies later: delivered, or (status `error`) never.
 --
--- Evolution answers that a message was taken before WhatsApp has; a refusal (463 on Baileys, FAILED on the
--- Cloud channel) comes later, as a delivery state, and states come in any order.
+-- Evolution answers that it accepted a message before WhatsApp has accepted it. A refusal (463 on Baileys,
+-- FAILED on the Cloud channel) comes later, as a delivery state. States come in any order.
 
 comment on column public.messages.failed_at is
-'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
+'When WhatsApp reported that it did not deliver this part of a reply; null: it delivered it, or has'
+' reported nothing yet.';
 comment on column public.messages.failed_since is
-'The failed_at of the first of the replies that failed in a row with this one, of whichever contacts.';
-comment on column public.messages.error_code is 'WhatsApp''s code for that, where Evolution passes it on.';
+'The failed_at of the first of the replies, to any contacts, that failed in a row with this one.';
+comment on column public.messages.error_code is
+'WhatsApp''s error code for a failed delivery, if Evolution passes it on.';
 comment on column public.messages.undelivered_turns is
-'A contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
+'On a contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
 
 create index if not exists messages_failed
 on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
 
--- Says in the turn itself how many parts of its reply were not delivered.
+-- Stores in the turn how many parts of its reply were not delivered.
 create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
 returns void
 language sql
@@ -9093,8 +9168,8 @@ as $$
     where t.id = p_turn_id
 $$;
 
--- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
--- p_change: what the contact wrote before that is too old to be answered again.
+-- WhatsApp reported that it did not deliver this part of a reply. The caller has locked the session.
+-- `answer_since` in p_change: messages of the contact from before that time are too old to be answered again.
 create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
 returns void
 language plpgsql
@@ -9121,7 +9196,8 @@ begin
 end
 $$;
 
--- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
+-- A part of a reply arrived although WhatsApp had reported that it did not. The caller has locked the
+-- session.
 create or replace function hybridflow.take_back_failure(p_message public.messages)
 returns void
 language plpgsql
@@ -9140,7 +9216,7 @@ begin
 end
 $$;
 
--- Applies a delivery state to a message. The session is locked.
+-- Applies a delivery state to a message. The caller has locked the session.
 create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
 returns void
 language plpgsql
@@ -9165,7 +9241,8 @@ begin
 end
 $$;
 
--- The delivery state of an event. What would be too old for an answer now is not answered again either.
+-- Takes an event with a delivery state. A message that is now too old to be answered is not answered again
+-- either.
 create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language sql
@@ -9180,12 +9257,13 @@ $$;
 
 -- ==================== 0653_answered_again.sql
 
--- HybridFlow: a reply of which nothing arrived, and nothing can any more, counts as not said: its messages
--- are answered again, a few times.
+-- HybridFlow: if no part of a reply arrived, and none can arrive any more, the reply counts as not sent: its
+-- messages are answered again, a few times.
 
--- Whether it may arrive when it is sent again. Of the Cloud API's codes (five digits and more) only those say
--- so that name a passing trouble (its own, or a rate); 131026 and 131047, say, are final. WhatsApp's own
--- (463) may be: it asks for a token that comes with the contact's next sign of life.
+-- Whether the message may arrive if it is sent again. Of the Cloud API's codes (five digits and more), only
+-- those that name a temporary problem (its own fault, or a rate limit) say so; others, such as 131026 and
+-- 131047, are final. WhatsApp's own code 463 may pass: it asks for a token that comes when the contact is
+-- active again.
 create or replace function hybridflow.may_pass(p_error_code text)
 returns boolean
 language sql
@@ -9198,8 +9276,8 @@ as $$
     )
 $$;
 
--- Whether anything of the turn's reply is on the contact's phone, or may be on its way there: it left, and
--- WhatsApp has not said that it failed; or nobody knows yet how its send ended.
+-- Whether a part of the turn's reply is on the contact's phone or may be on its way there: it left and
+-- WhatsApp has not reported a failure, or nobody knows yet how its send ended.
 create or replace function hybridflow.may_have_arrived(p_turn_id bigint)
 returns boolean
 language sql
@@ -9215,9 +9293,10 @@ as $$
     )
 $$;
 
--- The contact's messages of the turn that are worth answering again: sent since p_since, with nobody of the
--- business having written after them, and answered in vain less than two times more. Twice: what a passing
--- trouble refused gets through then; a restricted number is restricted for longer the more it tries.
+-- Returns the contact's messages of the turn that are worth answering again: they were sent since p_since,
+-- nobody of the business wrote after them, and they were answered again in vain fewer than two times. Two
+-- repetitions are enough to get past a temporary refusal; a restricted number stays restricted for longer the
+-- more it tries.
 create or replace function hybridflow.messages_to_answer_again(p_turn public.turns, p_since timestamptz)
 returns bigint[]
 language sql
@@ -9240,9 +9319,9 @@ as $$
         and not exists (select from last_human as h where (h.sent_at, h.id) > (m.sent_at, m.id))
 $$;
 
--- The turn is over and nothing of its reply arrived: its messages are given to another turn, due in five
--- seconds, so that a state that comes late can still call it off. The session is locked. Does nothing where
--- answering again cannot help, or is not ours to do.
+-- The turn is over and no part of its reply arrived. Its messages move to another turn, which is due in five
+-- seconds, so that a delivery state that comes late can still call it off. Does nothing if another answer
+-- cannot help, or is not ours to give. The caller has locked the session.
 create or replace function hybridflow.answer_undelivered(p_turn_id bigint, p_since timestamptz)
 returns void
 language plpgsql
@@ -9281,8 +9360,8 @@ begin
 end
 $$;
 
--- Something of the turn's reply arrived after all: what was to answer its messages again does not, as long as
--- it has said nothing. The session is locked.
+-- A part of the turn's reply arrived after all. The turn that was to answer its messages again is called off,
+-- unless it has already said something. The caller has locked the session.
 create or replace function hybridflow.call_off_answer(p_turn_id bigint, p_session_id bigint)
 returns void
 language plpgsql
@@ -9313,8 +9392,9 @@ begin
 end
 $$;
 
--- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
--- that ends without its session's lock (its flow died) is left alone if somebody else has that.
+-- A turn ended, and a part of its reply had failed before that (a flow in n8n reports later that it is done).
+-- If the turn ends without its session's lock (its flow died) and another transaction holds that lock,
+-- nothing is done.
 create or replace function hybridflow.look_at_ended_turn()
 returns trigger
 language plpgsql
@@ -9340,16 +9420,16 @@ execute function hybridflow.look_at_ended_turn();
 
 -- ==================== 0656_failures_in_a_row.sql
 
--- HybridFlow: replies that failed in a row: the line itself is in doubt, and people are told.
+-- HybridFlow: if many replies fail in a row, the line itself may be the problem: people are told.
 
 create index if not exists notices_undelivered
 on public.notices (tenant_id, id desc) where kind = 'undelivered';
 create index if not exists notices_flow_failing
 on public.notices (tenant_id, id desc) where kind = 'flow_failing';
 
--- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
--- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
--- last of them was delivered.
+-- The tenant's latest replies that failed in a row, to any contacts: how many, to how many contacts (of the
+-- last 100), when the first one and when the last one. None (0) if a reply that was sent after them was
+-- delivered.
 create or replace function hybridflow.failed_in_a_row(
     p_tenant_id bigint,
     out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
@@ -9384,8 +9464,9 @@ begin
 end
 $$;
 
--- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
--- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
+-- The number of failed replies in a row that casts doubt on the line itself, not only on one contact. From
+-- then on people are told, and nothing is answered again until a reply arrives. It is three: one contact's
+-- reply and both of its repetitions.
 create or replace function hybridflow.many_in_a_row()
 returns integer
 language sql
@@ -9395,8 +9476,8 @@ as $$
     select 3
 $$;
 
--- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
--- which it may turn out to be nothing.
+-- Tells the people of the business, once, that so many replies have failed in a row. The notice waits twenty
+-- seconds, because the problem may be over by then.
 create or replace function hybridflow.notice_undelivered(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -9410,12 +9491,12 @@ begin
         or v_row.since = (
             select (n.facts ->> 'since')::timestamptz from public.notices as n
             where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
-                and n.facts ? 'since'  -- else it tells of a part that was given up
+                and n.facts ? 'since'  -- without `since` it tells of a part that was given up
             order by n.id desc limit 1
         )
         or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))
     then
-        return;  -- not so many, told already, or being told at this moment by somebody else
+        return;  -- too few, already told, or another transaction is telling it
     end if;
     perform hybridflow.make_notice(
         p_tenant_id, 'undelivered', null, jsonb_build_object(
@@ -9426,7 +9507,7 @@ begin
 end
 $$;
 
--- What failed in a row, as the API and notices show it; null where nothing did.
+-- The failures in a row, as the API and notices show them; null if there are none.
 create or replace function hybridflow.failures_json(p_tenant_id bigint)
 returns jsonb
 language sql
@@ -9437,8 +9518,8 @@ as $$
 $$;
 
 -- count_undelivered({})
--- For the health check: how many tenants have so many replies that failed in a row (many_in_a_row), the last
--- one within a day. Returns {tenants}.
+-- For the health check: the number of tenants that have too many failed replies in a row (many_in_a_row), the
+-- last one within a day. Returns {tenants}.
 create or replace function public.count_undelivered(p jsonb)
 returns jsonb
 language plpgsql
@@ -9467,21 +9548,22 @@ $$;
 
 -- ==================== 0660_media.sql
 
--- HybridFlow: what a contact sent as a voice message is put into words, beside the turn that answers it.
+-- HybridFlow: puts into words what a contact sent as media, while the turn that answers it waits.
 --
--- A job is made in the transaction that records its message. The turn waits for its jobs, up to a bound; what
--- is not there then is told as not heard, and words that come later are in the history, and answered by no
--- second turn.
+-- A job is made in the transaction that records its message. The turn waits for its jobs, up to a limit.
+-- Media that is not in words by then is reported to the LLM as not heard. Words that come later are in the
+-- history. They cause a second turn only if the tenant wants that (answer_late_words).
 
 alter table public.turns
 add column if not exists due_when_heard timestamptz;
 comment on column public.turns.due_when_heard is
-'While it waits for media to be put into words: when it is due once they are. Null: it waits for none.';
+'When the turn is due once its media is in words. Null: it does not wait for media.';
 
--- A message of the contact was recorded whose media the router can put into words (its kind is in p_policy's
--- `senses`): a job for it, and the turn that answers it, if any, waits for that, up to media_wait_seconds,
--- but no longer than that after its debounce must end. Returns when the turn is due; null: it does not wait.
--- Where files are kept (the policy's `keeps_files`, the tenant's days) there is a job in any case.
+-- A message with media of a contact was recorded. If the router can put its kind into words (the kind is in
+-- p_policy's `senses`), makes a job for it. The turn that answers the message waits for the job for up to
+-- media_wait_seconds, and no longer than that after its debounce must end. Returns when the turn is due, or
+-- null if it does not wait. If files are kept (the policy's `keeps_files` and the tenant's keep_media_days),
+-- a job is made in any case.
 create or replace function hybridflow.await_media(
     p_tenant public.tenants, p_message_id bigint, p_turn_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -9510,7 +9592,7 @@ begin
     insert into public.media_jobs (tenant_id, message_id, keep_only, next_at)
     values (
         p_tenant.id, p_message_id, not v_understood,
-        -- What came inside of the webhook is given at once, but in a call of its own: see give_media.
+        -- Media that came inside the webhook is stored soon, but by another call: see give_media.
         case when (p_event ->> 'carried')::boolean then v_now + interval '30 seconds' else v_now end
     );
     if not v_understood then
@@ -9525,8 +9607,9 @@ begin
 end
 $$;
 
--- A turn's media was put into words, or never will be: where nothing more is waited for, it is due as its
--- debounce says. Returns in how many seconds; null: it waits on, or did not wait. Its session is locked.
+-- A media job of the turn has ended, or its message was deleted. If the turn waits for no other job, it is
+-- due at the time that its debounce says. Returns in how many seconds, or null if it still waits or did not
+-- wait. The caller has locked the session.
 create or replace function hybridflow.heard(p_turn_id bigint)
 returns numeric
 language plpgsql
@@ -9549,8 +9632,9 @@ begin
 end
 $$;
 
--- Who sent a media deleted it: nobody is asked what is in it any more, and nothing of it is kept. Who works
--- on it at this moment goes on, for that may cost, and stores nothing of it: see finish_media_job.
+-- The contact deleted the message of this media: nobody is asked any more what it contains, and nothing of it
+-- is kept. An attempt that is running goes on, because it may already cost something, but it stores nothing:
+-- see finish_media_job.
 create or replace function hybridflow.forget_media(p_message_id bigint)
 returns void
 language sql
@@ -9567,9 +9651,9 @@ $$;
 
 -- ==================== 0660_media_claims.sql
 
--- HybridFlow: a media job is claimed by who does it, in rounds over the tenants.
+-- HybridFlow: workers claim media jobs, in rounds over the tenants.
 
--- What is to be worked on, its token included.
+-- Returns what a worker needs for the job, including its token.
 create or replace function hybridflow.media_job_context(p_job public.media_jobs, p_token uuid)
 returns jsonb
 language sql
@@ -9590,8 +9674,9 @@ as $$
     where m.id = p_job.message_id
 $$;
 
--- The contexts of jobs that were claimed just now. All at once; where that fails, each by itself: one that
--- fails is not given out, and when its attempts are used up it fails for that.
+-- Returns the contexts of jobs that were just claimed. All are built in one query. If that fails, each one is
+-- built alone, and a job whose context fails is not given out; once its attempts are used up, the job fails
+-- with that error.
 create or replace function hybridflow.media_job_contexts(p_ids bigint[], p_tokens uuid[])
 returns jsonb
 language plpgsql
@@ -9628,7 +9713,8 @@ begin
 end
 $$;
 
--- The next tenants that have a job that is due and room for it, in rounds: as next_to_tell, which see.
+-- Returns the next tenants, in rounds, that have a due job and room for it. It works like next_to_tell; see
+-- there.
 create or replace function hybridflow.next_to_hear(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -9685,7 +9771,8 @@ begin
 end
 $$;
 
--- The jobs that are due, in their order, some more than p_limit: some may be locked; as claimable_notices.
+-- Returns the due jobs in their order. There are more than p_limit, because some may be locked. It works like
+-- claimable_notices.
 create or replace function hybridflow.claimable_media_jobs(
     p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
 )
@@ -9725,12 +9812,12 @@ $$;
 
 -- claim_media_jobs({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
 -- jobs}, own_max?, sitting?: {<tenant_id>: jobs}, own_times?})
--- Gives out jobs that are due, each with a token that is good for lease_seconds; then it is due again, or
--- has failed, when it was given out max_attempts times. The tenants take turns, those after after_tenant
--- first; what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns.
--- Never waits. Returns {jobs: [{job_id, token, attempt, message_id, session_id, wa_id, kind, seconds,
--- bytes, language, has_content, keeps, keep_only, tenant_id, instance_name, evo_server_url, evo_api_key}],
--- now, after_tenant, more, next_due_at}, as claim_turns.
+-- Gives out due jobs, each with a token that is valid for lease_seconds. After that the job is due again, or
+-- has failed if it was given out max_attempts times. The tenants take turns, starting with those after
+-- after_tenant. The limits for one tenant (tenant_max, own, own_max, sitting, own_times) are the same as for
+-- claim_turns. Never waits for a lock. Returns {jobs: [{job_id, token, attempt, message_id, session_id,
+-- wa_id, kind, seconds, bytes, language, has_content, keeps, keep_only, tenant_id, instance_name,
+-- evo_server_url, evo_api_key}], now, after_tenant, more, next_due_at}, as claim_turns does.
 create or replace function public.claim_media_jobs(p jsonb)
 returns jsonb
 language plpgsql
@@ -9813,10 +9900,11 @@ $$;
 
 -- ==================== 0661_media_jobs.sql
 
--- HybridFlow: a media job is done: it costs, waits for what is away, and has words in the end or fails.
+-- HybridFlow: a media job while it is worked on, and its end: what it costs, waiting for services, success,
+-- failure.
 
--- The job p names, with its message and its session, all locked (the session first); `refused` says why who
--- shows p.token may not act on it: 'stale' (it was given out again, or is gone with its message),
+-- Returns the job that p names, with its message and its session, all locked (the session first). `refused`
+-- says why p.token may not act on the job: 'stale' (it was given out again, or deleted with its message) or
 -- 'superseded' (it is closed).
 create or replace function hybridflow.hold_media_job(
     p jsonb, out job public.media_jobs, out message public.messages, out refused jsonb
@@ -9831,7 +9919,7 @@ begin
         inner join public.media_jobs as j on j.message_id = m.id
         where j.id = (p ->> 'job_id')::bigint
         for update of s;
-        -- Not found although it exists: its session was merged away while we waited.
+        -- If the job exists but was not found, its session was merged while we waited: look again.
         exit when found or not exists (
             select from public.media_jobs as j where j.id = (p ->> 'job_id')::bigint
         );
@@ -9848,7 +9936,8 @@ begin
 end
 $$;
 
--- What a media job needs, as its waits_for names it: 'line' is its tenant's, which turns wait for as well.
+-- Returns the name, as in waits_for, of what a media job needs. 'line' becomes the line of its tenant, for
+-- which turns wait, too.
 create or replace function hybridflow.sense_of(p_tenant_id bigint, p_name text)
 returns text
 language sql
@@ -9858,8 +9947,9 @@ as $$
     select case when p_name = 'line' then hybridflow.line_of(p_tenant_id) else p_name end
 $$;
 
--- What media jobs wait for works: those that wait for it are due at once, the newest; of the others some more
--- whenever it works again. Who fails at it all the same uses up an attempt: see fail_media_job.
+-- What media jobs were waiting for works again. The newest jobs that wait for it are due at once; some more
+-- of the others follow each time it works. A job that fails with it again uses up an attempt: see
+-- fail_media_job.
 create or replace function hybridflow.senses_are_back(p_waits_for text)
 returns void
 language plpgsql
@@ -9885,7 +9975,7 @@ begin
 end
 $$;
 
--- What an attempt at a job that is held has cost is spent.
+-- Adds the tokens that an attempt at this job used to what was spent. The caller has locked the job.
 create or replace function hybridflow.spend_on_media(
     p_job public.media_jobs, p_message public.messages, p_tokens bigint
 )
@@ -9908,8 +9998,8 @@ begin
 end
 $$;
 
--- Closes a job that is held: as done, or as failed for p_error. Returns in how many seconds its turn is due;
--- null: none waited for it alone.
+-- Closes a job as done, or as failed with p_error. Returns in how many seconds its turn is due, or null if no
+-- turn waited for this job alone. The caller has locked the job.
 create or replace function hybridflow.close_media_job(
     p_job public.media_jobs, p_message public.messages, p_error text, p_tokens bigint
 )
@@ -9933,7 +10023,8 @@ end
 $$;
 
 -- renew_media_job({job_id, token, lease_seconds})
--- Who works on a job lives: its lease lasts for lease_seconds from now. Returns {ok} or {refused: reason}.
+-- The worker of the job is alive: its lease lasts for lease_seconds from now. Returns {ok} or {refused:
+-- reason}.
 create or replace function public.renew_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9952,9 +10043,10 @@ end
 $$;
 
 -- begin_media_job({job_id, token, policy, tokens?})
--- Before an attempt asks what costs money; tokens: what it has cost so far, and is not spent yet. Returns
--- {ok} or {refused: reason}: 'stale', 'superseded' (also where its message was deleted: the job is over), or
--- 'budget' (the tenant's or the contact's is used up: the job has failed for that).
+-- Called before an attempt asks a service that costs money. tokens: what the attempt has used so far and has
+-- not yet reported. Returns {ok} or {refused: reason}: 'stale', 'superseded' (also if the message was
+-- deleted: the job is over), or 'budget' (the budget of the tenant or the contact is used up: the job has
+-- failed for that).
 create or replace function public.begin_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -9996,9 +10088,9 @@ begin
 end
 $$;
 
--- The words of a message came when its turn spoke without them, or had spoken, and the tenant answers that
--- (answer_late_words): a turn for it, as for a new message, where nobody of the business wrote since. Returns
--- in how many seconds that is due; null: there is none. Its session is locked.
+-- The words of a message came too late for its turn. If the tenant answers that (answer_late_words) and
+-- nobody of the business has written since, the message gets a turn, like a new message. Returns in how many
+-- seconds that turn is due, or null if there is none. The caller has locked the session.
 create or replace function hybridflow.answer_late_words(
     p_tenant public.tenants, p_message public.messages, p_policy jsonb
 )
@@ -10045,11 +10137,11 @@ $$;
 
 -- finish_media_job({job_id, token, transcript?, description?, pictures?: [jpeg], tokens?, used?: [name],
 -- policy?})
--- The media is understood: its words stand beside the message, what the LLM is to be shown of it is kept for
--- a day, and its turn waits no more. An empty transcript: there was nothing to be heard. used: what was
--- asked for that, and works: 'line', 'speech', 'describer'; what waits for it is due. policy: the
--- deployment's, for who answers late words. Returns {ok, due_in?} or {refused: reason}; due_in: seconds until
--- the turn is due.
+-- The media was put into words. The words are stored with the message, the pictures for the LLM are kept for
+-- a day, and the turn does not wait for this job any more. An empty transcript means that there was nothing
+-- to hear. used: the services that were used and work: 'line', 'speech', 'describer'; jobs that wait for them
+-- are due. policy: the deployment's policy, which decides whether late words are answered. Returns {ok,
+-- due_in?} or {refused: reason}; due_in: seconds until the turn is due.
 create or replace function public.finish_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -10068,7 +10160,7 @@ begin
     update public.messages
     set transcript = hybridflow.cut(p ->> 'transcript'), description = hybridflow.cut(p ->> 'description')
     where id = (v_held.message).id and deleted_at is null
-        and not (v_held.job).keep_only;  -- which may have words of Evolution's
+        and not (v_held.job).keep_only;  -- it may already have Evolution's words
     if jsonb_array_length(nullif(p -> 'pictures', 'null')) > 0 and (v_held.message).deleted_at is null then
         update public.media_jobs
         set pictures = p -> 'pictures', pictures_until = hybridflow.clock() + interval '1 day'
@@ -10094,12 +10186,13 @@ $$;
 
 -- fail_media_job({job_id, token, error, final, max_attempts, base_seconds, given_back?, wait_seconds?,
 -- tokens?, away?, retry_after?, keep_trying_seconds?})
--- The media could not be put into words: tried again after an exponential back-off with jitter; never, where
--- that is `final`, or when the attempts are used up: then its turn waits no more. given_back: nothing is
--- known of it, it is due at once (in wait_seconds) and no attempt counts. away: 'line', 'speech' or
--- 'describer', which nobody can ask now (not before retry_after): no attempt counts, and it is tried until it
--- is keep_trying_seconds old, or has been paid for twenty times. tokens: what the attempt has cost all the
--- same. Returns {state, due_in?} or {refused: reason}; due_in as of finish_media_job.
+-- The attempt could not put the media into words. The job is tried again after an exponential back-off with
+-- jitter. If the failure is `final` or the attempts are used up, the job has failed, and its turn does not
+-- wait for it any more. given_back: the attempt found nothing out; the job is due in wait_seconds (default
+-- 0), and the attempt does not count. away: 'line', 'speech' or 'describer' cannot be reached (not before
+-- retry_after). The attempt does not count, and the job is tried until it is keep_trying_seconds old or
+-- was paid for twenty times. tokens: what the attempt used even so. Returns {state, due_in?} or {refused:
+-- reason}; due_in as in finish_media_job.
 create or replace function public.fail_media_job(p jsonb)
 returns jsonb
 language plpgsql
@@ -10122,13 +10215,15 @@ begin
         return v_held.refused;
     end if;
     v_job := v_held.job;
-    -- Let go of, since it worked for another, and failed all the same: the fault may be its own.
+    -- The job was released because the service worked for another job. If it fails again, the job itself may
+    -- be the cause, so the attempt counts.
     v_counts := not v_back and not (v_away and (v_job.waits = 0 or v_job.waits_for is not null));
     if not v_back and (
         (p ->> 'final')::boolean or (v_held.message).deleted_at is not null
         or (v_counts and v_job.attempt >= (p ->> 'max_attempts')::integer)
         or (v_away and v_job.created_at <= v_now - hybridflow.seconds((p ->> 'keep_trying_seconds')::numeric))
-        -- Whoever is away for so long, each try was paid for: it would use up the tenant's day.
+        -- A service that is away for so long, and charges for each attempt, would use up the tenant's budget
+        -- for the day.
         or (v_away and v_tokens > 0 and v_job.tokens >= 19 * v_tokens)
     ) then
         return jsonb_strip_nulls(jsonb_build_object('state', 'failed', 'due_in', hybridflow.close_media_job(
@@ -10161,12 +10256,13 @@ $$;
 
 -- ==================== 0661_media_read.sql
 
--- HybridFlow: media as they are read: pictures that the LLM is shown, and what came inside of a webhook.
+-- HybridFlow: reads media: the pictures for the LLM, and the media that came inside a webhook.
 
 -- read_pictures({turn_id, token, most})
--- What the LLM is shown for a turn, the `most` newest: what the contact sent that it answers, and what they
--- sent within the last day; the oldest first. left_out: how many more the turn's own messages have. Returns
--- {pictures: [{message_id, kind, jpeg}], left_out} or {refused: reason}, as turn_refusal.
+-- The pictures that the LLM sees for a turn, at most the `most` newest, the oldest of them first: those of
+-- the messages that it answers, and those that the contact sent within the last day. left_out: how many more
+-- pictures the turn's own messages have. Returns {pictures: [{message_id, kind, jpeg}], left_out} or
+-- {refused: reason}, as turn_refusal does.
 create or replace function public.read_pictures(p jsonb)
 returns jsonb
 language plpgsql
@@ -10214,8 +10310,8 @@ end
 $$;
 
 -- give_media({tenant_id, message_id, content})
--- The media (in base64) that came inside of the webhook of a message: for its job, if it has one that is not
--- done, which is due at once. Returns {ok, taken}.
+-- Stores the media (in base64) that came inside the webhook of a message, for the job of that message. If the
+-- job is not done, it is due at once. Returns {ok, taken}; taken is false if there is no such job.
 create or replace function public.give_media(p jsonb)
 returns jsonb
 language plpgsql
@@ -10233,7 +10329,7 @@ end
 $$;
 
 -- read_media({job_id, token})
--- The media of a job that was given. Returns {content}, in base64 (null: there is none), or {refused:
+-- The media that was stored for a job. Returns {content}, in base64 (null: there is none), or {refused:
 -- reason}.
 create or replace function public.read_media(p jsonb)
 returns jsonb
@@ -10255,14 +10351,14 @@ $$;
 
 -- ==================== 0662_kept_files.sql
 
--- HybridFlow: what contacts sent, kept as files: begun with the media job that has fetched it, read by
--- operators, removed when its days are over or its message is gone.
+-- HybridFlow: kept files of contacts: stored by the media job that fetched the media, read by operators, and
+-- removed when their days are over or their message is gone.
 
 -- begin_keeping({job_id, token, store, media_type, bytes, sha256, most_bytes})
--- Before the media of a job is written to the store: a row for it, with the name under which it is written.
--- most_bytes: of all files of the tenant. Returns {file_id, name} or {refused: reason}: 'stale' or
--- 'superseded' as of begin_media_job, 'not_wanted' (the tenant keeps none, or the message was deleted),
--- 'kept' (already, or the row has it), 'full'.
+-- Called before the media of a job is written to the store: makes a row for the file, with the name under
+-- which it is written. most_bytes: the limit for all files of the tenant together. Returns {file_id, name} or
+-- {refused: reason}: 'stale' or 'superseded' as in begin_media_job, 'not_wanted' (the tenant keeps no files,
+-- or the message was deleted), 'kept' (already in the store, or in the row), 'full'.
 create or replace function public.begin_keeping(p jsonb)
 returns jsonb
 language plpgsql
@@ -10292,7 +10388,7 @@ begin
     if v_file.state in ('kept', 'waiting', 'expired', 'deleted') then
         return '{"refused": "kept"}';
     elsif v_file.id is not null then
-        -- An attempt before this one has begun it, and may have written something: that is removed.
+        -- An earlier attempt began to keep this file, and may have written something: remove that.
         update public.kept_files
         set message_id = null, content = null, removal_at = greatest(removal_at, v_now), updated_at = v_now
         where id = v_file.id;
@@ -10325,9 +10421,9 @@ end
 $$;
 
 -- begin_own_file({tenant_id, store, media_type, bytes, sha256})
--- Before one of the business's own files is written to the store: a row for it, with the name under which it
--- is written. set_file takes it then; where it does not in ten minutes, it is removed. Returns {file_id,
--- name}. PT404: there is no such tenant.
+-- Called before one of the business's own files is written to the store: makes a row for it, with the name
+-- under which it is written. set_file then takes the file; if it does not within ten minutes, the file is
+-- removed. Returns {file_id, name}. PT404: no such tenant.
 create or replace function public.begin_own_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -10358,9 +10454,9 @@ end
 $$;
 
 -- finish_keeping({file_id, error?, content?, most_waiting?})
--- The file was written (no error). Or why it was not: then it is tried again for a day, if `content` (base64)
--- is given and the tenant's files that wait so have less than most_waiting bytes with it. Returns {state}: of
--- the file from now on; 'gone': there is no such row.
+-- The file was written, or `error` says why not. After an error it is tried again for a day, if `content`
+-- (base64) is given, and the tenant's waiting files together with this one are smaller than most_waiting
+-- bytes. Returns {state}: the state of the file from now on; 'gone': there is no such row.
 create or replace function public.finish_keeping(p jsonb)
 returns jsonb
 language plpgsql
@@ -10408,10 +10504,11 @@ end
 $$;
 
 -- claim_kept_files({stores: [store], limit, retry_seconds})
--- What is to be done now about files in these stores: written, where the row has them since their store was
--- away (for a day), or removed: their days are over, their message is gone or was deleted, or a crash left
--- them half written. Each is due again in retry_seconds, unless it is settled. Never waits. Returns {files:
--- [{file_id, store, name, wanted: 'write' or 'remove'}], more}.
+-- Returns the work that is due for files in these stores. A file is to be written if the row has its content
+-- because the store was away (for up to a day). It is to be removed if its days are over, its message is gone
+-- or was deleted, or a crash left it half written. Each file is due again after retry_seconds, unless it is
+-- settled. Never waits for a lock. Returns {files: [{file_id, store, name, wanted: 'write' or 'remove'}],
+-- more}.
 create or replace function public.claim_kept_files(p jsonb)
 returns jsonb
 language plpgsql
@@ -10466,8 +10563,8 @@ end
 $$;
 
 -- read_waiting_file({file_id})
--- What is to be written of a file that waits for its store. Returns {content}, in base64; null: it does not
--- wait any more.
+-- The content of a file that waits for its store. Returns {content}, in base64; null: it does not wait any
+-- more.
 create or replace function public.read_waiting_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -10485,7 +10582,8 @@ end
 $$;
 
 -- settle_kept_file({file_id, done, error?})
--- What became of a file that was claimed: done is 'written' or 'removed'; or why it was not. Returns {known}.
+-- Reports the result for a claimed file: done is 'written' or 'removed', or `error` says why it failed.
+-- Returns {known}.
 create or replace function public.settle_kept_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -10523,9 +10621,9 @@ end
 $$;
 
 -- find_kept_file({tenant_id, message_id})
--- Where the file of a message is. Returns {file: {file_id, store, name, media_type, bytes, sha256,
+-- Where the file of a message is stored. Returns {file: {file_id, store, name, media_type, bytes, sha256,
 -- expires_at}} or {refused: reason}: 'not_kept', 'not_yet' (its store is away), 'failed', 'expired',
--- 'deleted' (by who sent the message). PT404: the tenant has no such message.
+-- 'deleted' (by the person who sent the message). PT404: the tenant has no such message.
 create or replace function public.find_kept_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -10561,7 +10659,7 @@ begin
 end
 $$;
 
--- A kept file as an export has it, without its bytes, which `left_out` tells of.
+-- A kept file as an export shows it. Its content is not included; `left_out` says so.
 create or replace function hybridflow.exported_kept_file(p_file public.kept_files)
 returns jsonb
 language sql
@@ -10579,11 +10677,13 @@ $$;
 
 -- HybridFlow: the pages of the lists that operators read.
 --
--- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
--- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
--- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given. What a page looks at is bounded.
+-- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null on
+-- the last page. A cursor names the last item of the page, not a count, so that rows recorded meanwhile
+-- neither repeat nor hide an item. `limit` is 1 to 200, and 50 by default. The number of rows that a page
+-- reads is limited.
 
--- A place in the list p_list: its name and the key of the last item given, opaque to callers.
+-- Makes the cursor for a place in the list p_list: the list's name and the key of the last item. Callers
+-- treat it as opaque.
 create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
 returns text
 language sql
@@ -10595,7 +10695,7 @@ as $$
     )
 $$;
 
--- The key in p's cursor; null where there is none. Raises PT422 for a cursor of another list.
+-- Returns the key in p's cursor, or null if p has no cursor. Raises PT422 for a cursor of another list.
 create or replace function hybridflow.from_cursor(p_list text, p jsonb)
 returns jsonb
 language plpgsql
@@ -10625,7 +10725,7 @@ begin
 end
 $$;
 
--- How many items a page may have.
+-- Returns how many items a page may have.
 create or replace function hybridflow.page_size(p jsonb)
 returns integer
 language plpgsql
@@ -10642,9 +10742,9 @@ begin
 end
 $$;
 
--- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more). It ends
--- earlier where it is large, at 500,000 bytes and what its last row has beyond that: the router holds whole
--- pages.
+-- Makes a page of p_rows (an ordered list of {key, item}, with one row more than p_limit if there are more).
+-- A large page ends earlier, with the row that reaches 500,000 bytes, because the router keeps whole pages in
+-- memory.
 create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
 returns jsonb
 language sql
@@ -10669,8 +10769,8 @@ as $$
     ) as r
 $$;
 
--- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that
--- a search for what is nowhere takes as little as any other.
+-- Returns how many rows a page reads. Without a filter, that is one more than its limit. With a filter, it is
+-- a fixed number, so that a search without results costs no more than any other.
 create or replace function hybridflow.rows_to_look_at(p_limit integer, p_searches boolean)
 returns integer
 language sql
@@ -10680,9 +10780,9 @@ as $$
     select case when p_searches then 1000 else p_limit + 1 end
 $$;
 
--- The page made of p_rows (see page), which are those that are wanted of the rows looked at. Where these were
--- not the last ones, p_last is the key of the last one, and the next page looks on behind it: a page may have
--- few items, or none, and still a next_cursor.
+-- Makes a page of p_rows (see page): the rows that match a filter, out of all rows read. p_last is the key of
+-- the last row read, or null if no rows are left after it. With p_last, the next page goes on after that row;
+-- so a page may have few items or none, and still a next_cursor.
 create or replace function hybridflow.page_of_search(
     p_list text, p_rows jsonb[], p_limit integer, p_last jsonb
 )
@@ -10699,7 +10799,7 @@ as $$
     from (select hybridflow.page(p_list, p_rows, p_limit) as page) as f
 $$;
 
--- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
+-- Raises PT404 if there is no tenant p.tenant_id, or if the session p.session_id does not belong to it.
 create or replace function hybridflow.require_own(p jsonb)
 returns void
 language plpgsql
@@ -10724,7 +10824,7 @@ $$;
 
 -- HybridFlow: a session, a turn and a message as operators see them.
 
--- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
+-- A session as the API shows it. If p_policy is given, with pause_ends_at, which depends on the policy.
 create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
 returns jsonb
 language sql
@@ -10773,7 +10873,7 @@ as $$
         - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
 $$;
 
--- The same, cut where it was stored longer than a message may be now.
+-- A message as the API shows it, cut if it was stored when messages could be longer.
 create or replace function hybridflow.short_message_json(p_message public.messages)
 returns jsonb
 language plpgsql
@@ -10792,7 +10892,7 @@ end
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
--- Returns {session}. PT404: not this tenant's.
+-- Returns {session}. PT404: the tenant has no such session.
 create or replace function public.get_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -10810,11 +10910,11 @@ $$;
 
 -- ==================== 0710_sessions_listed.sql
 
--- HybridFlow: operators list sessions, and find those of a name or a number.
+-- HybridFlow: operators list sessions, and find them by name or number.
 
--- The sessions that `contact` names exactly, as a JID or a whole phone number in any spelling; of one contact
--- there may be two, which nobody has known to be one. {0} for a JID that nobody has; null: it is something to
--- look for.
+-- Returns the sessions that `contact` names exactly, as a JID or a whole phone number in any spelling. One
+-- contact may have two sessions, if nobody knew that they belong together. Returns {0} for a JID that no
+-- session has, and null if `contact` is not an exact name but a text to search for.
 create or replace function hybridflow.sessions_called(p_tenant_id bigint, p_contact text)
 returns bigint[]
 language plpgsql
@@ -10839,7 +10939,7 @@ begin
 end
 $$;
 
--- The digits of a part of a phone number in any spelling; null: it is none.
+-- Returns the digits of a part of a phone number in any spelling; null if the text is not part of a number.
 create or replace function hybridflow.digits_of(p_contact text)
 returns text
 language sql
@@ -10849,8 +10949,9 @@ as $$
     select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
 $$;
 
--- How a number may begin that somebody typed the beginning of, and how one may end, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither (see spellings_typed).
+-- Returns the ways in which a number may begin (or end, in ends_typed) if a person typed these digits;
+-- p_digits itself comes first. People may leave out digits that WhatsApp uses, or add digits that it does not
+-- use (see spellings_typed).
 create or replace function hybridflow.beginnings_typed(p_digits text)
 returns text[]
 language sql
@@ -10879,8 +10980,8 @@ as $$
     end], null)
 $$;
 
--- The sessions of contacts whose number begins or ends with these digits, in any spelling, found by indexes;
--- none, where there are more than 200 of them, or no digits.
+-- Returns the sessions of contacts whose number begins or ends with these digits, in any spelling, found by
+-- indexes. Returns none if there are more than 200, or if there are no digits.
 create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
 returns bigint[]
 language plpgsql
@@ -10919,10 +11020,10 @@ end
 $$;
 
 -- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
--- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
--- message (a pause came first) last. `contact` is a JID or number (see sessions_called), the beginning or end
--- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
--- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
+-- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first. Sessions without any
+-- message (they were paused first) come last. `contact` is a JID or number (see sessions_called), the
+-- beginning or end of a number (see sessions_numbered), or else any part of a number, in any spelling, or of
+-- the name. Parts are searched in the newest sessions first, 1000 of them for each page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
 returns jsonb
 language plpgsql
@@ -10946,7 +11047,7 @@ declare
         coalesce(v_contact, p ->> 'label', p ->> 'owner') is not null or coalesce(not v_paused, false)
     );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
-    -- Three starts: at the top, after a session with messages, after one without.
+    -- There are three places to start: at the top, after a session with messages, and after one without.
     v_at timestamptz := case
         when v_after is null then 'infinity' else coalesce((v_after ->> 0)::timestamptz, '-infinity')
     end;
@@ -10997,7 +11098,7 @@ begin
             and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
-            else (  -- no exists: it would be looked up in all identities at once
+            else (  -- with exists, PostgreSQL would search all identities at once
                 select coalesce(bool_or(split_part(i.jid, '@', 1) like '%' || v_digits || '%'), false)
                 from public.session_identities as i where i.session_id = l.id
             )
@@ -11029,8 +11130,8 @@ $$;
 
 -- HybridFlow: operators list messages, of one session or of all, and search in them.
 
--- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
--- planner not to think that a filter that is not set leaves few rows.
+-- Whether a message matches the filters `sender` and `from_me`. This is a function of its own because the
+-- planner would otherwise assume that a filter that is not set leaves few rows.
 create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
 returns boolean
 language sql
@@ -11041,7 +11142,7 @@ as $$
         and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
 $$;
 
--- Whether one of these filters is set.
+-- Whether one of the filters `sender` and `from_me` is set.
 create or replace function hybridflow.picks_messages(p jsonb)
 returns boolean
 language sql
@@ -11051,7 +11152,7 @@ as $$
     select coalesce(p ->> 'sender', p ->> 'from_me') is not null
 $$;
 
--- A page of a session's messages, in the order of the conversation, newest first.
+-- A page of a session's messages in the order of the conversation, newest first.
 create or replace function hybridflow.messages_of_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -11112,8 +11213,8 @@ begin
 end
 $$;
 
--- A page of a tenant's messages, in the order in which they were recorded, newest first: what a late
--- webhook or gap repair brings is new here, however old the message is.
+-- A page of a tenant's messages in the order in which they were recorded, newest first. A message from a late
+-- webhook or from gap repair is new here, however old it is.
 create or replace function hybridflow.messages_of_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -11175,9 +11276,9 @@ $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- Returns {items: [message], next_cursor}: the messages of a session by sent_at, or of all the tenant's
--- sessions by created_at, newest first; `since` goes by the same time as the order. With a filter, 1000 of
--- them are looked at for a page (see page_of_search). A page ends before its `limit` where it has 500,000
--- characters. PT404: not this tenant's.
+-- sessions by created_at, newest first. `since` refers to the same time as the order. With a filter, a page
+-- reads 1000 messages (see page_of_search). A page ends before its `limit` if it reaches 500,000 characters.
+-- PT404: no such tenant, or the session is not the tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -11199,9 +11300,9 @@ $$;
 -- HybridFlow: operators list turns, and read one.
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
--- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
--- state, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where its replies
--- have 500,000 characters. PT404: not this tenant's.
+-- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. With both a session
+-- and a state, a page reads 1000 turns (see page_of_search). A page ends before its `limit` if its replies
+-- reach 500,000 characters. PT404: no such tenant, or the session is not the tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -11264,8 +11365,8 @@ end
 $$;
 
 -- get_turn({tenant_id, turn_id})
--- Returns {turn} with its messages: those that it answers and the parts of its reply, of the newest as many
--- as have 500,000 characters. PT404: not this tenant's.
+-- Returns {turn} with its messages: those that it answers and the parts of its reply. If they are longer than
+-- 500,000 characters together, only the newest ones. PT404: the tenant has no such turn.
 create or replace function public.get_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -11302,9 +11403,9 @@ $$;
 -- HybridFlow: labels, owners and notes, as people set them.
 
 -- set_labels({tenant_id, session_id, add?: [label], remove?: [label], policy?})
--- Gives the session labels and takes others away. With 'no-ai' the AI says no more there: what it was about
--- to say is cancelled. Returns {session, cancelled_turns}. PT404: not this tenant's. PT422: a label that
--- cannot be, or more than twenty.
+-- Adds labels to the session and removes labels from it. With 'no-ai' the AI does not write there any more:
+-- its turns that have not ended are cancelled. Returns {session, cancelled_turns}. PT404: the tenant has no
+-- such session. PT422: a label is not valid, or there are more than twenty.
 create or replace function public.set_labels(p jsonb)
 returns jsonb
 language plpgsql
@@ -11318,7 +11419,7 @@ declare
     v_cancelled integer := 0;
 begin
     perform hybridflow.require_keys('set_labels', p, '{tenant_id,session_id}');
-    -- A null that is taken away would take all labels with it: nothing is unlike null.
+    -- A null in `remove` would remove all labels, because no comparison with null is true.
     if exists (select from unnest(v_add) as l where l is null or l !~ '^[a-z0-9][a-z0-9-]{0,39}$')
         or exists (select from unnest(v_remove) as l where l is null)
     then
@@ -11329,7 +11430,7 @@ begin
     v_labels := array(
         select distinct l from unnest(v_session.labels || v_add) as l where l <> all(v_remove) order by l
     );
-    -- Two sessions that became one may have more.
+    -- A session that was merged from two may have more.
     if cardinality(v_labels) > greatest(20, cardinality(v_session.labels)) then
         raise exception 'a session may have 20 labels, not %', cardinality(v_labels) using errcode = 'PT422';
     end if;
@@ -11344,8 +11445,8 @@ end
 $$;
 
 -- set_owner({tenant_id, session_id, owner?, policy?})
--- Says who of the business looks after the session; null: nobody in particular. Returns {session}. PT404: not
--- this tenant's. PT422: no name.
+-- Sets who of the business looks after the session; null: nobody in particular. Returns {session}. PT404: the
+-- tenant has no such session. PT422: the name is not valid.
 create or replace function public.set_owner(p jsonb)
 returns jsonb
 language plpgsql
@@ -11366,8 +11467,9 @@ end
 $$;
 
 -- add_note({caller?, tenant_id, session_id, body, author?})
--- Notes something of the session, for the people of the business. `author` counts where nobody is known to
--- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or there are 500 already.
+-- Adds a note to the session, for the people of the business. `author` is used only if the caller is not
+-- known. Returns {note}. PT404: the tenant has no such session. PT422: the note is empty or too long, or
+-- there are 500 already.
 create or replace function public.add_note(p jsonb)
 returns jsonb
 language plpgsql
@@ -11397,7 +11499,8 @@ end
 $$;
 
 -- list_notes({tenant_id, session_id, limit?, cursor?})
--- Returns {items, next_cursor}: the notes of a session, the newest first. PT404: not this tenant's.
+-- Returns {items, next_cursor}: the notes of a session, the newest first. PT404: the tenant has no such
+-- session.
 create or replace function public.list_notes(p jsonb)
 returns jsonb
 language plpgsql
@@ -11425,7 +11528,7 @@ end
 $$;
 
 -- remove_note({tenant_id, session_id, note_id})
--- Returns {removed}: false where there is no such note. PT404: the session is not this tenant's.
+-- Returns {removed}: false if there is no such note. PT404: the tenant has no such session.
 create or replace function public.remove_note(p jsonb)
 returns jsonb
 language plpgsql
@@ -11448,12 +11551,13 @@ $$;
 
 -- ==================== 0725_files.sql
 
--- HybridFlow: the business's own files, as people put and remove them, and as they are sent.
+-- HybridFlow: the business's own files: people add and remove them, and the router sends them.
 
 -- set_file({caller?, tenant_id, name, description, kind, file_name, content | kept_file_id})
--- Keeps a file under its name, in place of what had it: content (base64), or what was written to the store
--- (begin_own_file). Returns {file}. PT404: there is no such tenant. PT409: what was written is not there any
--- more. PT422: a name or a description that cannot be, too large, or there are 50 already.
+-- Stores a file under its name, and replaces the file that had the name. Its content is given in base64, or
+-- was written to the store before (begin_own_file). Returns {file}. PT404: no such tenant. PT409: the file in
+-- the store is gone. PT422: the name or description is not valid, the file is too large, or there are 50
+-- already.
 create or replace function public.set_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -11512,7 +11616,7 @@ begin
             bytes = excluded.bytes, content = excluded.content, created_by = excluded.created_by,
             created_at = excluded.created_at
     returning * into v_file;
-    -- What had the name before, or its place, is removed from the store.
+    -- The file that had this name or this place before is removed from the store.
     update public.kept_files
     set own_file_id = null, removal_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where own_file_id = v_file.id;
@@ -11523,7 +11627,7 @@ end
 $$;
 
 -- list_files({tenant_id})
--- Returns {items}: the tenant's files by name, without their content; there are 50 at most.
+-- Returns {items}: the tenant's files by name, without their content; at most 50.
 create or replace function public.list_files(p jsonb)
 returns jsonb
 language plpgsql
@@ -11541,7 +11645,7 @@ end
 $$;
 
 -- remove_file({tenant_id, name})
--- Returns {removed}: false where there is no such file.
+-- Returns {removed}: false if there is no such file.
 create or replace function public.remove_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -11555,8 +11659,8 @@ end
 $$;
 
 -- read_file({tenant_id, name})
--- For the router, which sends it. Returns {content, stored?: {store, name, bytes}}: content in base64, or
--- where it is; neither where there is no such file.
+-- For the router, which sends the file. Returns {content, stored?: {store, name, bytes}}: content in base64,
+-- or where it is stored; neither if there is no such file.
 create or replace function public.read_file(p jsonb)
 returns jsonb
 language plpgsql
@@ -12018,10 +12122,10 @@ comment on column public.tenants.llm_api_key is
 
 -- ==================== 0800_tenants.sql
 
--- HybridFlow: tenants as they are read: each as a caller may see it.
+-- HybridFlow: reads tenants, each as its caller may see it.
 
--- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
--- the QR code has its own function.
+-- A tenant as the API shows it. Of keys it says only whether there is one, and so of the URLs of the tenant's
+-- own services. The QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
 language sql
@@ -12039,8 +12143,8 @@ as $$
     from stored as s
 $$;
 
--- A tenant as a caller may see it (every value, without one): the URLs of its own services, in which a
--- secret may stand, are shown to those alone who may set them.
+-- A tenant as this caller may see it; without a caller, with every value. The URLs of its own services may
+-- contain a secret, so they are shown only to callers who may set them.
 create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
 returns jsonb
 language plpgsql
@@ -12057,7 +12161,7 @@ begin
 end
 $$;
 
--- The tenant that p names by tenant_id or instance_name. Raises PT404.
+-- Returns the tenant that p names by tenant_id or instance_name. Raises PT404.
 create or replace function hybridflow.tenant_of(p jsonb)
 returns public.tenants
 language plpgsql
@@ -12082,9 +12186,9 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
--- in the order of creation. A page ends before its `limit` where its prompts, facts and hours have 500,000
--- bytes.
+-- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (all of them without a caller),
+-- in the order of their creation. A page ends before its `limit` if its prompts, facts and hours reach
+-- 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -12121,7 +12225,7 @@ end
 $$;
 
 -- get_tenant({caller?, tenant_id | instance_name})
--- Returns {tenant}. PT404: there is none.
+-- Returns {tenant}. PT404: no such tenant.
 create or replace function public.get_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -12136,12 +12240,13 @@ $$;
 
 -- ==================== 0802_tenant_checks.sql
 
--- HybridFlow: what may be written of a tenant: its values are checked, and so is who may change them.
+-- HybridFlow: checks what is written to a tenant: the values, and who may change them.
 
--- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
--- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
--- the plain one; or of nothing that is seen. What joins and parts letters (U+200C, U+200D), or makes a sign
--- coloured (U+FE0F), is taken where it does: within the words of scripts that need it, and after a sign.
+-- Raises PT422 for a name that people could not read as it is: one with control characters, characters that
+-- change the direction of text, invisible characters (listed in router/safety/unseen.py), or spaces that look
+-- like the plain one; or one with nothing visible. Characters that join or separate letters (U+200C, U+200D)
+-- are allowed within words of scripts that need them, and U+FE0F, which makes a symbol coloured, is allowed
+-- after a symbol.
 create or replace function hybridflow.check_name(p_what text, p_name text)
 returns void
 language plpgsql
@@ -12164,8 +12269,8 @@ begin
 end
 $$;
 
--- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
--- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+-- Raises PT422 if a list or text in p_values is longer than anybody needs. Lists must be short because each
+-- webhook or message of the tenant reads them, and texts because each event passes the tenant's whole row on.
 create or replace function hybridflow.check_sizes(p_values jsonb)
 returns void
 language plpgsql
@@ -12200,9 +12305,9 @@ begin
 end
 $$;
 
--- Raises PT422 if a change to the tenant has its messages die before they are answered: while a customer's
--- next ones are waited for, what is to be answered gets too old. p_policy is the deployment's; null: not
--- known.
+-- Raises PT422 if the change would make all the tenant's messages too old before they are answered: a turn
+-- waits for the customer's next messages (debounce_seconds), and must not wait longer than its messages may
+-- be old. p_policy is the deployment's policy; null: not known.
 create or replace function hybridflow.check_waiting(p_tenant public.tenants, p_values jsonb, p_policy jsonb)
 returns void
 language plpgsql
@@ -12224,7 +12329,7 @@ begin
 end
 $$;
 
--- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+-- Raises PT422 for the first of p_values that is not a tenant's setting, or has the wrong type.
 create or replace function hybridflow.check_tenant_values(p_values jsonb)
 returns void
 language plpgsql
@@ -12256,7 +12361,7 @@ exception
 end
 $$;
 
--- Gives the tenant the values, which have been checked as far as their names and types go.
+-- Writes the values to the tenant. Their names and types are already checked.
 create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
 returns public.tenants
 language plpgsql
@@ -12271,8 +12376,8 @@ begin
 end
 $$;
 
--- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
--- given for: who may change a tenant may not learn its keys.
+-- Raises PT422 if p_values would send one of the tenant's keys to another server or provider than the one it
+-- was given for. A caller who may change a tenant must not be able to learn its keys.
 create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
 returns void
 language plpgsql
@@ -12309,10 +12414,10 @@ begin
 end
 $$;
 
--- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
--- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
--- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
--- nothing of them.
+-- Raises PT403 if the caller does not act for the deployment, but p_values would change what only the
+-- deployment may change: such a setting (for example the instance, which decides whose webhooks the tenant
+-- gets), or whether EVOLUTION_API_KEY, which opens every instance of a server, is used for the tenant. Other
+-- tenants are not read, so the answer reveals nothing about them.
 create or replace function hybridflow.check_deployments_own(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb
 )
@@ -12349,9 +12454,9 @@ begin
 end
 $$;
 
--- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
--- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
--- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant (p_ceilings). Also if the
+-- caller does not act for the deployment, and gives the tenant a model that runs on the deployment's key and
+-- is not one of its `llm_models`. A tenant with its own LLM key pays for itself, so it may use any model.
 create or replace function hybridflow.check_ceilings(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )
@@ -12386,10 +12491,10 @@ $$;
 
 -- ==================== 0804_tenants_saved.sql
 
--- HybridFlow: a tenant is created and changed, and the audit log is told what of it.
+-- HybridFlow: creates and changes tenants, and tells the audit log what changed.
 
--- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
--- from any other. What is told so is not cut again.
+-- A value as the audit log shows it. Of a long value it shows the beginning, the length, and a hash that
+-- distinguishes it from any other. The result is not cut again.
 create or replace function hybridflow.told_shortly(p_value jsonb)
 returns jsonb
 language sql
@@ -12402,8 +12507,8 @@ as $$
     )) end
 $$;
 
--- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
--- URLs, in which a secret may be, only that they have.
+-- For the audit log: what changed in a tenant, as {column: {from, to}}. Of its Evolution key and its URLs,
+-- which may contain a secret, it says only that they changed.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
 returns jsonb
 language sql
@@ -12420,8 +12525,8 @@ as $$
     where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
 $$;
 
--- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
--- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+-- Changes the tenant p_tenant_id. If that is null, makes a new tenant of p_values, with the id from
+-- reserve_tenant if one is given. Raises PT404, PT409 (another tenant has the instance) and PT422.
 create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
 returns jsonb
 language plpgsql
@@ -12466,8 +12571,8 @@ end
 $$;
 
 -- reserve_tenant({})
--- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
--- {tenant_id}.
+-- Reserves the id of a tenant that will be created later, because what is encrypted for the tenant is bound
+-- to its id. Returns {tenant_id}.
 create or replace function public.reserve_tenant(p jsonb)
 returns jsonb
 language sql
@@ -12479,9 +12584,9 @@ as $$
 $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
--- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes,
--- also one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another
--- tenant has the instance. PT422: which value is wrong, and how.
+-- tenant_id is an id from reserve_tenant; ceilings are as in check_ceilings. The demo's tenant is deleted,
+-- even if it was left behind by a demo that was killed. Returns {tenant, audit}. PT409: another tenant has
+-- the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -12500,8 +12605,8 @@ end
 $$;
 
 -- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
--- Changes the values given, and only these; null takes a value away, so that the default holds. Returns
--- {tenant, audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
+-- Changes only the values that are given; null removes a value, so that the default applies. Returns {tenant,
+-- audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -12528,12 +12633,12 @@ $$;
 -- HybridFlow: the tenants' Evolution instances: how to reach one, and the QR code that it shows.
 
 -- tenants_elsewhere({named: [url]})
--- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose URL is not plainly
--- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
--- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
--- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,
--- is the router's to say.
+-- For the start and the health check. Lists the tenants that EVOLUTION_API_KEY may no longer serve, because
+-- they have no key of their own and their server is not in `named`. Also lists the tenants whose URL is not
+-- just scheme, host and port, so that it must not be requested. Returns {servers: [{evo_server_url, own_key,
+-- tenants, instances: [name]}]}, at most a hundred; tenants: how many use this server; instances: the names
+-- of the first twenty. It compares texts only. The router decides whether two URLs mean the same server, and
+-- whether an unusual URL is wrong.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
 language plpgsql
@@ -12563,13 +12668,13 @@ end
 $$;
 
 -- get_instance({tenant_id | instance_name, probe?})
--- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
--- late, when its webhook last brought an event (null: not within the week that events are remembered), and
--- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
+-- How to reach the tenant's Evolution instance, with its key; which of its replies were lately not delivered;
+-- when its webhook last brought an event (null: not within the week that events are kept); and whether the
+-- probe with this mark has arrived. Only for the router itself, never for the API. Returns {tenant_id,
 -- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, llm_api_key,
 -- connection_state, shared_webhook_secret, webhook_hashes: [hash], undelivered, outages, last_event_at,
--- probe_arrived}: the keys as they are stored; outages are those for which its customers get no answer now
--- (see outage_json). PT404: there is none.
+-- probe_arrived}. The keys are as they are stored. outages: those that now keep its customers from getting
+-- answers (see outage_json). PT404: no such tenant.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -12610,9 +12715,9 @@ end
 $$;
 
 -- get_qrcode({tenant_id | instance_name})
--- The QR code that Evolution last sent, to connect the phone. Returns {instance_name, code, pairing_code,
--- updated_at, age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is
--- none.
+-- The latest QR code from Evolution, to connect the phone. Returns {instance_name, code, pairing_code,
+-- updated_at, age_seconds, connection_state}. WhatsApp accepts a code for less than a minute. PT404: no such
+-- tenant, or no code.
 create or replace function public.get_qrcode(p jsonb)
 returns jsonb
 language plpgsql
@@ -12639,10 +12744,10 @@ $$;
 
 -- ==================== 0808_contacts_paused.sql
 
--- HybridFlow: contacts are paused and resumed by their number, before there is a session or after.
+-- HybridFlow: pauses and resumes contacts by their number, even if they have no session yet.
 
--- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
--- no session, p_make makes one; else PT404.
+-- Returns p with the session_id of the contact that `jids` (spellings of one number) name. If there is no
+-- session, p_make creates one; otherwise raises PT404.
 create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
 returns jsonb
 language plpgsql
@@ -12650,7 +12755,7 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
-    -- What is known comes first: the session goes on being answered at the JID that it has.
+    -- Known JIDs come first, so that the session is still answered at the JID that it has.
     v_jids text[] := array(
         select j.jid from jsonb_array_elements_text(p -> 'jids') with ordinality as j (jid, place)
         left join public.session_identities as i on i.tenant_id = v_tenant.id and i.jid = j.jid
@@ -12669,8 +12774,8 @@ end
 $$;
 
 -- pause_contact({caller?, tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
--- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
--- does. PT404: no such tenant.
+-- Like pause_session, but for a contact, who may have no session yet. Returns {session, cancelled_turns} as
+-- that does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -12683,8 +12788,8 @@ end
 $$;
 
 -- resume_contact({tenant_id, jids: [jid], source, policy})
--- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
--- it has no session with any of `jids`.
+-- Like resume_session, but for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such
+-- tenant, or it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -12698,12 +12803,12 @@ $$;
 
 -- ==================== 0809_gaps.sql
 
--- HybridFlow: the gaps in what the instances have told us: whose are repaired first, and since when.
+-- HybridFlow: gaps in what the instances have reported: which are repaired first, and from what time.
 
 -- gaps_by_activity({})
--- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
--- active tenants, those with the most recent conversation first. All at once, for an order by activity has no
--- pages.
+-- The order in which gaps are repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}:
+-- the active tenants, the one with the most recent conversation first. All come in one answer, because a list
+-- ordered by activity cannot be divided into pages.
 create or replace function public.gaps_by_activity(p jsonb)
 returns jsonb
 language sql
@@ -12723,11 +12828,11 @@ as $$
 $$;
 
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
--- From when on messages may be missing: since the newest message that is known, or, since newer ones
--- may have come after a gap, since the last gap repair; the latter look_back_hours back at most. From a
--- repair that brought everything it is never gone back for longer than that: of what it could not read, and
--- left out, nothing will ever be known. margin_seconds is taken off for clocks that differ. Returns
--- {since, now}. PT404: no such tenant.
+-- Returns {since, now}: messages may be missing from `since` on. That is the time of the newest known
+-- message, or of the last gap repair if it is earlier, because newer messages may have come after a gap. A
+-- repair longer ago than look_back_hours counts as look_back_hours ago. `since` is never more than
+-- look_back_hours before a repair that brought everything, because a message that such a repair could not
+-- read will never be known. margin_seconds is subtracted because clocks differ. PT404: no such tenant.
 create or replace function public.gap_start(p jsonb)
 returns jsonb
 language plpgsql
@@ -12752,7 +12857,7 @@ end
 $$;
 
 -- caught_up({tenant_id, until})
--- Gap repair has brought everything that was sent before `until`. Returns {caught_up_at}.
+-- Gap repair has fetched everything that was sent before `until`. Returns {caught_up_at}.
 create or replace function public.caught_up(p jsonb)
 returns jsonb
 language plpgsql
@@ -12771,14 +12876,16 @@ $$;
 
 -- ==================== 0810_demo.sql
 
--- HybridFlow: the demo business, by which `make run` shows what it does where there is no tenant yet.
+-- HybridFlow: the demo business, which `make run` plays while there is no other tenant.
 
 alter table public.tenants add column if not exists is_demo boolean not null default false;
 comment on column public.tenants.is_demo is
-'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+'A demo business, made by `make run` and played on loopback. It is deleted before the first real'
+' tenant is served.';
 
 -- look_at_demo({})
--- Returns {has_tenants, tenant_id}: whether there is a real tenant, and which one is the demo's (null: none).
+-- Returns {has_tenants, tenant_id}: whether there is a real tenant, and the id of the demo's tenant (null:
+-- none).
 create or replace function public.look_at_demo(p jsonb)
 returns jsonb
 language sql
@@ -12793,8 +12900,8 @@ as $$
 $$;
 
 -- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
--- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
--- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
+-- Makes the demo's tenant again from scratch, with this id, so that the ids of real tenants still start at 1.
+-- Returns {tenant}. PT409: there is a real tenant, so there is no demo. PT422: which value is wrong, and how.
 create or replace function public.begin_demo(p jsonb)
 returns jsonb
 language plpgsql
@@ -12817,7 +12924,7 @@ end
 $$;
 
 -- end_demo({})
--- Deletes the demo's tenant with all that was said there. Returns {ended}: how many there were.
+-- Deletes the demo's tenant with all its messages. Returns {ended}: how many such tenants there were.
 create or replace function public.end_demo(p jsonb)
 returns jsonb
 language plpgsql
@@ -12833,8 +12940,9 @@ end
 $$;
 
 -- pass_demo_time({tenant_id, policy})
--- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
--- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+-- Lets the time of the demo's pauses pass: moves their beginnings and ends back until they are over. They are
+-- ended by auto_resume, as always. A pause without an end stays. Returns {session_ids}: the sessions of those
+-- pauses.
 create or replace function public.pass_demo_time(p jsonb)
 returns jsonb
 language plpgsql
@@ -12868,11 +12976,11 @@ $$;
 
 -- ==================== 0820_secrets.sql
 
--- HybridFlow: what tenants keep secret, and who may post webhooks for them.
+-- HybridFlow: the secrets of tenants, and who may post webhooks for them.
 --
--- A key of Evolution is encrypted by the router before it comes here; the database never sees what it is
--- encrypted with. A webhook secret is kept as its SHA-256 only: it is random and long, so nothing more is
--- needed, and nobody can read it again.
+-- The router encrypts an Evolution key before it stores it here; the database never sees the encryption key.
+-- Of a webhook secret only its SHA-256 is stored. The secret is random and long, so a plain hash is enough,
+-- and nobody can read the secret again.
 
 create table if not exists public.webhook_secrets (
     id bigint generated always as identity primary key,
@@ -12885,15 +12993,17 @@ create table if not exists public.webhook_secrets (
 );
 
 comment on table public.webhook_secrets is
-'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
-comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
-comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+'Secrets that a tenant''s Evolution sends with its webhooks, besides EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is
+'The last characters of the secret, so that people can recognise it.';
+comment on column public.webhook_secrets.retires_at is
+'The time from which the secret is refused; null: never.';
 
 create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
 
 alter table public.webhook_secrets enable row level security;
 
--- A secret as the API shows it: everything but the secret.
+-- A webhook secret as the API shows it: everything except the secret itself.
 create or replace function hybridflow.webhook_secret_json(p_secret public.webhook_secrets)
 returns jsonb
 language sql
@@ -12904,8 +13014,8 @@ as $$
         || jsonb_build_object('is_active', coalesce(p_secret.retires_at > hybridflow.clock(), true))
 $$;
 
--- The hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting only
--- those that have no end yet.
+-- Returns the hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting
+-- only those without an end.
 create or replace function hybridflow.webhook_hashes(p_tenant_id bigint, p_lasting boolean)
 returns jsonb
 language sql
@@ -12919,10 +13029,10 @@ as $$
 $$;
 
 -- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
--- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
--- accepted, or, with retire_others_after_hours, so long. Of those that are retired it keeps the newest 50.
--- Returns {webhook_secret}. PT404: no such tenant;
--- PT409: it has ten already; PT422: no hash.
+-- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. The tenant's other secrets stay
+-- valid, or end after retire_others_after_hours if that is given. Of the retired secrets, the newest 50 are
+-- kept. Returns {webhook_secret}. PT404: no such tenant. PT409: it has ten already. PT422: secret_hash is not
+-- a hash.
 create or replace function public.add_webhook_secret(p jsonb)
 returns jsonb
 language plpgsql
@@ -12947,7 +13057,7 @@ begin
         raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
     end if;
     delete from public.webhook_secrets
-    where id in (  -- secrets that were made and retired again have an end as well
+    where id in (  -- a secret that was made and retired has an end as well
         select w.id from public.webhook_secrets as w
         where w.tenant_id = v_tenant.id and w.retires_at <= hybridflow.clock()
         order by w.id desc offset 50
@@ -12963,7 +13073,7 @@ end
 $$;
 
 -- list_webhook_secrets({tenant_id})
--- Returns {items: [webhook_secret]}, the newest first, retired ones included. PT404: no such tenant.
+-- Returns {items: [webhook_secret]}, the newest first, including retired ones. PT404: no such tenant.
 create or replace function public.list_webhook_secrets(p jsonb)
 returns jsonb
 language plpgsql
@@ -12983,8 +13093,8 @@ end
 $$;
 
 -- retire_webhook_secret({tenant_id, webhook_secret_id, after_hours?})
--- Refuses a secret from then on (at once, without after_hours); one that is retired stays so. Returns
--- {webhook_secret}. PT404: the tenant has no such secret; PT409: every webhook would be refused.
+-- Ends a secret after after_hours, or at once without it. A retired secret stays retired. Returns
+-- {webhook_secret}. PT404: the tenant has no such secret. PT409: all its webhooks would be refused.
 create or replace function public.retire_webhook_secret(p jsonb)
 returns jsonb
 language plpgsql
@@ -13015,8 +13125,8 @@ end
 $$;
 
 -- list_sealed({after?, limit?})
--- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, in the order of the tenants, of
--- `limit` (200) tenants behind the one with the id `after`. For scripts.rotate_secrets only.
+-- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, of the next `limit` (200)
+-- tenants after the id `after`, in the order of their ids. Only for scripts.rotate_secrets.
 create or replace function public.list_sealed(p jsonb)
 returns jsonb
 language sql
@@ -13036,8 +13146,8 @@ as $$
 $$;
 
 -- reseal({tenant_id, column, old, new})
--- Puts the same key, encrypted again, in the place of the old value. Returns {changed}: false where that is
--- no longer there, for somebody has given the tenant another key meanwhile.
+-- Replaces the stored value `old` by `new`, which is the same key encrypted again. Returns {changed}: false
+-- if `old` is not stored any more, because the tenant has got another key meanwhile.
 create or replace function public.reseal(p jsonb)
 returns jsonb
 language plpgsql
@@ -13058,14 +13168,14 @@ $$;
 
 -- ==================== 0830_callers.sql
 
--- HybridFlow: who calls the API, and what they are in a tenant.
+-- HybridFlow: who calls the API, and which role a caller has in a tenant.
 --
--- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
--- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
--- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
--- the token; what the caller may do is decided here, in the transaction that does it.
+-- A caller is {kind, …}. `deployment` (a key of API_KEYS) and `script` (a script with the configuration) have
+-- every right. `key` gives the SHA-256 of an API key in the table api_keys. `user` is a user of Supabase
+-- Auth, whose rights are its memberships. The router checks the key or the token and says who calls. What the
+-- caller may do is decided here, in the transaction that does it.
 --
--- Roles, each with the rights of those before it: viewer (reads), operator (pauses, resumes, retries),
+-- Each role also has the rights of the roles before it: viewer (reads), operator (pauses, resumes, retries),
 -- admin (settings, secrets, keys, members, people's data, the audit log).
 
 create table if not exists public.api_keys (
@@ -13083,10 +13193,12 @@ create table if not exists public.api_keys (
 );
 
 comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
-comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
-comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
-comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
-comment on column public.api_keys.last_used_at is 'To the minute.';
+comment on column public.api_keys.key_hash is
+'SHA-256 of the key. A key is random and long, so a plain hash is enough.';
+comment on column public.api_keys.starts_with is
+'The first characters of the key, so that people can recognise it.';
+comment on column public.api_keys.every_tenant is 'The key is for every tenant, including those made later.';
+comment on column public.api_keys.last_used_at is 'When the key was last used, to the minute.';
 
 create table if not exists public.api_key_tenants (
     api_key_id bigint not null references public.api_keys (id) on delete cascade,
@@ -13094,7 +13206,7 @@ create table if not exists public.api_key_tenants (
     primary key (api_key_id, tenant_id)
 );
 
-comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every tenant.';
 
 create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
 
@@ -13107,7 +13219,7 @@ create table if not exists public.memberships (
     primary key (tenant_id, user_id)
 );
 
-comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+comment on table public.memberships is 'The role of a user of Supabase Auth (auth.users.id) in a tenant.';
 
 create index if not exists memberships_by_user on public.memberships (user_id);
 
@@ -13126,8 +13238,8 @@ as $$
         >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
 $$;
 
--- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant, made_by}.
--- Raises PT401 for a key that is not known, revoked or over.
+-- Returns what is known about the caller: {kind, name} and, for a key, {api_key_id, role, every_tenant,
+-- made_by}. Raises PT401 for a key that is unknown, revoked or expired.
 create or replace function hybridflow.known_caller(p_caller jsonb)
 returns jsonb
 language plpgsql
@@ -13153,7 +13265,7 @@ begin
             elsif v_key.expires_at <= hybridflow.clock() then
                 raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
             end if;
-            -- Where another call of the key has noted it, and goes on for long, that is not waited for.
+            -- If another call with this key holds the row, that call notes the use: do not wait for it.
             update public.api_keys set last_used_at = hybridflow.clock()
             where id = (
                 select k.id from public.api_keys as k
@@ -13171,7 +13283,7 @@ begin
 end
 $$;
 
--- The role of a known caller in a tenant; in the whole deployment, where p_tenant_id is null. Null: none.
+-- The role of a known caller in a tenant, or in the whole deployment if p_tenant_id is null. Null: no role.
 create or replace function hybridflow.role_in(p_caller jsonb, p_tenant_id bigint)
 returns text
 language sql
@@ -13215,8 +13327,9 @@ as $$
     end
 $$;
 
--- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
--- where the role is too low; p_tenant_id null: the deployment, of which everybody may know.
+-- Raises PT404 if the caller has no role in the tenant, as if the tenant did not exist, and PT403 if the role
+-- is too low. If p_tenant_id is null, the role in the deployment is checked; everybody may know that it
+-- exists.
 create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
 returns void
 language plpgsql
@@ -13238,8 +13351,9 @@ begin
 end
 $$;
 
--- The tenant that an argument is about, if the known caller has the role p_needs in it; null: the whole
--- deployment. Raises PT403 and PT404 as require_role does, and for another's instance as for none.
+-- Returns the tenant that the argument is about, if the known caller has the role p_needs in it; null: the
+-- whole deployment. Raises PT403 and PT404 as require_role does. An instance of another tenant gets the same
+-- PT404 as one that does not exist.
 create or replace function hybridflow.allowed_tenant(p_caller jsonb, p_needs text, p jsonb)
 returns bigint
 language plpgsql
@@ -13269,7 +13383,7 @@ $$;
 
 -- ==================== 0833_audit.sql
 
--- HybridFlow: the audit log: who did what, written as it is done, and listed.
+-- HybridFlow: the audit log: who did what. Lines are written in the transaction that does it.
 
 create table if not exists public.audit_log (
     id bigint generated always as identity primary key,
@@ -13285,12 +13399,13 @@ create table if not exists public.audit_log (
 );
 
 comment on table public.audit_log is
-'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+'Who did what. Lines are only added, are kept longer than the rows that they are about, and have no'
+' content of messages.';
 comment on column public.audit_log.action is 'The function that was called.';
 
--- Which key did it: names are no proof, for two keys may have one.
+-- The key that did it. A name is no proof, because two keys may have the same name.
 alter table public.audit_log add column if not exists api_key_id bigint;
-comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+comment on column public.audit_log.api_key_id is 'If caller_kind is ''key'': the id of the key.';
 
 create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
 
@@ -13310,8 +13425,8 @@ create or replace trigger audit_log_is_append_only
 before update or delete or truncate on public.audit_log
 for each statement execute function hybridflow.refuse_change();
 
--- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
--- a handoff, a contact, a scheduler.
+-- Records who paused or resumed a session if it was not a caller of the API: the owner (by writing), the AI
+-- (by a handoff), a contact, or a scheduler.
 create or replace function hybridflow.audit_pause()
 returns trigger
 language plpgsql
@@ -13357,7 +13472,7 @@ as $$
     )
 $$;
 
--- Whether a line is one that list_audit is asked for.
+-- Whether a line matches the filters of list_audit.
 create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
 returns boolean
 language sql
@@ -13370,7 +13485,7 @@ as $$
         and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
 $$;
 
--- The detail of a line of the audit log, cut where it was written longer than one is now.
+-- The detail of a line of the audit log, cut if it was written when details could be longer.
 create or replace function hybridflow.short_detail(p_detail jsonb)
 returns jsonb
 language sql
@@ -13390,9 +13505,9 @@ as $$
 $$;
 
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
--- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
--- ends before its `limit` where it has 500,000 characters.
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first, of one tenant, or of all
+-- for a caller who may see every tenant. With a filter, a page reads 1000 lines (see page_of_search). A page
+-- ends before its `limit` if it reaches 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -13443,7 +13558,7 @@ begin
     foreach v_id in array coalesce(v_found, '{}') loop
         if v_characters >= 500000 then
             v_limit := least(v_limit, cardinality(v_rows));
-            v_line := null;  -- there are more: this one begins the next page
+            v_line := null;  -- there are more: the next page begins with this one
         else
             select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
             from public.audit_log as a where a.id = v_id;
@@ -13460,11 +13575,11 @@ $$;
 
 -- ==================== 0836_operators.sql
 
--- HybridFlow: what callers may ask for over the API, and the one function that does it for them.
+-- HybridFlow: what callers may do over the API, and the one function that does it for them.
 
--- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
--- whether it is audited, and what of its argument then stands in the line. A function that is not here
--- cannot be called by as_operator at all.
+-- The functions that callers may use: the name, the role that is needed in the tenant that the argument
+-- names, whether the call is audited, and which keys of the argument the audit line shows. as_operator cannot
+-- call a function that is not listed here.
 create or replace function hybridflow.operator_calls()
 returns table (name text, needs text, audited boolean, details text[])
 language sql
@@ -13530,10 +13645,11 @@ as $$
 $$;
 
 -- as_operator({caller, function, argument?})
--- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
--- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
--- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role is too low,
--- or nobody may call this; PT404: another tenant's; and what the function raises.
+-- Calls the function for the caller, if the caller has the role that it needs, and audits the call. The
+-- function gets the known caller as `caller`. Returns {caller: its name, result}: what the function returns,
+-- without `audit` and `audit_tenants`, which go into the audit log. PT401: no such key. PT403: the role is
+-- too low, or this function cannot be called over the API. PT404: the caller has no role in the tenant. Also
+-- raises what the function raises.
 create or replace function public.as_operator(p jsonb)
 returns jsonb
 language plpgsql
@@ -13556,7 +13672,8 @@ begin
     v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
     execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
     if v_call.audited then
-        -- What is about several tenants has a line for the admins of each, which names no other.
+        -- A call that concerns several tenants gets a line for the admins of each tenant, without the names
+        -- of the others.
         perform hybridflow.record_audit(
             v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint, a.tenant_id),
             jsonb_build_object(
@@ -13581,11 +13698,12 @@ $$;
 
 -- ==================== 0838_ends_of_keys.sql
 
--- HybridFlow: whose API keys end with whom: with the member who made them, and with the key that did.
+-- HybridFlow: when API keys end: with the membership of the user who made them, and with the key that made
+-- them.
 
--- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
--- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
--- key that a member made is the member's, too.
+-- Takes away what the user's keys may do in the tenant, if the user no longer has the role of the key there.
+-- A key of this tenant alone is revoked; a key of several tenants loses this one. A key that was made with a
+-- member's key counts as made by the member.
 create or replace function hybridflow.end_keys(p_user_id uuid, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -13617,8 +13735,8 @@ begin
 end
 $$;
 
--- Who made a key is kept from 0.2.0 on; before, a user's id stood in created_by alone. Keys of members who
--- have gone end here.
+-- made_by exists since 0.2.0. Before that, only created_by contained the user's id. The keys of members who
+-- have left end here.
 do $$
 begin
     if exists (
@@ -13636,12 +13754,13 @@ begin
 end
 $$;
 comment on column public.api_keys.made_by is
-'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+'The user of Supabase Auth who made the key, or made the key that made it. The key ends with this'
+' user''s membership.';
 create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
 
 alter table public.api_keys
 add column if not exists made_with bigint references public.api_keys (id) on delete set null;
-comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+comment on column public.api_keys.made_with is 'The key that made this key. This key ends with that one.';
 create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
 
 create or replace function hybridflow.end_keys_made_with()
@@ -13677,10 +13796,10 @@ for each row execute function hybridflow.end_keys_of_member();
 
 -- ==================== 0840_api_keys.sql
 
--- HybridFlow: API keys, as operators see, make and revoke them: called by as_operator, which puts the known
--- caller into the argument.
+-- HybridFlow: API keys: operators list, make and revoke them. as_operator calls these functions, and puts the
+-- known caller into the argument.
 
--- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
+-- The user of Supabase Auth for whom a known caller acts, directly or with a key; null: no user.
 create or replace function hybridflow.member_behind(p_caller jsonb)
 returns uuid
 language sql
@@ -13690,7 +13809,7 @@ as $$
     select coalesce(p_caller ->> 'user_id', p_caller ->> 'made_by')::uuid
 $$;
 
--- A key as the API shows it: everything but its hash.
+-- A key as the API shows it: everything except its hash.
 create or replace function hybridflow.api_key_json(p_key public.api_keys)
 returns jsonb
 language sql
@@ -13706,7 +13825,8 @@ as $$
     )
 $$;
 
--- What the audit log says of a key that is made or revoked: {audit, audit_tenants: those that it is for}.
+-- What the audit log says about a key that is made or revoked: {audit, audit_tenants: the tenants of the
+-- key}.
 create or replace function hybridflow.audit_of_key(p_key public.api_keys)
 returns jsonb
 language sql
@@ -13725,8 +13845,8 @@ as $$
     )
 $$;
 
--- Makes room for one more key of each of these tenants: of keys that have ended, it keeps the newest 500.
--- Raises PT409 where it has 500 that hold. Several at the same moment may be some more.
+-- Makes room for one more key of each of these tenants. Of the keys that have ended, the newest 500 are kept.
+-- Raises PT409 if the tenant has 500 valid keys. Calls at the same moment may exceed that by a few.
 create or replace function hybridflow.make_room_for_key(p_tenants bigint[])
 returns void
 language plpgsql
@@ -13747,7 +13867,7 @@ begin
             inner join public.api_key_tenants as t on t.api_key_id = k.id
             where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
             order by k.id desc offset 500
-        ), shared as (  -- another tenant's list has it, too
+        ), shared as (  -- keys that also belong to another tenant
             delete from public.api_key_tenants as t using ended as e
             where t.api_key_id = e.id and t.tenant_id = v_tenant_id and exists (
                 select from public.api_key_tenants as o where o.api_key_id = e.id and o.tenant_id <> v_tenant_id
@@ -13770,9 +13890,9 @@ end
 $$;
 
 -- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
--- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
--- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
--- the latest. PT409: a tenant has 500 already; PT422: which value cannot be.
+-- Makes a key for these tenants; tenant_ids null: for every tenant. Returns {api_key, audit, audit_tenants}.
+-- The caller must be admin in each of them; otherwise PT404 or PT403. A key that was made with another key
+-- expires with that key at the latest. PT409: a tenant has 500 keys already. PT422: which value is not valid.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -13787,7 +13907,8 @@ begin
     perform hybridflow.require_keys(
         'create_api_key', p, '{caller,name,key_hash,starts_with,role,tenant_ids or null}'
     );
-    -- Who revokes the key that asks waits, and then ends this one, too.
+    -- A call that revokes the caller's key at this moment waits for this lock, and then ends the new key,
+    -- too.
     select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
     if v_maker.revoked_at is not null then
         raise exception 'the API key % was revoked', v_maker.name using errcode = 'PT401';
@@ -13798,7 +13919,8 @@ begin
             raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
         end if;
     end if;
-    -- Whose membership ends meanwhile waits, and then ends this key, too.
+    -- A call that ends the caller's membership at this moment waits for this lock, and then ends the new key,
+    -- too.
     perform from public.memberships as m
     where m.user_id = hybridflow.member_behind(p -> 'caller') and m.tenant_id = any(v_tenants)
     order by m.tenant_id
@@ -13831,7 +13953,7 @@ exception
 end
 $$;
 
--- Whether the known caller may see and revoke a key: admin wherever the key holds.
+-- Whether the known caller may see and revoke a key: it must be admin in every tenant of the key.
 create or replace function hybridflow.may_manage(p_caller jsonb, p_key public.api_keys)
 returns boolean
 language sql
@@ -13849,8 +13971,9 @@ as $$
 $$;
 
 -- list_api_keys({caller, limit?, cursor?})
--- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
--- ones included. Of an admin of some tenants only theirs are looked at, however many others have.
+-- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, including
+-- revoked ones. For an admin of some tenants, only keys of those tenants are read, however many keys others
+-- have.
 create or replace function public.list_api_keys(p jsonb)
 returns jsonb
 language plpgsql
@@ -13891,8 +14014,8 @@ end
 $$;
 
 -- revoke_api_key({caller, api_key_id})
--- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
--- {api_key, audit, audit_tenants}. PT404: there is none that the caller may manage.
+-- Ends a key at once, and the keys that were made with it. A revoked key stays revoked. Returns {api_key,
+-- audit, audit_tenants}. PT404: there is no such key, or the caller may not manage it.
 create or replace function public.revoke_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -13914,9 +14037,9 @@ $$;
 
 -- ==================== 0841_members.sql
 
--- HybridFlow: members of tenants, as operators see and change them.
+-- HybridFlow: members of tenants: operators list and change them.
 
--- The user that p names. Raises PT422 where it is no id.
+-- Returns the user that p names. Raises PT422 if it is not a user's id.
 create or replace function hybridflow.user_of(p jsonb)
 returns uuid
 language plpgsql
@@ -13933,8 +14056,8 @@ end
 $$;
 
 -- list_members({tenant_id})
--- Returns {items: [member]}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot
--- have. PT404: no such tenant.
+-- Returns {items: [member]}: the users of Supabase Auth who may see the tenant. A tenant has at most 500.
+-- PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
 returns jsonb
 language plpgsql
@@ -13957,8 +14080,8 @@ end
 $$;
 
 -- set_member({caller?, tenant_id, user_id, role})
--- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
--- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
+-- Gives a user of Supabase Auth a role in the tenant; it replaces an earlier role. Returns {member}. PT404:
+-- no such tenant. PT409: it has 500 members already. PT422: no such role, or not a user's id.
 create or replace function public.set_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -13992,8 +14115,8 @@ end
 $$;
 
 -- remove_member({tenant_id, user_id})
--- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
--- tenant; PT422: no id of a user.
+-- Ends a user's rights in the tenant at once. Returns {removed}: whether there were any. PT404: no such
+-- tenant. PT422: not a user's id.
 create or replace function public.remove_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -14012,13 +14135,13 @@ $$;
 
 -- ==================== 0842_prove_caller.sql
 
--- HybridFlow: whether the caller is known, asked before the body of the call is read.
+-- HybridFlow: checks whether a caller is known, before the body of the call is read.
 
 -- prove_caller({caller})
--- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for
--- every tenant, and of a user, the first that it is for, by which its calls are counted together with those
--- of others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may
--- do is judged as it is done.
+-- Checks that the caller (see 0830) is known at this moment. Returns {tenant_id?}: the first tenant of a
+-- user, or of a key that is not for every tenant. The rate limit counts the call together with the other
+-- calls for that tenant. PT401: the API key is unknown, revoked or expired. What a known caller may do is
+-- checked by the call itself.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
@@ -14044,9 +14167,9 @@ end
 $$;
 
 -- prove_flow({turn_id | notice_id | dry_turn_id, token})
--- Returns {tenant_id} or {refused: reason}: of the turn, notice or test turn whose token that is, or why it
--- is nobody's, as the function that acts on it would say. Whether the token may still act is judged as it
--- acts. Takes no lock: anybody may ask.
+-- Returns {tenant_id} or {refused: reason}: the tenant of the turn, notice or test turn that has this token,
+-- or why none has it, as the function that acts on it would say. Whether the token may still act is checked
+-- when it acts. Takes no lock, because anybody may call it.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -14086,12 +14209,12 @@ $$;
 
 -- ==================== 0843_who_am_i.sql
 
--- HybridFlow: what a caller of the API is, as a console shows it.
+-- HybridFlow: who the caller of the API is, as a console shows it.
 
 -- who_am_i({caller})
--- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: what it is in every tenant,
--- or null; then roles says what it is in which: [{tenant_id, instance_name, role}], of a thousand at most in
--- the order of their ids.
+-- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: its role in every tenant, or
+-- null. If it is null, roles lists its roles: [{tenant_id, instance_name, role}], of at most a thousand
+-- tenants in the order of their ids.
 create or replace function public.who_am_i(p jsonb)
 returns jsonb
 language plpgsql
@@ -14122,9 +14245,9 @@ $$;
 
 -- ==================== 0845_members_read.sql
 
--- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
+-- HybridFlow: lets members read their tenants' rows directly; row_security says which rows and columns.
 
--- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
+-- The user of this request; null: none. Like Supabase's auth.uid(), but on any PostgreSQL.
 create or replace function hybridflow.my_user_id()
 returns uuid
 language sql
@@ -14134,8 +14257,9 @@ as $$
     select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
 $$;
 
--- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
--- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
+-- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, because the
+-- user may not read others' memberships. In a policy it is called in a subquery, so that it runs once for
+-- each query.
 create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
 returns setof bigint
 language sql
@@ -14147,8 +14271,9 @@ as $$
     where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
 $$;
 
--- let_members_read(table, condition, columns): has members read these columns of the rows for which the
--- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
+-- let_members_read(table, condition, columns): lets members read these columns of the rows that meet the
+-- condition; columns null: all columns. Does nothing on a plain PostgreSQL, which has no role
+-- `authenticated`.
 create or replace function hybridflow.let_members_read(
     p_table text, p_condition text, p_columns text default ''
 )
@@ -14175,11 +14300,11 @@ $$;
 
 -- ==================== 0850_turns_of_flows.sql
 
--- HybridFlow: a turn is given to a flow in n8n, which has it by the turn's token: it may ask for more time,
--- or for a human.
+-- HybridFlow: turns that a flow in n8n makes. The flow proves itself with the turn's token; it may ask for
+-- more time, or for a human.
 
 -- forward_turn({turn_id, token, lease_seconds})
--- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
+-- The turn goes to n8n. The lease is the time that its flow has. Returns {ok} or {refused: reason}.
 create or replace function public.forward_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -14227,13 +14352,13 @@ end
 $$;
 
 -- hand_off({turn_id, token, reason, summary?, say?: [text]})
--- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
--- of the business are told by a notice. With `say`, what the customer is told of it, all that happens as the
--- first of these texts begins to be said, by whoever claims the turn next; it is the flow's no more (see
--- say_handoff). Where a human is there already nothing is said, and nothing handed off: 'paused'. `replied`:
--- what it had to say before that is on the phone, all of it. Returns {ok, session_id, already?, replied?} or
--- {refused: reason}; 'has_answered': the turn has a reply, which says what is to be said. Again by the same
--- token: the same answer, with `already`.
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and a notice
+-- tells the people of the business. `say` contains texts for the customer. With them, all this happens when
+-- the first of them begins to be sent, by the worker that claims the turn next; the turn does not belong to
+-- the flow any more (see say_handoff). If a human has taken over already, nothing is said or handed off:
+-- 'paused'. `replied`: everything that the AI had to say before is on the phone. Returns {ok, session_id,
+-- already?, replied?} or {refused: reason}; 'has_answered': the turn already has a reply, which is being
+-- sent. A second call with the same token gets the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -14251,7 +14376,7 @@ begin
     select t.session_id into v_session_id from public.turns as t
     where t.id = (p ->> 'turn_id')::bigint
         and t.reply @> jsonb_build_array(jsonb_build_object('handoff', jsonb_build_object('by', v_by)));
-    if found then  -- what it is to say is on its way, and the turn another's by now
+    if found then  -- its texts are on their way, and another worker has the turn
         return jsonb_build_object('ok', true, 'session_id', v_session_id, 'already', true);
     end if;
     v_held := hybridflow.hold_turn(p);
@@ -14300,13 +14425,14 @@ $$;
 
 -- ==================== 0851_executions_of_flows.sql
 
--- HybridFlow: which execution of n8n a turn's flow is, and what is heard of that execution.
+-- HybridFlow: which execution in n8n works on a turn, and what is reported about that execution.
 
--- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
--- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
--- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
--- database counts from one again. What another tenant's turn claims is left to stand there, and worth
--- nothing: a call that holds a session's lock does not wait for another tenant's rows, or write them.
+-- The tenant that an execution of n8n belongs to, or null. Several turns may name the execution. Then it
+-- belongs to the turn about which n8n itself said so last, or else to the first turn whose flow claims it.
+-- Only turns that are under way, or ended within the days for which n8n keeps executions, are read. An
+-- earlier turn proves nothing, because an n8n that lost its database counts from one again. A wrong claim of
+-- another tenant's turn stays in its row, but has no effect: a call that holds a session's lock does not wait
+-- for another tenant's rows, or write them.
 create or replace function hybridflow.execution_owner(p_execution_id text)
 returns bigint
 language sql
@@ -14319,7 +14445,8 @@ as $$
     order by t.execution_told_at desc nulls last, t.id limit 1
 $$;
 
--- Whether this is an execution's id as n8n gives it: a number in one spelling, exact in JavaScript.
+-- Whether this is an execution id as n8n makes them: a number that JavaScript represents exactly, written in
+-- one way only.
 create or replace function hybridflow.is_execution_id(p_execution_id text)
 returns boolean
 language sql
@@ -14329,7 +14456,7 @@ as $$
     select coalesce(p_execution_id ~ '^[1-9][0-9]{0,14}$', false)
 $$;
 
--- Raises PT422 unless it is an execution's id as n8n gives it.
+-- Raises PT422 unless this is an execution id as n8n makes them.
 create or replace function hybridflow.check_execution_id(p_execution_id text)
 returns void
 language plpgsql
@@ -14352,8 +14479,8 @@ as $$
     select coalesce(hybridflow.execution_owner(p_execution_id) <> p_tenant_id, false)
 $$;
 
--- Whether a flow of p_tenant_id may say that it is this execution. Of two tenants that claim one at the same
--- moment one is refused: nobody waits for the other.
+-- Whether a flow of p_tenant_id may say that it is this execution. If two tenants claim the same one at the
+-- same moment, one of them is refused; nobody waits.
 create or replace function hybridflow.may_claim_execution(p_execution_id text, p_tenant_id bigint)
 returns boolean
 language plpgsql
@@ -14366,11 +14493,11 @@ end
 $$;
 
 -- begin_flow({turn_id, token, execution_id, by_n8n?, execution_url?})
--- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
--- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
--- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
--- PT422: the id is none that n8n gives.
+-- The flow has begun, as this execution of n8n. From now on, what is reported about the execution applies to
+-- the turn. `by_n8n`: n8n itself named the execution in its answer to the router. That has priority over the
+-- claim of a flow, because n8n counts its executions, so that the next id can be guessed. It is also accepted
+-- for a turn that its flow has closed meanwhile. Returns {ok} or {refused: reason}: 'execution_taken' if a
+-- flow claims an execution of another tenant. PT422: n8n does not make such an id.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -14407,9 +14534,9 @@ begin
 end
 $$;
 
--- The turn that an execution worked on, locked together with its session (session first); `refused` says why
--- nothing may be done about it: a turn that has its reply is its flow's no more, whatever becomes of that.
--- PT404: no turn was worked on by it.
+-- Returns the turn that an execution worked on, locked together with its session (session first). `refused`
+-- says why nothing may be done about it: once a turn has its reply, it does not belong to its flow any more,
+-- however the sending ends. PT404: no turn names this execution.
 create or replace function hybridflow.lock_execution(
     p_execution_id text, out turn public.turns, out session public.sessions, out refused jsonb
 )
@@ -14440,9 +14567,9 @@ end
 $$;
 
 -- take_execution({execution_id})
--- n8n says that an execution crashed: who reports it has the attempt that it worked on, to end it as the flow
--- itself would have. The flow's own token opens nothing any more. Returns {turn_id, token} or {refused:
--- 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- n8n reports that an execution crashed. The caller takes over the attempt that the execution worked on, and
+-- ends it as the flow itself would have done. The flow's own token is no longer valid. Returns {turn_id,
+-- token} or {refused: 'superseded' | 'stale'}. PT404: no turn names this execution.
 create or replace function public.take_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -14467,9 +14594,9 @@ $$;
 
 -- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
 -- base_seconds, answer_within_minutes?, cause?})
--- As routers of 0.2.0 say that an execution crashed: the attempt that it worked on failed, as by fail_turn.
+-- Used by routers of 0.2.0 when an execution crashed: the attempt that it worked on failed, as in fail_turn.
 -- Returns {turn_id, state, run_after?, outage?, handoff?} or {refused: 'superseded' | 'stale'}. PT404: no
--- turn was worked on by it.
+-- turn names this execution.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -14493,10 +14620,10 @@ $$;
 
 -- ==================== 0852_turns_seen_by_flows.sql
 
--- HybridFlow: what is read of a turn for its flow: whose it is, where it goes, what was said.
+-- HybridFlow: reads a turn for its flow: who it belongs to, where its replies go, what was said.
 
--- Every text that the turn's flow has said so far. What began before that was written down counts by its
--- bodies.
+-- Every text that the turn's flow has said so far. A send that began before these texts were stored counts
+-- with its body.
 create or replace function hybridflow.said_so_far(p_turn public.turns)
 returns text
 language sql
@@ -14509,7 +14636,8 @@ as $$
     ), '')
 $$;
 
--- The part that the next new send of the turn is. It grows with each, so it tells whether there was one.
+-- The number of the part that the turn's next new send will be. It grows with each new send, so it shows
+-- whether there was one.
 create or replace function hybridflow.next_part(p_turn_id bigint)
 returns integer
 language sql
@@ -14521,16 +14649,16 @@ as $$
 $$;
 
 -- look_at_turn({turn_id, token, closed?})
--- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
+-- Whose turn this is, and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
 -- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state, wa_id}], said_so_far,
 -- next_part, fallback_message, handoff_message, handoff_on_promise, wrote: [text], unread: [wa_id],
--- is_closed} or {refused: reason}: `wrote` is what the turn answers, its newest texts; `sends` is what the
--- flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what the fence
--- is asked with after a judgement by that; `unread` is what is to be marked as read before its first send;
--- `notes` as notes_for_llm, and contact_wrote what the turn answers, where the AI is told notes; for reasons
--- see turn_refusal. With `closed` a turn that its token has ended is told of, too. For the router only: it
--- has the key.
+-- is_closed} or {refused: reason}. `wrote`: the newest texts that the turn answers. `sends`: what the flow
+-- has sent so far. `said`: only the bodies of those. `said_so_far`: every text of them; after a check of that
+-- text, the fence is asked with `next_part`. `unread`: the messages to mark as read before the first send.
+-- `notes`: see notes_for_llm. `contact_wrote`: what the turn answers, given if the AI gets notes. For reasons
+-- see turn_refusal. With `closed`, a turn that this token has ended is shown, too. Only for the router,
+-- because the answer contains the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -14603,10 +14731,10 @@ $$;
 
 -- ==================== 0853_sends_of_flows.sql
 
--- HybridFlow: the fence for what a flow sends, by its turn's token.
+-- HybridFlow: the fence for what a flow sends. The flow proves itself with its turn's token.
 
--- Writes down what a flow's send has besides its first message (see begin_flow_send), which is not begun yet:
--- where the turn ends otherwise, it is among what did not leave.
+-- Stores the further messages of a flow's send (see begin_flow_send), which have not begun yet. If the turn
+-- ends before they begin, they count as not sent.
 create or replace function hybridflow.keep_rest(
     p_turn public.turns, p_session public.sessions, p_rest jsonb
 )
@@ -14641,18 +14769,19 @@ $$;
 
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
 -- text?, next_part?, rest?: [{body, kind, identity}], promise?, lease_seconds})
--- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
--- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
--- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
--- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
--- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
--- 'has_answered': the turn has a reply, and that is being said. `rest` is what belongs to it and comes after
--- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
--- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
--- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
--- dearer. Else as begin_send, with the `part`. `promise` says why a human is called, where it
--- promises one: the conversation is handed off in the same step. Returns {ok, message_id, chosen_id, jid,
--- part} or {refused: reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+-- The fence for a flow, which does not know parts. What it sends is a new part, unless the flow has sent the
+-- same before: the same `identity`, or, from routers of 0.1.0, which give none, the same kind and body. Then
+-- it is a repeated request, and refused as 'already_sent', with the first message's wa_id, jid, kind, body
+-- and sent_at, or as 'in_doubt'. A send that certainly failed may begin again. `refers_to`: the id of the
+-- message that it quotes or reacts to. 'elsewhere': that message is not in this session, and Evolution would
+-- look it up in all its chats. 'has_answered': the turn already has a reply, which is being sent. `rest`: the
+-- messages that belong to this one and come after it. They count as not sent until they begin, so that they
+-- are not lost if this one is in doubt. `text`: all that people will read of it; next_part: the next part
+-- when `text` was checked. 'judge_again': more was said since that check. 'too_many_sends': the flow has sent
+-- 500 already; each further one would make every query about the turn slower. Otherwise as begin_send, with
+-- the `part`. `promise`: why a human is called, if the message promises one; the conversation is handed off
+-- in the same step. Returns {ok, message_id, chosen_id, jid, part} or {refused: reason, part?, message_id?,
+-- wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -14672,7 +14801,7 @@ begin
     if p ->> 'rest' is not null then
         perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
     end if;
-    -- The lock of the session keeps two requests of one flow from taking the same part.
+    -- The session's lock keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
@@ -14687,7 +14816,7 @@ begin
     select m.part into v_part from public.messages as m
     where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
         when p ->> 'identity' is not null then m.identity = p ->> 'identity'
-        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- as routers of 0.1.0 ask
+        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- for routers of 0.1.0
     end
     order by m.part limit 1;
     if v_part is null then
@@ -14721,7 +14850,8 @@ begin
         );
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
-        -- What a flow says need not come from the LLM: others are not told.
+        -- A flow's text need not come from the LLM, so turns of other tenants that wait for the LLM are not
+        -- released.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
         perform hybridflow.replies_are_made((v_held.turn).tenant_id);
     end if;
@@ -14738,14 +14868,14 @@ $$;
 
 -- ==================== 0854_media_of_flows.sql
 
--- HybridFlow: whether a flow may be given a message's media, by its turn's token.
+-- HybridFlow: whether a flow may get a message's media. The flow proves itself with its turn's token.
 
 -- find_media({turn_id, token, wa_id})
--- Whether a flow may be given the media of a message: one of its turn's own session that nobody has deleted.
--- That it was asked for is audited, once where it is asked for again and again. Returns {ok, bytes, stored?:
--- {store, name, bytes, media_type, kind}} or {refused: reason}: 'elsewhere', there is no such message in this
--- conversation; 'no_media'; for others see turn_refusal. `bytes` is how large WhatsApp says it is, null where
--- it says nothing; `stored`, where it is kept as a file.
+-- Whether a flow may get the media of a message. The message must be in the session of its turn, and not
+-- deleted. The request is audited, but only once for repeated requests. Returns {ok, bytes, stored?: {store,
+-- name, bytes, media_type, kind}} or {refused: reason}: 'elsewhere', there is no such message in this
+-- conversation; 'no_media'; for others see turn_refusal. `bytes` is the size that WhatsApp reported, or null.
+-- `stored` is given if the media is kept as a file.
 create or replace function public.find_media(p jsonb)
 returns jsonb
 language plpgsql
@@ -14800,13 +14930,13 @@ $$;
 
 -- ==================== 0857_dry_turns.sql
 
--- HybridFlow: dry turns: a flow is tried as it is, and what it sends is written down instead of sent. They
--- are apart from turns: no session, message, budget or figure knows of them, and nothing leads from one to
--- Evolution. What is in a row is what a flow said to a made-up contact; it goes as soon as it was told, and
--- an hour after it began at the latest with the next one that begins.
+-- HybridFlow: test turns (`dry_turns`): a flow runs as it is, and what it sends is written down instead of
+-- sent. They are separate from turns: they change no session, message, budget or count, and nothing leads
+-- from a test turn to Evolution. Its row contains what a flow said to a made-up contact. The row is deleted
+-- as soon as its result was read, or else when the next test turn begins, an hour or more after it began.
 
 create table if not exists public.dry_turns (
-    -- Far from those of turns: a flow may keep what it books by turn_id.
+    -- Test turns use ids far above those of turns, because a flow may store data under a turn_id.
     id bigint generated always as identity (start with 9000000000000000) primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     token_hash bytea not null,
@@ -14817,7 +14947,7 @@ create table if not exists public.dry_turns (
 );
 
 comment on table public.dry_turns is
-'Test turns of flows: what they would have said, until it was told. Nothing of a contact.';
+'Test turns of flows: what they would have sent, until it was read. Nothing about a contact.';
 
 create index if not exists dry_turns_by_tenant on public.dry_turns (tenant_id, began_at);
 create index if not exists dry_turns_by_age on public.dry_turns (began_at);
@@ -14825,11 +14955,11 @@ create index if not exists dry_turns_by_age on public.dry_turns (began_at);
 alter table public.dry_turns enable row level security;
 
 -- begin_dry_turn({instance_name, seconds, flow?, caller?})
--- A test turn of that tenant, which lasts so many seconds. `flow`: another than the tenant's own is tried,
--- which only the deployment may name, for it is a path in its n8n. Returns {dry_turn_id, token, now,
--- tenant}: the tenant as a turn's context has it, without its keys. PT404: no such instance; PT403: a flow
--- that the caller may not name; PT409: the tenant is not active, or has an LLM key of its own, so that no
--- flow gets its turns, or it has had 60 test turns within an hour.
+-- Begins a test turn of that tenant, which lasts for `seconds`. `flow`: a flow to test instead of the
+-- tenant's own. Only the deployment may name one, because it is a path in its n8n. Returns {dry_turn_id,
+-- token, now, tenant}: the tenant as in a turn's context, without its keys. PT404: no such instance. PT403:
+-- the caller may not name a flow. PT409: the tenant is not active; or it has an LLM key of its own, so that
+-- no flow gets its turns; or it had 60 test turns within an hour.
 create or replace function public.begin_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -14888,10 +15018,11 @@ end
 $$;
 
 -- note_dry_turn({dry_turn_id, token, instance_name?, said?, ended?})
--- What a flow says of its test turn: `said`, messages that it has sent through the gateway to that
--- instance; `ended`, how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is
--- over, or the token is nobody's; 'elsewhere', the instance is not its tenant's; 'too_many_sends', 500
--- messages, or a million characters. The same end again is no fault.
+-- What a flow reports about its test turn. `said`: messages that it has sent through the gateway to that
+-- instance; `ended`: how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is
+-- over, or no turn has the token; 'elsewhere', the instance does not belong to the turn's tenant;
+-- 'too_many_sends', more than 500 messages or a million characters. Reporting the same end again is not an
+-- error.
 create or replace function public.note_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -14926,9 +15057,9 @@ end
 $$;
 
 -- look_at_dry_turn({instance_name, dry_turn_id, close?})
--- What a flow has said so far of a test turn of that tenant. `close`: it is over now, its token is worth
--- nothing, and what was said is forgotten. Returns {said: [message], ended, is_over}: is_over, its
--- flow has ended it, or its time is up. PT404: there is no such test turn.
+-- What a flow has said so far in a test turn of that tenant. `close`: ends the test turn; its token is no
+-- longer valid, and what was said is deleted. Returns {said: [message], ended, is_over}; is_over: its flow
+-- has ended it, or its time is up. PT404: no such test turn.
 create or replace function public.look_at_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -14957,8 +15088,8 @@ $$;
 
 -- ==================== 0860_executions.sql
 
--- HybridFlow: n8n's saved executions of people who were erased. They lie in n8n's own database, so they
--- are deleted over its API, which may be away: what is to be deleted is kept here until it is.
+-- HybridFlow: n8n's saved executions about people who were erased. They are in n8n's own database, so they
+-- are deleted over its API, which may be away. Their ids are kept here until that is done.
 
 create table if not exists public.executions_to_erase (
     execution_id text primary key,
@@ -14969,15 +15100,15 @@ create table if not exists public.executions_to_erase (
 );
 
 comment on table public.executions_to_erase is
-'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+'Ids of n8n''s executions that may contain messages of an erased person; nothing else about the person.';
 
 create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
 create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);
 
 alter table public.executions_to_erase enable row level security;
 
--- An id stands in the path of what n8n is asked to delete. In earlier releases a flow could have any text
--- stored as one, and with it any path.
+-- An id becomes part of the URL path of the deletion in n8n. In earlier releases a flow could store any text
+-- as its execution id, and so any path.
 update public.turns set execution_id = null
 where execution_id is not null and not hybridflow.is_execution_id(execution_id);
 do $hybridflow$
@@ -14997,8 +15128,9 @@ alter table public.executions_to_erase drop constraint if exists executions_to_e
 alter table public.executions_to_erase add constraint executions_to_erase_execution_id_check
 check (execution_id ~ '^[1-9][0-9]{0,14}$');
 
--- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
--- deleted already, even for another tenant, is left at that: nobody else's row is waited for, or written.
+-- Asks for the deletion of the executions that worked on the turns of these sessions. Returns their ids. An
+-- id that is already listed is left as it is, even if another tenant listed it: rows of others are not
+-- written, and not waited for.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
 returns jsonb
 language plpgsql
@@ -15027,9 +15159,9 @@ end
 $$;
 
 -- claim_executions_to_erase({limit?, retry_seconds?})
--- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
--- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned them
--- long since. Returns {execution_ids: [id], waiting}: these, and how many there are in all.
+-- Takes executions that are to be deleted now. Each is due again after retry_seconds (600), unless it is
+-- reported as deleted by then. After 30 days without success it is given up, because n8n has pruned it long
+-- before that. Returns {execution_ids: [id], waiting}: the executions taken, and how many are waiting in all.
 create or replace function public.claim_executions_to_erase(p jsonb)
 returns jsonb
 language plpgsql
@@ -15063,7 +15195,7 @@ end
 $$;
 
 -- settle_execution({execution_id, error?})
--- n8n has deleted it (no error), or why it has not. Returns {known}.
+-- n8n has deleted the execution, or `error` says why not. Returns {known}.
 create or replace function public.settle_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -15083,18 +15215,21 @@ $$;
 
 -- ==================== 0865_endings.sql
 
--- HybridFlow: what becomes of a turn that gets no answer: who is told what.
+-- HybridFlow: what happens after a turn that gets no answer, and who is told.
 
 alter table public.turns add column if not exists outage_id bigint;
-comment on column public.turns.outage_id is 'The outage that it met last; null: none.';
+comment on column public.turns.outage_id is 'The last outage that the turn met; null: none.';
 create index if not exists turns_of_outage on public.turns (outage_id) where outage_id is not null;
 
--- Every way in which a customer gets no answer although one was wanted, and who is told of it. `about`: there
--- is one notice to the business for as long as that does not work, and one of its end; where it is null, one
--- for as long as `lasts`. tells_after: so long it has to last before anybody is told. is_told: by a notice of
--- outages; where not, by another (a handoff, undelivered). says_fallback: the contact is sent the tenant's
--- fallback message, once an outage. hands_off: the session is handed to a human. told_deployment: who runs
--- HybridFlow is told (log, /health): always; never; own_key: where it is the deployment's key.
+-- Every cause for which a customer gets no answer although one was wanted, and who is told of it.
+-- about: what does not work. There is one notice to the business while that does not work, and one when it
+-- works again. If it is null, there is one notice for each period of `lasts`.
+-- tells_after: how long it must last before anybody is told.
+-- is_told: a notice of outages tells it; otherwise another kind of notice does (a handoff, undelivered).
+-- says_fallback: the contact gets the tenant's fallback message, once in an outage.
+-- hands_off: the session is handed to a human.
+-- told_deployment: whether the people who run HybridFlow are told (log, /health): always; never; own_key: if
+-- it concerns the deployment's own key.
 create or replace function hybridflow.endings()
 returns table (
     cause text, about text, lasts interval, tells_after interval, is_told boolean, says_fallback boolean,
@@ -15125,8 +15260,8 @@ as $$
     ('reply_refused', null, interval '1 hour', interval '0', false, false, true, 'never')
 $$;
 
--- The turn, which is locked, has met p_cause (see endings): who is to be told of an outage is. Returns
--- whether it began with this turn.
+-- The turn has met p_cause (see endings). If people are told of this cause, the outage is recorded, so that a
+-- notice tells it. Returns whether the outage began with this turn. The caller has locked the turn.
 create or replace function hybridflow.note_unanswered(p_turn public.turns, p_cause text, p_error text)
 returns boolean
 language plpgsql
@@ -15146,10 +15281,10 @@ begin
 end
 $$;
 
--- The turn has ended without an answer, of p_cause (null: a router of 0.2.0, which does not say it): who is
--- to be told is, and where a human can help the session, which is locked, is handed off. The contact is sent
--- the fallback message, unless that comes too late by p_minutes (see is_too_old). Returns {outage?,
--- handoff?}.
+-- The turn has ended without an answer, for p_cause (null: from a router of 0.2.0, which does not report it).
+-- The people concerned are told, and if a human can help, the session is handed off. The contact gets the
+-- fallback message, unless p_minutes says that it is too late for that (see is_too_old). Returns {outage?,
+-- handoff?}. The caller has locked the session.
 create or replace function hybridflow.after_unanswered(
     p_turn public.turns, p_session public.sessions, p_cause text, p_error text, p_minutes numeric
 )
@@ -15176,10 +15311,11 @@ $$;
 
 -- ==================== 0866_outages.sql
 
--- HybridFlow: outages: begun, over as what they are about works again, and counted.
+-- HybridFlow: outages: when they begin, when they end, and how many there are.
 
--- The tenant's outage for p_cause, begun if there is none: one that ended a moment ago, of which nobody has
--- been told yet that it ended, goes on. Null: another call begins it at this moment. Waits for nobody.
+-- Returns the tenant's outage for p_cause, and begins one if there is none. If the last one ended a moment
+-- ago, and nobody has been told that it ended, that one goes on. Returns null if another call begins it at
+-- this moment. Never waits.
 create or replace function hybridflow.begin_outage(p_tenant_id bigint, p_cause text, p_error text)
 returns public.outages
 language plpgsql
@@ -15205,7 +15341,7 @@ begin
     elsif not pg_try_advisory_xact_lock(hashtextextended(format('outage:%s:%s', p_tenant_id, p_cause), 0)) then
         return null;
     end if;
-    -- Another call may have begun it since we looked.
+    -- Look again: another call may have begun it meanwhile.
     select * into v_outage from public.outages as o
     where o.tenant_id = p_tenant_id and o.cause = p_cause and o.ended_at is null;
     if v_outage.began_at <= v_now - v_how.lasts then
@@ -15243,8 +15379,8 @@ begin
 end
 $$;
 
--- Whether the people of the business know that its customers get no answer for what makes a flow fail, too:
--- that it fails is told when that is over (see tell_flow_failing).
+-- Whether the people of the business were already told of an outage that also explains why flows fail. If so,
+-- they are told of failing flows only after that outage is over (see tell_flow_failing).
 create or replace function hybridflow.know_why_flows_fail(p_tenant_id bigint)
 returns boolean
 language sql
@@ -15258,12 +15394,13 @@ as $$
     )
 $$;
 
--- What an outage was about works again (see outages.about): of all tenants, or of p_tenant_id; of many some
--- now, and others whenever it works again, as those are whose notice somebody has at this moment. Their
--- people are told, two minutes later, in which it may prove not to last, or half an hour where the same, of
--- which they were told, was over within the hour: what comes and goes is one. Not where they have not been
--- told that it began. That a flow fails is told then as well, if it still does (see claim_notices), once
--- nothing is left that its notice waited for (see know_why_flows_fail).
+-- The subject of an outage (see outages.about) works again: for all tenants, or for p_tenant_id. If there are
+-- many, only some end now, and the others at later calls. An outage whose notice another transaction holds
+-- also ends later. The people who were told that an outage began are told that it is over. That notice waits
+-- two minutes, because the problem may come back, or half an hour if an outage of the same cause, of which
+-- they were told, ended within the last hour: an outage that comes and goes is told as one. The notice that a
+-- flow fails is told then as well, if the flow still fails (see claim_notices), once no outage is left that
+-- it waited for (see know_why_flows_fail).
 create or replace function hybridflow.end_outages(p_about text, p_tenant_id bigint)
 returns void
 language plpgsql
@@ -15309,8 +15446,8 @@ begin
 end
 $$;
 
--- A model or a flow has made a reply for the tenant: what was about the tenant is over, and what was about
--- its LLM, also where the tenant has had another one, or another key, since that began.
+-- A model or a flow has made a reply for the tenant. That ends the outages about the tenant and about its
+-- LLM, even if the tenant had another LLM or another key when they began.
 create or replace function hybridflow.replies_are_made(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -15327,9 +15464,9 @@ end
 $$;
 
 -- count_outages({})
--- For the health check: the causes for which customers get no answer now, of how many tenants each, and of
--- how many of them it is the deployment's to cure. Last met within a day. Returns {causes: [{cause, tenants,
--- deployments}]}.
+-- For the health check: the causes for which customers get no answer now, each with the number of tenants,
+-- and the number of those for which the deployment must fix it. Only outages that were met within the last
+-- day count. Returns {causes: [{cause, tenants, deployments}]}.
 create or replace function public.count_outages(p jsonb)
 returns jsonb
 language plpgsql
@@ -15366,7 +15503,7 @@ $$;
 
 -- HybridFlow: which notice tells of which outages, and how.
 
--- The outages that a waiting notice of p_kind of the tenant tells of, and the notice.
+-- Returns the tenant's waiting notice of p_kind, and the ids of the outages that it tells of.
 create or replace function hybridflow.waiting_notice(
     p_tenant_id bigint, p_kind text, out notice public.notices, out ids bigint[]
 )
@@ -15381,9 +15518,9 @@ begin
 end
 $$;
 
--- Locks the tenant's waiting notices of outages, without waiting: whether nobody else has one. Who ends
--- outages of many tenants is to wait for none of them, and meets who begins one, which locks them in another
--- order.
+-- Locks the tenant's waiting notices of outages without waiting. Returns whether all of them are locked now.
+-- A call that ends outages of many tenants must not wait for any of them: it could deadlock with a call that
+-- begins an outage, which locks the notices in another order.
 create or replace function hybridflow.has_waiting_notices(p_tenant_id bigint)
 returns boolean
 language plpgsql
@@ -15405,8 +15542,8 @@ begin
 end
 $$;
 
--- Waits until nobody else changes what the tenant's waiting notice of p_kind tells: two outages may begin or
--- end at the same moment, and neither's is to be lost.
+-- Waits until no other transaction changes the tenant's waiting notice of p_kind. Two outages may begin or
+-- end at the same moment, and both must be told.
 create or replace function hybridflow.lock_waiting_notice(p_tenant_id bigint, p_kind text)
 returns void
 language plpgsql
@@ -15419,7 +15556,8 @@ begin
 end
 $$;
 
--- The tenant's notice of p_kind tells of outage p_id as well, at p_at the latest. Returns the notice's id.
+-- Adds outage p_id to the tenant's notice of p_kind, which is told at p_at at the latest. Returns the
+-- notice's id.
 create or replace function hybridflow.tell_outage(
     p_tenant_id bigint, p_kind text, p_id bigint, p_at timestamptz
 )
@@ -15448,13 +15586,13 @@ begin
         if p_id = any(v_waiting.ids) then
             return (v_waiting.notice).id;
         end if;
-        -- Another call has made one at this moment, which tells of another outage: of this one as well.
+        -- Another call has made a notice at this moment, for another outage. Add this outage to it.
     end loop;
 end
 $$;
 
--- The tenant's notice of p_kind, which nobody has been given yet, does not tell of outage p_id; without
--- another it is not told. Returns whether there was such a notice.
+-- Removes outage p_id from the tenant's notice of p_kind, if no worker has got the notice yet. A notice
+-- without outages is not sent. Returns whether there was such a notice.
 create or replace function hybridflow.untell_outage(p_tenant_id bigint, p_kind text, p_id bigint)
 returns boolean
 language plpgsql
@@ -15478,9 +15616,9 @@ begin
 end
 $$;
 
--- An outage as its notice tells of it: how many turns it concerns (1000: or more), and how many of them ended
--- without an answer; where it is about single conversations, whose: up to five, the newest first, and whether
--- there are `others` among its newest hundred turns.
+-- An outage as its notice shows it: how many turns it concerns (1000 means 1000 or more), and how many of
+-- them ended without an answer. If it is about single conversations, it also names up to five, the newest
+-- first, and says whether there are `others` among its newest hundred turns.
 create or replace function hybridflow.outage_json(p_outage public.outages)
 returns jsonb
 language sql
@@ -15516,7 +15654,7 @@ as $$
     where t.id = p_outage.tenant_id
 $$;
 
--- What happened, as a notice tells it: outages by what is known of them now.
+-- What a notice tells. Outages are shown with what is known about them now.
 create or replace function hybridflow.notice_facts(p_notice public.notices)
 returns jsonb
 language sql
@@ -15535,10 +15673,10 @@ $$;
 
 -- ==================== 0868_fallback_messages.sql
 
--- HybridFlow: the tenant's fallback message, in place of a reply: to whom, when, and its fence.
+-- HybridFlow: the tenant's fallback message, which replaces a reply: who gets it, when, and its fence.
 
--- Since when a contact who was sent the fallback message need not be sent it again, as p_cause is met: since
--- the outage began, or an earlier one that goes on; where it is none, for an hour.
+-- The time since which one fallback message is enough for a contact, when p_cause is met: the beginning of
+-- the outage, or of an earlier one that is not over; without an outage, one hour ago.
 create or replace function hybridflow.fallback_since(p_tenant_id bigint, p_cause text)
 returns timestamptz
 language sql
@@ -15556,8 +15694,9 @@ as $$
     )
 $$;
 
--- The turn has ended, and nobody held it who could have sent the fallback message: it is sent where it is to
--- be, and was not yet, by a turn of its own that has it as its reply. The session is locked.
+-- The turn has ended, and no worker held it that could have sent the fallback message. If the contact should
+-- get it and has not got it yet, the message becomes the reply of a new turn. The caller has locked the
+-- session.
 create or replace function hybridflow.say_fallback(
     p_turn public.turns, p_session public.sessions, p_cause text, p_minutes numeric
 )
@@ -15575,7 +15714,7 @@ begin
         or hybridflow.has_spoken(p_turn.id) or hybridflow.is_in_doubt(p_turn.id)
         or hybridflow.is_too_old(p_turn, p_minutes)
         or hybridflow.told_fallback_at(p_session) >= hybridflow.fallback_since(p_turn.tenant_id, p_cause)
-        -- The contact has written again: that is answered, or ends as this did.
+        -- If the contact has written again, that message is answered, or ends in the same way.
         or exists (select from public.turns as t where t.session_id = p_session.id and t.waiting)
         or exists (select from hybridflow.held_turns(p_session.id) as h where h.id <> p_turn.id)
     then
@@ -15589,12 +15728,11 @@ $$;
 
 -- begin_fallback_send({turn_id, token, cause, error, kind_of_failure, max_attempts, body, kind?, identity?,
 -- told_as?: [hash], upload_seconds?, lease_seconds})
--- The fence for the tenant's fallback message, which an attempt sends before it fails of `cause`, where that
--- does not mean to try again. It is no
--- part of the turn: it answers nothing, and a doubt about it keeps no reply back. Returns {ok, message_id,
--- chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact was told in this outage (where
--- it is none: within an hour); 'not_now': nothing is said of this cause, or not yet; 'has_spoken': something
--- of the reply is on the phone, or may be.
+-- The fence for the tenant's fallback message. An attempt sends it before it fails with `cause`, if it will
+-- not be tried again. The message is no part of the turn: it answers nothing, and a doubt about it delays no
+-- reply. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the contact
+-- was told in this outage (or, without an outage, within an hour); 'not_now': nothing is said for this cause,
+-- or not yet; 'has_spoken': a part of the reply is on the phone, or may be.
 create or replace function public.begin_fallback_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -15658,9 +15796,10 @@ $$;
 
 -- ==================== 0870_staff.sql
 
--- HybridFlow: the staff: under which numbers the people of a business are told, and by which they are known.
+-- HybridFlow: the staff: the numbers at which the people of a business are told, and how they are recognised.
 
--- A phone number as it is dialled, without what people write between the digits; a JID as it is.
+-- Returns a phone number as it is dialled, without what people write between the digits. A JID is returned as
+-- it is.
 create or replace function hybridflow.dialled(p_number text)
 returns text
 language sql
@@ -15669,14 +15808,14 @@ set search_path = ''
 as $$
     select case
         when p_number like '%@%' then p_number
-        -- With the dashes, blanks and unseen marks that phones copy along.
+        -- This includes the dashes, spaces and invisible characters that phones copy with a number.
         else regexp_replace(
             p_number, '[\s()+./\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202f\u2060-\u2069-]', '', 'g'
         )
     end
 $$;
 
--- The JID of a number that people are told at; null where it is.
+-- Returns the JID of a number that gets notices; null if there is no number.
 create or replace function hybridflow.notified_jid(p_number text)
 returns text
 language sql
@@ -15686,7 +15825,7 @@ as $$
     select case when p_number like '%@%' then p_number else p_number || '@s.whatsapp.net' end
 $$;
 
--- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
+-- The JID of the tenant's staff; null if nobody is told by WhatsApp.
 create or replace function hybridflow.staff_jid(p_tenant public.tenants)
 returns text
 language sql
@@ -15707,7 +15846,7 @@ as $$
         || hybridflow.spellings_typed(hybridflow.notified_jid(p_tenant.notify_number_next))
 $$;
 
--- Whether anybody is told by WhatsApp.
+-- Whether the tenant has a number that is told by WhatsApp.
 create or replace function hybridflow.has_staff(p_tenant public.tenants)
 returns boolean
 language plpgsql
@@ -15719,8 +15858,9 @@ begin
 end
 $$;
 
--- Which of the tenant's staff is told in the chat with the business's own number, of which p_event is: as
--- that was typed. By its JIDs, or where that is the own LID, by where that was told which it quotes.
+-- p_event comes from the chat with the business's own number. Returns which of the tenant's staff gets
+-- notices there, as the number was typed. It is found by the event's JIDs; if the only JID is the business's
+-- own LID, by the chat of the message that the event quotes.
 create or replace function hybridflow.own_staff_jid(p_tenant public.tenants, p_event jsonb)
 returns text
 language sql
@@ -15747,7 +15887,7 @@ as $$
     order by n.place limit 1
 $$;
 
--- Whether the session is one with the staff, whichever way their number was typed.
+-- Whether the session is one with the staff, in whichever spelling their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -15761,7 +15901,8 @@ as $$
     )
 $$;
 
--- The number that is told of a notice: the tenant's, or the next one, where nobody took what it tells of.
+-- The number that gets a notice: the tenant's, or the next one if nobody took the handoff that the notice
+-- tells of.
 create or replace function hybridflow.notice_number(p_notice public.notices, p_tenant public.tenants)
 returns text
 language sql
@@ -15773,22 +15914,22 @@ $$;
 
 -- ==================== 0871_notices.sql
 
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
--- the connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver
--- their replies, or that their customers get no answer (see 0866_outages.sql).
+-- HybridFlow: notices tell the people of a business that the AI has handed a conversation over, that the
+-- connection to WhatsApp is lost or waits for its QR code to be scanned, that WhatsApp does not deliver their
+-- replies, or that their customers get no answer (see 0866_outages.sql).
 --
--- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- A notice is made in the transaction that makes what it tells of. It is sent at least once to the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
 
--- Every kind of notice there is: the one list of them in SQL.
+-- All kinds of notices. This is the only list of them in SQL.
 alter table public.notices drop constraint if exists notices_kind_check;
 alter table public.notices add constraint notices_kind_check
 check (kind in (
     'handoff', 'connection_lost', 'qr_waiting', 'undelivered', 'flow_failing', 'unanswered', 'answered_again'
 ));
 
--- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
--- was not told yet.
+-- Makes a notice that is due at p_at. Except for handoffs, it replaces an earlier notice of the same kind
+-- that was not told yet.
 create or replace function hybridflow.make_notice(
     p_tenant_id bigint, p_kind text, p_session_id bigint, p_facts jsonb, p_at timestamptz
 )
@@ -15802,11 +15943,11 @@ begin
     end if;
     insert into public.notices (tenant_id, session_id, kind, facts, next_at)
     values (p_tenant_id, p_session_id, p_kind, jsonb_strip_nulls(p_facts), p_at)
-    on conflict do nothing;  -- two routers have heard of the same at the same time
+    on conflict do nothing;  -- two routers may report the same thing at the same time
 end
 $$;
 
--- Closes the tenant's notices of p_kinds that need not be told any more.
+-- Closes the tenant's notices of p_kinds, which no longer need to be told.
 create or replace function hybridflow.drop_notices(p_tenant_id bigint, p_kinds text[], p_reason text)
 returns void
 language sql
@@ -15818,7 +15959,7 @@ as $$
     where tenant_id = p_tenant_id and kind = any(p_kinds) and waiting and kind <> 'handoff'
 $$;
 
--- The AI asked for a human in this session.
+-- Makes the notice that the AI asked for a human in this session.
 create or replace function hybridflow.notice_handoff(p_session public.sessions, p_reason text, p_summary text)
 returns void
 language sql
@@ -15856,7 +15997,8 @@ begin
 end
 $$;
 
--- The newest notice of a handoff in the session, as long as nobody was told of it or is about to be.
+-- Returns the newest notice of a handoff in the session that nobody has been told of, and that no worker has
+-- claimed.
 create or replace function hybridflow.untold_handoff_notice(p_session_id bigint)
 returns bigint
 language sql
@@ -15868,7 +16010,8 @@ as $$
         and n.number_told_at is null and n.url_told_at is null and n.token_hash is null
 $$;
 
--- The customer could not be told of a handoff. Where nobody was told of that yet, it is told with it.
+-- The customer could not be told of a handoff. If nobody has been told of the handoff yet, its notice also
+-- says this; otherwise there is a new notice.
 create or replace function hybridflow.notice_words_lost(p_handoff public.handoffs)
 returns void
 language plpgsql
@@ -15894,9 +16037,9 @@ begin
 end
 $$;
 
--- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
--- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
--- takes it up again as a matter of course. What is over before it was told is not told.
+-- The connection has become p_state; p_tenant is the row as it was before. A lost connection is told once
+-- until it is open again, and once more if its state got worse. The notice waits 20 seconds, because Baileys
+-- often drops its connection and opens it again. If the connection is back by then, nobody is told.
 create or replace function hybridflow.notice_connection(p_tenant public.tenants, p_state text, p_reason text)
 returns void
 language plpgsql
@@ -15917,9 +16060,9 @@ begin
 end
 $$;
 
--- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
--- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Nobody is told
--- of a code that is asked for and scanned at once.
+-- A QR code waits to be scanned; p_tenant is the row as it was before. It is told once for each wait.
+-- WhatsApp changes the code every 20 to 40 seconds, so a wait is over if no code has come for five minutes.
+-- Nobody is told of a code that is scanned soon after it was requested.
 create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
 returns void
 language plpgsql
@@ -15938,7 +16081,7 @@ begin
 end
 $$;
 
--- Whether a flow in n8n has answered a turn of the tenant since p_since, to its end.
+-- Whether a flow in n8n has completely answered a turn of the tenant since p_since.
 create or replace function hybridflow.flow_has_worked(p_tenant_id bigint, p_since timestamptz)
 returns boolean
 language plpgsql
@@ -15957,10 +16100,10 @@ end
 $$;
 
 -- tell_flow_failing({tenant_id, flow, failures, goes_on})
--- Tells the people of a business that a flow in n8n has failed so many times in a row; once, until it has
--- answered a turn again, and no two times within an hour. goes_on: what its turns do meanwhile, 'fallback' or
--- 'queue'. Where they know that nobody is answered for what makes a flow fail, that is one notice: this one
--- waits for its end (see end_outages), for a day at most. Returns {ok, already?}.
+-- Tells the people of a business that a flow in n8n has failed many times in a row. They are told once until
+-- the flow has answered a turn again, and never twice within an hour. goes_on: what happens to its turns
+-- meanwhile, 'fallback' or 'queue'. If they already know of an outage that explains why the flow fails, this
+-- notice waits until the outage is over (see end_outages), for a day at most. Returns {ok, already?}.
 create or replace function public.tell_flow_failing(p jsonb)
 returns jsonb
 language plpgsql
@@ -15988,7 +16131,7 @@ begin
         )
         or not pg_try_advisory_xact_lock(hashtextextended('flow_failing:' || v_tenant.id, 0))
     then
-        return '{"ok": true, "already": true}';  -- or it is being told at this moment by another router
+        return '{"ok": true, "already": true}';  -- told already, or another router is telling it now
     end if;
     perform hybridflow.make_notice(
         v_tenant.id, 'flow_failing', null, jsonb_build_object(
@@ -16001,7 +16144,7 @@ end
 $$;
 
 -- tell_flow_works({tenant_id})
--- A flow of the tenant that failed works again: what nobody has been told yet is not told. Returns {ok}.
+-- A flow of the tenant that failed works again. If its notice was not told yet, it is dropped. Returns {ok}.
 create or replace function public.tell_flow_works(p jsonb)
 returns jsonb
 language plpgsql
@@ -16016,11 +16159,11 @@ $$;
 
 -- ==================== 0872_notice_claims.sql
 
--- HybridFlow: a notice is claimed by who tells it, in rounds over the tenants.
+-- HybridFlow: workers claim notices, in rounds over the tenants.
 
--- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
--- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
--- replies may still reach the staff.
+-- Returns what a worker needs to tell the notice, including its token. `number` and `url` are those that
+-- still have to be told. There is no number if the notice is that the tenant's own line is down. A line that
+-- does not deliver replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
 returns jsonb
 language sql
@@ -16030,7 +16173,7 @@ as $$
     select jsonb_build_object(
         'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
         'tenant_id', t.id, 'instance_name', t.instance_name, 'language', t.language,
-        'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
+        'session_id', coalesce(p_notice.session_id, (  -- it may have been merged into another
             select i.session_id from public.session_identities as i
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
@@ -16046,8 +16189,9 @@ as $$
     where t.id = p_notice.tenant_id
 $$;
 
--- The contexts of notices that were given out just now. All at once; where that fails, each by itself: one
--- that fails is not given out, and when its attempts are used up it dies of that.
+-- Returns the contexts of notices that were just claimed. All are built in one query. If that fails, each one
+-- is built alone, and a notice whose context fails is not given out; once its attempts are used up, it is
+-- dead with that error.
 create or replace function hybridflow.notice_contexts(p_ids bigint[], p_tokens uuid[])
 returns jsonb
 language plpgsql
@@ -16084,7 +16228,8 @@ begin
 end
 $$;
 
--- The next tenants that have a notice to be told and room for it, in rounds: as next_tenants, which see.
+-- Returns the next tenants, in rounds, that have a due notice and room for it. It works like next_tenants;
+-- see there.
 create or replace function hybridflow.next_to_tell(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -16141,8 +16286,8 @@ begin
 end
 $$;
 
--- The notices that are due, in the order in which they are to be told, some more than p_limit: some may be
--- locked; as claimable_turns. was_cut: its tenant may have more.
+-- Returns the due notices in the order in which they are to be told. There are more than p_limit, because
+-- some may be locked. It works like claimable_turns. was_cut: its tenant may have more.
 create or replace function hybridflow.claimable_notices(
     p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
 )
@@ -16182,13 +16327,14 @@ $$;
 
 -- claim_notices({limit, lease_seconds, max_attempts, kinds?: [kind], after_tenant?, tenant_max?, own?:
 -- {<tenant_id>: notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
--- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
--- dead, when it was given out max_attempts times. Only those of `kinds`, which the caller can tell of; a
--- router before 0.3.0 names none, knows those of its time, and is left in peace for a while where others
--- wait. The tenants take turns, those after after_tenant first; what one tenant may have (tenant_max, own,
--- own_max, sitting, own_times) is as of claim_turns. Never waits.
--- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, language, session_id, facts,
--- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
+-- Gives out due notices, each with a token that is valid for lease_seconds. After that the notice is due
+-- again, or dead if it was given out max_attempts times. `kinds`: the kinds that the caller can tell. A
+-- router older than 0.3.0 gives no kinds, and gets only those that it knows; if notices of other kinds are
+-- waiting, it is asked to come back after some seconds. The tenants take turns, starting with those after
+-- after_tenant. The limits for one tenant (tenant_max, own, own_max, sitting, own_times) are the same as for
+-- claim_turns. Never waits for a lock. Returns {notices: [{notice_id, token, attempt, kind, tenant_id,
+-- instance_name, language, session_id, facts, created_at, number, url, told}], now, after_tenant, more,
+-- next_due_at}, as claim_turns does; see notice_context.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
 language plpgsql
@@ -16231,7 +16377,8 @@ begin
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
     where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
-    -- It may have waited for the end of an outage (see tell_flow_failing), and the flow works by now.
+    -- This notice may have waited for the end of an outage (see tell_flow_failing), and the flow may work by
+    -- now.
     update public.notices as n
     set state = 'delivered', reason = 'recovered', lease_until = null, finished_at = v_now, updated_at = v_now
     where n.id = any(v_ids) and n.state = 'pending' and n.kind = 'flow_failing' and n.attempt = 0
@@ -16277,10 +16424,10 @@ $$;
 
 -- ==================== 0873_notices_told.sql
 
--- HybridFlow: a notice is told: the fence before its message, and how the telling ended.
+-- HybridFlow: tells a notice: the fence before its message, and how the telling ended.
 
--- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
--- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
+-- Why p.token may not act on the notice, as every function answers it: {refused: 'unknown_notice'}, 'stale'
+-- (it was given out again), 'superseded' (it is closed). Null: it may.
 create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
 returns jsonb
 language plpgsql
@@ -16301,8 +16448,7 @@ begin
 end
 $$;
 
--- The notice that p names, locked; `refused` says why who shows p.token may not act on it, see
--- notice_refusal.
+-- Returns the notice that p names, locked. `refused` says why p.token may not act on it; see notice_refusal.
 create or replace function hybridflow.hold_notice(p jsonb, out notice public.notices, out refused jsonb)
 language plpgsql
 set search_path = ''
@@ -16315,11 +16461,12 @@ $$;
 
 -- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds, instance_name?, number?})
--- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
--- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused:
--- reason, wa_id?, jid?, body?}. The former is for the router only; the latter: 'unknown_notice', 'stale',
--- 'superseded', 'no_number' (the tenant has none), 'instance', 'number' (it is for another than was named),
--- 'already_sent' (with wa_id, jid and body of the first; wa_id is null as long as it is in doubt).
+-- The fence before the one WhatsApp message of a notice. Records the message, and counts the number as told.
+-- Returns {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or
+-- {refused: reason, wa_id?, jid?, body?}. The first is only for the router. Reasons: 'unknown_notice',
+-- 'stale', 'superseded', 'no_number' (the tenant has none), 'instance' or 'number' (the notice is for another
+-- one than the caller named), 'already_sent' (with wa_id, jid and body of the first message; wa_id is null
+-- while it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -16351,7 +16498,7 @@ begin
     if v_refused is not null then
         return v_refused;
     end if;
-    -- The session first, as everywhere: an event that closes the notice may have the session.
+    -- Lock the session first, as everywhere: an event that closes the notice may hold the session.
     v_session := hybridflow.resolve_session(
         v_tenant.id, array[hybridflow.known_as(v_tenant.id, v_jid)],
         case when v_number like '%@g.us' then 'group' else 'contact' end, null
@@ -16385,9 +16532,9 @@ end
 $$;
 
 -- finish_notice({notice_id, token, handler, reason?, url_told?})
--- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
--- given out again. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
--- {refused: reason}.
+-- The notice was told, as far as possible. A token whose lease has run out is accepted as long as the notice
+-- was not given out again. A second call with the same token gets the same answer, with `already`. Returns
+-- {ok, already?} or {refused: reason}.
 create or replace function public.finish_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -16414,9 +16561,9 @@ end
 $$;
 
 -- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
--- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
--- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
--- reason}.
+-- The notice could not be told to everybody. It is tried again after an exponential back-off with jitter, and
+-- is dead when the attempts are used up. While Evolution or the line is `away`, attempts do not count for a
+-- day. Returns {state} or {refused: reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -16452,7 +16599,7 @@ end
 $$;
 
 -- finish_notice_send({message_id, wa_id, jid?, status?, policy?})
--- As finish_send, for routers of 0.1.0. Returns {ok}.
+-- Like finish_send; for routers of 0.1.0. Returns {ok}.
 create or replace function public.finish_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -16467,7 +16614,7 @@ end
 $$;
 
 -- fail_notice_send({message_id, in_doubt, chosen_id?, given_up?, policy?})
--- As doubt_send or fail_send, for routers of 0.1.0, which know no `given_up`. Returns {ok}.
+-- Like doubt_send or fail_send; for routers of 0.1.0, which do not know `given_up`. Returns {ok}.
 create or replace function public.fail_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -16493,12 +16640,12 @@ $$;
 
 -- ==================== 0875_relays.sql
 
--- HybridFlow: relays: what a human of the business says to a contact through HybridFlow, over the API or by
--- quoting a notice in WhatsApp, on its way.
+-- HybridFlow: relays: messages of a human of the business to a contact through HybridFlow, over the API or by
+-- quoting a notice in WhatsApp, while they are on their way.
 --
--- A relay is a row: written in the transaction of what it was asked by, and carried out by whichever router
--- gets to it, so nothing is lost with a router. It is sent once: what is begun is begun again only where it
--- certainly did not leave. One of the staff (who quoted a notice) ends with one word back to them.
+-- A relay is a row. It is written in the transaction of its request, and any router may carry it out, so a
+-- crashed router loses nothing. It is sent once: a send that has begun is begun again only if it certainly
+-- did not leave. If one of the staff asked for it by quoting a notice, they get one word back at the end.
 
 create table if not exists public.relays (
     id bigint generated always as identity primary key,
@@ -16532,23 +16679,23 @@ create table if not exists public.relays (
 );
 
 comment on table public.relays is
-'What a human of the business says to a contact, or asks for by quoting a notice, on its way.';
+'What a human of the business says to a contact, or asks for by quoting a notice, while it is on its way.';
 comment on column public.relays.session_id is
-'The conversation that it is for; null: none, or it is erased.';
+'The session that it is for; null: none, or the session was erased.';
 comment on column public.relays.staff_session_id is
-'Of one of the staff: where they wrote, and get their word back.';
-comment on column public.relays.message_id is 'What was sent to the contact, or is about to be.';
-comment on column public.relays.word_message_id is 'The one word back to the staff.';
+'The session in which one of the staff wrote it, and gets the word back.';
+comment on column public.relays.message_id is 'The message to the contact, sent or about to be sent.';
+comment on column public.relays.word_message_id is 'The message with the one word back to the staff.';
 comment on column public.relays.caller is
-'Who asked over the API, with the kind: key:12, user:…, deployment:…';
-comment on column public.relays.idempotency_key is
-'By which the same request of the same caller is known.';
-comment on column public.relays.request_hash is 'A hash of what was asked, to tell another request by.';
+'Who requested it over the API, with the kind of caller: key:12, user:…, deployment:…';
+comment on column public.relays.idempotency_key is 'Identifies a repeated request of the same caller.';
+comment on column public.relays.request_hash is
+'A hash of the request: another request with the same idempotency_key has another hash.';
 comment on column public.relays.said is
-'What is to be sent, or what the staff wrote; until the relay is over.';
-comment on column public.relays.facts is 'What the word back says of it: who, and until when, say.';
-comment on column public.relays.outcome is 'What became of it; null: it is on its way.';
-comment on column public.relays.waiting is 'It is not over; see turns.waiting.';
+'What is to be sent, or what the staff wrote; null when it is not needed any more.';
+comment on column public.relays.facts is 'What the word back mentions, such as the contact and the time.';
+comment on column public.relays.outcome is 'How the relay ended; null: it is on its way.';
+comment on column public.relays.waiting is 'The relay is not over; see turns.waiting.';
 
 create unique index if not exists relays_once on public.relays (tenant_id, caller, idempotency_key)
 where idempotency_key is not null;
@@ -16565,7 +16712,7 @@ create index if not exists relays_finished on public.relays (tenant_id, finished
 where finished_at is not null;
 alter table public.relays enable row level security;
 
--- How many relays of a tenant may be on their way.
+-- The largest number of relays of a tenant that may be on their way.
 create or replace function hybridflow.most_relays()
 returns integer
 language sql
@@ -16575,7 +16722,7 @@ as $$
     select 200
 $$;
 
--- Whether as many relays of the tenant are on their way as may be.
+-- Whether the tenant already has the largest number of relays on their way.
 create or replace function hybridflow.has_too_many_relays(p_tenant_id bigint)
 returns boolean
 language sql
@@ -16590,7 +16737,7 @@ as $$
     )
 $$;
 
--- Whether a relay's message is written down and nothing of it was begun.
+-- Whether a relay's message is written down, but its send has not begun.
 create or replace function hybridflow.is_unbegun(p_message public.messages)
 returns boolean
 language sql
@@ -16628,12 +16775,13 @@ $$;
 
 -- ==================== 0876_relays_by_api.sql
 
--- HybridFlow: a relay is asked for over the API, once, by who has seen what was said before.
+-- HybridFlow: relays over the API: requested once, by a caller who has seen what was said before.
 
--- What p_name has not seen of what the business's people wrote to the session: after the message p_seen,
--- whoever it was, or of one of the staff (who write from p_staff_session_id) all but their own; where p_seen
--- is null, what anybody else wrote in this pause, which may have been paused again meanwhile: since it was
--- last resumed. Of the newest 200 of theirs.
+-- Returns a message of the business's people in the session that p_name has not seen; null: none. With p_seen
+-- (the last message that they saw), every later message counts, except what one of the staff, who writes from
+-- p_staff_session_id, wrote themselves. If p_seen is null, what others wrote during this pause counts. A
+-- pause may have been renewed, so it counts from when the session was last resumed. Only the newest 200
+-- messages of the business's people are read.
 create or replace function hybridflow.unseen_human(
     p_session public.sessions, p_seen bigint, p_name text, p_staff_session_id bigint
 )
@@ -16665,7 +16813,7 @@ as $$
     order by m.sent_at desc, m.id desc limit 1
 $$;
 
--- By whom a request over the API is known: the kind of caller, and its key's id or its name.
+-- Identifies the caller of a request over the API: the kind of caller, and its key's id or its name.
 create or replace function hybridflow.caller_label(p_caller jsonb)
 returns text
 language sql
@@ -16675,8 +16823,8 @@ as $$
     select concat_ws(':', p_caller ->> 'kind', coalesce(p_caller ->> 'api_key_id', p_caller ->> 'name'))
 $$;
 
--- The relay of this very request, made before: by its idempotency_key and caller. Null: there is none. PT422:
--- the key was used for another request.
+-- Returns the relay that this request has already made, found by its idempotency_key and caller. Null: there
+-- is none. PT422: the key was used for another request.
 create or replace function hybridflow.relay_of_request(p jsonb)
 returns public.relays
 language plpgsql
@@ -16698,8 +16846,9 @@ end
 $$;
 
 -- find_sent_message({caller?, tenant_id, session_id, idempotency_key, request_hash})
--- Returns {found}: {message, state, error, already} as send_message answers where the same was asked for
--- before; null: it was not. PT404: not this tenant's. PT422: the key was used for another request.
+-- Returns {found}: if the same request was made before, {message, state, error, already} as send_message
+-- answers it; otherwise null. PT404: the tenant has no such session. PT422: the key was used for another
+-- request.
 create or replace function public.find_sent_message(p jsonb)
 returns jsonb
 language plpgsql
@@ -16722,13 +16871,13 @@ $$;
 
 -- send_message({caller?, tenant_id, session_id, idempotency_key, request_hash, request, body, kind?,
 -- identity?, told_as?: [hash], upload_seconds?, seen_message_id?})
--- A human of the business writes to a contact over the API: the session is taken over, as by
--- begin_human_send, the message is written down, and a relay of `request` is on its way. The same
--- idempotency_key of the same caller again is answered as it was, with `already`, and nothing more is done.
--- seen_message_id is the last message that the caller has seen: without it, whoever else wrote in this pause
--- counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: not this
--- tenant's. PT409: another human wrote, and the caller has not seen it: again with a later seen_message_id
--- it passes; or too much is on its way. PT422: the key was used for another request.
+-- A human of the business writes to a contact over the API. The session is taken over, as by
+-- begin_human_send, the message is written down, and a relay of `request` is on its way. A second request of
+-- the same caller with the same idempotency_key gets the same answer, with `already`, and does nothing more.
+-- seen_message_id is the last message that the caller has seen. Without it, what others wrote during this
+-- pause counts as unseen. Returns {message, state, error, already?, audit}: see relay_json. PT404: the tenant
+-- has no such session. PT409: another human wrote, and the caller has not seen it (send again with a later
+-- seen_message_id); or too many relays are on their way. PT422: the key was used for another request.
 create or replace function public.send_message(p jsonb)
 returns jsonb
 language plpgsql
@@ -16772,7 +16921,8 @@ begin
             'upload_seconds', p -> 'upload_seconds'
         )
     );
-    -- It is written down, and not begun: nobody looks for it yet. See is_unbegun.
+    -- The message is written down, but its send has not begun, so nothing needs to check it yet. See
+    -- is_unbegun.
     update public.messages set check_at = 'infinity' where id = (v_begun ->> 'message_id')::bigint;
     insert into public.relays (
         tenant_id, session_id, message_id, source, caller, idempotency_key, request_hash, said, facts, next_at
@@ -16791,10 +16941,10 @@ $$;
 
 -- ==================== 0877_relays_of_staff.sql
 
--- HybridFlow: a relay is asked for in WhatsApp: the staff quote what they were told, or write a command.
+-- HybridFlow: relays from WhatsApp: the staff quote what they were told, or write a command.
 
--- What of ours the staff quote with p_event: by its id, by the id that we asked for, or, while its own is not
--- known, by its words in their (locked) session.
+-- Returns our message that the staff quote in p_event. It is found by its id, by the id that we asked for,
+-- or, while its own id is unknown, by its words in their session. The caller has locked the session.
 create or replace function hybridflow.quoted_by_staff(p_session public.sessions, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -16828,7 +16978,7 @@ begin
 end
 $$;
 
--- The session that a notice is about: also where that was merged into another meanwhile. Null: none.
+-- Returns the session that a notice is about, even if it was merged into another. Null: none.
 create or replace function hybridflow.session_of_notice(p_notice public.notices)
 returns public.sessions
 language plpgsql
@@ -16847,11 +16997,10 @@ begin
 end
 $$;
 
--- The staff wrote p_event in their (locked) session p_session. What quotes a notice is for its conversation,
--- and is relayed, or where too much waits already they are told that it is not; a command that quotes nothing
--- is told how it is done, once an hour; so is what quotes what nobody knows, in their group; all else is for
--- nobody.
--- Returns whether a relay is on its way.
+-- The staff wrote p_event in their session p_session, which the caller has locked. If it quotes a notice, it
+-- is for that conversation, and is relayed; if too many relays are waiting, the staff are told that it was
+-- not. A command that quotes nothing gets an explanation, once an hour. So does, in the staff's group, a
+-- quote of a message that we do not know. Everything else is ignored. Returns whether a relay is on its way.
 create or replace function hybridflow.note_staff_words(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz, p_policy jsonb
 )
@@ -16875,7 +17024,8 @@ begin
         return false;
     end if;
     if hybridflow.has_too_many_relays(p_tenant.id) then
-        -- Each of the staff is told so once in ten minutes, so that what waits grows no further.
+        -- Each of the staff is told this only once in ten minutes, so that the number of waiting relays does
+        -- not grow.
         if not v_quotes or exists (
             select from public.relays as r
             where r.staff_session_id = p_session.id and r.outcome = 'too_many'
@@ -16896,18 +17046,18 @@ begin
     else
         v_message := hybridflow.quoted_by_staff(p_session, p_event);
         if v_message.id is not null and (not v_message.from_me or v_message.sender = 'owner') then
-            return false;  -- the staff quote themselves, or who wrote there on the business's own phone
+            return false;  -- the staff quote themselves, or the owner on the business's own phone
         elsif exists (
             select from public.relays as r
             where r.word_message_id = v_message.id and r.outcome in ('no_notice', 'unquoted')
         ) then
-            return false;  -- a bot that quotes whatever it is told: once it was told how, that ends
+            return false;  -- may be a bot that quotes everything: stop after one explanation
         elsif v_message.id is null and p_event ->> 'chat' = 'group' and exists (
             select from public.relays as r
             where r.staff_session_id = p_session.id and r.outcome = 'no_notice'
                 and r.created_at > v_now - interval '1 hour'
         ) then
-            return false;  -- colleagues who quote each other: what they write there is not kept
+            return false;  -- colleagues quote each other: what they write is not kept
         end if;
         select n.* into v_notice from public.notices as n
         where n.message_id = v_message.id and n.tenant_id = p_tenant.id limit 1;
@@ -16945,9 +17095,9 @@ $$;
 
 -- ==================== 0878_relay_claims.sql
 
--- HybridFlow: a relay is claimed, and held by its token by who carries it out.
+-- HybridFlow: workers claim relays, and hold them by a token.
 
--- A relay with all that is needed to carry it out, its token included.
+-- Returns what a worker needs to carry out the relay, including its token.
 create or replace function hybridflow.relay_context(p_relay public.relays, p_token uuid)
 returns jsonb
 language plpgsql
@@ -16977,13 +17127,13 @@ end
 $$;
 
 -- claim_relays({limit, lease_seconds})
--- Gives out relays that are due, each with a token that is good for lease_seconds; then it is due again. Of
--- one session the next goes when the one before it is done, or has been on its way for ten minutes; of one
--- tenant four at a time, those included that are given out already. Never waits. Returns {relays: [{relay_id,
--- token, attempt, source, tenant_id, instance_name, evo_server_url, evo_api_key, timezone, language,
--- answer_within_minutes, session_id, words, facts, outcome, send_state, error, created_at, now}], now,
--- next_due_at}, for the router only. words: what the staff wrote, until it has an outcome; send_state: what
--- became of the message to the contact, null while nothing of it was begun.
+-- Gives out due relays, each with a token that is valid for lease_seconds. After that the relay is due again.
+-- The next relay of a session goes out when the one before it is done, or has been on its way for ten
+-- minutes. A tenant has four at a time, including those that are already given out. Never waits for a lock.
+-- Returns {relays: [{relay_id, token, attempt, source, tenant_id, instance_name, evo_server_url, evo_api_key,
+-- timezone, language, answer_within_minutes, session_id, words, facts, outcome, send_state, error,
+-- created_at, now}], now, next_due_at}, only for the router. words: what the staff wrote, until the relay has
+-- an outcome. send_state: the state of the message to the contact; null while its send has not begun.
 create or replace function public.claim_relays(p jsonb)
 returns jsonb
 language plpgsql
@@ -17042,8 +17192,8 @@ begin
 end
 $$;
 
--- Why nobody may act on the relay by p.token: {refused: 'unknown_relay'} (it was erased), 'stale' (it was
--- given out again), 'superseded' (it is over); null where one may.
+-- Why p.token may not act on the relay: {refused: 'unknown_relay'} (it was erased), 'stale' (it was given out
+-- again), 'superseded' (it is over). Null: it may.
 create or replace function hybridflow.relay_refusal(p_relay public.relays, p jsonb)
 returns jsonb
 language plpgsql
@@ -17062,8 +17212,8 @@ begin
 end
 $$;
 
--- The relay that p names, locked behind the session that p_of_staff tells, and why who shows p.token may not
--- act on it.
+-- Returns the relay that p names, locked after its session (the staff's with p_of_staff, else the contact's).
+-- `refused` says why p.token may not act on it.
 create or replace function hybridflow.hold_relay(
     p jsonb, p_of_staff boolean, out relay public.relays, out session public.sessions, out refused jsonb
 )
@@ -17092,7 +17242,7 @@ end
 $$;
 
 -- read_relay({relay_id, token})
--- Returns {said} or {refused: reason}: what is to be sent, as it was asked for; see relay_refusal.
+-- Returns {said} or {refused: reason}: what is to be sent, as it was requested; see relay_refusal.
 create or replace function public.read_relay(p jsonb)
 returns jsonb
 language plpgsql
@@ -17110,10 +17260,10 @@ $$;
 
 -- ==================== 0878_relay_sends.sql
 
--- HybridFlow: a relay is carried out: what is sent to the contact, the word back to the staff, its end.
+-- HybridFlow: carries a relay out: the message to the contact, the word back to the staff, the relay's end.
 
--- Begins a send of a relay again, in its own row; one that was judged not to have left, after a doubt, keeps
--- that for its late echo. The session is locked.
+-- Begins a relay's send again, in the same row. If that send was in doubt and was judged as not sent, a new
+-- row is made, so that the old row can still recognise a late echo. The caller has locked the session.
 create or replace function hybridflow.begin_again(
     p_session public.sessions, p_message public.messages, p jsonb
 )
@@ -17140,8 +17290,8 @@ begin
 end
 $$;
 
--- The last of what one of the staff was told of the session before they wrote p_relay: the notice that they
--- quote, a later one, or the word back to one who wrote there before.
+-- Returns the last message about the session that one of the staff got before they wrote p_relay: the notice
+-- that they quote, a later notice, or the word back for an earlier relay.
 create or replace function hybridflow.seen_by_staff(p_relay public.relays)
 returns bigint
 language sql
@@ -17161,12 +17311,12 @@ $$;
 
 -- begin_relay_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence before a relay's message to the contact. One of the staff takes the session over with it, as by
--- begin_human_send. Where another human has written there since what they were told of it, nothing is sent,
--- and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid, tenant_id,
--- instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?, body?}. The
--- former is for the router only; the latter: see relay_refusal, 'erased' (the session is), 'answered',
--- 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
+-- The fence before a relay's message to the contact. If one of the staff writes it, they take the session
+-- over, as by begin_human_send. If another human has written there since the staff were last told, nothing is
+-- sent, and the relay's outcome says so: see seen_by_staff. Returns {ok, message_id, chosen_id, jid,
+-- tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason, message_id?, wa_id?, jid?,
+-- body?}. The first is only for the router. Reasons: see relay_refusal, and 'erased' (the session was
+-- erased), 'answered', 'already_sent', or 'in_doubt' (it has begun, and nobody knows how it ended).
 create or replace function public.begin_relay_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -17236,9 +17386,9 @@ $$;
 
 -- begin_word_send({relay_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- lease_seconds})
--- The fence before the one word back to the staff: at most once, a doubt counts as told. Returns {ok,
--- message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused: reason,
--- message_id?}: as begin_relay_send.
+-- The fence before the one word back to the staff. It is sent at most once: a send in doubt counts as told.
+-- Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name, evo_server_url, evo_api_key} or
+-- {refused: reason, message_id?}: as begin_relay_send.
 create or replace function public.begin_word_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -17276,11 +17426,11 @@ end
 $$;
 
 -- obey_staff({relay_id, token, command, until?, policy})
--- Does what the staff asked for by quoting a notice: `take` (the conversation is theirs), `resume` (it is the
--- AI's again), `until` (it is the AI's again then, whatever else paused it). Returns {outcome, facts,
--- turn_id?, was_paused} or {refused: reason}: 'taken', 'resumed', 'until', 'switched_off' (it was done, and
--- the AI answers nobody there all the same), or 'past', 'too_far' (more than 30 days): nothing was done; see
--- relay_refusal, 'erased'.
+-- Does what the staff asked for by quoting a notice: `take` (they have the conversation), `resume` (the AI
+-- has it again), `until` (the AI has it again at that time, whatever else paused it). Returns {outcome,
+-- facts, turn_id?, was_paused} or {refused: reason}. Outcomes: 'taken', 'resumed', 'until', 'switched_off'
+-- (it was done, but the AI answers nobody there for another reason), or, if nothing was done, 'past' or
+-- 'too_far' (more than 30 days). Reasons: see relay_refusal, and 'erased'.
 create or replace function public.obey_staff(p jsonb)
 returns jsonb
 language plpgsql
@@ -17323,7 +17473,7 @@ begin
             end;
             if v_outcome = 'until' then
                 perform public.pause_session(v_named || jsonb_build_object('until', v_until));
-                -- Who says until when means just that: no earlier reason makes it longer.
+                -- `until` means exactly that time: earlier reasons must not make the pause longer.
                 update public.sessions
                 set pause_asked_at = null, pause_written_at = null, pause_indefinite = false
                 where id = v_session.id;
@@ -17356,9 +17506,9 @@ end
 $$;
 
 -- settle_relay({relay_id, token, outcome?, error?, again_in?, over?})
--- What has become of a relay: its outcome, which stays; that it is `over`, or is tried again in again_in
--- seconds. A message of which nothing was begun, and which is not sent any more, has failed. Returns {ok} or
--- {refused: reason}: see relay_refusal.
+-- Reports the result for a relay: its outcome, which does not change any more; and whether it is `over`, or
+-- tried again in again_in seconds. If the relay failed or is too old, and its send has not begun, its message
+-- has failed. Returns {ok} or {refused: reason}: see relay_refusal.
 create or replace function public.settle_relay(p jsonb)
 returns jsonb
 language plpgsql
@@ -17370,7 +17520,8 @@ declare
     v_refused jsonb;
 begin
     perform hybridflow.require_keys('settle_relay', p, '{relay_id,token}');
-    -- The session first, as everywhere: who erases or merges it has its messages, and asks for its relays.
+    -- Lock the session first, as everywhere: a call that erases or merges it holds its messages, and then
+    -- asks for its relays.
     perform from public.sessions as s
     inner join public.relays as r on r.session_id = s.id
     where r.id = (p ->> 'relay_id')::bigint for update of s;
@@ -17397,9 +17548,10 @@ $$;
 
 -- ==================== 0879_relay_data.sql
 
--- HybridFlow: relays as people's data: given out, erased, and removed when their time is over.
+-- HybridFlow: relays as people's data: exported, erased, and pruned.
 
--- The relays about a contact. Those that one of the staff asked for are about whom they are for.
+-- Returns the relays about a contact. A relay that one of the staff asked for is about the contact that it is
+-- for.
 create or replace function hybridflow.relays_about(p_session_ids bigint[])
 returns setof public.relays
 language sql
@@ -17410,7 +17562,7 @@ as $$
     select r.* from public.relays as r where r.session_id = any(p_session_ids)
 $$;
 
--- A relay as an export has it.
+-- A relay as an export shows it.
 create or replace function hybridflow.exported_relay(p_relay public.relays)
 returns jsonb
 language sql
@@ -17420,9 +17572,10 @@ as $$
     select to_jsonb(p_relay) - '{token_hash,waiting,request_hash,lease_until,said,idempotency_key}'::text[]
 $$;
 
--- Deletes the relays about a contact, and by them, where they are of the staff. What the staff wrote there,
--- and the word back, keep their places, without a word. The relays are locked before these messages, as by
--- who sends the word: the staff's session is not. Returns how many.
+-- Deletes the relays about a contact, and, if the contact is one of the staff, the relays that they asked
+-- for. What the staff wrote there and the word back stay as messages without text. The relays are locked
+-- before these messages, in the same order as by the send of a word back, because the staff's session is not
+-- locked. Returns how many.
 create or replace function hybridflow.erase_relays(p_session_ids bigint[])
 returns bigint
 language plpgsql
@@ -17475,13 +17628,13 @@ $$;
 
 -- HybridFlow: replies that may not be sent, and budgets.
 --
--- A budget is a number of turns and of tokens a day (UTC), of a tenant and of each of its contacts. What
--- a turn may cost at most is reserved before the LLM is asked, and counts as spent until its cost is known:
--- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
--- stays counted as it was reserved.
+-- A budget limits the turns and tokens of a day (UTC), for a tenant and for each of its contacts. The most
+-- that a turn may cost is reserved before the LLM is asked, and counts as spent until the real cost is known.
+-- So turns that are made at the same time cannot exceed the budget together. If the cost never becomes known
+-- (a process died), the reservation stays counted.
 
--- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, and the
--- people of the business are told by a notice. What it was about to say is cancelled.
+-- The session needs a human: it is paused with source 'ai', for at least as long as before, and a notice
+-- tells the people of the business. Its turns are cancelled. The caller has locked the session.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )
@@ -17497,8 +17650,8 @@ begin
 end
 $$;
 
--- The turn, which has said nothing, has p_reply as its reply now, due at once, whichever attempt had it. The
--- session is locked. p_outcome is how the attempt has ended.
+-- Gives the turn, which has said nothing, p_reply as its reply, due at once, whichever attempt has the turn.
+-- p_outcome is how that attempt ended. The caller has locked the session.
 create or replace function hybridflow.reply_instead(p_turn_id bigint, p_reply jsonb, p_outcome text)
 returns void
 language plpgsql
@@ -17516,7 +17669,7 @@ begin
 end
 $$;
 
--- The same with one text, such as the tenant's fallback message.
+-- Like reply_instead, with one text, such as the tenant's fallback message.
 create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
 returns void
 language sql
@@ -17525,7 +17678,8 @@ as $$
     select hybridflow.reply_instead(p_turn_id, jsonb_build_array(p_message), p_outcome)
 $$;
 
--- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
+-- Returns the day's row of the tenant (p_session_id null) or of a session, locked. It is made if it does not
+-- exist.
 create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
 returns public.spending
 language plpgsql
@@ -17534,7 +17688,7 @@ as $$
 declare
     v_row public.spending;
 begin
-    -- Looked for first: an insert in vain writes the row anew, only to lock it.
+    -- Look for the row first: an insert with a conflict would rewrite the row only to lock it.
     if p_session_id is null then
         select * into v_row from public.spending
         where tenant_id = p_tenant_id and day = p_day and session_id is null for update;
@@ -17551,8 +17705,8 @@ begin
 end
 $$;
 
--- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
--- turn's reservation.
+-- Replaces what was reserved for the attempt by p_tokens, if p_tokens is known. The caller clears the turn's
+-- reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql
@@ -17560,7 +17714,7 @@ set search_path = ''
 as $$
 begin
     if p_turn.reserved_tokens is not null and p_tokens is not null then
-        -- In the order of spending_of; each is found at once, however many wrote that day.
+        -- In the order of spending_of. Each row is found at once, however many contacts wrote that day.
         update public.spending
         set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
         where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on and session_id is null;
@@ -17571,7 +17725,7 @@ begin
 end
 $$;
 
--- The tokens that p tells of: {tokens_in?, tokens_out?}; null where it tells of none.
+-- Returns the tokens that p reports: {tokens_in?, tokens_out?}; null if it reports none.
 create or replace function hybridflow.tokens_told(p jsonb)
 returns bigint
 language plpgsql
@@ -17586,9 +17740,9 @@ begin
 end
 $$;
 
--- The reply p was written down of a turn that was p_turn before (see write_reply): what it cost takes the
--- place of what was reserved. It comes last in a transaction: all who reserve for the tenant wait for its
--- end.
+-- The reply p was stored (see write_reply); p_turn is the turn as it was before. The real cost replaces the
+-- reservation. Call this last in a transaction, because every call that reserves for the tenant waits until
+-- it ends.
 create or replace function hybridflow.settle_reply(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -17603,9 +17757,9 @@ begin
 end
 $$;
 
--- The turn p_turn with what an attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}.
--- It takes the place of what was reserved, and is added to what the turn has cost so far. Whoever holds the
--- turn writes it down: by itself (book_cost), or with the reply in one update (write_reply).
+-- Returns p_turn with what an attempt cost, as far as p reports it: {provider?, model?, tokens_in?,
+-- tokens_out?}. The cost replaces the reservation, and is added to the earlier cost of the turn. The caller
+-- stores the row: alone (book_cost), or in one update with the reply (write_reply).
 create or replace function hybridflow.with_cost(p_turn public.turns, p jsonb)
 returns public.turns
 language plpgsql
@@ -17627,7 +17781,7 @@ begin
 end
 $$;
 
--- Writes down what the attempt cost, see with_cost, and settles the day's budget.
+-- Stores what the attempt cost (see with_cost), and settles the day's budget.
 create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
 returns void
 language plpgsql
@@ -17649,7 +17803,7 @@ begin
 end
 $$;
 
--- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
+-- A tenant's own limit, at most the deployment's limit of the same name; null: no limit.
 create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
 returns numeric
 language plpgsql
@@ -17661,7 +17815,7 @@ begin
 end
 $$;
 
--- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
+-- Returns the first budget that p_turns more turns or p_tokens more tokens would exceed; null: none.
 create or replace function hybridflow.used_up(
     p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
     p_turns integer, p_tokens bigint
@@ -17686,11 +17840,11 @@ as $$
 $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
--- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'paused':
--- the tenant was switched off, and the turn is cancelled: no LLM is asked. 'budget'
--- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
--- once a day for each contact, answered with the tenant's fallback_message.
+-- Reserves the most that the attempt may cost, before the LLM is asked. A turn that is put off and tried
+-- again reserves only once. Returns {ok} or {refused: reason, budget?}. 'paused': the tenant was switched
+-- off, so the turn is cancelled and the LLM is not asked. 'budget': `budget` names the one that would be
+-- exceeded. The turn is then cancelled with the reason 'budget', or, once a day for each contact, answered
+-- with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
 returns jsonb
 language plpgsql
@@ -17752,8 +17906,9 @@ end
 $$;
 
 -- get_spending({tenant_id, session_id?, policy?})
--- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
--- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+-- What the tenant, or one of its sessions, has spent today, what the limits are, and which budget is used up
+-- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: no such tenant, or
+-- the session is not the tenant's.
 create or replace function public.get_spending(p jsonb)
 returns jsonb
 language plpgsql
@@ -17792,11 +17947,11 @@ end
 $$;
 
 -- refuse_reply({turn_id, token, rule, detail?, say?, provider?, model?, tokens_in?, tokens_out?})
--- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
--- tenant prefers it and nothing has been said yet, the tenant's fallback message. `say` is what the customer
--- is told of the handoff, which begins with that, behind what a flow has said already; without it nobody
--- tells them, and it begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or
--- {refused: reason}.
+-- The guard refused the reply; `rule` names the rule. The session is handed off. If the tenant prefers it,
+-- and nothing has been said yet, the tenant's fallback message is sent instead. `say` tells the customer of
+-- the handoff. It is sent after what a flow has said already, and the handoff begins with it; without `say`
+-- the handoff begins at once. Returns {ok, outcome: 'handoff' | 'fallback_message', session_id} or {refused:
+-- reason}.
 create or replace function public.refuse_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -17841,7 +17996,7 @@ begin
             v_turn.id, jsonb_build_array(jsonb_build_object('handoff', v_handoff, 'text', p ->> 'say')), 'refused'
         );
     elsif p ->> 'say' is not null and v_turn.reply is null then
-        -- A flow has spoken already: the customer is told behind that.
+        -- A flow has already said something: the customer is told after that.
         perform hybridflow.say_handoff(v_turn, v_handoff, jsonb_build_array(p -> 'say'), 'refused');
     else
         perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
@@ -17854,7 +18009,7 @@ $$;
 
 -- ==================== 0890_retention.sql
 
--- HybridFlow: how long a tenant's messages and turns are kept: past that they are archived or deleted.
+-- HybridFlow: how long a tenant's messages and turns are kept. After that they are archived or deleted.
 
 create table if not exists public.messages_archive (
     id bigint primary key,
@@ -17889,7 +18044,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read only by exports.';
+'Messages older than their tenant''s retention. They are kept, and only exports read them.';
 
 alter table public.messages_archive
 add column if not exists identity text,
@@ -17911,7 +18066,7 @@ on public.notices (tenant_id, finished_at) where finished_at is not null;
 
 alter table public.messages_archive enable row level security;
 
--- Whether a message that is not known may be one that was pruned. Nothing younger than a day ever was.
+-- Whether an unknown message may have been pruned. Messages younger than a day are never pruned.
 create or replace function hybridflow.was_pruned(p_tenant_id bigint, p_sent_at timestamptz)
 returns boolean
 language plpgsql
@@ -17928,7 +18083,7 @@ begin
 end
 $$;
 
--- The tenants whose data ends, and what of it is older than that.
+-- The tenants whose data is not kept for ever, each with the time before which it is too old.
 create or replace function hybridflow.retentions(p_default_days integer)
 returns table (tenant_id bigint, cutoff timestamptz)
 language sql
@@ -17940,7 +18095,7 @@ as $$
     where coalesce(t.retention_days, p_default_days) is not null
 $$;
 
--- Whether work on the session is under way or waits: then all of it is kept.
+-- Whether the session has a turn that is not over. If so, all of the session is kept.
 create or replace function hybridflow.has_unfinished_turn(p_session_id bigint)
 returns boolean
 language sql
@@ -17953,23 +18108,23 @@ as $$
     )
 $$;
 
--- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
--- a call that brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
--- there may be more}.
+-- Archives or deletes up to p_batch messages, with the events about them. Their sessions are locked, so that
+-- a call that brings one of them again waits, and then finds that it was pruned. Returns {deleted, archived,
+-- full}; full: there may be more.
 create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    -- Found once: a session that is never without a turn may have any number of old messages.
+    -- Found once, because a session that always has a turn may have any number of old messages.
     v_busy bigint[] := array(
         select t.session_id from hybridflow.retentions(p_default_days) as r
         cross join lateral (
             select w.session_id from public.turns as w where w.tenant_id = r.tenant_id and w.waiting
             union
             select h.session_id from public.turns as h where h.tenant_id = r.tenant_id and h.held
-            offset 0  -- by index for each tenant, whatever the statistics say
+            offset 0  -- so that each tenant is read by index, whatever the statistics say
         ) as t
     );
     v_ids bigint[];
@@ -17989,7 +18144,8 @@ begin
         ) as old
         limit p_batch
     ) as due;
-    -- Where a message goes its relay forgets it. Of both the relay comes first, as by who erases a contact.
+    -- Deleting a message changes its relay. The relay is locked before the message, as when a contact is
+    -- erased.
     perform from public.relays where id = any(array(
         select r.id from unnest(v_ids) as m (id)
         inner join public.relays as r on r.message_id = m.id
@@ -18043,7 +18199,7 @@ begin
 end
 $$;
 
--- Deletes up to p_batch turns that ended and of which no message is left. Returns how many.
+-- Deletes up to p_batch turns that have ended and have no message left. Returns how many.
 create or replace function hybridflow.prune_turns(p_batch integer, p_default_days integer)
 returns bigint
 language plpgsql
@@ -18070,7 +18226,7 @@ $$;
 
 -- ==================== 0891_prune.sql
 
--- HybridFlow: one batch of all that is past its time goes.
+-- HybridFlow: deletes one batch of everything that is past its time.
 
 -- Deletes up to p_batch notices that were delivered or given up, and outages that are over. Returns how many
 -- notices.
@@ -18126,7 +18282,7 @@ begin
 end
 $$;
 
--- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
+-- Deletes up to p_batch days of spending that are older than 400 days. Returns how many.
 create or replace function hybridflow.prune_spending(p_batch integer)
 returns bigint
 language plpgsql
@@ -18171,8 +18327,8 @@ begin
 end
 $$;
 
--- Forgets what is kept of media for a while alone, also where no router understands media any more: pictures
--- after their day, and with a job that nobody has claimed for a day what came inside of its webhook.
+-- Deletes the parts of media that are kept only for a short time, even if no router understands media any
+-- more: pictures after a day, and what came inside a webhook if nobody has claimed its job for a day.
 create or replace function hybridflow.prune_media(p_batch integer)
 returns void
 language plpgsql
@@ -18199,13 +18355,13 @@ end
 $$;
 
 -- prune({batch?, events_days?, retention_days?})
--- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
--- never fewer: is_forgotten counts on them), messages, turns, notices, handoffs and relays after their
--- tenant's retention (retention_days, where it has none; null: for ever), spending after 400 days, the ids of
--- erased messages after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no
--- notice that is yet to be told; changes after their ten minutes; what is kept of media for a day. Returns
--- {events, messages_deleted, messages_archived, turns, notices, handoffs, relays, spending,
--- erased_messages, changes, more}; with `more`, call it again. PT422: a number is out of range.
+-- Deletes one batch (5000 rows of each kind) of what is past its time: processed events after events_days (7,
+-- and never fewer, because is_forgotten relies on them); messages, turns, notices, handoffs and relays after
+-- their tenant's retention (retention_days if the tenant has none; null: for ever); spending after 400 days;
+-- ids of erased messages after 30 days; changes after ten minutes; what is kept of media after a day. It
+-- deletes nothing of a session with an unfinished turn, no turn that may go on, and no notice that still has
+-- to be told. Returns {events, messages_deleted, messages_archived, turns, notices, handoffs, relays,
+-- spending, erased_messages, changes, more}; with `more`, call it again. PT422: a number is out of range.
 create or replace function public.prune(p jsonb)
 returns jsonb
 language plpgsql
@@ -18257,9 +18413,9 @@ $$;
 
 -- ==================== 0892_amounts.sql
 
--- HybridFlow: how much is stored of a tenant.
+-- HybridFlow: how much is stored for a tenant.
 
--- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
+-- How many rows of a table a tenant has, and how many bytes they take, estimated from its first 1000 rows.
 create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
 returns jsonb
 language plpgsql
@@ -18282,9 +18438,9 @@ end
 $$;
 
 -- get_tenant_stats({tenant_id})
--- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
--- Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at, pruned_before}}; bytes are
--- estimated. PT404: there is none.
+-- How much is stored for a tenant, for its operators. It reads every row of the tenant in the indexes, so do
+-- not call it on a busy path. Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at,
+-- pruned_before}}; bytes are estimated. PT404: no such tenant.
 create or replace function public.get_tenant_stats(p jsonb)
 returns jsonb
 language plpgsql
@@ -18315,11 +18471,11 @@ $$;
 
 -- ==================== 0893_guards.sql
 
--- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
+-- HybridFlow: what each tenant's webhooks must prove (access; in public names: guard), for routers' caches.
 
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
--- Every change of a tenant's access notes when it was, however it is made.
+-- Stores when a tenant's access changed, however the change is made.
 create or replace function hybridflow.note_guard()
 returns trigger
 language plpgsql
@@ -18344,8 +18500,8 @@ create or replace trigger webhook_secrets_guard
 after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
--- One tenant's access, as routers know it. Each webhook is compared with all of it: of networks at most as
--- many as may be set (see check_sizes), even if more were written directly.
+-- One tenant's access, as routers know it. Each webhook is compared with all of it, so it contains at most as
+-- many networks as may be set (see check_sizes), even if more were written directly.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -18365,8 +18521,8 @@ as $$
     )
 $$;
 
--- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
--- of those that have an access of their own.
+-- The tenants that a router is told of: the next p_limit after p_after, in the order of their ids. Without
+-- p_since, only those that have an access of their own.
 create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
 returns bigint[]
 language sql
@@ -18385,11 +18541,12 @@ $$;
 
 -- webhook_guards({after?, limit?, changed_since?})
 -- The access of the tenants that have one of their own. Returns {guards: [{tenant_id, instance_name,
--- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
--- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
--- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
--- query, what changed since the last `now`: all that changed (no access where there is none any more),
--- and `limit` others by turns, for a change that took long to commit.
+-- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}. networks null: any network.
+-- shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too. next: the `after` of the next call; null: there
+-- are no more. Routers read everything once, and then every few seconds what changed since the last `now`, so
+-- that a flood of webhooks costs no query. Then the answer has every tenant that changed (also one that has
+-- no access of its own any more), and the next `limit` others, because a change may have taken long to
+-- commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
 language plpgsql
@@ -18420,13 +18577,13 @@ $$;
 
 -- ==================== 0894_changes.sql
 
--- HybridFlow: what changed a moment ago, for who looks at it: ids and kinds, never a word of anybody's.
+-- HybridFlow: what changed a moment ago, for clients that look at it: ids and kinds, never a text.
 --
--- A change is a row, written in the transaction of what it tells of by triggers, whoever makes it. Rows are
--- kept for ten minutes.
+-- A change is a row. Triggers write it in the transaction that makes the change, whatever program makes it.
+-- Rows are kept for ten minutes.
 --
--- There are no texts, names or numbers of people here, and the ids lead to nobody once a contact is erased.
--- So an export has nothing of it, and an erasure leaves it to run out.
+-- Changes contain no texts, names or numbers of people, and their ids lead to nobody once a contact is
+-- erased. So an export does not include them, and an erasure lets them expire.
 
 create table if not exists public.changes (
     txid xid8 not null default pg_current_xact_id(),
@@ -18439,20 +18596,21 @@ create table if not exists public.changes (
 );
 
 comment on table public.changes is
-'What changed in the last minutes, as ids and kinds: what /api/stream tells. It runs out by itself.';
-comment on column public.changes.txid is 'The transaction that changed it: seen by snapshots that see that.';
+'What changed in the last minutes, as ids and kinds, for /api/stream. Rows are deleted after ten minutes.';
+comment on column public.changes.txid is
+'The transaction that made the change. A snapshot that sees this transaction sees the change.';
 comment on column public.changes.sign_in is
-'Of the kind signed_out: a hash of the sign-in that ended, which is no tenant''s.';
+'For the kind signed_out: a hash of the sign-in that ended, which belongs to no tenant.';
 
 alter table public.changes add column if not exists router text;
 
 comment on column public.changes.router is
-'Of the kinds here and call, by which routers speak that cannot listen: which router says so.';
+'For the kinds here and call, which routers use that cannot listen: the router that wrote the row.';
 
 create index if not exists changes_by_transaction on public.changes (txid);
 alter table public.changes enable row level security;
 
--- How long a change is kept, and how long one can be gone for and miss nothing.
+-- How long a change is kept, and (changes_told) how long a reader can be away without missing one.
 create or replace function hybridflow.changes_kept()
 returns interval
 language sql
@@ -18471,7 +18629,7 @@ as $$
     select interval '9 minutes'
 $$;
 
--- Tells of a change. What changes without a trigger that tells of it calls this.
+-- Reports a change. Call this if no trigger reports the change.
 create or replace function hybridflow.tell_change(
     p_kind text, p_tenant_id bigint, p_session_id bigint default null, p_turn_id bigint default null
 )
@@ -18485,9 +18643,9 @@ begin
 end
 $$;
 
--- Each table has a function of its own for its triggers; what one is called with is the kind. Those of
--- messages, turns and sessions write by themselves, for each turn has some ten of them, and to call costs as
--- much again. That of turns also has the words of a handoff end with their turn.
+-- Each table has its own trigger function; its argument is the kind of change. The functions of messages,
+-- turns and sessions insert the row themselves, because each turn causes some ten of them, and a call of
+-- tell_change would double the cost. The function of turns also ends the words of a handoff with their turn.
 create or replace function hybridflow.message_changed()
 returns trigger
 language plpgsql
@@ -18563,11 +18721,11 @@ begin
 end
 $$;
 
--- A trigger costs nothing where its columns are not named in the statement. A condition (when) is read anew,
--- from its text, by each statement that names them, which costs more than to call a function that looks for
--- itself, if that is called nearly always. What is moved in bulk, as a merge moves messages, has a line for
--- the session, none for each row. Messages that come in are told of by insert_message, which has a statement
--- less to pay for.
+-- A trigger costs nothing if the statement does not name its columns. A condition (when) is parsed again,
+-- from its text, by each statement that names them. If the condition is nearly always true, that costs more
+-- than to call a function that checks for itself. Rows that are moved in bulk, as by a merge, are reported by
+-- one row for the session, not one for each. Incoming messages are reported by insert_message, which saves a
+-- statement.
 create or replace trigger messages_begun
 after insert on public.messages
 for each row when (new.wa_id is null) execute function hybridflow.message_changed();
@@ -18576,7 +18734,7 @@ create or replace trigger messages_changed
 after update of body, deleted_at, status, send_state, sender on public.messages
 for each row execute function hybridflow.message_changed();
 
--- A turn that begins says nothing that its message, or the end of its pause, does not say.
+-- A new turn needs no report: its message, or the end of its pause, is reported.
 create or replace trigger turns_changed
 after update of state on public.turns
 for each row execute function hybridflow.turn_changed();
@@ -18636,7 +18794,7 @@ declare
     v_before timestamptz := hybridflow.clock() - hybridflow.changes_kept();
     v_count bigint;
 begin
-    -- Of the first ones, by their transactions: so a look costs the same however many there are.
+    -- Only the first rows by transaction are read, so the cost is the same however many rows there are.
     delete from public.changes where ctid = any(array(
         select c.ctid from public.changes as c
         where c.at < v_before and c.ctid = any(array(
@@ -18666,14 +18824,14 @@ $$;
 
 -- ==================== 0894_changes_read.sql
 
--- HybridFlow: changes since a position, read by who looks at them.
+-- HybridFlow: reads the changes since a position.
 --
--- Nobody reads one twice and nobody misses it: who reads shows the snapshot of its last look, and is given
--- what that could not see and this one can. (By an ascending id it would miss what commits late: of two
--- transactions the one with the lower id may be seen second.) Whose snapshot is older than nine minutes is
--- told that something may have been missed, and reads everything anew.
+-- A reader gets each change once, and misses none. It gives the snapshot of its last read, and gets what that
+-- snapshot could not see and the current one can. (With an ascending id it would miss a change that commits
+-- late: of two transactions, the one with the lower id may become visible second.) If its snapshot is older
+-- than nine minutes, the answer says that changes may be lost, and the reader reads everything again.
 
--- The position that stands for what is seen right now: when that was, and the snapshot.
+-- The position of what is visible right now: the time and the snapshot.
 create or replace function hybridflow.position_now()
 returns text
 language sql
@@ -18683,7 +18841,7 @@ as $$
     select trunc(extract(epoch from clock_timestamp())) || '/' || pg_current_snapshot()
 $$;
 
--- The snapshot of a position; null where it is none, or too old to know what came after it.
+-- The snapshot of a position; null if it is not a position, or too old to know what came after it.
 create or replace function hybridflow.snapshot_of(p_position text)
 returns pg_snapshot
 language plpgsql
@@ -18710,11 +18868,12 @@ exception
 end
 $$;
 
--- What p_since could not see of these tenants and is seen now, each once and in the order in which it came:
--- {changes, lost_tenants, lost}. Of one tenant p_most at most, and ten times that of all: the tenants that
--- have the least are told of first, and of the others, which are lost_tenants, nothing is. What is nobody's
--- is told where p_everybodys says so; all is lost where there is more of that, and where more than 200,000
--- rows, of whichever tenants, would have to be read. Stable, so that all is of one snapshot.
+-- Returns what p_since could not see of these tenants and is visible now, each change once, in the order in
+-- which they came: {changes, lost_tenants, lost}. There are at most p_most changes of one tenant, and ten
+-- times that of all. The tenants with the fewest changes come first; the others are in lost_tenants, without
+-- their changes. With p_everybodys, changes without a tenant are included. Everything is lost if there are
+-- too many of those, or if more than 200,000 rows, of any tenants, would have to be read. The function is
+-- stable, so that one snapshot is used for all of it.
 create or replace function hybridflow.changes_since(
     p_since pg_snapshot, p_tenant_ids bigint[], p_most integer, p_everybodys boolean
 )
@@ -18727,13 +18886,13 @@ as $$
 declare
     c_most_read constant integer := 200000;
     v_now pg_snapshot := pg_current_snapshot();
-    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- were under way then
+    v_late xid8[] := array(select x from pg_snapshot_xip(p_since) as x);  -- under way at that time
     v_read bigint;
     v_changes jsonb;
     v_lost bigint[];
     v_is_all_lost boolean;
 begin
-    with looked_at as materialized (  -- what is not looked for is one row of this
+    with looked_at as materialized (  -- all changes that are not wanted are one row here
         select
             r.is_wanted, r.tenant_id, r.session_id, r.turn_id, r.kind, r.sign_in, r.router, min(r.at) as at,
             count(*) as rows_read
@@ -18749,7 +18908,7 @@ begin
                 (select c.* from public.changes as c where c.txid = any(v_late) limit c_most_read + 1)
             ) as w
             cross join lateral (
-                -- What is not visible is what another cluster's dump brought.
+                -- A row that is not visible came with a dump of another cluster.
                 select
                     case when w.tenant_id is null then p_everybodys else w.tenant_id = any(p_tenant_ids) end
                     and pg_visible_in_snapshot(w.txid, v_now) as is_wanted
@@ -18808,12 +18967,13 @@ end
 $$;
 
 -- read_changes({tenant_ids: [id], since?})
--- What changed in these tenants since the position `since`, which an earlier answer gave, and what is no
--- tenant's; without it nothing. Returns {position, lost, lost_tenants: [id], changes: [{tenant_id,
--- session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in which they came; position
--- is for the next look. lost: `since` is none of ours, or older than what is kept, or more than 50,000 that
--- are no tenant's have come since then, or 200,000 of all; nobody can tell what changed. lost_tenants: more
--- has changed there than is told of one (5000), or of all (50,000), where those come last that have the most.
+-- What changed in these tenants, and what changed without a tenant, since the position `since`, which an
+-- earlier answer gave. Without `since`, there are no changes. Returns {position, lost, lost_tenants: [id],
+-- changes: [{tenant_id, session_id, turn_id, kind, sign_in, router}]}: each change once, in the order in
+-- which they came. position: the `since` of the next call. lost: nobody can tell what changed, because
+-- `since` is not a position of ours, or is older than what is kept, or because too much came since then (more
+-- than 50,000 changes without a tenant, or 200,000 in all). lost_tenants: tenants with more changes than are
+-- reported for one (5000), or for all together (50,000; the tenants with the most changes come last).
 create or replace function public.read_changes(p jsonb)
 returns jsonb
 language plpgsql
@@ -18837,8 +18997,8 @@ end
 $$;
 
 -- follow_tenant({tenant_id, since?})
--- The same for one who begins to look at a tenant. Returns {position, lost, changes: [{tenant_id, session_id,
--- turn_id, kind, sign_in, router}]}; of changes 1000 at most, and none that is no tenant's.
+-- Like read_changes, for a client that looks at one tenant. Returns {position, lost, changes: [{tenant_id,
+-- session_id, turn_id, kind, sign_in, router}]}: at most 1000 changes, and none without a tenant.
 create or replace function public.follow_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -18866,11 +19026,11 @@ $$;
 
 -- ==================== 0894_followers.sql
 
--- HybridFlow: who follows changes: whether they still may, and what routers call to one another.
+-- HybridFlow: followers of changes: whether they still may follow, and messages between routers.
 
 -- may_follow({followers: [{caller, tenant_id}]})
--- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: of
--- those who may not, their place in the list, from 0, and why.
+-- Whether these callers (see 0830) may still look at these tenants. Returns {ended: [{place, reason}]}: those
+-- who may not; place: their place in the list, from 0.
 create or replace function public.may_follow(p jsonb)
 returns jsonb
 language plpgsql
@@ -18900,7 +19060,7 @@ end
 $$;
 
 -- end_sign_in({sign_in})
--- A browser signed out; sign_in is a hash of what it had. Every router that tells changes hears of it.
+-- A browser signed out; sign_in is a hash of its sign-in. Every router that passes changes on is told.
 -- Returns {ok}.
 create or replace function public.end_sign_in(p jsonb)
 returns jsonb
@@ -18915,8 +19075,8 @@ end
 $$;
 
 -- call_followers({says, by})
--- Says a word to routers that listen: `changed`, something may have, or `follows`, somebody looks at it here;
--- `by` is who says it, for it hears itself, too. Returns {ok}.
+-- Sends a word to the routers that listen: `changed` (something may have changed) or `follows` (a client here
+-- follows changes). `by` names the sender, because it hears itself, too. Returns {ok}.
 create or replace function public.call_followers(p jsonb)
 returns jsonb
 language plpgsql
@@ -18930,8 +19090,8 @@ end
 $$;
 
 -- greet_routers({by})
--- A router that cannot listen says that it is there, to others that cannot; `by` is which. They read it among
--- the changes. Returns {ok}.
+-- A router that cannot listen tells the others that cannot that it is there; `by` names it. They read this
+-- among the changes. Returns {ok}.
 create or replace function public.greet_routers(p jsonb)
 returns jsonb
 language plpgsql
@@ -18946,7 +19106,7 @@ $$;
 
 -- ==================== 0895_erased.sql
 
--- HybridFlow: who was erased, and what keeps an erased contact from coming back with a late webhook or gap
+-- HybridFlow: who was erased, and how an erased contact is kept from coming back with a late webhook or gap
 -- repair.
 
 create table if not exists public.erased_contacts (
@@ -18962,17 +19122,17 @@ add column if not exists contact_wrote_at timestamptz,
 add column if not exists human_wrote_at timestamptz;
 
 comment on column public.erased_contacts.was_sending is
-'Something was being sent to them: what echoes it looks as if a human had written.';
+'A message to the contact was being sent at that time, so its echo looks as if a human had written.';
 comment on column public.erased_contacts.contact_wrote_at is
-'When they wrote around the erasure, of which nothing is kept; until a conversation begins.';
+'When the contact wrote around the erasure; the message itself was not stored. Null once a session begins.';
 comment on column public.erased_contacts.human_wrote_at is
-'When a human of the business did so: it takes over the conversation that begins then.';
+'When a human of the business wrote around the erasure: they take over the session that begins next.';
 
 create index if not exists erased_contacts_written_to on public.erased_contacts (erased_at)
 where coalesce(human_wrote_at, contact_wrote_at) is not null;
 
 comment on table public.erased_contacts is
-'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+'Erased contacts, as keyed hashes made by the router. Their earlier messages are not recorded again.';
 
 create table if not exists public.erased_messages (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -18982,7 +19142,8 @@ create table if not exists public.erased_messages (
 );
 
 comment on table public.erased_messages is
-'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+'SHA-256 of the (random) ids of erased messages, for 30 days. What comes later about these messages'
+' is not stored.';
 
 create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
 
@@ -18991,14 +19152,14 @@ add column if not exists erased_before timestamptz,
 add column if not exists erasure_checked boolean not null default false;
 
 comment on column public.sessions.erased_before is
-'The contact was erased and has written again: messages from until then are not recorded.';
+'The contact was erased and has written again. Messages up to this time are not recorded.';
 comment on column public.sessions.erasure_checked is
-'Whether erased_before is known for the identities that it has.';
+'Whether erased_before is known for all identities of the session.';
 
 alter table public.erased_contacts enable row level security;
 alter table public.erased_messages enable row level security;
 
--- How the id of an erased message is kept.
+-- Returns what is stored of an erased message's id.
 create or replace function hybridflow.wa_id_hash(p_wa_id text)
 returns bytea
 language sql
@@ -19008,8 +19169,9 @@ as $$
     select sha256(convert_to(p_wa_id, 'UTF8'))
 $$;
 
--- Until when what the event's contact wrote counts as erased; null: it never was. WhatsApp's clock, whole
--- seconds, and a reply that was just leaving are allowed ten seconds.
+-- Returns the time until which messages of the event's contact count as erased; null: the contact was never
+-- erased. Ten seconds are added, because WhatsApp's clock differs, it counts whole seconds, and a reply may
+-- just have been leaving.
 create or replace function hybridflow.erased_before(p_tenant_id bigint, p_event jsonb)
 returns timestamptz
 language sql
@@ -19021,7 +19183,7 @@ as $$
         and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
 $$;
 
--- Whether the message was there and was erased.
+-- Whether the message was stored and has been erased.
 create or replace function hybridflow.was_erased(p_tenant_id bigint, p_wa_id text)
 returns boolean
 language sql
@@ -19034,7 +19196,8 @@ as $$
     )
 $$;
 
--- Notes that a message was erased (or left while its contact was), so that nothing more is kept of it.
+-- Records that a message was erased (or left while its contact was being erased), so that nothing more is
+-- stored about it.
 create or replace function hybridflow.bury_message(p_tenant_id bigint, p_wa_id text)
 returns void
 language sql
@@ -19045,7 +19208,7 @@ as $$
     on conflict (tenant_id, wa_id_hash) do update set erased_at = excluded.erased_at
 $$;
 
--- Ends the work on an event of which nothing may be kept: ingest_events rolls back what it has done.
+-- Ends the work on an event of which nothing may be stored. ingest_events rolls back what was done.
 create or replace function hybridflow.forget_event()
 returns void
 language plpgsql
@@ -19056,9 +19219,9 @@ begin
 end
 $$;
 
--- Nothing is kept of an event, for its contact was erased (see forget_event). But a human of the business who
--- wrote around the erasure, or since, is there: their conversation is taken over, or the next one, when it
--- begins (see taken_over_meanwhile). Returns the decision.
+-- Nothing of the event is stored, because its contact was erased (see forget_event). But if a human of the
+-- business wrote around the erasure or after it, their takeover counts: for the contact's session, or, if
+-- there is none, for the next one when it begins (see taken_over_meanwhile). Returns the decision.
 create or replace function hybridflow.note_who_wrote_meanwhile(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -19086,7 +19249,7 @@ begin
         if v_tenant.auto_reply_seconds > 0 then
             update public.erased_contacts
             set contact_wrote_at = greatest(contact_wrote_at, v_at),
-                human_wrote_at = case  -- else it was a greeting, which came first
+                human_wrote_at = case  -- otherwise it was a greeting, because the contact wrote first
                     when human_wrote_at
                         not between v_at and v_at + hybridflow.seconds(v_tenant.auto_reply_seconds)
                         then human_wrote_at
@@ -19118,8 +19281,8 @@ begin
 end
 $$;
 
--- The (locked) session of p_event, which begins or has got an identity: a human who wrote before, when
--- nothing of its contact was kept, has taken it over.
+-- p_session begins with p_event, or has just got an identity. If a human wrote earlier, when nothing of its
+-- contact could be stored, that is a takeover of this session. The caller has locked the session.
 create or replace function hybridflow.taken_over_meanwhile(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -19147,8 +19310,9 @@ begin
 end
 $$;
 
--- Lets nothing into the (locked) session that was erased before. A session whose identities were looked up
--- and never erased costs nothing; the others are looked up once, and again when they get an identity.
+-- Refuses an event from before the contact's erasure, so that it does not come into the session. For a
+-- session whose identities were checked and never erased, this costs nothing. Others are checked once, and
+-- again when they get an identity. The caller has locked the session.
 create or replace function hybridflow.refuse_erased(
     p_session public.sessions, p_event jsonb, p_at timestamptz
 )
@@ -19171,8 +19335,8 @@ begin
 end
 $$;
 
--- Keeps nothing of an edit, deletion or delivery state of a message that was erased, or that nobody knows
--- and somebody sends whose data was erased and who has not written since.
+-- Refuses an edit, deletion or delivery state of an erased message. Also refuses it if the message is
+-- unknown, and its sender was erased and has not written since.
 create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
 returns void
 language plpgsql
@@ -19194,7 +19358,8 @@ begin
 end
 $$;
 
--- The id of the message that an event was about, by its key; null for the connection's.
+-- Returns the id of the message that an event was about, from the event's key; null for an event about the
+-- connection.
 create or replace function hybridflow.wa_id_of_event(p_key text)
 returns text
 language sql
@@ -19211,9 +19376,9 @@ $$;
 
 -- ==================== 0895_people.sql
 
--- HybridFlow: which rows are about one contact.
+-- HybridFlow: finds the rows about one contact.
 
--- The sessions of whom p_jids name. Raises PT404 where there is none.
+-- Returns the sessions of the contact that p_jids name. Raises PT404 if there is none.
 create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
 returns bigint[]
 language plpgsql
@@ -19233,7 +19398,7 @@ begin
 end
 $$;
 
--- The same, locked, the lower id first.
+-- Like sessions_of_contact, but locks them, in the order of their ids.
 create or replace function hybridflow.lock_contact(p_tenant_id bigint, p_jids text[])
 returns bigint[]
 language plpgsql
@@ -19247,13 +19412,13 @@ begin
         v_ids := hybridflow.sessions_of_contact(p_tenant_id, p_jids);
         perform from public.sessions where id = any(v_ids) order by id for update;
         get diagnostics v_locked = row_count;
-        exit when v_locked = cardinality(v_ids);  -- else one was merged away while we waited
+        exit when v_locked = cardinality(v_ids);  -- otherwise one was merged while we waited
     end loop;
     return v_ids;
 end
 $$;
 
--- The JIDs under which the sessions are known.
+-- Returns the JIDs of the sessions.
 create or replace function hybridflow.identities_of(p_session_ids bigint[])
 returns text[]
 language sql
@@ -19265,7 +19430,8 @@ as $$
     )
 $$;
 
--- The notices about a contact: a contact's own, and those of sessions that are gone.
+-- Returns the notices about a contact: those of its sessions, and those that name it but have no session any
+-- more.
 create or replace function hybridflow.notices_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.notices
 language sql
@@ -19273,7 +19439,7 @@ stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-    select n.* from (  -- by the index of that alone: the tenant's is as good while there are no statistics
+    select n.* from (  -- without statistics, PostgreSQL might use the tenant's index
         select s.* from public.notices as s where s.session_id = any(p_session_ids) offset 0
     ) as n
     where n.tenant_id = p_tenant_id
@@ -19283,7 +19449,7 @@ as $$
         and coalesce(n.session_id <> all(p_session_ids), true)
 $$;
 
--- The ids of all that was said in the sessions, archived messages included.
+-- Returns the ids of all messages of the sessions, including archived ones.
 create or replace function hybridflow.wa_ids_of(p_session_ids bigint[])
 returns setof text
 language sql
@@ -19296,7 +19462,7 @@ as $$
     where a.session_id = any(p_session_ids) and a.wa_id is not null
 $$;
 
--- The events that were about a message.
+-- Returns the events about a message.
 create or replace function hybridflow.events_about_message(p_tenant_id bigint, p_wa_id text)
 returns setof public.processed_events
 language sql
@@ -19321,7 +19487,7 @@ as $$
         and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
 $$;
 
--- The edits, deletions and delivery states that waited for a contact's message, or wait still.
+-- Returns the edits, deletions and delivery states that waited for a contact's message, or are still waiting.
 create or replace function hybridflow.changes_about(p_tenant_id bigint, p_jids text[])
 returns setof public.processed_events
 language sql
@@ -19336,8 +19502,8 @@ as $$
     select * from told as t where t.tenant_id = p_tenant_id
 $$;
 
--- The events that were about a contact's messages, or wait for one. An event that is about no message is
--- about no contact either, and pruning a message prunes its events.
+-- Returns the events about a contact's messages, and those that wait for one. Events about no message are not
+-- about a contact either. Pruning a message also prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
@@ -19351,8 +19517,8 @@ as $$
 $$;
 
 -- find_contact({tenant_id, jids: [jid]})
--- Under which JIDs a contact is known. Returns {session_ids: [id], identities: [jid]}. PT404: no session has
--- any of `jids`.
+-- Returns {session_ids: [id], identities: [jid]}: the sessions of a contact and all JIDs under which it is
+-- known. PT404: no session has any of `jids`.
 create or replace function public.find_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -19374,9 +19540,9 @@ $$;
 
 -- ==================== 0896_export.sql
 
--- HybridFlow: all of one contact's data, given out in one answer.
+-- HybridFlow: exports all of one contact's data in one answer.
 
--- A turn as an export has it; the attempts at it are a list of their own.
+-- A turn as an export shows it. Its attempts are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
 returns jsonb
 language sql
@@ -19386,7 +19552,7 @@ as $$
     select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
--- The attempts at a turn.
+-- Returns the attempts at a turn.
 create or replace function hybridflow.attempts_at(p_turn_id bigint)
 returns setof public.turn_attempts
 language sql
@@ -19397,7 +19563,7 @@ as $$
     select a.* from public.turn_attempts as a where a.turn_id = p_turn_id
 $$;
 
--- How many rows there are about a contact, except events and attempts at turns.
+-- Returns how many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -19421,8 +19587,8 @@ as $$
     )
 $$;
 
--- A media job as an export has it. Its bytes are not in it, of which there may be megabytes for each: where
--- there are some, `left_out` says which, and why.
+-- A media job as an export shows it. Its bytes are not included, because each job may have megabytes. If it
+-- has some, `left_out` says which, and why they are left out.
 create or replace function hybridflow.exported_media_job(p_job public.media_jobs)
 returns jsonb
 language sql
@@ -19445,8 +19611,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, media_jobs,
--- kept_files, spending, session_notes, handoffs, relays, events}.
+-- Returns all rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices,
+-- media_jobs, kept_files, spending, session_notes, handoffs, relays, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -19516,11 +19682,11 @@ as $$
 $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
--- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, media_jobs?,
--- kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With rows_follow only as far
--- as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing. PT404: see
--- find_contact.
+-- Everything that is stored about a contact, under all its identities. Returns {contact: {tenant_id,
+-- exported_at, identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?,
+-- media_jobs?, kept_files?, spending?, session_notes?, handoffs?, relays?, events?}, audit}. With
+-- rows_follow, only the keys up to `sessions` are given: the caller gets the rest from export_rows, because
+-- it may be large. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -19554,9 +19720,9 @@ $$;
 
 -- ==================== 0896_export_rows.sql
 
--- HybridFlow: all of one contact's data, given out page by page, however much it is.
+-- HybridFlow: exports all of one contact's data page by page, however much it is.
 
--- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
+-- A page of a session's messages, archived or not, the oldest first: their ids and times. For export_rows.
 create or replace function hybridflow.said_in_session(
     p_session_id bigint, p_archived boolean, p_sent_at timestamptz, p_id bigint, p_limit integer
 )
@@ -19578,8 +19744,8 @@ as $$
     )
 $$;
 
--- A page of a session's messages for export_rows. They are read one by one, until the page is full: 500,000
--- bytes, and what its last message has beyond that.
+-- A page of a session's messages for export_rows. They are read one by one until the page is full: it ends
+-- with the message that reaches 500,000 bytes.
 create or replace function hybridflow.page_of_said(
     p_list text, p_session_id bigint, p_after jsonb, p_limit integer
 )
@@ -19620,8 +19786,8 @@ begin
 end
 $$;
 
--- A page of the events of a session's messages for export_rows, likewise. It goes through p_limit messages,
--- and may end within the events of one: its key is then the message's with the id of the last event.
+-- A page of the events of a session's messages for export_rows. It ends at the same size. It covers p_limit
+-- messages, and may end between the events of one message; then its key also has the id of the last event.
 create or replace function hybridflow.page_of_events(
     p_list text, p_tenant_id bigint, p_session_id bigint, p_after jsonb, p_limit integer
 )
@@ -19643,7 +19809,7 @@ begin
     for m in
         select s.* from hybridflow.said_in_session(
             p_session_id, p_list like 'archived%', coalesce((p_after ->> 0)::timestamptz, '-infinity'),
-            -- the message that is not done, once more
+            -- the message that is not finished comes again
             coalesce((p_after ->> 1)::bigint, 0) - case when v_event_id is null then 0 else 1 end, p_limit + 1
         ) as s
         order by s.sent_at, s.id
@@ -19656,7 +19822,7 @@ begin
         for e in
             select f.id from hybridflow.events_about_message(p_tenant_id, m.wa_id) as f
             where f.id > coalesce(v_event_id, 0) and not exists (
-                -- a message may be there as ours and as the contact's
+                -- one id may belong to a message of ours and to one of the contact
                 select from hybridflow.messages_called(m.wa_id) as o
                 where o.session_id = p_session_id and o.id < m.id
             )
@@ -19680,8 +19846,8 @@ begin
 end
 $$;
 
--- A page of the attempts at a session's turns for export_rows, likewise. It goes through p_limit turns, and
--- may end within the attempts at one.
+-- A page of the attempts at a session's turns for export_rows. It ends at the same size. It covers p_limit
+-- turns, and may end between the attempts at one turn.
 create or replace function hybridflow.page_of_attempts(p_session_id bigint, p_after jsonb, p_limit integer)
 returns jsonb
 language plpgsql
@@ -19702,7 +19868,7 @@ begin
     for v_turn_id in
         select t.id from public.turns as t
         where t.session_id = p_session_id
-            -- the turn that is not done, once more
+            -- the turn that is not finished comes again
             and t.id > coalesce((p_after ->> 0)::bigint, 0) - case when v_attempt_id is null then 0 else 1 end
         order by t.id limit p_limit + 1
     loop
@@ -19736,7 +19902,7 @@ begin
 end
 $$;
 
--- A page of what waits for a contact's messages, for export_rows, likewise.
+-- A page of the changes that wait for a contact's messages, for export_rows. It ends at the same size.
 create or replace function hybridflow.page_of_changes(
     p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
 )
@@ -19754,7 +19920,7 @@ declare
 begin
     for c in
         select f.id from hybridflow.changes_about(p_tenant_id, p_jids) as f
-        where f.id > p_after_id and not exists (  -- not those that a page of events has
+        where f.id > p_after_id and not exists (  -- pages of events have the others
             select from hybridflow.messages_called(hybridflow.wa_id_of_event(f.event_key)) as m
             where m.session_id = p_session_id
         )
@@ -19776,12 +19942,11 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- Returns {items, next_cursor}: a page of what an export has of one session: its messages,
--- archived_messages, turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays;
--- the attempts at its turns (turn_attempts: a page goes through `limit` turns); its events by the messages
--- that they were about (events: a page goes through `limit` messages; archived_events), or that they
--- wait for (changes). A page ends earlier where it is large. PT404: not this tenant's.
--- PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of the export of one session. `list` is messages, archived_messages,
+-- turns, notices, media_jobs, kept_files, spending, session_notes, handoffs or relays; turn_attempts (a page
+-- covers `limit` turns); events or archived_events, the events about its messages (a page covers `limit`
+-- messages); or changes, which wait for a message. A large page ends earlier. PT404: no such tenant, or the
+-- session is not the tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -19795,7 +19960,7 @@ declare
     v_jids text[] := hybridflow.identities_of(array[v_session_id]);
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
-    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
+    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- the last element of every key is an id
     v_rows jsonb[];
 begin
     perform hybridflow.require_keys('export_rows', p, '{tenant_id,session_id,list}');
@@ -19898,9 +20063,9 @@ $$;
 
 -- ==================== 0897_erasure.sql
 
--- HybridFlow: all of one contact's data is erased; of whom there is very much, the oldest messages first.
+-- HybridFlow: erases all of one contact's data. If there is very much, the oldest messages go first.
 
--- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
+-- Deletes the sessions' rows of a table that has tenant_id and session_id. Returns how many.
 create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
 returns bigint
 language plpgsql
@@ -19916,7 +20081,7 @@ begin
 end
 $$;
 
--- Notes who was erased, and which messages: the tombstone.
+-- Stores who was erased, and which messages: the tombstone.
 create or replace function hybridflow.bury_contact(p_tenant_id bigint, p_session_ids bigint[], p_hashes jsonb)
 returns void
 language plpgsql
@@ -19947,7 +20112,7 @@ begin
 end
 $$;
 
--- The notices of failures that name some of the sessions, and others with them.
+-- Returns the notices of outages that may name these sessions together with others.
 create or replace function hybridflow.notices_that_name(p_session_ids bigint[])
 returns bigint[]
 language sql
@@ -19962,9 +20127,9 @@ as $$
     )
 $$;
 
--- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
--- its echo is known as our own, without its text. Notices of failures name others, too: these stay, and one
--- that is about to be told is given out anew, without the contact.
+-- Deletes the notices about a contact. A notice that the staff got by WhatsApp stays as a message without
+-- text, so that its echo is recognised as our own. Notices of failures that also name others are not deleted;
+-- if one is about to be told, it is given out again, without the contact.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
@@ -19974,7 +20139,8 @@ declare
     v_naming bigint[] := hybridflow.notices_that_name(p_session_ids);
     v_count bigint;
 begin
-    -- What the staff were told is in their session, which is not locked: the message, then its notice.
+    -- The messages to the staff are in the staff's session, which is not locked. Lock the message first, and
+    -- then its notice.
     perform from public.messages where id = any(array(
         select n.message_id from public.notices as n where n.id = any(v_naming) and n.message_id is not null
     )) order by id for update;
@@ -19990,8 +20156,8 @@ begin
     update public.messages as m set body = ''
     from public.notices as n
     where m.id = n.message_id and n.id = any(v_naming);
-    -- A turn knows the outage that it met last alone, and may be gone: what was told of others names numbers,
-    -- or of who has none, a name.
+    -- A turn stores only the outage that it met last, and it may be deleted. So also search the texts of the
+    -- notices for the contact's numbers and name.
     update public.messages as m set body = ''
     from public.outages as o
     inner join public.notices as n on n.id = o.notice_id
@@ -20009,9 +20175,9 @@ end
 $$;
 
 -- erase_history({tenant_id, jids: [jid], batch?})
--- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
--- and the events about them, so that erase_contact need not delete all of them at once: other calls wait
--- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
+-- If the contact has more than twice `batch` (500) messages, deletes up to `batch` of the oldest ones, and
+-- the events about them. So erase_contact need not delete all of them at once, while other calls wait for the
+-- session. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
 language plpgsql
@@ -20062,11 +20228,12 @@ end
 $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
--- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
--- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, however it comes.
--- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
--- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
--- find_contact. PT409: it is known under a JID that has no hash: find it again.
+-- Deletes everything that is stored about a contact, under all its identities, including running turns.
+-- `hashes` (keyed, made by the router) are kept, so that the contact's earlier messages are not recorded
+-- again, however they come. `erased` is what erase_history deleted before; it is added to the counts. Returns
+-- {erased: {<table>: rows}, session_ids: [id], execution_ids: [id], audit}. execution_ids: the executions of
+-- n8n that worked on its turns. PT404: see find_contact. PT409: the contact is known under a JID that has no
+-- hash; find it again.
 create or replace function public.erase_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -20086,7 +20253,8 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
-    -- Who ends a turn without its session (a claim) has the turn, and asks for the notice that tells of it.
+    -- A claim may end a turn without the session's lock: it holds the turn, and then asks for the turn's
+    -- notice. So lock the turns before the notices.
     perform from public.turns where session_id = any(v_ids) order by id for update;
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
@@ -20118,13 +20286,13 @@ $$;
 
 -- ==================== 0897_story.sql
 
--- HybridFlow: a turn's life, or what became of a message, as an ordered list of happenings.
+-- HybridFlow: the story of a turn, or of a message, as an ordered list of happenings.
 --
--- A happening is {at, kind, …}: facts, of which the reader makes words (router/api/story_words.py). No text
--- of a message is in it. What is told is what is stored: events are kept for a week, and of a turn of
--- before there were attempts the attempts are not known. Each kind of happening is bounded.
+-- A happening is {at, kind, …}: only facts. The reader puts them into words (router/api/story_words.py). It
+-- contains no text of a message. The story shows what is stored: events are kept for a week, and turns from
+-- before there was a table of attempts have none. The number of happenings of each kind is limited.
 
--- The turn as its story needs it: no reply, no token.
+-- A turn as its story needs it: without its reply and token.
 create or replace function hybridflow.turn_of_story(p_turn public.turns)
 returns jsonb
 language sql
@@ -20142,7 +20310,7 @@ as $$
     ) as t
 $$;
 
--- The message as its story needs it: no text.
+-- A message as its story needs it: without its text.
 create or replace function hybridflow.message_of_story(p_message public.messages)
 returns jsonb
 language sql
@@ -20159,8 +20327,8 @@ as $$
     ) as m
 $$;
 
--- What came by webhooks about messages that WhatsApp calls p_wa_ids: how it was judged (judged), or that it
--- was a send of ours (echo), was edited, deleted, or has come further (tick).
+-- What webhooks brought about messages with the ids p_wa_ids: how a message was judged (judged), that it was
+-- recognised as a send of ours (echo), was edited or deleted, or got a new delivery state (tick).
 create or replace function hybridflow.events_of_story(p_tenant_id bigint, p_wa_ids text[])
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -20190,7 +20358,7 @@ as $$
     ) as e
 $$;
 
--- The attempts at a turn: those that have ended (the newest 100), and the one under way.
+-- The attempts at a turn: the newest 100 that have ended, and the current one.
 create or replace function hybridflow.attempts_of_story(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -20230,7 +20398,7 @@ as $$
     from attempts as a where a.ended is not null
 $$;
 
--- The sends of a turn, parts of its reply or begun for an earlier one.
+-- The sends of a turn: parts of its reply, and sends that began for an earlier reply of the turn.
 create or replace function hybridflow.sends_of_story(p_turn_id bigint)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -20254,7 +20422,7 @@ as $$
     from sends as s where (s.send).failed_at is not null
 $$;
 
--- What people and the session did while the turn was not over.
+-- What happened in the session, and what people did, until the turn ended.
 create or replace function hybridflow.session_of_story(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -20278,7 +20446,7 @@ as $$
     )
     union all
     (
-        -- What the contact was told beside the reply: the fallback message, the away message.
+        -- What the contact was sent besides the reply: the fallback message or the away message.
         select m.created_at, 7, 'told_besides', hybridflow.message_of_story(m)
             || jsonb_build_object('says', case m.id
                 when s.fallback_message_id then 'fallback_message'
@@ -20306,7 +20474,7 @@ as $$
     where s.id = p_turn.session_id and s.resumed_at between l.began and l.ended
 $$;
 
--- The turns that answered what this one's reply, which was not delivered, was to answer.
+-- The turns that answered the messages of this turn again, because its reply was not delivered.
 create or replace function hybridflow.answered_again(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -20327,7 +20495,7 @@ as $$
     )
 $$;
 
--- All that is known of a turn.
+-- Everything that is known about a turn.
 create or replace function hybridflow.happenings_of_turn(p_turn public.turns)
 returns table (at timestamptz, rank integer, kind text, facts jsonb)
 language sql
@@ -20370,7 +20538,8 @@ as $$
     where p_turn.finished_at is not null
 $$;
 
--- What a message's story begins with: the one that is called so, the contact's before ours.
+-- The message with which a message's story begins. If the contact and we both have a message with this id, it
+-- is the contact's.
 create or replace function hybridflow.message_told(p_tenant_id bigint, p_wa_id text)
 returns public.messages
 language sql
@@ -20382,7 +20551,7 @@ as $$
     order by m.from_me, m.id limit 1
 $$;
 
--- What of a tenant tells whether its messages arrive, and are answered.
+-- What is known of a tenant that shows whether its messages arrive and are answered.
 create or replace function hybridflow.tenant_of_story(p_tenant_id bigint)
 returns jsonb
 language sql
@@ -20403,10 +20572,10 @@ as $$
 $$;
 
 -- tell_turn({tenant_id, turn_id | wa_id})
--- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
--- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
--- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
--- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+-- The story of a turn, or of the message with the id wa_id, together with the story of its turn, if it has
+-- one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}: a
+-- key is null if there is no such thing, and the happenings are in their order. is_known is false if the
+-- tenant knows no such message. PT404: the tenant has no such turn. PT422: neither or both are given.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -20473,9 +20642,9 @@ end
 $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
--- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
--- alone, even if it knows none. For callers who may see every tenant. Returns {found: [{tenant_id,
--- instance_name}]}.
+-- Returns {found: [{tenant_id, instance_name}]}: the tenant of a turn, or the tenants that know such a
+-- message. With instance_name, only that tenant, even if it knows no such message. For callers who may see
+-- every tenant.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -20512,11 +20681,11 @@ $$;
 
 -- ==================== 0899_version.sql
 
--- HybridFlow: which schema this is, and how routers call one another.
+-- HybridFlow: the version of the schema, and how a router calls the others.
 
 -- call_routers({by?})
--- All places of this router are taken: a router that hears it and has one free may claim what is due. Those
--- that cannot listen read it among the changes, where `by` says who calls, as who cannot listen itself does.
+-- All places of this router are taken, so another router that has a free place may claim what is due. Routers
+-- that cannot listen read the call among the changes. A router that cannot listen gives its name in `by`.
 -- Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
@@ -20533,11 +20702,11 @@ end
 $$;
 
 -- check_database({})
--- For the start and the health check: which schema is in place, and what waits. Returns {schema_version,
--- serves_from, now, tenants, turns_due}: turns_due is how many turns are due, 200 standing for any more.
--- `schema_version` is raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever
--- routers begin to need what an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers
--- that this schema still serves: raised when something goes that they need; older ones refuse to start.
+-- For the start and the health check: which schema is installed, and how much is waiting. Returns
+-- {schema_version, serves_from, now, tenants, turns_due}. turns_due: how many turns are due; 200 means 200 or
+-- more. Raise `schema_version`, together with SCHEMA_VERSION in router/state/schema_version.py, if routers
+-- need something that an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers that can
+-- use this schema; older routers refuse to start. Raise it if something that they need is removed.
 create or replace function public.check_database(p jsonb)
 returns jsonb
 language plpgsql
@@ -20568,12 +20737,11 @@ $$;
 
 -- ==================== 0900_grants.sql
 
--- HybridFlow: who may call what: service_role, and nobody else.
+-- HybridFlow: who may call what: only service_role.
 
--- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
--- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
--- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
--- passed over.
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (and the sequences of their
+-- ids) and functions away from public, anon and authenticated, and gives it to service_role. Other objects in
+-- the schema public are not changed. Roles that do not exist (on a plain PostgreSQL) are skipped.
 create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
 returns void
 language plpgsql
@@ -20664,9 +20832,9 @@ notify pgrst, 'reload schema';
 
 -- ==================== 0910_row_security.sql
 
--- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
--- `authenticated` with their token of Supabase Auth. They write nothing there: who pauses or answers
--- does it over the router's API, which is audited.
+-- HybridFlow: what members of a tenant may read directly, over PostgREST or Realtime, as the role
+-- `authenticated` with their token of Supabase Auth. They cannot write: pauses and answers go through the
+-- router's API, which audits them.
 
 select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
 from (

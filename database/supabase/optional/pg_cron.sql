@@ -1,11 +1,11 @@
--- HybridFlow: auto-resume and prune by pg_cron, in the database, in place of a scheduler outside.
--- Run it once, after the schema, and again after a change: jobs of the same name are replaced.
+-- HybridFlow: runs auto-resume and prune by pg_cron, inside the database, instead of an outside scheduler.
+-- Run this file once after the schema, and again after you change it: jobs with the same name are replaced.
 --
--- The values are those of the routers' variables (RESUME_AFTER_HOURS, ANSWER_WITHIN_MINUTES;
--- EVENTS_RETENTION_DAYS, RETENTION_DAYS with null for ever): where you have changed
--- one there, change it here. Routers find the turns that a resume makes within POLL_SECONDS.
+-- The values below are the defaults of the routers' variables (RESUME_AFTER_HOURS, ANSWER_WITHIN_MINUTES,
+-- EVENTS_RETENTION_DAYS, and RETENTION_DAYS, where null means for ever). If you change a variable, change it
+-- here, too. Routers find the turns that a resume makes within POLL_SECONDS.
 --
--- To end them: select cron.unschedule('hybridflow-auto-resume'), cron.unschedule('hybridflow-prune');
+-- To remove the jobs: select cron.unschedule('hybridflow-auto-resume'), cron.unschedule('hybridflow-prune');
 
 do $$
 begin

@@ -1,9 +1,9 @@
--- HybridFlow: lets a front end follow sessions and messages live, by Supabase Realtime. Run it once, after
--- the schema; again does no harm. Who is told of what, row level security decides: members of a tenant
--- (table memberships) of its rows, nobody else. Only for what is deleted Realtime asks no row security:
--- every listener hears its id, and only that. So leave the tables' replica identity as it is.
+-- HybridFlow: lets a front end follow sessions and messages live, over Supabase Realtime. Run this file once,
+-- after the schema; it is safe to run it again. Row level security decides who gets what: only members of a
+-- tenant (table memberships) get its rows. Realtime does not check row level security for deleted rows: every
+-- listener gets the id of a deleted row, and nothing else. So do not change the tables' replica identity.
 --
--- To end it: alter publication supabase_realtime drop table public.sessions, public.messages;
+-- To stop it: alter publication supabase_realtime drop table public.sessions, public.messages;
 
 do $$
 declare

@@ -1,6 +1,6 @@
-// HybridFlow: the words that columns may have, for TypeScript. `supabase gen types` knows no domains and no
-// checks; put this beside its database.types.ts, and import Database from here. Members only read, so it is
-// the rows that are told.
+// HybridFlow: the words that columns may contain, for TypeScript. `supabase gen types` does not know domains
+// and checks. Put this file beside its database.types.ts, and import Database from here. Members only read,
+// so only the types of rows are changed.
 import type { Database as Generated } from "./database.types";
 
 export type Words = {
