@@ -127,6 +127,49 @@ begin
 end
 $$;
 
+create index if not exists tenants_with_own_key on public.tenants (id) where llm_api_key is not null;
+
+-- The same for the tenants that have an LLM key of their own: no flow makes their replies, so they need not
+-- wait while n8n is full. is_whole: the look came round.
+create or replace function hybridflow.next_without_n8n(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_id bigint;
+    v_from_start boolean := false;
+begin
+    tenants := '{}';
+    last := p_after;
+    is_whole := false;
+    for v_looks in 1..p_most loop
+        v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null and t.id > last);
+        if v_id is null and not v_from_start then
+            v_from_start := true;
+            v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null);
+        end if;
+        is_whole := v_id is null or (v_from_start and v_id > p_after);
+        exit when is_whole;
+        last := v_id;
+        if v_id <> all(p_full) and (
+            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            or exists (
+                select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
+            )
+        ) then
+            tenants := tenants || v_id;
+            exit when cardinality(tenants) >= p_enough;
+        end if;
+    end loop;
+end
+$$;
+
 -- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
 -- the index for each tenant that has a turn under way.
 create or replace function hybridflow.lapsed_since(p_now timestamptz)

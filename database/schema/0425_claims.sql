@@ -113,7 +113,7 @@ $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
--- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?})
+-- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -124,17 +124,18 @@ $$;
 -- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
 -- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
 -- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
--- one as texts, and no others. What would make the answer large, long prompts, is left to the next call.
+-- one as texts, and no others. without_n8n: only turns of tenants that have an LLM key of their own, which no
+-- flow makes. What would make the answer large, long prompts, is left to the next call.
 -- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
 -- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
 -- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
 -- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
--- more, taken, left, next_due_at}: the context (see turn_context) has the reply saved and the parts begun by
--- an earlier attempt; exhausted: those that died here, for their last lease has run out (see bury_lapsed);
--- after_tenant is for the next claim; more: there may be others that can be claimed at once; taken: how many
--- turns were there to be claimed, or ended; left: some are due that were not, such as one whose session has
--- an active turn: its end lets it be claimed; next_due_at is when the next one falls due, now where others
--- hold what could be claimed.
+-- more, taken, left, next_due_at, n8n_full?}: the context (see turn_context) has the reply saved and the
+-- parts begun by an earlier attempt; exhausted: those that died here, for their last lease has run out (see
+-- bury_lapsed); after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- taken: how many turns were there to be claimed, or ended; left: some are due that were not, such as one
+-- whose session has an active turn: its end lets it be claimed; next_due_at is when the next one falls due,
+-- now where others hold what could be claimed; n8n_full: with these no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -156,6 +157,7 @@ declare
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
     v_flows integer;
+    v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
     v_round record;
     v_offered bigint[];
     v_more boolean;
@@ -199,17 +201,26 @@ begin
         );
         v_limit := least(v_limit, v_flows);
     end if;
-    v_round := hybridflow.next_tenants(
-        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
-        hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
-    );
+    if v_without_n8n then
+        v_lapsed := false;  -- those of other tenants
+        v_round := hybridflow.next_without_n8n(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    else
+        v_round := hybridflow.next_tenants(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    end if;
     if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
             'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
             'left', hybridflow.is_one_due(),
-            'next_due_at', hybridflow.next_claimable(v_now)
+            'next_due_at', hybridflow.next_claimable(v_now),
+            'n8n_full', coalesce(v_flows = 0, false)
         );
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -253,7 +264,7 @@ begin
         select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
         from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
     end if;
-    if v_lapsed then
+    if v_lapsed or v_without_n8n then
         perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
     end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
@@ -312,6 +323,7 @@ begin
         'more', v_more,
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
+        'n8n_full', coalesce(v_flows <= v_locked, false),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')

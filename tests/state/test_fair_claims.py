@@ -167,6 +167,30 @@ async def test_what_a_flow_has_answered_takes_no_place_of_anybody(
     assert owners(await claim(talk, 5, **terms)) == {"quiet": 2}
 
 
+async def test_who_has_an_llm_key_of_its_own_waits_for_no_place_in_n8n(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    """No flow makes its replies; those of its tenants take turns as the others do."""
+    talk = Conversation(database)
+    own = {name: await talk.open_shop(name, llm_api_key="sealed") for name in ("one", "two")}
+    await flood(talk, shops["crowded"], 5)
+    terms = {"n8n_max_in_flight": 2, "objects": True}
+    first = await claim(talk, 9, **terms)
+    assert (owners(first), first["n8n_full"]) == ({"crowded": 2}, True)
+    await talk.sql("update turns set handler = 'n8n' where held")
+    for tenant_id in own.values():
+        await flood(talk, tenant_id, 3, due="1 second")
+    full = await claim(talk, 9, **terms)
+    assert (full["turns"], full["n8n_full"]) == ([], True)
+    one = await claim(talk, 1, without_n8n=True)
+    assert owners(one) == {"one": 1}
+    two = await claim(talk, 1, without_n8n=True, after_tenant=one["after_tenant"])
+    assert owners(two) == {"two": 1}
+    await talk.travel(seconds=61)  # of "crowded" some leases have run out, too
+    rest = await claim(talk, 9, without_n8n=True, after_tenant=two["after_tenant"])
+    assert (owners(rest), rest["more"]) == ({"one": 3, "two": 3}, False)
+
+
 async def test_a_new_customer_does_not_wait_for_all_who_have_waited_long(
     database: DirectDatabase, shops: dict[str, int]
 ):

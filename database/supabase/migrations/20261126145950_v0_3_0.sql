@@ -186,6 +186,7 @@ begin
                 ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
                 ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
                 ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('next_without_n8n', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('lapsed_since', 'itt', array['p_now', 'tenant_id', 'lapsed_at']::text[], array['timestamptz', 'bigint', 'timestamptz']::text[], 0, true, null),
                 ('next_lapsed', 'iii', array['p_now', 'p_limit', 'p']::text[], array['timestamptz', 'integer', 'jsonb']::text[], 0, true, 'bigint'),
                 ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
@@ -4680,6 +4681,49 @@ begin
 end
 $$;
 
+create index if not exists tenants_with_own_key on public.tenants (id) where llm_api_key is not null;
+
+-- The same for the tenants that have an LLM key of their own: no flow makes their replies, so they need not
+-- wait while n8n is full. is_whole: the look came round.
+create or replace function hybridflow.next_without_n8n(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_id bigint;
+    v_from_start boolean := false;
+begin
+    tenants := '{}';
+    last := p_after;
+    is_whole := false;
+    for v_looks in 1..p_most loop
+        v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null and t.id > last);
+        if v_id is null and not v_from_start then
+            v_from_start := true;
+            v_id := (select min(t.id) from public.tenants as t where t.llm_api_key is not null);
+        end if;
+        is_whole := v_id is null or (v_from_start and v_id > p_after);
+        exit when is_whole;
+        last := v_id;
+        if v_id <> all(p_full) and (
+            exists (select from hybridflow.due_turns(v_id, p_now, 1))
+            or exists (
+                select from public.turns as t where t.tenant_id = v_id and t.held and t.lease_until <= p_now
+            )
+        ) then
+            tenants := tenants || v_id;
+            exit when cardinality(tenants) >= p_enough;
+        end if;
+    end loop;
+end
+$$;
+
 -- The tenants that have a turn that somebody worked on until the lease ran out, and since when: one look at
 -- the index for each tenant that has a turn under way.
 create or replace function hybridflow.lapsed_since(p_now timestamptz)
@@ -4967,7 +5011,7 @@ $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
 -- n8n_max_in_flight?, in_n8n?: {<tenant_id>: turns}, not_in_n8n?, own?: {<tenant_id>: turns}, own_max?,
--- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?})
+-- sitting?: {<tenant_id>: turns}, own_times?, answer_within_minutes?, objects?, without_n8n?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
 -- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
 -- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
@@ -4978,17 +5022,18 @@ $$;
 -- many as are free, and so of the places in n8n. Of its own turns the worker knows how many of each tenant
 -- are in n8n, or on their way there (in_n8n), and which are not (not_in_n8n: an array of ids). `objects`: the
 -- worker says parts of a reply that are no texts; a router of 0.2.0 does not, and is given those that have
--- one as texts, and no others. What would make the answer large, long prompts, is left to the next call.
+-- one as texts, and no others. without_n8n: only turns of tenants that have an LLM key of their own, which no
+-- flow makes. What would make the answer large, long prompts, is left to the next call.
 -- Never waits for a lock, nor for the disk: a claim that a crash of the database takes back was never made,
 -- its token opens nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk
 -- before anything follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old:
 -- [{turn_id, tenant_id, session_id}], exhausted?: [{turn_id, tenant_id, session_id}], now, after_tenant,
--- more, taken, left, next_due_at}: the context (see turn_context) has the reply saved and the parts begun by
--- an earlier attempt; exhausted: those that died here, for their last lease has run out (see bury_lapsed);
--- after_tenant is for the next claim; more: there may be others that can be claimed at once; taken: how many
--- turns were there to be claimed, or ended; left: some are due that were not, such as one whose session has
--- an active turn: its end lets it be claimed; next_due_at is when the next one falls due, now where others
--- hold what could be claimed.
+-- more, taken, left, next_due_at, n8n_full?}: the context (see turn_context) has the reply saved and the
+-- parts begun by an earlier attempt; exhausted: those that died here, for their last lease has run out (see
+-- bury_lapsed); after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- taken: how many turns were there to be claimed, or ended; left: some are due that were not, such as one
+-- whose session has an active turn: its end lets it be claimed; next_due_at is when the next one falls due,
+-- now where others hold what could be claimed; n8n_full: with these no place in n8n is free.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -5010,6 +5055,7 @@ declare
         select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
     );
     v_flows integer;
+    v_without_n8n boolean := coalesce((p ->> 'without_n8n')::boolean, false);
     v_round record;
     v_offered bigint[];
     v_more boolean;
@@ -5053,17 +5099,26 @@ begin
         );
         v_limit := least(v_limit, v_flows);
     end if;
-    v_round := hybridflow.next_tenants(
-        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
-        hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
-    );
+    if v_without_n8n then
+        v_lapsed := false;  -- those of other tenants
+        v_round := hybridflow.next_without_n8n(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    else
+        v_round := hybridflow.next_tenants(
+            v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500),
+            hybridflow.full_tenants(v_limit, p || jsonb_build_object('n8n_free', v_flows))
+        );
+    end if;
     if v_round.tenants = '{}' and not v_lapsed then
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
             'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
             'left', hybridflow.is_one_due(),
-            'next_due_at', hybridflow.next_claimable(v_now)
+            'next_due_at', hybridflow.next_claimable(v_now),
+            'n8n_full', coalesce(v_flows = 0, false)
         );
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -5107,7 +5162,7 @@ begin
         select e.ended, e.left_for, v_locked - cardinality(e.left_for) into v_old, v_left, v_locked
         from hybridflow.end_those_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric) as e;
     end if;
-    if v_lapsed then
+    if v_lapsed or v_without_n8n then
         perform hybridflow.note_lapsed(array(select i from unnest(v_ids) as i where i <> all(v_old || v_left)));
     end if;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
@@ -5166,6 +5221,7 @@ begin
         'more', v_more,
         'taken', v_locked,
         'left', v_lapsed or hybridflow.is_one_due(),
+        'n8n_full', coalesce(v_flows <= v_locked, false),
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             when v_for_others > 0 then greatest(hybridflow.next_claimable(v_now), v_now + interval '1 second')
