@@ -16,7 +16,7 @@ STRICT ?=
 # test: BROWSER=0 leaves out what drives a real Chromium.
 BROWSER ?=
 
-# Some containers set it: each of the hundreds of processes that tests start would compile all anew.
+# Some containers set it: each of the hundreds of processes that tests start would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo picture test test-decisions test-conversations test-conversations-1 test-conversations-2 test-pages test-faults test-faults-1 test-faults-2 test-flows test-flows-scenarios test-last-release check check-unit check-unit-1 check-unit-2 check-state check-schema audit lint types unit coverage fix schema lock bench clean
@@ -25,7 +25,7 @@ help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
 	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
 	@echo "             LLM=anthropic|openai: with a real one)"
-	@echo "make test    everything, four rows at once: lint, types, SQL, unit, state, scenario, fault, property"
+	@echo "make test    everything, five rows at once: lint, types, SQL, unit, state, scenario, fault, property"
 	@echo "             and n8n tests, every benchmark on a small scale, every command of the guides (N8N=0:"
 	@echo "             without those that need n8n; BROWSER=0: without those in a real Chromium; those over"
 	@echo "             the real PostgREST run where it is there)"

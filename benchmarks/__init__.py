@@ -1,1 +1,1 @@
-"""Speed, as ratios: each script measures what it compares in one run."""
+"""Speed, as ratios: each script measures the two sides of a comparison in one run."""

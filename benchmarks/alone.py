@@ -1,4 +1,4 @@
-"""Workflows that answer without a router, as builders make them."""
+"""Workflows that answer without a router, like those that builders make."""
 
 from itertools import pairwise
 from typing import Any
@@ -8,7 +8,7 @@ Json = dict[str, Any]
 BARE = "bare"
 ALONE = "alone"
 INSTANCE = "alone"
-"""The instance by which they answer."""
+"""The instance through which they answer."""
 
 TABLES = """
 create table if not exists chat_pauses (jid text primary key);
@@ -21,7 +21,7 @@ create index if not exists chat_messages_by_jid on chat_messages (jid, id);
 
 _MODEL = "claude-haiku-5-5"
 _SYSTEM = "You are a WhatsApp assistant."
-_ANTHROPIC = "https://api.anthropic.com/v1/messages"  # as the files have it: the import writes ours
+_ANTHROPIC = "https://api.anthropic.com/v1/messages"  # the URL in the files; the import replaces it
 _DATA = "$('Webhook').first().json.body.data"
 _POSTGRES = {"postgres": {"id": "benchPostgres", "name": "PostgreSQL"}}
 _SEEN = """
@@ -43,15 +43,15 @@ _SAID = "insert into chat_messages (jid, from_me, body) values ($1, true, $2)"
 
 
 def bare(evolution_url: str, apikey: str) -> Json:
-    """Return a workflow that forgets: webhook, LLM, sendText; no state at all."""
+    """Return a workflow without any state: webhook, LLM, sendText."""
     answer = _answer(f"{_DATA}.message.conversation")
     return _workflow("benchBare", BARE, [answer, _send(evolution_url, apikey)])
 
 
 def alone(evolution_url: str, apikey: str) -> Json:
-    """Return a workflow that does what the router does for it, by n8n's Postgres nodes.
+    """Return a workflow that does the router's work itself, with n8n's Postgres nodes.
 
-    It drops what came twice and what is paused, remembers the conversation, and answers.
+    It drops repeated messages and paused chats, remembers the conversation, and answers.
     """
     jid, wa_id = f"{_DATA}.key.remoteJid", f"{_DATA}.key.id"
     said = f"{_DATA}.message.conversation"
@@ -81,7 +81,8 @@ def _workflow(identifier: str, path: str, steps: list[Json]) -> Json:
         "name": path,
         "nodes": nodes,
         "connections": connections,
-        # As the shipped flows: what a reply costs is compared, and not what is kept of it.
+        # Like in the shipped flows: the cost of a reply is compared, not the cost of storing
+        # executions.
         "settings": {"executionOrder": "v1", "saveDataSuccessExecution": "none"},
     }
 
@@ -112,7 +113,7 @@ def _from_contact() -> Json:
 
 
 def _answer(text: str) -> Json:
-    """Ask the model as inbound.json does: an HTTP Request with n8n's credential."""
+    """Ask the model like inbound.json: by an HTTP Request with n8n's credential."""
     said = f"{{ model: '{_MODEL}', max_tokens: 1024, system: '{_SYSTEM}'"
     return _node(
         *("Answer", "n8n-nodes-base.httpRequest", 4.2),

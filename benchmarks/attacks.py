@@ -1,7 +1,7 @@
 """What hostile clients, tenants and servers do to a router, for `benchmarks.hostile`.
 
-Run as a process of its own, so that what an attack costs its maker is seen beside what it costs
-the router: `python -m benchmarks.attacks NAME --router URL …`. Prints the CPU seconds as JSON.
+It runs as a process of its own, so that the attacker's cost can be compared with the router's:
+`python -m benchmarks.attacks NAME --router URL …`. It prints the CPU seconds as JSON.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 from benchmarks.http_load import webhook
 
 HOSTILE = "hostile"
-"""The instance of the tenant that attacks."""
+"""The instance of the attacking tenant."""
 _CUSTOMERS = 200
 _PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The router, a webhook secret that is right, and where the hostile tenant's server is."""
+    """The router, a valid webhook secret, and the address of the hostile tenant's server."""
 
     router: str
     secret: str
@@ -54,23 +54,23 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def lists_without_a_key(target: Target) -> None:
-    """20 MB of JSON of nothing but lists, by somebody who has no key."""
+    """20 MB of JSON that is only nested lists, without a key."""
     await _post_lists(target, "/n8n/x", 20_000_000)
 
 
 async def lists_to_the_api(target: Target) -> None:
-    """1 MB of the same to the API."""
+    """1 MB of such JSON to the API."""
     await _post_lists(target, "/api/tenants", 1_000_000)
 
 
 async def lists_with_a_secret(target: Target) -> None:
-    """20 MB of the same as a webhook, by a tenant."""
+    """20 MB of such JSON as a tenant's webhook."""
     header = f"X-Webhook-Secret: {target.secret}"
     await _post_lists(target, f"/webhook/{HOSTILE}", 20_000_000, header)
 
 
 async def slow_bodies(target: Target) -> None:
-    """200 requests whose bodies come a byte at a time."""
+    """200 requests whose bodies come byte by byte."""
 
     async def one() -> None:
         _, writer = await asyncio.open_connection(*target.address)
@@ -84,7 +84,7 @@ async def slow_bodies(target: Target) -> None:
 
 
 async def long_heads(target: Target) -> None:
-    """A request whose headers come to 40 MB."""
+    """A request with 40 MB of headers."""
 
     async def one() -> None:
         _, writer = await asyncio.open_connection(*target.address)
@@ -97,7 +97,7 @@ async def long_heads(target: Target) -> None:
 
 
 async def pipelines(target: Target) -> None:
-    """Request after request on one connection, whose answers are never read."""
+    """Many requests on one connection whose answers are never read."""
 
     async def one() -> None:
         _, writer = await asyncio.open_connection(*target.address)
@@ -110,7 +110,7 @@ async def pipelines(target: Target) -> None:
 
 
 async def silent_connections(target: Target) -> None:
-    """1,100 connections on which nothing is said, from the customers' own address."""
+    """1,100 silent connections from the customers' own address."""
 
     async def one() -> None:
         reader, _ = await asyncio.open_connection(*target.address)
@@ -120,7 +120,7 @@ async def silent_connections(target: Target) -> None:
 
 
 async def silent_crowd(target: Target) -> None:
-    """3,000 such connections, from ten other addresses."""
+    """3,000 silent connections from ten other addresses."""
     addresses = cycle(f"127.0.0.{number}" for number in range(2, 12))
 
     async def one() -> None:
@@ -132,7 +132,7 @@ async def silent_crowd(target: Target) -> None:
 
 
 async def evolution_trickles(target: Target) -> None:
-    """The tenant's Evolution answers a byte now and then, for ever."""
+    """The tenant's Evolution answers byte by byte, for ever."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -145,7 +145,7 @@ async def evolution_trickles(target: Target) -> None:
 
 
 async def evolution_hangs(target: Target) -> None:
-    """The tenant's Evolution takes requests and never answers."""
+    """The tenant's Evolution accepts requests and never answers."""
 
     async def answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -154,7 +154,7 @@ async def evolution_hangs(target: Target) -> None:
 
 
 async def evolution_unpacks(target: Target) -> None:
-    """The tenant's Evolution answers a quarter of a megabyte that unpacks to 256."""
+    """The tenant's Evolution answers with a quarter of a megabyte that unpacks to 256 MB."""
     bomb = gzip.compress(b" " * 2**28, compresslevel=9)
     head = f"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
 
@@ -178,7 +178,7 @@ async def large_batches(target: Target) -> None:
 
 
 async def junk_keys(target: Target) -> None:
-    """50 calls of the API a second with keys that nobody has."""
+    """50 API calls a second with keys that do not exist."""
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection(*target.address)
@@ -200,7 +200,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 async def _many(count: int, one: Callable[[], Awaitable[None]]) -> None:
-    """So many at once; each that is thrown out comes again."""
+    """Run this many at once; each one that is cut off starts again."""
 
     async def again() -> None:
         while True:
@@ -238,7 +238,7 @@ async def _webhook(target: Target, body: bytes) -> None:
 
 
 async def _as_evolution(target: Target, answer: Answer) -> None:
-    """Be the hostile tenant's Evolution, whose customers write one after the other."""
+    """Play the hostile tenant's Evolution; its customers write one after the other."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -261,7 +261,7 @@ async def _for(seconds: float, attack: Attack, target: Target) -> None:
 
 
 def main() -> None:
-    """Attack for so many seconds."""
+    """Attack for the given number of seconds."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.attacks",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""A database with many tenants and many turns that are due, as an outage or a burst leaves it."""
+"""A database with many tenants and many due turns, like after an outage or a burst."""
 
 import asyncio
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ _MESSAGES = """
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """So many tenants, so many due turns, and what the planner knows of them: fresh or stale."""
+    """The numbers of tenants and of due turns, and whether the statistics are fresh or stale."""
 
     tenants: int
     pending: int
@@ -52,7 +52,7 @@ class Size:
 
 @contextmanager
 def database(postgres: EmbeddedPostgres, name: str, like: str = "template1") -> Iterator[str]:
-    """Make a database, for the block; give its address."""
+    """Create a database for the block; yield its address."""
     psql(postgres, f'create database "{name}" template "{like}"')
     try:
         yield url_of(postgres, name)
@@ -69,7 +69,7 @@ def url_of(postgres: EmbeddedPostgres, name: str) -> str:
 def filled(
     postgres: EmbeddedPostgres, name: str, size: Size, evolution: str = "https://evolution.example"
 ) -> Iterator[str]:
-    """Make a database of this size, for the block; give its address."""
+    """Create a database of this size for the block; yield its address."""
     with database(postgres, name) as url:
         asyncio.run(_fill(url, size, evolution))
         yield url
@@ -80,8 +80,8 @@ async def _fill(url: str, size: Size, evolution: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         if size.statistics == "stale":
-            await connection.execute("analyze")  # of an empty database
-        # No trigger and no check of a foreign key: the rows are right, and there are many.
+            await connection.execute("analyze")  # while the database is empty
+        # Without triggers and foreign key checks: the rows are valid, and there are many.
         await connection.execute("set session_replication_role = replica")
         await connection.execute("set synchronous_commit = off")
         await connection.execute(_TENANTS, size.tenants, evolution)

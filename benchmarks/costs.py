@@ -1,4 +1,4 @@
-"""What it costs: CPU and memory of processes, calls of the database; a commit as a yardstick."""
+"""Measures costs: CPU and memory of processes, database calls, and a commit as a yardstick."""
 
 import os
 import re
@@ -16,14 +16,14 @@ _COMMIT = "insert into yardstick (said) values (repeat('x', 200));\n"
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """CPU seconds so far, of the routers and of PostgreSQL, and transactions of the database."""
+    """The CPU seconds of the routers and of PostgreSQL, and the database's transactions, so far."""
 
     routers: float
     postgres: float
     transactions: int
 
     def since(self, earlier: "Spent") -> "Spent":
-        """Return what was spent since then."""
+        """Return what was spent since an earlier measurement."""
         return Spent(
             self.routers - earlier.routers,
             self.postgres - earlier.postgres,
@@ -32,7 +32,7 @@ class Spent:
 
 
 def spent(routers: Iterable[int], postgres: EmbeddedPostgres, database: str) -> Spent:
-    """Return what these processes and this database have spent until now."""
+    """Return what these processes and this database have spent so far."""
     (transactions,) = psql(
         postgres,
         f"select xact_commit + xact_rollback from pg_stat_database where datname = '{database}'",
@@ -41,7 +41,7 @@ def spent(routers: Iterable[int], postgres: EmbeddedPostgres, database: str) -> 
 
 
 def cpu_of_trees(roots: Iterable[int]) -> float:
-    """Return the CPU seconds of these processes, of those below them, and of their ended ones."""
+    """Return the CPU seconds of these processes and of all their children, also ended ones."""
     parents = {pid: int(_stat(pid)[1]) for pid in _processes()}
     wanted = set(roots)
     while found := {pid for pid, parent in parents.items() if parent in wanted} - wanted:
@@ -50,14 +50,14 @@ def cpu_of_trees(roots: Iterable[int]) -> float:
 
 
 def memory(pid: int) -> float:
-    """Return what a process holds in memory, in MB; 0 for one that has ended."""
+    """Return a process's memory in MB; 0 if it has ended."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 def commit_ms(postgres: EmbeddedPostgres, seconds: int) -> float:
-    """Return how long one client of pgbench takes for a row and its commit, in milliseconds."""
+    """Return how many milliseconds one pgbench client needs for a row and its commit."""
     psql(postgres, "drop table if exists yardstick; create table yardstick (said text)")
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(_COMMIT)
@@ -73,12 +73,12 @@ def commit_ms(postgres: EmbeddedPostgres, seconds: int) -> float:
         )
     taken = re.search(r"latency average = ([\d.]+) ms", done.stdout)
     if done.returncode != 0 or taken is None:
-        raise SystemExit(f"pgbench did not do its work:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"pgbench failed:\n{done.stdout}{done.stderr}")
     return float(taken[1])
 
 
 def psql(postgres: EmbeddedPostgres, statement: str, database: str = "postgres") -> str:
-    """Carry out one statement or many; what psql prints."""
+    """Run one or more statements. Returns psql's output."""
     program = str(postgres.bin_folder / "psql")
     url = postgres.dsn.replace("/postgres?", f"/{database}?")
     command = [program, url, "--quiet", "--no-psqlrc", "--tuples-only", "-v", "ON_ERROR_STOP=1"]
@@ -88,7 +88,7 @@ def psql(postgres: EmbeddedPostgres, statement: str, database: str = "postgres")
 
 
 def cpu_of_server(postgres: EmbeddedPostgres) -> float:
-    """Return the CPU of the server and all of its processes, those that have ended as well."""
+    """Return the CPU seconds of the server and all of its processes, also ended ones."""
     postmaster = int(psql(postgres, "select split_part(pg_read_file('postmaster.pid'), e'\\n', 1)"))
     children = [pid for pid in _processes() if _stat(pid)[1] == str(postmaster)]
     ended = sum(map(int, _stat(postmaster)[13:15])) / _TICKS
@@ -104,7 +104,7 @@ def _processes() -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return what /proc/PID/stat says behind the name (state, parent, …); zeros if it is gone."""
+    """Return the fields of /proc/PID/stat after the name (state, parent, …); zeros if gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

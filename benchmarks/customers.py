@@ -1,4 +1,4 @@
-"""Customers who write and wait for the reply, and the routers that they write to."""
+"""Customers who write and wait for the reply, and the routers to which they write."""
 
 import asyncio
 import time
@@ -16,16 +16,16 @@ from router.embedded.ports import free_port
 T = TypeVar("T")
 SECRET = "benchmark-secret-0000000000"
 PATIENCE = 60.0
-"""Seconds until a message counts as not answered."""
+"""Seconds after which a message counts as unanswered."""
 
 
 @asynccontextmanager
 async def routers(
     number: int, dsn: str, outside: Outside, **more: str
 ) -> AsyncIterator[list[tuple[str, int]]]:
-    """Start routers on one database, without limits; give the URL and the process of each.
+    """Start routers on one database, without limits; yield the URL and the process of each.
 
-    The world outside goes on while they start and stop: what they are sending then is taken.
+    The loopback services keep running while routers start and stop, so that their sends succeed.
     """
     configuration = {
         **UNLIMITED,
@@ -51,7 +51,7 @@ async def routers(
 
 @asynccontextmanager
 async def in_thread(made: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave what blocks beside the event loop."""
+    """Enter and leave a blocking context manager in a thread."""
     given = await asyncio.to_thread(made.__enter__)
     try:
         yield given
@@ -60,7 +60,7 @@ async def in_thread(made: AbstractContextManager[T]) -> AsyncIterator[T]:
 
 
 class Customers:
-    """Those who write to one router; each waits for its reply. Made in the outside's event loop."""
+    """Customers of one router; each waits for its reply. Create it in `outside`'s event loop."""
 
     _numbers = count()
 
@@ -78,9 +78,9 @@ class Customers:
         text: str = "oi, tem bolo?",
         taken: Callable[[], None] = lambda: None,
     ) -> float | None:
-        """Write as one customer; return the seconds until the reply, or None without one.
+        """Write as one customer. Returns the seconds until the reply; None: there was none.
 
-        `taken` is called when the router has it.
+        `taken` is called when the router has accepted the message.
         """
         heard = self._waiting[phone] = asyncio.Event()
         began = time.perf_counter()
@@ -96,11 +96,11 @@ class Customers:
         return self._outside.replied[phone][-1] - began
 
     async def write(self, instance: str, phone: str, text: str, *, ago: float = 0.0) -> None:
-        """Write, and return when the router has it. Raises SystemExit where it does not take it."""
+        """Write, and return when the router has accepted it. Raises SystemExit if it does not."""
         await self.post(instance, webhook_of(phone, text, instance, next(self._numbers), ago=ago))
 
     async def post(self, instance: str, body: bytes) -> None:
-        """Have a webhook taken. Raises SystemExit where it is not."""
+        """Post a webhook. Raises SystemExit if it is not accepted."""
         target = urlsplit(f"{self._url}/webhook/{instance}")
         head = (
             f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n"
@@ -117,7 +117,7 @@ class Customers:
             try:
                 answer = await line.ask(request)
             except (OSError, asyncio.IncompleteReadError):
-                await line.close()  # it was idle for too long
+                await line.close()  # the connection was idle for too long
             else:
                 self._lines.append(line)
                 return answer

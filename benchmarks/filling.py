@@ -1,16 +1,16 @@
-"""A database as it is after years: many tenants, one of them large, and all that they have said."""
+"""A database like after years of use: many tenants, one of them large, and their messages."""
 
 import asyncpg
 
 INSTANCES = 20
-_EVENTS_EACH = 3  # processed events of each session, those of a week
+_EVENTS_EACH = 3  # processed events of each session, for one week
 _TURNS_EACH = 2
 
 _TENANTS = """
     insert into public.tenants (instance_name, evo_server_url, system_prompt, retention_days)
     select 'shop' || n, 'https://evolution.example', 'Be kind.', 90 from generate_series(1, $1) as n
 """
-# Half of the sessions are the first tenant's; one in twenty is paused, since less than an hour.
+# Half of the sessions belong to the first tenant. One in twenty was paused in the last hour.
 _SESSIONS = """
     insert into public.sessions (
         id, tenant_id, phone_jid, is_paused, pause_source, paused_at, last_human_at,
@@ -71,7 +71,7 @@ _EVENTS = """
     from public.sessions as s cross join generate_series(1, {each}) as n
     where s.id between $1 and $2
 """
-# Edits that came before what they are about, or without it.
+# Edits that came before their messages, or whose messages never came.
 _CHANGES = """
     insert into public.processed_events (
         tenant_id, event_key, event, waiting_for, change, processed_at
@@ -115,11 +115,11 @@ _COUNTERS = """
     ))
     from unnest(array['sessions', 'turns']) as t
 """
-_CHUNK = 50_000  # sessions in a transaction
+_CHUNK = 50_000  # sessions per transaction
 
 
 async def fill(dsn: str, *, sessions: int, messages_each: int) -> None:
-    """Fill a migrated, empty database and have its statistics made. Needs a superuser."""
+    """Fill a migrated, empty database, and update its statistics. Needs a superuser."""
     await fill_unknown(dsn, sessions=sessions, messages_each=messages_each)
     connection = await asyncpg.connect(dsn)
     try:
@@ -129,10 +129,10 @@ async def fill(dsn: str, *, sessions: int, messages_each: int) -> None:
 
 
 async def fill_unknown(dsn: str, *, sessions: int, messages_each: int) -> None:
-    """Fill a migrated, empty database; its statistics stay as they are. Needs a superuser."""
+    """Fill a migrated, empty database without updating its statistics. Needs a superuser."""
     connection = await asyncpg.connect(dsn)
     try:
-        # No trigger and no check of a foreign key: the rows are right, and there are many.
+        # Without triggers and foreign key checks: the rows are valid, and there are many.
         await connection.execute("set session_replication_role = replica")
         await connection.execute("set synchronous_commit = off")
         await connection.execute(_TENANTS, INSTANCES)

@@ -1,8 +1,8 @@
-"""What the bounds on connections cost: the same webhooks, served in three ways, in one run.
+"""The cost of the limits on connections: the same webhooks, served in three ways, in one run.
 
-`plain` is uvicorn as it is (httptools, no bounds), `router` is `python -m router.serving`, and
-`h11` is uvicorn with h11, which has a bound on heads of its own. Each takes the same load in turn,
-several times over, and the best of each counts: they share a machine with whatever else runs on it.
+`plain` is unchanged uvicorn (httptools, no limits), `router` is `python -m router.serving`, and
+`h11` is uvicorn with h11, which has its own limit on heads. Each gets the same load in turn,
+several times, and the best result of each counts, because other programs use the machine as well.
 """
 
 import argparse
@@ -28,10 +28,12 @@ _WAYS: dict[str, Sequence[str]] = {
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where anything was refused or lost."""
+    """Measure and print. Exits with a message and 1 if anything was refused or lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.front", description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="of each load (2000)")
-    parser.add_argument("--rounds", type=int, default=5, help="the best of so many counts (5)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds, of which the best counts (5)"
+    )
     parser.add_argument("--connections", type=int, default=20, help="at once (20)")
     given = parser.parse_args()
     with ExitStack() as stack:
@@ -49,7 +51,7 @@ def main() -> None:
             name: stack.enter_context(serving(way, configuration(postgres), free_port()))
             for name, way in _WAYS.items()
         }
-        for number in range(given.rounds + 1):  # the first is to warm up
+        for number in range(given.rounds + 1):  # the first one warms up
             for name, url in urls.items():
                 done = load(
                     f"{url}/webhook/bench",

@@ -1,21 +1,21 @@
-"""Is the turn engine flat in tenants, backlog and routers? `python -m benchmarks.growth`.
+"""Does the turn engine slow down with tenants, backlog and routers? `python -m benchmarks.growth`.
 
 Three parts (`--parts`), each with a table for docs/growth.md:
 
-- claims: for each number of tenants and of turns that are due, with statistics that know the turns
-  (fresh) and with those of an empty database (stale), a worker of 20 places claims and finishes
-  turns. `quiet one in claim` is the claim that served a tenant with one turn, which fell due last:
-  at the latest in the last claim of the first round.
+- claims: a worker with 20 places claims and finishes turns, for each number of tenants and of due
+  turns, with up-to-date statistics (fresh) and with those of an empty database (stale). `quiet one
+  in claim` is the number of the claim that served a tenant with a single turn, which became due
+  last; it must be in the first round at the latest.
 - routers: one, two and three routers answer a backlog (the largest of `--pending`), with an LLM and
   an Evolution that answer at once. Meanwhile customers of a quiet tenant write and wait, one after
-  the other; `others first` is how many other questions the LLM got at most, from the moment when
-  the router had such a message until it asked for its reply.
-- outages: the LLM, or Evolution, is away for an hour, and for longer than ANSWER_WITHIN_MINUTES;
-  see benchmarks/outage.py.
+  the other. `others first` is the largest number of other questions that the LLM got between the
+  arrival of such a message and the question for its reply.
+- outages: the LLM or Evolution is away for an hour, and for longer than ANSWER_WITHIN_MINUTES; see
+  benchmarks/outage.py.
 
-Absolute times are this machine's; what to look at is how a column changes from row to row, and the
-routers' turns a second beside those of `python -m benchmarks.reply`. A message that is answered
-twice, or one of a quiet tenant that is not answered, ends the benchmark with 1.
+Absolute times depend on the machine. Look at how a column changes from row to row, and compare the
+routers' turns per second with those of `python -m benchmarks.reply`. If a message is answered
+twice, or a quiet tenant's message is not answered, the benchmark exits with 1.
 """
 
 import argparse
@@ -43,13 +43,13 @@ PARTS = ("claims", "routers", "outages")
 _AWAY = ("llm", "evolution")
 _PLACES = 20
 _QUIET = "quiet"
-_BETWEEN = 0.5  # seconds from one message to the quiet tenant to the next
-_WARM = 50  # replies of each router before anything is measured
+_BETWEEN = 0.5  # seconds between two messages to the quiet tenant
+_WARM = 50  # replies of each router before the measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """How long claims took, in milliseconds. `quiet_in`: the claim that served the quiet one."""
+    """The times of claims, in milliseconds. `quiet_in`: the claim that served the quiet tenant."""
 
     size: Size
     taken: list[float]
@@ -58,7 +58,7 @@ class Claims:
 
 @dataclass(slots=True)
 class Served:
-    """What so many routers did of a backlog."""
+    """What a number of routers did with a backlog."""
 
     size: Size
     routers: int
@@ -67,14 +67,14 @@ class Served:
     cost: Spent = field(default_factory=lambda: Spent(0, 0, 0))
     memory: float = 0.0
     asked: int = 0
-    """Messages to the quiet tenant."""
+    """The number of messages to the quiet tenant."""
     waited: list[float] = field(default_factory=list)
     others_first: int = 0
     twice: int = 0
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where something was answered twice, or not."""
+    """Measure and print. Exits with a message and 1 if something was answered twice, or not."""
     given = _given()
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="hybridflow-bench-") as name:
@@ -188,7 +188,7 @@ async def _serve_all(
 async def _serve(
     postgres: EmbeddedPostgres, url: str, outside: Outside, row: Served, seconds: float
 ) -> None:
-    """Let so many routers answer what is due, and customers write to the quiet tenant meanwhile."""
+    """Let some routers answer the backlog, while customers write to the quiet tenant."""
     psql(
         postgres,
         "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
@@ -218,7 +218,7 @@ async def _serve(
 async def _ask_again_and_again(
     doors: list[Customers], outside: Outside, row: Served, seconds: float
 ) -> None:
-    """Write to the quiet tenant, at one router after the other, for so many seconds."""
+    """Write to the quiet tenant, through one router after the other, for some seconds."""
     until = time.perf_counter() + seconds
     for door in cycle(doors):
         if time.perf_counter() >= until:
@@ -299,7 +299,7 @@ def _report_outages(rows: list[Played]) -> None:
 def _print_table(
     head: Sequence[str], more: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> None:
-    """Print a table of Markdown, to be put into a guide as it is."""
+    """Print a Markdown table, ready for a guide."""
     print(f"| {' | '.join((*head, *more))} |")
     print("|---" + "|---:" * (len(head) + len(more) - 1) + "|")
     for row in rows:

@@ -1,11 +1,11 @@
-"""One tenant, while another or a stranger means harm: `python -m benchmarks.hostile`.
+"""One tenant, while another tenant or a stranger attacks: `python -m benchmarks.hostile`.
 
-A router with two tenants. The customers of one write, one after the other; how long each waits for
-the reply (webhook in, sendText out; the LLM takes a second) is measured, first with nothing else
-going on, then under each attack of `benchmarks/attacks.py`. Printed are that time beside the quiet
-one, how long /health/live takes, the router's memory, how many calls of the API with a right key
-were refused, and what the attack costs its maker: it shares the machine's cores. A message that is
-not answered ends the benchmark with 1.
+A router has two tenants. The customers of one write, one after the other. The time until the reply
+is measured (webhook in, sendText out; the LLM takes a second), first without an attack, then under
+each attack of `benchmarks/attacks.py`. The output has this time compared with the quiet one, the
+time of /health/live, the router's memory, the number of refused API calls with a valid key, and the
+attacker's CPU, which shares the machine's cores. If a message is not answered, the benchmark exits
+with 1.
 """
 
 import argparse
@@ -39,16 +39,16 @@ QUIET = "quiet"
 _SECRET = "benchmark-secret-0000000000"
 _KEY = "benchmark-key-00000000000000000000"
 _LLM_SECONDS = 1.0
-_WARM_UP = 5  # messages before anything is measured
-_BETWEEN = 0.1  # seconds from one customer's message to the next one's
-_PATIENCE = 60.0  # seconds until a message counts as not answered
-_LOOK = 0.05  # seconds between looks at /health/live and at the memory
-_CALL = 0.5  # seconds between calls of the API
+_WARM_UP = 5  # messages before the measurement
+_BETWEEN = 0.1  # seconds between two customers' messages
+_PATIENCE = 60.0  # seconds after which a message counts as unanswered
+_LOOK = 0.05  # seconds between two checks of /health/live and of the memory
+_CALL = 0.5  # seconds between two API calls
 _AIM_TIMES, _AIM_LIVE, _AIM_MEMORY = 2.0, 0.5, 400.0
 
 
 class Phones(LoopbackServer):
-    """The quiet tenant's Evolution: it only notes when which number got its reply."""
+    """The quiet tenant's Evolution. It only records when each number got its reply."""
 
     def __init__(self) -> None:
         self.replied: dict[str, float] = {}
@@ -67,7 +67,7 @@ class Phones(LoopbackServer):
 
 @dataclass(slots=True)
 class Row:
-    """What was measured under one attack; times in seconds, memory in MB."""
+    """The results under one attack; times in seconds, memory in MB."""
 
     name: str
     asked: int
@@ -75,7 +75,7 @@ class Row:
     live: list[float] = field(default_factory=list)
     calls: int = 0
     refused: int = 0
-    """Of the calls of the API with a right key, from the attacker's address."""
+    """The refused API calls with a valid key, from the attacker's address."""
     memory: float = 0.0
     cpu: float = 0.0
 
@@ -95,11 +95,11 @@ class Run:
     phones: Phones
     messages: int
     seconds: float
-    """How long an attack goes on at least, and before the first message."""
+    """The minimum duration of an attack, and its duration before the first message."""
 
 
 def main() -> None:
-    """Measure and print. Ends with 1 where a message was not answered."""
+    """Measure and print. Exits with 1 if a message was not answered."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--messages", type=int, default=50, help="under each attack (50)")
     parser.add_argument("--seconds", type=float, default=5, help="of attack before the first (5)")
@@ -171,11 +171,11 @@ async def _measure(run: Run, number: int, name: str) -> Row:
 
 
 async def _ask(run: Run, message: int) -> float | None:
-    """Write as one customer; return how long the reply took, if there was one."""
+    """Write as one customer. Returns how long the reply took; None: there was none."""
     number = f"55119{message:08}"
     began = time.perf_counter()
     async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as http:
-        while time.perf_counter() - began < _PATIENCE:  # as Evolution does, it is sent again
+        while time.perf_counter() - began < _PATIENCE:  # like Evolution, send it again
             with suppress(httpx.TransportError):
                 answer = await http.post(
                     f"{run.router}/webhook/{QUIET}",
@@ -194,7 +194,7 @@ async def _ask(run: Run, message: int) -> float | None:
 
 @asynccontextmanager
 async def _attack(run: Run, name: str, row: Row) -> AsyncIterator[None]:
-    """Attack meanwhile, from a process of its own."""
+    """Attack during the block, from another process."""
     if not name:
         yield
         return
@@ -221,7 +221,7 @@ async def _attack(run: Run, name: str, row: Row) -> AsyncIterator[None]:
 
 
 async def _calm_down(run: Run) -> None:
-    """End what the attack has left, so that the next one begins as this one did."""
+    """Remove what the attack has left, so that the next one starts under the same conditions."""
     _sql(
         run.postgres,
         "update turns set state = 'cancelled', reason = 'superseded', lease_until = null"
@@ -233,7 +233,7 @@ async def _calm_down(run: Run) -> None:
 
 @asynccontextmanager
 async def _looking(run: Run, row: Row) -> AsyncIterator[None]:
-    """Ask /health/live, and look at the router's memory, again and again."""
+    """Check /health/live and the router's memory repeatedly."""
 
     async def live() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Every call that a busy router makes, in the order of a conversation, on a filled database."""
+"""All calls that a busy router makes, in the order of a conversation, on a filled database."""
 
 import itertools
 from collections.abc import Awaitable, Callable
@@ -7,18 +7,18 @@ from typing import Any
 
 Json = dict[str, Any]
 Call = Callable[[str, str, Json], Awaitable[Json]]
-"""Makes the call that a path (first) consists of: a function and its argument."""
+"""Makes one call of a path: its name, the function, and the argument."""
 
 _POLICY = {"resume_after_hours": 2, "answer_within_minutes": 60, "debounce_seconds": 0}
 _BOSS = {"kind": "deployment", "name": "benchmark"}
 
 
 class Walk:
-    """Walks all paths once; may be repeated. `sessions`: how many the database was filled with."""
+    """Walks all paths once, and can be repeated. `sessions`: the number in the filled database."""
 
     def __init__(self, call: Call, sessions: int) -> None:
         self._call = call
-        # From the middle, of the large tenant, not paused.
+        # From the middle of the large tenant's sessions, and not paused.
         self._contacts = (n for n in itertools.count(sessions // 2) if n % 2 == 0 and n % 20)
         self._ids = itertools.count(1)
 
@@ -196,7 +196,7 @@ class Walk:
         await self._call("a batch is pruned", "prune", {"batch": 100})
 
     async def _what_is_followed(self) -> None:
-        """As a router does four times a second, and one who comes back to it."""
+        """What a router asks four times a second, and what a returning follower asks."""
         tenant = {"tenant_id": 1}
         position = (await self._ask("changes are followed", "follow_tenant", tenant))["position"]
         await self._ingest("a known contact writes", self._message(self._known(), "e depois?"))

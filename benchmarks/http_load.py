@@ -1,7 +1,7 @@
-"""A load of prepared POSTs over keep-alive connections, cheap enough to share two cores.
+"""A load of prepared POSTs over keep-alive connections, cheap enough for two shared cores.
 
-Run as a process of its own (`python -m benchmarks.http_load`), so that it does not share an
-interpreter with what it measures.
+It runs as a process of its own (`python -m benchmarks.http_load`), so that it does not share an
+interpreter with the server that it measures.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from urllib.parse import SplitResult, urlsplit
 
 LOST = "lost"
-_PATIENCE = 60.0  # seconds until an answer that does not come counts as lost
+_PATIENCE = 60.0  # seconds after which a missing answer counts as lost
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it: how often each status was answered, or "lost"; times in milliseconds."""
+    """The result: how often each status was answered, or "lost"; times in milliseconds."""
 
     connections: int
     requests: int
@@ -31,11 +31,11 @@ class Load:
 
     @property
     def taken(self) -> int:
-        """How many were answered with 200."""
+        """The number of answers with 200."""
         return self.answers.get("200", 0)
 
     def told(self) -> str:
-        """Return what became of the others, in words."""
+        """Return the results of the other requests in words."""
         others = {answer: n for answer, n in sorted(self.answers.items()) if answer != "200"}
         ways = (
             f"got no answer ({n})" if answer == LOST else f"were answered with {answer} ({n})"
@@ -52,7 +52,7 @@ class Line:
         self._writer = writer
 
     async def ask(self, request: bytes) -> str:
-        """Return the status of the answer. Raises OSError and IncompleteReadError."""
+        """Send a request; return the answer's status. Raises OSError and IncompleteReadError."""
         async with asyncio.timeout(_PATIENCE):
             self._writer.write(request)
             head = await self._reader.readuntil(b"\r\n\r\n")
@@ -60,21 +60,21 @@ class Line:
         return head[9:12].decode("ascii")
 
     async def close(self) -> None:
-        """Close it, whatever state it is in."""
+        """Close it, whatever its state."""
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
 
 
 def webhook(number: int, contacts: int, instance: str) -> bytes:
-    """Return an Evolution `messages.upsert` of a text, unlike any other."""
+    """Return a unique `messages.upsert` of Evolution, with a text."""
     return webhook_of(
         f"55119{number % contacts:08}", f"oi, qual o preço? ({number})", instance, number
     )
 
 
 def webhook_of(phone: str, text: str, instance: str, number: int, *, ago: float = 0.0) -> bytes:
-    """Return a `messages.upsert` of this text, written `ago` seconds ago; `number` makes its id."""
+    """Return a `messages.upsert` with a text from `ago` seconds ago; `number` makes its id."""
     return json.dumps(
         {
             "event": "messages.upsert",
@@ -105,9 +105,9 @@ def webhook_of(phone: str, text: str, instance: str, number: int, *, ago: float 
 async def run_load(
     url: str, header: str, connections: int, total: int, contacts: int, first: int = 0
 ) -> Load:
-    """Send `total` webhooks to `url`, from number `first` on. `header` goes with each.
+    """Send `total` webhooks to `url`, from number `first` on, each with this `header`.
 
-    Whatever happens to one is counted, once, and the next is sent.
+    The result of each one, good or bad, is counted once, and then the next is sent.
     """
     target = urlsplit(url)
     head = (
@@ -133,7 +133,8 @@ async def run_load(
                 if line is not None:
                     await line.close()
                 line = None
-            # In one step: with an await in it, the connections would overwrite each other's count.
+            # In one step: with an await in between, connections would overwrite each other's
+            # counts.
             answers[answer] += 1
             times.append(1000 * (time.perf_counter() - began))
         if line is not None:
@@ -168,11 +169,13 @@ def _content_length(head: bytes) -> int:
 def main() -> None:
     """Run one load and print it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load", description=__doc__)
-    parser.add_argument("url", help="where to; its last part is the instance")
-    parser.add_argument("--header", required=True, help='what authenticates: "Name: value"')
+    parser.add_argument("url", help="the target; its last part is the instance")
+    parser.add_argument(
+        "--header", required=True, help='the header that authenticates, as "Name: value"'
+    )
     parser.add_argument("--connections", type=int, default=1, help="at once (1)")
     parser.add_argument("--total", type=int, default=1000, help="webhooks (1000)")
-    parser.add_argument("--contacts", type=int, default=500, help="who write them (500)")
+    parser.add_argument("--contacts", type=int, default=500, help="contacts who write them (500)")
     parser.add_argument("--first", type=int, default=0, help="number of the first webhook (0)")
     given = parser.parse_args()
     load = asyncio.run(

@@ -1,16 +1,16 @@
-"""Webhooks a second, durable, over HTTP: `make bench`, or `python -m benchmarks.ingest`.
+"""Durable webhooks per second over HTTP: `make bench`, or `python -m benchmarks.ingest`.
 
-In one run, on the same machine and the same PostgreSQL (fsync on), with so many connections each:
+One run compares these, on one machine and one PostgreSQL (fsync on), with the same connections:
 
 - `bare`: a FastAPI endpoint that only parses the same JSON;
-- `pgbench`: the SQL function of 0.1.0 alone, one event a call, called by pgbench (a yardstick that
-  stays the same whatever becomes of ours);
-- `router`: HybridFlow's webhook, each answered once its message is committed;
-- `two routers`: two of them on one database, half of the load each;
-- `PostgREST`: one router that reaches the database over a real PostgREST, where there is one.
+- `pgbench`: only the SQL function of 0.1.0, one event per call, called by pgbench (a yardstick that
+  does not change with our code);
+- `router`: HybridFlow's webhook, which answers when the message is committed;
+- `two routers`: two routers on one database, each with half of the load;
+- `PostgREST`: one router that uses a real PostgREST, if it is installed.
 
-Printed are the ratios, and the CPU that an event takes of the routers and of PostgreSQL; the
-absolute figures are this machine's.
+The output has the ratios, and the CPU per event of the routers and of PostgreSQL. Absolute figures
+depend on the machine.
 """
 
 import argparse
@@ -56,7 +56,7 @@ _OLD = "as_of_0_1_0"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Routers by their URLs and processes, all on the database `name`."""
+    """Routers, by their URLs and processes; all use the database `name`."""
 
     title: str
     routers: Sequence[tuple[str, int]]
@@ -64,7 +64,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one way did of a load: messages a second, and CPU microseconds of an event."""
+    """The result of one way: messages per second, and CPU microseconds per event."""
 
     title: str
     sent: int
@@ -77,7 +77,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number of connections: the two yardsticks, and what each way did."""
+    """The results for one number of connections: the two yardsticks, and each way."""
 
     connections: int
     bare: float
@@ -86,7 +86,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where anything was refused or lost."""
+    """Measure and print. Exits with a message and 1 if anything was refused or lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
     parser.add_argument("--seconds", type=int, default=6, help="of each pgbench run (6)")
     parser.add_argument("--requests", type=int, default=6000, help="of each load (6000)")
@@ -96,7 +96,7 @@ def main() -> None:
         nargs="+",
         default=[1, 20, 100],
         metavar="N",
-        help="at once, a row for each; 1 has a sixth of the requests (1 20 100)",
+        help="connections at once, a row for each; 1 gets a sixth of the requests (1 20 100)",
     )
     given = parser.parse_args()
     with ExitStack() as stack:
@@ -106,7 +106,7 @@ def main() -> None:
         asyncio.run(migrate(postgres.dsn))
         psql(postgres, _TENANT)
         _make_old(postgres)
-        # Before there are routers: it makes the schema again, and waits for nobody's locks so.
+        # Before the routers start: this makes the schema again, and must not wait for their locks.
         over = None
         if (program := real_postgrest()) is not None:
             over = stack.enter_context(project(program, postgres))
@@ -120,11 +120,11 @@ def main() -> None:
                 Way("PostgREST", stack.enter_context(_routers(1, configuration(postgres) | over)))
             )
         else:
-            sys.stderr.write("No real PostgREST was found: that way is left out.\n")
+            sys.stderr.write("No real PostgREST was found, so it is left out.\n")
         rows = [_measure(bare, ways, postgres, number, given) for number in given.connections]
         answered = int(psql(postgres, "select count(*) from turns where attempt > 0"))
     if answered:
-        raise SystemExit(f"{answered} turns were worked on meanwhile: this measured something else")
+        raise SystemExit(f"{answered} turns were claimed meanwhile, so the results are invalid")
     _report(rows)
 
 
@@ -138,7 +138,7 @@ def _routers(number: int, wanted: dict[str, str]) -> Iterator[list[tuple[str, in
 
 
 def _make_old(postgres: EmbeddedPostgres) -> None:
-    """Make a database beside the other with the SQL of 0.1.0, as its migrations made it."""
+    """Create a second database with the SQL of 0.1.0, made by its migrations."""
     psql(postgres, f"create database {_OLD}")
     for file in sorted(_OLD_MIGRATIONS.glob("*.sql")):
         psql(postgres, file.read_text(), _OLD)
@@ -182,7 +182,7 @@ def _measure_way(way: Way, postgres: EmbeddedPostgres, connections: int, total: 
 
 
 def _loads(way: Way, connections: int, total: int) -> list[Load]:
-    """Send each router its part of the load, all at once."""
+    """Send each router its part of the load, at the same time."""
     number = len(way.routers)
     with ThreadPoolExecutor(number) as threads:
         asked = [
@@ -220,7 +220,7 @@ def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> floa
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
     number = re.search(r"actually processed: (\d+)", done.stdout)
     if done.returncode != 0 or rate is None or number is None:
-        raise SystemExit(f"pgbench did not do its work:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"pgbench failed:\n{done.stdout}{done.stderr}")
     _require("pgbench's function", int(number[1]), _messages(postgres, _OLD) - before)
     return float(rate[1])
 
@@ -230,12 +230,12 @@ def _messages(postgres: EmbeddedPostgres, database: str) -> int:
 
 
 def configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
-    """Return a router's, without limits, and so that no turn falls due."""
+    """Return a router's configuration, without limits, and with which no turn becomes due."""
     return {
         **UNLIMITED,
         "DATABASE_URL": postgres.dsn,
         "EVOLUTION_WEBHOOK_SHARED_SECRET": SECRET,
-        # No turn falls due meanwhile, and if one did, nothing of it would leave this machine.
+        # No turn becomes due meanwhile, and if one did, nothing of it would leave this machine.
         "DEBOUNCE_CAP_SECONDS": "600",
         "ANTHROPIC_API_KEY": "sk-ant-not-used-here",
         "ANTHROPIC_BASE_URL": "http://127.0.0.1:1",

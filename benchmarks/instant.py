@@ -1,8 +1,8 @@
-"""The outside world without any time of its own: an LLM and an Evolution that answer at once.
+"""An LLM and an Evolution that answer at once, for measuring only the router.
 
-What is measured is the router, so they cost as little as they can: one event loop, no framework.
-They note when each number got its replies, and which questions reached the LLM in which order, and
-they can be away: nobody listens then, as when a server is down.
+They cost as little as possible: one event loop, no framework. They record when each number got its
+replies, and which questions reached the LLM in which order. They can be away: then nothing listens
+on their ports, as if the server were down.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _Answer = tuple[int, dict[str, Any]]
 
 
 class _Exchanges(asyncio.Protocol):
-    """One kept connection: requests with a Content-Length, answered in their order."""
+    """One keep-alive connection: requests with a Content-Length, answered in their order."""
 
     def __init__(self, door: "_Door") -> None:
         self._door = door
@@ -61,7 +61,7 @@ class _Exchanges(asyncio.Protocol):
 
 @dataclass(slots=True)
 class _Door:
-    """A port on loopback that answers, or that nobody listens at."""
+    """A port on loopback that answers, or on which nothing listens."""
 
     answer: Callable[[str, bytes], _Answer]
     delay: Callable[[str], float]
@@ -89,16 +89,16 @@ class _Door:
 
 
 class Outside:
-    """The LLM and the Evolution. `llm_seconds`: how long each question takes."""
+    """The LLM and the Evolution. `llm_seconds`: how long the LLM takes for each question."""
 
     def __init__(self, llm_seconds: float = 0.0) -> None:
         self.llm_seconds = llm_seconds
         self.media = b""
-        """What every media of Evolution holds."""
+        """The content of all media of Evolution."""
         self.replied: defaultdict[str, list[float]] = defaultdict(list)
         """When each number got its replies, by time.perf_counter()."""
         self.asked: list[bytes] = []
-        """What the LLM was asked, in order."""
+        """The questions to the LLM, in order."""
         self.llm = _Door(self._complete, lambda _: self.llm_seconds)
         self.evolution = _Door(self._evolve, lambda _: 0.0)
         self._sent = 0
@@ -114,18 +114,18 @@ class Outside:
         await self.evolution.close()
 
     def hear(self, ear: Callable[[str], None]) -> None:
-        """Have `ear` called with the number of each reply."""
+        """Call `ear` with the number of each reply."""
         self._ears.append(ear)
 
     def forget(self) -> None:
-        """Begin again with what is noted."""
+        """Clear all records."""
         self.replied.clear()
         self.asked.clear()
         self._sent = 0
         self._ears.clear()
 
     async def until(self, replies: int) -> None:
-        """Wait for so many replies, all in all since it was made or has forgotten."""
+        """Wait until there are this many replies in all, since the start or the last `forget`."""
         enough = asyncio.Event()
 
         def count(_: str) -> None:
@@ -138,11 +138,11 @@ class Outside:
 
     @property
     def replies(self) -> int:
-        """How many messages were sent."""
+        """The number of messages that were sent."""
         return self._sent
 
     def twice(self, most: int = 1) -> int:
-        """Return how many replies there were beside the `most` that each number was to get."""
+        """Return how many replies there were beyond `most` for each number."""
         return sum(max(0, len(times) - most) for times in self.replied.values())
 
     def _complete(self, path: str, body: bytes) -> _Answer:

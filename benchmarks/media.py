@@ -1,11 +1,11 @@
 """One tenant's texts while another's customers send voice notes: `python -m benchmarks.media`.
 
-A router with two tenants. Four customers of one write texts, each again soon after its reply, and
-how long they wait is measured (webhook in, sendText out; the LLM takes no time): first alone, then
-while the other tenant gets `--notes` voice notes at once, until the last of them was heard.
-Each note is fetched, opened and made anew for real, and heard by a service that takes `--hearing`
-seconds. `x_alone` compares the two rows of the one run. A text or a note without a reply, or a note
-that was not heard, ends the benchmark with words and 1.
+A router has two tenants. Four customers of one write texts, each again soon after its reply. Their
+waiting time is measured (webhook in, sendText out; the LLM takes no time): first alone, then while
+the other tenant gets `--notes` voice notes at once, until the last of them was transcribed. Each
+note is really fetched, opened and converted, and transcribed by a service that takes `--hearing`
+seconds. `x_alone` compares the two rows of the run. If a text or a note gets no reply, or a note is
+not transcribed, the benchmark exits with a message and 1.
 """
 
 import argparse
@@ -31,42 +31,42 @@ from router.state.migrations import migrate
 from tests.files import sound
 
 _TEXTS, _NOTES = "texts", "notes"  # the two tenants
-_WRITERS = 4  # at once: so few that they are not in one another's way
-_BETWEEN = 0.1  # seconds from a reply to that customer's next text
-_WARM_UP = 20  # texts before anything is measured
-_PATIENCE = 300.0  # seconds until the last note was heard
+_WRITERS = 4  # at once: so few that they do not slow each other down
+_BETWEEN = 0.1  # seconds between a reply and that customer's next text
+_WARM_UP = 20  # texts before the measurement
+_PATIENCE = 300.0  # the most seconds until the last note was transcribed
 _NOTE_SECONDS = 7
 _HEAD = ("texts", "sent", "answered", "p50_ms", "p99_ms", "x_alone")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How long the texts waited for their replies, in seconds; None without one."""
+    """How long the texts waited for their replies, in seconds; None: there was no reply."""
 
     name: str
     waited: list[float | None]
 
     @property
     def answered(self) -> list[float]:
-        """The waits that ended, the shortest first."""
+        """The waits that ended with a reply, the shortest first."""
         return sorted(each for each in self.waited if each is not None)
 
     def of(self, share: float) -> float:
-        """Return what that share of them did not wait longer than, in milliseconds."""
+        """Return this quantile of the waits, in milliseconds."""
         times = self.answered
         return 1000 * times[int(len(times) * share)] if times else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of the notes; times in seconds since they were sent."""
+    """The results of the notes; times in seconds since they were sent."""
 
     heard: list[float]
     answered: int
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where anything was lost."""
+    """Measure and print. Exits with a message and 1 if anything was lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.media", description=__doc__)
     parser.add_argument("--notes", type=int, default=50, help="at once (50)")
     parser.add_argument("--texts", type=int, default=200, help="of each row, at least (200)")
@@ -94,7 +94,7 @@ def main() -> None:
     if lost := sum(len(row.waited) - len(row.answered) for row in (alone, beside)):
         raise SystemExit(f"{lost} texts were not answered")
     if (len(flood.heard), flood.answered) != (given.notes, given.notes):
-        raise SystemExit("not every note was heard once and answered")
+        raise SystemExit("not every note was transcribed once and answered")
 
 
 async def _measure(postgres: EmbeddedPostgres, given: argparse.Namespace) -> tuple[Row, Row, Flood]:
@@ -109,7 +109,7 @@ async def _measure(postgres: EmbeddedPostgres, given: argparse.Namespace) -> tup
                     " (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
                     f" values ('{name}', '{outside.evolution.url}', 'key', 0)",
                 )
-            # What one tenant may have of the router is what is measured: as it is in earnest.
+            # The limits of one tenant are measured, so they are as in production.
             more = {"STT_BASE_URL": speech.base_url, "STT_API_KEY": "key", "TENANT_SHARE": "0.75"}
             async with routers(1, postgres.dsn, outside, **more) as ((url, _),):
                 customers = Customers(url, outside)
@@ -126,14 +126,14 @@ async def _measure(postgres: EmbeddedPostgres, given: argparse.Namespace) -> tup
 
 
 class _Texts:
-    """The customers of the one tenant: each writes once."""
+    """The customers of the first tenant; each writes once."""
 
     def __init__(self, customers: Customers) -> None:
         self._customers = customers
         self._numbers = count()
 
     async def row(self, name: str, is_enough: Callable[[int], bool]) -> Row:
-        """Have some write, each a new text soon after its reply, until it is enough."""
+        """Let some customers write, each again soon after its reply, until it is enough."""
         waited: list[float | None] = []
 
         async def write() -> None:
@@ -148,7 +148,7 @@ class _Texts:
 async def _send_notes(
     customers: Customers, outside: Outside, speech: SpeechService, notes: int
 ) -> Flood:
-    """Have so many people send a voice note, all at once; return when all of it was heard."""
+    """Let this many people send a voice note at once; return when all notes were transcribed."""
     began = time.perf_counter()
     heard: list[float] = []
 

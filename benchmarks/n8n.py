@@ -1,23 +1,23 @@
-"""A burst of messages: straight into n8n, and through the router. `python -m benchmarks.n8n`.
+"""A burst of messages, directly to n8n and through the router: `python -m benchmarks.n8n`.
 
-In one run, on the same machine, the same PostgreSQL (fsync on), the same n8n, LLM and WhatsApp
-(both loopback programs that answer at once):
+One run compares these, on one machine, one PostgreSQL (fsync on), one n8n, one LLM and one WhatsApp
+(both are loopback programs that answer at once):
 
-- `bare`: into a workflow that keeps nothing (LLM, Evolution's sendText): no pause, no history;
-- `alone`: into a workflow that does it all by itself, with its state in PostgreSQL;
-- `answer`: to the router, whose turns n8n_workflows/inbound.json answers;
-- `gateway`: to the router, whose turns n8n_workflows/gateway_example.json has, sends and closes.
+- `bare`: to a workflow without state (LLM, Evolution's sendText): no pause, no history;
+- `alone`: to a workflow that does everything itself, with its state in PostgreSQL;
+- `answer`: to the router, for which n8n_workflows/inbound.json answers the turns;
+- `gateway`: to the router, for which n8n_workflows/gateway_example.json sends and closes the turns.
 
-Each message is of another customer. `drain` is the time from the first message to the last reply,
-`closed` how many turns the router has closed as sent, and `incomplete` those of them of which it
-does not know that all was said. The last columns are milliseconds of
-CPU a reply: of n8n, of the router, of PostgreSQL, of the loopback programs. `--rounds` has the
-bursts one after the other so many times; a ratio is of the same round, and the middle one is told.
-`--engine` sets n8n's N8N_EXPRESSION_ENGINE, to compare; `--workers` runs n8n in queue mode
-(benchmarks/queue_mode.py); `--kill` ends n8n by kill -9 when half of a burst is answered, and
-starts it again; `away` is how many seconds that took. The absolute figures are this machine's. A
-message that was refused, not answered, or answered twice ends it with words and 1; with `--kill`,
-only where the router took it.
+Each message comes from another customer. `drain` is the time from the first message to the last
+reply. `closed` is the number of turns that the router closed as sent, and `incomplete` the number
+of those of which it does not know whether everything was said. The last columns are milliseconds of
+CPU per reply: of n8n, the router, PostgreSQL and the loopback programs. `--rounds` repeats the
+bursts; a ratio compares bursts of the same round, and the median is shown. `--engine` sets n8n's
+N8N_EXPRESSION_ENGINE, for comparisons. `--workers` runs n8n in queue mode
+(benchmarks/queue_mode.py). `--kill` ends n8n with kill -9 when half of a burst is answered, and
+starts it again; `away` is how many seconds that took. Absolute figures depend on the machine. If a
+message is refused, not answered, or answered twice, the benchmark exits with a message and 1; with
+`--kill`, only if the router had accepted it.
 """
 
 import argparse
@@ -56,15 +56,15 @@ from router.state.migrations import migrate
 _SECRET = secrets.token_urlsafe(24)
 _PATIENCE = 300.0
 _PATIENCE_WITH_A_KILL = START + 900.0
-_BACK = 90.0  # the same, from when n8n is back that was killed
-_STILL = 15.0  # seconds without a reply after which none is expected any more
+_BACK = 90.0  # the same, counted from the time when the killed n8n is back
+_STILL = 15.0  # seconds without a reply after which no more replies are expected
 _WAYS = (BARE, ALONE, *FLOWS)
 _CPU = ("n8n", "router", "postgres", "loopback")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a burst; times in seconds. `cpu` is what a reply took, in milliseconds."""
+    """The result of a burst; times in seconds. `cpu`: milliseconds per reply."""
 
     name: str
     load: Load
@@ -77,16 +77,16 @@ class Outcome:
 
     @property
     def lost(self) -> int:
-        """How many were taken and not answered."""
-        return max(0, self.load.taken - len(self.replies))  # n8n may take one and not say so
+        """The number of accepted messages without an answer."""
+        return max(0, self.load.taken - len(self.replies))  # n8n may accept one silently
 
     @property
     def doubled(self) -> int:
-        """How many customers were answered more than once."""
+        """The number of customers who were answered more than once."""
         return sum(count > 1 for count in self.replies.values())
 
     def row(self) -> tuple[str, ...]:
-        """Return what is printed of it."""
+        """Return the row that is printed."""
         return (
             self.name,
             str(self.load.taken),
@@ -103,7 +103,7 @@ class Outcome:
 
 
 class Killer(Thread):
-    """Kills n8n by `restart` once `is_half` is so, and remembers how long it was away."""
+    """Kills n8n by `restart` as soon as `is_half` is true, and records how long it was away."""
 
     def __init__(self, restart: Callable[[], float], is_half: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
@@ -116,25 +116,25 @@ class Killer(Thread):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether n8n is away just now."""
+        """Whether n8n is away at the moment."""
         return self._kills and self.is_alive()
 
     def run(self) -> None:
-        """Wait for the half of the burst, and kill n8n then."""
+        """Wait for half of the burst, then kill n8n."""
         while not self._is_half():
             if self._is_over.wait(0.02):
                 return
         self._kills = True
         try:
             self._away = self._restart()
-        except Exception as error:  # noqa: BLE001 - told where the burst is judged
+        except Exception as error:  # noqa: BLE001 - reported with the result of the burst
             self._failed = error
 
     def was_away(self) -> float:
-        """End it, and return for how many seconds n8n was away.
+        """Stop, and return for how many seconds n8n was away.
 
-        Raises SystemExit where it was not killed or did not come back: then what is not answered
-        says nothing of the router.
+        Raises SystemExit if n8n was not killed or did not come back: unanswered messages would then
+        say nothing about the router.
         """
         self._is_over.set()
         self.join()
@@ -147,7 +147,7 @@ class Killer(Thread):
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Where a burst goes, and the phone that its replies are seen on."""
+    """The target of a burst, and the phone that gets its replies."""
 
     name: str
     url: str
@@ -163,7 +163,7 @@ class _Stage:
     router: int
 
     def cpu(self) -> dict[str, float]:
-        """Return what each has spent until now, in milliseconds."""
+        """Return the CPU of each so far, in milliseconds."""
         spent = (
             cpu_of_trees([self.n8n.pid]),
             cpu_of_trees([self.router]),
@@ -174,7 +174,7 @@ class _Stage:
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where a message was refused, lost or doubled."""
+    """Measure and print. Exits with a message and 1 if a message was refused, lost or doubled."""
     given = _asked()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
@@ -183,10 +183,10 @@ def main() -> None:
         asyncio.run(migrate(postgres.dsn))
         llm = stack.enter_context(Anthropic())
         evolution = stack.enter_context(Evolution())
-        # A router takes over what another client says: the instances that it answers are its own.
+        # For a router, another client's send is a takeover, so it has instances of its own.
         other = evolution.instance(INSTANCE)
         workflows = [make(evolution.url, other.token) for make in (bare, alone)]
-        # Of a flow that sends by itself only the lease tells that it died with n8n.
+        # If a flow that sends by itself dies with n8n, the router learns that only from the lease.
         size = Size(given.in_flight, given.engine, given.workers, 10 if given.kill else 90)
         n8n = stack.enter_context(running_n8n(postgres, folder, llm, workflows, _SECRET, size))
         router = stack.enter_context(running_router(postgres, n8n.url, llm, _SECRET, size))
@@ -215,19 +215,19 @@ def main() -> None:
 def complaints(outcomes: Iterable[Outcome], *, killed: bool = False) -> list[str]:
     """Return a sentence for each way that lost a message or answered one twice.
 
-    A flow that sends by itself and is killed behind its send has said all that it had to say, and
-    nobody knows that: its turn is closed as incomplete.
+    If a flow that sends by itself is killed after its send, everything was said, but nobody knows
+    that: its turn is closed as incomplete.
     """
     found = []
     for outcome in outcomes:
         if outcome.lost:
-            found.append(f"{outcome.name}: {outcome.lost} messages were taken and not answered")
+            found.append(f"{outcome.name}: {outcome.lost} messages were accepted and not answered")
         if outcome.doubled:
             found.append(f"{outcome.name}: {outcome.doubled} messages were answered twice")
         if outcome.closed is not None and outcome.closed < outcome.load.taken - outcome.lost:
             found.append(f"{outcome.name}: only {outcome.closed} turns were closed as sent")
         if outcome.incomplete and not killed:
-            found.append(f"{outcome.name}: {outcome.incomplete} turns were not said whole")
+            found.append(f"{outcome.name}: {outcome.incomplete} turns were closed as incomplete")
     return found
 
 
@@ -238,7 +238,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=10, help="turns in n8n (10)")
     parser.add_argument("--engine", choices=["legacy", "vm"], default="legacy")
     parser.add_argument("--workers", type=int, default=0, help="of n8n's queue mode (0: without)")
-    parser.add_argument("--kill", action="store_true", help="n8n, in the middle of each burst")
+    parser.add_argument("--kill", action="store_true", help="kill n8n in the middle of each burst")
     parser.add_argument("--rounds", type=int, default=1, help="of all bursts (1)")
     parser.add_argument("--ways", nargs="+", choices=_WAYS, default=list(_WAYS))
     return parser.parse_args()
@@ -253,7 +253,7 @@ def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
         half = before + given.messages // 2
         killer = Killer(on.n8n.restart, lambda: len(shop.calls("sendText")) >= half)
         killer.start()
-    # What n8n refuses while it is away, nobody has.
+    # Messages that n8n refuses while it is away are lost.
     send = try_load if given.kill and way.name in (BARE, ALONE) else load
     sent = send(
         way.url,
@@ -282,7 +282,7 @@ def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
     cpu = {
         name: (now - spent[name]) / max(1, len(calls))
         for name, now in on.cpu().items()
-        if not (given.kill and name == "n8n")  # it is another one since
+        if not (given.kill and name == "n8n")  # it is another process since then
     }
     if closed is None or ended is None:
         return Outcome(way.name, sent, replies, last - began, away=away, cpu=cpu)
@@ -291,9 +291,9 @@ def _burst(way: _Way, on: _Stage, number: int) -> Outcome:
 
 
 def _closed(on: _Stage, way: _Way) -> tuple[int, int] | None:
-    """Return how many turns were closed as sent, whole and incomplete.
+    """Return how many turns were closed as sent, complete and incomplete.
 
-    Those about to be closed are waited for.
+    Turns that are about to be closed are waited for.
     """
     if way.name not in FLOWS:
         return None

@@ -1,4 +1,4 @@
-"""What the burst through n8n runs on: one n8n with its workflows, one router, their tenants."""
+"""The programs for the burst through n8n: one n8n with its workflows, one router, its tenants."""
 
 import asyncio
 import json
@@ -26,14 +26,14 @@ from scripts.n8n.server import N8nHome, N8nServer, open_home
 Json = dict[str, Any]
 
 FLOWS = {"answer": "hybridflow-turn", "gateway": "gateway/hybridflow-turn"}
-"""The flow that shows each contract."""
+"""The flow for each contract."""
 START = 900.0
-"""Seconds in which n8n is to start: on a busy machine it takes minutes, most with the engine vm."""
+"""Seconds that n8n has to start: on a busy machine it takes minutes, longest with the engine vm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How n8n is run, and how many turns are in it at once."""
+    """How n8n runs, and how many turns it may have at once."""
 
     in_flight: int
     engine: str
@@ -42,7 +42,7 @@ class Size:
 
 
 class RunningN8n:
-    """n8n as it runs, and its workers."""
+    """The running n8n and its workers."""
 
     def __init__(self, server: N8nServer) -> None:
         self._server = server
@@ -50,13 +50,13 @@ class RunningN8n:
 
     @property
     def pid(self) -> int:
-        """Its process, which is another one after a restart."""
+        """The id of its process, which changes with a restart."""
         return self._server.pid
 
     def restart(self) -> float:
-        """Kill it, start it again, and return how many seconds it was away.
+        """Kill n8n, start it again, and return how many seconds it was away.
 
-        The workers, where there are some, live on. Raises N8nDidNotStart.
+        Workers, if there are any, go on running. Raises N8nDidNotStart.
         """
         self._server.kill()
         killed = time.monotonic()
@@ -74,7 +74,7 @@ def running_n8n(
     secret: str,
     size: Size,
 ) -> Iterator[RunningN8n]:
-    """Give an n8n that has the project's workflows and these."""
+    """Yield an n8n with the project's workflows and these."""
     installation = install(cache_folder(), print)
     home = asyncio.run(_filled(installation, postgres, folder, llm, workflows, secret))
     home = replace(home, settings={"N8N_EXPRESSION_ENGINE": size.engine})
@@ -117,7 +117,7 @@ async def _filled(
 
 
 def _lay_out(workflows: list[Json], home: N8nHome, folder: Path) -> None:
-    """Put the workflows beside the project's, and the credential of their database."""
+    """Add the workflows, and the credential of their database, to the project's."""
     shutil.copytree(WORKFLOWS, folder)
     for workflow in workflows:
         (folder / f"{workflow['name']}.json").write_text(json.dumps(workflow))
@@ -143,7 +143,7 @@ def _lay_out(workflows: list[Json], home: N8nHome, folder: Path) -> None:
 def running_router(
     postgres: EmbeddedPostgres, n8n_url: str, llm: Anthropic, secret: str, size: Size
 ) -> Iterator[tuple[str, int]]:
-    """Give the URL and the process of a router whose every reply is n8n's."""
+    """Yield the URL and the process of a router that gets all replies from n8n."""
     port = free_port()
     configuration: Mapping[str, str] = {
         **UNLIMITED,
@@ -169,7 +169,7 @@ def running_router(
 async def open_tenant(
     postgres: EmbeddedPostgres, evolution: Evolution, shop: Business, contract: str
 ) -> None:
-    """Open the tenant whose flow shows a contract: the one of that name."""
+    """Create the tenant for a contract, with the contract's flow."""
     await execute(
         postgres.dsn,
         "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds,"
@@ -182,7 +182,7 @@ async def open_tenant(
 
 
 async def count(dsn: str, of: str, *values: str) -> int:
-    """Return how many rows there are."""
+    """Return the number of rows."""
     connection = await asyncpg.connect(dsn)
     try:
         return int(await connection.fetchval(f"select count(*) {of}", *values))
@@ -191,7 +191,7 @@ async def count(dsn: str, of: str, *values: str) -> int:
 
 
 async def execute(dsn: str, statement: str, *values: str) -> None:
-    """Carry out a statement."""
+    """Run a statement."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(statement, *values)

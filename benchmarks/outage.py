@@ -1,8 +1,9 @@
-"""An outage of the LLM or of Evolution, played with a moved clock, and what becomes of it.
+"""An outage of the LLM or of Evolution, played with a moved clock, and its results.
 
-The clock begins as long ago as the outage lasts, and is moved on in steps while nobody works on a
-turn. In each step customers write, each once; their messages are recorded, and tried in vain. When
-the clock is right again and all have been tried once more, what was away is back.
+The clock starts in the past, as far back as the outage is long, and is moved forward in steps while
+no turn is being worked on. In each step some customers write, each once; their messages are
+recorded and tried without success. When the clock is right again and all turns were tried once
+more, the outage ends.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from router.state.migrations import migrate
 _TENANTS = 10
 _STEP = 5.0  # minutes
 _LOOK = 0.1
-_PATIENCE = 120.0  # seconds until all is answered, or left, after the outage
+_PATIENCE = 120.0  # seconds after the outage until everything is answered or given up
 _CLOCK = """
     create or replace function hybridflow.clock() returns timestamptz
     language sql volatile set search_path = ''
@@ -37,25 +38,25 @@ _ENDS = (
 
 @dataclass(slots=True)
 class Played:
-    """What came of an outage; times in seconds after its end."""
+    """The results of an outage; times in seconds after its end."""
 
     away: str
     minutes: int
     messages: int
     tried: int = 0
-    """How often the LLM was asked, or a send tried, while it was away (as the log counts it)."""
+    """How often the LLM was asked, or a send tried, during the outage (counted in the log)."""
     twice: int = 0
     left: dict[str, int] = field(default_factory=dict)
-    """Turns that were not answered, by their end."""
+    """The unanswered turns, by how they ended."""
     answered_after: list[float] = field(default_factory=list)
     newest_first: float = 1.0
-    """Of two customers of a tenant, one of whom wrote later, how often that one was first."""
+    """How often, of two customers of a tenant, the one who wrote later was answered first."""
 
 
 async def play(
     postgres: EmbeddedPostgres, name: str, away: str, minutes: int, each_step: int
 ) -> Played:
-    """Play one in an empty database. `away`: "llm" or "evolution"."""
+    """Play an outage in an empty database. `away`: "llm" or "evolution"."""
     url = url_of(postgres, name)
     await migrate(url)
     async with Outside() as outside:
@@ -94,7 +95,7 @@ async def play(
 async def _write(
     postgres: EmbeddedPostgres, name: str, customers: Customers, minutes: int, each_step: int
 ) -> dict[str, float]:
-    """Let the time of the outage pass; return who wrote, and how many minutes before its end."""
+    """Let the outage pass. Returns who wrote, and how many minutes before its end."""
     written: dict[str, float] = {}
     steps = int(minutes / _STEP)
     for step in range(steps):
@@ -120,7 +121,7 @@ async def _until_none(postgres: EmbeddedPostgres, name: str, count: str) -> None
     until = time.perf_counter() + _PATIENCE
     while int(await asyncio.to_thread(psql, postgres, count, name)):
         if time.perf_counter() > until:
-            raise SystemExit(f"after {_PATIENCE:.0f} s there were still some: {count}")
+            raise SystemExit(f"after {_PATIENCE:.0f} s some turns were left: {count}")
         await asyncio.sleep(_LOOK)
 
 

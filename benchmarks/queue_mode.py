@@ -1,4 +1,4 @@
-"""n8n in queue mode without Docker: Redis and workers beside the n8n that takes the webhooks."""
+"""n8n in queue mode without Docker: Redis and workers beside the n8n that gets the webhooks."""
 
 import shutil
 import signal
@@ -21,9 +21,9 @@ _READY = 180.0
 def queue_mode(
     installation: Installation, home: N8nHome, folder: Path, workers: int
 ) -> Iterator[N8nHome]:
-    """Give the home of an n8n whose executions `workers` of its processes run, by a Redis.
+    """Yield the home of an n8n whose executions run in `workers` processes, through Redis.
 
-    `redis-server` must be there (Debian: apt-get install redis-server).
+    `redis-server` must be installed (Debian: apt-get install redis-server).
     """
     redis, port = shutil.which("redis-server"), free_port()
     if redis is None:

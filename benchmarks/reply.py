@@ -1,15 +1,15 @@
-"""What the router adds to a reply: `python -m benchmarks.reply`.
+"""The time that the router adds to a reply: `python -m benchmarks.reply`.
 
-Customers write and wait: a webhook goes in, sendText comes out. Nothing is waited for on purpose
-(no debounce, no typing), and the LLM and Evolution answer at once, so all of that time is the
-router's, the database's and the network's. First one customer at a time, then as many as
-`--at-once`, who write again as soon as they are answered; with one, two and three routers.
+Customers write and wait: a webhook goes in, sendText comes out. There are no intended waits (no
+debounce, no typing), and the LLM and Evolution answer at once, so the whole time is that of the
+router, the database and the network. First one customer writes at a time, then `--at-once`
+customers, who write again as soon as they are answered; with one, two and three routers.
 
-The yardstick of the same run is a commit: one row of 200 bytes, written by one client of pgbench.
-`x_commit` is p50 in such commits, which is what to compare between machines. `calls` are the
-transactions that a turn takes, counted from the start of the routers to their end; `router_ms`,
-`pg_ms` and `load_ms` are the CPU that a turn takes of them: all of it shares this machine's cores.
-A message without a reply, or with two, ends the benchmark with 1.
+The yardstick is a commit in the same run: one row of 200 bytes, written by one client of pgbench.
+`x_commit` is p50 divided by the time of such a commit; compare this between machines. `calls` is
+the number of transactions per turn, counted from the start of the routers to their end.
+`router_ms`, `pg_ms` and `load_ms` are CPU times per turn; all of them share this machine's cores.
+If a message gets no reply, or two, the benchmark exits with 1.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 
 _INSTANCE = "bench"
-_CONTACTS = 20  # of each who writes
-_WARM_UP = 3  # messages of each who writes at once, before anything is measured
+_CONTACTS = 20  # contacts of each customer who writes
+_WARM_UP = 3  # messages of each customer before the measurement
 _HEAD = (
     *("routers", "at_once", "messages", "answered", "p50_ms", "p99_ms", "x_commit"),
     *("turns/s", "calls", "router_ms", "pg_ms", "load_ms", "RSS_MB"),
@@ -38,7 +38,7 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured with so many routers and customers; times in seconds."""
+    """The results for a number of routers and customers; times in seconds."""
 
     routers: int
     at_once: int
@@ -51,7 +51,7 @@ class Row:
     memory: float
 
     def cells(self, commit: float) -> tuple[str, ...]:
-        """Return the row as it is printed."""
+        """Return the cells to print."""
         turns = len(self.waited)
         p50, p99 = (1000 * self.waited[int(turns * share)] for share in (0.5, 0.99))
         return (
@@ -64,7 +64,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where a message got no reply, or two."""
+    """Measure and print. Exits with a message and 1 if a message got no reply, or two."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reply", description=__doc__)
     parser.add_argument("--messages", type=int, default=3000, help="of each row (3000)")
     parser.add_argument(
@@ -139,7 +139,7 @@ async def _row(
 async def _ask_all(
     doors: list[Customers], messages: int, at_once: int, asked: Counter[str]
 ) -> list[float | None]:
-    """Have so many messages written, by so many at once, at one router after the other."""
+    """Let some customers at once write a number of messages, to one router after the other."""
     numbers = iter(range(messages))
     waited: list[float | None] = []
 

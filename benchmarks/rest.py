@@ -1,7 +1,8 @@
-"""A router's way to the database over a real PostgREST, for as long as a benchmark needs it.
+"""A real PostgREST between a router and its database, while a benchmark needs it.
 
-Run as a process of its own (`python -m benchmarks.rest LISTEN TO`) it is the plainest gateway: it
-takes `/rest/v1` off the paths of requests, as a Supabase project's does, and passes all else on.
+Run as a process of its own (`python -m benchmarks.rest LISTEN TO`), this is a minimal gateway: it
+removes `/rest/v1` from the paths of requests, like the gateway of a Supabase project, and passes
+everything else on.
 """
 
 import argparse
@@ -33,13 +34,13 @@ _PIECE = 65_536
 
 
 def real_postgrest() -> Path | None:
-    """Return the program, if there is one on this machine."""
+    """Return the PostgREST on this machine, if there is one."""
     return find_program()
 
 
 @contextmanager
 def project(program: Path, postgres: EmbeddedPostgres) -> Iterator[dict[str, str]]:
-    """Serve the database over PostgREST; give what a router is told of it."""
+    """Serve the database over PostgREST; yield the router's variables for it."""
     psql(postgres, ROLES)
     psql(postgres, (Path(__file__).resolve().parents[1] / "database/schema.sql").read_text())
     secret, port, gateway = token_hex(32), free_port(), free_port()
@@ -77,7 +78,7 @@ def project(program: Path, postgres: EmbeddedPostgres) -> Iterator[dict[str, str
 
 
 def _wait_for(url: str) -> None:
-    """Wait until the schema is read: what is asked for is in none, and writes nothing."""
+    """Wait until the schema is read, by calls of a function that does not exist."""
     until = time.monotonic() + _DEADLINE
     while time.monotonic() < until:
         with suppress(httpx.TransportError):
@@ -95,7 +96,7 @@ def _as_authenticator(dsn: str) -> str:
 
 
 async def _pass_on(inner: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry one connection: its requests without the prefix, the answers as they are."""
+    """Forward one connection: requests without the prefix, answers unchanged."""
     behind, to = await asyncio.open_connection("127.0.0.1", inner)
     back = asyncio.create_task(_carry(behind, writer))
     try:
@@ -140,7 +141,7 @@ async def _serve(listen: int, inner: int) -> None:
 
 
 def main() -> None:
-    """Be the gateway until stopped."""
+    """Run the gateway until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rest", description=__doc__)
     parser.add_argument("listen", type=int, help="its port")
     parser.add_argument("inner", type=int, help="PostgREST's")

@@ -1,8 +1,8 @@
-"""What is measured, as processes of its own: servers, and the load on them.
+"""Runs the measured servers, and the load on them, as separate processes.
 
-A benchmark measures what a server does, so no limit of the router may refuse or slow the load, and
-nothing of this machine's configuration may take part. What was refused or lost all the same ends
-the benchmark: a figure that leaves it out would be wrong.
+A benchmark measures the server's work, so no limit of the router may refuse or slow down the load,
+and this machine's configuration must have no effect. If a request is refused or lost all the same,
+the benchmark ends: a figure without it would be wrong.
 """
 
 import json
@@ -24,7 +24,7 @@ _NO_LIMIT = "100000"
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME")
 
 PLAIN = ("uvicorn", "--no-access-log", "--log-level", "warning")
-"""uvicorn as it is; an application's name follows."""
+"""Plain uvicorn; the name of an application follows."""
 
 UNLIMITED = {
     "TENANT_WEBHOOKS_PER_MINUTE": "1000000",
@@ -39,18 +39,18 @@ UNLIMITED = {
     "TENANT_SHARE": "1",
     "LOOP_REPLIES": "0",
 }
-"""The router's configuration without any limit that a load of one tenant could meet."""
+"""The router's configuration without any limit that one tenant's load could reach."""
 
 
 def environment(configuration: Mapping[str, str]) -> dict[str, str]:
-    """Return what a process needs, and this configuration; none of the machine's own."""
+    """Return the variables that a process needs, and this configuration; no others."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {**kept, "PYTHONPATH": str(ROOT), **configuration}
 
 
 @contextmanager
 def serving(way: Sequence[str], configuration: Mapping[str, str], port: int) -> Iterator[str]:
-    """Serve as a process of its own, by a module with its options; give its URL."""
+    """Run a server, a module with its options, as a process of its own; yield its URL."""
     with serving_process(way, configuration, port) as (url, _):
         yield url
 
@@ -59,13 +59,13 @@ def serving(way: Sequence[str], configuration: Mapping[str, str], port: int) -> 
 def serving_process(
     way: Sequence[str], configuration: Mapping[str, str], port: int
 ) -> Iterator[tuple[str, int]]:
-    """Serve as a process of its own; give its URL and the process's id."""
+    """Run a server as a process of its own; yield its URL and its process id."""
     with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [
                 *(sys.executable, "-m", *way, "--host", "127.0.0.1", "--port", str(port)),
             ],
-            cwd=elsewhere,  # where no .env lies
+            cwd=elsewhere,  # a folder without a .env
             env=environment(configuration),
             stdout=log,
         )
@@ -78,7 +78,7 @@ def serving_process(
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    with httpx.Client(trust_env=False) as client:  # one: each loads whom TLS trusts
+    with httpx.Client(trust_env=False) as client:  # one client: each loads the TLS certificates
         while server.poll() is None:
             try:
                 client.get(url)
@@ -92,9 +92,9 @@ def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
 def load(
     url: str, header: str, *, connections: int, total: int, contacts: int = 500, first: int = 0
 ) -> Load:
-    """Send `total` webhooks from a process of its own, and return what came of them.
+    """Send `total` webhooks from a process of its own, and return the result.
 
-    Raises SystemExit, with what was answered instead, unless every one got 200.
+    Raises SystemExit, with the other answers, unless every webhook got 200.
     """
     result = try_load(
         url, header, connections=connections, total=total, contacts=contacts, first=first
@@ -107,7 +107,7 @@ def load(
 def try_load(
     url: str, header: str, *, connections: int, total: int, contacts: int = 500, first: int = 0
 ) -> Load:
-    """Do the same, where not every one need be taken; from number `first` on."""
+    """Like `load`, from number `first` on, but webhooks may be refused."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.http_load", url, "--header", header),

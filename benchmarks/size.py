@@ -2,9 +2,9 @@
 
 In one run, on the same machine and the same kind of PostgreSQL, the busy paths of
 `benchmarks.hot_paths` are walked on a small and on a large database, each filled by
-`benchmarks.filling`. Printed is, for each path, the median time on the large one over that on the
-small one; the absolute figures are this machine's. The full size (1 million sessions, 10 million
-messages) takes some 15 GB and, mostly for the filling, half an hour.
+`benchmarks.filling`. The output has, for each path, the median time on the large database divided
+by that on the small one. Absolute figures depend on the machine. The full size (1 million sessions,
+10 million messages) needs about 15 GB and half an hour, mostly for filling.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Times = dict[str, list[float]]
 
 
 def main() -> None:
-    """Measure and print. Ends with words and 1 where a database is not filled as it should be."""
+    """Measure and print. Exits with a message and 1 if a database was not filled correctly."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description=__doc__)
     parser.add_argument(
         "--sessions", type=int, default=1_000_000, help="of the large database (1000000)"
@@ -41,8 +41,10 @@ def main() -> None:
     parser.add_argument(
         "--small", type=int, default=1_000, metavar="SESSIONS", help="of the small one (1000)"
     )
-    parser.add_argument("--walks", type=int, default=40, help="over all paths, on each (40)")
-    parser.add_argument("--folder", type=Path, help="where there is room for the large database")
+    parser.add_argument(
+        "--walks", type=int, default=40, help="walks over all paths, on each database (40)"
+    )
+    parser.add_argument("--folder", type=Path, help="a folder with space for the large database")
     given = parser.parse_args()
     if min(given.small, given.sessions) < (least := _least_sessions(given.walks)):
         parser.error(f"{given.walks} walks need databases of {least} sessions or more")
@@ -58,8 +60,8 @@ def main() -> None:
 
 
 def _least_sessions(walks: int) -> int:
-    """Return how many there must be for every walk to meet contacts of its own."""
-    # They are of the upper half, every second one, and not each tenth of these.
+    """Return how many sessions are needed for every walk to have contacts of its own."""
+    # They are in the upper half: every second session, except each tenth of these.
     return -(-(walks + _WARM_UP) * _CONTACTS_A_WALK * 40 // 9)
 
 
@@ -99,7 +101,7 @@ async def _check(url: str, sessions: int, messages: int) -> None:
     for table, wanted in (("sessions", sessions), ("messages", messages)):
         there = await connection.fetchval(f"select count(*) from {table}")
         if there != wanted:
-            raise SystemExit(f"there are {there} {table} in the database, and not {wanted}")
+            raise SystemExit(f"there are {there} {table} in the database, not {wanted}")
     await connection.close()
 
 
@@ -111,7 +113,7 @@ def _report(small: Times, large: Times, size: str, small_size: str) -> None:
         print(f"  {on_large / on_small:5.1f}  {len(taken):6}  {on_large * 1000:7.1f}  {path}")
     uneven = [path for path in large if len(large[path]) != len(small[path])]
     if uneven or large.keys() != small.keys():
-        raise SystemExit(f"not walked alike on both: {', '.join(uneven) or 'a path is missing'}")
+        raise SystemExit(f"the walks differ on: {', '.join(uneven) or 'a path is missing'}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How soon who looks sees what changed: `python -m benchmarks.stream`.
+"""How soon followers see a change: `python -m benchmarks.stream`.
 
-So many browsers follow one tenant of one router (`GET /api/stream`), and so many webhooks a second
-come in, each of which changes something there. The time is from before a webhook is posted until
-its conversation's event is with a follower, every follower's each. Who follows is a process of its
-own. Printed are those times, and the CPU and memory of the router and of PostgreSQL; what one of
-them misses, or a stream that is cut, ends it with words and 1.
+Some browsers follow one tenant of one router (`GET /api/stream`), while webhooks come in that each
+change something there. The measured time is from before a webhook is posted until a follower gets
+the event of its conversation, for every follower. The followers are a process of their own. The
+output has these times, and the CPU and memory of the router and of PostgreSQL. If a follower misses
+a change, or a stream is cut, the benchmark exits with a message and 1.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 
-_OF_A_KEY = 100  # streams that one key may have open
+_OF_A_KEY = 100  # the most streams per key
 _OPENING = 20  # at once
-_QUIET = 3.0  # seconds without any event, after which nothing more is waited for
+_QUIET = 3.0  # seconds without an event after which no more events are expected
 _TENANT = (
     "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
     " values ('bench', 'http://127.0.0.1:1', 600)"
@@ -40,7 +40,7 @@ _TENANT = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What all who follow have seen: how many changes of which all; times in milliseconds."""
+    """What all followers have seen: how many changes, of how many; times in milliseconds."""
 
     followers: int
     changes: int
@@ -57,8 +57,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
     parser.add_argument("--followers", type=int, default=1000, help="who look (1000)")
-    parser.add_argument("--rate", type=int, default=100, help="changes a second (100)")
-    parser.add_argument("--seconds", type=int, default=20, help="for so long (20)")
+    parser.add_argument("--rate", type=int, default=100, help="changes per second (100)")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds (20)")
     parser.add_argument("--follow", metavar="URL", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.follow is None:
@@ -78,7 +78,7 @@ def _measure(given: argparse.Namespace) -> None:
         ]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
-            raise SystemExit(f"those who follow ended with {done.returncode}")
+            raise SystemExit(f"the followers' process ended with {done.returncode}")
         seen = Seen(**json.loads(done.stdout))
         cost, held = spent([pid], postgres, "postgres").since(began), memory(pid)
         recorded = int(psql(postgres, "select count(*) from messages"))
@@ -116,9 +116,9 @@ def _key(follower: int) -> str:
 
 
 class Watch:
-    """When each conversation's webhook was posted, and how long after it each event came.
+    """When each conversation's webhook was posted, and how long after that each event came.
 
-    All followers of a router get the same bytes: each piece is read once, and counts for all.
+    All followers of a router get the same bytes, so each piece is parsed once, and counts for all.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Watch:
         self._known: dict[bytes, tuple[int, ...]] = {}
 
     def take(self, event: bytes) -> None:
-        """Count an event that came to a follower."""
+        """Count an event that a follower got."""
         sessions = self._known.get(event)
         if sessions is None:
             sessions = self._known[event] = _sessions_in(event)
@@ -141,7 +141,7 @@ class Watch:
 
 
 def _sessions_in(event: bytes) -> tuple[int, ...]:
-    """Return which conversation's first message an event tells of, if it does."""
+    """Return the conversations whose first message an event reports."""
     if b'"kind":"message"' not in event:
         return ()
     line = next(line for line in event.split(b"\n") if line.startswith(b"data: "))
@@ -201,7 +201,7 @@ async def _stream(url: str, follower: int, watch: Watch, ready: asyncio.Semaphor
 
 
 async def _post(url: str, rate: int, seconds: int, watch: Watch) -> None:
-    """Post a webhook of a new contact at each tick, one after the other is done."""
+    """Post a webhook of a new contact at each tick, each after the one before is done."""
     target = urlsplit(url)
     line = await connect(target)
     head = (

@@ -100,8 +100,8 @@ begin
 end
 $hybridflow$;
 
--- Functions that are gone, or have another signature, are dropped, with our triggers and policies
--- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+-- Drops functions that are gone or have another signature, and our triggers and policies that use
+-- them, which are made again below. Everything in the schema hybridflow belongs to HybridFlow.
 do $hybridflow$
 declare
     v_old record;
@@ -5071,7 +5071,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
 -- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
@@ -5617,7 +5617,7 @@ $$;
 
 -- ==================== 0440_turn_ends.sql
 
--- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
+-- HybridFlow: how an attempt goes on and ends: failed, begun again, renewed, given back or done.
 
 -- How many seconds to wait until something that failed p_times before is tried again: twice as long each
 -- time, up to p_most, with jitter, so that what failed together is not tried again together.
@@ -7658,7 +7658,7 @@ end
 $$;
 
 -- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
--- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- already, or begins again with the message, the wait counts from when that turn was made. So it waits for
 -- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
 -- session is locked.
 create or replace function hybridflow.stranger_wait(
@@ -11774,7 +11774,7 @@ $$;
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
 -- router/configuration/tenant_settings.py; change that, not this.
 
--- What may be set of a tenant.
+-- The settings of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -11798,7 +11798,7 @@ as $$
     ]::text[]
 $$;
 
--- Keys: never shown, only whether there is one.
+-- Keys. They are never shown; only whether they are set.
 create or replace function hybridflow.tenant_keys()
 returns text[]
 language sql
@@ -11810,7 +11810,7 @@ as $$
     ]::text[]
 $$;
 
--- Shown to the tenant's admins; to others only whether there is one.
+-- Shown only to the tenant's admins; others see whether they are set.
 create or replace function hybridflow.settings_for_admins()
 returns text[]
 language sql
@@ -11822,7 +11822,7 @@ as $$
     ]::text[]
 $$;
 
--- What the deployment alone may change.
+-- Only the deployment may change these.
 create or replace function hybridflow.settings_of_deployment()
 returns text[]
 language sql
@@ -11834,7 +11834,7 @@ as $$
     ]::text[]
 $$;
 
--- Of what the audit log tells only that it has changed.
+-- The audit log shows only that these have changed.
 create or replace function hybridflow.untold_settings()
 returns text[]
 language sql
@@ -11846,7 +11846,7 @@ as $$
     ]::text[]
 $$;
 
--- What members read directly, as row security lets them.
+-- Members may also read these directly (row security).
 create or replace function hybridflow.settings_followed()
 returns text[]
 language sql
@@ -11992,7 +11992,7 @@ as $$
     end
 $$;
 
--- Stores all settings of a tenant that is there. Returns it as it is then.
+-- Stores all settings of an existing tenant. Returns the stored row.
 create or replace function hybridflow.store_settings(p_new public.tenants)
 returns public.tenants
 language plpgsql
@@ -19693,7 +19693,7 @@ as $$
                 'The file is kept until it is understood, and deleted then.'
             end,
             case when p_job.pictures is not null or p_job.content is not null then
-                'An export is text and has no files: what was sent is in the chat of whoever sent it.'
+                'An export is text and has no files: what was sent is in the chat of its sender.'
             end
         ), '')
     )
@@ -20985,7 +20985,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '585456e843d8db9a8e01db6be5982c5e617f2d1c10cae6abd4a092b7ee3aca97')
+    ('20261126145950', 'v0_3_0', '04e4a2c4e19600439f23a9ea0975524f01883b365deb2ccf20dfb248a4ee1070')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -1,9 +1,9 @@
 """Anthropic's Messages API as a loopback program: POST /v1/messages, count_tokens, GET /v1/models.
 
-As the official SDK (2.12) uses it: the key as `Authorization: Bearer` (older ones: `x-api-key`),
-the header `anthropic-version`. Its rules: `max_tokens` is required; there is at least one message;
-the first is the user's; none is empty; the last is not the assistant's (the present models take no
-prefill); several of one role in a row are joined.
+It is written for the official SDK (2.12), which sends the key as `Authorization: Bearer` (older
+ones: `x-api-key`) and the header `anthropic-version`. Its rules: `max_tokens` is required; there is
+at least one message; the first one is the user's; none is empty; the last one is not the
+assistant's (current models accept no prefill); several messages of one role in a row are joined.
 """
 
 import argparse
@@ -39,7 +39,7 @@ _STOPS = {
 
 
 class Anthropic(LlmServer):
-    """The provider; the SDK's `base_url` is its `url`."""
+    """The provider. Give its `base_url` to the SDK."""
 
     def __init__(self, *, port: int = 0, key: str | None = None) -> None:
         paths = {"/v1/messages": "message", "/v1/messages/count_tokens": "count"}
@@ -47,7 +47,7 @@ class Anthropic(LlmServer):
 
     @property
     def base_url(self) -> str:
-        """What to give to the SDK as `base_url`."""
+        """The URL for the SDK's `base_url`."""
         return self.url
 
     def rate_limited(self, retry_after: float | None = None) -> Fault:
@@ -80,13 +80,13 @@ class Anthropic(LlmServer):
         return _fault(404, "model: claude-nobody")
 
     def error(self, status: int, message: str) -> Response:
-        """Return an error as the API puts it."""
+        """Return an error in the API's format."""
         body = _error(status, message)
         headers = {"request-id": str(body["request_id"])}
         return JSONResponse(body, status_code=status, headers=headers)
 
     def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
-        """Read a request. Raises Malformed as the API refuses."""
+        """Read a request. Raises Malformed with the API's refusal."""
         if (refused := self.refusal_of_key(request)) is not None:
             raise Malformed(refused)
         if fault := _fault_in(body, needs_limit=kind == "message"):
@@ -107,7 +107,7 @@ class Anthropic(LlmServer):
         )
 
     def refusal_of_key(self, request: Request) -> Response | None:
-        """Return how a request without a good key is refused; None: it shows one."""
+        """Return the refusal of a request without a valid key; None: it has one."""
         key = shown_key(request)
         if not key:
             return self.error(401, "x-api-key header is required")
@@ -118,7 +118,7 @@ class Anthropic(LlmServer):
         return None
 
     def put_list(self, request: Request) -> Response:
-        """Return the list of models, `limit` of them. An account without credit has it, too."""
+        """Return the list of models, at most `limit`. An account without credit gets it, too."""
         limit = request.query_params.get("limit", "20")
         if not (limit.isdigit() and 1 <= int(limit) <= 1000):
             return self.error(400, "limit: Input should be between 1 and 1000")
@@ -140,7 +140,7 @@ class Anthropic(LlmServer):
         return JSONResponse(told, headers={"request-id": f"req_{secrets.token_hex(12)}"})
 
     def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
-        """Return the answer as the API puts it."""
+        """Return the answer in the API's format."""
         identifier = {"request-id": f"req_{secrets.token_hex(12)}"}
         if kind == "count":
             return JSONResponse({"input_tokens": tokens(asked.text)}, headers=identifier)
@@ -165,7 +165,7 @@ class Anthropic(LlmServer):
 
 
 def _fault_in(body: Json, *, needs_limit: bool) -> str | None:
-    """Return what the API finds wrong with a body."""
+    """Return what is wrong with a body, in the API's words."""
     required = ("model", "max_tokens", "messages") if needs_limit else ("model", "messages")
     for name in required:
         if name not in body:
@@ -228,7 +228,7 @@ def _fault(status: int, message: str, headers: dict[str, str] | None = None) -> 
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m loopback.anthropic", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default): a free port")
     parser.add_argument("--key", help="the only key that is accepted (default: any)")
     given = parser.parse_args()
     return serve(Anthropic(port=given.port, key=given.key))

@@ -1,4 +1,4 @@
-"""Serving raw connections on loopback, with none of them left open at the end."""
+"""Serves raw connections on loopback, and leaves none open at the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,10 +9,10 @@ Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitab
 
 
 class Connections:
-    """What `asyncio.start_server` calls: each connection has a talk of its own.
+    """The callback for `asyncio.start_server`: each connection gets a task, its talk.
 
-    A connection is closed when its talk ends, however it ends. Asyncio alone does not: a talk that
-    is cancelled before its first step never sees the connection that it would have closed.
+    A connection is closed when its talk ends, in any way. Asyncio alone does not ensure that: a
+    talk that is cancelled before its first step never sees the connection, and cannot close it.
     """
 
     def __init__(self, talk: Talk) -> None:
@@ -30,7 +30,7 @@ class Connections:
         task.add_done_callback(self._close)
 
     async def cut(self) -> None:
-        """End the talks that go on, and abort their connections."""
+        """Cancel the talks under way, and abort their connections."""
         talks = dict(self._open)
         for task, writer in talks.items():
             task.cancel()
@@ -38,7 +38,7 @@ class Connections:
         await asyncio.gather(*talks, return_exceptions=True)
 
     async def end(self) -> None:
-        """Cut all; a connection that comes later is cut at once."""
+        """Cut all connections; a later one is cut at once."""
         self._ended = True
         await self.cut()
 
@@ -54,7 +54,7 @@ class Connections:
 
 @asynccontextmanager
 async def serving(talk: Talk, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Serve on a free port of the host, and give it; at the end no connection is left open."""
+    """Serve on a free port of the host, and yield the port. At the end no connection is open."""
     connections = Connections(talk)
     server = await asyncio.start_server(connections, host, 0)
     try:

@@ -1,7 +1,7 @@
-"""Faults on demand: what a call meets instead of its response, before or after its effect.
+"""Faults on demand: what happens to a call in place of its response, before or after its effect.
 
-"Before" means that nothing was accepted: no message on the phone, nothing stored. "After" means
-that the call did its work and only the response is lost, cut, late or wrong.
+"Before" means that nothing was accepted: no message is on the phone, and nothing is stored. "After"
+means that the call did its work; only the response is lost, cut, late or wrong.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ def heard_status(response: Response) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What one call meets. Made by the functions below."""
+    """The fault of one call. The functions below make them."""
 
     kind: Literal["answer", "hang", "cut", "slow", "alter"]
     after: bool = False
@@ -39,7 +39,7 @@ class Fault:
     alter: Callable[[Any], Any] = lambda body: body
 
     async def strike(self, request: Request, response: Response | None) -> Response:
-        """Do the damage; `response` is the right answer, if it was made already."""
+        """Apply the fault; `response` is the correct answer, if there is one already."""
         match self.kind:
             case "hang":
                 await _gone(request)
@@ -60,7 +60,7 @@ class Fault:
 
 
 def hang(*, after: bool = False) -> Fault:
-    """Return the fault of a call that is never answered; the client's time-out ends it."""
+    """Return the fault of a call that gets no answer; the client's time-out ends it."""
     return Fault("hang", after)
 
 
@@ -70,12 +70,12 @@ def cut(*, after: bool = False) -> Fault:
 
 
 def slow(seconds: float) -> Fault:
-    """Return the fault of an answer that is right but late."""
+    """Return the fault of a correct answer that comes late."""
     return Fault("slow", after=True, seconds=seconds)
 
 
 def altered(alter: Callable[[Any], Any]) -> Fault:
-    """Return the fault of an answer whose JSON was changed by `alter`."""
+    """Return the fault of an answer whose JSON `alter` has changed."""
     return Fault("alter", after=True, alter=alter)
 
 
@@ -86,7 +86,7 @@ def wrong_answer(
     *,
     after: bool = False,
 ) -> Fault:
-    """Return the fault of another answer than the right one."""
+    """Return the fault of a wrong answer."""
     return Fault("answer", after, status=status, body=body, headers=headers or {})
 
 
@@ -97,7 +97,7 @@ async def _gone(request: Request) -> None:
 
 
 class FaultPlan:
-    """Which calls of which endpoint meet which fault, in order; and where calls are held."""
+    """The planned faults of each endpoint's calls, in order, and the gates that hold calls."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -106,9 +106,9 @@ class FaultPlan:
         self._gates: defaultdict[str, list[tuple[bool, Gate]]] = defaultdict(list)
 
     def fail(self, endpoint: str, fault: Fault, *, times: int | None = 1) -> None:
-        """Let the next `times` calls meet the fault; None: all, until `heal`.
+        """Let the next `times` calls fail with this fault; None: all, until `heal`.
 
-        Those counted come first, in the order in which they were asked for.
+        Faults with a count come first, in the order in which they were planned.
         """
         with self._changes.lock:
             if times is None:
@@ -117,7 +117,7 @@ class FaultPlan:
                 self._next[endpoint].extend([fault] * times)
 
     def heal(self, endpoint: str | None = None) -> None:
-        """Forget the faults, and open the gates, of one endpoint or of all."""
+        """Remove the faults and open the gates of one endpoint or of all."""
         with self._changes.lock:
             gates = [
                 gate
@@ -134,7 +134,7 @@ class FaultPlan:
             gate.open()
 
     def hold(self, endpoint: str, *, after: bool = False) -> Gate:
-        """Hold every call at this point from now on, until the gate is opened."""
+        """Hold every call at this point, until the gate is opened."""
         point = "after" if after else "before"
         gate = Gate(self._changes, f"the gate {point} {endpoint} takes effect")
         with self._changes.lock:
@@ -144,9 +144,9 @@ class FaultPlan:
     async def play(
         self, endpoint: str, request: Request, act: Callable[[], Awaitable[Response]]
     ) -> Response:
-        """Answer a call with `act`, or with what was planned for it.
+        """Answer a call with `act`, or with its planned fault.
 
-        What `act` leaves to be done after its answer (`response.background`) is done in any case.
+        The work that `act` leaves for after its answer (`response.background`) is done in any case.
         """
         with self._changes.lock:
             fault = self._claim(endpoint)

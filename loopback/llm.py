@@ -1,4 +1,4 @@
-"""What the loopback LLM providers share: their answers, their failures, what they were asked."""
+"""What the loopback LLM providers share: answers, failures, and the record of requests."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +24,7 @@ Answerer = Callable[[LlmRequest], str | Reply]
 
 
 class Malformed(Exception):
-    """A request that the provider answers with an error, which `answer` is."""
+    """A request that the provider answers with the error `answer`."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(answer.status_code)
@@ -32,7 +32,7 @@ class Malformed(Exception):
 
 
 class LlmServer(LoopbackServer, ABC):
-    """A provider. `key`: the only one that is accepted; None: any. Subclasses speak a protocol."""
+    """A provider. `key`: the only accepted key; None: any. Subclasses implement a protocol."""
 
     def __init__(self, paths: Mapping[str, str], *, port: int = 0, key: str | None = None) -> None:
         self.key = key
@@ -44,7 +44,7 @@ class LlmServer(LoopbackServer, ABC):
         self.blind_models: set[str] = set()
         """Models that refuse a request with pictures."""
         self.looks: list[str] = []
-        """The keys by which the list of models was asked for."""
+        """The keys of requests for the list of models."""
         self._script: list[str | Reply] = []
         self._answerer: Answerer = greet
         routes = [
@@ -59,24 +59,24 @@ class LlmServer(LoopbackServer, ABC):
         super().__init__(Starlette(routes=routes), port=port)
 
     def answers(self, *replies: str | Reply) -> None:
-        """Answer the next requests like this, in this order; then as before."""
+        """Answer the next requests with these, in this order; then as before."""
         with self.changes.lock:
             self._script.extend(replies)
 
     def answers_always(self, answerer: str | Reply | Answerer) -> None:
-        """Answer every request like this from now on, once the script is used up."""
+        """Answer every request with this from now on, after those of `answers`."""
         self._answerer = answerer if callable(answerer) else lambda _: answerer
 
     def fail(self, fault: Fault, *, times: int | None = 1) -> None:
-        """Let the next `times` requests (None: all, until `heal`) meet the fault."""
+        """Let the next `times` requests (None: all, until `heal`) fail with this fault."""
         self.faults.fail(_CALL, fault, times=times)
 
     def fail_list(self, fault: Fault, *, times: int | None = None) -> None:
-        """Let requests for the list of models meet the fault: each time, until `heal`."""
+        """Let all requests for the list of models fail with this fault, until `heal`."""
         self.faults.fail(_LIST, fault, times=times)
 
     def heal(self) -> None:
-        """Forget the faults and open the gates."""
+        """Remove the faults and open the gates."""
         self.faults.heal()
 
     def hold(self) -> Gate:
@@ -84,25 +84,25 @@ class LlmServer(LoopbackServer, ABC):
         return self.faults.hold(_CALL)
 
     async def asked(self, times: int = 1, *, within: float = DEADLINE) -> list[LlmRequest]:
-        """Wait until there have been so many requests, and return all."""
+        """Wait until there have been this many requests, and return all."""
         return await self.changes.until(
             lambda: self._enough(times), f"{times} request(s)", within=within
         )
 
     def block_until_asked(self, times: int = 1, *, within: float = DEADLINE) -> list[LlmRequest]:
-        """Do as `asked`, for callers without an event loop."""
+        """Like `asked`, for callers without an event loop."""
         return self.changes.block_until(
             lambda: self._enough(times), f"{times} request(s)", within=within
         )
 
     async def looked_at(self, times: int = 1, *, within: float = DEADLINE) -> None:
-        """Wait until the list of models was asked for so many times."""
+        """Wait until there have been this many requests for the list of models."""
         await self.changes.until(
             lambda: len(self.looks) >= times, f"{times} look(s) at the models", within=within
         )
 
     async def deserted(self, times: int = 1, *, within: float = DEADLINE) -> None:
-        """Wait until so many clients have left without an answer."""
+        """Wait until this many clients have left without an answer."""
         await self.changes.until(
             lambda: sum(r.was_deserted for r in self.requests) >= times,
             f"{times} request(s) that nobody waits for any more",
@@ -118,13 +118,13 @@ class LlmServer(LoopbackServer, ABC):
         return cut()
 
     def is_late(self, seconds: float) -> Fault:
-        """Return a right answer that comes late."""
+        """Return a correct answer that comes late."""
         return slow(seconds)
 
     @property
     @abstractmethod
     def base_url(self) -> str:
-        """What to give to the official SDK as `base_url`."""
+        """The URL for the official SDK's `base_url`."""
 
     @abstractmethod
     def rate_limited(self, retry_after: float | None = None) -> Fault:
@@ -132,7 +132,7 @@ class LlmServer(LoopbackServer, ABC):
 
     @abstractmethod
     def overloaded(self) -> Fault:
-        """Return the fault of a provider with too much to do: Anthropic 529, OpenAI 503."""
+        """Return the fault of an overloaded provider: Anthropic 529, OpenAI 503."""
 
     @abstractmethod
     def broken(self) -> Fault:
@@ -144,7 +144,7 @@ class LlmServer(LoopbackServer, ABC):
 
     @abstractmethod
     def no_credit(self) -> Fault:
-        """Return the fault of an account whose credit is used up: Anthropic 400, OpenAI 429."""
+        """Return the fault of an account without credit: Anthropic 400, OpenAI 429."""
 
     @abstractmethod
     def no_such_model(self) -> Fault:
@@ -152,7 +152,7 @@ class LlmServer(LoopbackServer, ABC):
 
     @abstractmethod
     def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
-        """Read a request. Raises Malformed for what the provider would not take."""
+        """Read a request. Raises Malformed for a request that the provider would refuse."""
 
     @abstractmethod
     def refusal_of_key(self, request: Request) -> Response | None:
@@ -160,25 +160,25 @@ class LlmServer(LoopbackServer, ABC):
 
     @abstractmethod
     def put_list(self, request: Request) -> Response:
-        """Return the list of models as the provider puts it."""
+        """Return the list of models in the provider's format."""
 
     @abstractmethod
     def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
-        """Return the answer as the provider puts it."""
+        """Return the answer in the provider's format."""
 
     @abstractmethod
     def error(self, status: int, message: str) -> Response:
-        """Return an error as the provider puts it."""
+        """Return an error in the provider's format."""
 
     def story(self) -> str:
-        """Return what was asked, as text."""
+        """Return the requests as text."""
         lines = [
             f"  {len(r.messages)} messages -> {r.status or 'no answer'}" for r in self.requests
         ]
         return "\n".join([f"{type(self).__name__} was asked {len(lines)} time(s):", *lines])
 
     def limited(self, asked: LlmRequest, reply: Reply) -> Reply:
-        """Return the reply as far as `max_tokens` lets it go."""
+        """Return the reply, cut at `max_tokens`."""
         limit = asked.max_tokens
         if limit is None or tokens(reply.text) <= limit:
             return reply

@@ -1,4 +1,4 @@
-"""A moderation service: objects to the words that it is told to, or is in trouble."""
+"""A moderation service: it objects to chosen words, or fails."""
 
 import asyncio
 from typing import Literal
@@ -21,10 +21,10 @@ class ModerationService(LoopbackServer):
     def __init__(self) -> None:
         self.asked: list[Received] = []
         self.speaks_openai = False
-        """Whether it answers as OpenAI's does."""
+        """Whether it answers in the format of OpenAI's service."""
         self.trouble: Trouble | None = None
         self.waits_for = 1
-        """How many must have asked before anybody is answered."""
+        """How many requests must have come before any is answered."""
         self._enough = asyncio.Event()
         self._words: dict[str, str] = {}
         route = Route("/{path:path}", self._take, methods=["POST"])

@@ -1,7 +1,7 @@
 """OpenAI's API as a loopback program: Chat Completions, Responses, the list of models.
 
-As the official SDK (3.54) uses it; it recommends Responses for new projects, and any compatible
-server speaks Chat Completions.
+It is written for the official SDK (3.54). OpenAI recommends Responses for new projects; compatible
+servers offer Chat Completions.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _REFUSAL = "I'm sorry, I can't help with that."
 
 
 class OpenAI(LlmServer):
-    """The provider; the SDK's `base_url` is its `base_url`."""
+    """The provider. Give its `base_url` to the SDK."""
 
     def __init__(self, *, port: int = 0, key: str | None = None) -> None:
         paths = {"/v1/chat/completions": "chat", "/v1/responses": "response"}
@@ -37,7 +37,7 @@ class OpenAI(LlmServer):
 
     @property
     def base_url(self) -> str:
-        """What to give to the SDK as `base_url`."""
+        """The URL for the SDK's `base_url`."""
         return f"{self.url}/v1"
 
     def rate_limited(self, retry_after: float | None = None) -> Fault:
@@ -76,11 +76,11 @@ class OpenAI(LlmServer):
         return wrong_answer(404, unknown_model("gpt-nobody"))
 
     def error(self, status: int, message: str) -> Response:
-        """Return an error as the API puts it."""
+        """Return an error in the API's format."""
         return JSONResponse(error(message), status_code=status, headers=_identifier())
 
     def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
-        """Read a request. Raises Malformed as the API refuses."""
+        """Read a request. Raises Malformed with the API's refusal."""
         if (refused := self.refusal_of_key(request)) is not None:
             raise Malformed(refused)
         wrong = fault_in_chat(body) if kind == "chat" else fault_in_response(body)
@@ -105,7 +105,7 @@ class OpenAI(LlmServer):
         )
 
     def refusal_of_key(self, request: Request) -> Response | None:
-        """Return how a request without a good key is refused; None: it shows one."""
+        """Return the refusal of a request without a valid key; None: it has one."""
         key = shown_key(request)
         if key and self.key in (None, key):
             return None
@@ -113,7 +113,7 @@ class OpenAI(LlmServer):
         return JSONResponse(error(message, code="invalid_api_key"), status_code=401)
 
     def may_only_answer(self) -> Fault:
-        """Return how the list is refused to a key that may do nothing but ask models."""
+        """Return the refusal of the list for a key that may only use models."""
         message = (
             "You have insufficient permissions for this operation. Missing scopes:"
             " api.model.read. Check that you have the correct role in your organization, and if"
@@ -128,7 +128,7 @@ class OpenAI(LlmServer):
         return JSONResponse({"object": "list", "data": data}, headers=_identifier())
 
     def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
-        """Return the answer as the API puts it."""
+        """Return the answer in the API's format."""
         put = _completion if kind == "chat" else _response
         return JSONResponse(put(asked, reply), headers=_identifier())
 
@@ -187,7 +187,7 @@ def _identifier() -> dict[str, str]:
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m loopback.openai", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default): a free port")
     parser.add_argument("--key", help="the only key that is accepted (default: any)")
     given = parser.parse_args()
     return serve(OpenAI(port=given.port, key=given.key))

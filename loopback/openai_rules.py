@@ -1,7 +1,8 @@
-"""What OpenAI's API finds wrong with a request, and how it says so.
+"""The rules of OpenAI's API for requests, and its error texts.
 
-There is at least one message; `max_tokens` is deprecated, and the reasoning models (o…, gpt-5 and
-newer) take only `max_completion_tokens`; of Responses, `max_output_tokens` is 16 or more.
+There must be at least one message. `max_tokens` is deprecated, and the reasoning models (o…, gpt-5
+and newer) accept only `max_completion_tokens`. In Responses, `max_output_tokens` must be 16 or
+more.
 """
 
 import re
@@ -15,7 +16,7 @@ _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 
 
 def fault_in_chat(body: Json) -> Json | None:
-    """Return the error that a body for Chat Completions is answered with."""
+    """Return the error for a wrong body of Chat Completions; None: it is right."""
     if wrong := _fault_in_common(body, "messages"):
         return wrong
     for place, message in enumerate(body["messages"]):
@@ -41,7 +42,7 @@ def fault_in_chat(body: Json) -> Json | None:
 
 
 def _fault_in_tools(body: Json) -> Json | None:
-    """Return what is wrong with the functions that are offered; strict ones are fully described."""
+    """Return what is wrong with the offered functions; strict ones must be fully described."""
     if "tools" in body and not body["tools"]:
         return error("Invalid 'tools': empty array.", param="tools", code="empty_array")
     for place, tool in enumerate(body.get("tools") or ()):
@@ -65,7 +66,7 @@ def _fault_in_tools(body: Json) -> Json | None:
 
 
 def fault_in_response(body: Json) -> Json | None:
-    """Return the error that a body for Responses is answered with."""
+    """Return the error for a wrong body of Responses; None: it is right."""
     if wrong := _fault_in_common(body, "input"):
         return wrong
     limit = body.get("max_output_tokens")
@@ -120,11 +121,11 @@ def error(
     param: str | None = None,
     code: str | None = None,
 ) -> Json:
-    """Return an error as the API puts it."""
+    """Return an error in the API's format."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def unknown_model(model: str) -> Json:
-    """Return the error for a model that there is not."""
+    """Return the error for a model that does not exist."""
     message = f"The model `{model}` does not exist or you do not have access to it."
     return error(message, code="model_not_found")

@@ -1,4 +1,4 @@
-"""What LLM providers make of the pictures in a request: they look at the bytes."""
+"""How LLM providers check the pictures in a request: by their bytes."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _BEGINNINGS = {
 
 
 def pictures_in(messages: list[Json]) -> Iterator[tuple[str, str]]:
-    """Give the type and the base64 of each picture, in either provider's form."""
+    """Yield the type and the base64 of each picture, in either provider's format."""
     for message in messages:
         content = message.get("content")
         for block in content if isinstance(content, list) else []:
@@ -30,7 +30,7 @@ def pictures_in(messages: list[Json]) -> Iterator[tuple[str, str]]:
 
 
 def fault_in_pictures(messages: list[Json], *, is_blind: bool) -> str | None:
-    """Return why the provider refuses the request for its pictures; None: it does not."""
+    """Return why the provider refuses the request's pictures; None: it does not."""
     for kind, data in pictures_in(messages):
         if is_blind:
             return "This model does not support image input"

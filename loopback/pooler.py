@@ -1,7 +1,7 @@
-"""A transaction pooler before a real PostgreSQL, like Supabase's on port 6543.
+"""A transaction pooler in front of a real PostgreSQL, like Supabase's on port 6543.
 
-Each transaction gets the next server connection in turn, so session state cannot be relied on. A
-client logs in on its own connection, which then joins the others.
+Each transaction gets the next server connection in turn, so session state is unreliable. A client
+logs in on a new connection, which then joins the pool.
 """
 
 import asyncio
@@ -17,25 +17,25 @@ _IDLE = b"I"
 
 
 class _Wire:
-    """One end: messages of PostgreSQL's protocol, a type and a length before each."""
+    """One end of a connection: messages of PostgreSQL's protocol, each with type and length."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
 
     async def first(self) -> bytes:
-        """Return a message without a type, as the first of a client is."""
+        """Return a message without a type, like a client's first message."""
         length = await self._reader.readexactly(4)
         return length + await self._reader.readexactly(int.from_bytes(length) - 4)
 
     async def next(self) -> tuple[bytes, bytes]:
-        """Return a message's type, and the whole of it."""
+        """Return a message's type, and the whole message."""
         head = await self._reader.readexactly(5)
         return head[:1], head + await self._reader.readexactly(int.from_bytes(head[1:]) - 4)
 
 
 class Pooler:
-    """Serves on 127.0.0.1 in this event loop. `path` is the socket of the PostgreSQL behind."""
+    """Serves on 127.0.0.1 in this event loop. `path` is the socket of the PostgreSQL behind it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -45,7 +45,7 @@ class Pooler:
         self._clients = Connections(self._welcome)
         self._server: asyncio.Server
         self.transactions = 0
-        """How many server connections were given out."""
+        """How many times a server connection was given to a transaction."""
 
     @property
     def port(self) -> int:
@@ -83,7 +83,7 @@ class Pooler:
         while True:
             kind, message = await server.next()
             client.writer.write(message)
-            if kind == b"R" and int.from_bytes(message[5:9]) not in (0, 12):  # it wants an answer
+            if kind == b"R" and int.from_bytes(message[5:9]) not in (0, 12):  # an answer is needed
                 server.writer.write((await client.next())[1])
             if kind == _READY:
                 return await self._give_back(server)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that notes what it gets, and answers as it is told."""
+"""A receiver of webhooks that records what it gets, and answers as it is told."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from loopback.waiting import Changes, Gate
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request: where it came to, its headers (lower case) and its JSON."""
+    """One request: its path, its headers (in lower case) and its JSON."""
 
     path: str
     headers: dict[str, str]
@@ -39,20 +39,20 @@ class WebhookReceiver(LoopbackServer):
         self.changes = Changes()
         self.received: list[Received] = []
         self.statuses: list[int] = []
-        """The statuses of the next answers, in order; then 200 again."""
+        """The statuses of the next answers, in order; after them, 200."""
         self.says: dict[str, str] = {}
-        """What its answers say besides whether it took the request."""
+        """The JSON of its answers."""
         self._gate: Gate | None = None
         route = Route("/{path:path}", self._take, methods=["POST"])
         super().__init__(Starlette(routes=[route]))
 
     def hold(self) -> Gate:
-        """Note every request from now on, but do not answer it until the gate is opened."""
+        """Record every request from now on, but answer none until the gate is opened."""
         self._gate = Gate(self.changes, "the gate before the answer to a webhook")
         return self._gate
 
     async def gets(self, number: int = 1) -> list[Received]:
-        """Wait until there have been so many requests, and return all."""
+        """Wait until there have been this many requests, and return all."""
         return await self.changes.until(
             lambda: self.received[:] if len(self.received) >= number else [],
             f"{number} webhook(s)",

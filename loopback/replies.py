@@ -1,4 +1,4 @@
-"""What a loopback LLM says, and what it was asked."""
+"""The replies and the requests of a loopback LLM."""
 
 import json
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says, and why it stopped: of itself, at its limit, or because it would not.
+    """What the model says, and why it stopped: it was done, reached its limit, or refused.
 
-    `tool` is the name of the tool that it calls, with `given` as its arguments.
+    `tool` is the name of the tool that it calls, with the arguments `given`.
     """
 
     text: str
@@ -22,7 +22,7 @@ class Reply:
 
 
 def truncated(text: str) -> Reply:
-    """Return an answer that was cut off at the limit of tokens."""
+    """Return an answer that was cut off at the token limit."""
     return Reply(text, "length")
 
 
@@ -32,17 +32,17 @@ def refusal(text: str = "") -> Reply:
 
 
 def filtered() -> Reply:
-    """Return an answer that a content filter took away; with Anthropic, a refusal."""
+    """Return an answer that a content filter removed; with Anthropic, a refusal."""
     return Reply("", "filtered")
 
 
 def calls_tool(name: str, *, saying: str = "", **given: Any) -> Reply:
-    """Return a call of a tool that the request offers, with a text besides, as models write it."""
+    """Return a call of an offered tool, together with a text, as models write it."""
     return Reply(saying, "tool", name, given)
 
 
 def written_arguments(reply: Reply) -> str:
-    """Return the arguments of the tool's call as OpenAI gives them: a text."""
+    """Return the arguments of the tool's call in OpenAI's format: a text."""
     return json.dumps(reply.given or {}, ensure_ascii=False)
 
 
@@ -53,9 +53,9 @@ def empty() -> Reply:
 
 @dataclass(slots=True)
 class LlmRequest:
-    """One request as the provider understood it; `status` is what it was answered.
+    """One request as the provider read it; `status` is the answer's.
 
-    One that `was_deserted` got no answer: the client went away, or was cut off.
+    A request that `was_deserted` got no answer: the client left, or was cut off.
     """
 
     path: str
@@ -70,13 +70,13 @@ class LlmRequest:
 
     @property
     def key(self) -> str:
-        """The key that was shown."""
+        """The request's key."""
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
         return self.headers.get("x-api-key", bearer)
 
     @property
     def unanswered(self) -> list[str]:
-        """The user's texts since the model last spoke."""
+        """The user's texts since the model's last reply."""
         texts: list[str] = []
         for role, text in reversed(self.messages):
             if role == "assistant":
@@ -86,16 +86,16 @@ class LlmRequest:
 
     @property
     def text(self) -> str:
-        """All that the model was shown, as text."""
+        """Everything that the model got, as text."""
         return "\n".join([self.system, *(f"{role}: {text}" for role, text in self.messages)])
 
 
 def greet(request: LlmRequest) -> Reply:
-    """Answer so that one sees to which messages: what a provider says unless told otherwise."""
+    """Answer with the messages that are answered: the default reply of a provider."""
     heard = " / ".join(" / ".join(text.split("\n")) for text in request.unanswered)
     return Reply(f"Olá! Sobre «{heard}»: já vou ajudar você.")
 
 
 def tokens(text: str) -> int:
-    """Return roughly how many tokens a text is."""
+    """Return roughly how many tokens a text has."""
     return (len(text) + 3) // 4

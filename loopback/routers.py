@@ -1,4 +1,4 @@
-"""The router as a separate process, to be killed, stopped and started again from outside."""
+"""Runs the router as a separate process that can be killed, stopped and started again."""
 
 import asyncio
 import os
@@ -38,16 +38,16 @@ class RouterProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**_bare_environment(), "N8N_ROUTER_URL": self.url, **env}
         self._process: Running | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the router
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the router runs
 
     @property
     def pid(self) -> int:
-        """The number of its process, while it runs and after."""
+        """The router's process id, also after it has ended."""
         return self._started().pid
 
     def start(self) -> None:
-        """Start it; `ready` waits until it serves."""
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+        """Start the router; `ready` waits until it serves."""
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
             [
                 *(sys.executable, "-m", "router.serving"),
                 *("--host", "127.0.0.1", "--port", str(self.port)),
@@ -77,24 +77,24 @@ class RouterProcess:
         self.wait()
 
     def stop(self) -> int:
-        """SIGTERM, as a platform stops it. Returns its exit code."""
+        """Stop it by SIGTERM, like a platform. Returns its exit code."""
         self.terminate()
         return self.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting for the end."""
+        """Send SIGTERM without waiting for the end."""
         self._started().send_signal(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP: it lives, but does nothing."""
+        """Send SIGSTOP: the process lives, but does nothing."""
         self._started().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT: it continues where it was, and knows nothing of the time between."""
+        """Send SIGCONT: it goes on where it was, without knowing that time has passed."""
         self._started().send_signal(signal.SIGCONT)
 
     def wait(self, within: float = _END_SECONDS) -> int:
-        """Wait until it has ended; its exit code."""
+        """Wait until it has ended. Returns its exit code."""
         return self._started().wait(timeout=within)
 
     def twin(self) -> "RouterProcess":
@@ -102,7 +102,7 @@ class RouterProcess:
         return type(self)(self._env)
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End it, whatever its state."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
         self._log.close()
@@ -119,7 +119,7 @@ class RouterProcess:
 
 
 def _bare_environment() -> dict[str, str]:
-    """Only what a process needs: no configuration of the machine may leak in."""
+    """Return only the variables that a process needs, without this machine's configuration."""
     return {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
     }

@@ -1,7 +1,7 @@
-"""An ASGI application served on 127.0.0.1 by a thread with an event loop of its own.
+"""Serves an ASGI application on 127.0.0.1, in a thread with an event loop of its own.
 
-The HTTP is uvicorn's; only starting and stopping are done here, because a loopback program also
-has to cut connections, hang, go away at once in the middle of a call, and come back on its port.
+uvicorn does the HTTP. Starting and stopping are done here, because a loopback program must also cut
+connections, hang, disappear in the middle of a call, and come back on its port.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 HOST = "127.0.0.1"
-_NEVER = 86_400  # an idle connection stays open: closing it would race with its next request
+_NEVER = 86_400  # idle connections stay open: closing one would race with its next request
 
 _FOREIGN = PlainTextResponse("/_control is for programs on this machine, not for pages\n", 403)
 
@@ -30,10 +30,10 @@ Asgi = Callable[
 
 
 class _Connection(H11Protocol):
-    """Tells the application its own transport, as `scope["state"]["transport"]`."""
+    """Gives the application its transport, as `scope["state"]["transport"]`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        # asyncio does it only for sockets that were made with the protocol's number; without it
+        # asyncio does this only for sockets that were made with the protocol's number. Without it,
         # every answer waits 40 ms for the client's acknowledgement of its head.
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,8 +44,8 @@ class _Connection(H11Protocol):
 class LoopbackServer:
     """Serves `app` from `start()` to `stop()`; may be started again, on the same port.
 
-    Port 0 picks a free one at the first start. To stop is to go away like a killed process: every
-    connection is cut, every task ended.
+    Port 0 picks a free port at the first start. `stop` works like a killed process: all connections
+    are cut, and all tasks are cancelled.
     """
 
     def __init__(self, app: Asgi, *, port: int = 0) -> None:
@@ -58,16 +58,16 @@ class LoopbackServer:
 
     @property
     def url(self) -> str:
-        """The address, `http://127.0.0.1:port`, without a slash at its end."""
+        """Its URL, `http://127.0.0.1:port`, without a slash at the end."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def running(self) -> bool:
-        """Whether it is started."""
+        """Whether the server is started."""
         return self._thread is not None
 
     def start(self) -> Self:
-        """Return when connections are accepted. Raises OSError if the port is taken."""
+        """Start, and return when connections are accepted. Raises OSError if the port is taken."""
         if self._thread is not None:
             return self
         listener = socket.create_server((HOST, self.port), backlog=512)
@@ -87,7 +87,7 @@ class LoopbackServer:
         return self
 
     def stop(self) -> None:
-        """Return when the port is free, no connection is open and the thread has ended."""
+        """Stop; return when the port is free, no connection is open and the thread has ended."""
         if self._thread is None or self._loop is None:
             return
         self._loop.call_soon_threadsafe(self._stopping.set)
@@ -103,7 +103,7 @@ class LoopbackServer:
         self.stop()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Run `work` in the server's event loop, from any thread. False if it is not running."""
+        """Run `work` in the server's event loop, from any thread. False: the server is stopped."""
         loop = self._loop
         if loop is None:
             return False
@@ -115,15 +115,15 @@ class LoopbackServer:
 
         try:
             loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # it is stopping at this moment
+        except RuntimeError:  # it is just stopping
             return False
         return True
 
     async def opened(self) -> None:
-        """Begin what belongs to a started server, in its event loop. For subclasses."""
+        """Start what runs with the server, in its event loop. For subclasses."""
 
     async def closed(self) -> None:
-        """End what `opened` began. For subclasses."""
+        """Stop what `opened` started. For subclasses."""
 
     async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
@@ -145,8 +145,8 @@ class LoopbackServer:
         await self.opened()
         ready.set()
         await self._stopping.wait()
-        # What is accepted in this very moment gets its transport two passes of the loop later, and
-        # none from a server that is closed: asyncio then leaves its socket open (3.11, 3.12).
+        # A connection that is accepted at this moment gets its transport two passes of the loop
+        # later. A closed server gives it none: asyncio leaves its socket open then (3.11, 3.12).
         self._loop.remove_reader(listener)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -173,11 +173,11 @@ class LoopbackServer:
             if not self._stopping.is_set():
                 raise
         except ClientDisconnect:
-            pass  # who asked was stopped, or had waited long enough, before its body was here
+            pass  # the client stopped, or timed out, before its body had arrived
 
 
 def _is_for_programs(scope: Scope) -> bool:
-    """Whether no browser asks: any site's page may call 127.0.0.1, and have its name lead there."""
+    """Whether the caller is not a browser: a page of any site could call 127.0.0.1."""
     headers = Headers(scope=scope)
     host = headers.get("host", "").partition(":")[0]
     is_browsers = "origin" in headers or "sec-fetch-site" in headers

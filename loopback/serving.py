@@ -1,4 +1,4 @@
-"""Running a loopback program as a process of its own."""
+"""Runs a loopback program as a process of its own."""
 
 import signal
 import sys

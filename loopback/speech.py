@@ -1,7 +1,7 @@
-"""A speech service: POST /v1/audio/transcriptions, as OpenAI's, Groq's and whisper servers have it.
+"""A speech service: POST /v1/audio/transcriptions, like OpenAI's, Groq's and whisper servers.
 
-It hears what it is told to, or has `hear` listen to the sound; it refuses a file by its name, as
-the real ones do (.opus and .oga are no names that they know), and what is larger than 25 MB.
+It returns a chosen text, or the result of `hear` for the sound. It refuses files by their names,
+like the real services (they do not know .opus and .oga), and files larger than 25 MB.
 """
 
 import re
@@ -41,7 +41,7 @@ class Listened:
 
 
 class SpeechService(LoopbackServer):
-    """The service; the SDK's `base_url` is its `base_url`. `key`: the only one that is accepted."""
+    """The service. Give its `base_url` to the SDK. `key`: the only accepted key."""
 
     def __init__(self, *, port: int = 0, key: str | None = None) -> None:
         self.key = key
@@ -50,13 +50,13 @@ class SpeechService(LoopbackServer):
         self.heard: list[Listened] = []
         self.hears: Listens = lambda _: "quero dois bolos de chocolate"
         self.tells_tokens = True
-        """Whether it tells what a sound cost; whisper servers tell nothing."""
+        """Whether it reports what a sound cost; whisper servers do not."""
         route = Route("/v1/audio/transcriptions", self._transcribe, methods=["POST"])
         super().__init__(Starlette(routes=[route]), port=port)
 
     @property
     def base_url(self) -> str:
-        """What to give to the SDK as `base_url`."""
+        """The URL for the SDK's `base_url`."""
         return f"{self.url}/v1"
 
     def hold(self) -> Gate:
@@ -64,11 +64,11 @@ class SpeechService(LoopbackServer):
         return self.faults.hold(_CALL)
 
     def fail(self, fault: Fault, *, times: int | None = 1) -> None:
-        """Let the next `times` requests (None: all, until `heal`) meet the fault."""
+        """Let the next `times` requests (None: all, until `heal`) fail with this fault."""
         self.faults.fail(_CALL, fault, times=times)
 
     def heal(self) -> None:
-        """Forget the faults, and open the gates."""
+        """Remove the faults, and open the gates."""
         self.faults.heal()
 
     def broken(self) -> Fault:
@@ -84,7 +84,7 @@ class SpeechService(LoopbackServer):
         return hang()
 
     async def asked(self, times: int = 1) -> list[Listened]:
-        """Wait until there have been so many requests, and return all."""
+        """Wait until there have been this many requests, and return all."""
         return await self.changes.until(
             lambda: self.heard[:] if len(self.heard) >= times else [], f"{times} sound(s)"
         )

@@ -1,7 +1,7 @@
-"""Supabase Auth as those who verify its tokens see it: public keys, and tokens signed with them.
+"""Supabase Auth for programs that verify its tokens: public keys, and signed tokens.
 
-Keys are published as at `/auth/v1/.well-known/jwks.json`, with the claims and headers that hosted
-projects use (https://supabase.com/docs/guides/auth/jwts).
+The keys are published like at `/auth/v1/.well-known/jwks.json`. Claims and headers are those of
+hosted projects (https://supabase.com/docs/guides/auth/jwts).
 """
 
 import json
@@ -22,7 +22,7 @@ Algorithm = Literal["ES256", "RS256"]
 
 
 class SupabaseAuth(LoopbackServer):
-    """Signs in whom it is told to. `asked` counts requests for the keys."""
+    """Signs in users at a test's request. `asked` counts requests for the keys."""
 
     def __init__(self, algorithm: Algorithm = "ES256") -> None:
         self.asked = 0
@@ -47,7 +47,7 @@ class SupabaseAuth(LoopbackServer):
         self.published.append({**json.loads(public), **described})
 
     def token(self, user_id: str, **changes: Any) -> str:
-        """Return the token of a user who has signed in; None takes a claim away."""
+        """Return the token of a signed-in user; None removes a claim."""
         return jwt.encode(
             _given({**self.claims(user_id), **changes}),
             self._key,
@@ -56,7 +56,7 @@ class SupabaseAuth(LoopbackServer):
         )
 
     def claims(self, user_id: str) -> dict[str, Any]:
-        """Return what a token says of a user."""
+        """Return a token's claims about a user."""
         now = int(time.time())
         return {
             "iss": f"{self.url}/auth/v1",
@@ -78,7 +78,7 @@ class SupabaseAuth(LoopbackServer):
 
 
 def legacy_token(claims: dict[str, Any], secret: str) -> str:
-    """Return a token as projects with the legacy secret sign it."""
+    """Return a token signed with the legacy secret."""
     return jwt.encode(_given(claims), secret, algorithm="HS256")
 
 

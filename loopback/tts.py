@@ -1,7 +1,7 @@
-"""A voice as a loopback program: POST /v1/audio/speech, as OpenAI's SDK (3.54) asks it.
+"""A voice as a loopback program: POST /v1/audio/speech, for OpenAI's SDK (3.54).
 
-It answers a tone, as long as the text would take to say: a WAV whatever is asked for, as many
-servers do. With `sound` it gives those bytes instead, whatever they are.
+It answers with a tone that lasts as long as speaking the text would. The answer is always WAV,
+whatever format is requested, like many servers. With `sound` it answers with those bytes.
 """
 
 import argparse
@@ -25,24 +25,24 @@ _LONGEST_INPUT = 4096
 
 
 class Tts(OpenAI):
-    """The voice; the SDK's `base_url` is its `base_url`."""
+    """The voice. Give its `base_url` to the SDK."""
 
     def __init__(self, *, port: int = 0, key: str | None = None) -> None:
         LlmServer.__init__(self, {"/v1/audio/speech": "speech"}, port=port, key=key)
         self.sound: bytes | None = None
-        """What it answers, in place of a tone."""
+        """The bytes of the answer, in place of a tone."""
         self.speaks: Callable[[str], bytes] = lambda text: tone(len(text) * _SECONDS_A_CHARACTER)
-        """What it makes of a text."""
+        """Makes the sound of a text."""
         self.breaks_off = False
-        """Whether a connection ends in the middle of the sound."""
+        """Whether the connection is cut in the middle of the sound."""
 
     @property
     def read(self) -> list[str]:
-        """The texts that it was asked to read, in their order."""
+        """The texts of all requests, in order."""
         return [str(request.body["input"]) for request in self.requests]
 
     def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
-        """Read a request. Raises Malformed as the API refuses."""
+        """Read a request. Raises Malformed with the API's refusal."""
         del kind
         key = shown_key(request)
         if not key or self.key not in (None, key):
@@ -74,7 +74,7 @@ class Tts(OpenAI):
 
 
 def tone(seconds: float, *, loudness: int = 8000, channels: int = 2) -> bytes:
-    """Return a WAV of a tone: its first second, again and again."""
+    """Return a WAV of a tone; its first second is repeated."""
     made = BytesIO()
     count = int(seconds * _RATE)
     samples = [int(loudness * math.sin(number / 6)) for number in range(min(count, _RATE))]
@@ -91,7 +91,7 @@ def tone(seconds: float, *, loudness: int = 8000, channels: int = 2) -> bytes:
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m loopback.tts", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default): a free port")
     parser.add_argument("--key", help="the only key that is accepted (default: any)")
     given = parser.parse_args()
     return serve(Tts(port=given.port, key=given.key))

@@ -1,4 +1,4 @@
-"""Waiting for what happens in a loopback program: woken by the event itself, never by polling."""
+"""Waits for events in a loopback program. The event itself ends the wait: nothing polls."""
 
 import asyncio
 import threading
@@ -10,18 +10,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DEADLINE = 20.0
-"""Seconds after which what was waited for counts as never happening; machines may be busy."""
+"""Seconds until a wait fails; long, because machines may be busy."""
 
 
 class NeverHappened(AssertionError):
-    """What was waited for did not happen within the deadline; the text tells what happened."""
+    """The awaited event did not happen before the deadline. The text says what happened."""
 
 
 class Changes:
-    """What happens in one program, told to everyone who waits, in whatever thread or event loop.
+    """The changes in one program, for everyone who waits, in any thread or event loop.
 
-    All its state is read and changed under `lock`. `story` tells what has happened so far, for the
-    message of a wait that ended in vain.
+    The program's state is read and changed under `lock`. `story` says what has happened so far, for
+    the error of a wait that fails.
     """
 
     def __init__(self, story: Callable[[], str] = lambda: "") -> None:
@@ -32,7 +32,7 @@ class Changes:
 
     @contextmanager
     def made(self) -> Iterator[None]:
-        """Change the state inside; everyone who waits looks again afterwards."""
+        """Change the state during the block; all waiters look again afterwards."""
         with self.lock:
             yield
             self._happened.notify_all()
@@ -41,14 +41,14 @@ class Changes:
             wake()
 
     async def until(self, found: Callable[[], T], what: str, *, within: float = DEADLINE) -> T:
-        """Wait until `found()` is truthy and return it. Raises NeverHappened after `within` s."""
+        """Wait until `found()` is truthy, and return it. Raises NeverHappened after `within` s."""
         loop = asyncio.get_running_loop()
         happened = asyncio.Event()
 
         def wake() -> None:
             try:
                 loop.call_soon_threadsafe(happened.set)
-            except RuntimeError:  # that loop is closed: nobody waits in it any more
+            except RuntimeError:  # that loop is closed, so nothing waits in it
                 self._listeners.discard(wake)
 
         with self.lock:
@@ -66,7 +66,7 @@ class Changes:
                 self._listeners.discard(wake)
 
     def block_until(self, found: Callable[[], T], what: str, *, within: float = DEADLINE) -> T:
-        """Do as `until`, for callers without an event loop; the calling thread blocks."""
+        """Like `until`, for callers without an event loop; the calling thread blocks."""
         deadline = time.monotonic() + within
         with self.lock:
             while not (value := found()):
@@ -85,7 +85,7 @@ class Changes:
 
 
 class Gate:
-    """Holds calls at one point until it is opened, so that a test can do something meanwhile."""
+    """Holds calls at one point until it is opened, so that a test can act meanwhile."""
 
     def __init__(self, changes: Changes, where: str) -> None:
         self._changes = changes
@@ -99,20 +99,20 @@ class Gate:
         return self._arrived
 
     async def reached(self, calls: int = 1) -> None:
-        """Wait until so many calls have come to the gate."""
+        """Wait until this many calls have come to the gate."""
         await self._changes.until(lambda: self._arrived >= calls, self._expected(calls))
 
     def block_until_reached(self, calls: int = 1) -> None:
-        """Do as `reached`, for callers without an event loop."""
+        """Like `reached`, for callers without an event loop."""
         self._changes.block_until(lambda: self._arrived >= calls, self._expected(calls))
 
     def open(self) -> None:
-        """Let go on who is held here, and who comes later."""
+        """Let the held calls go on, and later ones pass."""
         with self._changes.made():
             self._open = True
 
     async def pass_through(self) -> None:
-        """Wait here until the gate is opened; what a held call does."""
+        """Wait here, as a held call, until the gate is opened."""
         with self._changes.made():
             self._arrived += 1
         await self._changes.until(lambda: self._open, f"{self._where} to be opened", within=600)

@@ -1,7 +1,6 @@
 """What works beside the requests and lives longer than one: assembled and started here."""
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -70,7 +69,6 @@ from router.turns.opening import Tools, make_dispatcher
 from router.turns.own_files import OwnFiles
 from router.turns.voices import Voices
 
-_log = logging.getLogger(__name__)
 _TRIALS = 4  # test turns of all tenants at once; they take no connection of a customer's turn
 _BESIDE_FLOWS = 10  # connections to n8n for probes, besides those that flows hold
 _SENDS = 100  # at once, at least: shared by turns, flows and notices
@@ -200,7 +198,11 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     name, can_listen = secrets.token_hex(8), can_hear(entrances.turns.database)
     calls_as = None if can_listen else name
     dispatcher = make_dispatcher(
-        settings, database, tools, calls_as, (lambda _: False) if n8n is None else n8n.is_elsewhere
+        settings,
+        database,
+        tools,
+        calls_as,
+        (lambda _: False) if n8n is None else n8n.fallback.is_making,
     )
     hearing = Hearing(name, can_listen, called=dispatcher.help)
     connections = connections_for(settings.max_connections, open_files())

@@ -1,4 +1,4 @@
-"""`python -m scripts COMMAND …`: what `hybridflow COMMAND …` does, where nothing is installed."""
+"""`python -m scripts COMMAND …`: the same as `hybridflow COMMAND …`, without an installation."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Known weaknesses in the libraries that are installed: `python -m scripts.audit` (pip-audit).
+"""Look for known weaknesses in the installed libraries: `python -m scripts.audit` (pip-audit).
 
-Exit code 0: none is known, as far as could be looked up. 1: there are some, with the version that
-fixes each. It says what could not be looked up (no network, or a package index without advisories);
-with --strict that is exit code 1, too: `make audit STRICT=1`.
+Exit code 0: none is known in the libraries that could be looked up. 1: some are known, each with
+the version that fixes it. Libraries that could not be looked up (no network, or a package index
+without advisories) are named; with --strict they also cause exit code 1: `make audit STRICT=1`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _PATIENCE = 300  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """An advisory about a library that is installed."""
+    """An advisory about an installed library."""
 
     library: str
     advisory: str
@@ -30,7 +30,7 @@ class Weakness:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found of how many libraries, and which could not be looked up."""
+    """The known weaknesses, the number of libraries, and those that could not be looked up."""
 
     looked_up: int
     weaknesses: tuple[Weakness, ...]
@@ -38,7 +38,7 @@ class Audit:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything was looked up; nothing at all is not everything."""
+        """Whether all libraries were looked up; false if there were none."""
         return self.looked_up > 0 and not self.not_looked_up
 
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def judge(answer: Iterable[dict[str, Any]]) -> Audit:
-    """Return what pip-audit's list of dependencies says."""
+    """Return the result of pip-audit's list of dependencies."""
     libraries = list(answer)
     return Audit(
         looked_up=sum("skip_reason" not in library for library in libraries),
@@ -78,9 +78,9 @@ def judge(answer: Iterable[dict[str, Any]]) -> Audit:
 
 
 def told(audit: Audit) -> list[str]:
-    """Return what a person reads."""
+    """Return the result as lines for a person."""
     lines = [
-        f"{weak.library}: {weak.advisory}, mended in {', '.join(weak.mended_in) or 'no version'}"
+        f"{weak.library}: {weak.advisory}, fixed in {', '.join(weak.mended_in) or 'no version'}"
         for weak in audit.weaknesses
     ]
     lines.append(f"{audit.looked_up} libraries looked up, {len(audit.weaknesses)} weaknesses known")
@@ -88,8 +88,8 @@ def told(audit: Audit) -> list[str]:
         lines.append("NOT AUDITED: no library was found")
     if audit.not_looked_up:
         lines.append(
-            f"NOT AUDITED: {len(audit.not_looked_up)} libraries, for the package index here gives"
-            " no advisories about them; run this where pypi.org answers"
+            f"NOT AUDITED: {len(audit.not_looked_up)} libraries: this package index has no"
+            " advisories about them. Run this where pypi.org can be reached"
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""End every pause that has run out, once: for a cron job, every 15 minutes or so.
+"""End every expired pause, once: for a cron job, about every 15 minutes.
 
 `python -m scripts.auto_resume`, or `python scripts/auto_resume.py`. Exit code 0: done (even if
 there was nothing to do), 1: not done, with the reason on stderr.
@@ -8,7 +8,7 @@ import math
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: the project is not on the path then
+if not __package__:  # run as a file: then the project is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from router.api.cron import run_auto_resume

@@ -1,4 +1,4 @@
-"""What `make run` says first: one address, what is there, and where the secrets are."""
+"""The first output of `make run`: the address, what runs there, and where the secrets are."""
 
 import sys
 
@@ -11,7 +11,7 @@ _TENANT = ".venv/bin/python -m scripts.tenant"
 ASKS_FOR_AN_OWNER = (
     "\n    The editor asks for an owner account first: make one up (it stays in this n8n)."
 )
-_GOES = "the demo's own, with all that is made in it: it goes with the demo"
+_GOES = "the demo's own: it goes with the demo, and all work in it is lost"
 _SHOW = ".venv/bin/python -m scripts.serve --show-secrets"
 _ADD = f"{_TENANT} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
 
@@ -24,9 +24,10 @@ def banner(
     with_demo: bool = False,
     on_terminal: bool | None = None,
 ) -> str:
-    """Say where it is, what runs there, what to do next, where the secrets are; once, the new.
+    """Return the address, what runs there, what to do next, and where the secrets are.
 
-    `on_terminal`: whether a person reads it; None: as standard output is.
+    New secrets are shown once. `on_terminal`: whether a person reads this; None: if stdout is a
+    terminal.
     """
     lines = ["", f"HybridFlow {__version__}   http://localhost:{settings.api_port}/"]
     lines += _of_demo() if with_demo else _of_real(settings)
@@ -67,11 +68,11 @@ def _next_step(settings: Settings) -> str:
 
 
 def _secrets(settings: Settings, kept: Kept, *, reads: bool) -> list[str]:
-    """Say where they are, each time: a first start that failed has shown the new ones to nobody."""
+    """Say where the secrets are at each start: a start that failed has not shown the new ones."""
     if not kept.values:
         return []
     lines = [f"  Secrets: {place_of_secrets(settings)}   ({_SHOW})"]
-    if kept.new and reads:  # what a service prints becomes its log
+    if kept.new and reads:  # not in a service, whose output becomes its log
         lines += [f"    {line}" for line in told(kept.values, kept.new).splitlines()]
         if "SECRETS_KEY" in kept.new:
             lines.append("  Back that file up: its SECRETS_KEY opens what the database encrypts.")

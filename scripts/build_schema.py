@@ -1,14 +1,15 @@
 """Write what is made from database/schema/: `python -m scripts.build_schema [--check]`.
 
-database/schema/*.sql is the living source: what is true now, by topic, edited in place; each
-statement may run again. Made from it are the newest migration, which brings a database of any
-earlier release up to date, and database/schema.sql. Pasting that into Supabase's SQL editor, or
-`psql -f`, does what migrating does, and pasting it again does no harm. One file of the source, and
-docs/tenant-settings.md, are made of the settings that router/configuration/tenant_settings.py
-declares. With --check nothing is written: exit code 1 says that a file is stale.
+database/schema/*.sql is the living source: the current schema, by topic, edited in place; each
+statement can run again. Two files are made from it: the newest migration, which brings a database
+of any earlier release up to date, and database/schema.sql. Pasting schema.sql into Supabase's SQL
+editor, or running it with `psql -f`, has the same effect as migrating, and doing it again does no
+harm. One file of the source and docs/tenant-settings.md are made from the settings that
+router/configuration/tenant_settings.py declares. With --check nothing is written: exit code 1 means
+that a file is stale.
 
-A release freezes the newest migration: --freeze notes its checksum in released.sha256, and no text
-of it is made ever after. What comes later begins with --begin VERSION.
+A release freezes the newest migration: --freeze records its checksum in released.sha256, and the
+migration is never generated again. --begin VERSION begins the migration of the next release.
 """
 
 import argparse
@@ -47,7 +48,7 @@ _HEADER = """\
 -- scripts.migrate` does, all or nothing, and doing it again does no harm.
 """
 _OWN_ENTRY = """\
--- For who applies it by the supabase CLI, which knows its own history alone.
+-- For the supabase CLI, which records only its own history.
 insert into hybridflow.migrations (version, name) values ('{version}', '{name}')
 on conflict (version) do nothing;
 """
@@ -66,7 +67,7 @@ $hybridflow$;
 
 
 class SourceHasChanged(MigrationError):
-    """The newest migration is released, and the living source says something else by now."""
+    """The newest migration is released, and the living source has changed since then."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check() -> int:
-    """Return 0 if all that is made is up to date, and say what is not."""
+    """Return 0 if all generated files are up to date; print those that are not."""
     newest = newest_file()
     stale = [
         check_file(SETTINGS_SQL, settings_sql(), "the declared settings"),
@@ -113,13 +114,13 @@ def check() -> int:
 
 
 def write_settings() -> None:
-    """Make what is made of the declared settings of tenants."""
+    """Write the files that are made from the declared settings of tenants."""
     SETTINGS_SQL.write_text(settings_sql(), encoding="utf-8")
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
 
 
 def write(folder: Path = MIGRATIONS, source: Path = SOURCE, schema: Path = SCHEMA) -> Path:
-    """Make the newest migration and schema.sql. Raises SourceHasChanged where that is frozen."""
+    """Write the newest migration and schema.sql. Raises SourceHasChanged if it is frozen."""
     newest = newest_file(folder)
     text = migration_text(newest, source)
     if newest.name not in read_lock(folder.parent / LOCK_FILE):
@@ -134,10 +135,10 @@ def write(folder: Path = MIGRATIONS, source: Path = SOURCE, schema: Path = SCHEM
 
 
 def begin(release: str, folder: Path = MIGRATIONS, now: datetime | None = None) -> Path:
-    """Make the file of a release's migration, named by the time. The one before must be frozen."""
+    """Create a release's migration file, named by the time. The one before must be frozen."""
     newest = newest_file(folder)
     if newest.name not in read_lock(folder.parent / LOCK_FILE):
-        raise MigrationError(f"{newest.name} is not released yet: what is new goes into that")
+        raise MigrationError(f"{newest.name} is not released yet: add the changes there")
     if not re.fullmatch(r"\d+\.\d+\.\d+", release):
         raise MigrationError(f"{release!r} is not a version: write it like 0.3.0")
     moment = (now or datetime.now(UTC)).strftime("%Y%m%d%H%M%S")
@@ -147,7 +148,7 @@ def begin(release: str, folder: Path = MIGRATIONS, now: datetime | None = None) 
 
 
 def freeze(folder: Path = MIGRATIONS) -> None:
-    """Note the checksum of the newest migration: it is released."""
+    """Record the checksum of the newest migration, which is now released."""
     newest = newest_file(folder)
     lock = folder.parent / LOCK_FILE
     known = read_lock(lock)
@@ -164,7 +165,7 @@ def newest_file(folder: Path = MIGRATIONS) -> Path:
 
 
 def migration_text(file: Path, source: Path = SOURCE) -> str:
-    """Return the text of the migration `file`: the whole living source, and its own entry."""
+    """Return the text of the migration `file`: the whole living source, and its history entry."""
     version, _, name = file.stem.partition("_")
     parts = [
         _MIGRATION_HEADER.format(release=name.removeprefix("v").replace("_", ".")),
@@ -194,17 +195,17 @@ def _topics(source: Path) -> list[str]:
     texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(source.glob("*.sql"))}
     topics = [f"-- {'=' * 20} {name}\n\n{text.strip()}" for name, text in texts.items()]
     giving_way = give_way("\n".join(texts.values()))
-    # After what must be free, and before what makes anything.
+    # After the files that free names, and before those that create anything.
     return [*topics[:1], giving_way, *topics[1:]] if giving_way else topics
 
 
 def _history_entries(migrations: Sequence[Migration]) -> str:
-    """Return SQL that notes what a paste comes to. Another text of a released file stays noted."""
+    """Return SQL that records what a paste applies. A released file's other checksum stays."""
     newest = migrations[-1]
     again = "" if newest.released else f" or excluded.version = '{newest.version}'"
     rows = ",\n".join(f"    ('{m.version}', '{m.name}', '{m.checksum}')" for m in migrations)
     return (
-        # The names are those of our own files.
+        # The names come from our own files.
         f"insert into hybridflow.migrations (version, name, checksum) values\n{rows}\n"
         "on conflict (version) do update set checksum = excluded.checksum\n"
         f"where migrations.checksum is null{again};"
@@ -216,7 +217,7 @@ def check_file(path: Path, text: str, source: str = "database/schema/") -> int:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0
     print(
-        f"{path} is not what is made from {source}: run `make schema` and commit it",
+        f"{path} differs from what {source} generates: run `make schema` and commit it",
         file=sys.stderr,
     )
     return 1

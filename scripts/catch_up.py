@@ -1,8 +1,8 @@
-"""Fetch from Evolution what no webhook has brought: `python -m scripts.catch_up`.
+"""Fetch messages from Evolution that no webhook has brought: `python -m scripts.catch_up`.
 
-For every active tenant, or one (--instance); since when something may be missing, or --since. What
-is known already is left alone, so that running this twice does no harm. Exit code 0: every tenant
-was looked at; 1: at least one could not be, with the reason.
+It does this for all active tenants, or for one (--instance). It begins at the time from which
+messages may be missing, or at --since. Known messages are not changed, so running this twice does
+no harm. Exit code 0: all tenants were checked; 1: at least one could not be, with the reason.
 """
 
 import argparse
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def catch_up(
     settings: Settings, database: Database, instance: str | None, since: datetime | None
 ) -> int:
-    """Repair one instance's gap or everybody's, and say what was found."""
+    """Repair the gap of one instance or of all, and print what was found."""
     failures = 0
     hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
     marks = Marks(hashes, Rates(), settings.contact_messages_per_minute)
-    # Whatever is decided here, the routers find it in the database.
+    # No reactions here: routers find the decisions in the database.
     ingester = Ingester(database, policy(settings), marks, lambda _event, _decision: None)
     async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http, most_media=settings.max_media_bytes)
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _moment(text: str) -> datetime:
-    """Return the time that `text` says. Raises ValueError's kin that argparse shows."""
+    """Return the time in `text`. Raises ArgumentTypeError, which argparse shows."""
     if text[-1:] in _UNITS and text[:-1].isdigit():
         return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
     try:

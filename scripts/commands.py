@@ -1,7 +1,7 @@
 """Every command under one name: `hybridflow COMMAND …`, or `python -m scripts COMMAND …`.
 
-Each is a program of its own, too: `hybridflow tenant list` is `python -m scripts.tenant list`.
-The list below is all that `hybridflow --help` reads, so that it answers at once.
+Each command is also a module: `hybridflow tenant list` is `python -m scripts.tenant list`.
+`hybridflow --help` reads only the list below, so that it answers at once.
 """
 
 import runpy
@@ -14,7 +14,7 @@ from router import __version__
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program of the project, and what it is for in one line."""
+    """A command, with its purpose in one line."""
 
     module: str
     about: str
@@ -43,14 +43,14 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     ),
     "now and then": _scripts(
         turn="show a turn's life, or why a message got no answer",
-        auto_resume="end every pause that has run out (every 15 minutes)",
+        auto_resume="end every expired pause (every 15 minutes)",
         prune="archive or delete expired data (once a night)",
         catch_up="fetch from Evolution what no webhook has brought",
         rotate_secrets="encrypt the tenants' keys again, after SECRETS_KEY was set or changed",
     ),
     "for developers, in a checkout": _scripts(
         build_schema="write what is made from database/schema/; freeze a release",
-        audit="look for known weaknesses in the libraries that are installed",
+        audit="look for known weaknesses in the installed libraries",
     ),
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
@@ -62,7 +62,7 @@ usage: hybridflow COMMAND [ARGUMENT ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that is named. Returns the exit code; most commands exit by themselves."""
+    """Run the named command. Returns the exit code; most commands exit by themselves."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(listing())
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def listing() -> str:
-    """Return what `hybridflow --help` says: each command with its line."""
+    """Return the list for `hybridflow --help`: each command with its line."""
     width = max(len(name) for name in COMMANDS)
     parts = [_USAGE]
     for title, group in GROUPS.items():
@@ -87,7 +87,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     command = COMMANDS.get(name)
     if command is None:
         sys.stderr.write(
-            f"hybridflow has no command {name!r}: hybridflow --help lists those that there are\n"
+            f"hybridflow has no command {name!r}: hybridflow --help lists the commands\n"
         )
         return 2
     sys.argv = [f"hybridflow {name}", *arguments]

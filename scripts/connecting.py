@@ -1,9 +1,9 @@
-"""`scripts.tenant connect`: Evolution's webhook set, then the phone connected by QR code.
+"""`scripts.tenant connect`: sets Evolution's webhook, then connects the phone by QR code.
 
-The secret travels as the header X-Webhook-Secret, not as Evolution's `jwt_key`: a JWT is made once,
-before the retries, and lives ten minutes, so that a late retry and a clock that is off would both
-have to be forgiven; the header is the same at every try. Use https, as either way of it needs. A
-tenant that has secrets of its own gets one of these, see `scripts.own_secret`.
+The secret is sent as the header X-Webhook-Secret, not as Evolution's `jwt_key`: Evolution makes a
+JWT once, before its retries, and the JWT expires after ten minutes. So the router would have to
+tolerate late retries and wrong clocks. The header is the same at every try. Both ways need https.
+For a tenant with secrets of its own, see `scripts.own_secret`.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from scripts.running import CannotGoOn, this_python
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What is to be connected: the instance, by which URL of ours, how patiently."""
+    """What to connect: the instance, the router's URL, and how long to wait for the phone."""
 
     name: str
     url: str | None
@@ -41,7 +41,7 @@ class Connection:
 
 
 async def connect(settings: Settings, database: Database, wanted: Connection) -> int:
-    """Return 0 when the phone is connected. Raises CannotGoOn, StateError and EvolutionError."""
+    """Connect the phone and return 0. Raises CannotGoOn, StateError and EvolutionError."""
     name = wanted.name
     tenant = await find_instance(database, name, InstanceKeys.of(settings))
     target = webhook_url(_public_url(settings, wanted.url), name)
@@ -61,7 +61,7 @@ async def connect(settings: Settings, database: Database, wanted: Connection) ->
 
 
 def _told(error: EvolutionError, instance: Instance) -> str:
-    """Return what the first call of Evolution met, and the cure."""
+    """Return the error of the first call to Evolution in words, with the fix."""
     if isinstance(error, AddressNotAllowed):
         return str(error)
     name, server = instance.name, instance.server_url
@@ -102,7 +102,7 @@ async def _connect_phone(evolution: EvolutionClient, instance: Instance, wanted:
 
 
 def drawn(code: str) -> str:
-    """Return the QR code as a terminal shows it."""
+    """Return the QR code as text for a terminal."""
     drawing = io.StringIO()
     segno.make_qr(code).terminal(out=drawing, compact=True)
     return drawing.getvalue()

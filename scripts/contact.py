@@ -1,8 +1,8 @@
 """One contact's data: `python -m scripts.contact export|erase INSTANCE NUMBER [--out FILE]`.
 
-Works on the configured database, through the same SQL functions as the REST API, and is audited.
+It works on the configured database through the same SQL functions as the REST API, and is audited.
 NUMBER is a phone number with its country code, or a JID. Exit code 0: done; 1: not done, with the
-reason and the cure on stderr; 2: the command was not understood.
+reason and the fix on stderr; 2: the command was not understood.
 """
 
 import argparse
@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def export(database: Database, person: Person, out: Path | None) -> int:
-    """Write all that is stored of the person to `out`, or to stdout."""
+    """Write everything that is stored about the person to `out`, or to stdout."""
     _write(await export_contact(database, person), out)
     return 0
 
 
 async def erase(database: Database, hashes: ContactHashes, person: Person, out: Path | None) -> int:
-    """Erase the person, and say how much that was; with `out`, export first."""
+    """Erase the person, and print how much was erased; with `out`, export first."""
     if out is not None:
         await export(database, person, out)
     erased = await erase_contact(database, hashes, person)

@@ -1,9 +1,9 @@
-"""The whole job with no account: `make demo`.
+"""Play a whole conversation without any account: `make demo`.
 
-A customer, an owner, Evolution, the LLM and what hears voice notes are programs on loopback; the
-router and its PostgreSQL are the real ones, and so is n8n with `--n8n` (`make demo N8N=1`). With
-`--llm anthropic` or `openai` the replies are the provider's own. Exits with 1 if the conversation
-did not go as it should.
+The customer, the owner, Evolution, the LLM and the speech service are programs on loopback. The
+router and its PostgreSQL are real, and so is n8n with `--n8n` (`make demo N8N=1`). With `--llm
+anthropic` or `openai` a real model replies. Exits with 1 if the conversation does not go as it
+should.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def _play(llm_name: str, *, with_n8n: bool) -> None:
 
 @contextmanager
 def _n8n(configuration: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Give what makes a router use an n8n of the demo's own."""
+    """Start an n8n of the demo's own, and yield the variables with which a router uses it."""
     added = {"N8N_PORT": str(free_port()), "N8N_API_KEY": _SECRET}
     settings = load_settings({**configuration, **added}, env_file=None)
     with running_n8n(settings, lambda text: print(text, flush=True)) as server:
@@ -216,7 +216,7 @@ async def _converse(shop: Business, maria: Customer, url: str) -> None:
 
 
 async def _speaks(shop: Business, maria: Customer) -> None:
-    """Have her send a voice note: a real one by its form, with a tone in place of her voice."""
+    """Have her send a voice note: in the real format, with a tone in place of her voice."""
     sound, seconds = await asyncio.to_thread(voice_note, tone(3.0))
     sent = maria.sends(contents.voice(round(seconds)))
     shop.received[sent.wa_id] = sound
@@ -224,11 +224,11 @@ async def _speaks(shop: Business, maria: Customer) -> None:
 
 
 async def _heard(url: str) -> str:
-    """Return the words that stand beside the voice note. Raises WentWrong."""
+    """Return the voice note's transcript. Raises WentWrong."""
     found = await _get(f"{url}/api/messages?tenant_id=1")
     words = [each["transcript"] for each in found["items"] if each["transcript"]]
     if words != [_SPOKEN]:
-        raise WentWrong(f"of the voice note stands {words}, not {_SPOKEN!r}")
+        raise WentWrong(f"the voice note's transcript is {words}, not {_SPOKEN!r}")
     return _SPOKEN
 
 
@@ -236,14 +236,14 @@ _NAMES = {"customer": "Maria", "owner": "Ana (owner)", "api": "HybridFlow"}
 
 
 class Screen:
-    """Prints what is new on the customer's phone."""
+    """Prints the new messages on the customer's phone."""
 
     def __init__(self, customer: Customer) -> None:
         self._customer = customer
         self._shown = 0
 
     def show(self, heard: str = "") -> None:
-        """Print the messages that came since the last time; a voice note with what was heard."""
+        """Print the messages since the last call; a voice note with its transcript."""
         for message in self._customer.transcript[self._shown :]:
             name = _NAMES.get(message.author, message.author)
             text = f"(voice note) “{heard}”" if message.text == "<audio>" else message.text
@@ -255,7 +255,7 @@ class Screen:
 
 
 async def _expect(maria: Customer, *, replies: int) -> None:
-    """Give a reply that should not come the time to come."""
+    """Check the number of replies, after a wait in which an unwanted one would come."""
     await asyncio.sleep(3)
     if len(maria.replies) != replies:
         raise WentWrong(f"{len(maria.replies)} replies are on the phone, not {replies}")

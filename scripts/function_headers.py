@@ -1,7 +1,7 @@
-"""What the living source says of each function's signature, so that another one can give way. Pure.
+"""Reads the functions' signatures in the living source, to drop functions with another one. Pure.
 
-`create or replace function` refuses another return type, other names of arguments, a default less;
-and where an argument's type or the name is another, it makes a second function beside the first.
+`create or replace function` refuses to change the return type or an argument's name, or to remove a
+default. If an argument's type differs, it creates a second function beside the first.
 """
 
 import re
@@ -13,8 +13,8 @@ _RETURNS = re.compile(r"\s*returns (setof )?(.*?)\s+(?=language\b)", re.DOTALL)
 _MODES = {"out": "o", "inout": "b"}
 
 GIVE_WAY = """\
--- Functions that are gone, or have another signature, are dropped, with our triggers and policies
--- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+-- Drops functions that are gone or have another signature, and our triggers and policies that use
+-- them, which are made again below. Everything in the schema hybridflow belongs to HybridFlow.
 do $hybridflow$
 declare
     v_old record;
@@ -77,12 +77,15 @@ $hybridflow$;
 
 
 class HeaderNotUnderstood(Exception):
-    """A function is written in a way that is not read here; the text says which."""
+    """A function's header cannot be read here. The text says which function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A function's signature, as the catalogue has it. `result` None: it follows from the rest."""
+    """A function's signature, as in PostgreSQL's catalogue.
+
+    `result` None: it follows from the arguments.
+    """
 
     name: str
     modes: str
@@ -93,7 +96,7 @@ class Header:
     result: str | None
 
     def row(self) -> str:
-        """Return it as a row of VALUES."""
+        """Return the signature as a row of VALUES."""
         result = "null" if self.result is None else f"'{self.result}'"
         return (
             f"('{self.name}', '{self.modes}', {_array(self.names)}, {_array(self.types)},"
@@ -102,12 +105,12 @@ class Header:
 
 
 def headers_in(source: str) -> tuple[Header, ...]:
-    """Return the signatures of all functions in the schema hybridflow, in their order."""
+    """Return the signatures of all functions of the schema hybridflow, in their order."""
     return tuple(_header(found[1], source, found.end()) for found in _BEGINNING.finditer(source))
 
 
 def give_way(source: str) -> str:
-    """Return SQL that drops the functions whose signature is none of those in `source`."""
+    """Return SQL that drops the functions whose signatures are not in `source`."""
     tables = re.findall(r"^create table if not exists public\.(\w+) ", source, re.MULTILINE)
     rows = [f"                {header.row()}" for header in headers_in(source)]
     if not rows:
@@ -130,7 +133,7 @@ def _header(name: str, source: str, begin: int) -> Header:
         names.append(words[0])
         types.append(kind)
     returns = _RETURNS.match(source, end + 1)
-    if returns is None:  # what it returns are its `out` arguments
+    if returns is None:  # it returns its `out` arguments
         return Header(name, modes, tuple(names), tuple(types), defaults, is_set=False, result=None)
     result = " ".join(returns[2].split())
     if not result.startswith("table ("):

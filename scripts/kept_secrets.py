@@ -1,6 +1,6 @@
-"""The secrets that `make run` makes where none are configured: kept in a file, the same ever after.
+"""The secrets that `make run` makes if they are not configured. They are kept in a file.
 
-They are shown when they are new, and to a terminal only: what a service prints becomes its log.
+They are shown only when they are new, and only on a terminal: a service's output becomes its log.
 """
 
 import secrets
@@ -15,21 +15,21 @@ _NEVER_SHOWN = "SECRETS_KEY"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The secrets that are not configured, by their variables, and which of them are `new`."""
+    """The secrets that were made, by their variables, and which of them are `new`."""
 
     values: Mapping[str, str]
     new: tuple[str, ...]
 
 
 def place_of_secrets(settings: Settings) -> Path:
-    """Return the file that they are kept in."""
+    """Return the file that contains the secrets."""
     return settings.hybridflow_data / "secrets.env"
 
 
 def keep_secrets(settings: Settings, *, with_n8n: bool) -> Kept:
-    """Return a secret for each that is not configured; the same ones at every start.
+    """Return the secrets that are not configured; they are the same at every start.
 
-    They are kept in `secrets.env` in the data folder, readable by the owner only.
+    They are kept in `secrets.env` in the data folder, which only the owner can read.
     """
     configured = {
         "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
@@ -53,7 +53,7 @@ def keep_secrets(settings: Settings, *, with_n8n: bool) -> Kept:
 
 
 def shown_secrets(settings: Settings) -> str:
-    """Return the secrets that were made, a line each, for who asks for them."""
+    """Return the secrets that were made, one per line, for `--show-secrets`."""
     kept = place_of_secrets(settings)
     known = _read_secrets(kept)
     if not known:
@@ -62,7 +62,7 @@ def shown_secrets(settings: Settings) -> str:
 
 
 def told(values: Mapping[str, str], names: Mapping[str, str] | tuple[str, ...]) -> str:
-    """Return these of the secrets, a line each; but SECRETS_KEY, which nobody has to type."""
+    """Return these secrets, one per line, without SECRETS_KEY, which nobody has to type."""
     return "\n".join(f"{name}={values[name]}" for name in names if name != _NEVER_SHOWN)
 
 

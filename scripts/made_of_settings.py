@@ -1,4 +1,4 @@
-"""What is made from the declared settings of tenants: a file of SQL, and a page for people.
+"""Files that are made from the declared settings of tenants: one of SQL, and a page for people.
 
 `python -m scripts.build_schema` writes both.
 """
@@ -53,7 +53,7 @@ can read its settings, and its admins can change them.
 
 
 def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
-    """Return SQL's lists and words of the settings, and the function that stores them all."""
+    """Return SQL's lists and error texts of the settings, and the function that stores them."""
     return "\n".join(
         [
             _SQL_HEADER,
@@ -81,7 +81,7 @@ def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
             _rules(settings),
             _function(
                 "store_settings",
-                "Stores all settings of a tenant that is there. Returns it as it is then.",
+                "Stores all settings of an existing tenant. Returns the stored row.",
                 _STORE.format(
                     assignments=_wrapped((f"{name} = p_new.{name}" for name in _names(settings)), 8)
                     + ","
@@ -97,7 +97,7 @@ def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
 
 
 def settings_page(settings: Sequence[Declared] = SETTINGS) -> str:
-    """Return the page that tells people of every setting."""
+    """Return the page that describes every setting."""
     return _PAGE_HEADER + "".join(_row(setting) for setting in settings)
 
 
@@ -107,21 +107,21 @@ def _names(settings: Iterable[Declared]) -> list[str]:
 
 def _lists(settings: Sequence[Declared]) -> list[str]:
     lists = {
-        ("tenant_settings", "What may be set of a tenant."): settings,
-        ("tenant_keys", "Keys: never shown, only whether there is one."): [
+        ("tenant_settings", "The settings of a tenant."): settings,
+        ("tenant_keys", "Keys. They are never shown; only whether they are set."): [
             each for each in settings if each.form == "key"
         ],
         (
             "settings_for_admins",
-            "Shown to the tenant's admins; to others only whether there is one.",
+            "Shown only to the tenant's admins; others see whether they are set.",
         ): [each for each in settings if each.read_by == "admin"],
-        ("settings_of_deployment", "What the deployment alone may change."): [
+        ("settings_of_deployment", "Only the deployment may change these."): [
             each for each in settings if each.set_by == "deployment"
         ],
-        ("untold_settings", "Of what the audit log tells only that it has changed."): [
+        ("untold_settings", "The audit log shows only that these have changed."): [
             each for each in settings if not each.is_told
         ],
-        ("settings_followed", "What members read directly, as row security lets them."): [
+        ("settings_followed", "Members may also read these directly (row security)."): [
             each for each in settings if each.followed
         ],
     }
@@ -242,7 +242,7 @@ def _bounds(setting: Declared) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a value as JSON has it."""
+    """Return a value as JSON writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "[]" if value == () else str(value)

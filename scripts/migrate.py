@@ -1,7 +1,8 @@
 """Bring the database's schema up to date: `python -m scripts.migrate`.
 
-The database is the one of DATABASE_URL, or the embedded one below HYBRIDFLOW_DATA. Running it again
-does no harm. With SUPABASE_URL alone it can only look: it says whether there is something to do.
+The database is that of DATABASE_URL, or the embedded one in HYBRIDFLOW_DATA. Running this again
+does no harm. With only SUPABASE_URL it cannot change anything; it says whether there is something
+to do.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from scripts.running import takes_no_arguments
 
 
 def main() -> int:
-    """Migrate and say what was done. Returns the exit code."""
+    """Migrate, and print what was done. Returns the exit code."""
     try:
         settings = load_settings()
         applied = asyncio.run(_migrate(settings))

@@ -1,7 +1,7 @@
 """Who may use the API: `python -m scripts.operators keys|new-key|revoke-key|members|…|audit`.
 
-Works on the configured database, through the same SQL functions as the REST API. Exit code 0: done;
-1: not done, with the reason and the cure on stderr; 2: the command was not understood.
+It works on the configured database through the same SQL functions as the REST API. Exit code 0:
+done; 1: not done, with the reason and the fix on stderr; 2: the command was not understood.
 """
 
 import argparse
@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def as_script(state: Database) -> CallersDatabase:
-    """Return the state as this computer's user sees it: everything, and audited."""
+    """Return the state for the user of this computer, who may do everything; calls are audited."""
     return CallersDatabase(state, script_caller(getpass.getuser()))
 
 
 async def new_key(database: Database, given: argparse.Namespace) -> int:
-    """Make a key and show it, this once."""
+    """Create a key and show it; it is never shown again."""
     new = make_api_key()
     tenants = [await _tenant_id(database, name) for name in given.tenant]
     days = given.days
@@ -75,11 +75,11 @@ async def new_key(database: Database, given: argparse.Namespace) -> int:
 
 
 async def show_keys(database: Database) -> int:
-    """List the keys: whose they are and until when they hold, never what they are."""
+    """List the keys: their names and how long they are valid, never the keys themselves."""
     first = api_keys.ListApiKeys()
     keys = [key async for key in all_items(api_keys.list_api_keys, database, first)]
     if not keys:
-        print("There is no key but those of API_KEYS: python -m scripts.operators new-key NAME …")
+        print("There are only the keys of API_KEYS: python -m scripts.operators new-key NAME …")
     for key in keys:
         used = f"used {to_the_minute(key.last_used_at)}" if key.last_used_at else "never used"
         print(
@@ -90,7 +90,7 @@ async def show_keys(database: Database) -> int:
 
 
 async def revoke_key(database: Database, key_id: int) -> int:
-    """Refuse a key from now on."""
+    """Revoke a key."""
     asked = api_keys.RevokeApiKey(api_key_id=key_id)
     revoked = (await api_keys.revoke_api_key(database, asked)).api_key
     print(f"Key {key_id} ({revoked.name}) {_state(revoked)}.")
@@ -98,7 +98,7 @@ async def revoke_key(database: Database, key_id: int) -> int:
 
 
 async def show_members(database: Database, instance: str) -> int:
-    """List the users of Supabase Auth that may see a tenant."""
+    """List the users of Supabase Auth with a role in a tenant."""
     asked = members.ListMembers(tenant_id=await _tenant_id(database, instance))
     found = (await members.list_members(database, asked)).items
     if not found:
@@ -119,7 +119,7 @@ async def set_member(database: Database, given: argparse.Namespace) -> int:
 
 
 async def remove_member(database: Database, given: argparse.Namespace) -> int:
-    """Take a user's role in a tenant."""
+    """Remove a user's role in a tenant."""
     tenant_id = await _tenant_id(database, given.instance)
     asked = members.RemoveMember(tenant_id=tenant_id, user_id=given.user_id)
     removed = (await members.remove_member(database, asked)).removed
@@ -153,7 +153,7 @@ async def _tenant_id(database: Database, instance: str) -> int:
 
 
 def to_the_minute(moment: datetime) -> str:
-    """Return the time as a list shows it."""
+    """Return the time in the format of lists."""
     return f"{moment:%Y-%m-%dT%H:%M}"
 
 

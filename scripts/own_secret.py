@@ -1,8 +1,8 @@
 """`scripts.tenant connect` for a tenant with webhook secrets of its own.
 
-Only their hashes are kept, so none of them can be set again: what Evolution shows already is left
-as it is, or a new one is made. With --rotate the others end a day after the new one is set: what
-Evolution has been trying to deliver with them comes in within some 20 minutes.
+Only hashes of the secrets are stored, so an existing secret cannot be set again: either Evolution
+already sends a valid one and keeps it, or a new one is made. With --rotate the other secrets expire
+a day after the new one is set. Evolution retries deliveries that use them for about 20 minutes.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _OVERLAP_HOURS = 24
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way of an instance's webhooks: from its Evolution to our URL `target`."""
+    """The way of an instance's webhooks: from Evolution to the router's URL `target`."""
 
     database: Database
     evolution: EvolutionClient
@@ -35,7 +35,7 @@ class Way:
 
 
 async def set_own_secret(way: Way, *, rotate: bool) -> None:
-    """Set the webhook with a secret of the tenant's own. Raises StateError and EvolutionError."""
+    """Set the webhook with one of the tenant's secrets. Raises StateError and EvolutionError."""
     shown = None if rotate else await _shown(way)
     if shown is not None:
         await way.evolution.set_webhook(way.tenant.reachable(), way.target, {SECRET_HEADER: shown})
@@ -57,7 +57,7 @@ async def set_own_secret(way: Way, *, rotate: bool) -> None:
 
 
 async def _shown(way: Way) -> str | None:
-    """Return the tenant's own secret that Evolution shows already, if it is one that holds."""
+    """Return the tenant's own secret that Evolution already sends, if it is valid."""
     found = await way.evolution.find_webhook(way.tenant.reachable())
     headers = {} if found is None else {key.lower(): text for key, text in found.headers.items()}
     shown = headers.get(SECRET_HEADER.lower())

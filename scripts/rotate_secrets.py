@@ -1,10 +1,10 @@
 """Encrypt the tenants' keys again: `python -m scripts.rotate_secrets`.
 
-With the first key of SECRETS_KEY, whatever they were encrypted with before, or if they are still
-plain text. Run it after SECRETS_KEY was set for the first time, and after a new key was put in
-front of the old one; the old one may go when this has said that nothing is left. Routers may run
-meanwhile, and running it twice does no harm. Exit code 0: every key is encrypted with the first
-key; 1: some could not be read, with the reason.
+All of them are encrypted with the first key of SECRETS_KEY, also those that are still plain text.
+Run this after SECRETS_KEY was set for the first time, and after a new key was put in front of the
+old one. Remove the old key when this reports that nothing is left. Routers may run meanwhile, and
+running this twice does no harm. Exit code 0: every key is encrypted with the first key; 1: some
+could not be read, with the reason.
 """
 
 import sys
@@ -43,7 +43,7 @@ async def rotate(settings: Settings, database: Database) -> int:
 
 
 async def _reseal(database: Database, vault: Vault, item: SealedKey) -> bool:
-    """Return false where the tenant was given another key meanwhile: that one is encrypted."""
+    """Return false if the tenant got another key meanwhile: that one is already encrypted."""
     place, old = place_of_key(item.column, item.tenant_id), item.value.get_secret_value()
     new = vault.seal(vault.open(old, place).get_secret_value(), place)
     asked = Reseal(tenant_id=item.tenant_id, column=item.column, old=old, new=new)

@@ -1,4 +1,4 @@
-"""How every script runs: configuration, database, one friendly line for what goes wrong."""
+"""What all scripts share: the configuration, the database, and one clear line for an error."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ from router.state.opening import open_database
 
 
 class CannotGoOn(Exception):
-    """A script stops; the text names the thing, its fault and the cure."""
+    """A script cannot go on. The text names the thing, what is wrong, and the fix."""
 
 
 _TOLD = (
@@ -31,26 +31,27 @@ _TOLD = (
 
 
 def takes_no_arguments(script: str, about: str | None) -> None:
-    """Explain the script to who asks for --help, and refuse what else is given, before any work."""
+    """Show the help for --help, and refuse any other argument, before any work is done."""
     argparse.ArgumentParser(prog=called(f"scripts.{script}"), description=about).parse_args()
 
 
 def called(module: str) -> str:
-    """Return how this program was called, for its usage: `hybridflow NAME`, or as a module."""
+    """Return how this program was called, for its usage text: `hybridflow NAME`, or the module."""
     return sys.argv[0] if sys.argv[0].startswith("hybridflow ") else f"python -m {module}"
 
 
 def this_python() -> str:
-    """Return how the Python that runs this is typed here, for a command that is to be typed next.
+    """Return the command of the running Python, for a command that the user should type next.
 
-    In a checkout it is that of .venv: many machines have no `python`, or one without our libraries.
+    In a checkout this is the Python of .venv: many machines have no `python`, or one without our
+    libraries.
     """
     path = Path(sys.executable)
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else "python"
 
 
 def run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:
-    """Do `work` with the configured database; return the exit code. 1: it did not work."""
+    """Do `work` with the configured database. Returns the exit code: 1 if it failed."""
     try:
         return asyncio.run(_run(work))
     except KeyboardInterrupt:
@@ -67,7 +68,7 @@ async def _run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:
 
 
 def configuration() -> Settings:
-    """Return the settings, with the secrets that `make run` made where none are configured.
+    """Return the settings, with the secrets that `make run` made for those not configured.
 
     Raises ConfigurationError.
     """

@@ -1,9 +1,9 @@
 """Start HybridFlow on this machine: `make run`, or `python -m scripts.serve`.
 
-Applies the schema, makes the secrets that the configuration leaves out (and keeps them), says where
-it is and what to do next, and serves until Ctrl-C. Where the embedded database has no tenant yet, a
-demo business is played beside it (DEMO=0: none). With --n8n (`make run N8N=1`) an n8n runs beside
-it and handles the turns.
+This applies the schema, makes and keeps the secrets that are not configured, prints the address and
+what to do next, and serves until Ctrl-C. While the embedded database has no tenant, a demo business
+is played (DEMO=0: none). With --n8n (`make run N8N=1`) an n8n runs beside the router and handles
+the turns.
 """
 
 import argparse
@@ -56,18 +56,18 @@ _TOLD = (
     N8nRunsAlready,
 )
 
-# The demo's n8n has gone, and the real one takes a while: the router serves meanwhile. There is no
-# key of an LLM then, so the Python handler has none either.
+# The demo's n8n has ended, and the real one takes a while to start. The router serves meanwhile,
+# but without an LLM key, which the Python handler would need.
 _TILL_N8N = (
-    "n8n is being started for it: till it is up turns wait, but those of tenants that have an"
-    " llm_api_key of their own."
+    "n8n is starting. Until it is up, turns wait, except those of tenants with an llm_api_key of"
+    " their own."
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped. Returns the exit code."""
     parser = argparse.ArgumentParser(prog=called("scripts.serve"), description=__doc__)
-    parser.add_argument("--n8n", action="store_true", help="with an n8n beside it")
+    parser.add_argument("--n8n", action="store_true", help="also run an n8n")
     parser.add_argument(
         "--show-secrets", action="store_true", help="show the secrets that were made, and exit"
     )
@@ -94,7 +94,8 @@ def _serve(*, with_n8n: bool) -> int:
     with ExitStack() as stack:
         listener = stack.enter_context(listen(_EVERYWHERE, settings.api_port))
         dsn = _place_of_demo(settings, stack, with_n8n=with_n8n)
-        # Where the LLM is played, so that the real n8n never learns of it, one of the demo's own.
+        # If the LLM is simulated, the demo has its own n8n: the real one must not learn its
+        # address.
         has_own = with_n8n and dsn is not None and not has_llm_key(settings)
         if with_n8n and not has_own:
             stack.enter_context(running_n8n(settings, _tell))
@@ -113,17 +114,17 @@ def _serve(*, with_n8n: bool) -> int:
 
 
 def readable_log(settings: Settings, *, on_terminal: bool) -> dict[str, str]:
-    """Return the variable that makes the log text, where a person sees it as it comes."""
+    """Return the variable that makes the log plain text, if a person watches it on a terminal."""
     if "log_format" in settings.model_fields_set or not on_terminal:
         return {}
     return {"LOG_FORMAT": "text"}
 
 
 def _place_of_demo(settings: Settings, stack: ExitStack, *, with_n8n: bool) -> str | None:
-    """Return the address of the embedded database, held by `stack`; None where no demo is wanted.
+    """Start the embedded database in `stack`; return its address, or None if no demo is wanted.
 
-    It is brought up to date, and what was played there before is gone from it. Raises DemoIsPlayed
-    where another `make run` plays there now.
+    The database is migrated, and an earlier demo is deleted from it. Raises DemoIsPlayed if another
+    `make run` plays on it now.
     """
     if settings.database_url is not None or settings.supabase_url is not None:
         return None
@@ -152,7 +153,7 @@ def _playing(
 
 
 def _play(playing: Playing, *, with_own_n8n: bool) -> int | None:
-    """Play until stopped, which gives the exit code; None: there is a real tenant."""
+    """Play until stopped. Returns the exit code, or None once there is a real tenant."""
     with ExitStack() as stack:
         played = stack.enter_context(stage(playing.settings))
         if with_own_n8n:
@@ -162,9 +163,9 @@ def _play(playing: Playing, *, with_own_n8n: bool) -> int | None:
 
 
 def n8n_variables() -> dict[str, str]:
-    """Return where turns go: N8N_WEBHOOK_URL as it is configured, else the n8n that is started.
+    """Return where turns go: the configured N8N_WEBHOOK_URL, else the n8n that is started.
 
-    Nothing of n8n needs to be configured, N8N_ENABLED or not.
+    No variable of n8n needs to be set, whether N8N_ENABLED is set or not.
     """
     settings = load_settings({**os.environ, "N8N_ENABLED": "false"})
     own = f"http://127.0.0.1:{settings.n8n_port}/webhook"
@@ -172,7 +173,7 @@ def n8n_variables() -> dict[str, str]:
 
 
 def _off(wanted: dict[str, str]) -> dict[str, str]:
-    """Return them for the look at what is configured, before what is missing was made."""
+    """Return the variables for reading the configuration before missing secrets are made."""
     return {**wanted, "N8N_ENABLED": "false"} if wanted else {}
 
 

@@ -1,7 +1,7 @@
 """Tenants from the command line: `python -m scripts.tenant add|list|set|connect|…`.
 
-Works on the configured database, through the same SQL functions as the REST API. Exit code 0: done;
-1: not done, with the reason and the cure on stderr; 2: the command was not understood.
+It works on the configured database through the same SQL functions as the REST API. Exit code 0:
+done; 1: not done, with the reason and the fix on stderr; 2: the command was not understood.
 """
 
 import argparse
@@ -73,7 +73,7 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
 
 
 async def change(settings: Settings, database: Database, given: argparse.Namespace) -> int:
-    """Change what is given of a tenant."""
+    """Change the given values of a tenant."""
     values = _values(given)
     tenant = (await get_tenant(database, GetTenant(instance_name=given.name))).tenant
     changed = (await saving.change_tenant(database, settings, tenant.id, values)).model_dump()
@@ -106,7 +106,7 @@ async def show(database: Database) -> int:
 
 
 def _shown(value: object) -> object:
-    """Return a value as it was given: a list, a number without a needless point."""
+    """Return a value as a user would give it: a list, a number without a needless point."""
     match value:
         case tuple():
             return list(value)
@@ -129,12 +129,12 @@ def _row(tenant: Tenant) -> tuple[str, ...]:
 
 
 def values_of(pairs: Sequence[str], settings: Sequence[Declared] = SETTINGS) -> dict[str, object]:
-    """Return what `name=value` pairs say; `name=` takes the value away.
+    """Return the values of `name=value` pairs; `name=` removes a value.
 
-    A text can be read from `name=@file`, and lines, one of each line of it, and JSON; names have
-    commas between them.
+    A text, lines or JSON can be read from a file with `name=@file`; lines are one item per line.
+    Names are separated by commas.
 
-    Raises Invalid. Whether a tenant has such a value is for the database to say.
+    Raises Invalid. The database checks whether a tenant has such a setting.
     """
     declared = {each.name: each for each in settings}
     values: dict[str, object] = {}
@@ -163,7 +163,7 @@ def _value(setting: Declared | None, text: str) -> object:
 
 
 def _values(given: argparse.Namespace) -> dict[str, object]:
-    """Return what the pairs and the options say together."""
+    """Return the values of the pairs and the options together."""
     values = _with_keys(values_of(given.values))
     if given.prompt is not None:
         values["system_prompt"] = given.prompt or None
@@ -173,13 +173,13 @@ def _values(given: argparse.Namespace) -> dict[str, object]:
 
 
 def _lines(name: str, text: str) -> list[str]:
-    """Return one text, or, from @file, one of each line; none takes them away."""
+    """Return the text as one item, or each line of an @file; an empty text removes the list."""
     lines = _read(Path(text[1:]), name).splitlines() if text.startswith("@") else [text]
     return [line for line in lines if line]
 
 
 def _json(name: str, text: str) -> object:
-    """Return what JSON says, given as it stands or from @file; none takes it away."""
+    """Return the JSON value of the text or of an @file; an empty text removes the value."""
     written = _read(Path(text[1:]), name) if text.startswith("@") else text
     try:
         return json.loads(written) if written else None
@@ -202,7 +202,7 @@ def _read(path: Path, what: str) -> str:
 
 
 def _with_keys(values: dict[str, object]) -> dict[str, object]:
-    """Return the values with the keys that are asked for."""
+    """Return the values; keys given as `-` are asked for."""
     keys = {
         column: _key(str(values[column]), column)
         for column in KEY_COLUMNS
@@ -212,14 +212,14 @@ def _with_keys(values: dict[str, object]) -> dict[str, object]:
 
 
 def _key(text: str, column: str) -> str:
-    """Return the key given, or ask for it, so that it is in no shell history."""
+    """Return the given key, or ask for it, so that it is not in the shell's history."""
     return getpass.getpass(f"{column}: ") if text == _ASK else text
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     given, more = parser.parse_known_args(arguments)
-    # argparse takes values only in front of the options; behind them is as good.
+    # argparse accepts values only before the options; here they may also come after.
     if more and (given.command not in _WITH_VALUES or any(text.startswith("-") for text in more)):
         parser.error(f"not understood: {' '.join(more)}")
     if given.command in _WITH_VALUES:

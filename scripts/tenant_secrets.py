@@ -14,7 +14,7 @@ _MADE_BY = "scripts.tenant"
 
 
 async def show_secrets(database: Database, name: str) -> int:
-    """List an instance's secrets: until when each holds, never what it is."""
+    """List an instance's secrets: how long each is valid, never the secret itself."""
     tenant_id = await _tenant_id(database, name)
     asked = webhook_secrets.ListWebhookSecrets(tenant_id=tenant_id)
     items = (await webhook_secrets.list_webhook_secrets(database, asked)).items
@@ -32,7 +32,7 @@ async def show_secrets(database: Database, name: str) -> int:
 
 
 async def new_secret(database: Database, name: str, retire_others_after: float | None) -> int:
-    """Make a secret and show it, this once."""
+    """Create a secret and show it; it is never shown again."""
     tenant_id = await _tenant_id(database, name)
     new = make_secret()
     kept = await add_secret(database, tenant_id, new, retire_others_after)
@@ -45,7 +45,7 @@ async def new_secret(database: Database, name: str, retire_others_after: float |
 
 
 async def retire_secret(database: Database, name: str, secret_id: int, after: float) -> int:
-    """Have a secret refused after so many hours."""
+    """Retire a secret: it is refused after this many hours."""
     asked = webhook_secrets.RetireWebhookSecret(
         tenant_id=await _tenant_id(database, name), webhook_secret_id=secret_id, after_hours=after
     )
@@ -57,7 +57,7 @@ async def retire_secret(database: Database, name: str, secret_id: int, after: fl
 async def add_secret(
     database: Database, tenant_id: int, new: NewSecret, retire_others_after: float | None
 ) -> WebhookSecret:
-    """Have a new secret accepted for the tenant. Returns what is known of it."""
+    """Add a new secret for the tenant. Returns its data."""
     asked = webhook_secrets.AddWebhookSecret(
         tenant_id=tenant_id,
         secret_hash=new.secret_hash,
@@ -69,7 +69,7 @@ async def add_secret(
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Give `scripts.tenant` these commands."""
+    """Add these commands to `scripts.tenant`."""
     listing = commands.add_parser("secrets", help="list an instance's own webhook secrets")
     making = commands.add_parser("new-secret", help="create one, and show it once")
     retiring = commands.add_parser("retire-secret", help="stop accepting one")

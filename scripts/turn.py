@@ -1,9 +1,9 @@
 """Show a turn's life, or why a message got no answer: `python -m scripts.turn 42`.
 
 `python -m scripts.turn --message WA_ID` starts from a message, by its id in WhatsApp and Evolution
-(key.id). Works on the configured database, through the same SQL function as
-GET /api/turns/{turn_id}/story. No text of a message is shown. Times are UTC. Exit code 0:
-told; 1: there is no such turn or tenant; 2: the command was not understood.
+(key.id). It works on the configured database through the same SQL function as GET
+/api/turns/{turn_id}/story. No text of a message is shown. Times are UTC. Exit code 0: the story was
+shown; 1: there is no such turn or tenant; 2: the command was not understood.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def tell(
     database: Database, turn_id: int | None, wa_id: str | None, instance: str | None
 ) -> int:
-    """Print the story, one for each tenant that knows of it. Raises CannotGoOn."""
+    """Print the story, one for each tenant that knows the turn or message. Raises CannotGoOn."""
     asked = FindTurn(turn_id=turn_id, wa_id=wa_id, instance_name=instance)
     found = (await find_turn(database, asked)).found
     if not found and instance is not None:
@@ -60,7 +60,7 @@ async def tell(
 
 
 def told(story: Story, what: str) -> list[str]:
-    """Return the story as lines: what it is about, the answer, and what happened, in order."""
+    """Return the story as lines: its subject, the answer, and the events in their order."""
     state = f", {story.state}" if story.state is not None else ""
     turn = f", turn {story.turn_id}" if story.turn_id is not None else ""
     session = f" (session {story.session_id}{turn}{state})" if story.session_id else ""

@@ -1,6 +1,6 @@
 """Conversations under faults, played from a seed, and judged: `python -m benchmarks.faults`.
 
-Two routers, a PostgreSQL of their own, the loopback Evolution and LLM. What people do and what goes
-wrong is drawn from the seed; the product is met only from outside. The judge compares what is on
-the phones, what the database holds, and what people did.
+A run has two routers, a PostgreSQL of their own, and the loopback Evolution and LLM. The seed
+decides what people do and what goes wrong. The product is used only from outside. The judge
+compares what is on the phones, what is in the database, and what people did.
 """

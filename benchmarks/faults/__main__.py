@@ -1,7 +1,7 @@
 """`python -m benchmarks.faults --seed 1 --conversations 10000`: play, judge, print.
 
 The exit code is 1 if any promise was broken. `--only N` plays one conversation of the seed again,
-`--times` says how often (interleaving is the clock's). `--write` puts the numbers into the guide.
+`--times` times (the interleaving differs each time). `--write` writes the numbers to the guide.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from benchmarks.faults.report import text_of, write_table
 
 
 def main() -> int:
-    """Play a run; the exit code."""
+    """Play a run. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.faults",
         description=__doc__,
@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--conversations", type=int, default=500)
     parser.add_argument("--tenants", type=int, default=24)
     parser.add_argument("--at-once", type=int, default=200, help="conversations at the same time")
-    parser.add_argument("--per-second", type=float, default=10, help="how many begin in a second")
+    parser.add_argument("--per-second", type=float, default=10, help="how many begin per second")
     parser.add_argument("--only", type=int, help="the number of one conversation, to play it again")
     parser.add_argument("--times", type=int, default=1, help="with --only: how often")
     parser.add_argument("--flows", action="store_true", help="n8n is asked for the replies")

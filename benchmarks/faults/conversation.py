@@ -1,4 +1,4 @@
-"""One conversation as it is played: what was said, called, sent and refused, with the times."""
+"""The record of one conversation: what was said, called, sent and refused, with the times."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ Hook = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class Said:
-    """What the customer wrote. `marker` is in its text, and in the reply that answers it."""
+    """A customer's message. Its text contains `marker`, and so does the reply to it."""
 
     marker: str | None
     wa_id: str
@@ -31,7 +31,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Human:
-    """What somebody of the business wrote, by hand (`owner`) or through another `client`."""
+    """A message of the business's people, by hand (`owner`) or through another `client`."""
 
     wa_id: str
     at: float
@@ -41,18 +41,18 @@ class Human:
 
 @dataclass(slots=True)
 class Asked:
-    """A pause or a resume by REST, or an erasure; `ended` is None while nobody has confirmed it."""
+    """A pause or a resume by REST, or an erasure; `ended` is None until it is confirmed."""
 
     what: str
     began: float
     ended: float | None = None
     unknown: bool = False
-    """Whether an address of the person was no contact's yet: of that nothing is erased."""
+    """Whether an address of the person did not belong to a contact yet: it is not erased."""
 
 
 @dataclass(slots=True)
 class Written:
-    """What an operator wrote by REST; `ended` is None while no router has taken it."""
+    """A message of an operator by REST; `ended` is None until a router has accepted it."""
 
     body: str
     began: float
@@ -61,7 +61,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What reached the phone through Evolution's API: when it was asked for, and when it left."""
+    """A message that reached the phone through Evolution's API: when it was requested and sent."""
 
     wa_id: str
     body: str
@@ -71,7 +71,7 @@ class Delivered:
 
 @dataclass(slots=True)
 class Conversation:
-    """What happens in one conversation; filled from three threads, read when all is over."""
+    """Everything that happens in one conversation. Three threads write it; it is read last."""
 
     plan: Plan
     shop: Business
@@ -89,7 +89,7 @@ class Conversation:
     refused_bodies: list[str] = field(default_factory=list)
     refused_for_good: bool = False
     in_charge: bool = False
-    """Whether, as far as people know, a human has the conversation."""
+    """Whether a human has the conversation, as far as people know."""
     parts: int = 1
     fates: Fates = field(init=False)
     _hooks: dict[Moment, list[Hook]] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Conversation:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Draw what goes wrong."""
+        """The draws of what goes wrong."""
         self.fates = Fates(self.plan)
 
     @property
@@ -106,21 +106,21 @@ class Conversation:
         return self.plan.number
 
     def note(self, what: str) -> None:
-        """Write down what happens."""
+        """Record what happens."""
         self.journal.append((time.time(), what))
 
     def meets(self, trouble: str, what: str = "") -> None:
-        """Write down what goes wrong."""
+        """Record what goes wrong."""
         self.troubles.append((time.time(), trouble))
         self.note(f"fault: {trouble}{what and ' '}{what}")
 
     def at(self, moment: Moment, hook: Hook) -> None:
-        """Let `hook` be run when the moment next comes."""
+        """Run `hook` when this moment comes the next time."""
         with self._lock:
             self._hooks.setdefault(moment, []).append(hook)
 
     def forget(self, moment: Moment, hook: Hook) -> bool:
-        """Take a hook back. False: its moment has come already."""
+        """Remove a hook. Returns False if its moment has come already."""
         with self._lock:
             waiting = self._hooks.get(moment, [])
             if hook not in waiting:
@@ -129,31 +129,31 @@ class Conversation:
             return True
 
     async def reached(self, moment: Moment) -> None:
-        """Run what waits for the moment, in the people's own loop, and wait until it is done."""
+        """Run the moment's hooks in the people's event loop, and wait until they are done."""
         if (running := self._begin(moment)) is None:
             return
         doing = asyncio.wrap_future(running)
-        await asyncio.wait({doing}, timeout=_HOLD_SECONDS)  # what people have begun they end
+        await asyncio.wait({doing}, timeout=_HOLD_SECONDS)  # people finish what they have begun
         if not doing.done():
             self.note(f"people are slow at {moment}: the world goes on")
 
     def passed(self, moment: Moment) -> None:
-        """Run what waits for the moment; nobody waits for it."""
+        """Run the moment's hooks, without waiting for them."""
         self._begin(moment)
 
     def delivers(self, reply: Delivered) -> None:
-        """Write down what reached the phone."""
+        """Record what reached the phone."""
         self.delivered.append(reply)
         self.loop.call_soon_threadsafe(self._progress.set)
 
     async def is_over(self) -> None:
-        """Wait until nothing more is expected: all is answered, or a human is in charge."""
+        """Wait until nothing more is expected: everything is answered, or a human is in charge."""
         while not self.in_charge and not self.answered():
             self._progress.clear()
             await self._progress.wait()
 
     def answered(self) -> bool:
-        """Whether every message of the customer has its reply on the phone, as far as it shows."""
+        """Whether every message of the customer has a reply on the phone, as far as is visible."""
         text = " ".join(reply.body[:400] for reply in self.delivered)
         return all(said.marker in text for said in self.said if said.marker and not said.deleted_at)
 

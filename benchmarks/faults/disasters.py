@@ -1,4 +1,4 @@
-"""What happens to the whole world while the conversations go on: processes die, stop, come back."""
+"""Disasters for all conversations at once: processes die, stop, and come back."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ _WEIGHTS: dict[Disaster, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """Which conversations were being worked on when something went away, and when it was back."""
+    """The conversations being worked on when something went away, and when it was back."""
 
     what: Disaster
     began: float
@@ -54,7 +54,7 @@ class Interruption:
 
 @dataclass(slots=True)
 class Disasters:
-    """Strikes the world, one disaster after the other, until it is told to end."""
+    """Makes one disaster after the other, until it is told to end."""
 
     world: World
     rng: random.Random
@@ -63,10 +63,10 @@ class Disasters:
     interruptions: list[Interruption] = field(default_factory=list)
     journal: list[tuple[float, str]] = field(default_factory=list)
     longest_end: float = 0.0
-    """The longest that a router took to end after SIGTERM."""
+    """The longest time that a router needed to end after SIGTERM."""
 
     async def rage(self, until: asyncio.Event) -> None:
-        """Strike until the event is set; what has begun is ended first."""
+        """Make disasters until the event is set; the current one is finished first."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(until.wait(), self.rng.uniform(*self.pause))
@@ -99,7 +99,7 @@ class Disasters:
         numbers = await self._at_work(router.pid)
         if disaster == "router stopped":
             router.freeze()
-            # Mostly a hiccup; one in four is longer than a lease.
+            # Most are short; one in four is longer than a lease.
             await asyncio.sleep(0.3 + 3 * share if share < 0.75 else 40 * (share - 0.5))
             router.thaw()
             return

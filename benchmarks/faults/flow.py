@@ -1,4 +1,4 @@
-"""n8n, whose one flow answers with what is to be said, as the LLM does, and meets what it meets."""
+"""A simulated n8n. Its only flow answers with the reply, like the LLM, and has the same faults."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ _TROUBLES: dict[str, Fault] = {
 
 
 class AnsweringFlow(LoopbackServer):
-    """Makes the replies of all tenants; `calm` of the model's plans is its own, too."""
+    """Makes the replies of all tenants; the model's `calm` also ends the faults here."""
 
     def __init__(self, model: Model, terms: Terms) -> None:
         self._model = model
@@ -41,7 +41,7 @@ class AnsweringFlow(LoopbackServer):
     async def _responds(self, request: Request) -> Response:
         given = orjson.loads(await request.body() or b"{}")
         if "turn_id" not in given:
-            return JSONResponse({})  # a notice, or a look at whether the webhook is there
+            return JSONResponse({})  # a notice, or a check whether the webhook exists
         heard = "\n".join(str(message["text"]) for message in given["messages"])
         shop = str(given["tenant"]["instance_name"]).removeprefix("shop-")
         conversation = self._model.conversation_in(heard)
@@ -55,7 +55,7 @@ class AnsweringFlow(LoopbackServer):
                 if trouble == "slow":
                     await asyncio.sleep(0.8 * share * self._terms.llm_timeout)
                 elif trouble == "broken":
-                    return Response()  # as n8n's, where a flow crashed before its last node
+                    return Response()  # like n8n, if a flow crashed before its last node
                 else:
                     return await _TROUBLES[trouble].strike(request, None)
         usage = {"input_tokens": 100, "output_tokens": 20}

@@ -1,4 +1,4 @@
-"""One conversation when all is over: what the judge judges. Frozen, and made of plain values."""
+"""The final record of one conversation, for the judge: frozen, and made of plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of `messages`; `body` is its beginning."""
+    """A row of `messages`; `body` is the beginning of its text."""
 
     id: int
     session_id: int
@@ -46,7 +46,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that the database decided, in the order of `seq`; see `watch`."""
+    """One decision of the database, in the order of `seq`; see `watch`."""
 
     seq: int
     at: float
@@ -57,7 +57,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SaidMessage:
-    """A customer's message. `acked_at`: when a router said that it has it; None: it never did."""
+    """A customer's message. `acked_at`: when a router acknowledged it; None: never."""
 
     marker: str | None
     wa_id: str
@@ -70,7 +70,7 @@ class SaidMessage:
 
 @dataclass(frozen=True, slots=True)
 class HumanMessage:
-    """A message of a human of the business: `by` owner or client."""
+    """A message of the business's people; `by` is owner or client."""
 
     wa_id: str
     at: float
@@ -86,12 +86,12 @@ class Call:
     began: float
     ended: float | None
     unknown: bool = False
-    """Of an erasure: whether one of the person's addresses was none of a contact yet."""
+    """Of an erasure: whether one of the person's addresses did not belong to a contact yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorMessage:
-    """What an operator wrote by REST, taken at `ended` (None: never, or refused)."""
+    """A message of an operator by REST, accepted at `ended` (None: never, or refused)."""
 
     body: str
     began: float
@@ -100,7 +100,7 @@ class OperatorMessage:
 
 @dataclass(frozen=True, slots=True)
 class PhoneReply:
-    """What reached the phone through the API; for `stalled` seconds the harness stood still."""
+    """A message that the API brought to the phone; the harness stalled for `stalled` seconds."""
 
     wa_id: str
     body: str
@@ -111,7 +111,7 @@ class PhoneReply:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All of one conversation. `bound`: how long after its begin a send may reach the phone."""
+    """One conversation's data. `bound`: how long after its begin a send may reach the phone."""
 
     number: int
     tenant: int
@@ -131,5 +131,5 @@ class History:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether a send reached the phone later than any bound of the product can cover."""
+        """Whether a send reached the phone later than the product can handle."""
         return any(reply.at - reply.arrived + reply.stalled > self.bound for reply in self.phone)

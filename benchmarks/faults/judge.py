@@ -1,4 +1,4 @@
-"""The judge: what was promised, and was not kept. Pure: from one conversation's history alone."""
+"""The judge finds broken promises in the history of one conversation. Pure."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ _REPLY = re.compile(r"^(R\d{6})\.(\d+)/(\d+) S(\d+|\?) para (.*?) fim\.", re.DOT
 _OPEN = frozenset({"pending", "running", "sending"})
 _HUMANS = frozenset({"owner", "client", "operator"})
 _OF_AN_ERASURE = (
-    11.0  # seconds; what is written until 10 s after it counts as before: clocks differ
+    11.0  # seconds; messages up to 10 s later count as before it, because clocks differ
 )
-_SAME_SECOND = 1.0  # WhatsApp's times are whole seconds: within one, nobody knows the order
+_SAME_SECOND = 1.0  # WhatsApp's times are whole seconds: within one second the order is unknown
 
 
 _Apart = Literal["beyond"]
@@ -28,7 +28,7 @@ _Apart = Literal["beyond"]
 class Offence:
     """A broken promise. `apart` says why it does not count.
 
-    `beyond`: a send reached the phone later than the bound.
+    `beyond`: a send reached the phone after the bound.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class _Reply:
 
 
 def judge(history: History) -> list[Offence]:
-    """Return every broken promise of one conversation."""
+    """Return all broken promises of one conversation."""
     found: list[Offence] = []
     rules: dict[Kind, Callable[[History], Iterator[str]]] = {
         "lost": _lost,
@@ -84,7 +84,7 @@ def _lost(history: History) -> Iterator[str]:
 
 
 def _lost_of_operators(history: History) -> Iterator[str]:
-    """What was taken is on the phone, or says why not; what is there is known as theirs."""
+    """An accepted message is on the phone, or its row says why not; its row says who wrote it."""
     for written in history.written:
         if _may_be_erased(history, written.began):
             continue
@@ -99,7 +99,7 @@ def _lost_of_operators(history: History) -> Iterator[str]:
 
 
 def _may_be_erased(history: History, at: float) -> bool:
-    """Whether what was said then may have gone with an erasure, or have come as one began."""
+    """Whether a message of that time may have been erased, or came when an erasure began."""
     erased = history.erased
     if erased is None:
         return False
@@ -143,7 +143,7 @@ def _unanswered(history: History) -> Iterator[str]:
 def _human_wrote_after(history: History, said: SaidMessage) -> bool:
     taken = {row.body for row in history.rows if row.sender == "operator"}
     wrote = [w.ended or w.began for w in history.written if w.body in taken]
-    # Sent late, after faults, it stands behind what the customer wrote meanwhile, and answers that.
+    # If faults made it late, it comes after the customer's newer messages, and answers those.
     came = [reply.arrived for reply in history.phone if reply.body in taken]
     times = [*(h.at for h in history.humans), *wrote, *came]
     return any(at > said.at - _SAME_SECOND for at in times)
@@ -188,7 +188,7 @@ def _doubled(history: History) -> Iterator[str]:
 
 
 def _over_a_human(history: History) -> Iterator[str]:
-    """A fence was passed after a human's message, or an operator's pause, was committed."""
+    """A send passed the fence after a human's message, or an operator's pause, was committed."""
     resumes = [c for c in history.changes if c.what == "pause" and c.detail.get("resumed")]
     resumes = [c for c in resumes if c.detail.get("resume_source") == "operator"]
     for begun in _begun_and_delivered(history):
@@ -218,7 +218,7 @@ def _is_rest_pause(change: Change) -> bool:
 
 
 def _committed(history: History, human: HumanMessage, begun: Change) -> float | None:
-    """Return when the human's message was committed, if that was before `begun`, in its session."""
+    """Return when the human's message was committed, if before `begun` and in the same session."""
     seen = [c for c in history.changes if c.what == "human" and c.detail["wa_id"] == human.wa_id]
     for change in seen:
         if change.seq < begun.seq:
@@ -230,7 +230,7 @@ def _committed(history: History, human: HumanMessage, begun: Change) -> float | 
 
 
 def _session_at(history: History, session_id: int, seq: int) -> int:
-    """Return which session it had become by then: sessions of one person are merged."""
+    """Return the session's id at that time: sessions of one person are merged."""
     for change in history.changes:
         if change.seq > seq:
             break
@@ -240,7 +240,7 @@ def _session_at(history: History, session_id: int, seq: int) -> int:
 
 
 def _begun_and_delivered(history: History) -> Iterator[Change]:
-    """Yield the begins of sends of the AI that led to a message on the phone."""
+    """Yield the begun sends of the AI that led to a message on the phone."""
     begins = [c for c in history.changes if c.what == "begun" and c.detail.get("sender") == "ai"]
     for reply in history.phone:
         led = [
@@ -271,10 +271,10 @@ def _mixed(history: History) -> Iterator[str]:
 
 
 def _remembered(history: History) -> Iterator[str]:
-    """Nothing of what was said before an erasure stays, comes back, or is answered after it.
+    """No message from before an erasure stays, comes back, or is answered after the erasure.
 
-    An address that no contact had then leads nowhere: what comes from it later is nobody's whom
-    the business has had erased.
+    An address that belonged to no contact then cannot be recognised: later messages from it do not
+    belong to an erased contact.
     """
     erased = history.erased
     if erased is None or erased.ended is None:

@@ -1,4 +1,4 @@
-"""The LLM: its replies say which messages they answer, so that the judge can tell."""
+"""The LLM. Its replies name the messages that they answer, for the judge."""
 
 import asyncio
 import itertools
@@ -15,12 +15,12 @@ from loopback.anthropic import Anthropic
 from loopback.faults import Fault, FaultPlan, cut, hang
 from loopback.replies import LlmRequest, Reply
 
-_FILLER = " ".join(["palavra"] * 340)  # two such parts are more than one message of WhatsApp
+_FILLER = " ".join(["palavra"] * 340)  # two such parts are longer than one WhatsApp message may be
 _SHOP = re.compile(r"You answer for shop-(\d+)\.")
 
 
 class Model(Anthropic):
-    """Answers at once, and meets what is planned for each conversation."""
+    """Answers at once, with the faults that are planned for each conversation."""
 
     def __init__(self, directory: Directory, terms: Terms) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Model(Anthropic):
         return Reply(self.says("\n".join(asked.unanswered), shop[1] if shop else "?"))
 
     def says(self, heard: str, shop: str) -> str:
-        """Return the reply to what a customer of a shop said."""
+        """Return the reply to a customer's messages to a shop."""
         markers = list(dict.fromkeys(found[0] for found in MARKER.finditer(heard)))
         conversation = self.conversation_in(heard)
         count = 1 if conversation is None else conversation.parts
@@ -56,7 +56,7 @@ class Model(Anthropic):
 
 
 class PlannedAnswers(FaultPlan):
-    """What requests meet. `calm` ends it."""
+    """The faults of requests. `calm` ends them."""
 
     def __init__(self, model: Model, terms: Terms) -> None:
         super().__init__(model.changes)
@@ -67,7 +67,7 @@ class PlannedAnswers(FaultPlan):
     async def play(
         self, endpoint: str, request: Request, act: Callable[[], Awaitable[Response]]
     ) -> Response:
-        """Answer a request as it is planned."""
+        """Answer a request as planned."""
         del endpoint
         messages = orjson.loads(await request.body() or b"{}").get("messages", [])
         heard = str(messages[-1].get("content")) if messages else ""

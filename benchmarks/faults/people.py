@@ -13,14 +13,14 @@ from loopback.evolution import Delivery, Identity, PhoneMessage, contents
 from loopback.evolution.contents import Content
 
 _WAIT = 4.0  # seconds for a moment that may never come
-_SHORT_WAIT = 0.6  # where a human is in charge, so that the AI is not expected to do anything
+_SHORT_WAIT = 0.6  # if a human is in charge, so that the AI need not do anything
 _WEBHOOK = 1.0
 _REST_TRIES = 40
 _WORDS = ("tem bolo hoje", "qual o preço", "vocês abrem amanhã", "quero encomendar", "oi, tudo bem")
 
 
 class People:
-    """Plays the steps of a conversation. `rest` leads to the routers, `urls` are theirs."""
+    """Plays a conversation's steps. `rest` is the client for the routers, `urls` are theirs."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class People:
         self._identity: Identity | None = None
 
     async def play(self) -> None:
-        """Take every step, in order."""
+        """Take all steps, in order."""
         for step in self._of.plan.steps:
             if step.moment == "then":
                 await asyncio.sleep(step.seconds)
@@ -134,7 +134,7 @@ class People:
         await _first_try(delivery)
 
     async def _operator(self) -> None:
-        """Write by REST, with one key at every try, at either router."""
+        """Write by REST to either router, with the same key at every try."""
         body = f"W{self._of.number:05}.{len(self._of.written) + 1} aqui é a Ana"
         written = Written(body, time.time())
         self._of.written.append(written)
@@ -172,7 +172,7 @@ class People:
     async def _erases(self) -> None:
         self._of.erased = asked = Asked("erase", time.time())
         self._of.note("REST: erase")
-        left, is_known = self._jids(), False  # whether they are one person, nobody may know yet
+        left, is_known = self._jids(), False  # it may not be known yet that they are one person
         for number in range(_REST_TRIES):
             url = self._urls[(self._of.number + number) % len(self._urls)]
             for jid in left.copy():
@@ -256,7 +256,7 @@ def _content(kind: str, text: str) -> Content:
 
 
 async def _first_try(delivery: Delivery, step: Step | None = None) -> None:
-    """Wait until the router has been told, a moment at most; not where all goes on meanwhile."""
+    """Wait a moment for the webhook's first try, if the step holds up everything else."""
     if step is not None and step.moment in ("then", "answered"):
         return
     with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""What one conversation is made of: who does what when, and what goes wrong. All from the seed."""
+"""The plan of one conversation: who does what and when, and what goes wrong; all from the seed."""
 
 import random
 from collections.abc import Iterable, Mapping
@@ -106,7 +106,7 @@ _MOST_TROUBLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that somebody does. `seconds` after its moment; `identity` of who says it."""
+    """One action of a person, `seconds` after its moment; `identity`: which address they use."""
 
     moment: Moment
     act: Act
@@ -122,7 +122,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class SendFate:
-    """What becomes of one send: `seconds` is a share (0 to 1) of what the trouble may last."""
+    """The fate of one send; `seconds` is a share (0 to 1) of the trouble's longest duration."""
 
     trouble: SendTrouble = "none"
     share: float = 0.0
@@ -132,7 +132,7 @@ class SendFate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One conversation, as it is to be played."""
+    """The plan of one conversation."""
 
     seed: int
     number: int
@@ -143,7 +143,7 @@ class Plan:
     steps: tuple[Step, ...]
     beyond: bool = False
     drawn_as: int | None = None
-    """The number that what goes wrong is drawn by, where it is not its own."""
+    """The number from which faults are drawn, if it is not the conversation's own."""
 
     def story(self) -> str:
         """Return the plan as text."""
@@ -153,7 +153,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Fates:
-    """What goes wrong in one conversation, drawn as it is needed, always in the same order."""
+    """The faults of one conversation, drawn when they are needed, always in the same order."""
 
     plan: Plan
     _sends: random.Random = field(init=False)
@@ -164,7 +164,7 @@ class Fates:
     _in_a_row: list[SendFate] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Begin each row of draws."""
+        """Start each series of draws."""
         drawn_as = self.plan.number if self.plan.drawn_as is None else self.plan.drawn_as
         name = f"{self.plan.seed}-{drawn_as}"
         self._sends = random.Random(f"{name}-sends")
@@ -176,7 +176,7 @@ class Fates:
             self._in_a_row = [SendFate("closed")] * 2
 
     def send(self) -> SendFate:
-        """Return what becomes of the next send."""
+        """Return the fate of the next send."""
         if self._in_a_row:
             return self._in_a_row.pop()
         rng = self._sends
@@ -192,13 +192,13 @@ class Fates:
         return fate
 
     def look(self) -> tuple[LookTrouble, float]:
-        """Return what becomes of the next findMessages."""
+        """Return the fate of the next findMessages."""
         rng = self._looks
         strikes, trouble, share = rng.random() < 0.2, _drawn(rng, _LOOK_WEIGHTS), rng.random()
         return (trouble, share) if strikes and self._spend("looks") else ("none", share)
 
     def answer(self) -> tuple[LlmTrouble, float, int]:
-        """Return what becomes of the next request to the LLM, and in how many parts it answers."""
+        """Return the fate of the next request to the LLM, and the number of parts of its answer."""
         rng = self._llm
         strikes, trouble, share = rng.random() < 0.12, _drawn(rng, _LLM_WEIGHTS), rng.random()
         parts = _drawn(rng, _PARTS)
@@ -207,7 +207,7 @@ class Fates:
         return trouble, share, parts
 
     def webhook(self) -> tuple[WebhookTrouble, float, int]:
-        """Return what becomes of the next webhook: its trouble, a share, and the first router."""
+        """Return the fate of the next webhook: its trouble, a share, and the first router."""
         rng = self._webhooks
         weights: dict[WebhookTrouble, float] = {
             "none": 78,
@@ -225,7 +225,7 @@ class Fates:
 def make_plan(seed: int, number: int, *, tenants: int, beyond: bool = False) -> Plan:
     """Return the plan of one conversation."""
     rng = random.Random(f"{seed}-{number}")
-    # Every eighth is of the same person as the one before it, at another tenant: never to be mixed.
+    # Every eighth is by the same person as the one before, at another tenant; they must never mix.
     person = number - 1 if number % 8 == 7 else number
     tenant = random.Random(f"{seed}-{person}-tenant").randrange(tenants)
     tenant = tenant if person == number else (tenant + 1) % tenants
@@ -246,7 +246,7 @@ def _steps(rng: random.Random, identity: Identity) -> Iterable[Step]:
     messages = _drawn(rng, _MESSAGES)
     links = (
         identity == "lid"
-    )  # first the LID alone, then the phone alone, later one that links both
+    )  # first only the LID, then only the phone, later both, which links them
     if links:
         messages = max(messages, rng.choice((2, 3, 3)))
     if rng.random() < 0.06:

@@ -1,4 +1,4 @@
-"""Plays a run: all conversations, the disasters beside them, then the healing; and judges it."""
+"""Plays and judges a run: all conversations, disasters at the same time, then the healing."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from benchmarks.faults.plan import Plan, make_plan
 from benchmarks.faults.terms import Terms
 from benchmarks.faults.world import World, running_world
 
-_PATIENCE = 10.0  # seconds that a conversation stays for its last reply, before others come
+_PATIENCE = 10.0  # seconds that a conversation waits for its last reply before it makes room
 _JANITOR = 3.0
 _TELL = 10.0
 _LET_UP = 600.0
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be played. `only`: one conversation's plan, `times` over, with other numbers."""
+    """The order for a run. `only`: one conversation's plan, `times` over, with other numbers."""
 
     seed: int
     conversations: int
@@ -78,7 +78,7 @@ class Order:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a run."""
+    """The results of a run."""
 
     order: Order
     terms: Terms
@@ -96,7 +96,7 @@ class Outcome:
     stalled: float = 0.0
     given_up: Counter[str] = field(default_factory=Counter)
     untold: int = 0
-    """Messages that no router acknowledged, even after everything was healed. Then the run shows
+    """Messages that no router acknowledged, even after the healing. With any, the run proves
     nothing."""
     left_open: tuple[int, int] = (0, 0)
     deadlocks: int = 0
@@ -104,12 +104,12 @@ class Outcome:
     router_logs: list[str] = field(default_factory=list)
 
     def count(self, kind: str, *, apart: bool = False) -> int:
-        """Return how many offences of a kind there are."""
+        """Return the number of offences of a kind."""
         return sum(o.kind == kind and bool(o.apart) is apart for o in self.offences)
 
     @property
     def clean(self) -> bool:
-        """Whether everything was played, and nothing that counts was broken."""
+        """Whether everything was played, and no promise that counts was broken."""
         return not self.untold and all(offence.apart for offence in self.offences)
 
 
@@ -142,7 +142,7 @@ async def play(order: Order, terms: Terms | None = None) -> Outcome:
 
 
 class _Stage:
-    """The conversations of one run, so many at once."""
+    """The conversations of one run, a limited number at once."""
 
     def __init__(self, world: World, order: Order) -> None:
         self._world = world
@@ -175,7 +175,7 @@ class _Stage:
         return disasters
 
     async def settle(self, seconds: float) -> tuple[int, int]:
-        """Heal everything, and wait until the database is quiet. Returns what is still open."""
+        """Heal everything, and wait until the database is quiet. Returns how much is still open."""
         self._world.heal()
         await self._world.database_answers()
         end, quiet, left = time.monotonic() + seconds, 0, (0, 0)
@@ -187,13 +187,13 @@ class _Stage:
         return left
 
     async def _lets_up(self) -> None:
-        """Wait while more webhooks are under way than the routers and this machine can take."""
+        """Wait while more webhooks are under way than the routers and this machine can handle."""
         async with asyncio.timeout(_LET_UP):
             while self._world.wire.under_way > self._order.at_once:  # noqa: ASYNC110 - in a thread
                 await asyncio.sleep(_LOOK)
 
     async def _tell(self) -> None:
-        """Say how far it has come, from time to time."""
+        """Report the progress from time to time."""
         total, began = len(self._order.plans()), time.time()
         while True:
             await asyncio.sleep(_TELL)
@@ -267,7 +267,8 @@ def _history(conversation: Conversation, held: watch.Held | None, world: World) 
     phone = [
         PhoneReply(
             each.wa_id, each.body, each.arrived, each.at,
-            # It is heard only after several turns of a loop that may stand still in each of them.
+            # A webhook is received only after several turns of an event loop that may stall in
+            # each.
             world.stalls.within(each.arrived - world.terms.bound, each.at),
         )
         for each in conversation.delivered
@@ -327,7 +328,7 @@ def _sum_up(outcome: Outcome, world: World, disasters: Disasters) -> None:
 
 
 def _recoveries(world: World, disasters: Disasters) -> Iterable[float]:
-    """Yield the seconds from each return to the next reply of what had been interrupted."""
+    """Yield the seconds from each recovery to the next reply of an interrupted conversation."""
     strikes = [began for began, _ in disasters.journal]
     for interruption in disasters.interruptions:
         for number in interruption.numbers:

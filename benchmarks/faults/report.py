@@ -1,4 +1,4 @@
-"""What came of a run, as text and as the table in the guide."""
+"""The results of a run, as text and as the guide's table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +12,12 @@ _STORIES = 12
 
 
 def text_of(outcome: Outcome, *, stories: int = _STORIES) -> str:
-    """Return the whole report: the offences with their stories first, the numbers last."""
+    """Return the whole report: first the offences with their stories, then the numbers."""
     return "\n".join([*_offences(outcome, stories), *_numbers(outcome)])
 
 
 def write_table(outcome: Outcome, readme: Path = README) -> None:
-    """Put the numbers between the markers of the guide."""
+    """Write the numbers between the markers of the guide."""
     before, _, rest = readme.read_text().partition(_BEGIN)
     _, found, after = rest.partition(_END)
     if not found:

@@ -1,4 +1,4 @@
-"""What calls of Evolution meet: planned for each conversation, or for a whole tenant."""
+"""The faults of calls to Evolution: planned for each conversation, or for a whole tenant."""
 
 import asyncio
 import contextlib
@@ -47,9 +47,9 @@ _FIRST_TRY = 1.0
 
 
 class PlannedCalls(FaultPlan):
-    """Stands in an instance's place for faults. `calm` ends all that is planned.
+    """Replaces an instance's faults with planned ones. `calm` ends them.
 
-    While `hangs` no call is answered, while `looks_fail` no findMessages.
+    While `hangs`, no call is answered; while `looks_fail`, no findMessages is.
     """
 
     def __init__(self, shop: Business, directory: Directory, terms: Terms) -> None:
@@ -63,7 +63,7 @@ class PlannedCalls(FaultPlan):
         self.looks_fail = False
 
     async def play(self, endpoint: str, request: Request, act: Act) -> Response:
-        """Answer a call as it is planned."""
+        """Answer a call as planned."""
         if self.hangs:
             return await hang().strike(request, None)
         match endpoint:
@@ -105,7 +105,7 @@ class PlannedCalls(FaultPlan):
         return response
 
     async def _refuse(self, conversation: Conversation, fate: SendFate, text: str) -> Fault | None:
-        """Return what certainly was not sent is answered with."""
+        """Return the answer to a send that certainly was not sent."""
         if fate.trouble == "slow_then_closed":
             await asyncio.sleep(fate.share * self._terms.send_timeout)
             refusal: Fault | None = failures.CONNECTION_CLOSED
@@ -180,7 +180,7 @@ class PlannedCalls(FaultPlan):
 
 
 async def _tried(delivery: Delivery) -> None:
-    """Wait until a webhook was tried once, a moment at most."""
+    """Wait a moment until the first try of a webhook has ended."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(delivery.first_try(), _FIRST_TRY)
 

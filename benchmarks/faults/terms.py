@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.faults.plan import SendFate
 
-_MARGIN = 1.0  # seconds by which a delay that is played ends before the bound
+_MARGIN = 1.0  # seconds between the end of a played delay and the bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +17,18 @@ class Terms:
     llm_timeout: float = 2.0
     debounce: float = 0.3
     retry_seconds: float = 0.25
-    """The first pause of Evolution before it posts a webhook again."""
+    """Evolution's first pause before it posts a webhook again."""
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(24))
     api_key: str = field(default_factory=lambda: secrets.token_hex(24))
     flow_key: str = field(default_factory=lambda: secrets.token_hex(24))
 
     @property
     def bound(self) -> float:
-        """How long after its begin a send may still reach the phone."""
+        """How long after its beginning a send may still reach the phone."""
         return self.send_timeout + self.settle
 
     def socket_seconds(self, fate: SendFate) -> float:
-        """Return how long the socket takes."""
+        """Return how long the socket takes for a send."""
         if fate.trouble == "beyond":
             return self.bound + 0.5 + 4 * fate.share
         return fate.share * (self.bound - _MARGIN)

@@ -1,7 +1,7 @@
-"""What the database held, and in which order: written down by triggers, read at the end.
+"""The changes in the database, in their order: recorded by triggers, and read at the end.
 
-The triggers belong to the harness. They run under the lock of the session that a change is made
-under, so the order of their rows is the order in which the product decided.
+The triggers belong to the harness. They run while the changed session is locked, so the order of
+their rows is the order of the product's decisions.
 """
 
 import json
@@ -136,7 +136,7 @@ _SESSIONS = "select id, is_paused, pause_source from public.sessions order by id
 
 @dataclass(slots=True)
 class Held:
-    """What the database holds of one conversation at the end."""
+    """The database's final data about one conversation."""
 
     rows: list[Row]
     turns: list[TurnRow]
@@ -145,7 +145,7 @@ class Held:
 
 
 async def install(dsn: str) -> None:
-    """Put the triggers in place."""
+    """Create the triggers."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(TRIGGERS)
@@ -154,7 +154,7 @@ async def install(dsn: str) -> None:
 
 
 async def unquiet(dsn: str) -> tuple[int, int]:
-    """Return how many turns are open, and how many sends nobody knows the end of."""
+    """Return how many turns are open, and how many sends have no known end."""
     connection = await asyncpg.connect(dsn)
     try:
         ((turns, sends),) = await connection.fetch(_QUIET)
@@ -164,7 +164,7 @@ async def unquiet(dsn: str) -> tuple[int, int]:
 
 
 async def session_of(dsn: str, tenant_id: int, jids: list[str]) -> int | None:
-    """Return the session that a person is known by now."""
+    """Return a person's current session."""
     connection = await asyncpg.connect(dsn, timeout=5)
     try:
         found: int | None = await connection.fetchval(_SESSION, tenant_id, jids)
@@ -174,7 +174,7 @@ async def session_of(dsn: str, tenant_id: int, jids: list[str]) -> int | None:
 
 
 async def at_work(dsn: str, pid: int | None) -> set[tuple[int, str]]:
-    """Return tenant and JID of each conversation that is worked on (by process `pid`)."""
+    """Return tenant and JID of each conversation that (process `pid`) is working on."""
     connection = await asyncpg.connect(dsn)
     try:
         rows = await connection.fetch(_INTERRUPTED, None if pid is None else str(pid))
@@ -184,7 +184,7 @@ async def at_work(dsn: str, pid: int | None) -> set[tuple[int, str]]:
 
 
 async def read(dsn: str, whose: Callable[[int, str], int | None]) -> dict[int, Held]:
-    """Return what is held of each conversation; `whose` knows its number by tenant and JID."""
+    """Return the data of each conversation; `whose` finds its number by tenant and JID."""
     connection = await asyncpg.connect(dsn)
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
@@ -221,7 +221,7 @@ async def _read(
 def _owners(
     log: Iterable[asyncpg.Record], whose: Callable[[int, str], int | None]
 ) -> dict[int, int]:
-    """Return the conversation of each session that there ever was."""
+    """Return the conversation of each session, also of sessions that are gone."""
     owners: dict[int, int] = {}
     for entry in log:
         if entry["what"] == "identity":

@@ -1,4 +1,4 @@
-"""Evolution's webhooks on their way to the two routers: late, doubled, out of order."""
+"""Carries Evolution's webhooks to the two routers: late, twice, or out of order."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ from loopback.waiting import Changes
 _PEOPLE = ("messages.upsert", "messages.edited", "messages.delete")
 _LATE = {"late": 1.5, "very_late": 6.0}
 _AGAIN = 3.0
-_PATIENCE = 10.0  # seconds for an answer: a router that is stopped gives none
+_PATIENCE = 10.0  # seconds to wait for an answer: a stopped router gives none
 
 
 class PlannedWire(Wire):
     """Posts each webhook to either router, as planned for its conversation, until `calm`.
 
-    A delivery's address is a path: a router's own is put before it, at each try that of the other,
-    as a load balancer in front of both would.
+    A delivery's address is only a path. A router's address is put before it, and each further try
+    uses the other router, like a load balancer in front of both.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PlannedWire(Wire):
         self.given_up: list[Delivery] = []
 
     async def deliver(self, delivery: Delivery, route: Route) -> None:
-        """Post until it is settled."""
+        """Post a delivery until it is settled."""
         self.under_way += 1
         try:
             conversation = self._conversation(delivery)
@@ -110,9 +110,10 @@ class PlannedWire(Wire):
 
 
 async def _posted(delivery: Delivery) -> Attempt:
-    """Post once, on a connection of its own.
+    """Post once, on a new connection.
 
-    By hand: thousands may be under way after an outage, and httpx's pool looks through all of them.
+    This does not use httpx: thousands of posts may be under way after an outage, and httpx's pool
+    walks through all of them.
     """
     target = urlsplit(delivery.url)
     body = json.dumps(delivery.body, ensure_ascii=False).encode()

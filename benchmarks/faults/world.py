@@ -32,7 +32,7 @@ _EVENTS = (
     *("MESSAGES_UPSERT", "MESSAGES_UPDATE", "MESSAGES_EDITED", "MESSAGES_DELETE", "SEND_MESSAGE"),
     "CONNECTION_UPDATE",
 )
-# What was committed must survive kill -9 of the server, not the loss of the machine.
+# Commits must survive a kill -9 of the server, but not a crash of the machine.
 _POSTGRES = {"fsync": "off", "max_connections": "200"}
 _MEMORY = Path("/dev/shm")
 _FOLDER = "hybridflow-faults-"
@@ -46,12 +46,12 @@ where datname = current_database() and pid <> pg_backend_pid() and random() < $1
 
 @dataclass(slots=True)
 class Stalls:
-    """When the harness itself stood still: what it then did late is not the product's fault."""
+    """The times when the harness itself stood still: delays then are not the product's fault."""
 
     found: list[tuple[float, float]] = field(default_factory=list)
 
     async def watch(self) -> None:
-        """Note every moment at which this loop came late."""
+        """Record each time when this event loop was late."""
         while True:
             before = time.time()
             await asyncio.sleep(_LOOK)
@@ -60,13 +60,13 @@ class Stalls:
                 self.found.append((before, late))
 
     def within(self, begin: float, end: float) -> float:
-        """Return how long it stood still between two moments, in seconds."""
+        """Return for how many seconds it stood still between two times."""
         return sum(late for at, late in self.found if begin - late <= at <= end)
 
 
 @dataclass(slots=True)
 class World:
-    """All that runs. Made by `running_world`."""
+    """All running programs. Made by `running_world`."""
 
     terms: Terms
     postgres: EmbeddedPostgres
@@ -91,7 +91,7 @@ class World:
         return self.postgres.dsn
 
     def heal(self) -> None:
-        """End everything that is planned to go wrong."""
+        """End all planned faults."""
         self.wire.calm = True
         self.model.planned.calm = True
         for calls in self.calls:
@@ -101,7 +101,7 @@ class World:
                 shop.line.connects()
 
     def forget_what_is_over(self) -> None:
-        """Let go of what the loopback programs keep for tests, and nobody here looks at."""
+        """Drop the records that the loopback programs keep for tests and that are not used here."""
         with self.evolution.changes.lock:
             for shop in self.shops:
                 shop.calls_made.clear()
@@ -122,7 +122,7 @@ class World:
                     return
 
     def deadlocks(self) -> int:
-        """Return how many deadlocks PostgreSQL has ended; the routers asked again."""
+        """Return how many deadlocks PostgreSQL has ended; the routers repeated those calls."""
         logs = self.postgres.folder.glob("server.log*")
         return sum(log.read_text(errors="replace").count("deadlock detected") for log in logs)
 
@@ -132,7 +132,7 @@ class World:
         return psutil.Process(int(pid))
 
     async def cut_connections(self, share: float) -> None:
-        """End so many of PostgreSQL's connections, as a pooler or a network does."""
+        """End this share of PostgreSQL's connections, like a pooler or a network may do."""
         connection = await asyncpg.connect(self.dsn, timeout=5)
         try:
             await connection.execute(_CUT, share)
@@ -140,7 +140,7 @@ class World:
             await connection.close()
 
     def guard(self) -> psutil.Process | None:
-        """Return the process that would start PostgreSQL again at once."""
+        """Return the supervisor, which would start PostgreSQL again at once."""
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
                 if "router.embedded.supervisor" in child.cmdline():
@@ -148,7 +148,7 @@ class World:
         return None
 
     def freeze_postgres(self) -> list[psutil.Process]:
-        """SIGSTOP all of PostgreSQL, and return what is to be thawed."""
+        """SIGSTOP all processes of PostgreSQL, and return them, to be continued later."""
         server = self.postmaster()
         frozen = [server, *server.children(recursive=True)]
         for process in frozen:
@@ -159,7 +159,7 @@ class World:
 
 @asynccontextmanager
 async def running_world(terms: Terms, tenants: int, *, flows: bool = False) -> AsyncIterator[World]:
-    """Start everything, and end it. `flows`: it is n8n that is asked for the replies."""
+    """Start everything, and stop it at the end. `flows`: n8n makes the replies."""
     with (
         _fleeting_folder() as folder,
         EmbeddedPostgres(folder / "postgres", settings=_POSTGRES) as postgres,
@@ -204,10 +204,10 @@ def _started(
         shops = [evolution.instance(f"shop-{number}") for number in range(tenants)]
         calls = [PlannedCalls(shop, directory, terms) for shop in shops]
         for shop, planned in zip(shops, calls, strict=True):
-            shop.faults, shop.tells_sends = planned, "never"  # the plan tells of each by itself
+            shop.faults, shop.tells_sends = planned, "never"  # the plan reports each send itself
             shop.tells_states = ("DELIVERY_ACK",)
             shop.sends_webhooks_to(
-                f"/webhook/{shop.name}",  # the wire puts a router's address before it
+                f"/webhook/{shop.name}",  # the wire adds a router's address
                 headers={"X-Webhook-Secret": terms.webhook_secret},
                 events=_EVENTS,
             )

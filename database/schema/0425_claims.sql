@@ -141,7 +141,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
 -- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap

@@ -1,4 +1,4 @@
--- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
+-- HybridFlow: how an attempt goes on and ends: failed, begun again, renewed, given back or done.
 
 -- How many seconds to wait until something that failed p_times before is tried again: twice as long each
 -- time, up to p_most, with jitter, so that what failed together is not tried again together.

@@ -62,7 +62,7 @@ end
 $$;
 
 -- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
--- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- already, or begins again with the message, the wait counts from when that turn was made. So it waits for
 -- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
 -- session is locked.
 create or replace function hybridflow.stranger_wait(

@@ -1,7 +1,7 @@
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
 -- router/configuration/tenant_settings.py; change that, not this.
 
--- What may be set of a tenant.
+-- The settings of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -25,7 +25,7 @@ as $$
     ]::text[]
 $$;
 
--- Keys: never shown, only whether there is one.
+-- Keys. They are never shown; only whether they are set.
 create or replace function hybridflow.tenant_keys()
 returns text[]
 language sql
@@ -37,7 +37,7 @@ as $$
     ]::text[]
 $$;
 
--- Shown to the tenant's admins; to others only whether there is one.
+-- Shown only to the tenant's admins; others see whether they are set.
 create or replace function hybridflow.settings_for_admins()
 returns text[]
 language sql
@@ -49,7 +49,7 @@ as $$
     ]::text[]
 $$;
 
--- What the deployment alone may change.
+-- Only the deployment may change these.
 create or replace function hybridflow.settings_of_deployment()
 returns text[]
 language sql
@@ -61,7 +61,7 @@ as $$
     ]::text[]
 $$;
 
--- Of what the audit log tells only that it has changed.
+-- The audit log shows only that these have changed.
 create or replace function hybridflow.untold_settings()
 returns text[]
 language sql
@@ -73,7 +73,7 @@ as $$
     ]::text[]
 $$;
 
--- What members read directly, as row security lets them.
+-- Members may also read these directly (row security).
 create or replace function hybridflow.settings_followed()
 returns text[]
 language sql
@@ -219,7 +219,7 @@ as $$
     end
 $$;
 
--- Stores all settings of a tenant that is there. Returns it as it is then.
+-- Stores all settings of an existing tenant. Returns the stored row.
 create or replace function hybridflow.store_settings(p_new public.tenants)
 returns public.tenants
 language plpgsql

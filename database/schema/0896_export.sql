@@ -63,7 +63,7 @@ as $$
                 'The file is kept until it is understood, and deleted then.'
             end,
             case when p_job.pictures is not null or p_job.content is not null then
-                'An export is text and has no files: what was sent is in the chat of whoever sent it.'
+                'An export is text and has no files: what was sent is in the chat of its sender.'
             end
         ), '')
     )

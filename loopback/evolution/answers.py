@@ -1,4 +1,4 @@
-"""The REST API's error answers, and the checks of a call's JSON that lead to them."""
+"""The REST API's error answers, and the checks of a call's JSON that cause them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class Refusal(Exception):
         self._error = error
 
     def answer(self) -> JSONResponse:
-        """Return the error as the API answers it."""
+        """Return the error as the API's answer."""
         body = error_body(self.status, self.message)
         if self._error is not None:
             body["error"] = self._error
@@ -37,20 +37,20 @@ class Refusal(Exception):
 
 
 def error_body(status: int, message: Any) -> Json:
-    """Return the JSON of an error; `message` is a string, or a list of nearly anything."""
+    """Return the JSON of an error; `message` is a string or a list."""
     reason = _REASONS.get(status, "Internal Server Error")
     return {"status": status, "error": reason, "response": {"message": message}}
 
 
 def refused(*message: Any) -> Refusal:
-    """Return the refusal of a call that cannot be done as it is."""
+    """Return the refusal of a call that cannot be carried out."""
     return Refusal(400, list(message))
 
 
 def require(
     body: Mapping[str, Any], fields: Mapping[str, str], *, optional: Mapping[str, str] | None = None
 ) -> None:
-    """Raise the refusal of a body without one of `fields`, or with one of the wrong type."""
+    """Raise the refusal if one of `fields` is missing or has the wrong type."""
     faults = [f'instance requires property "{name}"' for name in fields if name not in body]
     for name, kind in {**fields, **(optional or {})}.items():
         if name in body and not _is(body[name], kind):
@@ -62,7 +62,7 @@ def require(
 
 
 def require_one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> None:
-    """Raise the refusal of a field with another value than these."""
+    """Raise the refusal if a field has none of these values."""
     if body[name] not in allowed:
         raise refused([f"{name} is not one of enum values: {','.join(allowed)}"])
 

@@ -1,7 +1,7 @@
 """What each send of the REST API becomes on WHATSAPP-BAILEYS.
 
-As the socket gets it, and as the answer, send.message, an echo and the store tell it, except the
-contextInfo, which `sending` adds.
+Each function returns the content that the socket gets, and that the answer, send.message, an echo
+and the store show. `sending` adds the contextInfo.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ def media(shop: Instance, body: Json) -> Content:
 
 
 def voice(shop: Instance, body: Json) -> Content:
-    """Make a voice message; where nothing is converted, the bytes go as they are."""
+    """Make a voice message. Without a conversion, the bytes are sent unchanged."""
     given = given_voice(body.get("audio"))
     if body.get("encoding") is False:
         raw = streamed(given, shop.media_at, status=400)
@@ -155,14 +155,14 @@ def reaction(shop: Instance, body: Json) -> Content:
 
 
 def check_file_name(body: Json) -> None:
-    """Raise the refusal of a document in base64 that has no name, as the controller does."""
+    """Raise the controller's refusal if a document in base64 has no name."""
     nameless = body["mediatype"] == "document" and not body.get("fileName")
     if nameless and is_base64(body.get("media")):
         raise refused("For base64 the file name must be informed.")
 
 
 def contact_cards(body: Json) -> list[Json]:
-    """Return the contacts' names and vcards. Without a `wuid`, a whole JID stands in its place."""
+    """Return the contacts' names and vcards. Without a `wuid`, the whole JID is used."""
     return [{"displayName": each["fullName"], "vcard": _vcard(each)} for each in body["contact"]]
 
 
@@ -255,7 +255,7 @@ def _extra(kind: str, raw: bytes, caption: str | None, name: str | None) -> Json
             return shape | told | {"gifPlayback": False}
         case "document":
             return {"fileName": name} | told
-    return {"seconds": _SECONDS}  # an audio has no caption
+    return {"seconds": _SECONDS}  # audio has no caption
 
 
 def _media(

@@ -1,4 +1,4 @@
-"""What the bodies of sends must hold, as the JSON schemas in Evolution's message.schema.ts say."""
+"""Checks of the bodies of sends, as in the JSON schemas of Evolution's message.schema.ts."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -90,7 +90,7 @@ def check_reaction(body: Json) -> None:
 
 
 def check_anything(_: Json) -> None:
-    """Check nothing, of what no channel but Baileys has."""
+    """Check nothing: for sends that only Baileys has."""
 
 
 def _check(body: Json, fields: Mapping[str, str], **optional: str) -> None:

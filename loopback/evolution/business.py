@@ -1,4 +1,4 @@
-"""One instance with the people on both sides of it: what a test or the demo works with."""
+"""One instance with the people on both sides: tests and the demo use this."""
 
 from loopback.evolution.chats import Chat, Identity, Json
 from loopback.evolution.contents import text
@@ -12,7 +12,7 @@ from loopback.evolution.webhooks import Delivery
 
 
 class Business(Instance):
-    """One instance, its `owner` and its `line` to WhatsApp; customers are made by `customer`."""
+    """One instance, its `owner` and its `line` to WhatsApp; `customer` makes customers."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Business(Instance):
         base64: bool = False,
         events: tuple[str, ...] = ALL_EVENTS,
     ) -> None:
-        """Set the webhook, as POST /webhook/set does."""
+        """Set the webhook, like POST /webhook/set."""
         self.webhooks.setting = WebhookSetting(
             url, headers=headers or {}, by_events=by_events, base64=base64, events=events
         )
@@ -50,17 +50,17 @@ class Business(Instance):
         lid: str | None = None,
         identity: Identity | None = None,
     ) -> Customer:
-        """Return the customer with this number; a new one, unless there is one with this number.
+        """Return the customer with this number; if there is none, a new one.
 
-        With a `lid`, messages come under it with the phone as `remoteJidAlt`, as in 2.3.6, unless
-        `identity` says otherwise.
+        With a `lid`, messages have it as their JID and the phone as `remoteJidAlt`, as in 2.3.6,
+        unless `identity` says otherwise.
         """
         with self.program.changes.made():
             known = self.find_chat(number)
             if isinstance(known, Customer):
                 return known
             customer = Customer(self, number, name, lid, identity)
-            if known is not None:  # written to before they were introduced
+            if known is not None:  # somebody wrote to them before
                 self.chats.remove(known)
                 customer.take_over(known)
             return self.add(customer)
@@ -70,16 +70,16 @@ class Business(Instance):
         return self.chat_at(jid)
 
     def other_client_sends(self, chat: Chat, body: str) -> Delivery:
-        """Let another client of the REST API write, a human in Chatwoot say; its send.message."""
+        """Let another client of the REST API write, such as Chatwoot; returns its send.message."""
         return other_client_sends(self, chat, body)
 
     def echoes(
         self, chat: Chat, message: Message | None = None, *, identity: Identity | None = None
     ) -> Delivery:
-        """Let a send (the latest) come back as a fromMe upsert, as through another session.
+        """Let a send (the latest) come back as a fromMe upsert, as if through another session.
 
-        Anything that was sent can, a picture or a reaction too. With an `identity` it comes under
-        another address than the one that it was sent to.
+        This works for anything that was sent, also a picture or a reaction. With an `identity` it
+        has another address than the one to which it was sent.
         """
         with self.program.changes.lock:
             ours = [each for each in self.sent.values() if each.author == "api"]
@@ -89,7 +89,7 @@ class Business(Instance):
         return echo(self, chat, latest, identity)
 
     def tells_state(self, chat: Chat, message: Message, state: str) -> Delivery:
-        """Tell a message's state by messages.update, such as ERROR, READ or (Cloud) FAILED."""
+        """Report a message's state by messages.update, such as ERROR, READ or (Cloud) FAILED."""
         stored = self.store.get(message.wa_id)
         key: Json = stored.data["key"] if stored else chat.key(message.wa_id, from_me=True)
         return tell_state(self, chat, key, state)

@@ -18,7 +18,7 @@ def text(_: Instance, body: Json) -> Content:
 
 
 def media(_: Instance, body: Json) -> Content:
-    """Make any media, of which only a URL is told."""
+    """Make media of any kind; only its URL is reported."""
     check_file_name(body)
     given = given_media(body.get("media"))
     message = {"mediaUrl": given.url}
@@ -27,7 +27,7 @@ def media(_: Instance, body: Json) -> Content:
 
 
 def voice(_: Instance, __: Json) -> Content:
-    """Fail: this channel takes voices as uploaded files only."""
+    """Fail: this channel accepts voice messages only as uploaded files."""
     raise Refusal(500, "File or buffer is undefined.")
 
 

@@ -1,4 +1,4 @@
-"""A conversation as it is on the customer's phone: the ground truth of what was sent."""
+"""A conversation on the customer's phone: the ground truth of what was sent."""
 
 import time
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from loopback.waiting import DEADLINE, Changes
 
 Json = dict[str, Any]
 Identity = Literal["pn", "pn_with_lid", "lid_with_pn", "lid"]
-"""Which of a person's addresses Evolution tells: phone alone, phone with the LID as
-`remoteJidAlt`, LID with the phone as `remoteJidAlt` (2.3.6), or the LID alone."""
+"""Which of a person's addresses Evolution reports: only the phone, the phone with the LID as
+`remoteJidAlt`, the LID with the phone as `remoteJidAlt` (2.3.6), or only the LID."""
 Author = Literal["customer", "owner", "api", "other_api", "greeting", "evolution"]
-"""Who wrote: `api` is who called the REST API; `evolution` its own answer to a call."""
+"""Who wrote. `api`: a caller of the REST API. `evolution`: its own answer to a phone call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class PhoneMessage:
     author: Author
     text: str
     media: str | None = None
-    """What distinguishes media: the URL that was given, or the hash of its bytes."""
+    """Identifies media: the given URL, or the hash of its bytes."""
     at: float = field(default_factory=time.time, compare=False)
-    """When it arrived there, in seconds since 1970, by the clock of this machine."""
+    """When it arrived, in seconds since 1970, by this machine's clock."""
 
     def __str__(self) -> str:
         return f"{self.author:>9}: {self.text}"
@@ -43,7 +43,7 @@ class Chat:
         self.lid = lid
         self.identity: Identity = identity
         self.answers_as: str | None = None
-        """The JID that the answer of a send tells, where it is not the one written to."""
+        """The JID in the answer of a send, if it is not the one that was written to."""
         self._phone: list[PhoneMessage] = []
 
     @property
@@ -58,13 +58,13 @@ class Chat:
         return [message.text for message in self.transcript if message.author == "api"]
 
     async def answered(self, replies: int = 1, *, within: float = DEADLINE) -> list[str]:
-        """Wait until so many replies are on the phone, and return all that are."""
+        """Wait until this many replies are on the phone, and return all of them."""
         return await self.changes.until(
             lambda: self._enough(replies), self._expected(replies), within=within
         )
 
     def block_until_answered(self, replies: int = 1, *, within: float = DEADLINE) -> list[str]:
-        """Do as `answered`, for callers without an event loop."""
+        """Like `answered`, for callers without an event loop."""
         return self.changes.block_until(
             lambda: self._enough(replies), self._expected(replies), within=within
         )
@@ -92,7 +92,7 @@ class Chat:
             ]
 
     def take_over(self, other: "Chat") -> None:
-        """Go on with the conversation of another chat."""
+        """Take over the conversation of another chat."""
         with self.changes.made():
             self._phone = [*other.transcript, *self._phone]
 
@@ -110,7 +110,7 @@ class Chat:
         return key
 
     def is_at(self, jid: str) -> bool:
-        """Return whether the JID leads to this chat."""
+        """Return whether the JID belongs to this chat."""
         return jid == self.lid or same_phone(jid, self.jid)
 
     def _enough(self, replies: int) -> list[str]:
@@ -121,5 +121,5 @@ class Chat:
 
 
 def person_jid(number: str) -> str:
-    """Return the JID of a number that may be one already."""
+    """Return the JID of a number; the number may be a JID already."""
     return number if "@" in number else phone_jid(number)

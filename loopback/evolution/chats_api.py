@@ -19,7 +19,7 @@ _ENDINGS = {
     "image/jpeg": ".jpeg",
     "image/webp": ".webp",
 }
-# Not what holds a view-once voice note, viewOnceMessageV2Extension.
+# Not viewOnceMessageV2Extension, which contains a view-once voice note.
 _WRAPPERS = (
     "ephemeralMessage",
     "documentWithCaptionMessage",
@@ -34,7 +34,7 @@ _NOT_AVAILABLE = {
 
 
 class ChatsApi:
-    """Answers calls about chats. `delay_scale`: how much of a call's `delay` is waited for."""
+    """Answers calls about chats. `delay_scale`: the part of a call's `delay` that it waits."""
 
     def __init__(self, *, delay_scale: float = 0.0) -> None:
         self.delay_scale = delay_scale
@@ -68,10 +68,10 @@ class ChatsApi:
             return JSONResponse(shop.store.find(body))
 
     async def media(self, shop: Instance, body: Json) -> Response:
-        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, unless it is told.
+        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, unless a test set another.
 
-        Of the key only the id counts. On WHATSAPP-BUSINESS nothing is looked up: what was sent
-        along is handed back. Media that is gone at WhatsApp is refused after two tries, 5 s.
+        Only the id of the key counts. WHATSAPP-BUSINESS looks nothing up, and returns what the call
+        contains. Media that WhatsApp no longer has is refused after two tries, 5 s.
         """
         message = body.get("message")
         if not isinstance(message, dict):
@@ -105,7 +105,7 @@ class ChatsApi:
 
 
 def _unwrapped(message: Json | None) -> tuple[str, object]:
-    """Return the kind and the content of a message, out of what it may be wrapped in."""
+    """Return the kind and the content of a message, without a wrapper."""
     kind, content = next(iter((message or {"": None}).items()))
     while kind in _WRAPPERS and isinstance(content, dict) and content.get("message"):
         kind, content = next(iter(content["message"].items()))
@@ -128,7 +128,7 @@ def _handed_back(record: Json) -> Response:
 
 
 def _check_key(key: Json) -> None:
-    if set(key) - {"fromMe", "remoteJid", "id"}:  # the schema looks only at keys of these
+    if set(key) - {"fromMe", "remoteJid", "id"}:  # the schema checks only keys with these
         return
     if any(name in key and not _is_filled(key[name]) for name in ("remoteJid", "id")):
         raise refused(["The property cannot be empty"])

@@ -1,7 +1,7 @@
-"""What each send of the REST API becomes on WHATSAPP-BUSINESS, as whatsapp.business.service.ts.
+"""What each send of the REST API becomes on WHATSAPP-BUSINESS (whatsapp.business.service.ts).
 
-Buttons and lists are told as flat texts, reactions and contacts as messages of the type
-`conversation`; media in base64 sits whole in `message.<type>.media`.
+Buttons and lists are reported as flat texts, reactions and contacts as messages of the type
+`conversation`. Media in base64 is contained whole in `message.<type>.media`.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ _UPLOADED = "2233445566"
 
 
 def text(_: Instance, body: Json) -> Content:
-    """Make a text. An empty one is sent to nobody, and Evolution stumbles over the answer."""
+    """Make a text. An empty one is not sent, and Evolution crashes on the missing answer."""
     if not body["text"]:
         raise refused(_CRASHED)
     return _flat(body["text"])
@@ -71,7 +71,7 @@ def contact(_: Instance, body: Json) -> Content:
 
 
 def listed(_: Instance, body: Json) -> Content:
-    """Make a list to choose from, told as the titles in it."""
+    """Make a list to choose from; its titles are reported."""
     titles = [section["title"] for section in body["sections"]]
     if len(set(titles)) < len(titles):
         raise refused("Section tiles cannot be repeated")
@@ -85,7 +85,7 @@ def listed(_: Instance, body: Json) -> Content:
 
 
 def buttons(_: Instance, body: Json) -> Content:
-    """Make a message with buttons, told as its title and their labels."""
+    """Make a message with buttons; its title and the labels are reported."""
     labels = [str(button.get("displayText", "undefined")) for button in body["buttons"]]
     if len(set(labels)) < len(labels):
         raise refused("Button texts cannot be repeated")
@@ -105,13 +105,13 @@ def not_available(_: Instance, __: Json) -> Content:
 
 
 def no_function(_: Instance, __: Json) -> Content:
-    """Fail as where nobody wrote the method."""
+    """Fail like a call of a method that does not exist."""
     name = "this.waMonitor.waInstances[instanceName].ptvMessage"
     raise Refusal(500, f"{name} is not a function")
 
 
 def _handed(shop: Instance, given: Given, media: str) -> Json:
-    """Return how Meta gets the media: as a link, or uploaded before."""
+    """Return how Meta gets the media: as a link, or as an id of an upload."""
     if given.url is not None:
         return {"media": given.url, "id": given.url, "type": "link"}
     if shop.refuses_uploads:

@@ -1,8 +1,8 @@
-"""What a message can hold, in the shapes in which Evolution API 2.3.6 passes it on.
+"""What a message can contain, in the format in which Evolution API 2.3.6 passes it on.
 
-Long numbers come as `{low, high, unsigned}`, bytes as `{"0": 4, "1": 16}`. Text and extended text
-both come as `conversation`; what is quoted, and what ad was clicked, sits in `contextInfo`.
-Ephemeral and view-once messages are not unwrapped.
+Long numbers are `{low, high, unsigned}`, bytes are `{"0": 4, "1": 16}`. Text and extended text are
+both `conversation`. `contextInfo` contains the quoted message and the clicked ad. Ephemeral and
+view-once messages stay wrapped.
 """
 
 from base64 import b64encode
@@ -15,15 +15,15 @@ Json = dict[str, Any]
 ONE_PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
 )
-"""A PNG in base64: what every media of the loopback phones holds."""
+"""A PNG in base64: the content of all media of the loopback phones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
     """One message's content. `context` None with `has_context` means `contextInfo: null`.
 
-    `shown` is the line that it makes in the chat; empty for what makes none (a reaction). Of media
-    that was sent through the REST API, `source` tells what was given, and `raw` are its bytes.
+    `shown` is its line in the chat; empty if it has none (a reaction). For media that was sent
+    through the REST API, `source` says what was given, and `raw` are its bytes.
     """
 
     message: Json
@@ -138,7 +138,7 @@ def poll(question: str, *options: str) -> Content:
 
 
 def reaction(emoji: str, key: Mapping[str, Any], sent_at: float) -> Content:
-    """Return a reaction to the message with this key; an empty emoji takes it back."""
+    """Return a reaction to the message with this key; an empty emoji removes it."""
     milliseconds = int(sent_at * 1000)
     stamp = {"low": _signed(milliseconds), "high": milliseconds >> 32, "unsigned": False}
     body = {"key": dict(key), "text": emoji, "senderTimestampMs": stamp}
@@ -146,7 +146,7 @@ def reaction(emoji: str, key: Mapping[str, Any], sent_at: float) -> Content:
 
 
 def reaction_sent(emoji: str, key: Mapping[str, Any], sent_at: float) -> Content:
-    """Return a reaction that went out through the REST API: its time is a plain number."""
+    """Return a reaction that was sent through the REST API: its time is a plain number."""
     body = {"text": emoji, "key": dict(key), "senderTimestampMs": int(sent_at * 1000)}
     return replace(_of("reactionMessage", body, shown=""), has_context=False)
 
@@ -196,12 +196,12 @@ def as_cloud(content: Content) -> Content:
 
 
 def with_base64(content: Content) -> Json:
-    """Return the message with its bytes in it, as a webhook that asks for base64 gets it."""
+    """Return the message with its bytes, for a webhook with base64 switched on."""
     return content.message | base64_of(content)
 
 
 def base64_of(content: Content) -> Json:
-    """Return the part of a message that holds its bytes; none, if it is no media."""
+    """Return the part of a message that contains its bytes; empty if it is not media."""
     if not content.is_media:
         return {}
     return {"base64": ONE_PIXEL if content.raw is None else b64encode(content.raw).decode()}

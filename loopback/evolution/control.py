@@ -1,4 +1,4 @@
-"""The control of a loopback Evolution in a process of its own: JSON over HTTP, under /_control.
+"""Controls a loopback Evolution in a process of its own: JSON over HTTP, under /_control.
 
     POST   /_control/instances/{instance}                    {channel?, token?, number?, profile?}
     POST   /_control/instances/{instance}/customers/{number} {does, text?, name?, lid?, wa_id?}
@@ -6,12 +6,12 @@
     GET    /_control/instances/{instance}/customers/{number} the transcript
     GET    /_control/instances/{instance}/calls/{endpoint}   the calls so far
     POST   /_control/instances/{instance}/faults/{endpoint}  {fault, times?}, see failures.BY_NAME
-    POST   /_control/instances/{instance}/socket             {seconds, times?}: sends take so long
-    DELETE /_control/instances/{instance}/faults             no faults and no slow sends any more
+    POST   /_control/instances/{instance}/socket             {seconds, times?}: sends take that long
+    DELETE /_control/instances/{instance}/faults             removes all faults and slow sends
 
-`does` is writes, repeats (with the `wa_id` of what is told of again), calls or types (customer),
-writes (owner). What is written is answered when its
-webhook is settled: {wa_id, state, attempts}. Only this machine can call, so no key is asked for.
+`does` is writes, repeats (with the `wa_id` of the repeated message), calls or types for a customer,
+and writes for the owner. The answer to `writes` comes when the webhook is settled: {wa_id, state,
+attempts}. Only this machine can call, so no key is needed.
 """
 
 from dataclasses import asdict
@@ -32,7 +32,7 @@ _AT = "/_control/instances/{instance}"
 
 
 class Controlled(Protocol):
-    """What is controlled."""
+    """The program that is controlled."""
 
     def instance(
         self,

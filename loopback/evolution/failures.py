@@ -1,7 +1,7 @@
 """The ways in which a call of Evolution's REST API fails, by name.
 
-`shop.fail("sendText", failures.TAKEN_THEN_CUT)`, then as often as said. A name with TAKEN is a call
-that did its work: the message is on the phone.
+`shop.fail("sendText", failures.TAKEN_THEN_CUT)` plans the failure of the next calls. TAKEN in a
+name means that the call did its work: the message is on the phone.
 """
 
 from typing import Any
@@ -11,45 +11,45 @@ from loopback.faults import Fault, altered, cut, hang, slow, wrong_answer
 
 
 def crash(reading: str) -> str:
-    """Return the text of an error of Evolution's own code."""
+    """Return the text of an error in Evolution's own code."""
     return f"TypeError: Cannot read properties of undefined (reading '{reading}')"
 
 
 def prisma(call: str) -> str:
-    """Return how a text of its database's client begins."""
+    """Return the beginning of an error text of Evolution's database client."""
     return f"\nInvalid `this.prismaRepository.message.{call}()` invocation in\n/evolution/dist"
 
 
 NEVER_ANSWERED = hang()
-"""Nothing is taken, no answer comes: the client's time-out ends it."""
+"""Nothing is accepted, and no answer comes: the client's time-out ends the call."""
 TAKEN_NEVER_ANSWERED = hang(after=True)
 CUT = cut()
-"""The connection is cut, nothing was taken."""
+"""The connection is cut, and nothing was accepted."""
 TAKEN_THEN_CUT = cut(after=True)
 CONNECTION_CLOSED = wrong_answer(400, error_body(400, ["Error: Connection Closed"]))
-"""The line to WhatsApp is down for a moment: transient, although a 400."""
+"""The line to WhatsApp is down for a moment: transient, although the status is 400."""
 BAD_KEY = wrong_answer(401, error_body(401, "Unauthorized"))
 NO_INSTANCE = wrong_answer(404, error_body(404, ['The "shop" instance does not exist']))
 BROKEN = wrong_answer(500, error_body(500, "Internal Server Error"))
 TAKEN_THEN_BROKEN = wrong_answer(500, error_body(500, "Internal Server Error"), after=True)
 UNAVAILABLE = wrong_answer(503, error_body(503, "Service Unavailable"))
 TIMED_OUT = wrong_answer(400, error_body(400, ["Error: Timed Out"]))
-"""The socket to WhatsApp did not answer; here nothing went out, which nobody can know."""
+"""The socket to WhatsApp did not answer. Nothing was sent, but the caller cannot know that."""
 TAKEN_THEN_TIMED_OUT = wrong_answer(400, error_body(400, ["Error: Timed Out"]), after=True)
 META_AWAY = wrong_answer(400, error_body(400, [crash("message")]))
-"""WHATSAPP-BUSINESS cannot reach Meta: Evolution stumbles over the answer that it did not get."""
+"""WHATSAPP-BUSINESS cannot reach Meta, and Evolution crashes on the missing answer."""
 TAKEN_THEN_META_AWAY = wrong_answer(400, error_body(400, [crash("message")]), after=True)
 TAKEN_THEN_NOT_STORED = wrong_answer(400, error_body(400, [prisma("create")]), after=True)
-"""The message left, but Evolution's database was away."""
+"""The message was sent, but Evolution's database was away."""
 MEDIA_NOT_FOUND = wrong_answer(
     404,
     error_body(404, "Request failed with status code 404") | {"error": "Internal Server Error"},
 )
-"""The URL of a voice or a sticker leads nowhere; its server's status becomes Evolution's."""
+"""There is nothing at the URL of a voice or a sticker; its server's status becomes Evolution's."""
 UPLOAD_REFUSED = wrong_answer(500, error_body(500, ["[object Object]"]))
-"""Meta refused media that was to be uploaded."""
+"""Meta refused an upload of media."""
 TAKEN_THEN_UNREADABLE = wrong_answer(201, None, after=True)
-"""A 201 whose body is no message (null), although it was sent."""
+"""A 201 whose body is not a message (null), although the message was sent."""
 
 
 def too_many(retry_after: float) -> Fault:
@@ -72,12 +72,12 @@ def not_on_whatsapp(number: str) -> Fault:
 
 
 def late(seconds: float) -> Fault:
-    """Return a right answer that comes late."""
+    """Return a correct answer that comes late."""
     return slow(seconds)
 
 
 def answered_as(jid: str) -> Fault:
-    """Return a right answer that names another JID than the one written to."""
+    """Return a correct answer with another JID than the one that was written to."""
 
     def rename(body: Any) -> Any:
         return body | {"key": body["key"] | {"remoteJid": jid}}
@@ -104,4 +104,4 @@ BY_NAME = {
     "media_not_found": MEDIA_NOT_FOUND,
     "upload_refused": UPLOAD_REFUSED,
 }
-"""For the control over HTTP."""
+"""The failures by name, for the control over HTTP."""

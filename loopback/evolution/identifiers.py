@@ -1,4 +1,4 @@
-"""Ids and addresses as WhatsApp and Evolution API 2.3.6 make them."""
+"""Ids and addresses in the formats of WhatsApp and Evolution API 2.3.6."""
 
 import random
 import re
@@ -21,43 +21,43 @@ _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def message_id(device: Device) -> str:
-    """Return an id as a phone or WhatsApp Web makes them; Evolution tells `source` by its form."""
+    """Return an id like a phone's or WhatsApp Web's; Evolution derives `source` from its format."""
     prefix, length = _PREFIX_AND_LENGTH[device]
     return prefix + secrets.token_hex(16).upper()[: length - len(prefix)]
 
 
 def cloud_message_id() -> str:
-    """Return an id as Meta's Cloud API makes them."""
+    """Return an id like those of Meta's Cloud API."""
     return "wamid.HBg" + secrets.token_hex(16).upper()
 
 
 def row_id() -> str:
-    """Return an id as Evolution's database makes them (a cuid)."""
+    """Return an id like those of Evolution's database (a cuid)."""
     return "cm" + "".join(random.choices(_BASE36, k=23))
 
 
 def instance_id() -> str:
-    """Return an id as Evolution gives them to instances."""
+    """Return an id like those of Evolution's instances."""
     return str(uuid.uuid4())
 
 
 def javascript_date(seconds: float) -> str:
-    """Return a time as JSON.stringify writes dates."""
+    """Return a time in the format of JSON.stringify."""
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def phone_jid(number: str) -> str:
-    """Return the JID of a phone number as it stands, without Evolution's rewriting."""
+    """Return the JID of a phone number, without Evolution's changes to the number."""
     return f"{number}@s.whatsapp.net"
 
 
 def addressed(number: str) -> str:
-    """Return the JID to which Evolution sends when it is given `number`.
+    """Return the JID to which Evolution sends for `number`.
 
-    As createJid in Evolution's source: JIDs of phones, LIDs and groups stay; Mexican and
-    Argentinian numbers of 13 digits lose the third; Brazilian mobiles lose the ninth digit where
-    the area code is 31 or higher and the number proper begins with 7, 8 or 9.
+    This follows createJid in Evolution's source. JIDs of phones, LIDs and groups stay. Mexican and
+    Argentinian numbers of 13 digits lose the third digit. Brazilian mobile numbers lose the ninth
+    digit if the area code is 31 or higher and the local number begins with 7, 8 or 9.
     """
     if any(server in number for server in ("@g.us", "@s.whatsapp.net", "@lid", "@broadcast")):
         return number
@@ -70,7 +70,7 @@ def addressed(number: str) -> str:
 
 
 def same_phone(one: str, other: str) -> bool:
-    """Return whether two JIDs are one phone, with or without Brazil's ninth digit."""
+    """Return whether two JIDs are the same phone, with or without Brazil's ninth digit."""
     (digits, _, server), (others, _, others_server) = one.partition("@"), other.partition("@")
     return server == others_server and _without_ninth(digits) == _without_ninth(others)
 

@@ -1,4 +1,4 @@
-"""One Evolution instance: its channel, what it has stored, and the chats behind it."""
+"""One Evolution instance: its channel, its stored messages, and its chats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _STATES: dict[Channel, tuple[str, ...]] = {
 
 @dataclass(slots=True)
 class Call:
-    """One call of the REST API: the endpoint's name, its JSON, and the status that was answered."""
+    """One call of the REST API: the endpoint's name, its JSON, and the status of the answer."""
 
     endpoint: str
     body: Any
@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One send that went out: its data as stored, and as answered and told (base64 included)."""
+    """One message that was sent: its data as stored, and as answered and reported, with base64."""
 
     chat: Chat
     author: Author
@@ -54,7 +54,7 @@ class Sent:
 
 
 class Instance:
-    """One instance. Change the attributes below to change how it behaves."""
+    """One instance. Change the attributes below to change its behaviour."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Instance:
         self.id = instance_id()
         self.state: Literal["connecting", "open", "close"] = "open"
         self.is_known = True
-        """Whether the owner's number is known: not before the first connection."""
+        """Whether the owner's number is known; it is not before the first connection."""
         self.qr: Json = {"count": 0}
         self.webhooks = Traffic(program, name)
         self.store = MessageStore()
@@ -87,46 +87,46 @@ class Instance:
         self.absent: set[str] = set()
         """Numbers that are not on WhatsApp."""
         self.tells_sends: Literal["after", "before", "never"] = "after"
-        """When send.message and messages.update come: after the send's answer, before, never."""
+        """When send.message and messages.update come: after the send's answer, before it, never."""
         self.tells_states = _STATES[channel]
-        """The states that messages.update tells of each send."""
+        """The states that messages.update reports for each send."""
         self.stores_sends = True
-        """Whether what is sent can be found by findMessages."""
+        """Whether findMessages finds sent messages."""
         self.sent: dict[str, Sent] = {}
-        """Everything that went out through the REST API, by id, oldest first."""
+        """Everything that was sent through the REST API, by id, oldest first."""
         self.socket = Socket(program.changes)
-        """The way to WhatsApp, which may be slow."""
+        """The connection to WhatsApp, which may be slow."""
         self.media_at: dict[str, bytes | int] = {}
-        """What stands at the URLs of media: bytes, or an error's status. Else something does."""
+        """What is at the URLs of media: bytes, or an error's status. Else it is made up."""
         self.received: dict[str, bytes | None] = {}
-        """Media of messages that came, by the message's id: its bytes, None where they are gone at
-        WhatsApp. Of all others it is one pixel."""
+        """Media of received messages, by the message's id: its bytes, or None if WhatsApp no longer
+        has them. All other media is one pixel."""
         self.refuses_uploads = False
         """Whether Meta refuses media that is given in base64 (WHATSAPP-BUSINESS)."""
         self.access_token = "EAAloopback0access0token"  # noqa: S105 - a made-up one
         self.bots: dict[str, list[Json]] = {}
-        """Evolution's own bots, by kind, as `GET /{kind}/find/{instance}` lists them."""
+        """Evolution's own bots, by kind, as in `GET /{kind}/find/{instance}`."""
 
     def fail(self, endpoint: str, fault: Fault, *, times: int | None = 1) -> None:
-        """Let the next `times` calls (None: all, until `heal`) of an endpoint meet the fault."""
+        """Let an endpoint's next `times` calls (None: all, until `heal`) fail with this fault."""
         self.faults.fail(endpoint, fault, times=times)
 
     def heal(self, endpoint: str | None = None) -> None:
-        """Forget the faults, and open the gates, of one endpoint or of all and of the socket."""
+        """Remove the faults and open the gates of one endpoint, or of all and of the socket."""
         self.faults.heal(endpoint)
         if endpoint is None:
             self.socket.heal()
 
     def slow_socket(self, seconds: Seconds, *, times: int | None = None) -> None:
-        """Let sends take so long until they leave; the next `times` of them, or all (None)."""
+        """Let the next `times` sends (None: all) take this long until they leave."""
         self.socket.is_slow(seconds, times=times)
 
     def hold_socket(self) -> Gate:
-        """Hold sends just before they leave, after all that Evolution does before."""
+        """Hold sends just before they leave, after everything that Evolution does before that."""
         return self.socket.hold()
 
     def hold(self, endpoint: str, *, after: bool = False) -> Gate:
-        """Hold the calls of an endpoint before, or after, they have had their effect."""
+        """Hold the calls of an endpoint before or after they take effect."""
         return self.faults.hold(endpoint, after=after)
 
     def calls(self, endpoint: str) -> list[Call]:
@@ -135,14 +135,14 @@ class Instance:
             return [call for call in self.calls_made if call.endpoint == endpoint]
 
     async def called(self, endpoint: str, times: int = 1) -> list[Call]:
-        """Wait until the endpoint has been called so often."""
+        """Wait until the endpoint has been called this many times."""
         return await self.program.changes.until(
             lambda: calls if len(calls := self.calls(endpoint)) >= times else [],
             f"{times} call(s) of {endpoint} of {self.name}",
         )
 
     def chat_at(self, number: str) -> Chat:
-        """Return the chat that a send to this number or JID reaches; a new one if need be."""
+        """Return the chat that a send to this number or JID reaches; create it if it is missing."""
         with self.program.changes.lock:
             return self.find_chat(number) or self.add(Chat(self.program.changes, addressed(number)))
 
@@ -158,7 +158,7 @@ class Instance:
         return chat
 
     def emit(self, event: str, data: Any, chat: Chat | None = None) -> Delivery:
-        """Send a webhook; those of one chat go one after the other."""
+        """Send a webhook. Webhooks of one chat are sent one after the other."""
         envelope: Json = {"server_url": self.program.url, "apikey": self.token}
         if self.channel == "WHATSAPP-BAILEYS" and self.is_known:
             envelope = {"sender": self.jid} | envelope
@@ -178,15 +178,15 @@ class Instance:
         device: Device = "android",
         at: float | None = None,
     ) -> Delivery:
-        """Store a message, put it on the phone and tell of it by messages.upsert.
+        """Store a message, put it on the phone and report it by messages.upsert.
 
-        A message with a known id is only told of again. `at` is seconds since 1970.
+        A message with a known id is only reported again. `at` is seconds since 1970.
         """
         content = self.in_channel(content)
         data = self.compose(content, key, push_name, status, device, at)
         cloud_media = self.channel == "WHATSAPP-BUSINESS" and content.is_media
         with self.program.changes.made():
-            if not cloud_media:  # what the Cloud brings is handed on, and not kept
+            if not cloud_media:  # media of the Cloud API is passed on, and not stored
                 self.store.add_received(row_id(), data)
             if content.shown and not chat.has(key["id"]):
                 chat.show(key["id"], author, content.shown)
@@ -205,7 +205,7 @@ class Instance:
         device: Device,
         at: float | None,
     ) -> Json:
-        """Return a message as the webhook and the store hold it."""
+        """Return a message in the format of webhooks and of the store."""
         baileys = self.channel == "WHATSAPP-BAILEYS"
         data: Json = {"key": key} | ({} if push_name is None else {"pushName": push_name})
         if baileys and status is not None:
@@ -221,11 +221,11 @@ class Instance:
         }
 
     def in_channel(self, content: Content) -> Content:
-        """Return the content as this channel passes it on."""
+        """Return the content in this channel's format."""
         return as_cloud(content) if self.channel == "WHATSAPP-BUSINESS" else content
 
     def new_id(self, device: Device) -> str:
-        """Return the id of a new message, as this channel makes them."""
+        """Return the id for a new message, in this channel's format."""
         return cloud_message_id() if self.channel == "WHATSAPP-BUSINESS" else message_id(device)
 
     def newsletter_posts(
@@ -239,5 +239,5 @@ class Instance:
         return self.emit("messages.upsert", data)
 
     def identity_of(self, chat: Chat, identity: Identity | None) -> Identity:
-        """Return which addresses are told: other channels than Baileys know only the phone."""
+        """Return which addresses are reported: channels other than Baileys know only the phone."""
         return (identity or chat.identity) if self.channel == "WHATSAPP-BAILEYS" else "pn"

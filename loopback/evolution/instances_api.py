@@ -1,4 +1,4 @@
-"""The REST API's calls about an instance: its connection, its webhook, its end."""
+"""The REST API's calls about an instance: its connection, its webhook, its deletion."""
 
 import re
 from typing import Protocol, get_args
@@ -18,7 +18,7 @@ _CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 
 class Registry(Protocol):
-    """Where instances are made and removed."""
+    """Creates and removes instances."""
 
     instances: dict[str, Business]
 
@@ -35,7 +35,7 @@ class InstancesApi:
         self._registry = registry
 
     async def create(self, body: Json) -> Response:
-        """POST /instance/create: an instance without a phone yet."""
+        """POST /instance/create: a new instance, without a phone."""
         require(body, {"instanceName": "string"}, optional={"token": "string"})
         name, channel = body["instanceName"], body.get("integration") or "WHATSAPP-BAILEYS"
         if name in self._registry.instances:
@@ -59,7 +59,7 @@ class InstancesApi:
         return JSONResponse({"instance": {"instanceName": shop.name, "state": shop.state}})
 
     async def connect(self, shop: Instance, body: Json) -> Response:
-        """GET /instance/connect: the QR code, or the state of what is connected already."""
+        """GET /instance/connect: the QR code, or the state if a phone is already connected."""
         if shop.state == "open":
             return await self.connection_state(shop, body)
         if "code" not in shop.qr:
@@ -85,16 +85,16 @@ class InstancesApi:
         return JSONResponse(_described(shop), status_code=201)
 
     async def find_webhook(self, shop: Instance, _: Json) -> Response:
-        """GET /webhook/find: null where none was set."""
+        """GET /webhook/find: null if none was set."""
         return JSONResponse(_described(shop) if shop.webhooks.setting else None)
 
     async def find_bots(self, shop: Instance, kind: str) -> Response:
-        """GET /{kind}/find: the instance's bots of a kind; null where there are none."""
+        """GET /{kind}/find: the instance's bots of a kind; null if there are none."""
         return JSONResponse(shop.bots.get(kind))
 
 
 def webhook_setting(body: Json) -> WebhookSetting:
-    """Return what the body of webhook/set asks for. Raises Refusal as Evolution does."""
+    """Return the setting in the body of webhook/set. Raises Refusal like Evolution."""
     require(body, {"webhook": "object"})
     given = body["webhook"]
     require(given, {"enabled": "boolean", "url": "string"}, optional={"headers": "object"})

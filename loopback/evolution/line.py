@@ -8,13 +8,13 @@ from loopback.evolution.webhooks import Delivery
 
 
 class Line:
-    """Changes the connection of an instance, and reports it as Evolution 2.3.6 does."""
+    """Changes the connection of an instance, and reports it like Evolution 2.3.6."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
 
     def connects(self) -> Delivery:
-        """Connect, or connect again: connecting, then open."""
+        """Connect, or connect again: the states are connecting, then open."""
         self._update("connecting", 200)
         self._instance.qr = {"count": 0}
         return self._update("open", 200)
@@ -24,7 +24,7 @@ class Line:
         return self._update("close", reason)
 
     def is_logged_out(self) -> Delivery:
-        """Be thrown off the phone's list of linked devices."""
+        """Log out: the phone removes it from its linked devices."""
         self._status_closed()
         self._instance.emit("logout.instance", None)
         return self._update("close", 401)
@@ -41,7 +41,7 @@ class Line:
     def shows_qr(
         self, code: str = "2@loopback,AAA,BBB,CCC", pairing: str | None = None
     ) -> Delivery:
-        """Show a new QR code to be scanned."""
+        """Show a new QR code."""
         shop = self._instance
         picture = f"data:image/png;base64,{ONE_PIXEL}"
         shown: Json = {"pairingCode": pairing, "code": code, "base64": picture}
@@ -56,7 +56,7 @@ class Line:
         return self._instance.emit("qrcode.updated", message)
 
     def is_refused(self, reason: int = 500) -> Delivery:
-        """Be refused by WhatsApp."""
+        """Let WhatsApp refuse the connection."""
         return self._update("refused", reason)
 
     def _update(self, state: str, reason: int) -> Delivery:

@@ -1,9 +1,9 @@
 """The media of a send: where it comes from, and what Evolution makes of it.
 
-Media is given as a URL or in base64. URLs are never fetched from here: what stands at one is what
-`Instance.media_at` says of it (bytes, or the status of an error), else something made up from the
-URL itself, of the kind that its name promises. What is not sent as it was given (pictures become
-JPEG, voices ogg, stickers webp) gets new bytes, so that its hash is not that of what was given.
+Media is given as a URL or in base64. URLs are never fetched: `Instance.media_at` says what is there
+(bytes, or an error's status). For other URLs the content is made up from the URL, in the type of
+its name. Media that Evolution converts (pictures to JPEG, voices to ogg, stickers to webp) gets new
+bytes, so that its hash differs from the given one.
 """
 
 import base64
@@ -41,46 +41,46 @@ MediaAt = Mapping[str, bytes | int]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Media as a send gave it. `source` tells it from other media: its URL, or its bytes' hash."""
+    """Media as given in a send. `source` identifies it: its URL, or the hash of its bytes."""
 
     url: str | None
     raw: bytes
 
     @property
     def source(self) -> str:
-        """What was given, in a form short enough to be compared."""
+        """A short text that identifies the media."""
         return self.url or hashlib.sha256(self.raw).hexdigest()
 
 
 def is_url(value: Any) -> bool:
-    """Return whether class-validator takes it for a URL: a host without a dot is none."""
+    """Return whether class-validator accepts it as a URL: its host must contain a dot."""
     return isinstance(value, str) and _URL.fullmatch(value) is not None
 
 
 def is_base64(value: Any) -> bool:
-    """Return whether class-validator takes it for base64: a data: URL is none."""
+    """Return whether class-validator accepts it as base64: it does not accept a data: URL."""
     return isinstance(value, str) and bool(value) and _BASE64.fullmatch(value) is not None
 
 
 def given_media(value: Any, *, refusal: str = _NOT_ONE) -> Given:
-    """Return what a body gives as media. Raises Refusal where it is neither URL nor base64."""
+    """Return the media in a body. Raises Refusal if it is neither a URL nor base64."""
     if is_url(value):
         return Given(value, b"at " + str(value).encode())
     if not is_base64(value):
         raise refused(refusal)
     try:
         return Given(None, base64.b64decode(value))
-    except binascii.Error:  # no case is known, but Buffer.from never fails either
+    except binascii.Error:  # not known to happen; Buffer.from never fails
         return Given(None, str(value).encode())
 
 
 def given_voice(value: Any) -> Given:
-    """Return what a body gives as a voice message."""
+    """Return the voice message in a body."""
     return given_media(value, refusal=_NOT_A_VOICE)
 
 
 def fetched(given: Given, media_at: MediaAt, *, prefix: str) -> bytes:
-    """Return the bytes, where Evolution's own error carries `prefix` and comes as 500."""
+    """Return the bytes. An error is Evolution's own 500, with `prefix` in its text."""
     found = _found(given, media_at)
     if isinstance(found, int):
         text = f"{prefix}Request failed with status code {found}"
@@ -89,7 +89,7 @@ def fetched(given: Given, media_at: MediaAt, *, prefix: str) -> bytes:
 
 
 def streamed(given: Given, media_at: MediaAt, *, status: int = 500) -> bytes:
-    """Return the bytes as Baileys itself fetches them; within a send its error is a 400."""
+    """Return the bytes, as fetched by Baileys itself; in a send, its error becomes a 400."""
     found = _found(given, media_at)
     if isinstance(found, int):
         raise Refusal(status, [f"Error: Failed to fetch stream from {given.url}"])
@@ -97,7 +97,7 @@ def streamed(given: Given, media_at: MediaAt, *, status: int = 500) -> bytes:
 
 
 def fetched_bare(given: Given, media_at: MediaAt) -> bytes:
-    """Return the bytes, where the status of the URL's own server becomes that of the answer."""
+    """Return the bytes. An error status of the URL's server becomes the answer's status."""
     found = _found(given, media_at)
     if isinstance(found, int):
         text = f"Request failed with status code {found}"
@@ -106,19 +106,19 @@ def fetched_bare(given: Given, media_at: MediaAt) -> bytes:
 
 
 def picture(given: Given, raw: bytes, *, refusal: Refusal) -> bytes:
-    """Return a picture's bytes, made again as JPEG or webp; raises `refusal` if it is none."""
+    """Return a picture's bytes, converted to JPEG or webp. Raises `refusal` for other bytes."""
     if given.url is None and not raw.startswith(_PICTURES):
         raise refusal
     return b"remade " + hashlib.sha256(raw).digest() + raw
 
 
 def no_picture(*, wrapped: bool) -> Refusal:
-    """Return what is said of bytes that are no picture, by sendMedia (`wrapped`) or sendSticker."""
+    """Return the error for bytes that are no picture, of sendMedia (`wrapped`) or sendSticker."""
     return Refusal(500, [f"Error: {_NO_PICTURE}"] if wrapped else _NO_PICTURE)
 
 
 def file_name_in(url: str) -> str:
-    """Return the name that a document without one gets: cut at the first dot."""
+    """Return the name for a document without one: cut at the first dot."""
     found = _FILE_IN_URL.match(url)
     if found is None:
         raise Refusal(500, ["TypeError: Cannot read properties of null (reading '1')"])
@@ -126,7 +126,7 @@ def file_name_in(url: str) -> str:
 
 
 def type_of(name: str | None) -> str | None:
-    """Return the MIME type that a name's or a URL's extension stands for."""
+    """Return the MIME type for the extension of a name or a URL."""
     if name is None:
         return None
     found = _TYPES.guess_type(name.partition("?")[0])[0]
@@ -134,7 +134,7 @@ def type_of(name: str | None) -> str | None:
 
 
 def kept_media(raw: bytes, mimetype: str, at: float) -> Json:
-    """Return the fields that any media has in a message of Baileys: no two sends share them all."""
+    """Return the fields of all media in Baileys' messages. They are unique for each send."""
     path = f"/v/{secrets.token_hex(8)}.enc"
     return {
         "url": f"https://mmg.whatsapp.example{path}",

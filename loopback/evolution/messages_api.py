@@ -1,4 +1,4 @@
-"""The REST API's sends: POST /message/... and what they answer."""
+"""The REST API's sends: POST /message/... and their answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,9 +32,9 @@ def _number_in_key(body: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Send:
-    """One route: how its body is checked, and what it becomes on each channel.
+    """One route: how its body is checked, and what makes its message on each channel.
 
-    `takes_id`: whether Evolution 2.4 takes a `messageId` (Baileys only). `drops` are the options
+    `takes_id`: whether Evolution 2.4 accepts a `messageId` (Baileys only). `drops`: the options
     that Baileys does not get.
     """
 
@@ -47,7 +47,7 @@ class _Send:
     number_of: Callable[[Json], str] = _number
 
     def makers(self) -> Mapping[Channel, Maker]:
-        """Return what makes the message, by channel."""
+        """Return the functions that make the message, by channel."""
         return {
             "WHATSAPP-BAILEYS": self.baileys,
             "WHATSAPP-BUSINESS": self.cloud,
@@ -101,18 +101,18 @@ SENDS: Mapping[str, _Send] = {
         number_of=_number_in_key,
     ),
 }
-"""Every send, by the last word of its path."""
+"""All sends, by the last word of their paths."""
 
 
 class MessagesApi:
-    """Answers sends. `delay_scale`: how much of a call's `delay` is really waited for."""
+    """Answers sends. `delay_scale`: the part of a call's `delay` that is really waited."""
 
     def __init__(self, *, delay_scale: float = 0.0, takes_ids: bool = False) -> None:
         self.delay_scale = delay_scale
         self._takes_ids = takes_ids
 
     def act(self, name: str) -> Act:
-        """Return what answers POST /message/`name`."""
+        """Return the function that answers POST /message/`name`."""
 
         async def act(shop: Instance, body: Json) -> Response:
             return await self._send(SENDS[name], shop, body)

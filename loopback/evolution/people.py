@@ -1,6 +1,6 @@
 """The people at the phones: a customer, and the owner of the business's number.
 
-What they do goes out as Evolution API 2.3.6 tells of it. Each method returns the delivery of its
+Their actions are reported like in Evolution API 2.3.6. Each method returns the delivery of its
 webhook: await it to be sure that the router has answered.
 """
 
@@ -15,11 +15,11 @@ from loopback.evolution.webhooks import Delivery
 
 
 class Message(Protocol):
-    """Anything that names a message: a delivery of it, or what is on the phone."""
+    """Anything that identifies a message: its delivery, or the message on the phone."""
 
     @property
     def wa_id(self) -> str:
-        """WhatsApp's id of it."""
+        """The message's WhatsApp id."""
 
 
 class Customer(Chat):
@@ -44,7 +44,7 @@ class Customer(Chat):
         at: float | None = None,
         wa_id: str | None = None,
     ) -> Delivery:
-        """Write a text. `at`: seconds since 1970, for what arrives late; `wa_id`: to repeat one."""
+        """Write a text. `at`: seconds since 1970, for late messages; `wa_id`: to repeat one."""
         return self.sends(contents.text(body), identity=identity, at=at, wa_id=wa_id)
 
     def sends(
@@ -55,7 +55,7 @@ class Customer(Chat):
         at: float | None = None,
         wa_id: str | None = None,
     ) -> Delivery:
-        """Send anything that a message can hold; see `loopback.evolution.contents`."""
+        """Send any content; see `loopback.evolution.contents`."""
         shop = self._instance
         told = shop.identity_of(self, identity)
         key = self.key(wa_id or shop.new_id("android"), from_me=False, identity=told)
@@ -66,23 +66,23 @@ class Customer(Chat):
         return delivery
 
     def quotes(self, message: Message, body: str) -> Delivery:
-        """Answer to one message, with its text quoted."""
+        """Answer one message, and quote its text."""
         stored = self._instance.store.get(message.wa_id)
         said = (stored.data["message"] or {}) if stored else {}
         quoted = str(said.get("conversation", ""))
         return self.sends(contents.quoting(body, message.wa_id, quoted, self._instance.jid))
 
     def reacts(self, message: Message, emoji: str = "👍") -> Delivery:
-        """React to a message; an empty emoji takes the reaction back."""
+        """React to a message; an empty emoji removes the reaction."""
         key = _key_of(self._instance, self, message)
         return self.sends(contents.reaction(emoji, key, self._instance.program.now()))
 
     def edits(self, message: Message, body: str) -> Delivery:
-        """Change one's own message."""
+        """Edit an own message."""
         return _edit(self._instance, self, message, body)
 
     def deletes(self, message: Message, *, event: str = "messages.edited") -> Delivery:
-        """Delete one's own message for everyone; `event` may be messages.delete."""
+        """Delete an own message for everyone; `event` may be messages.delete."""
         return _delete(self._instance, self, message, event)
 
     def types(self) -> Delivery:
@@ -91,7 +91,7 @@ class Customer(Chat):
         return self._instance.emit("presence.update", {"id": self.jid, "presences": presence}, self)
 
     def calls(self, *, auto_reply: str | None = None) -> Delivery:
-        """Call the business; with `auto_reply` (Evolution's msgCall), return the delivery of that.
+        """Call the business; with `auto_reply` (Evolution's msgCall), return its delivery.
 
         The automatic answer is an upsert with fromMe and the status PENDING.
         """
@@ -108,7 +108,7 @@ class Customer(Chat):
         )  # fmt: skip
 
     def _is_noticed(self, jid: str) -> None:
-        """Let Evolution tell of the contact, as it does beside each message."""
+        """Let Evolution report the contact, as it does with each message."""
         shop = self._instance
         contact: Json = {} if shop.channel == "WHATSAPP-BUSINESS" else {"remoteJid": jid}
         contact |= {"pushName": self.name}
@@ -155,7 +155,7 @@ class Owner:
     ) -> Delivery:
         """Write to a customer by hand: messages.upsert, fromMe, SERVER_ACK.
 
-        On WHATSAPP-BUSINESS nobody is told.
+        WHATSAPP-BUSINESS does not report it.
         """
         return self.sends(chat, contents.text(body), device=device, identity=identity)
 
@@ -168,7 +168,7 @@ class Owner:
         identity: Identity | None = None,
         wa_id: str | None = None,
     ) -> Delivery:
-        """Send a customer anything that a message can hold."""
+        """Send a customer any content."""
         shop = self._instance
         told = shop.identity_of(chat, identity)
         key = chat.key(wa_id or shop.new_id(device), from_me=True, identity=told)
@@ -182,7 +182,7 @@ class Owner:
         )
 
     def wrote_offline(self, chat: Chat, body: str, *, at: float) -> Delivery:
-        """Tell late of what was written while Evolution was away: no status, an old time."""
+        """Report late what was written while Evolution was away: no status, an old time."""
         key = chat.key(self._instance.new_id("android"), from_me=True)
         name = chat.name if isinstance(chat, Customer) else None
         return self._instance.upsert(
@@ -195,7 +195,7 @@ class Owner:
         return self.sends(chat, contents.reaction(emoji, key, self._instance.program.now()))
 
     def edits(self, chat: Chat, message: Message, body: str) -> Delivery:
-        """Change a message of the business."""
+        """Edit a message of the business."""
         return _edit(self._instance, chat, message, body)
 
     def deletes(self, chat: Chat, message: Message, *, event: str = "messages.edited") -> Delivery:
@@ -203,7 +203,7 @@ class Owner:
         return _delete(self._instance, chat, message, event)
 
     def greeting(self, chat: Chat, body: str) -> Delivery:
-        """Let WhatsApp Business greet a customer by itself: it looks exactly like the owner."""
+        """Let WhatsApp Business greet a customer automatically: it looks exactly like the owner."""
         return self._instance.upsert(
             chat, contents.text(body), chat.key(self._instance.new_id("android"), from_me=True),
             author="greeting", push_name=self._instance.profile, status="SERVER_ACK",

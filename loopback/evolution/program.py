@@ -32,10 +32,10 @@ Act = Callable[[Business, Json], Awaitable[Response]]
 
 
 class Evolution(LoopbackServer):
-    """The program. `with Evolution() as evolution:`, then `evolution.instance("shop")`.
+    """The program. Use `with Evolution() as evolution:`, then `evolution.instance("shop")`.
 
-    `clock` gives the time in messages, in seconds since 1970. `wire` holds the pace of the retries;
-    `global_webhook` is an address to which every event goes besides its instance's.
+    `clock` gives the time for messages, in seconds since 1970. `wire` has the timing of retries.
+    `global_webhook` is an address that gets every event, in addition to the instance's webhook.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Evolution(LoopbackServer):
         number: str = "5511900000001",
         profile: str = "Loja",
     ) -> Business:
-        """Return the instance of this name; a new one, connected, if there is none."""
+        """Return the instance with this name; if there is none, a new, connected one."""
         if name not in self.instances:
             self.add_instance(name, channel=channel, token=token, number=number, profile=profile)
         return self.instances[name]
@@ -98,11 +98,11 @@ class Evolution(LoopbackServer):
         return "\n".join(shop.story() for shop in self.instances.values())
 
     async def opened(self) -> None:
-        """Begin to post webhooks."""
+        """Start posting webhooks."""
         await self.wire.open()
 
     async def closed(self) -> None:
-        """End posting; what was not delivered is lost, as with the real one."""
+        """Stop posting. Undelivered webhooks are lost, as in the real Evolution."""
         await self.wire.close()
 
     def _routes(self) -> list[Route]:
@@ -132,13 +132,13 @@ class Evolution(LoopbackServer):
         return routes
 
     def _endpoint(self, path: str, act: Act) -> Callable[[Request], Awaitable[Response]]:
-        """Serve a call: faults as planned, then the guards in Evolution's order, then `act`."""
+        """Serve a call: planned faults, then Evolution's guards in their order, then `act`."""
         area, _, last = path[1:].partition("/")
         name = last if area in ("message", "chat", "instance") else path[1:]
 
         async def serve(request: Request) -> Response:
             shop = self.instances.get(request.path_params["instance"])
-            if shop is None:  # looked at before the key, as instanceExistsGuard
+            if shop is None:  # checked before the key, like instanceExistsGuard
                 name_asked = request.path_params["instance"]
                 raise Refusal(404, [f'The "{name_asked}" instance does not exist'])
             body = await _json(request)

@@ -1,4 +1,4 @@
-"""What a send through the REST API does: the message on the phone, stored, and told of."""
+"""The effects of a send through the REST API: on the phone, in the store, and in webhooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LID, _GROUP = "@lid", "@g.us"
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message on its way out: to whom, what, with which contextInfo, under which chosen id."""
+    """A message to send: the address, the content, the contextInfo and the chosen id."""
 
     number: str
     content: Content
@@ -26,9 +26,9 @@ class Outgoing:
 
 
 def context_of(shop: Instance, number: str, options: Mapping[str, Any]) -> Json | None:
-    """Return what a send adds to its message: what it quotes, and on Baileys some more.
+    """Return what a send adds to its message: the quoted message and, on Baileys, some more.
 
-    A quoted message is looked up in the whole instance. Raises Refusal where Evolution stumbles.
+    A quoted message is looked up in the whole instance. Raises Refusal if Evolution crashes on it.
     """
     quoted = options.get("quoted")
     match shop.channel:
@@ -42,7 +42,7 @@ def context_of(shop: Instance, number: str, options: Mapping[str, Any]) -> Json 
 
 
 def take(shop: Instance, out: Outgoing, *, author: Author = "api") -> tuple[Chat, Json]:
-    """Send: put the message on the phone, store it, and return its data, as the call answers it."""
+    """Put the message on the phone, store it, and return its data for the call's answer."""
     chat, content = shop.chat_at(out.number), out.content
     data = _answer(shop, chat, out)
     wa_id, told = str(data["key"]["id"]), data
@@ -59,7 +59,7 @@ def take(shop: Instance, out: Outgoing, *, author: Author = "api") -> tuple[Chat
 
 
 def tell_send(shop: Instance, chat: Chat, data: Json) -> Delivery:
-    """Fire send.message, then messages.update for each state, and return the first delivery."""
+    """Emit send.message, then messages.update for each state. Returns the first delivery."""
     delivery = shop.emit("send.message", data, chat)
     for state in shop.tells_states:
         tell_state(shop, chat, data["key"], state)
@@ -70,7 +70,7 @@ def tell_send(shop: Instance, chat: Chat, data: Json) -> Delivery:
 
 
 def tell_state(shop: Instance, chat: Chat, key: Json, state: str) -> Delivery:
-    """Fire one messages.update, and note the state; Cloud says fromMe false of our own messages."""
+    """Emit one messages.update, and store the state. Cloud says fromMe false for our messages."""
     stored = shop.store.get(str(key["id"]))
     if stored is not None:
         with shop.program.changes.made():
@@ -86,17 +86,17 @@ def tell_state(shop: Instance, chat: Chat, key: Json, state: str) -> Delivery:
 
 
 def other_client_sends(shop: Instance, chat: Chat, body: str) -> Delivery:
-    """Let another client of the REST API write (a human in Chatwoot, say): its send.message."""
+    """Let another client of the REST API write, such as Chatwoot; returns its send.message."""
     out = Outgoing(chat.jid, text(body), context_of(shop, chat.jid, {}))
     _, data = take(shop, out, author="other_api")
     return tell_send(shop, chat, data)
 
 
 def echo(shop: Instance, chat: Chat, sent: Sent, identity: Identity | None = None) -> Delivery:
-    """Let a send come back as an upsert, as through another session on the same number.
+    """Let a send come back as an upsert, as if through another session of the same number.
 
-    It is stored a second time. With an `identity`, it comes under another address than it was sent
-    to. Only Baileys has such sessions.
+    It is stored a second time. With an `identity`, it has another address than the one to which it
+    was sent. Only Baileys has such sessions.
     """
     if shop.channel != "WHATSAPP-BAILEYS":
         return shop.webhooks.untold("messages.upsert")
@@ -111,7 +111,7 @@ def echo(shop: Instance, chat: Chat, sent: Sent, identity: Identity | None = Non
 
 
 def _answer(shop: Instance, chat: Chat, out: Outgoing) -> Json:
-    """Compose as the capture of each channel: EVOLUTION echoes the number, Baileys adds context."""
+    """Compose the channel's answer: EVOLUTION echoes the number, Baileys adds context."""
     content, wa_id = out.content, out.wa_id
     match shop.channel:
         case "EVOLUTION":
@@ -136,7 +136,7 @@ def _answer(shop: Instance, chat: Chat, out: Outgoing) -> Json:
 
 
 def _jid_of(chat: Chat, number: str) -> str:
-    """Return where a send goes: a phone stays one; a LID, if messages came in under the phone."""
+    """Return the JID of a send: a phone stays one; a LID, if messages came in under the phone."""
     if chat.answers_as is not None:
         return chat.answers_as
     lid = number.endswith(_LID) and chat.identity != "pn_with_lid"
@@ -149,7 +149,7 @@ def _cloud_tells_quotes(content: Content) -> bool:
 
 
 def _with_context(content: Content, context: Json | None) -> tuple[Json, Json | None]:
-    """Return the message with its contextInfo where Baileys puts it, and what stands beside it."""
+    """Return the message with its contextInfo in Baileys' place, and the fields beside it."""
     message = content.message
     if context is None:
         return message, None
@@ -190,7 +190,7 @@ def _baileys_context(shop: Instance, number: str, options: Mapping[str, Any]) ->
 
 
 def _quote(shop: Instance, number: str, quoted: Any) -> Json:
-    if not quoted and quoted != {}:  # null and "" are no quote to JavaScript, {} is one
+    if not quoted and quoted != {}:  # for JavaScript, null and "" are no quote, but {} is one
         return {}
     key = quoted.get("key") if isinstance(quoted, Mapping) else None
     if not isinstance(key, Mapping):

@@ -1,7 +1,7 @@
-"""The way from an instance to WhatsApp, where a send may take long, or fail.
+"""The connection from an instance to WhatsApp, where a send may take long or fail.
 
-The effects of a send (the message on the phone, stored, reported) happen when it is through here,
-even if the caller has given up meanwhile. If the line drops while it waits, it is not sent.
+The effects of a send (the message on the phone, stored, reported) happen when it has passed here,
+even if the caller has given up meanwhile. If the line breaks while it waits, it is not sent.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class _Slow:
 
 
 class Socket:
-    """How long sends take, in order of what was asked for; by default no time at all."""
+    """How long sends take, as planned by tests; by default no time at all."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -37,9 +37,10 @@ class Socket:
         return len(self._waiting)
 
     def is_slow(self, seconds: Seconds, *, times: int | None = None) -> None:
-        """Let the next `times` sends (None: all, until `heal`) take so long.
+        """Let the next `times` sends (None: all, until `heal`) take this long.
 
-        `seconds` may be a function of a send's body, so that a test chooses which are slow.
+        `seconds` may be a function of a send's body, so that a test can choose which sends are
+        slow.
         """
         with self._changes.lock:
             self._slow.append(_Slow(seconds, times))
@@ -52,7 +53,7 @@ class Socket:
         return gate
 
     def heal(self) -> None:
-        """Be as quick as ever again; what is under way is not hurried, except what is held."""
+        """Send without delay again. Sends under way keep their delay; held ones are released."""
         with self._changes.lock:
             gates, self._gates = self._gates, []
             self._slow.clear()
@@ -60,17 +61,17 @@ class Socket:
             gate.open()
 
     def drop(self) -> None:
-        """Lose what is under way, because the line broke."""
+        """Lose the sends under way, because the line broke."""
         with self._changes.lock:
             waiting = tuple(self._waiting)
         for loop, dropped in waiting:
             try:
                 loop.call_soon_threadsafe(dropped.set)
-            except RuntimeError:  # the program has stopped: nothing is under way any more
+            except RuntimeError:  # the program has stopped, so no send is under way
                 continue
 
     async def carry(self, body: Json) -> None:
-        """Carry a send to WhatsApp. Raises Refusal if the line drops meanwhile."""
+        """Carry a send to WhatsApp. Raises Refusal if the line breaks meanwhile."""
         with self._changes.lock:
             seconds, gates = self._claim(body), tuple(self._gates)
         if seconds <= 0 and not gates:

@@ -1,16 +1,16 @@
-"""What an instance has stored of its messages, and how POST /chat/findMessages looks through it.
+"""An instance's stored messages, and the search of POST /chat/findMessages.
 
-As fetchMessages in the source of Evolution API 2.3 (channel.service.ts and
-whatsapp.baileys.service.ts). Its ways that a caller must know:
+It works like fetchMessages in the source of Evolution API 2.3 (channel.service.ts and
+whatsapp.baileys.service.ts). A caller must know:
 
 - `fromMe: false` is no filter, only `true` is;
 - `messageTimestamp` filters only if both `gte` and `lte` are given, as dates (ISO text, or a number
-  of milliseconds), and compares whole seconds; its column holds 32 bits, so a later end than
-  2038-01-19T03:14:07Z is an error, and so is a text that is no date;
-- `offset` is the size of a page (50 by default), `limit` means nothing; newest first;
-- the chat is looked up by `key.remoteJid` as stored: a message stored under a LID is not found by
-  its phone JID. `key.remoteJidAlt` (Baileys only) narrows a search, it never widens one;
-- a record has no `status` of its own, only `MessageUpdate`, in no order;
+  of milliseconds), and compares whole seconds; its column has 32 bits, so an end after
+  2038-01-19T03:14:07Z is an error, and so is a text that is not a date;
+- `offset` is the size of a page (50 by default), `limit` has no effect; newest first;
+- the chat is found by the stored `key.remoteJid`: a message stored with a LID is not found by its
+  phone JID. `key.remoteJidAlt` (Baileys only) narrows a search, and never widens it;
+- a record has no `status`, only `MessageUpdate`, in no particular order;
 - an own send that comes back as an upsert is stored a second time;
 - an edit moves `messageTimestamp` to the time of the edit; a deletion leaves `message` null.
 """
@@ -37,7 +37,7 @@ _SOURCES = ("ios", "android", "web", "unknown", "desktop")
 
 @dataclass(slots=True)
 class Stored:
-    """One stored message: its row's id, its data as in the webhook, and its later states."""
+    """One stored message: its row's id, the webhook's data, and its later states."""
 
     row: str
     data: Json
@@ -54,17 +54,17 @@ class Stored:
         return int(self.data.get("messageTimestamp") or 0)
 
     def edit(self, message: Json, at: float) -> None:
-        """Change it as an edit does: its text and its time are those of the edit."""
+        """Change the message like an edit: its text and its time become those of the edit."""
         self.data = self.data | {"message": message, "messageTimestamp": int(at)}
         self.states.append("EDITED")
 
     def revoke(self, at: float) -> None:
-        """Change it as a deletion on a phone does: nothing is left of what it said."""
+        """Change the message like a deletion on a phone: its content is removed."""
         self.data = self.data | {"message": None, "messageTimestamp": int(at)}
         self.states += ["EDITED", "DELETED"]
 
     def record(self) -> Json:
-        """Return the message as findMessages lists it."""
+        """Return the message in the format of findMessages."""
         values = {"contextInfo": None, "pushName": None} | self.data | {"id": self.row}
         listed = {name: _as_kept(values.get(name)) for name in _RECORD}
         states = random.sample(self.states, len(self.states))
@@ -80,28 +80,28 @@ class MessageStore:
         self._received: set[str] = set()
 
     def add_received(self, row: str, data: Json) -> None:
-        """Store what came in; what came in before with this id stays as it was stored."""
+        """Store a received message; if its id is stored already, the stored one stays unchanged."""
         wa_id = str(data["key"]["id"])
         if wa_id not in self._received:
             self._received.add(wa_id)
             self.add_sent(row, data)
 
     def add_sent(self, row: str, data: Json) -> None:
-        """Store what was sent through the REST API."""
+        """Store a message that was sent through the REST API."""
         stored = Stored(row, data)
         self._messages.append(stored)
         self._first.setdefault(stored.wa_id, stored)
 
     def get(self, wa_id: str) -> Stored | None:
-        """Return the message with WhatsApp's id; the first, if it is stored twice."""
+        """Return the message with this WhatsApp id; the first one, if it is stored twice."""
         return self._first.get(wa_id)
 
     def find(self, query: Mapping[str, Any]) -> Json:
-        """Answer the body of a findMessages call. Raises Refusal where the database refuses."""
+        """Answer the body of a findMessages call. Raises Refusal if the database refuses it."""
         where = query.get("where") or {}
         _check(where)
         found = [stored for stored in self._messages if _matches(stored, where)]
-        found.reverse()  # the sort is stable: those of one second stay newest first
+        found.reverse()  # the sort is stable: messages of one second stay newest first
         found.sort(key=lambda stored: stored.sent_at, reverse=True)
         size, page = query.get("offset") or 50, query.get("page") or 1
         if not (_is_count(size) and _is_count(page)):
@@ -178,13 +178,13 @@ def _is_count(value: Any) -> bool:
 
 
 def _prisma(call: str, why: str) -> Refusal:
-    """Return the error of the database's client, which comes as a text and not in a list."""
+    """Return the error of the database client, which is a text and not a list."""
     invoked = f"`this.prismaRepository.message.{call}()`"
     return Refusal(500, f"\nInvalid {invoked} invocation in\n/evolution/dist/main.js\n\n{why}")
 
 
 def _as_kept(value: Any) -> Any:
-    """Return a value as the database holds it: bytes are base64 there."""
+    """Return a value as stored in the database: bytes become base64."""
     if isinstance(value, list):
         return [_as_kept(item) for item in value]
     if not isinstance(value, dict):

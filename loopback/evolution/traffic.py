@@ -1,4 +1,4 @@
-"""The webhooks of one instance: its setting, what was sent, and what a test does to them."""
+"""The webhooks of one instance: the setting, the deliveries, and what tests do to them."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ ALL_EVENTS = (
 
 @dataclass(frozen=True, slots=True)
 class WebhookSetting:
-    """What webhook/set was given."""
+    """The values given to webhook/set."""
 
     url: str
     enabled: bool = True
@@ -36,7 +36,7 @@ class WebhookSetting:
 
 @dataclass(slots=True)
 class _Rule:
-    """What is done to which deliveries: to all of these events, as often as said."""
+    """A treatment of deliveries: of which events, and how many times."""
 
     treatment: Treatment
     events: frozenset[str]
@@ -45,7 +45,7 @@ class _Rule:
     seconds: float = 0.0
 
     def claims(self, delivery: Delivery) -> bool:
-        """Return whether it applies to a delivery, and count that."""
+        """Return whether the rule applies to a delivery, and count it."""
         if self.times == 0 or (self.events and delivery.event not in self.events):
             return False
         if self.when is not None and not self.when(delivery):
@@ -56,7 +56,7 @@ class _Rule:
 
 
 class Program(Protocol):
-    """What the traffic needs of the program that it runs in."""
+    """What the traffic needs from its program."""
 
     wire: Wire
     changes: Changes
@@ -70,11 +70,11 @@ class Program(Protocol):
         """Return the time, in seconds since 1970."""
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Run `work` in the program's event loop; False if the program is not running."""
+        """Run `work` in the program's event loop. Returns False if the program is not running."""
 
 
 class Traffic:
-    """Emits events to the configured address. Each delivery is kept in `deliveries`."""
+    """Posts events to the configured address. `deliveries` has every delivery."""
 
     def __init__(self, program: Program, instance: str) -> None:
         self._program = program
@@ -89,15 +89,15 @@ class Traffic:
         return [delivery for delivery in self.deliveries if delivery.event == event]
 
     def hold(self, *events: str, when: Chosen | None = None, times: int | None = None) -> None:
-        """Keep these events (none named: all) back from now on, until `release`.
+        """Hold these events (none named: all) from now on, until `release`.
 
-        As with the other treatments, `when` chooses among them, and after `times` it is over; what
-        was asked for last comes first.
+        As in the other treatments, `when` chooses among the events, and the treatment ends after
+        `times` events. The latest treatment wins.
         """
         self._rule("held", events, when, times)
 
     def drop(self, *events: str, when: Chosen | None = None, times: int | None = None) -> None:
-        """Lose these events (none named: all) from now on; what they tell of is stored anyway."""
+        """Lose these events (none named: all) from now on; their messages are stored anyway."""
         self._rule("dropped", events, when, times)
 
     def repeat(
@@ -107,7 +107,7 @@ class Traffic:
         when: Chosen | None = None,
         times: int | None = None,
     ) -> None:
-        """Deliver these events (none named: all) twice from now on, once more after `seconds`."""
+        """Deliver these events (none named: all) twice from now on, again after `seconds`."""
         self._rule("repeated", events, when, times, seconds)
 
     def delay(
@@ -117,11 +117,11 @@ class Traffic:
         when: Chosen | None = None,
         times: int | None = None,
     ) -> None:
-        """Deliver these events (none named: all) late from now on; newer ones overtake them."""
+        """Deliver these events (none named: all) late from now on: newer ones overtake them."""
         self._rule("delayed", events, when, times, seconds)
 
     def release(self, *, newest_first: bool = False) -> list[Delivery]:
-        """Stop holding; let go what is held, in order or the newest first, and return it."""
+        """Stop holding; release what is held, in order or newest first, and return it."""
         self._rules = [rule for rule in self._rules if rule.treatment != "held"]
         held = self._held[::-1] if newest_first else self._held[:]
         for delivery in held:
@@ -129,14 +129,14 @@ class Traffic:
         return held
 
     def treat_normally(self) -> None:
-        """Forget `drop`, `repeat` and `delay`, and release what is held."""
+        """Remove `drop`, `repeat` and `delay`, and release what is held."""
         self.release()
         self._rules.clear()
 
     def emit(self, event: str, data: Any, envelope: Json, chat: str) -> Delivery:
-        """Send an event; `chat` names the queue in which its first try waits for its turn.
+        """Post an event; its first try waits in the queue of `chat`.
 
-        With a global webhook, it goes there, too; what is returned is the instance's own.
+        A global webhook gets it as well; the delivery to the instance's webhook is returned.
         """
         setting = self.setting
         slug = event.replace(".", "-").replace("_", "-")
@@ -156,7 +156,7 @@ class Traffic:
         return self._send(url, headers, body, chat)
 
     def untold(self, event: str, data: Any = None) -> Delivery:
-        """Return the delivery of what nobody is told: settled at once as `not wanted`."""
+        """Return a delivery for an event that is not posted: settled at once as `not wanted`."""
         body = {"event": event, "instance": self._instance, "data": data}
         delivery = Delivery(self._program.changes, "", {}, body)
         delivery.tell("not wanted")

@@ -1,10 +1,11 @@
-"""Posting of webhooks as Evolution API 2.3.6 does it, with a record of every attempt.
+"""Posts webhooks like Evolution API 2.3.6, and records every attempt.
 
-Ten tries, the wait doubling each time up to sixty times the first one, 20 % jitter; 400, 401, 403,
-404 and 422 are not retried. Retries live in memory: they end when the program stops. The JWT of
-`jwt_key` is made once, before the tries (webhook.controller.ts). Unlike there, the webhooks of one
-chat are begun one after the other, so that a conversation arrives in order unless a test wants
-otherwise; a retry goes on beside them, as there.
+There are ten tries. The wait doubles each time, up to sixty times the first one, with 20 % jitter.
+400, 401, 403, 404 and 422 are not retried. Retries are kept in memory, and end when the program
+stops. The JWT of `jwt_key` is made once, before the tries (webhook.controller.ts). Unlike in
+Evolution, the first tries of one chat's webhooks are made one after the other, so that a
+conversation arrives in order unless a test wants otherwise. Retries do not hold up later webhooks,
+as in Evolution.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ _SETTLED = frozenset({"delivered", "refused", "given up", "dropped", "not wanted
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a delivery: the status and text of its answer, or why there was none."""
+    """One try of a delivery: the status and text of its answer, or why there was none."""
 
     status: int | None
     answer: str = ""
@@ -41,7 +42,7 @@ class Attempt:
 
 
 class Delivery:
-    """One event on its way to one address. Await it to wait until it is settled."""
+    """The delivery of one event to one address. Await it to wait until it is settled."""
 
     def __init__(self, changes: Changes, url: str, headers: Mapping[str, str], body: Json) -> None:
         self._changes = changes
@@ -59,7 +60,7 @@ class Delivery:
 
     @property
     def wa_id(self) -> str:
-        """The id of the message that the event is about; empty if it is about none."""
+        """The id of the event's message; empty if it has none."""
         data = self.body.get("data") or {}
         if not isinstance(data, dict):
             return ""
@@ -71,11 +72,11 @@ class Delivery:
         return orjson.loads(self.attempts[-1].answer)
 
     def release(self) -> None:
-        """Let a held delivery go."""
+        """Release a held delivery."""
         self._on_release()
 
     def wait(self) -> Self:
-        """Block until it is settled."""
+        """Block until the delivery is settled."""
         self._changes.block_until(self._settled, self._expectation())
         return self
 
@@ -84,18 +85,18 @@ class Delivery:
         return self
 
     async def first_try(self) -> None:
-        """Wait until it was tried once."""
+        """Wait until the first try has ended."""
         await self._changes.until(lambda: self.attempts or self._settled(), self._expectation())
 
     def tell(self, state: State, attempt: Attempt | None = None) -> None:
-        """Note what became of it."""
+        """Record the delivery's state."""
         with self._changes.made():
             self.state = state
             if attempt is not None:
                 self.attempts.append(attempt)
 
     def on_release(self, act: Callable[[], None]) -> None:
-        """Say what `release` does."""
+        """Set what `release` does."""
         self._on_release = act
 
     def __repr__(self) -> str:
@@ -111,7 +112,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a delivery goes: in which lane, after how long, and when a second time (None: never)."""
+    """How to deliver: the lane, the delay, and the delay of a repetition (None: no repetition)."""
 
     lane: str | None
     late: float = 0.0
@@ -120,9 +121,9 @@ class Route:
 
 @dataclass(slots=True)
 class Wire:
-    """Posts deliveries, in the event loop of the program. `retry_seconds` is the first wait.
+    """Posts deliveries in the program's event loop. `retry_seconds` is the first wait.
 
-    Without `in_order`, the webhooks of one chat do not wait for each other.
+    Without `in_order`, webhooks of one chat do not wait for each other.
     """
 
     retry_seconds: float = 0.05
@@ -132,28 +133,28 @@ class Wire:
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def open(self) -> None:
-        """Begin; in the loop that will post."""
-        # As its axios on Node 24, whose agent keeps a connection for five seconds.
+        """Start posting, in the current event loop."""
+        # Like axios on Node 24, whose agent keeps a connection for five seconds.
         limits = httpx.Limits(max_connections=None, keepalive_expiry=5.0)
         self._http = httpx.AsyncClient(
             timeout=self.timeout_seconds,
             limits=limits,
             trust_env=False,
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody: loopback has no TLS
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nothing: loopback has no TLS
         )
         self._turns.clear()
 
     async def close(self) -> None:
-        """End."""
+        """Stop posting."""
         if self._http is not None:
             await self._http.aclose()
 
     def lane(self, chat: str) -> str | None:
-        """Return where a chat's next webhook waits for those before it; None if it does not."""
+        """Return the lane in which a chat's webhooks wait for each other; None: they do not."""
         return chat if self.in_order else None
 
     async def deliver(self, delivery: Delivery, route: Route) -> None:
-        """Post until it is settled."""
+        """Post a delivery until it is settled."""
         try:
             await asyncio.sleep(route.late)
             await self._deliver(delivery, route)
@@ -171,7 +172,7 @@ class Wire:
             if not again:
                 done = await self._try(delivery, 1)
         if again:
-            await asyncio.sleep(again)  # outside the lane: nobody waits for the second one
+            await asyncio.sleep(again)  # outside the lane: no other waits for this
             done = await self._try(delivery, 1)
         for tries in range(2, TRIES + 1):
             if done:
@@ -213,12 +214,12 @@ class Wire:
 def _encoded(body: Json) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a surrogate pair: escaped, as JSON.stringify does
+    except UnicodeEncodeError:  # half a surrogate pair: escaped, like in JSON.stringify
         return json.dumps(body).encode()
 
 
 def sent_headers(configured: Mapping[str, str], now: float) -> dict[str, str]:
-    """Return the headers as sent: `jwt_key` becomes a Bearer token of ten minutes, HS256."""
+    """Return the headers to send: `jwt_key` becomes a Bearer token for ten minutes, HS256."""
     headers = dict(configured)
     key = headers.pop("jwt_key", None)
     if key is not None:

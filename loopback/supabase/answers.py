@@ -3,7 +3,7 @@
 import asyncpg
 from starlette.responses import JSONResponse, Response
 
-# The longest beginning of a SQLSTATE that stands here decides; any other is 400.
+# The longest matching beginning of a SQLSTATE decides; without one, 400.
 _STATUS = {
     "08": 503,
     "09": 500,
@@ -51,13 +51,13 @@ class Refused(Exception):
         self.details = details or None
 
     def response(self) -> Response:
-        """Return it as an answer."""
+        """Return the error as an answer."""
         headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else None
         return _response(self.status, self.code, str(self), self.details, self.hint, headers)
 
 
 def refused_by_postgresql(error: asyncpg.PostgresError, *, anonymous: bool) -> Response:
-    """Return what PostgREST answers where PostgreSQL raised an error."""
+    """Return PostgREST's answer to an error of PostgreSQL."""
     code = error.sqlstate or "XX000"
     status = _status(code)
     if code == "42501" and anonymous:

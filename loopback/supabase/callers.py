@@ -1,4 +1,4 @@
-"""Who asks PostgREST: the role and the claims of a JWT (HS256)."""
+"""The callers of PostgREST: the role and the claims of a JWT (HS256)."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _CLOCKS_APART = 30  # seconds
 
 
 def make_jwt(secret: str, role: str, sub: str | None = None, **claims: object) -> str:
-    """Return a key or a session's token, valid for an hour unless `exp` is given."""
+    """Return a key or a session's token. It is valid for an hour unless `exp` is given."""
     now = int(time.time())
     payload = {"iss": "supabase", "role": role, "iat": now, "exp": now + 3600, **claims}
     if sub is not None:
@@ -22,7 +22,7 @@ def make_jwt(secret: str, role: str, sub: str | None = None, **claims: object) -
 
 
 def read_claims(authorization: str | None, secret: str) -> Mapping[str, Any]:
-    """Return the claims of a bearer token, with a role in any case. Raises Refused."""
+    """Return the claims of a bearer token; they always contain a role. Raises Refused."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return {"role": ANONYMOUS}

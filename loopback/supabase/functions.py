@@ -1,4 +1,4 @@
-"""`/rpc/<function>`: which function a request means, and the statement that calls it."""
+"""`/rpc/<function>`: finds the function of a request, and makes the statement that calls it."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ FUNCTIONS = """
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function of an exposed schema, as the schema cache knows it."""
+    """One function of an exposed schema, as in the schema cache."""
 
     schema: str
     name: str
@@ -39,7 +39,7 @@ class Function:
         return self.required <= names <= set(self.arguments)
 
     def statement(self, given: Collection[str]) -> str:
-        """Return the statement that calls it with the JSON object $1, and answers JSON as text."""
+        """Return the statement that calls it with the JSON object $1, and returns JSON as text."""
         call = f"{quoted(self.schema)}.{quoted(self.name)}"
         values = ", ".join(f"{quoted(name)} => b.{quoted(name)}" for name in given)
         columns = ", ".join(f"{quoted(name)} {self.arguments[name]}" for name in given)
@@ -70,7 +70,7 @@ def read_function(row: Mapping[str, object]) -> Function:
 def find_function(
     known: Collection[Function], schema: str, name: str, given: Collection[str]
 ) -> Function:
-    """Return the one function that is meant. Raises Refused for none and for several."""
+    """Return the one function that matches. Raises Refused for none and for several."""
     fitting = [f for f in known if (f.schema, f.name) == (schema, name) and f.takes(given)]
     if len(fitting) == 1:
         return fitting[0]

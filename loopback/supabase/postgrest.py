@@ -1,8 +1,8 @@
 """PostgREST as a loopback program: its rules for `/rpc` and plain tables, on a real PostgreSQL.
 
-It logs in as the role that PostgREST does (authenticator) and becomes the role of the JWT for one
-transaction, so that grants and row level security are PostgreSQL's own. Where PostgREST's versions
-differ, the rules are those of 14, which refuses more than those before it.
+It logs in as the same role as PostgREST (authenticator) and takes the role of the JWT for one
+transaction, so that PostgreSQL itself enforces grants and row level security. If PostgREST's
+versions differ, this follows 14, which refuses more than earlier versions.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ VERSION = 14
 _READS = ("GET", "HEAD")
 _JSON = "application/json"
 _UNDERSTOOD = (_JSON, "*/*", "application/*")
-# Repeated for ever, even if raised on purpose: a function that always does gets no response.
+# PostgREST repeats a call for ever on these, even if they are raised on purpose: a function that
+# always raises one gets no response.
 _REPEATED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _TABLES = """
     select n.nspname || '.' || c.relname from pg_catalog.pg_class as c
@@ -44,7 +45,7 @@ _ASSUME = """
 
 
 class PostgREST:
-    """The double. `pre_request` is a function that is called at the start of every transaction."""
+    """The double. `pre_request` is the function to call at the start of every transaction."""
 
     def __init__(
         self, dsn: str, jwt_secret: str, schemas: Sequence[str], pre_request: str | None
@@ -60,13 +61,13 @@ class PostgREST:
         self._reading_schema = asyncio.Lock()
 
     async def open(self) -> None:
-        """Begin; what the schema is, is read when it is first asked for."""
+        """Start. The schema is read when it is first needed."""
         self._pool = await asyncpg.create_pool(
             self._dsn, min_size=0, max_size=10, timeout=5, reset=_keep_session
         )
 
     async def close(self) -> None:
-        """Go away at once, like a killed process."""
+        """Stop at once, like a killed process."""
         if self._listener is not None:
             self._listener.terminate()
             self._listener = None
@@ -76,7 +77,7 @@ class PostgREST:
         self._functions = None
 
     async def answer(self, request: Request, path: str) -> Response:
-        """Answer a request for `path`, which begins with a slash."""
+        """Answer a request; `path` begins with a slash."""
         anonymous = True
         try:
             claims = read_claims(request.headers.get("Authorization"), self._secret)
@@ -186,7 +187,7 @@ class PostgREST:
         *given: bytes,
         reads_only: bool = False,
     ) -> str:
-        assert self._pool is not None  # noqa: S101  # it is open while requests come
+        assert self._pool is not None  # noqa: S101  # it is open while requests are served
         role = (claims["role"], orjson.dumps(dict(claims)).decode())
         asked = (request.method, request.url.path, ", ".join(self._schemas))
         reads_only = reads_only or request.method in _READS
@@ -204,7 +205,7 @@ class PostgREST:
 
 
 async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """All that a request sets ends with its transaction."""
+    """Reset nothing: everything that a request sets ends with its transaction."""
 
 
 async def _body(request: Request) -> bytes:
@@ -212,7 +213,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _check_accepted(request: Request) -> None:
-    """Raise Refused for a caller that wants anything but JSON."""
+    """Raise Refused for a caller that does not accept JSON."""
     wanted = request.headers.get("Accept", "*/*").split(",")
     if not any(_media_type(each) in _UNDERSTOOD for each in wanted):
         text = f"None of these media types are available: {', '.join(wanted)}"
@@ -224,7 +225,7 @@ def _media_type(header: str) -> str:
 
 
 def _arguments(request: Request, body: bytes) -> dict[str, Any]:
-    """Return the keys of the body; a body that is not said to be JSON has none."""
+    """Return the keys of the body; none if its type is not JSON."""
     if _media_type(request.headers.get("Content-Type", _JSON)) != _JSON:
         return {}
     given: dict[str, Any] = _parsed(body or b"{}", dict)
@@ -243,7 +244,7 @@ def _rows(body: bytes) -> list[dict[str, Any]]:
 
 def _parsed(body: bytes, kind: type) -> Any:
     try:
-        given = orjson.loads(body)  # which refuses lone surrogates, as PostgREST does
+        given = orjson.loads(body)  # this refuses lone surrogates, like PostgREST
     except orjson.JSONDecodeError:
         given = None
     if not isinstance(given, kind):

@@ -1,6 +1,6 @@
-"""The real PostgREST, where there is one, as the rest of a loopback project.
+"""The real PostgREST, if it is installed, behind a loopback project's gateway.
 
-It listens before it knows the schema, and answers 503 (PGRST002) until then.
+It listens before it knows the schema, and answers 503 (PGRST002) until it does.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from loopback.server import HOST
 from router.embedded.ports import free_port
 
-_DEADLINE = 60.0  # on a machine that is busy with other tests, too
+_DEADLINE = 60.0  # enough even on a machine that is busy with other tests
 _NO_FUNCTION = "/rpc/nothing_has_this_name"
 _POLL = 0.02
 _HEADERS = (
@@ -32,7 +32,7 @@ _HEADERS = (
 
 def major_version(program: Path) -> int:
     """Return 12 for a PostgREST 12.0.2."""
-    said = subprocess.run(  # noqa: S603 - named by the person who runs the tests
+    said = subprocess.run(  # noqa: S603 - chosen by the person who runs the tests
         [program, "--version"], capture_output=True, text=True, check=True, timeout=_DEADLINE
     ).stdout
     found = re.search(r"\d+", said)
@@ -42,7 +42,7 @@ def major_version(program: Path) -> int:
 
 
 class PostgRESTProgram:
-    """The program, on a port of its own, reached through the gateway."""
+    """The program, on its own port; it is reached through the gateway."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class PostgRESTProgram:
         self._http: httpx.AsyncClient | None = None
 
     async def open(self) -> None:
-        """Start it, and return when it has read the schema."""
+        """Start PostgREST, and return when it has read the schema."""
         self._http = httpx.AsyncClient(base_url=f"http://{HOST}:{self._port}", timeout=60)
         self._process = await asyncio.create_subprocess_exec(
             self._program,
@@ -85,7 +85,7 @@ class PostgRESTProgram:
                 await asyncio.sleep(_POLL)
 
     async def _knows_the_schema(self) -> bool:
-        """Whether it looks functions up: what is asked for is in no schema, and writes nothing."""
+        """Whether it looks functions up: the request is for a function that does not exist."""
         assert self._http is not None and self._process is not None  # noqa: S101, PT018
         if self._process.returncode is not None:
             raise RuntimeError(f"{self._program} ended with {self._process.returncode}")
@@ -104,7 +104,7 @@ class PostgRESTProgram:
             await self._http.aclose()
 
     async def answer(self, request: Request, path: str) -> Response:
-        """Pass a request on, and its answer back."""
+        """Pass a request to PostgREST, and return its answer."""
         assert self._http is not None  # noqa: S101  # it is open while requests come
         answer = await self._http.request(
             request.method,

@@ -25,25 +25,25 @@ _ANY = "any"
 
 
 class Rest(Protocol):
-    """A PostgREST, whichever."""
+    """A PostgREST: the double or the real one."""
 
     async def open(self) -> None:
-        """Begin, in the server's event loop."""
+        """Start, in the server's event loop."""
 
     async def close(self) -> None:
         """End at once."""
 
     async def answer(self, request: Request, path: str) -> Response:
-        """Answer a request for a path that begins with a slash."""
+        """Answer a request; the path begins with a slash."""
         ...
 
 
 class Supabase(LoopbackServer):
-    """The project. `with Supabase(dsn) as project:`, then `project.url` and one of its keys.
+    """The project. Use `with Supabase(dsn) as project:`, then `project.url` and one of its keys.
 
-    `dsn` is the address of the database for the role authenticator. `checks_keys = False` lets the
-    gateway pass every key on to PostgREST, like a plain proxy. Faults meet the calls of one
-    function, by its name, or all; those of Storage by their method: `storage POST`.
+    `dsn` is the database's address for the role authenticator. With `checks_keys = False` the
+    gateway passes every key on to PostgREST, like a plain proxy. Faults apply to the calls of one
+    function, by its name, or to all; in Storage to a method: `storage POST`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Supabase(LoopbackServer):
         self.calls: list[str] = []
         """The functions that were called, in order."""
         self.connections: set[object] = set()
-        """The connections over which they were, each by its client's address."""
+        """The connection of each call, by its client's address."""
         self._changes = Changes(self.story)
         self._faults = FaultPlan(self._changes)
         self._rest = (
@@ -76,11 +76,11 @@ class Supabase(LoopbackServer):
         return self.jwt("service_role")
 
     def jwt(self, role: str, sub: str | None = None, **claims: object) -> str:
-        """Return a JWT of this project; `exp` and other claims may be given."""
+        """Return a JWT of this project; `exp` and other claims can be given."""
         return make_jwt(self.jwt_secret, role, sub, **claims)
 
     def fail(self, fault: Fault, *, function: str = _ANY, times: int | None = 1) -> None:
-        """Let the next `times` calls (None: all, until `heal`) meet the fault."""
+        """Let the next `times` calls (None: all, until `heal`) fail with this fault."""
         self._faults.fail(function, fault, times=times)
 
     def hold(self, function: str, *, after: bool = False) -> Gate:
@@ -88,7 +88,7 @@ class Supabase(LoopbackServer):
         return self._faults.hold(function, after=after)
 
     def heal(self) -> None:
-        """Forget the faults and open the gates."""
+        """Remove the faults and open the gates."""
         self._faults.heal()
 
     async def opened(self) -> None:
@@ -96,11 +96,11 @@ class Supabase(LoopbackServer):
         await self._rest.open()
 
     async def closed(self) -> None:
-        """End PostgREST with the gateway."""
+        """Stop PostgREST together with the gateway."""
         await self._rest.close()
 
     def story(self) -> str:
-        """Return what was called."""
+        """Return the calls as text."""
         return f"called: {self.calls}"
 
     async def _take(self, request: Request) -> Response:
@@ -127,7 +127,8 @@ class Supabase(LoopbackServer):
         if key is None and self.checks_keys:
             return JSONResponse({"message": "No API key found in request"}, status_code=401)
         if key == self.secret_key:
-            # It is no JWT: the gateway puts one in its place, unless the caller shows another.
+            # This key is not a JWT: the gateway replaces it with one, unless the caller sends
+            # another.
             if "Authorization" not in request.headers:
                 headers = MutableHeaders(scope=request.scope)
                 headers["Authorization"] = f"Bearer {self.service_role_key}"

@@ -1,7 +1,7 @@
 """Supabase Storage on loopback: buckets and objects under `/storage/v1`, with its own answers.
 
-Read off supabase/storage: an error is HTTP 400 (500 for its own faults), and says in its body which
-status it means. Only `service_role` may do anything: no policy lets others in.
+This follows the source of supabase/storage: an error is HTTP 400 (500 for its own faults), with the
+real status in its body. Only `service_role` may do anything: there is no policy for others.
 """
 
 import re
@@ -18,7 +18,7 @@ _MEGABYTES = 1024 * 1024
 
 
 class _Fault(Exception):
-    """Storage refuses; the status that it means, its words, and the code of newer releases."""
+    """Storage refuses: the real status, the text, and the code of newer releases."""
 
     def __init__(self, status: int, code: str, error: str, message: str) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ def _is_there(code: str) -> _Fault:
 
 @dataclass
 class Bucket:
-    """A bucket: `limit` is how many bytes an object may have."""
+    """A bucket; `limit` is the maximum size of an object in bytes."""
 
     is_public: bool = False
     limit: int = 50 * _MEGABYTES
@@ -47,7 +47,7 @@ class Bucket:
 
 
 class Storage:
-    """The service. `upserts = False`: as releases that refuse to replace what is there."""
+    """The service. `upserts = False`: like releases that refuse to replace an object."""
 
     def __init__(self, jwt_secret: str) -> None:
         self.buckets: dict[str, Bucket] = {}
@@ -55,7 +55,7 @@ class Storage:
         self._secret = jwt_secret
 
     async def answer(self, request: Request, path: str) -> Response:
-        """Answer a request for a path below /storage/v1, without its first slash."""
+        """Answer a request; `path` is below /storage/v1, without its first slash."""
         try:
             self._require_service(request, path)
             return await self._answer(request, path)
@@ -114,7 +114,7 @@ class Storage:
         return self.buckets[name]
 
     def _object(self, bucket: str, name: str) -> tuple[bytes, str]:
-        # Where an object is deleted, a bucket that is not there is told of as an object.
+        # When an object is deleted, a missing bucket is reported as a missing object.
         if bucket not in self.buckets or name not in self.buckets[bucket].objects:
             raise _no_object()
         return self.buckets[bucket].objects[name]

@@ -13,7 +13,7 @@ _CONSTANTS = ("null", "true", "false", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class TableRequest:
-    """What is asked of one table. `returning`: whether the rows written are wanted back."""
+    """A request for one table. `returning`: whether the written rows are returned."""
 
     schema: str
     table: str
@@ -53,7 +53,7 @@ class TableRequest:
         return f"{quoted(self.schema)}.{quoted(self.table)}"
 
     def _written(self, statement: str) -> str:
-        # Columns that may not be read are not asked for: that is a right of its own.
+        # Only requested columns are read: reading a column needs a grant of its own.
         what = f"{self._name}.*" if self.returning else "1 as written"
         return (
             f"with w as ({statement} returning {what})"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from router.api.dependencies import PathId, TenantId, TheDatabase
 from router.api.keyed import keyed
 from router.api.story_answer import answer
+from router.api.story_sequence import in_sequence
 from router.api.story_words import says
 from router.state.calls.reading import TurnState
 from router.state.calls.story import TellTurn, ToldTurn
@@ -67,7 +68,7 @@ def story_of(told: ToldTurn) -> Story:
                 says=says(each),
                 facts={name: fact for name, fact in each.items() if name not in ("at", "kind")},
             )
-            for each in told.happenings
+            for each in in_sequence(told.happenings)
         ],
     )
 

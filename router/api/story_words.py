@@ -137,7 +137,7 @@ def send_state(facts: Facts) -> str:
 def part_of(facts: Facts) -> str:
     """Return which part of the reply it is, counted from one."""
     part = facts.get("part")
-    return "a part of an earlier reply" if part is None else f"part {part + 1}"
+    return "a part of an earlier try" if part is None else f"part {part + 1}"
 
 
 def person(word: str | None) -> str:
@@ -169,7 +169,8 @@ def _judged(facts: Facts) -> str:
 
 
 def _claimed(facts: Facts) -> str:
-    return f"attempt {facts['attempt']} began, by {facts['worker']}"
+    again = " again" if facts.get("begins_again") else ""
+    return f"attempt {facts['attempt']} began{again}, by {facts['worker']}"
 
 
 def _handled(facts: Facts) -> str:
@@ -201,7 +202,7 @@ _ENDINGS = {
     "dead": "{number} failed for good: {error}",
     "failed": "{number} failed and is made again: {error}",
     "away": "{number} could not go on, and does not count: {error}",
-    "in_doubt": "{number} ended in doubt, for a send had begun and nobody knew how it ended{cause}",
+    "in_doubt": "{number} ended in doubt: a send had begun, and nobody knew how it ended{cause}",
     "refused": "the guard refused the reply, and other words go instead: {error}",
     "budget": "{error}; the fallback message goes instead",
     "unreadable": "{number} could not begin: {error}",
@@ -237,7 +238,9 @@ def _send(facts: Facts) -> str:
         return f"{part_of(facts)} was not begun: what came before it was in doubt"
     times = times or 1
     again = f" (begun {times} times)" if times > 1 else ""
-    return f"the fence let {part_of(facts)} through to Evolution{again}; now {send_state(facts)}"
+    doubt = " (in doubt until it was found)" if facts.get("was_found") else ""
+    let = f"the fence let {part_of(facts)} through to Evolution{again}{doubt}"
+    return f"{let}; now {send_state(facts)}"
 
 
 def _echo(facts: Facts) -> str:

@@ -1,8 +1,8 @@
-"""Which addresses a tenant's URL may lead to: pure judgements.
+"""Which addresses a tenant's URL may lead to. Pure.
 
-Public ones; and, where the deployment says so (ALLOWED_NETWORKS), networks and hosts of its own.
-Not public are loopback, private, link-local (where clouds keep their metadata), shared, multicast
-and reserved addresses, and IPv6 addresses that only wrap one of these.
+Public addresses are allowed, and also the networks and hosts that ALLOWED_NETWORKS names. These are
+not public: loopback, private, link-local (clouds serve their metadata there), shared, multicast and
+reserved addresses, and IPv6 addresses that wrap such an IPv4 address.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ Network: TypeAlias = IPv4Network | IPv6Network
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address
-# From IANA's registries of special-purpose addresses, what ipaddress calls global in some versions.
+# Special-purpose addresses by IANA's registries that some versions of ipaddress call global.
 _SPECIAL_4 = (
     IPv4Network("192.0.0.0/24"),  # among them a cloud's metadata
     IPv4Network("192.88.99.0/24"),
-    IPv4Network("168.63.129.16/32"),  # in no registry: Azure's metadata, where it looks public
+    IPv4Network("168.63.129.16/32"),  # Azure's metadata: in no registry, and looks public
 )
 _SPECIAL_6 = (
     IPv6Network("2001::/23"),  # Teredo and other protocols
@@ -43,7 +43,7 @@ _LONGEST = 2048
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What is allowed beside public addresses: networks, and hosts by name (any port: None)."""
+    """What is allowed besides public addresses: networks, and hosts by name (None: any port)."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[tuple[str, int | None]] = frozenset()
@@ -61,7 +61,7 @@ class Allowed:
         return cls(tuple(networks), frozenset(hosts))
 
     def has_host(self, host: str, port: int) -> bool:
-        """Whether the deployment vouches for a name, wherever it leads."""
+        """Whether the deployment allows this host name, whatever address it has."""
         name = host.rstrip(".").lower()
         return (name, None) in self.hosts or (name, port) in self.hosts
 
@@ -76,7 +76,7 @@ class Allowed:
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address belongs to somebody on the internet."""
+    """Whether the address is a public one on the internet."""
     if isinstance(address, IPv4Address):
         special = any(address in network for network in _SPECIAL_4)
         return address.is_global and not address.is_multicast and not special
@@ -85,7 +85,7 @@ def is_public(address: Address) -> bool:
 
 
 def fault_of(url: str, allowed: Allowed) -> str | None:
-    """Say what is wrong with a tenant's URL, as far as can be seen without asking the DNS."""
+    """Return what is wrong with a tenant's URL, as far as that is known without a DNS lookup."""
     if len(url) > _LONGEST:
         return f"is longer than {_LONGEST} characters"
     try:
@@ -131,7 +131,7 @@ def _is_localhost(host: str) -> bool:
 
 def _host(entry: str) -> tuple[str, int | None]:
     parts = urlsplit(f"//{entry}")
-    # .port raises ValueError for what is none
+    # .port raises ValueError if it is not a port
     if parts.hostname is None or entry.strip("[]") != entry or set(entry) & set("@?#_ "):
         raise ValueError(f"{entry!r} is not a host")
     return parts.hostname.rstrip("."), parts.port

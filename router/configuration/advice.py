@@ -1,4 +1,4 @@
-"""Secrets that are allowed but unwise. No text repeats one."""
+"""Warnings about weak secrets, which are allowed. No warning contains the secret."""
 
 import base64
 import binascii
@@ -9,14 +9,14 @@ from pydantic import SecretStr
 
 _SHORTEST = 16
 _FEWEST_DIFFERENT = 6
-# The keys in the example configurations of Evolution API 2.x and 1.x: everybody knows them.
+# The keys in the example configurations of Evolution API 2.x and 1.x: they are public.
 _WELL_KNOWN = frozenset({"429683C4C977415CAAFCCE10F7D57E11", "B6D711FCDE4D4FD5936544120E713976"})
 _PLACEHOLDER = re.compile(r"your[-_]|change[-_ ]?me|mude[-_ ]?me|\.\.\.|<.*>|-here$", re.IGNORECASE)
 _MAKE_ONE = "make one with: openssl rand -hex 32"
 
 
 def weakness(secret: SecretStr) -> str | None:
-    """Say why a secret that the deployment chose can be guessed, and the fix; or None."""
+    """Return why one of the deployment's secrets can be guessed, and the fix; None: it cannot."""
     value = secret.get_secret_value()
     if value.upper() in _WELL_KNOWN:
         return f"is the key of Evolution API's example configuration, known to all: {_MAKE_ONE}"
@@ -30,15 +30,15 @@ def weakness(secret: SecretStr) -> str | None:
 
 
 def is_placeholder(secret: SecretStr) -> bool:
-    """Whether it is a text that an example has in the place of a secret."""
+    """Whether this is the placeholder of an example, not a secret."""
     return _PLACEHOLDER.search(secret.get_secret_value()) is not None
 
 
 def supabase_role(key: SecretStr) -> str | None:
-    """Return the role that a Supabase key gives, or None where its form is not known.
+    """Return the role that a Supabase key has, or None if the key has no known form.
 
-    Keys are JWTs (base64, `eyJ…`) with a `role`; the newer are `sb_secret_…`, `sb_publishable_…`.
-    The JWT is only read, not verified: that is Supabase's part.
+    Keys are JWTs (base64, `eyJ…`) with a `role`; newer ones are `sb_secret_…` and
+    `sb_publishable_…`. The JWT is only read here. Supabase verifies it.
     """
     value = key.get_secret_value()
     if value.startswith("sb_secret_"):

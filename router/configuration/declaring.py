@@ -1,4 +1,4 @@
-"""How a tenant's setting is declared, and what follows from that where it is used or shown."""
+"""How a tenant's setting is declared, and what other code derives from the declaration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,26 +9,26 @@ from pydantic import BaseModel, Field, Strict
 from pydantic.json_schema import SkipJsonSchema
 
 Names = Annotated[tuple[str, ...], Strict(strict=False)]
-"""The type of a setting that has several texts."""
+"""The type of a setting that is a list of texts."""
 Unset = SkipJsonSchema[None]
-"""For settings that always have a value: a request may leave them out, and null is refused."""
+"""For settings that always have a value: a request may leave them out, but null is refused."""
 INTEGER = 2**31 - 1
 BIGINT = 2**63 - 1
-"""The largest numbers that PostgreSQL's types hold: a bound of the column, not of the meaning."""
+"""The largest numbers that PostgreSQL's types hold: limits of the column, not of the setting."""
 FOR_ADMINS = "null also for callers who are not its admins"
-"""The description of what only a tenant's admins read."""
+"""The description of a setting that only the tenant's admins can read."""
 
 Form = Literal["value", "address", "key", "text", "names", "lines", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is said of one setting, beside its name and its type.
+    """The declaration of one setting, except its name and its type.
 
-    A setting whose type allows None may be null: then `otherwise` says what holds. Any other has
-    the `default` of its column. Numbers have the bounds `gt`, `ge`, `le`; a text has `longest`
-    characters at most, a list `most` items of `longest` characters. Where the rule of its column
-    is another, `must` says it.
+    A setting whose type allows None may be null: `otherwise` says what holds then. Any other
+    setting has the `default` of its column. Numbers have the bounds `gt`, `ge`, `le`. A text has at
+    most `longest` characters; a list has at most `most` items of `longest` characters each. If the
+    column has another rule, `must` says which.
     """
 
     about: str
@@ -42,29 +42,34 @@ class Setting:
     most: int | None = None
     must: str = ""
     asked_as: Any = None
-    """The type in a request, where it is narrower than in an answer."""
+    """The type in a request, if it is narrower than the type in an answer."""
     example: object = None
     form: Form = "value"
-    """An address is a URL, checked before it is connected to; a key is sealed and never shown; a
-    text may be read from a file, and lines, too, one of each line, and JSON; names are set with
-    commas."""
+    """How the value is given.
+
+    `address`: a URL, checked before each connection. `key`: sealed and never shown. `text`, `lines`
+    and `json` may be read from a file; `lines` has one item per line. `names`: a comma list.
+    """
     variable: str = ""
-    """The deployment's variable of the same meaning, if there is one."""
+    """The deployment's variable with the same meaning, if there is one."""
     deployment: Literal["none", "default", "rule", "most", "budget"] = "none"
-    """That variable holds where the tenant has nothing (default), also in SQL, whose functions are
-    told it (rule); or it is the most that a tenant may have (most), by day (budget)."""
+    """What the variable does.
+
+    `default`: it holds if the tenant has no value. `rule`: the same, and SQL functions get it as an
+    argument. `most`: it is the maximum for a tenant. `budget`: it is the maximum per day.
+    """
     read_by: Literal["viewer", "admin"] = "viewer"
-    """Who is shown it; a key, nobody."""
+    """Who may read it. Nobody can read a key."""
     set_by: Literal["admin", "deployment"] = "admin"
     followed: bool = False
-    """Members read it directly from the database as well (row security)."""
+    """Members may also read it directly from the database (row security)."""
     required: bool = False
-    """There is no tenant without it."""
+    """Every tenant must have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared(Setting):
-    """A setting with its name and the type in which it is read."""
+    """A setting with its name and the type of its value in answers."""
 
     name: str
     annotation: Any
@@ -84,7 +89,7 @@ class Declared(Setting):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that it may be; none: any."""
+        """The allowed words; empty: any text."""
         kind = self.asked_as or self.kind
         return get_args(kind) if get_origin(kind) is Literal else ()
 
@@ -95,12 +100,12 @@ class Declared(Setting):
 
     @property
     def highest(self) -> float | None:
-        """The most that has a meaning; None: as much as its column holds."""
+        """The largest allowed number; None: the column's type is the only limit."""
         return None if self.le in (INTEGER, BIGINT) else self.le
 
     @property
     def is_told(self) -> bool:
-        """Whether the audit log tells its values: no key, no address, in which a key may stand."""
+        """Whether the audit log shows its values: not keys, nor addresses, which may hold one."""
         return self.form not in ("key", "address")
 
     @property
@@ -114,7 +119,7 @@ class Declared(Setting):
         return kind | (None if self.nullable else Unset)
 
     def fault(self) -> str:
-        """Return what a value that its column refuses must be; nothing: the column takes any."""
+        """Return what a value must be for its column to accept it; empty: it accepts any."""
         if self.must:
             return f"must {self.must}"
         if self.form == "address":
@@ -133,7 +138,7 @@ class Declared(Setting):
 
 
 def declared_in(*models: type[BaseModel]) -> tuple[Declared, ...]:
-    """Return the settings that models declare: the fields that have a Setting."""
+    """Return the settings that the models declare: their fields that have a Setting."""
     return tuple(
         _declared(name, field.annotation, setting)
         for model in models
@@ -144,7 +149,7 @@ def declared_in(*models: type[BaseModel]) -> tuple[Declared, ...]:
 
 
 def named(settings: Sequence[Declared], *forms: Form) -> tuple[str, ...]:
-    """Return the names of the settings that have one of the forms."""
+    """Return the names of the settings with one of these forms."""
     return tuple(setting.name for setting in settings if setting.form in forms)
 
 

@@ -1,13 +1,14 @@
-"""The demo business that `make run` plays on loopback where there is no tenant yet."""
+"""The demo business that `make run` plays on loopback while there is no real tenant."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a router is told of it. Only `scripts.serve` makes one: no setting brings it about.
+    """What a router needs to know about it. Only `scripts.serve` makes one: no setting does.
 
-    `evolution_url` is where its phones are; `llm_url` the AI that is played, None: a real one.
+    `evolution_url` is the loopback Evolution; `llm_url` is the loopback LLM, or None for a real
+    one.
     """
 
     tenant_id: int
@@ -17,7 +18,7 @@ class Demo:
 
     @property
     def told(self) -> str:
-        """What the log and /health say of it."""
+        """What the log and /health say about it."""
         played = "WhatsApp is" if self.llm_url is None else "WhatsApp and the AI are"
         return (
             f"demo: {self.instance_name} is not a real business; {played} played on this machine."

@@ -24,9 +24,9 @@ _FAULTS = {
 
 
 def fault_text(error: ErrorDetails, field: FieldInfo) -> str:
-    """Say what is wrong with the value of `field` and how to fix it.
+    """Return what is wrong with the value of `field`, and the fix.
 
-    Kinds of value with their own rules raise ValueErrors that say both.
+    A kind of value with its own rules raises a ValueError whose text already says both.
     """
     if error["type"] == "value_error":
         return f"{error['ctx']['error']}."

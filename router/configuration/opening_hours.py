@@ -1,6 +1,6 @@
-"""When a business is open, as its tenant set it: checked, or read for a day's windows.
+"""A tenant's opening hours: checked when they are set, and read as the windows of a day.
 
-A window belongs to the day on which it begins, and may end on the next: Saturday's hours do not
+A window belongs to the day on which it begins, and may end on the next day: Saturday's hours do not
 change `18:00-02:00` on Friday.
 """
 
@@ -18,15 +18,15 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24):([0-5][0-9])")
 _DAYS = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:/([0-9]{4}-[0-9]{2}-[0-9]{2}))?")
-_MOST_WINDOWS = 6  # of one day
+_MOST_WINDOWS = 6  # per day
 _MOST_EXCEPTIONS = 200
 _DAY = timedelta(days=1)
 _Window = tuple[time, time, int]
-"""From, to, and how many days later it ends."""
+"""Its beginning, its end, and how many days after its beginning it ends."""
 
 
 class OpeningHours(BaseModel, extra="forbid", frozen=True, hide_input_in_errors=True):
-    """When a business is open: each day's hours as `09:00-18:00`; others are closed."""
+    """When a business is open: each day's hours as `09:00-18:00`. Days without hours are closed."""
 
     weekly: dict[Weekday, list[str]] = Field(
         examples=[{"mon": ["09:00-12:00", "13:00-18:00"], "fri": ["18:00-02:00"]}]
@@ -59,7 +59,7 @@ class _Exception:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """The same, to be asked; a weekday's windows in the order of `date.weekday`."""
+    """Opening hours in a form for questions; weekly windows are in the order of `date.weekday`."""
 
     weekly: tuple[tuple[_Window, ...], ...]
     exceptions: tuple[_Exception, ...]
@@ -73,12 +73,12 @@ class Hours:
         return () if self.holiday_on(day) else self.weekly[day.weekday()]
 
     def holiday_on(self, day: date) -> str | None:
-        """Return the name of the public holiday that a day is, if it counts here."""
+        """Return the name of the public holiday on this day, if the business observes it."""
         return None if self.holidays is None else _holidays_of(self.holidays, day.year).get(day)
 
 
 def compiled(hours: OpeningHours) -> Hours:
-    """Return the hours to be asked. Raises ValueError, which says what is wrong."""
+    """Return the checked hours. Raises ValueError, which says what is wrong."""
     weekly = tuple(_windows(day, hours.weekly.get(day, [])) for day in WEEKDAYS)
     if not any(weekly):
         raise ValueError("weekly must have a window on one day at least, such as 09:00-18:00")

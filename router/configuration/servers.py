@@ -1,8 +1,8 @@
-"""The Evolution servers, and which URL of one is allowed: pure checks.
+"""The Evolution servers, and which of their URLs a tenant may have. Pure.
 
 A tenant's evo_server_url is scheme, host and port. A path before Evolution's own is accepted only
-if EVOLUTION_SERVERS names it: otherwise a tenant could use a path to ask Evolution for another
-business's instance. And only servers named there get EVOLUTION_API_KEY, which opens every instance.
+if EVOLUTION_SERVERS names it: otherwise a tenant could use a path to reach another business's
+instance. Only servers that are named there get EVOLUTION_API_KEY, because it opens every instance.
 """
 
 import re
@@ -20,18 +20,18 @@ _ADDRESS = re.compile(
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)*/?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _Place: TypeAlias = tuple[str, str, int, str]
-"""Scheme, host, port and path: what tells servers apart."""
+"""Scheme, host, port and path: two servers differ if one of these differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The servers that the deployment names, each in the deployment's own spelling."""
+    """The servers in EVOLUTION_SERVERS, each in the spelling that is used there."""
 
     _named: Mapping[_Place, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, urls: Iterable[str]) -> "Servers":
-        """Take EVOLUTION_SERVERS. Raises ValueError with what is wrong of one, and the cure."""
+        """Read EVOLUTION_SERVERS. Raises ValueError, with what is wrong and the fix."""
         return cls({named_place(url): url.rstrip("/") for url in urls})
 
     @property
@@ -40,11 +40,11 @@ class Servers:
         return bool(self._named)
 
     def has(self, url: str) -> bool:
-        """Whether the deployment names this server, in whatever spelling."""
+        """Whether the deployment names this server, in any spelling of its URL."""
         return _place(url) in self._named
 
     def fault_of(self, url: str) -> str | None:
-        """Say what is wrong with a tenant's URL of its server, or return None."""
+        """Return what is wrong with the URL of a tenant's server; None: nothing."""
         place = _place(url)
         if place is None:
             return "must be scheme, host and port: https://evolution.example.com:8080"
@@ -56,9 +56,9 @@ class Servers:
         return None
 
     def address_of(self, url: str) -> str:
-        """Return where requests go for a tenant's address. Raises ValueError where it has a fault.
+        """Return the URL to use for a tenant's server. Raises ValueError if it is not allowed.
 
-        For a named server that is the deployment's own text, not the tenant's.
+        For a named server this is the deployment's spelling of it, not the tenant's.
         """
         if (fault := self.fault_of(url)) is not None:
             raise ValueError(f"evo_server_url {fault}")
@@ -68,7 +68,7 @@ class Servers:
 
 
 def named_place(url: str) -> _Place:
-    """Return the place of a server that the deployment names. Raises ValueError."""
+    """Return the place of a server that EVOLUTION_SERVERS names. Raises ValueError."""
     place = _place(url)
     if place is None or not _PREFIX.fullmatch(place[3]):
         raise ValueError(
@@ -79,7 +79,7 @@ def named_place(url: str) -> _Place:
 
 
 def shown_server(url: str) -> str:
-    """Return a URL without what may be a secret: all behind host and port."""
+    """Return a URL without what may be a secret: everything after host and port."""
     place = _place(url)
     return "its evo_server_url" if place is None else _text(place)
 

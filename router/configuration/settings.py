@@ -1,4 +1,4 @@
-"""The configuration: every variable, read and checked once, at start, all faults at once."""
+"""The configuration: read and checked once, at the start, with all errors reported together."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
 from router.configuration.variables import LONGEST_RETRY_AFTER, Variables
 
-_MAKING_MARGIN = 5.0  # seconds for all but asking
+_MAKING_MARGIN = 5.0  # seconds for everything except the LLM's calls
 _GIVEN_BY_OTHERS = frozenset(
     {
         "SUPABASE_SERVICE_ROLE_KEY",
@@ -28,7 +28,7 @@ _GIVEN_BY_OTHERS = frozenset(
 
 
 class ConfigurationError(ValueError):
-    """Some variables are unusable. The text names each, its error and the fix; no secret."""
+    """Some variables cannot be used. The text names each, its error and the fix, but no secret."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
         lines = (f"  {name}: {fault}" for name, fault in faults.items())
@@ -37,14 +37,14 @@ class ConfigurationError(ValueError):
 
 
 class Settings(Variables):
-    """The one frozen settings object. Made by `load_settings`."""
+    """All settings, frozen. Made by `load_settings`."""
 
     @property
     def own_networks(self) -> tuple[str, ...]:
-        """What tenants' URLs may lead to beside public addresses: ALLOWED_NETWORKS.
+        """The addresses that tenants' URLs may lead to, besides public ones: ALLOWED_NETWORKS.
 
-        Where it is not set, nothing; but with the embedded database loopback, for then everything
-        runs on one machine, Evolution too.
+        If it is not set, there are none; but with the embedded database, loopback is allowed,
+        because then everything runs on one machine, Evolution too.
         """
         if self.allowed_networks is not None:
             return self.allowed_networks
@@ -52,32 +52,32 @@ class Settings(Variables):
 
     @property
     def shows_docs(self) -> bool:
-        """Whether /docs is there: as API_DOCS says, else with the embedded database alone."""
+        """Whether /docs is served: as API_DOCS says, else only with the embedded database."""
         if self.api_docs is not None:
             return self.api_docs
         return self.database_url is None and self.supabase_url is None
 
     @property
     def allowed_models(self) -> frozenset[str]:
-        """The models that admins of a tenant may choose on the deployment's keys."""
+        """The models that a tenant's admins may choose while it uses the deployment's keys."""
         return frozenset({self.anthropic_model, self.openai_model, *self.llm_models})
 
     @property
     def hears(self) -> bool:
-        """Whether sound can be put into words."""
+        """Whether there is a service that transcribes sound."""
         several = (self.stt_local_model, self.stt_base_url, self.stt_api_key)
         return any(each is not None for each in several)
 
     @property
     def keeps_files(self) -> bool:
-        """Whether there is a place in which what contacts send can be kept."""
+        """Whether a store for files from contacts is configured."""
         return self.media_folder is not None or self.media_bucket is not None
 
     @property
     def making_seconds(self) -> float:
-        """How long an attempt may take to make a reply: every try of every provider, and waits.
+        """How long an attempt may take to make a reply: all tries of all providers, and the waits.
 
-        One of the tries may be two questions, the second with more room; so may a flow's.
+        One of the tries may call the LLM twice, the second time with more tokens. So may a flow.
         """
         providers = 1 if self.llm_fallback_provider is None else 2
         asked = (self.llm_attempts + 1) * self.llm_timeout
@@ -88,7 +88,7 @@ class Settings(Variables):
         return seconds + self.moderation_timeout + _MAKING_MARGIN
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is allowed but unwise or incomplete, a sentence each; no secret."""
+        """Return a sentence for each setting that is allowed but unwise or incomplete."""
         return (
             *self._closed_doors(),
             *self._unsealed(),
@@ -98,14 +98,14 @@ class Settings(Variables):
         )
 
     def summary(self) -> tuple[str, ...]:
-        """Return `NAME=value` for every variable, with `set` or `not set` for a secret's value."""
+        """Return `NAME=value` for every variable; for a secret, only `set` or `not set`."""
         return tuple(
             f"{field.alias}={_summarised(getattr(self, name))}"
             for name, field in type(self).model_fields.items()
         )
 
     def secrets(self) -> Iterator[tuple[str, SecretStr]]:
-        """Yield every secret that is set, with the name to complain about it by."""
+        """Yield every secret that is set, with the name by which a warning calls it."""
         for name, field in type(self).model_fields.items():
             match getattr(self, name):
                 case SecretStr() as secret:
@@ -178,9 +178,9 @@ class Settings(Variables):
 def load_settings(
     env: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
 ) -> Settings:
-    """Return the settings from `env` (the process's own if None) and from `env_file` if it exists.
+    """Return the settings from `env` (None: the process's own) and from `env_file`, if it exists.
 
-    `env` wins; a blank value counts as not set. Raises ConfigurationError with all faults.
+    `env` wins; a blank value counts as not set. Raises ConfigurationError with all errors.
     """
     fields = {str(field.alias): field for field in Settings.model_fields.values()}
     given = os.environ if env is None else env
@@ -191,13 +191,14 @@ def load_settings(
     try:
         return Settings(**arguments)
     except ValidationError as error:
-        # A variable that is not set is named by its field.
+        # If the variable is not set, the error has the name of its field.
         details = {str(detail["loc"][0]).upper(): detail for detail in error.errors()}
         faults = {name: fault_text(detail, fields[name]) for name, detail in details.items()}
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         faults = {str(env_file): f"cannot be read: {reason}."}
-    # Raised out here, so that no traceback shows the values which the causes carry.
+    # Raised outside of the `except`, so that no traceback shows its causes, which contain the
+    # values.
     raise ConfigurationError(faults)
 
 

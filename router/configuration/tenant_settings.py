@@ -1,11 +1,11 @@
 """A tenant's settings, each declared once: name, type, bounds, default, who reads it, who sets it.
 
-Made from this are the requests and answers of the REST API, what the command line takes, what is
-sealed and checked on the way to the state, what SQL's functions are told of the deployment, SQL's
-own lists and words (database/schema/0790_tenant_settings.sql) and docs/tenant-settings.md; the
-last two by `make schema`. A new setting has two places: its column in
-database/schema/0150_limits.sql, and its field, here or among its neighbours in
-router/configuration/tenant/.
+These are derived from the declarations: the requests and answers of the REST API; the arguments of
+the command line; which values are sealed and checked before they are stored; which of the
+deployment's values SQL functions get; SQL's own lists and error texts
+(database/schema/0790_tenant_settings.sql); and docs/tenant-settings.md. `make schema` writes the
+last two. To add a setting, add its column to database/schema/0150_limits.sql, and its field here or
+to the right module of router/configuration/tenant/.
 """
 
 from typing import Annotated, Literal
@@ -19,9 +19,9 @@ from router.configuration.tenant.limits import LimitSettings
 from router.configuration.tenant.replies import ReplySettings
 
 
-# pydantic takes the fields of the last base first.
+# pydantic puts the fields of the last base class first.
 class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, ConnectionSettings):
-    """What may be set of a tenant, as it is shown; of its own: who its people are, and handoffs."""
+    """The settings that can be shown. Those declared here are about its people and handoffs."""
 
     notify_number: Annotated[
         str | None,
@@ -118,7 +118,7 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
             example="pt",
         ),
     ]
-    # Of what is not shown, or not to everybody: whether there is a value.
+    # For a setting that is shown to nobody, or not to everybody: whether it has a value.
     evo_api_key_set: bool
     llm_api_key_set: bool
     notify_url_set: bool
@@ -126,7 +126,7 @@ class TenantSettings(LimitSettings, ReplySettings, AnsweringSettings, Connection
 
 
 class TenantKeys(BaseModel):
-    """What may be set of a tenant and is never shown; sealed where it is stored."""
+    """The settings that are never shown, and stored sealed."""
 
     evo_api_key: Annotated[
         SecretStr | None,

@@ -1,7 +1,7 @@
 """How each kind of variable is read: pure functions from its text to its value.
 
-Each raises ValueError with the error and the fix, in full sentences after the variable's name. None
-of these texts repeats a secret.
+Each raises ValueError with the error and the fix, worded to follow the variable's name. None of
+these texts contains a secret.
 """
 
 import re
@@ -65,7 +65,7 @@ def read_supabase_url(text: str) -> str:
 
 
 def read_database_url(secret: SecretStr) -> SecretStr:
-    """Return the URL of a PostgreSQL, as asyncpg takes it; it may carry a password."""
+    """Return the URL of a PostgreSQL server as asyncpg takes it; it may contain a password."""
     text = secret.get_secret_value()
     if "[YOUR-PASSWORD]" in text:
         raise ValueError("still has [YOUR-PASSWORD] in it. Put the database's password there")
@@ -90,7 +90,7 @@ _ENCODE_CURE = (
 
 
 def read_folder(text: str) -> Path:
-    """Return the path of a folder; `~` is the user's home."""
+    """Return the path of a folder; `~` is the user's home folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -116,7 +116,7 @@ def read_zone(text: str) -> str:
 
 
 def read_origins(text: str) -> tuple[str, ...]:
-    """Return the origins of a comma list, as browsers name themselves: no slash at the end."""
+    """Return the origins of a comma list in the form that browsers send: no slash at the end."""
     return tuple(_origin(item) for item in _items(text))
 
 
@@ -154,7 +154,7 @@ def _network(text: str) -> str:
 
 
 def read_allowed_networks(text: str) -> tuple[str, ...]:
-    """Return the networks and hosts of a comma list; none at all for `none`."""
+    """Return the networks and hosts of a comma list; an empty list for `none`."""
     items = _items(text)
     if items == ["none"]:
         return ()
@@ -170,7 +170,7 @@ def read_allowed_networks(text: str) -> tuple[str, ...]:
 
 
 def read_servers(text: str) -> tuple[str, ...]:
-    """Return the URLs of a comma list, each of one Evolution server, no slash at the end."""
+    """Return the URLs of a comma list, one for each Evolution server, no slash at the end."""
     servers = tuple(read_url(item) for item in _items(text))
     for server in servers:
         try:
@@ -196,7 +196,7 @@ def read_secrets(text: str) -> tuple[SecretStr, ...]:
 
 
 def read_sealing_keys(text: str) -> tuple[SecretStr, ...]:
-    """Return the keys of a comma list that secrets are encrypted with, the one in use first."""
+    """Return the encryption keys of a comma list, the one in use first."""
     keys = read_secrets(text)
     for number, key in enumerate(keys, start=1):
         if len(key.get_secret_value()) < _SHORTEST_KEY:
@@ -208,7 +208,7 @@ def read_sealing_keys(text: str) -> tuple[SecretStr, ...]:
 
 
 def read_api_keys(text: str) -> dict[str, SecretStr]:
-    """Return the keys of a list `name:key,name2:key2` by name."""
+    """Return the keys of a list `name:key,name2:key2`, by name."""
     keys: dict[str, SecretStr] = {}
     for number, item in enumerate(_items(text), start=1):
         name, colon, key = (part.strip() for part in item.partition(":"))

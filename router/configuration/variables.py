@@ -1,7 +1,7 @@
-"""Every variable: its type, its range, its default, and the checks across variables.
+"""Every variable: its type, its range, its default, and the checks that involve several variables.
 
-`.env.example` explains them. A field has the name of its variable in lower case. One exception:
-`webhook_secrets` is EVOLUTION_WEBHOOK_SHARED_SECRET.
+`.env.example` explains them. A field has the name of its variable in lower case, with one
+exception: `webhook_secrets` is EVOLUTION_WEBHOOK_SHARED_SECRET.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from router.configuration import values
 from router.configuration.advice import supabase_role
 
 LONGEST_RETRY_AFTER = 10.0
-"""The longest Retry-After, in seconds, that an attempt at a turn waits for."""
+"""The longest Retry-After, in seconds, that an attempt at a turn obeys."""
 
 _SERVICE_KEY_CURE = (
     "Copy a secret key (sb_secret_…) or the service_role key from the Supabase dashboard"
@@ -58,7 +58,7 @@ _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_orig
 
 
 class Variables(BaseSettings):
-    """The variables, checked. Made directly, it reads no environment: see `load_settings`."""
+    """The checked variables. The class itself reads no environment: see `load_settings`."""
 
     model_config = SettingsConfigDict(
         alias_generator=str.upper,
@@ -221,7 +221,7 @@ class Variables(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Leave the process's environment to `load_settings`, which can be given another."""
+        """Do not read the process's environment: `load_settings` does, or reads another one."""
         del settings_cls, env_settings, file_secret_settings
         return init_settings, dotenv_settings
 
@@ -231,8 +231,8 @@ class Variables(BaseSettings):
         texts = {name: str(text or "").strip() for name, text in given.items()}
         return {name: text for name, text in texts.items() if text}
 
-    # Checks across variables. Each stands with the later one; a variable with a fault of its own is
-    # missing from info.data and gets no second complaint.
+    # Checks that involve several variables. Each is a validator of the last of them. A variable
+    # with an error of its own is missing from info.data, so it is not reported twice.
 
     @field_validator("supabase_service_role_key")
     @classmethod
@@ -272,7 +272,7 @@ class Variables(BaseSettings):
     @field_validator("typing_seconds")
     @classmethod
     def _check_typing(cls, seconds: float, info: ValidationInfo) -> float:
-        # Evolution API answers a send only after it has shown the typing.
+        # Evolution API answers a send only after it has shown "typing" for this long.
         limit = info.data.get("send_timeout", seconds + 1)
         if seconds >= limit:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Time zones by their names; from the library tzdata if the machine has none."""
+"""Time zones by name; from the package tzdata if the machine has no time zone database."""
 
 from zoneinfo import ZoneInfo
 

@@ -12,13 +12,13 @@ from router.embedded.errors import EmbeddedPostgresError
 
 _UNPRIVILEGED = "nobody"
 _COMMAND_SECONDS = 300  # initdb on a slow disk
-# What a server may see of our environment: nothing that is secret, nothing that steers it.
+# The variables that a server inherits: none is secret, and none changes how it works.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An unprivileged user of this machine that root starts the server as."""
+    """An unprivileged user of this machine; root starts the server as this user."""
 
     name: str
     uid: int
@@ -26,14 +26,14 @@ class Account:
 
 
 def runs_as_root() -> bool:
-    """Whether this process is root; never so on Windows."""
+    """Whether this process runs as root; never on Windows."""
     return sys.platform != "win32" and os.geteuid() == 0
 
 
 def account_for(cluster: Path) -> Account | None:
-    """Return the account to run the server on `cluster` as; None means the one we are.
+    """Return the account that runs the server on `cluster`; None: this process's own user.
 
-    A cluster that exists keeps its owner, so that root and a user may take turns on one folder.
+    An existing cluster keeps its owner, so root and a user may use one folder in turns.
     """
     if sys.platform == "win32" or not runs_as_root():
         return None
@@ -81,7 +81,7 @@ def run(command: Sequence[str | Path], account: Account | None) -> tuple[int, st
 
 
 def can_enter(account: Account | None, folder: Path) -> bool:
-    """Whether `account` can reach `folder`: tried, because modes alone do not tell."""
+    """Whether `account` can reach `folder`. This is tried: the modes alone do not show it."""
     if account is None:
         return os.access(folder, os.X_OK)
     try:

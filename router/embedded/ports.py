@@ -1,8 +1,8 @@
-"""A port of this machine for a program that is about to start.
+"""A free port of this machine for a program that is about to start.
 
-The number is known before the program listens. A port drawn with `bind(…, 0)` is one that the
-kernel also gives to any outgoing connection, so that it may be taken in between: n8n takes ten
-seconds to start. These are drawn below that range, and no two processes draw the same.
+The number is chosen before the program listens. The kernel also gives a port of `bind(…, 0)` to
+outgoing connections, so such a port may be taken before the program listens: n8n takes ten seconds
+to start. The ports here are below that range, and no two processes get the same one.
 """
 
 import atexit
@@ -11,18 +11,18 @@ import socket
 import sys
 
 _LOOPBACK = "127.0.0.1"
-# Below what Linux (from 32768), macOS and Windows (from 49152) give to outgoing connections, and
-# above the ports that programs are known by.
+# Below the ports that Linux (from 32768), macOS and Windows (from 49152) give to outgoing
+# connections, and above the well-known ports.
 _DRAWN_FROM = range(20_000, 32_768)
-# A program listens long before so many others were drawn, and a process has only so many files.
+# A claim is needed only until the program listens, and each one keeps a file open: the oldest go.
 _CLAIMS_KEPT = 64
 _claims: dict[int, socket.socket | None] = {}
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on, and that no other process draws now.
+    """Return a port of 127.0.0.1 that no program listens on, and that no other process gets now.
 
-    Raises OSError where every one is taken.
+    Raises OSError if all are taken.
     """
     for port in random.SystemRandom().sample(_DRAWN_FROM, len(_DRAWN_FROM)):
         if _claimed(port) and _free(port):
@@ -37,7 +37,8 @@ def _claimed(port: int) -> bool:
     if sys.platform != "linux":
         _claims[port] = None
         return True
-    # A name without a file: programs that share our ports see it, and it goes with this process.
+    # An abstract socket: all programs with the same network see its name, and it ends with this
+    # process.
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0hybridflow-port-{port}")

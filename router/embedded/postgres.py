@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL for as long as a program needs it."""
+"""An embedded PostgreSQL that runs while a program needs it."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.home import SYSTEM_FOLDER
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_STOP_SECONDS = 240.0  # longer than the supervisor's own patience with the server
+_STOP_SECONDS = 240.0  # longer than the supervisor itself waits for the server
 _log = logging.getLogger(__name__)
 
 
@@ -35,18 +35,18 @@ class EmbeddedPostgres:
             connection = await asyncpg.connect(postgres.dsn)
 
     - The first program starts the server, later ones join it, and the last one to leave stops it,
-      also when it is killed: nothing is left running, and every committed row is there at the next
-      start. A server that crashes or is killed is started again within a second.
-    - It listens on a Unix socket that only this user (and root) can reach, with a password; on
-      Windows, or with `listen_tcp`, on a free port of 127.0.0.1 as well.
-    - As root, the server runs as the owner of its data, at first `nobody`. If that user cannot
-      reach the data folder, because a folder above it is closed (/root is), the data goes into a
-      folder of its own in `system_folder`; the data folder's file `moved-to` says where, and so
-      does the log. PostgreSQL's programs are copied there too if that user cannot reach the venv.
-      The permissions of folders above are never changed.
-    - `settings` are PostgreSQL's own, for this start, such as {"fsync": "off"} for a test.
+      even if that program is killed. Nothing is left running, and every committed row is there at
+      the next start. A server that crashes or is killed is started again within a second.
+    - It listens on a Unix socket that only this user (and root) can reach, and needs a password; on
+      Windows, or with `listen_tcp`, it also listens on a free port of 127.0.0.1.
+    - If the program runs as root, the server runs as the owner of its data, at first `nobody`. If
+      that user cannot reach the data folder, because a folder above it is closed (such as /root),
+      the data is in a folder below `system_folder`; the file `moved-to` in the data folder and the
+      log say where. PostgreSQL's programs are copied there too if that user cannot reach the venv.
+      The permissions of the folders above are never changed.
+    - `settings` are PostgreSQL settings for this start, such as {"fsync": "off"} for a test.
 
-    Every failure is an EmbeddedPostgresError that says what helps.
+    Every failure is an EmbeddedPostgresError, which says what to do.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class EmbeddedPostgres:
 
     @property
     def folder(self) -> Path:
-        """Where the data really is (see the class on root)."""
+        """The folder that contains the data; as root, it may be another one (see the class)."""
         return Path(self._facts()["folder"])
 
     @property
     def bin_folder(self) -> Path:
-        """Where the server's programs are, and psql, pg_dump and pgbench beside them."""
+        """The folder of the server's programs; it also has psql, pg_dump and pgbench."""
         return Path(self._facts()["bin_folder"])
 
     def start(self) -> None:
-        """Return when the server answers. Does nothing if it has been started."""
+        """Start the server, and return when it answers. Does nothing if it is started already."""
         if self._running is not None:
             return
         complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the supervisor
@@ -100,7 +100,7 @@ class EmbeddedPostgres:
             _log.log(level, "%s", text)
 
     def stop(self) -> None:
-        """Leave the server: it stops if no other program uses it. Does nothing if not started."""
+        """Leave the server; it stops if no other program uses it. Does nothing if not started."""
         if self._running is not None:
             running, self._running = self._running, None
             _dismiss(running.supervisor, running.complaints)
@@ -135,7 +135,7 @@ class EmbeddedPostgres:
 
 
 def _spawn_supervisor(complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start the supervisor in its own session, so that Ctrl-C for the program does not reach it."""
+    """Start the supervisor in its own session, so that the program's Ctrl-C does not reach it."""
     return subprocess.Popen(
         [sys.executable, "-m", "router.embedded.supervisor"],
         stdin=subprocess.PIPE,
@@ -154,7 +154,7 @@ def _asked(
     """Give the supervisor its order and return its answer."""
     if supervisor.stdin is None or supervisor.stdout is None:
         raise AssertionError("the supervisor is always started with pipes")
-    with contextlib.suppress(BrokenPipeError):  # it has ended already; what it said is below
+    with contextlib.suppress(BrokenPipeError):  # it has ended already; its output is read below
         supervisor.stdin.write(json.dumps(order).encode() + b"\n")
         supervisor.stdin.flush()
     if line := supervisor.stdout.readline():
@@ -172,7 +172,7 @@ def _asked(
 
 
 def _dismiss(supervisor: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> None:
-    """Tell the supervisor that its program leaves, and wait until it has left."""
+    """Tell the supervisor that the program leaves, and wait until the supervisor has ended."""
     try:
         for pipe in (supervisor.stdin, supervisor.stdout):
             if pipe is not None:

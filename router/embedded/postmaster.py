@@ -1,6 +1,6 @@
-"""Which process runs on a cluster: judged by the process, never by a PID file alone.
+"""Which process serves a cluster. A PID file alone is not trusted: the process itself is checked.
 
-A PID file may name a process that is gone, a zombie, or another program that has the number now.
+A PID file may name a process that is gone, a zombie, or another program that has this number now.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """What a server wrote into `postmaster.pid` (the lines are those of PostgreSQL's pidfile.h)."""
+    """What a server wrote to `postmaster.pid` (PostgreSQL's pidfile.h describes the lines)."""
 
     pid: int
     port: int | None
@@ -23,7 +23,7 @@ class LockFile:
 
     @classmethod
     def read(cls, cluster: Path) -> Self | None:
-        """Return what the file says, or None if there is none, or none that can be read."""
+        """Return the content of the file; None if it is missing or cannot be read."""
         try:
             lines = (cluster / "postmaster.pid").read_text(errors="replace").splitlines()
             pid = abs(int(lines[0]))  # negative: a single-user server
@@ -40,7 +40,7 @@ class LockFile:
 
 
 class Postmaster:
-    """A running server process, our child or not."""
+    """A running server process; it may be a child of this process or not."""
 
     def __init__(self, process: psutil.Process, child: "subprocess.Popen[bytes] | None") -> None:
         self._process = process
@@ -53,7 +53,7 @@ class Postmaster:
 
     @classmethod
     def on_cluster(cls, cluster: Path, pid: int) -> Self | None:
-        """Return process `pid` if it lives and is a PostgreSQL working in `cluster`."""
+        """Return the process `pid` if it runs and is a PostgreSQL server on `cluster`."""
         try:
             process = psutil.Process(pid)
             found = cls(process, None)
@@ -67,7 +67,7 @@ class Postmaster:
         return int(self._process.pid)
 
     def alive(self) -> bool:
-        """Whether it still runs: not gone, not a zombie, not another one under the same number."""
+        """Whether it still runs: not gone, not a zombie, not another process with its number."""
         if self._child is not None:
             return self._child.poll() is None
         try:
@@ -77,7 +77,7 @@ class Postmaster:
             return False
 
     def ended(self) -> str:
-        """Say how it ended, as far as that can be known."""
+        """Return how it ended, as far as that is known."""
         code = self._child.returncode if self._child is not None else None
         return "ended" if code is None else f"ended with code {code}"
 
@@ -90,7 +90,7 @@ class Postmaster:
 
 
 def _works_in(process: psutil.Process, cluster: Path) -> bool:
-    """Whether it is a PostgreSQL (a postmaster changes into its cluster, see ChangeToDataDir)."""
+    """Whether it is a PostgreSQL server: its working directory is its cluster (ChangeToDataDir)."""
     if not process.name().lower().startswith("postgres"):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The server process on a home: joined or launched, ready, stopped."""
+"""The server process of a home: join or launch it, wait until it is ready, stop it."""
 
 import logging
 import os
@@ -15,18 +15,18 @@ from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.home import Home, clear_socket_folder, socket_folder
 from router.embedded.postmaster import LockFile, Postmaster
 
-_READY_SECONDS = 300.0  # recovery after a crash may take its time
+_READY_SECONDS = 300.0  # recovery after a crash may take long
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 60.0  # for each way of stopping it
 _LOG_BYTES = 2_000_000
-# What a server says that need only be waited for, or tried on another port.
+# Messages of a server for which waiting, or another port, is enough.
 _PREDECESSOR_LEAVES = "pre-existing shared memory block"
 _PORT_TAKEN = "could not create any TCP/IP sockets"
 _log = logging.getLogger(__name__)
 
 
 class Server:
-    """A PostgreSQL server on one home. One process at a time may bring it up or shut it down."""
+    """The PostgreSQL server of one home. One process at a time may bring it up or shut it down."""
 
     def __init__(
         self, home: Home, binaries: Binaries, *, listen_tcp: bool, settings: Mapping[str, str]
@@ -40,13 +40,13 @@ class Server:
 
     @property
     def address(self) -> Address:
-        """Where it listens. Once `bring_up` has returned this stays, whatever happens to it."""
+        """Where it listens. After `bring_up` has returned, this never changes."""
         if self._address is None:
             raise AssertionError("the server has not been brought up")
         return self._address
 
     def bring_up(self) -> None:
-        """Return when a server answers: launched, or running already."""
+        """Launch the server, or join a running one. Returns when it answers."""
         if self._join():
             return
         self._refuse_if_unseen()
@@ -59,11 +59,11 @@ class Server:
         return self._postmaster is not None and self._postmaster.alive()
 
     def ended(self) -> str:
-        """Say how the server's process ended."""
+        """Return how the server's process ended."""
         return self._postmaster.ended() if self._postmaster else "was never there"
 
     def shut_down(self) -> None:
-        """Stop the server, as PostgreSQL's fast shutdown: what is open is rolled back."""
+        """Stop the server by PostgreSQL's fast shutdown: open transactions are rolled back."""
         lock = LockFile.read(self._home.cluster)
         running = Postmaster.on_cluster(self._home.cluster, lock.pid) if lock else None
         if running is not None:
@@ -86,7 +86,7 @@ class Server:
             _log.warning("PostgreSQL does not stop on %s", how.name)
 
     def _join(self) -> bool:
-        """Use the server that runs on the cluster, if one does; wait until it is ready."""
+        """Use the server that runs on the cluster, if there is one; wait until it is ready."""
         deadline = time.monotonic() + _READY_SECONDS
         while lock := LockFile.read(self._home.cluster):
             postmaster = Postmaster.on_cluster(self._home.cluster, lock.pid)
@@ -112,7 +112,7 @@ class Server:
             )
 
     def _refuse_if_unseen(self) -> None:
-        """Two servers on one cluster would destroy it, and only one of them may be visible here."""
+        """Refuse if a server answers whose process is not seen: two would destroy the cluster."""
         usual = Address(self._home.sockets, tcp=False)
         if not ONLY_TCP and usual.answers(self._binaries.program("pg_isready")):
             raise EmbeddedPostgresError(
@@ -122,9 +122,9 @@ class Server:
             )
 
     def _remove_stale_locks(self) -> None:
-        """Remove what a server left that is gone; `_join` has looked at the process it names.
+        """Remove the lock files of a server that is gone; `_join` has checked the process in them.
 
-        PostgreSQL itself would take any process with that number for its predecessor.
+        PostgreSQL itself would treat any process with that number as the server's predecessor.
         """
         lock = LockFile.read(self._home.cluster)
         known = self._address.sockets if self._address else None
@@ -185,7 +185,7 @@ class Server:
             )
 
     def _ready(self, child: "subprocess.Popen[bytes]", address: Address, deadline: float) -> bool:
-        """Wait until this very process answers; False if it ends or time does."""
+        """Wait until this process answers; False if it ends first, or if it takes too long."""
         while child.poll() is None and time.monotonic() < deadline:
             lock = LockFile.read(self._home.cluster)
             is_child = lock is not None and lock.pid == child.pid

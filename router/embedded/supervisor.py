@@ -1,12 +1,12 @@
 """The supervisor: a process beside each program that uses the embedded PostgreSQL.
 
-The program holds the other end of the supervisor's standard input, and after the first line it
-never writes to it again. When that end closes (the program stopped, crashed, was killed), the
-supervisor exits, and the last supervisor of a data folder stops the server. While the program
-lives, a server that ends is started again.
+The program holds the other end of the supervisor's standard input. It writes one line to it, and
+nothing after that. When that end closes (the program stopped, crashed or was killed), the
+supervisor exits; the last supervisor of a data folder also stops the server. While the program
+runs, a server that ends is started again.
 
-Two lock files in the data folder coordinate the supervisors: `turn.lock` is held while a server is
-started or shut down, and all supervisors share `users.lock` as long as they live. The kernel drops
+Two lock files in the data folder coordinate the supervisors. `turn.lock` is held while a server is
+started or shut down. `users.lock` is shared by all supervisors while they run. The kernel releases
 the locks of a process that is killed.
 """
 
@@ -30,7 +30,7 @@ from router.embedded.home import Home, make_data_folder, open_home
 from router.embedded.server import Server
 
 _LOOK_SECONDS = 0.1
-_STEADY_SECONDS = 10.0  # a server that ran for so long is not in a loop of crashes
+_STEADY_SECONDS = 10.0  # a server that ran this long is not crashing in a loop
 _LONGEST_PAUSE = 10.0
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Supervisor:
         self._server: Server
 
     def join(self) -> dict[str, Any]:
-        """Bring the server up, or join the one that runs; return what the program wants to know."""
+        """Bring the server up, or join the running one. Returns what the program must know."""
         make_data_folder(self._asked)
         with self._turn:
             self._users.acquire_read_lock()
@@ -72,9 +72,9 @@ class Supervisor:
         }
 
     def watch(self, gone: threading.Event, ending: threading.Event) -> None:
-        """Start the server again whenever it ends, until the program has gone.
+        """Start the server again each time it ends, until the program has gone.
 
-        Not after this supervisor was told to end: then the whole machine, or the program's service,
+        But not after this supervisor was told to end: then the machine, or the program's service,
         is being stopped, and the program is about to end.
         """
         pause, brought_up = 0.0, time.monotonic()
@@ -93,7 +93,7 @@ class Supervisor:
                 _log.warning("it could not be started: %s", error)
 
     def leave(self) -> None:
-        """Leave the server to the other programs that use it, or stop it if there are none."""
+        """Leave the server to the other programs that use it; stop it if there are none."""
         with self._turn:
             self._users.release_read_lock()
             if self._users.acquire_write_lock(blocking=False):
@@ -102,7 +102,7 @@ class Supervisor:
 
 
 class _Notes(logging.Handler):
-    """Keeps what is logged for the program, or writes it into the server's log."""
+    """Collects log lines for the program, or writes them to the server's log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _Notes(logging.Handler):
 
 
 def main() -> int:
-    """Read the order from standard input, answer on standard output, watch; the exit code."""
+    """Read the order from stdin, answer on stdout, watch the server. Returns the exit code."""
     gone, ending = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -137,18 +137,18 @@ def main() -> int:
     try:
         supervisor.watch(gone, ending)
         supervisor.leave()
-    except Exception:  # the last words of a process that nobody listens to any more
+    except Exception:  # nobody listens to this process any more: the log gets its last words
         _log.error("the supervisor failed: %s", traceback.format_exc())
         raise
     return 0
 
 
 def _answer(answer: dict[str, Any]) -> None:
-    """Write the one line that the program waits for, and let go of its pipe."""
+    """Write the one line that the program waits for, and close the pipe."""
     try:
         os.write(1, json.dumps(answer).encode() + b"\n")
     except BrokenPipeError:
-        return  # the program has gone meanwhile; so does the supervisor, at the end of its input
+        return  # the program has gone; the supervisor ends as well, at the end of its input
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -108,8 +108,3 @@ class SignIns:
         if int(ends) <= (time.time() if now is None else now):
             return None
         return SignIn(key, float(ends), hashlib.sha256(sealed.encode()).hexdigest())
-
-    def key_of(self, sealed: str, *, now: float | None = None) -> str | None:
-        """Return its key, or None as `opened` does."""
-        sign_in = self.opened(sealed, now=now)
-        return None if sign_in is None else sign_in.key

@@ -71,7 +71,6 @@ class GapRepairs:
         self._running: set[asyncio.Task[None]] = set()
         self._begin_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._idle = asyncio.Event()
         self._is_stopping = False
 
     def begin(self, instance: str) -> None:
@@ -93,12 +92,6 @@ class GapRepairs:
             await asyncio.wait(list(self._running))
         await self._ingester.drain()
 
-    async def finish(self) -> None:
-        """Wait until no repair is running or waiting."""
-        while self._queue or self._running:
-            self._idle.clear()
-            await self._idle.wait()
-
     async def _list_all(self) -> None:
         """Retry until it succeeds: nothing else asks for what was missed while no router ran."""
         while not await safely(self._list, "gap repair at the start failed"):  # noqa: ASYNC110
@@ -117,7 +110,6 @@ class GapRepairs:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._idle.set()
         self._go_on()
 
     def _go_on(self, _: object = None) -> None:

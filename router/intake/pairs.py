@@ -68,11 +68,6 @@ class Pairs:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    @property
-    def is_asking(self) -> bool:
-        """Whether any question is under way."""
-        return bool(self._running)
-
     async def stop(self) -> None:
         """Cancel what is under way."""
         for task in self._running:

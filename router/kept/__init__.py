@@ -1,1 +1,1 @@
-"""The files that contacts sent, kept outside the database for some days."""
+"""Files that contacts sent: kept for some days, outside the database."""

@@ -1,7 +1,7 @@
-"""Files in a bucket of Supabase Storage: a private one, which is made if there is none.
+"""Files in a private bucket of Supabase Storage, which is created if there is none.
 
-Storage answers most errors with 400, and says in its body which status it means; newer releases
-also have a `code`. For a missing file it means 404, also for a missing bucket.
+Storage answers most errors with HTTP 400; the real status is in the body. Newer releases also send
+a `code`. It says 404 for a missing file, and also for a missing bucket.
 """
 
 import time
@@ -17,13 +17,13 @@ from router.logs.scrubber import scrubbed
 from router.outbound.answers import beginning, read_json
 
 _SECONDS = 60.0  # for one request as a whole
-_LOOK_AGAIN = 300.0  # seconds until the bucket is looked at again: somebody may make it public
+_LOOK_AGAIN = 300.0  # seconds until the bucket is checked again: somebody may make it public
 _SLACK = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """Storage's answer: the status that it means, and its message."""
+    """Storage's answer: the status in its body, and its message."""
 
     status: int
     words: str
@@ -60,10 +60,10 @@ class BucketStore:
             "x-upsert": "true",
         }
         said = await self._ask("POST", path, headers, content=content)
-        if said.is_done or said.status == 409:  # a try before this one has written it
+        if said.is_done or said.status == 409:  # an earlier try has written it
             return
         if said.status == 413:
-            raise StoreRefuses("Supabase Storage takes no file that large: see the bucket's limit")
+            raise StoreRefuses("the file is larger than the bucket's limit in Supabase Storage")
         if said.has_no_bucket:
             self._looked_at = None
         raise _away(said)
@@ -103,7 +103,7 @@ class BucketStore:
         told = _read(said.content)
         if told.get("public") is not False:
             raise StoreAway(
-                "the bucket of MEDIA_BUCKET is public: whoever has an address could read what"
+                "the bucket of MEDIA_BUCKET is public: anybody with an address could read what"
                 " customers send. Make it private, or name another"
             )
         self._looked_at = time.monotonic()
@@ -120,7 +120,7 @@ class BucketStore:
         """Return Storage's answer. Raises StoreAway if there is none."""
         secret = self._key.get_secret_value()
         shown = {"apikey": secret, **(headers or {})}
-        if not secret.startswith("sb_"):  # the newer keys are no JWTs, and go as `apikey` alone
+        if not secret.startswith("sb_"):  # newer keys are not JWTs, and are sent only as `apikey`
             shown["Authorization"] = f"Bearer {secret}"
         extensions = {} if longest is None else {"longest": longest}
         try:
@@ -145,7 +145,7 @@ def _said(answer: httpx.Response) -> _Said:
     told = _read(answer.content)
     status = str(told.get("statusCode", ""))
     if not told or (answer.status_code == 404 and not status):
-        # Whatever answers there is not Storage, and nothing is known of the file.
+        # The answer is not Storage's, so nothing is known about the file.
         return _Said(502, beginning(answer.content, 200), b"")
     words = " ".join(str(told.get(name, "")) for name in ("code", "error", "message"))
     return _Said(int(status) if status.isdecimal() else answer.status_code, words, b"")

@@ -1,4 +1,4 @@
-"""Files in a folder of this machine, or a shared one: each is there whole, or not at all."""
+"""Files in a folder, local or shared: each is stored whole, or not at all."""
 
 import asyncio
 import os
@@ -16,8 +16,8 @@ _HALF = ".part"
 class FolderStore:
     """A folder that only this user may read.
 
-    It is never created here: if its disk is not mounted, a new folder in its place would hide that,
-    and a deleted file would come back with the disk.
+    The folder is never created here. If its disk is not mounted, a new folder would hide that, and
+    files deleted meanwhile would still be on the disk.
     """
 
     kind: StoreKind = "folder"
@@ -26,7 +26,7 @@ class FolderStore:
         self._root = root
 
     async def write(self, name: str, content: bytes) -> None:
-        """See FileStore. What is on the disk survives a power cut."""
+        """See FileStore. A written file survives a power cut."""
         await _in_thread(lambda: self._write(checked(name), content))
 
     async def read(self, name: str, most: int) -> bytes:
@@ -60,7 +60,7 @@ class FolderStore:
             half.replace(path)
             _sync_folder(path.parent)
         except OSError:
-            with suppress(OSError):  # a disk that is full has room for the next one
+            with suppress(OSError):  # otherwise the full disk would have no room for the next file
                 half.unlink(missing_ok=True)
             raise
 
@@ -82,7 +82,7 @@ class FolderStore:
             with suppress(FileNotFoundError, NotADirectoryError):
                 each.unlink()
         for folder in (path.parent, path.parent.parent):
-            with suppress(OSError):  # others' files are in it
+            with suppress(OSError):  # it may contain other files
                 folder.rmdir()
 
 

@@ -1,7 +1,7 @@
-"""Writes files that a store did not accept yet, and removes those to be deleted.
+"""Writes files that the store has not accepted yet, and deletes files that are due.
 
-The state says what is to be done, and forgets a file only when it is gone: neither a store that is
-away nor a crash of ours leaves anything behind.
+The state knows what to do. A file's row is deleted only after the file, so neither a store that is
+away nor a crash leaves a file behind.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Keeper(Claimant[Work]):
         self._store = store
 
     async def _claim(self, free: int) -> Look:
-        """Do what is due for a batch of files, one after the other."""
+        """Write or delete a batch of due files, one after the other."""
         asked = ClaimKeptFiles(stores=(self._store.kind,), limit=free, retry_seconds=_RETRY)
         claimed = await claim_kept_files(self._database, asked)
         errors: set[str] = set()
@@ -54,13 +54,13 @@ class Keeper(Claimant[Work]):
         return Look(more=claimed.more and not errors)
 
     async def _settle(self, file: ClaimedFile) -> str | None:
-        """Return why it could not be done; None: it is done, or no longer needed."""
+        """Return why it could not be done; None: it is done, or is no longer needed."""
         done: Literal["written", "removed"] = "removed" if file.wanted == "remove" else "written"
         error = None
         try:
             if file.wanted == "write":
                 if not await self._write(file):
-                    return None  # meanwhile it is to be removed: that is due by itself
+                    return None  # it must be deleted by now, which is another piece of work
             elif file.name is not None:
                 await self._store.remove(file.name)
         except StoreAway as away:

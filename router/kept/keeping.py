@@ -1,7 +1,7 @@
-"""Keeps the media of one job: its row first, then its file, beside the job's other work.
+"""Keeps a media job's file while the job does its other work: first the row, then the file.
 
-A failure here affects nothing else: the customer is answered all the same. What the store does not
-accept is in the row, and tried again for a day (`keeper.py`).
+A failure here affects nothing else: the customer still gets an answer. If the store does not accept
+the file, its content is kept in the row and tried again for a day (`keeper.py`).
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from router.state.calls.media_jobs import ClaimedMediaJob
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 3.0  # seconds for the store, once the rest is done: the answer waits for them
-_MOST_WAITING = 64_000_000  # bytes of a tenant's files, in the database while a store is away
+_PATIENCE = 3.0  # seconds that the answer waits for the store, after the job's other work
+_MOST_WAITING = 64_000_000  # bytes of a tenant's files in the database while the store is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class Keeping:
 
     @asynccontextmanager
     async def beside(self, job: ClaimedMediaJob, content: bytes) -> AsyncIterator[None]:
-        """Keep the job's media during the block, if its tenant wants that.
+        """Keep the job's media during the block, if the tenant's settings say so.
 
-        When the block ends, in whatever way, the media is in the store or in its row; not if the
-        task is cancelled, but then the job is done again.
+        When the block has ended, with or without an error, the media is in the store or in its row.
+        If the task is cancelled it may be in neither, but then the job runs again.
         """
         begun = await self._begin(job, content) if job.keeps else None
         if begun is None:
@@ -80,12 +80,12 @@ class Keeping:
         return None
 
     async def _write(self, begun: BegunFile, content: bytes) -> StoreAway | None:
-        """Return why it was not written; None: it is there."""
+        """Return why the file was not written; None: it was."""
         try:
             await self.store.write(begun.name, content)
         except StoreAway as error:
             return error
-        except Exception as error:  # noqa: BLE001 - it ends nothing else
+        except Exception as error:  # noqa: BLE001 - the job's other work goes on
             log_unexpected("a file was not kept", error)
             return StoreAway(f"unexpected {type(error).__name__}")
         return None
@@ -112,7 +112,7 @@ class Keeping:
         try:
             await finish_keeping(self.database, asked)
         except StateError as away:
-            _tell(job, f"that it was kept was not recorded: {away}")
+            _tell(job, f"the result could not be recorded: {away}")
 
 
 def _tell(job: ClaimedMediaJob, why: str) -> None:

@@ -32,18 +32,18 @@ def make_store(settings: Settings, http: httpx.AsyncClient) -> FileStore | None:
         settings.supabase_service_role_key,
         settings.media_bucket,
     )
-    if bucket is None or url is None or key is None:  # the settings have checked that it is all
+    if bucket is None or url is None or key is None:  # the settings have checked all three
         return None
     return BucketStore(http, url, key, bucket)
 
 
 def make_keeping(settings: Settings, database: Database, store: FileStore | None) -> Keeping | None:
-    """Return what keeps files as they are fetched; None if none are kept."""
+    """Return what keeps files when they are fetched; None if no files are kept."""
     if store is None:
         return None
     return Keeping(database, store, settings.media_bytes_per_tenant)
 
 
 def make_keeper(database: Database, store: FileStore | None) -> Keeper | None:
-    """Return the loop that looks after files, not running; None if none are kept."""
+    """Return the loop that looks after kept files, not started; None if no files are kept."""
     return None if store is None else Keeper(database, store)

@@ -1,4 +1,4 @@
-"""A business's own file, put into the store; if that is impossible, it is in the database."""
+"""Writes a business's own file to the store; if that is impossible, the database keeps it."""
 
 import asyncio
 import hashlib
@@ -11,13 +11,13 @@ from router.state.calls.kept_files import BeginOwnFile, begin_own_file
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 15.0  # seconds: somebody waits for it
+_PATIENCE = 15.0  # seconds: a person waits for the answer
 
 
 async def write_own_file(
     database: Database, store: FileStore | None, tenant_id: int, content: bytes
 ) -> int | None:
-    """Return the id of its row; None: no store has it. Raises NotFound, and as the state does."""
+    """Return the id of the file's row; None: no store has it. Raises NotFound and StateError."""
     if store is None:
         return None
     asked = BeginOwnFile(

@@ -1,4 +1,4 @@
-"""Where files are kept: what every store can do, and how it fails. Names are only ours."""
+"""What every store of files can do, and how it fails. File names are always made by us."""
 
 import re
 from typing import Literal, Protocol, TypeAlias
@@ -8,7 +8,7 @@ _NAME = re.compile(r"[0-9]{1,19}/[0-9]{1,19}/[0-9]{1,19}-[0-9a-f]{16}")
 
 
 class StoreAway(Exception):
-    """The store cannot be used now, or has no room; it may work later."""
+    """The store cannot be used now, or is full; it may work later."""
 
 
 class StoreRefuses(StoreAway):
@@ -28,15 +28,15 @@ class FileStore(Protocol):
         """Store the file, whole or not at all. Raises StoreAway."""
 
     async def read(self, name: str, most: int) -> bytes:
-        """Return the file, of at most this many bytes. Raises NoSuchFile and StoreAway."""
+        """Return the file's bytes, at most this many. Raises NoSuchFile and StoreAway."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Delete it, and what a crash left of it. Raises StoreAway."""
+        """Delete the file, and what a crash may have left of it. Raises StoreAway."""
 
 
 def checked(name: str) -> str:
-    """Return the name: ids and random characters, as SQL makes it. Raises StoreAway for others."""
-    if not _NAME.fullmatch(name):  # it would be the path of something else
+    """Return the name if it looks like SQL's (ids and random characters). Else raises StoreAway."""
+    if not _NAME.fullmatch(name):  # it could be the path of another file
         raise StoreAway("a name that HybridFlow never gives was stored as a file's")
     return name

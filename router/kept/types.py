@@ -1,4 +1,4 @@
-"""The type of a kept file, from its bytes: for downloads. Pure."""
+"""The media type of a kept file for downloads, from its bytes. Pure."""
 
 from router.whatsapp.file_types import type_of_file
 
@@ -21,7 +21,7 @@ _ENDINGS = {kind: ending for ending, kind in (*_TYPES.items(), *_OFFICE.values()
 
 
 def media_type_of(content: bytes) -> str:
-    """Return a type that no browser runs as a program; UNKNOWN if it is not known."""
+    """Return a media type that no browser executes; UNKNOWN if it is not recognised."""
     if (found := type_of_file(content)) is not None:
         return _TYPES[found.ending]
     if content.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in content:
@@ -32,5 +32,5 @@ def media_type_of(content: bytes) -> str:
 
 
 def file_name_of(message_id: int, media_type: str) -> str:
-    """Return the name under which it is saved: nothing of it comes from the contact."""
+    """Return the name for a download. No part of it comes from the contact."""
     return f"message-{message_id}.{_ENDINGS.get(media_type, 'bin')}"

@@ -1,1 +1,1 @@
-"""JSON logs with the standard library's logging: who writes, what never, and in which form."""
+"""JSON logs through the standard library: the events, the format, and what is removed."""

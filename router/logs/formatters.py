@@ -1,4 +1,4 @@
-"""A record as one line: of JSON, or for a person at a terminal."""
+"""Formats a record as one line: as JSON, or as text for a terminal."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ from router.logs.events import (
 from router.logs.people import mask_people, without_people
 from router.logs.scrubber import Scrubber, readable
 
-# What a terminal obeys, what ends a line for some readers, and what turns the order of a text.
+# Control characters, line separators, and characters that change a text's direction.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
 )
@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         self._scrub = scrub
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. What JSON cannot hold is written as text."""
+        """Return the line. Values that JSON cannot hold are written as text."""
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
@@ -63,7 +63,7 @@ class TextFormatter(logging.Formatter):
         content = self._scrub.fields(_content(self, record))
         message = content.pop("message")
         exception = content.pop("exception", None)
-        content.pop("configuration", None)  # it fills a screen, and pushes away what is said before
+        content.pop("configuration", None)  # it would push the earlier lines off the screen
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={readable(value)}" for name, value in content.items())
         lines = [f"{time} {record.levelname:<8} {message}  {fields}"]
@@ -75,7 +75,7 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
     action = getattr(record, "action", None)
     message = record.getMessage()
     message = without_people(message)
-    if record.name == "uvicorn.access":  # what is asked for may be a secret, or a phone number
+    if record.name == "uvicorn.access":  # the path may contain a secret or a phone number
         message = _QUERY.sub("?…", message)
     content: dict[str, Any] = {"message": message}
     if isinstance(action, Action):
@@ -93,7 +93,7 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
 
 
 def _safe(line: str, short: str = "\\u{:04x}") -> str:
-    """Return the line with escapes for what is no letter, space or sign; one line stays one."""
+    """Return the line with control characters escaped, so that one line stays one line."""
 
     def escaped(found: re.Match[str]) -> str:
         code = ord(found[0])

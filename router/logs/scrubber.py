@@ -1,4 +1,4 @@
-"""The last defence: removes known secrets, and what looks like one, from every line."""
+"""The last defence: removes known secrets, and what looks like a secret, from every line."""
 
 import re
 from collections import OrderedDict
@@ -10,22 +10,22 @@ from urllib.parse import quote
 import orjson
 from pydantic import SecretStr
 
-# What is a secret by its form: tokens of flows, Meta's access tokens, tenants' own webhook secrets,
-# keys of the API, JWTs.
+# What looks like a secret: flows' tokens, Meta's access tokens, tenants' own webhook secrets, API
+# keys, JWTs.
 _TELLING = re.compile(
     r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|(?:whs|hfk)_[\w-]{20,}"
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
 )
-# One of these stands in each of them. To look for six words costs a tenth of what the pattern does.
+# Each of them contains one of these. Looking for six words costs a tenth of the pattern.
 _SIGNS = ("hft_", "hfn_", "hfk_", "whs_", "EAA", "eyJ")
 _SHORTEST_SECRET = 6
-# Secrets of tenants that the scrubber knows at a time: how many, how long, how much in all.
+# The tenants' secrets that the scrubber knows at one time: how many, how long, how long in all.
 _MOST_RECENT = 100
 _RECENT_LENGTHS = range(8, 4097)
 _MOST_CHARACTERS = 500_000
-# Words as lines are made of: a tenant's "secret" that is one would take them out of everybody's.
+# Ordinary words of log lines. If a tenant's "secret" were one, it would be removed from all lines.
 _WORDS = re.compile(r"[A-Z]?[a-z]+(?:[ ._-][a-z]+)*")
-# Fields by which a line is found; what stands in them is ours, never what a tenant's secret says.
+# Fields by which lines are searched. Their values are ours, so tenants' secrets are not removed.
 _OURS = frozenset({
     "timestamp", "level", "action", "logger", "instance", "contact", "correlation_id", "caller",
     "columns", "decision", "outcome", "event",
@@ -33,10 +33,11 @@ _OURS = frozenset({
 
 
 class Scrubber:
-    """The last defence: replaces the secrets it knows in what is written.
+    """The last defence: replaces known secrets in log lines.
 
-    Those of the deployment in whole lines; those that tenants chose in what is said alone, so that
-    none of them can spoil a line's form, nor hide whose it is.
+    The deployment's secrets are replaced in whole lines. Secrets that tenants chose are replaced
+    only in the values of fields, so that they can neither break the format of a line nor hide whose
+    line it is.
     """
 
     def __init__(self) -> None:
@@ -45,17 +46,19 @@ class Scrubber:
         self._characters = 0
 
     def add(self, secret: str) -> None:
-        """Know a secret from now on, as it is, as JSON writes it and as a URL does.
+        """Replace this secret from now on, also as JSON and URLs spell it.
 
-        Under six characters it is not looked for: it would spoil lines that do not contain it.
+        A secret of fewer than six characters is ignored: replacing it would damage lines that do
+        not contain it.
         """
         self._forms = _longest_first(_forms(secret).union(self._forms))
 
     def add_recent(self, secret: str) -> None:
-        """Know a secret as long as it is among the last that were used.
+        """Replace this secret as long as it is one of the last that were used.
 
-        For secrets of which there is no end: each costs a look at every line. What is no secret
-        by its length or its form is not looked for: it would spoil the lines of others.
+        For secrets whose number is unlimited: each costs a search in every line. A value that is
+        too short or too long, or looks like ordinary words, is ignored: replacing it would damage
+        other lines.
         """
         if len(secret) not in _RECENT_LENGTHS or _WORDS.fullmatch(secret):
             return
@@ -68,18 +71,18 @@ class Scrubber:
             self._characters -= _size(forms)
 
     def __call__(self, text: str) -> str:
-        """Return a text of others without any secret."""
+        """Return another program's text without any secret."""
         return self.line(self._without_recent(text))
 
     def line(self, line: str) -> str:
-        """Return a finished line without the deployment's secrets, and what is one by its form."""
+        """Return a finished line without the deployment's secrets and what looks like a secret."""
         for form in self._forms:
             if form in line:
                 line = line.replace(form, "***")
         return _TELLING.sub("***", line) if any(sign in line for sign in _SIGNS) else line
 
     def fields(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields of a line without the secrets that tenants chose."""
+        """Return a line's fields without the secrets that tenants chose."""
         if not self._recent:
             return content
         return {
@@ -119,7 +122,7 @@ def _forms(secret: str) -> frozenset[str]:
 
 
 def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
-    """Order them so that one that contains another goes as a whole."""
+    """Sort them so that a secret that contains another one is replaced whole."""
     return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
@@ -128,19 +131,19 @@ def readable(value: object) -> str:
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-scrubber = Scrubber()  # one for the process, as logging itself is
+scrubber = Scrubber()  # one for the process, like logging itself
 
 
 def register_secret(secret: SecretStr) -> None:
-    """Keep a secret out of every line from now on."""
+    """Remove this secret from every line from now on."""
     scrubber.add(secret.get_secret_value())
 
 
 def scrubbed(text: str) -> str:
-    """Return what somebody else wrote without the secrets that are known, before it is kept."""
+    """Return another program's text without the known secrets, before it is stored."""
     return scrubber(text)
 
 
 def shield_secret(secret: SecretStr) -> None:
-    """Keep a tenant's secret, which is being used now, out of the lines that come of it."""
+    """Remove a tenant's secret, which is being used now, from the lines that follow."""
     scrubber.add_recent(secret.get_secret_value())

@@ -1,4 +1,4 @@
-"""Every logger's lines go one way: set up once for a process."""
+"""Sets up logging, once for a process: the lines of all loggers take one way."""
 
 import logging
 import sys
@@ -13,21 +13,21 @@ from router.logs.scrubber import register_secret, scrubber
 
 # Libraries that log requests, their URLs or their bodies below WARNING.
 _QUIET = (
-    *("anthropic", "openai", "httpx2", "httpcore2"),  # the SDKs have an HTTP client of their own
+    *("anthropic", "openai", "httpx2", "httpcore2"),  # the SDKs have their own HTTP client
     *("asyncio", "httpcore", "httpx", "hpack"),
 )
 _SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
 class _EventHandler(logging.StreamHandler[TextIO]):
-    """The handler of this module, to distinguish it from others."""
+    """A class of its own, to recognise the handler of this module among others."""
 
 
 def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send every logger's lines to `stream` (standard output if None); again replaces the first.
+    """Send the lines of all loggers to `stream` (None: stdout). A second call replaces the first.
 
-    The settings' secrets are registered. uvicorn's lines go the same way, those about each request
-    only at LOG_LEVEL=debug.
+    The settings' secrets are registered. uvicorn's lines take the same way; its lines about
+    requests are logged only with LOG_LEVEL=debug.
     """
     for _, secret in settings.secrets():
         register_secret(secret)
@@ -46,11 +46,11 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def _leave_out_what_no_line_says() -> None:
-    """Spare the look for the calling line, thread and process: a third of what a line costs.
+    """Do not determine the calling line, thread and process: that is a third of a line's cost.
 
     See "Optimization" in Python's guide to logging.
     """
-    logging._srcfile = None  # noqa: SLF001 - as the guide says
+    logging._srcfile = None  # noqa: SLF001 - see the guide
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
@@ -62,7 +62,7 @@ def _route_libraries(*, verbose: bool) -> None:
         server.handlers.clear()
         server.propagate = True
         server.setLevel(logging.NOTSET)
-    # uvicorn makes no line for a logger that has no handler in reach.
+    # uvicorn writes nothing for a logger that no handler can reach.
     logging.getLogger("uvicorn.access").propagate = verbose
 
 

@@ -1,8 +1,8 @@
-"""The gateway and the callbacks of a test turn, of which nothing leads outside.
+"""The gateway and the callbacks of test turns; nothing leaves the router.
 
-They accept what the real ones accept, refuse invalid requests as those do, and answer as they do.
-What the flow sends is recorded with the test turn. There is no Evolution here, no session and no
-turn; and the tokens are valid only here.
+They accept and refuse the same requests as the real ones, and answer in the same way. What the flow
+sends is recorded with the test turn. No Evolution, session or turn is involved, and the tokens are
+valid only here.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ _Token = Annotated[str, Header(alias="apikey", description="The test turn's toke
 async def note_send(
     request: Request, services: TheServices, group: str, method: str, instance: str
 ) -> JSONResponse:
-    """Record what would be sent. 201 as Evolution; what the gateway refuses is refused."""
+    """Record what would be sent. 201 as from Evolution; refuses what the gateway refuses."""
     token = read_dry_token(request.headers.get("apikey", ""))
     if token is None:
         return Refused(401, "the header apikey must be the test turn's token", "token").answer()
@@ -116,7 +116,7 @@ async def _read(
 async def note_beginning(
     services: TheServices, dry_turn_id: int, token: _Token, _: Began
 ) -> JSONResponse:
-    """Accepted like the real one; nothing is stored."""
+    """Accept the report like the real callback; nothing is stored."""
     return await _reported(services, dry_turn_id, token)
 
 
@@ -124,7 +124,7 @@ async def note_beginning(
 async def note_done(
     services: TheServices, dry_turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
-    """The flow has said everything."""
+    """Note that the flow has said everything."""
     return await _reported(services, dry_turn_id, token, _ended("done", body or Done()))
 
 
@@ -132,7 +132,7 @@ async def note_done(
 async def note_failure(
     services: TheServices, dry_turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
-    """It is not retried: whoever tries a flow wants to see the failure."""
+    """Note the failure. There is no retry: a test should show the failure."""
     return await _reported(services, dry_turn_id, token, _ended("fail", body or Failure()))
 
 
@@ -140,7 +140,7 @@ async def note_failure(
 async def note_handoff(
     services: TheServices, dry_turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
-    """Nobody is called, and nothing is paused."""
+    """Note the handoff. Nobody is called, and nothing is paused."""
     return await _reported(services, dry_turn_id, token, _ended("handoff", body or Handoff()))
 
 
@@ -148,7 +148,7 @@ async def note_handoff(
 async def note_extension(
     services: TheServices, dry_turn_id: int, token: _Token, _: Extension | None = None
 ) -> JSONResponse:
-    """Accepted, but the test turn still ends at its own time."""
+    """Accept the report, but the test turn still ends at its own time."""
     return await _reported(services, dry_turn_id, token)
 
 
@@ -177,12 +177,12 @@ def _refusal(reason: str) -> Refused:
 
 
 def _shown(message: Outgoing) -> dict[str, Any]:
-    """Return what is recorded of a message: a media's base64 and long texts are cut."""
+    """Return what is recorded of a message, with base64 and long texts cut."""
     return {"path": message.path, "body": shown_values(message.body)}
 
 
 def shown_values(value: Any) -> Any:
-    """Return a body as it is shown: long texts are cut."""
+    """Return a body for display, with long texts cut."""
     match value:
         case str() if len(value) > _LONGEST_SHOWN:
             return f"{value[:_LONGEST_SHOWN]}… ({len(value)} characters)"

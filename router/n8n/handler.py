@@ -39,6 +39,7 @@ from router.n8n.answering import (
 )
 from router.n8n.breakers import Breaker, FlowBreakers
 from router.n8n.failing_flows import FailingFlows
+from router.n8n.fallback_at_work import FallbackAtWork
 from router.n8n.flow_executions import Execution, FlowExecutions, said_in
 from router.n8n.flows import FlowRules, flow_of, headers_with
 from router.n8n.payload import Contract, TurnPayload, build_payload
@@ -77,7 +78,7 @@ class N8nHandler:
         self._http = http
         self._database = database
         self._rules = rules
-        self._fallback = fallback
+        self.fallback = FallbackAtWork(fallback)
         self.breaker = Breaker(pause=rules.probe_seconds)
         self.breakers = FlowBreakers(self.breaker, rules.flow_failures)
         self.failing = FailingFlows(
@@ -85,13 +86,8 @@ class N8nHandler:
         )
         self._executions = FlowExecutions(database, rules.editor_url)
         self._has_warned = False
-        self._elsewhere: set[int] = set()
         # Claims count what is on its way to n8n, but no turn that stood: many come back at once.
         self._places = asyncio.Semaphore(rules.at_once)
-
-    def is_elsewhere(self, turn_id: int) -> bool:
-        """Whether the fallback would make the reply to a turn now."""
-        return turn_id in self._elsewhere
 
     async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
         """Have a flow make the reply or take the turn, or use the fallback. Raises LlmError.
@@ -101,7 +97,7 @@ class N8nHandler:
         n8n, which may have one.
         """
         if turn.tenant.llm_api_key is not None:
-            return await self._by_fallback(turn, prompt)
+            return await self.fallback.make(turn, prompt)
         # Of a flow that answers, the lease is this router's own, or another's.
         tenant_id = turn.tenant.tenant_id
         sends = self._contract(turn) == "gateway" or self.breakers.begins_itself(tenant_id)
@@ -113,14 +109,7 @@ class N8nHandler:
         given_up = lapsed and turn.attempt > _LAPSES
         if not given_up and (made := await self._made(turn, prompt)) is not None:
             return made
-        return await self._by_fallback(turn, prompt)
-
-    async def _by_fallback(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
-        self._elsewhere.add(turn.turn_id)
-        try:
-            return await self._fallback.make(turn, prompt)
-        finally:
-            self._elsewhere.discard(turn.turn_id)
+        return await self.fallback.make(turn, prompt)
 
     async def _queue(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
         if (made := await self._made(turn, prompt)) is not None:
@@ -142,7 +131,7 @@ class N8nHandler:
 
     def _waits(self, turn: ClaimedTurn) -> bool:
         """Whether the turn waits for n8n, or for its flow, if that does not accept it."""
-        return self._rules.wait_for_n8n or not self._fallback.has_key(turn)
+        return self._rules.wait_for_n8n or not self.fallback.has_key(turn)
 
     def _contract(self, turn: ClaimedTurn) -> Contract:
         return turn.tenant.n8n_contract or self._rules.contract

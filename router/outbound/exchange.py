@@ -100,7 +100,7 @@ class Exchanges:
 
     def _opened(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0,  # whoever has a place has a connection
+            limit=0,  # the places limit the connections
             ssl=self._trusted,
             resolver=self._resolver,
             use_dns_cache=False,

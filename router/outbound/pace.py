@@ -1,8 +1,8 @@
-"""How fast responses may be read for one tenant: whoever reads too fast has to wait.
+"""Limits how fast responses are read for one tenant.
 
-A hostile server answers every call with the longest response that is allowed. Reading, unpacking
-and parsing it takes everybody's time. So responses are counted by their cost, and a tenant that has
-had much gets the rest more slowly. A small response is not even counted.
+A hostile server may answer every call with the longest response that is allowed. Reading, unpacking
+and parsing these takes time from all tenants. So responses are counted by their cost, and a tenant
+that has had much gets the rest more slowly. Small responses are not counted.
 """
 
 import time
@@ -22,13 +22,13 @@ Weigh = Callable[[bytes], int]
 
 
 def weigh_values(piece: bytes) -> int:
-    """Return the cost of a piece of JSON: each value in it costs a fixed number of bytes."""
+    """Return the cost of a piece of JSON in bytes; each value in it adds a fixed number."""
     return len(piece) + OF_A_VALUE * len(piece.translate(None, _NO_MARKS))
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A cost of `a_second`, after `at_once`; `weigh` returns the cost of a piece."""
+    """A cost of `a_second` is free, after a burst of `at_once`; `weigh` returns a piece's cost."""
 
     a_second: float = _A_SECOND
     at_once: float = _AT_ONCE
@@ -36,13 +36,13 @@ class Rate:
 
     @classmethod
     def of_records(cls, most_media: int) -> "Rate":
-        """Return the rate for a record with a media, and for a second one soon after."""
+        """Return a rate that allows one record with media, and soon a second one."""
         at_once = max(_AT_ONCE, LONGEST_ANSWER + most_media * 4 // 3)
         return cls(at_once / _SECONDS_A_RECORD, at_once)
 
 
 class Pace:
-    """What each tenant has read of late. `clock` gives seconds."""
+    """What was read for each tenant recently. `clock` gives seconds."""
 
     def __init__(
         self, rate: Rate | None = None, clock: Callable[[], float] = time.monotonic

@@ -14,30 +14,30 @@ from router.outbound.transport import MOST_CONNECTIONS, Claimed, by_tenant_and_s
 from router.sharing.shares import NOBODY, Claims
 
 _COURTESY_SECONDS = 5.0
-_LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown
+_LONGEST_TYPING = 10.0  # seconds for which a flow may show "typing…"
 _REPAIR_SECONDS = 10.0
 _REPAIR_CONNECTIONS = 16  # twice as many as there are repairs at once
-# For the longest media of a tenant that has others fetched, six at once in all.
+# For the longest media, while six of the same tenant are fetched at once.
 _SECONDS_A_MEDIA = 2.0
-# Room for connections that are lost and not yet replaced: no send that has a place waits.
+# Spare connections, for lost ones that are not yet replaced: a send with a place never waits.
 _SPARE = 2
 
 
 class TenantPools:
-    """Sends, look-ups, repairs, courtesy, services, media: no kind of request waits for another.
+    """The pools of each kind of request, so that no kind waits for another.
 
-    `services` are tenants' own besides Evolution: for notices and moderation. `media` is for the
-    URLs that flows give, `senses` for the media that contacts sent, from Evolution.
+    `services` is for tenants' own services besides Evolution: notices and moderation. `media` is
+    for the URLs that flows give, `senses` for media that contacts sent, from Evolution.
     """
 
     def __init__(self, settings: Settings, places: int) -> None:
-        """`places` is the most sends at once."""
+        """`places` is the maximum number of sends at once."""
         self._allowed = Allowed.of(settings.own_networks)
         self._transports: dict[str, CheckedTransport] = {}
-        # A tenant's responses share one pace, whatever was asked; media are only bytes.
+        # All responses of a tenant share one pace; media count by their bytes only.
         of_media = Rate(settings.max_media_bytes / _SECONDS_A_MEDIA, settings.max_media_bytes, len)
         self._pace = Pace(Rate.of_records(settings.max_media_bytes))
-        # Whoever has a place has a connection: the places are shared out, before the fence.
+        # Each place has a connection: the places are shared among tenants before the fence.
         self.sends = self._client(
             "sends", settings.send_timeout, places + places // _SPARE, _by_nobody
         )
@@ -50,7 +50,7 @@ class TenantPools:
         self.senses = self._client("media that came", MEDIA_SECONDS, pace=Pace(of_media))
 
     def exhausted(self) -> Iterator[str]:
-        """Say which pools have no free connection."""
+        """Yield a text for each pool without a free connection."""
         for name, transport in self._transports.items():
             if transport.is_exhausted:
                 yield (

@@ -1,1 +1,1 @@
-"""People's data: who asks for it, and what stands for a contact whose data was erased."""
+"""People's data: requests for it, and the hashes that stand for erased contacts."""

@@ -1,13 +1,14 @@
-"""What stands for an erased contact, or for a contact in the logs: a keyed hash of a JID.
+"""Keyed hashes of JIDs, which stand for erased contacts, and for contacts in the log.
 
-HMAC-SHA-256 under a key derived (HKDF-SHA-256) from SECRETS_KEY, or, if that is not set, from
-EVOLUTION_WEBHOOK_SHARED_SECRET. Phone numbers are few enough to be guessed by trying all; without
-the key, the table of erased contacts reveals nothing about them.
+They are HMAC-SHA-256 with a key that is derived (HKDF-SHA-256) from SECRETS_KEY or, if that is not
+set, from EVOLUTION_WEBHOOK_SHARED_SECRET. There are so few phone numbers that all can be tried; but
+without the key, the table of erased contacts reveals nothing about them.
 
-Both variables contain several entries while they are being changed. An erased contact is hashed
-with every entry of the one, and a writer with every entry of both, so any common entry finds the
-erased contact, also after SECRETS_KEY was set. A contact erased under entries that are all gone is
-no longer recognised.
+Both variables have several entries while they are being changed. When a contact is erased, it is
+hashed with every entry of the one variable that is used. When a contact writes, it is hashed with
+every entry of both. So one common entry is enough to recognise the erased contact, also after
+SECRETS_KEY was set for the first time. If all entries that were used at the erasure are gone, the
+contact is no longer recognised.
 """
 
 import hashlib
@@ -24,14 +25,14 @@ from router.whatsapp.clean import JsonObject
 
 _KEY_BYTES = 32
 _DIGITS_IN_LOG = 12
-_RECENT = 4_096  # a contact who writes once will soon write again
+_RECENT = 4_096  # a contact who has just written will soon write again
 
 
 class ContactHashes:
-    """Makes the hashes of contacts; without any entry it makes none."""
+    """Makes the hashes of contacts; without an entry there are none."""
 
     def __init__(self, entries: Sequence[SecretStr], former: Sequence[SecretStr] = ()) -> None:
-        """Take the entries to erase with, and others that may have been erased with before."""
+        """Take the entries for erasing, and others that may have been used to erase before."""
         self._keys = tuple(_derive(entry) for entry in entries)
         self._all_keys = (*self._keys, *(_derive(entry) for entry in former))
 
@@ -39,7 +40,7 @@ class ContactHashes:
     def of(
         cls, secrets_key: Sequence[SecretStr], webhook_secrets: Sequence[SecretStr]
     ) -> "ContactHashes":
-        """Return the hashes of a deployment that has these entries."""
+        """Return the hashes for a deployment with these entries."""
         if not secrets_key:
             return cls(webhook_secrets)
         return cls(secrets_key, webhook_secrets)
@@ -54,7 +55,8 @@ class ContactHashes:
     def in_log(self, jids: object) -> str | None:
         """Return what log lines show for a contact with these JIDs: the start of a hash.
 
-        It is that of the phone number, if there is one. None without a key, or if none is a JID.
+        It is the hash of the phone number, if there is one. None without a key, or if none is a
+        JID.
         """
         if not self._all_keys or not isinstance(jids, Sequence) or not jids:
             return None

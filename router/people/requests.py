@@ -1,4 +1,4 @@
-"""What is done with all of one contact's data: found, exported, erased."""
+"""Finds, exports and erases all data of one contact."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -30,7 +30,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "handoffs": ("handoffs",),
     "events": ("events", "archived_events", "changes"),
 }
-"""The lists of an export, and the state's lists that each is made of."""
+"""The lists of an export, each with the state's lists that it is made of."""
 
 
 class Named(TypedDict):
@@ -42,25 +42,25 @@ class Named(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who asks for their data: a contact of a tenant (or a whole group)."""
+    """The person whose data is requested: a contact of a tenant (or a whole group)."""
 
     tenant_id: int
     jids: tuple[str, ...]
 
     @classmethod
     def known_as(cls, tenant_id: int, contact: str) -> "Person":
-        """Take a number in any spelling, or a JID. Raises Invalid for anything else."""
+        """Accept a number in any spelling, or a JID. Raises Invalid for anything else."""
         jid = normalise_jid(contact)
         return cls(tenant_id, (jid,) if is_group(jid) else contact_jids(contact))
 
     @property
     def named(self) -> Named:
-        """The arguments that tell the SQL functions whom it is about."""
+        """The arguments that name the person in calls of SQL functions."""
         return {"tenant_id": self.tenant_id, "jids": self.jids}
 
 
 async def begin_export(database: Database, person: Person) -> ContactHead:
-    """Return what is known of the person, except the rows of `EXPORTED`. Raises NotFound."""
+    """Return what is known about the person, except the rows of `EXPORTED`. Raises NotFound."""
     asked = people.ExportContact(**person.named, rows_follow=True)
     return (await people.export_contact(database, asked)).contact
 
@@ -68,9 +68,9 @@ async def begin_export(database: Database, person: Person) -> ContactHead:
 async def exported_rows(
     database: Database, contact: ContactHead, name: str
 ) -> AsyncIterator[tuple[Row, ...]]:
-    """Give the rows of one of `EXPORTED`, some at a time: there may be any number.
+    """Yield the rows of one list of `EXPORTED`, page by page: there may be any number.
 
-    Each page is a separate call, so that nobody waits long for a connection or a session.
+    Each page is a separate call, so that no other work waits long for a connection or a session.
     """
     for session_id in contact.session_ids:
         for part in EXPORTED[name]:
@@ -83,7 +83,7 @@ async def exported_rows(
 
 
 async def export_contact(database: Database, person: Person) -> Json:
-    """Return all that is stored of the person. Raises NotFound."""
+    """Return everything that is stored about the person. Raises NotFound."""
     contact = await begin_export(database, person)
     rows = {
         name: [row async for page in exported_rows(database, contact, name) for row in page]
@@ -95,9 +95,9 @@ async def export_contact(database: Database, person: Person) -> Json:
 async def erase_contact(database: Database, hashes: ContactHashes, person: Person) -> ErasedContact:
     """Erase the person for good; return what was erased. Raises NotFound, Invalid and Conflict.
 
-    A long history is erased in parts, the oldest first; after an interruption, call it again. The
-    hashes are made here, for identities that only the state knows; a contact who becomes known
-    under another one between the two calls is looked up again.
+    A long history is erased in parts, the oldest first; after an interruption, call this again. The
+    state knows the person's identities, and the hashes are made here, so there are two calls. If
+    the contact gets another identity between them, it is looked up again.
     """
     erased: Counter[str] = Counter()
     has_more = True

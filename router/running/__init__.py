@@ -1,1 +1,1 @@
-"""What runs as long as the program: loops that survive errors, and bounded shutdown."""
+"""Loops that run as long as the program and survive errors; a shutdown with a time limit."""

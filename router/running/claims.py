@@ -1,8 +1,8 @@
-"""The one loop that claims work from the state and starts it, as much at a time as allowed.
+"""The loop that claims work from the state and starts it, a limited amount at a time.
 
-It sleeps until the earliest due work that it knows of, is woken by this process's own actions, and
-looks by itself now and then for what other processes have left behind. Its owner decides what is
-claimed, how much, and what becomes of it: turns, notices, executions.
+It sleeps until the next work that it knows of is due. Actions of this process wake it, and it also
+looks from time to time for work that other processes have left behind. Its owner decides what is
+claimed (turns, notices, executions), how much, and what is done with it.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from typing import Generic, Protocol, TypeVar
 from router.running.loops import Loop, log_unexpected
 from router.running.stopping import STOP_GRACE, end_tasks
 
-_LOCKED_ELSEWHERE = 0.2  # seconds until due work that another process looks at is tried again
+_LOCKED_ELSEWHERE = 0.2  # seconds until it looks again at due work that another process has locked
 
 
 class Work(Protocol):
     """One piece of claimed work."""
 
     async def run(self) -> None:
-        """Do it, and tell the state how it ended; raises nothing but CancelledError."""
+        """Do the work, and record in the state how it ended. Raises only CancelledError."""
 
     def stop(self) -> bool:
-        """Ask it to give back what was claimed. Returns whether to cancel its task at once."""
+        """Ask the work to give back its claim. Returns whether to cancel its task at once."""
 
 
 class TenantsWork(Work, Protocol):
@@ -38,7 +38,7 @@ class TenantsWork(Work, Protocol):
 
 
 class Claimed(Protocol):
-    """What a claim returns besides the work; the tenants take turns in it."""
+    """What a claim returns in addition to the work; it serves the tenants in turns."""
 
     @property
     def now(self) -> datetime:
@@ -50,11 +50,11 @@ class Claimed(Protocol):
 
     @property
     def more(self) -> bool:
-        """Whether more may be claimed at once."""
+        """Whether there may be more to claim right now."""
 
     @property
     def next_due_at(self) -> datetime | None:
-        """When some is due, if there is no more now; None: there is none."""
+        """When the next work is due, if no more is due now; None: there is no more work."""
 
 
 W = TypeVar("W", bound=Work)
@@ -65,9 +65,8 @@ T = TypeVar("T", bound=TenantsWork)
 class Look:
     """The result of a look for work.
 
-    `more`: there is more to claim at once. `due_in`: seconds until some is due; None: none is.
-    `left`: some is due that was not claimed, for whatever reason: the end of other work may change
-    that.
+    `more`: there is more to claim right now. `due_in`: seconds until some is due; None: there is
+    none. `left`: some is due but was not claimed; that may change when other work ends.
     """
 
     more: bool
@@ -77,9 +76,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class ClaimTerms:
-    """How work is claimed; `poll` is the most seconds between two looks.
+    """How work is claimed. `poll` is the longest time between two looks, in seconds.
 
-    After a look that `failed`, as the log then says, `pause` seconds pass.
+    If a look fails, the text `failed` is logged, and the next look comes after `pause` seconds.
     """
 
     poll: float
@@ -93,7 +92,7 @@ def seconds_until(due_at: datetime | None, now: datetime) -> float | None:
 
 
 def seconds_to_next(look: Look, *, has_room: bool, poll: float) -> float:
-    """Return in how many seconds to look again; if there is no room, its end wakes the loop."""
+    """Return the seconds until the next look. Without room, work that ends wakes the loop."""
     if look.more and has_room:
         return 0.0
     if look.due_in is None or (look.due_in <= 0 and not has_room):
@@ -102,7 +101,7 @@ def seconds_to_next(look: Look, *, has_room: bool, poll: float) -> float:
 
 
 class ClaimLoop(Generic[W]):
-    """Claims work, and keeps what is under way."""
+    """Claims work, and keeps track of what is under way."""
 
     def __init__(
         self,
@@ -110,12 +109,12 @@ class ClaimLoop(Generic[W]):
         free: Callable[[], int],
         terms: ClaimTerms,
     ) -> None:
-        """Take `claim`, which claims and begins at most this much, and how much is `free`.
+        """Take `claim`, which claims and begins at most this much, and `free`, how much that is.
 
-        An owner may set `when_full`, which is called instead of a look while nothing is free (it
-        says when to look again); `ended`; `leaves_due`, whether some may be due as a piece of work
-        has ended (if none is, and the last look left none, nobody looks for more); and `soon`, in
-        how many seconds that look comes.
+        An owner may set these: `when_full` is called instead of a look while nothing is free, and
+        says when to look again. `ended` is called when a piece of work has ended. `leaves_due` says
+        whether work may be due after that; if not, and if the last look left none, there is no
+        look. `soon` says in how many seconds that look comes.
         """
         self.under_way: dict[asyncio.Task[None], W] = {}
         self.when_full: Callable[[], Awaitable[float]] | None = None
@@ -132,7 +131,7 @@ class ClaimLoop(Generic[W]):
         self._loop = Loop(self.step, pause=terms.pause, failed=terms.failed)
 
     def wake(self, due_in: float = 0.0) -> None:
-        """There is (or will be, in `due_in` seconds) something to claim."""
+        """Look for work now, or in `due_in` seconds."""
         self._loop.wake(due_in)
 
     async def run(self) -> None:
@@ -140,14 +139,14 @@ class ClaimLoop(Generic[W]):
         await self._loop.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more, and give back what can be; the rest has `grace` seconds."""
+        """Claim nothing more, and give back what is possible; the rest has `grace` seconds."""
         self._loop.stop()
-        await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
+        await asyncio.sleep(0)  # new tasks begin: cancelled earlier, they would give nothing back
         self.stop_those(lambda _: True)
         await end_tasks(self.under_way, grace)
 
     def stop_those(self, chosen: Callable[[W], bool]) -> None:
-        """Ask these pieces of work under way to give back what was claimed."""
+        """Ask these pieces of work to give back their claims."""
         for task, work in list(self.under_way.items()):
             if chosen(work) and work.stop():
                 task.cancel()
@@ -168,7 +167,7 @@ class ClaimLoop(Generic[W]):
         return seconds_to_next(look, has_room=self._free() > 0, poll=self._terms.poll)
 
     def begin(self, name: str, begun: Callable[[], W]) -> None:
-        """Begin a claimed piece, called `name` in the log; a problem with it ends no other."""
+        """Begin a claimed piece of work, `name` in the log; a failure does not stop the others."""
         try:
             self._start(name, begun())
         except Exception as error:  # noqa: BLE001 - the others were claimed as well
@@ -192,22 +191,22 @@ class ClaimLoop(Generic[W]):
 
 
 class Claimant(ABC, Generic[W]):
-    """Claims one kind of work, and has at most `parallel` of it under way."""
+    """Claims one kind of work, with at most `parallel` pieces under way."""
 
     def __init__(self, parallel: int, terms: ClaimTerms) -> None:
         self._parallel = parallel
         self._claims = ClaimLoop[W](self._claim, self._free, terms)
 
     def wake(self) -> None:
-        """There may be something to claim."""
+        """Look for work now."""
         self._claims.wake()
 
     async def run(self) -> None:
-        """Claim, and begin what was claimed, until `stop`."""
+        """Claim work and begin it, until `stop`."""
         await self._claims.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
-        """Claim nothing more, and give back what can be; a message that is leaving has `grace`."""
+        """Claim nothing more, and give back what is possible; a message being sent has `grace`."""
         await self._claims.stop(grace)
 
     def _free(self) -> int:
@@ -215,23 +214,23 @@ class Claimant(ABC, Generic[W]):
 
     @abstractmethod
     async def _claim(self, free: int) -> Look:
-        """Claim at most this much of what is due, and begin it."""
+        """Claim at most this much due work, and begin it."""
 
 
 class TenantsClaimant(Claimant[T]):
-    """Claims for all tenants in turns: the next look begins after the last one served."""
+    """Claims for all tenants in turns: a look begins after the tenant that was served last."""
 
     def __init__(self, parallel: int, terms: ClaimTerms) -> None:
         super().__init__(parallel, terms)
         self._after_tenant = 0
 
     def _own(self) -> Counter[str]:
-        """Count what is under way here for each tenant."""
+        """Count the work under way in this process, by tenant."""
         return Counter(str(each.tenant_id) for each in self._claims.under_way.values())
 
     def _seen(self, claimed: Claimed, *, some: bool) -> Look:
-        """Return the result of a look that gave out `some`, or nothing."""
+        """Return the result of a look that claimed `some`, or nothing."""
         self._after_tenant = claimed.after_tenant
-        if claimed.more:  # where none could be had, others look at them
+        if claimed.more:  # if none could be claimed, other processes have locked them
             return Look(more=some, due_in=0.0)
         return Look(more=False, due_in=seconds_until(claimed.next_due_at, claimed.now))

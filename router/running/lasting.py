@@ -1,32 +1,32 @@
-"""What is loaded lasts as long as the program, so garbage collection skips it.
+"""Loaded modules stay as long as the program, so garbage collection skips them.
 
-Collecting through the SDKs alone takes 0.06 s, during which nobody is served, and under load it
-happens each second.
+Walking through the SDKs alone takes 0.06 s, in which nothing else runs; under load it would happen
+every second.
 """
 
 import gc
 
 
 class Lasting:
-    """What garbage collection skips in a server's process.
+    """The objects that garbage collection skips in a server's process.
 
-    Elsewhere it skips nothing: tests begin many applications, and what exists then does not belong
-    to the program alone.
+    In other processes it skips nothing: tests start many applications, and the objects that exist
+    then are not only the program's.
     """
 
     def __init__(self) -> None:
         self._begun = False
 
     def begin(self) -> None:
-        """The process is a server's: skip what exists by now."""
+        """This process is a server: skip everything that exists now."""
         self._begun = True
         self.leave_out()
 
     def leave_out(self) -> None:
-        """Skip what was loaded since then as well."""
+        """Also skip what was loaded since then."""
         if self._begun:
             gc.collect()
             gc.freeze()
 
 
-lasting = Lasting()  # one for the process, as the collector itself is
+lasting = Lasting()  # one for the process, like the collector itself

@@ -1,7 +1,7 @@
-"""Loops that run as long as the program: each survives whatever its step raises.
+"""Loops that run as long as the program. Each survives any exception of its step.
 
-If one of them ended, no customer would be answered any more (or nobody told anything), and no
-restart of anything else would bring it back.
+If a loop ended, customers would get no answers any more (or people no notices), and only a restart
+of the program would help.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ T = TypeVar("T")
 class Loop:
     """Takes one step after another until it is asked to stop.
 
-    `step` returns the seconds until the next one, unless somebody wakes the loop before. After a
-    step that failed, `pause` seconds pass; `failed` is logged as what could not be done.
+    `step` returns the seconds until the next step; `wake` makes it come earlier. If a step fails,
+    the text `failed` is logged, and the next step comes after `pause` seconds.
     """
 
     def __init__(self, step: Callable[[], Awaitable[float]], *, pause: float, failed: str) -> None:
@@ -32,7 +32,7 @@ class Loop:
         self.is_stopping = False
 
     def wake(self, due_in: float = 0.0) -> None:
-        """Take the next step now, or in `due_in` seconds if no earlier one is planned."""
+        """Take the next step now, or in `due_in` seconds unless an earlier one is planned."""
         if due_in <= 0:
             self._woken.set()
             return
@@ -43,13 +43,13 @@ class Loop:
             self._timer = loop.call_at(due_at, self._alarm)
 
     def stop(self) -> None:
-        """Take no further step; the one under way is finished."""
+        """Take no further step; the current one is finished."""
         self.is_stopping = True
         self._woken.set()
         self._cancel_timer()
 
     async def run(self) -> None:
-        """Step until `stop`. Raises nothing but CancelledError, when its task is cancelled."""
+        """Step until `stop`. Raises only CancelledError, if its task is cancelled."""
         while not self.is_stopping:
             self._woken.clear()
             self.wake(await self._step_safely())
@@ -70,10 +70,10 @@ class Loop:
 
 
 async def safely(step: Callable[[], Awaitable[T]], failed: str) -> T | None:
-    """Return what a step returns; None if it failed, which is logged.
+    """Return what the step returns; None if it failed, which is logged.
 
-    Raises CancelledError when this task is cancelled, and nothing else: a CancelledError that comes
-    out of the step by itself is a failure like any other.
+    Raises CancelledError if this task is cancelled, and nothing else. A CancelledError that the
+    step raises without that is a failure like any other.
     """
     try:
         return await step()
@@ -83,17 +83,17 @@ async def safely(step: Callable[[], Awaitable[T]], failed: str) -> T | None:
         if is_cancelled():
             raise
         log_unexpected(failed, error)
-    except Exception as error:  # noqa: BLE001 - nothing may end who takes the step
+    except Exception as error:  # noqa: BLE001 - no error may end the caller
         log_unexpected(failed, error)
     return None
 
 
 def log_unexpected(failed: str, error: BaseException | None) -> None:
-    """Log an unforeseen error with its traceback; it ends nothing else."""
+    """Log an unforeseen error with its traceback."""
     log_event(_log, Action.UNEXPECTED, f"{failed}: {error!r}", level=logging.ERROR, exc_info=error)
 
 
 def is_cancelled() -> bool:
-    """Whether this task is being cancelled: only then is a CancelledError meant for it."""
+    """Whether this task is being cancelled. Only then is a CancelledError meant for this task."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

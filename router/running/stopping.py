@@ -1,8 +1,8 @@
-"""How the program ends within ten seconds of a SIGTERM, whatever is under way.
+"""How the program ends within ten seconds after a SIGTERM, whatever is under way.
 
-uvicorn first waits REQUESTS_GRACE seconds for requests under way. Then the lifespan ends, and sends
-under way have STOP_GRACE more. A send that is given up is recorded as under way, and the next
-process that claims it finds out how it ended. Nothing here waits without a limit.
+First uvicorn waits REQUESTS_GRACE seconds for requests under way. Then the lifespan ends, and sends
+under way get STOP_GRACE seconds more. A send that is abandoned stays recorded as under way; the
+next process that claims it finds out how it ended. Every wait here has a limit.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ _log = logging.getLogger(__name__)
 REQUESTS_GRACE = 3
 """Seconds; the same as --timeout-graceful-shutdown in the Procfile and the Dockerfile."""
 STOP_GRACE = 4.0
-_GIVING_BACK = 1.0  # seconds that what is cancelled has to say so in the state
+_GIVING_BACK = 1.0  # seconds in which a cancelled task can give its claim back to the state
 STOP_SECONDS = STOP_GRACE + _GIVING_BACK
-ENDING_SECONDS = STOP_SECONDS + 1.0  # with the closing of connections
+ENDING_SECONDS = STOP_SECONDS + 1.0  # including the closing of connections
 
 
 async def end_tasks(tasks: Iterable["asyncio.Task[None]"], grace: float) -> None:
-    """Wait for tasks until `grace` seconds are over, then cancel them, and leave stubborn ones."""
+    """Wait `grace` seconds for the tasks, then cancel them; leave those that ignore that."""
     under_way = list(tasks)
     if not under_way:
         return
@@ -33,7 +33,7 @@ async def end_tasks(tasks: Iterable["asyncio.Task[None]"], grace: float) -> None
 
 
 async def within(step: Callable[[], Awaitable[None]], seconds: float, name: str) -> None:
-    """Do a step of the shutdown; one that fails or takes too long does not hold up the others."""
+    """Do a step of the shutdown; if it fails or takes too long, the shutdown goes on."""
 
     async def take() -> None:
         await step()

@@ -1,7 +1,7 @@
-"""What happens as soon as the process is told to stop, whichever server runs the router.
+"""Calls a function as soon as the process is told to stop, with any ASGI server.
 
-A server tells its application only when all responses are finished, and a stream never is: uvicorn
-would wait for it, by default for ever.
+A server tells its application only when all responses are finished. A stream is never finished, so
+uvicorn would wait for it, by default for ever.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ _Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def before_the_server_stops(told: Callable[[], None]) -> Iterator[None]:
-    """Call `told` in this loop at a signal that stops the server, which gets it, too.
+    """Call `told` in this event loop when a signal stops the server, which gets it as well.
 
-    If the server handles no signals, nothing is done about them.
+    If the server handles no signals, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,11 +1,11 @@
-"""How a human is promised in Portuguese, of Brazil and of Portugal (pure)."""
+"""The patterns that promise a human in Portuguese, of Brazil and of Portugal. Pure."""
 
 import re
 
 from router.safety.promise_shapes import Promises, any_of, one
 
-# Who comes. What may stand before them has an end: a text of nothing else would be read anew from
-# each of its words, and keep the whole router waiting.
+# Who comes. The number of words before them is limited: otherwise a text of only such words would
+# be searched again from each of them, and block the whole router.
 _WHO = one(r"""
     (?:(?:um|uma|algum|alguma|noss[oa]s?|outr[oa]|[oa]s?|d[eoa]s?|seu|sua)\s+){0,4}
     (?:atendentes?|atendimento humano|colegas?|colaborador(?:a|es|as)?|humanos?|especialistas?
@@ -24,7 +24,7 @@ _MORE = one(r"""
 """)
 _YOU = r"(?:voces?|vc|o senhor|a senhora)"
 _TO_YOU = rf"(?:consigo|contigo|(?:com|para|pra|a) {_YOU})"
-# What is the customer's, and what is talked about with them: that is passed on, not coffee.
+# The customer's matters: passing these on is a promise, passing coffee is not.
 _MATTER = one(r"""
     (?:mensagem|duvida|pergunta|questao|pedido|solicitacao|caso|assunto|reclamacao|contac?to
     |conversa|recado|informac(?:ao|oe)|atendimento|chamado|dados|situacao|problema|demanda|encomenda)
@@ -65,8 +65,8 @@ _ASKING = one(rf"""
     |(?:verifica|confirma|fala|conversa)re(?:i|mos)(?: \w+){{0,3}} com
     |(?<!\bum )(?<!\bo )(?:chamo|aviso)(?! d)(?: ao?)?)
 """)
-# What somebody will do counts where it is done to the customer, or to what they want, or where
-# nothing is said but when: a team that heats its oven comes to nobody.
+# What somebody will do counts if it concerns the customer or what they want, or if only a time is
+# named. A team that heats its oven is no promise.
 _WILL_THEY = r"(?:vai|vao|ira|irao)(?: ja| logo| em breve)?"
 _CONTACT = r"(?:respond|fal|lig|retorn|cham|contac?t|escrev|procur|avis)"
 _HELP = r"(?:atend|ajud|orient|auxili|esclarec|assist|acompanh)"
@@ -100,7 +100,7 @@ _PASSIVE = one(rf"""
     \s(?:encaminhad|repassad|transferid|passad|enviad)[oa] {_TO} {_WHO}
     |(?:voce|o senhor|a senhora) foi (?:encaminhad|transferid)[oa] {_TO} {_WHO})
 """)
-# Who is attended to on Tuesday at ten has an appointment: that is nobody's handoff.
+# "Será atendido na terça às dez" is an appointment, not a handoff.
 _ATTENDED = one(rf"""
     (?:sera|seras|vai ser) atendid[oa](?: \w+){{0,3}} (?:por|pel[oa]s?) {_PERSON}{_SOON}
 """)
@@ -113,7 +113,7 @@ _WE_COME = one(rf"""
     |(?:vamos|iremos) contac?ta-l[oa]s?|a gente te (?:liga|retorna|chama|responde){_SOON}
     |(?:ligaremos|retornaremos)(?: o contac?to)?(?: (?:para|pra|a) {_YOU}|{_SOON}))
 """)
-# Somebody by name. Who brings something calls from the door.
+# Somebody by name, but not a courier, who calls from the door.
 _BY_NAME = one(r"""
     (?:vou|vamos|irei) (?:pedir (?:para|pra|pro|ao?|que)|chamar)(?: [oa])?
     (?! ?(?:[oa] )?(?:entregador|motoboy|motorista|taxista|porteir|transportador|correio))

@@ -145,7 +145,6 @@ class Outbox:
         """Pass the fence, or return what became of the same message before."""
         asked_at = self._clock()
         upload = upload_seconds(message.size)
-        database = speaker.database or self._database
         sending = Sending(
             {
                 "body": message.text,
@@ -157,7 +156,7 @@ class Outbox:
             lease=self._terms.times.fence(upload, is_renewed=speaker.is_renewed),
             refers_to=message.refers_to,
         )
-        passed = await speaker.fence(database, sending)
+        passed = await speaker.fence(self._database, sending)
         if isinstance(passed, SendRefused):
             return _refusal(passed, message)
         begun = _Begun(

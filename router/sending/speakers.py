@@ -18,13 +18,11 @@ from router.state.calls.relays import (
 from router.state.calls.sends import (
     BeginAwaySend,
     BeginFallbackSend,
-    BeginHumanSend,
     BeginSend,
     BegunHumanSend,
     SendRefused,
     begin_away_send,
     begin_fallback_send,
-    begin_human_send,
     begin_send,
 )
 from router.state.calls.turns import Cause, MadeReply
@@ -73,19 +71,17 @@ Fence: TypeAlias = Callable[[Database, Sending], Awaitable[Passed | SendRefused]
 class Speaker:
     """Somebody who has something to say.
 
-    `fence` decides whether it may. It is called through `database`, or through the router's own if
-    that is None. `holder` is whose share of the places its sends use: the tenant, always under the
-    same name, never taken from what a caller says, such as the instance in a path. `line` is the
-    tenant's; None if the fence answers with its instance. `turn` is what a turn's attempt presents
-    when its send is in doubt. One that `is_renewed` is an attempt of this process: its lease is
-    renewed while it sends.
+    `fence` decides whether it may. `holder` is whose share of the places its sends use: the tenant,
+    always under the same name, never taken from what a caller says, such as the instance in a path.
+    `line` is the tenant's; None if the fence answers with its instance. `turn` is what a turn's
+    attempt presents when its send is in doubt. One that `is_renewed` is an attempt of this process:
+    its lease is renewed while it sends.
     """
 
     fence: Fence = field(repr=False)
     holder: str | None
     line: TenantLine | None = field(default=None, repr=False)
     turn: Held | None = field(default=None, repr=False)
-    database: Database | None = field(default=None, repr=False)
     is_renewed: bool = False
 
 
@@ -243,40 +239,3 @@ def _passed(begun: BegunHumanSend | SendRefused) -> Passed | SendRefused:
     if isinstance(begun, SendRefused):
         return begun
     return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """What a human of the business writes through HybridFlow: where, and what they know.
-
-    `seen_message_id` is the last message that they saw: if another human wrote after it, the fence
-    refuses, unless they write `knowingly`. `author` and `reason` are for the session's pause.
-    """
-
-    tenant_id: int
-    session_id: int
-    seen_message_id: int | None = None
-    knowingly: bool = False
-    author: str | None = None
-    reason: str | None = None
-
-
-def human(writing: Writing, database: Database | None = None) -> Speaker:
-    """Return a human, whom a pause does not stop; `database` is the state as that human sees it.
-
-    The fence raises NotFound for a session that was erased or merged away, and NotAllowed.
-    """
-
-    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
-        asked = BeginHumanSend(
-            **sending.said,
-            tenant_id=writing.tenant_id,
-            session_id=writing.session_id,
-            seen_message_id=writing.seen_message_id,
-            knowingly=writing.knowingly,
-            author=writing.author,
-            reason=writing.reason,
-        )
-        return _passed(await begin_human_send(database, asked))
-
-    return Speaker(fence, f"tenant {writing.tenant_id}", database=database)

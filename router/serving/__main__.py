@@ -1,6 +1,6 @@
-"""Serve the router: `python -m router.serving`, on every address of this machine and API_PORT.
+"""Serve the router: `python -m router.serving`, on all addresses of this machine and API_PORT.
 
-Changes no schema and makes no secrets: `make run` does that, too.
+It changes no schema and makes no secrets. `make run` does both.
 """
 
 import argparse

@@ -1,16 +1,17 @@
-"""How much one connection, and all of them, may use of the process."""
+"""How much of the process one connection, and all connections together, may use."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`connections` at once, of them `per_address` from one address; the rest is of each one.
+    """The limits: `connections` at once in all, and `per_address` from one address.
 
-    `head_bytes` are those of a request line with its headers, or of anything else that is no body.
-    `pipelined` requests may wait behind the one that is being answered. A head must be there in
-    `head_seconds`; between two requests a connection may be silent for `idle_seconds`; an answer
-    may stand still for `write_seconds`; and what is closed is gone after `linger_seconds`.
+    The rest holds for each connection. A request line with its headers, or anything else that is
+    not a body, has at most `head_bytes`. `pipelined` requests may wait behind the one that is being
+    answered. A head must be complete within `head_seconds`. A connection may be silent for
+    `idle_seconds` between two requests. Its client may read nothing of an answer for
+    `write_seconds`. A closed connection is cut after `linger_seconds`.
     """
 
     connections: int = 2000

@@ -24,12 +24,12 @@ from uvicorn.server import ServerState
 
 from router.serving.door import Door
 
-_PIECE = 16_384  # bytes that the parser is given at once: so exactly is the head measured
+_PIECE = 16_384  # bytes given to the parser at once: the head is measured in such steps
 _PHRASES = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 
 class _TooMuch(Exception):
-    """Raised inside the parser, which then stops."""
+    """Raised inside the parser to stop it."""
 
 
 def _tell_gone(cycle: RequestResponseCycle) -> None:
@@ -39,7 +39,7 @@ def _tell_gone(cycle: RequestResponseCycle) -> None:
 
 
 class _Flow(FlowControl):
-    """Reads nothing more while requests wait behind the one that is being answered."""
+    """Pauses reading while requests wait behind the one that is being answered."""
 
     held = False
 
@@ -49,7 +49,7 @@ class _Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that stays within the bounds of its door."""
+    """A connection, with the limits of its door."""
 
     def __init__(
         self,
@@ -63,20 +63,20 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._bounds = door.bounds
-        self._until: float | None = None  # when it is late, whatever it does
+        self._until: float | None = None  # after this time it is late; None: it has no time limit
         self._write_until: float | None = None
-        self._unread = 0  # bytes of the answer that the other end had not read at the last look
-        self._quiet = 0  # bytes since the parser last had something to tell
+        self._unread = 0  # bytes of the answer that the client had not read at the last look
+        self._quiet = 0  # bytes since the parser last called back
         self._has_told = False
         self._lines = 0
         self._in_head = True
-        self._is_whole = True  # the last request that was begun, with its body
+        self._is_whole = True  # whether the last request that began has arrived with its body
         self._is_answering = False
         self._is_over = False
         self._too_much = 400
         self._answered: RequestResponseCycle | None = None
 
-    # --- what the door sees
+    # --- called by the door
 
     @property
     def peer(self) -> str | None:
@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
         return self.client[0] if self.client else None
 
     def look(self, now: float) -> None:
-        """Close what is late; cut what is closed and does not go, and who reads nothing."""
+        """Close the connection if it is late; cut it if that did not work, or if it is stuck."""
         self._note_reading(now)
         is_stuck = self._write_until is not None and now > self._write_until
         is_late = self._until is not None and now > self._until
@@ -94,7 +94,7 @@ class Connection(HttpToolsProtocol):
             self._close()
 
     def _note_reading(self, now: float) -> None:
-        """Restart the clock for a client that reads, however slowly; only a stalled one is late."""
+        """Restart the clock if the client reads, however slowly: only one that stalls is late."""
         if self._write_until is None:
             return
         unread = self.transport.get_write_buffer_size()
@@ -103,14 +103,14 @@ class Connection(HttpToolsProtocol):
         self._unread = unread
 
     def turn_away(self) -> None:
-        """Cut it: nothing more is read or written."""
+        """Cut the connection: nothing more is read or written."""
         self._is_over = True
         self.transport.abort()
 
-    # --- what the transport tells
+    # --- called by the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Come in, unless the door refuses."""
+        """Take a place, unless the door refuses."""
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
         self._is_over = not self._door.enter(self)
@@ -119,7 +119,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back, and tell the code that is answering.
 
-        uvicorn tells the last request alone, which may be waiting behind the one that is answered.
+        uvicorn tells only the last request, which may still be waiting behind the one being
+        answered.
         """
         self._door.leave(self)
         if self._answered is not None:
@@ -127,7 +128,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, and stop where it goes beyond the bounds."""
+        """Parse the data, and stop if it exceeds a limit."""
         if self._is_over:
             return
         if self._is_whole and not self._is_answering:
@@ -137,7 +138,7 @@ class Connection(HttpToolsProtocol):
             for start in range(0, len(data), _PIECE):
                 self._parse(data[start : start + _PIECE] if len(data) > _PIECE else data)
         except httptools.HttpParserUpgrade:
-            pass  # answered as if nothing else had been asked for
+            pass  # answered as if this had been the only request
         except (httptools.HttpParserError, _TooMuch):
             self._refuse()
 
@@ -150,14 +151,14 @@ class Connection(HttpToolsProtocol):
             raise _TooMuch
 
     def pause_writing(self) -> None:
-        """Note since when the other end reads nothing."""
+        """Note since when the client reads nothing."""
         self._write_until = self.loop.time() + self._bounds.write_seconds
         self._unread = self.transport.get_write_buffer_size()
         self._door.stalls(self)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """The client reads again."""
         self._write_until = None
         if self._is_answering:
             self._note_work()
@@ -165,7 +166,7 @@ class Connection(HttpToolsProtocol):
             self._door.rests(self)
         super().resume_writing()
 
-    # --- what the parser tells
+    # --- called by the parser
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -173,7 +174,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count it; what stands behind the body is of no use to anybody."""
+        """Count a header; ignore one after the body (a trailer): nothing uses it."""
         self._lines += 1
         if self._lines > self._bounds.header_lines:
             self._too_much = 431
@@ -198,22 +199,22 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there."""
+        """The request has arrived whole."""
         self._has_told = self._is_whole = True
         super().on_message_complete()
         if self._is_answering:
             self._note_work()
-        else:  # it was answered before its body was there
+        else:  # it was answered before its body had arrived
             self._rest()
 
-    # --- what the answer tells
+    # --- called by the answer
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Begin to answer. What is said when nobody is there to hear it is dropped.
+        """Begin to answer. What the application sends after the client has gone is dropped.
 
-        A transport that is closed refuses to write, some moments before the connection is known to
-        be lost. That is no error of the application's, and neither is that the server stops, which
-        says so itself, once for all whom it breaks off.
+        A closed transport refuses to write some moments before the connection is known to be lost.
+        That is not an error of the application. Nor is it an error that the server stops: the
+        server itself logs that, once for all the answers that it interrupts.
         """
 
         async def answer(
@@ -236,7 +237,7 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, answer)
 
     def on_response_complete(self) -> None:
-        """Answer the next one that waits, or rest."""
+        """Answer the next waiting request, or rest."""
         self.server_state.total_requests += 1
         self._is_answering = bool(self.pipeline)
         if self.transport.is_closing():
@@ -253,7 +254,7 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _note_work(self) -> None:
-        """Tell the door: who waits for a body that is not there yet does no work of ours."""
+        """Tell the door whether this connection is at work. One that waits for a body is not."""
         if self._answered is not None and self._answered.more_body:
             self._door.arrives(self)
         else:
@@ -265,7 +266,7 @@ class Connection(HttpToolsProtocol):
         self._door.rests(self)
 
     def _refuse(self) -> None:
-        """Say so, unless an answer is being written; and hear no more."""
+        """Send the refusal, unless an answer is being written, and read nothing more."""
         self._is_over = True
         self._door.turned_away += 1
         if self._is_answering:

@@ -1,7 +1,7 @@
-"""Who is connected, from where, and since when nothing came: decides who may stay.
+"""The connections of a process, and which of them may stay.
 
-No timer belongs to a connection. Each says until when something must have happened, and one look
-around a second closes those that are late: a load of short requests costs no timers.
+Connections have no timers. Each knows until when something must have happened, and one look a
+second closes those that are late. That way, a load of short requests costs no timers.
 """
 
 import asyncio
@@ -16,29 +16,29 @@ from router.serving.bounds import Bounds
 
 _log = logging.getLogger(__name__)
 _BETWEEN_LOOKS = 1.0  # seconds
-_BETWEEN_LINES = 10.0  # of the log
+_BETWEEN_LINES = 10.0  # between two lines of the log
 
 
 class Guest(Protocol):
-    """A connection, as the door sees it. `peer` is the address at its other end, as text."""
+    """A connection, as the door sees it. `peer` is the client's address, as text."""
 
     @property
     def peer(self) -> str | None:
         """The address at its other end."""
 
     def look(self, now: float) -> None:
-        """Close what is late."""
+        """Close the connection if it is late."""
 
     def turn_away(self) -> None:
         """Cut the connection at once."""
 
 
 _SILENT, _RESTING, _STALLED, _ARRIVING = range(4)
-_NEWCOMERS = 4  # a quarter of the places is theirs who have just come
+_NEWCOMERS = 4  # a quarter of the places is for new connections
 
 
 class _Idle:
-    """Connections that may make room, of each kind in the order in which they came to be so."""
+    """Connections that can be closed to make room: by kind, the longest idle first."""
 
     def __init__(self, places: int) -> None:
         self._newcomers = places // _NEWCOMERS
@@ -65,9 +65,9 @@ class Door:
 
     When places are short, idle connections are closed: first those that never sent a whole request
     head, then those that rest after a request, then those that read nothing of their response, then
-    those whose body is not there yet; of each kind the longest idle. But a quarter of the places is
-    for new ones, so that each has time to send its request. A connection whose request is there
-    stays, however many come that send none.
+    those whose body has not arrived. Within each kind, the longest idle is closed first. But a
+    quarter of the places is for new connections, so that each has time to send its request. A
+    connection whose request has arrived stays, however many others come that send none.
     """
 
     def __init__(self, bounds: Bounds, callers: Callers) -> None:
@@ -86,11 +86,11 @@ class Door:
         return len(self._inside)
 
     def enter(self, guest: Guest) -> bool:
-        """Let a connection in, or turn it away: False.
+        """Let a connection in, and return True; or turn it away, and return False.
 
         If its address has all its places, another connection of the same address makes room; if all
-        places are taken, any does. Connections of trusted proxies, which are many callers', are not
-        counted by address.
+        places are taken, any connection does. Connections of trusted proxies carry many callers, so
+        they are not counted by address.
         """
         block = self._callers.block_of_peer(guest.peer)
         if block is not None and self._of_block.get(block, 0) >= self.bounds.per_address:
@@ -111,7 +111,7 @@ class Door:
         return True
 
     def leave(self, guest: Guest) -> None:
-        """Give the place back; also of one that never had any."""
+        """Give the connection's place back; harmless if it never had one."""
         self.works(guest)
         block = self._inside.pop(guest, None)
         if block is not None:
@@ -120,7 +120,7 @@ class Door:
                 del self._of_block[block], self._idle_of_block[block]
 
     def rests(self, guest: Guest) -> None:
-        """Note that a connection has its answer, and that no other request of it is there."""
+        """Note that a connection has its answer, and has sent no other request."""
         self._note(guest, _RESTING)
 
     def stalls(self, guest: Guest) -> None:
@@ -128,11 +128,11 @@ class Door:
         self._note(guest, _STALLED)
 
     def arrives(self, guest: Guest) -> None:
-        """Note that a connection has a request whose body is not all there yet."""
+        """Note that a connection has a request whose body has not arrived whole."""
         self._note(guest, _ARRIVING)
 
     def works(self, guest: Guest) -> None:
-        """Note that a connection has a request that is being answered: it stays."""
+        """Note that a request of the connection is being answered: the connection stays."""
         for idle in self._idle_with(guest):
             idle.forget(guest)
 
@@ -154,7 +154,7 @@ class Door:
         return guest is not None
 
     def look_around(self, now: float) -> None:
-        """Have every connection look whether it is late."""
+        """Have every connection check whether it is late."""
         for guest in tuple(self._inside):
             guest.look(now)
 

@@ -26,19 +26,20 @@ _DID_NOT_START = 3  # uvicorn's exit code for it
 
 
 class CannotListen(Exception):
-    """The port is not available; the text says why, and the fix."""
+    """The port is not available. The text says why, and the fix."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else starts: early callers wait, and are not refused.
+    """Take the port before anything else starts, so that early callers wait and are not refused.
 
     Raises CannotListen.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol's number: else asyncio leaves Nagle's delay on, 40 ms for every answer.
+    # With the protocol's number: without it asyncio leaves Nagle's delay on, 40 ms for every
+    # answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":  # elsewhere it would let two programs have the port
+        if os.name == "posix":  # on Windows it would let two programs have the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
@@ -52,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def make_door(settings: Settings) -> Door:
-    """Return the door of a process with this configuration."""
+    """Return the door for this configuration."""
     connections = connections_for(settings.max_connections, open_files())
     bounds = Bounds(
         connections=connections,
@@ -62,10 +63,10 @@ def make_door(settings: Settings) -> Door:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which waits for answers that are being given: streams, that never end, it ends."""
+    """uvicorn's server, which waits for unfinished answers. Streams never finish: it ends them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End them first."""
+        """End the streams, then shut down."""
         await find({"app": self.config.app}, Streams).stop()
         await super().shutdown(sockets)
 
@@ -80,7 +81,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=settings.log_level == "debug",
         server_header=False,
-        proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
+        proxy_headers=False,  # TRUSTED_PROXIES says which proxies to believe
         timeout_graceful_shutdown=REQUESTS_GRACE,
     )
 
@@ -89,7 +90,7 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> int:
     """Serve until stopped. Returns the exit code."""
     configure_logging(settings)
     server = Server(server_config(app, settings))
-    lasting.begin()  # and on with what `router.workers` loads beside
+    lasting.begin()  # and later what `router.workers` loads in threads
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0 if server.started else _DID_NOT_START

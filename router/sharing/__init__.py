@@ -1,1 +1,1 @@
-"""Who gets how much of what is scarce: places, shares, rates, the bench. It knows no work."""
+"""Divides what is scarce: places, shares, rates, the bench. It knows nothing of the work itself."""

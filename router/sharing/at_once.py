@@ -1,4 +1,4 @@
-"""How much one holder may have under way at once, of anything that is counted by a key."""
+"""How much one holder may have under way at once; holders are told apart by a key."""
 
 import asyncio
 import math
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class TooManyAtOnce(Exception):
-    """The key already has the most under way; nothing was begun."""
+    """The key has its maximum under way already; nothing was begun."""
 
 
 class AtOnce:
-    """Counts what is under way, key by key."""
+    """Counts what is under way, by key."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -23,7 +23,7 @@ class AtOnce:
 
     @contextmanager
     def taken(self, key: Hashable) -> Iterator[None]:
-        """Count one more for the block. Raises TooManyAtOnce."""
+        """Count one more for this key during the block. Raises TooManyAtOnce."""
         if self._under_way[key] >= self.most:
             raise TooManyAtOnce(f"{self.most} are under way")
         self._under_way[key] += 1
@@ -36,7 +36,7 @@ class AtOnce:
 
 
 class InTurn:
-    """Lets so many of each key run at once; later ones wait, first come first served."""
+    """Lets a fixed number run at once for each key; later ones wait in their order."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -45,7 +45,7 @@ class InTurn:
 
     @asynccontextmanager
     async def taken(self, key: Hashable, wait: float) -> AsyncIterator[None]:
-        """Be one of them for the block. Raises TooManyAtOnce after `wait` seconds without."""
+        """Be one of them during the block. Raises TooManyAtOnce if that takes `wait` seconds."""
         gate = self._gates.setdefault(key, asyncio.Semaphore(self.most))
         self._there[key] += 1
         try:
@@ -65,10 +65,10 @@ class InTurn:
 
 
 class Shared(Generic[T]):
-    """Does once what is the same for all: those who ask meanwhile get the same result.
+    """Does one piece of work for all callers: those who ask in the meantime share its result.
 
-    It is done again at the earliest `pause` seconds after its end; those who ask before that wait,
-    and never get a result from before they asked.
+    The next run begins `pause` seconds after the end of the last one at the earliest. Callers that
+    come during the pause wait for it; they never get the earlier result.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]], pause: float = 0.0) -> None:
@@ -78,7 +78,7 @@ class Shared(Generic[T]):
         self._working: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """Return the result; a caller that leaves does not stop it. Raises what it raises."""
+        """Return the work's result, or raise its error. A caller that leaves does not stop it."""
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._do(), name="for all who ask")
         return await asyncio.shield(self._working)

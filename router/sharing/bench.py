@@ -1,8 +1,8 @@
-"""Threads for long work, one piece per tenant at a time.
+"""Threads for long work; each tenant has one piece at a time.
 
-Removing the Markdown from a flow's long text, hashing a video, or searching a reply for a tenant's
-patterns may take long. There are two threads for each kind of work, and no tenant gets both: a
-tenant that asks for much waits only for itself.
+It may take long to remove the Markdown from a flow's long text, to hash a video, or to search a
+reply for a tenant's patterns. Each kind of work has two threads, and no tenant gets both: a tenant
+with much work waits only for itself.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from router.sharing.shares import Claims, Shares
 
 _T = TypeVar("_T")
 _COUNT = 2
-_ONE = 1.0  # times what is free: one of the two
-_PATIENCE = 10.0  # seconds that a request waits for its tenant's others
-_THREADS = ThreadPoolExecutor(_COUNT, "a flow's request")  # nobody else's work waits behind them
+_ONE = 1.0  # times what is free: that is one of the two
+_PATIENCE = 10.0  # seconds that a request waits for others of its tenant
+_THREADS = ThreadPoolExecutor(_COUNT, "a flow's request")  # no other work waits behind it
 
 
 class Bench:
-    """One thread for a tenant, as long as another tenant may want the other.
+    """Gives a tenant one thread at a time, so that the other one is left for other tenants.
 
-    `threads` has two, for one kind of work only.
+    `threads` has two threads, for one kind of work only.
     """
 
     def __init__(self, patience: float = _PATIENCE, threads: ThreadPoolExecutor = _THREADS) -> None:
@@ -37,10 +37,10 @@ class Bench:
         *,
         after_waiting: Callable[[], Awaitable[None]],
     ) -> _T:
-        """Return what `work` returns, in a thread; after a wait, `after_waiting` runs first.
+        """Run `work` in a thread and return its result; after a wait, call `after_waiting` first.
 
-        Raises TimeoutError if no thread was free in time, and what `after_waiting` and `work`
-        raise. Work that nobody waits for any more keeps its place to its end.
+        Raises TimeoutError if no thread was free in time, and the errors of `after_waiting` and
+        `work`. Work whose caller has left keeps its thread until it ends.
         """
         claims: Claims = {tenant_id: _ONE}
         place = self._places.take_now(claims)

@@ -1,4 +1,4 @@
-"""How many inbound connections a process may have: as many as configured, and as files allow."""
+"""How many inbound connections a process may have: as configured, if it may open enough files."""
 
 import math
 import sys
@@ -11,13 +11,13 @@ _FILES_FOR_OTHERS = 300  # the database, Evolution, LLMs, n8n, logs
 
 
 def connections_for(wanted: int, files: float = math.inf) -> int:
-    """Return how many connections are possible if a process may open this many files."""
+    """Return how many connections are possible for a process that may open this many files."""
     spare = files - _FILES_FOR_OTHERS
     return int(min(wanted, max(spare, files / 2)))
 
 
 def open_files() -> float:
-    """Return how many files the process may have open, after asking for all it can get."""
+    """Raise the process's limit of open files as far as possible, and return it."""
     if sys.platform == "win32":
         return math.inf
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,8 +1,8 @@
-"""A few places, and a queue (lane) per key: the lanes take turns.
+"""A few places, and a queue (lane) for each key. The lanes take turns.
 
-However many wait in one lane, a call in another lane waits for at most one from each lane. The
-queues are bounded: a lane has a maximum, and when all together are too many, the longest lane loses
-its last.
+However many calls wait in one lane, a call at the front of another lane waits for at most one from
+each lane. The queues are bounded: each lane has a maximum, and if there are too many calls in all,
+the last one of the longest lane is refused.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from router.sharing.at_once import TooManyAtOnce
 
 
 class Lanes:
-    """`at_once` places, of which one lane gets `of_one`; with maximums per lane, and in all."""
+    """`at_once` places, of which one lane gets at most `of_one`; queues with maximum lengths."""
 
     def __init__(
         self, at_once: int = 4, of_one: int = 2, *, waiting_of_one: int = 500, waiting: int = 2000
@@ -24,12 +24,12 @@ class Lanes:
         self._waiting_of_one = waiting_of_one
         self._most_waiting = waiting
         self._at_work: Counter[str] = Counter()
-        self._lanes: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of their turns
+        self._lanes: dict[str, deque[asyncio.Future[None]]] = {}  # the next one to be served first
         self._waiting = 0
 
     @asynccontextmanager
     async def turn(self, lane: str, wait: float) -> AsyncIterator[None]:
-        """Have a place for the block. Raises TooManyAtOnce, at the latest after `wait` seconds."""
+        """Hold a place for the block. Raises TooManyAtOnce, after `wait` seconds at the latest."""
         await self._enter(lane, wait)
         try:
             yield
@@ -37,7 +37,7 @@ class Lanes:
             self._leave(lane)
 
     async def _enter(self, lane: str, wait: float) -> None:
-        if self._free > 0 and self._at_work[lane] < self._of_one:  # then nobody waits in this lane
+        if self._free > 0 and self._at_work[lane] < self._of_one:  # so nobody waits in this lane
             self._grant(lane)
             return
         turn = self._queue_up(lane)
@@ -46,7 +46,7 @@ class Lanes:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._leave(lane)  # it got a place at the same moment
+                self._leave(lane)  # it got a place at this same moment
             elif turn in self._lanes.get(lane, ()):
                 self._take_out(lane, turn)
             if isinstance(error, TimeoutError):
@@ -87,7 +87,7 @@ class Lanes:
         self._admit()
 
     def _admit(self) -> None:
-        """Give free places to the next of the first lanes that may have one."""
+        """Give free places to the lanes that may have one, in their order, one each."""
         while self._free > 0:
             lane = next((each for each in self._lanes if self._at_work[each] < self._of_one), None)
             if lane is None:
@@ -95,7 +95,7 @@ class Lanes:
             turn = self._lanes[lane][0]
             self._take_out(lane, turn)
             if lane in self._lanes:
-                self._lanes[lane] = self._lanes.pop(lane)  # at the end: the others come first
+                self._lanes[lane] = self._lanes.pop(lane)  # to the end: others are next
             if not turn.done():
                 self._grant(lane)
                 turn.set_result(None)

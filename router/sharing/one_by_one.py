@@ -1,6 +1,6 @@
-"""One place in turns: the next is the one whose last time is longest ago.
+"""One place that holders get in turns: next is the holder whose last turn is longest ago.
 
-So a holder that asks for much waits only for itself, and one that asks now and then is next.
+A holder that asks often waits only for itself. One that asks rarely is served next.
 """
 
 import asyncio
@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 
 
 class OneByOne:
-    """The place, and those who wait for it."""
+    """The place, and the holders that wait for it."""
 
     def __init__(self) -> None:
         self._is_taken = False
         self._waiting: dict[asyncio.Future[None], Hashable] = {}
-        self._times: dict[Hashable, None] = {}  # who had it, the latest last, while anybody waits
+        self._times: dict[Hashable, None] = {}  # who had it, the latest last
 
     @asynccontextmanager
     async def taken(self, key: Hashable, wait: float | None = None) -> AsyncIterator[None]:
-        """Have the place for the block. Raises TimeoutError after `wait` seconds without it."""
+        """Hold the place for the block. Raises TimeoutError if `wait` seconds were not enough."""
         if self._is_taken:
             await self._in_turn(key, wait)
         self._is_taken = True
@@ -36,7 +36,7 @@ class OneByOne:
             async with asyncio.timeout(wait):
                 await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it was handed on in the same moment
+            if turn.done() and not turn.cancelled():  # it got the place at this same moment
                 self._hand_on()
             raise
         finally:

@@ -1,8 +1,9 @@
 """Places for sends: how many messages may be on their way to Evolution at once.
 
-A place is taken before the fence is asked, and is waited for only briefly. The pool of the sends
-has at least as many connections as there are places, so that nothing waits between the fence and
-the send: in that time a human could write. No tenant gets all places, however slow its server is.
+A send takes its place before it asks the fence, and waits only briefly for it. The connection pool
+for sends has at least as many connections as there are places, so nothing waits between the fence
+and the send: a human could write in that time. No tenant gets all places, however slow its server
+is.
 """
 
 from collections.abc import AsyncIterator
@@ -16,8 +17,8 @@ _WAIT = 2.0
 class NoPlace(Exception):
     """Too many sends are under way, and no place became free in time.
 
-    Nothing was begun: no fence was asked and nothing was sent, so trying again soon is harmless. It
-    says nothing about Evolution, and is not one of its errors.
+    Nothing was begun: the fence was not asked and nothing was sent, so trying again soon is
+    harmless. This is not an error of Evolution, and says nothing about it.
     """
 
 
@@ -32,7 +33,7 @@ class SendPlaces:
     async def taken(self, tenant: str | None = None, wait: float = _WAIT) -> AsyncIterator[None]:
         """Hold a place for the block. Raises NoPlace if none is free within `wait` seconds.
 
-        It is also raised if the tenant has its share already; None: the tenant is unknown.
+        NoPlace is also raised if the tenant has its share already. `tenant` None: it is unknown.
         """
         claims: Claims = NOBODY if tenant is None else {tenant: TENANT}
         try:

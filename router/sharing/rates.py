@@ -1,7 +1,7 @@
-"""How often somebody may do something, counted only in this process.
+"""Rate limits, counted only in this process.
 
-Several processes count separately: a limit that must hold for all of them together (what may be
-spent) belongs to the state.
+Several processes count separately. A limit that must hold for all of them together, such as a
+budget, belongs to the state.
 """
 
 import time
@@ -16,7 +16,7 @@ _PURGE_EVERY = 10.0  # seconds between looks for counters that have run out
 
 
 class _Counters(Storage):
-    """Counters in memory. The library's own walks through all of them at each hit, in a thread."""
+    """Counters in memory. The library's own start a thread at each hit, which walks all of them."""
 
     STORAGE_SCHEME = None
 
@@ -67,7 +67,7 @@ class _Counters(Storage):
 
 
 def per_minute(number: int) -> RateLimitItem:
-    """Return the limit of this many in a minute."""
+    """Return a limit of this many per minute."""
     return RateLimitItemPerMinute(number)
 
 
@@ -80,7 +80,7 @@ class Rates:
         self._limiter = FixedWindowRateLimiter(self._counters)
 
     def exceeded(self, limit: RateLimitItem, *who: str) -> int | None:
-        """Count one more. Return None, or the whole seconds until another is allowed."""
+        """Count one more. Return None, or, if it is too many, the whole seconds to wait."""
         if self._limiter.hit(limit, *who):
             return None
         ends = self._limiter.get_window_stats(limit, *who).reset_time

@@ -1,7 +1,8 @@
-"""A number of places that nobody can hold all of: a large holder leaves room for the next.
+"""A number of places of which no holder can have all.
 
-A holder may take another place only while it holds less than a multiple of what is free. So a lone
-holder gets most of the places, several share most of them, and some stay free for the next one.
+A holder may take another place only while it holds less than a multiple of the free places. So a
+single holder gets most of the places, several holders share most of them, and some stay free for
+the next holder.
 """
 
 import asyncio
@@ -10,15 +11,15 @@ from collections.abc import Hashable, Mapping
 from typing import TypeAlias
 
 Claims: TypeAlias = Mapping[Hashable, float]
-"""For whom a place is taken: each holder, with how many times the free places it may hold."""
+"""The holders of a place, each with its multiple: it may hold this many times the free places."""
 
-TENANT = 3.0  # alone a tenant holds three quarters
-SERVER = 9.0  # and one server, that several tenants may have, nine tenths
+TENANT = 3.0  # a single tenant can hold three quarters
+SERVER = 9.0  # a single server, which several tenants may use, nine tenths
 NOBODY: Claims = {}
 
 
 class Shares:
-    """So many places, given in the order in which they are asked for, to whom may have one."""
+    """A number of places, given in the order of the requests to those who may have one."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -32,9 +33,9 @@ class Shares:
         return self._free
 
     def take_now(self, claims: Claims, leaving: int = 0) -> "Place | None":
-        """Return a place, or None where the holder may not have one now.
+        """Return a place, or None if the holder may not have one now.
 
-        So many are left `leaving` for others.
+        `leaving`: this many places must stay free for others.
         """
         if self._free <= leaving or not self._may(claims):
             return None
@@ -44,7 +45,7 @@ class Shares:
     async def take(self, claims: Claims, wait: float | None) -> "Place":
         """Return a place. Raises TimeoutError if none is free within `wait` seconds.
 
-        With None it waits as long as it takes.
+        With None it waits without a limit.
         """
         if (place := self.take_now(claims)) is not None:
             return place
@@ -54,7 +55,7 @@ class Shares:
             async with asyncio.timeout(wait):
                 await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it was given in the same moment
+            if turn.done() and not turn.cancelled():  # it got a place at this same moment
                 self.give_back(claims)
             raise
         finally:

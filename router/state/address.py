@@ -1,4 +1,4 @@
-"""Reading DATABASE_URL: what asyncpg may get of it, and what kind of server is there. Pure."""
+"""Reads DATABASE_URL: the part that asyncpg gets, and whether a pooler is behind it. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 _POOLER_PORT = "6543"  # of Supabase's transaction pooler
 _TRUE = ("true", "1", "yes", "on")
-# What ORMs add to the address for themselves. PostgreSQL refuses parameters it does not know.
+# Parameters that ORMs add for themselves. PostgreSQL refuses parameters that it does not know.
 _NOT_POSTGRESQLS = frozenset({"pgbouncer", "connection_limit", "pool_timeout"})
 
 
@@ -14,8 +14,8 @@ _NOT_POSTGRESQLS = frozenset({"pgbouncer", "connection_limit", "pool_timeout"})
 class Address:
     """The address of a PostgreSQL.
 
-    `pools_transactions`: behind it is a pooler that may give each transaction another connection,
-    so session state cannot be relied on, and neither can prepared statements.
+    `pools_transactions`: there is a pooler that may give each transaction another connection.
+    Session state and prepared statements do not work reliably then.
     """
 
     dsn: str
@@ -25,8 +25,8 @@ class Address:
     def of(cls, text: str) -> Self:
         """Return the address that the text describes.
 
-        A pooler is recognised by Supabase's port 6543, or by `?pgbouncer=true`; with
-        `?pgbouncer=false` there is none.
+        A pooler is recognised by Supabase's port 6543 or by `?pgbouncer=true`. `?pgbouncer=false`
+        says that there is none.
         """
         parts = urlsplit(text)
         query = parse_qsl(parts.query, keep_blank_values=True)
@@ -40,7 +40,7 @@ class Address:
 
 
 def _ports(parts: SplitResult, query: list[tuple[str, str]]) -> set[str]:
-    """Return the ports of every host: of the address proper, or of its query, which wins."""
+    """Return the ports of all hosts. Those in the query win over those in the address itself."""
     given = [port for name, value in query if name == "port" for port in value.split(",")]
     if given:
         return set(given)

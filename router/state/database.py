@@ -11,22 +11,22 @@ Json = dict[str, Any]
 
 
 class Database(Protocol):
-    """Anything that carries a call of a SQL function to PostgreSQL."""
+    """Anything that calls SQL functions in PostgreSQL."""
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """Call `public.<function>(argument)`.
 
         One call is one transaction. Raises NotFound, Conflict, Invalid, NotAllowed or UnknownCaller
-        as the function says, and DatabaseAway when there was no answer (the call may have been
-        carried out all the same).
+        as the function's header says, and DatabaseAway if there was no answer. In that case the
+        call may have been carried out.
         """
         ...
 
 
 class Connected(Database, Protocol):
-    """A database with a known number of calls that it carries at once."""
+    """A database that can run a known number of calls at once."""
 
     @property
     def connections(self) -> int:
-        """Return that number."""
+        """How many calls can run at once."""
         ...

@@ -17,12 +17,12 @@ from router.state.sayings import Sayings
 _CALL_TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 1.0
-_STATEMENTS = 100  # prepared ones that a connection keeps
-# What asyncpg raises when the server is killed, besides PostgreSQL's errors: the moment decides.
+_STATEMENTS = 100  # prepared statements that a connection keeps
+# What asyncpg raises, besides PostgreSQL's errors, if the server is killed; which one is chance.
 _UNREACHABLE = (ConnectionRefusedError, FileNotFoundError, socket.gaierror)
 _LOST = (OSError, EOFError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_FATAL = ("FATAL", "PANIC")  # the server has closed the connection with it
-_LOST_STATEMENT = ("26000", "42P05")  # not found where it was made, or made there already
+_FATAL = ("FATAL", "PANIC")  # with these errors the server closes the connection
+_LOST_STATEMENT = ("26000", "42P05")  # a prepared statement is missing, or exists already
 
 
 class DirectDatabase:
@@ -36,9 +36,9 @@ class DirectDatabase:
 
     @classmethod
     async def connect(cls, dsn: str, *, size: int = 10) -> Self:
-        """Make the pool; it connects at the first call.
+        """Make the pool. It connects at the first call.
 
-        So a router can start, and report the problem, while its database is away.
+        So a router can start while its database is away, and report the problem.
         """
         address = Address.of(dsn)
         pool = await asyncpg.create_pool(
@@ -50,12 +50,12 @@ class DirectDatabase:
             statement_cache_size=0 if address.pools_transactions else _STATEMENTS,
             timeout=_CONNECT_TIMEOUT,
             command_timeout=_CALL_TIMEOUT,
-            max_inactive_connection_lifetime=0,  # kept, with the plans that it has made
+            max_inactive_connection_lifetime=0,  # never closed: a connection keeps its plans
         )
         return cls(pool, address)
 
     async def close(self) -> None:
-        """Close every connection; calls under way are waited for briefly."""
+        """Close all connections, after a short wait for calls under way."""
         try:
             await asyncio.wait_for(self._pool.close(), timeout=_CLOSE_TIMEOUT)
         except TimeoutError:
@@ -69,7 +69,7 @@ class DirectDatabase:
             except asyncpg.PostgresError as error:
                 if is_deadlock(error.sqlstate) and not last_try:
                     continue
-                # Not "from error": its text has DETAIL, and a traceback would print it.
+                # Not "from error": the error's text contains DETAIL, which a traceback would print.
                 raise self._translated(error, function) from None
             except TimeoutError as error:
                 raise DatabaseTooSlow(f"{function}: the database did not answer in time") from error
@@ -93,7 +93,7 @@ class DirectDatabase:
 
 
 def _meaning(error: asyncpg.PostgresError, code: str, message: str, function: str) -> Exception:
-    if isinstance(error.__cause__, orjson.JSONEncodeError):  # its text repeats the argument
+    if isinstance(error.__cause__, orjson.JSONEncodeError):  # its text contains the argument
         return unstorable()
     if code == "42501":
         return DatabaseAway(
@@ -102,7 +102,7 @@ def _meaning(error: asyncpg.PostgresError, code: str, message: str, function: st
         )
     if code in _LOST_STATEMENT:
         return DatabaseAway(
-            f"{function}: a pooler of transactions stands before the database: put"
+            f"{function}: there is a transaction pooler before the database: put"
             " ?pgbouncer=true behind DATABASE_URL"
         )
     if getattr(error, "severity_en", None) in _FATAL:
@@ -121,4 +121,4 @@ async def _speak_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 
 async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """The functions leave no session state behind, so each release saves a round trip."""
+    """Reset nothing at a release: our functions leave no session state. It saves a round trip."""

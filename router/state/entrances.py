@@ -1,8 +1,9 @@
-"""Shares of the database connections: each kind of work has its own, so none slows the others.
+"""Shares of the database's connections: no kind of work can slow down the others.
 
-Each kind has places reserved for it, and may take a number of the others. Calls with tenants' keys
-over the API get few, however long they take, so webhooks, claims and sends never wait behind them.
-Of each kind one holder (a tenant) gets only a part, and the holder with the fewest is next.
+Each kind of work has places reserved for it, and may take some of the other places. API calls with
+tenants' keys get few places, however long they take, so webhooks, claims and sends never wait for
+them. Within each kind, one holder (a tenant) gets only a part of the places, and the holder with
+the fewest is served next.
 """
 
 import asyncio
@@ -22,9 +23,10 @@ _holder: ContextVar[Hashable] = ContextVar("for whom the state is called", defau
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of ten connections: how many are reserved, how many may be taken, and how many by one holder.
+    """The share of a kind of work in ten connections.
 
-    A call waits `patience` seconds for a place.
+    `kept` places are reserved for it, it may have `most`, and one holder may have `of_one`. A call
+    waits `patience` seconds for a place.
     """
 
     kept: int
@@ -36,14 +38,14 @@ class Share:
 class Work(Enum):
     """The kind of work that a call belongs to."""
 
-    WEBHOOKS = "webhooks"  # what Evolution sends, and how it is guarded
-    TURNS = "turns"  # claims, sends, notices, and requests of flows
-    UPKEEP = "upkeep"  # cron, the health check and what runs by itself
+    WEBHOOKS = "webhooks"  # events from Evolution, and reading the tenants' access
+    TURNS = "turns"  # claims, sends, notices, and flows' requests
+    UPKEEP = "upkeep"  # cron, the health check, and background loops
     REPAIRS = "gap repair"
     LOOK_UPS = "keys and tokens that are looked up"
     DEPLOYMENT = "calls with a key of the deployment"
     TENANTS = "calls of tenants"
-    FEED = "changes for who looks"
+    FEED = "changes for followers"
 
 
 SHARES: Mapping[Work, Share] = MappingProxyType(
@@ -60,12 +62,12 @@ SHARES: Mapping[Work, Share] = MappingProxyType(
 )
 _CHANGES_NOTHING = (Work.LOOK_UPS, Work.FEED)
 LEAST = 10
-"""The number of connections from which on every kind of work has its share."""
+"""The smallest number of connections with which every kind of work has its share."""
 
 
 @contextmanager
 def on_behalf_of(holder: Hashable) -> Iterator[None]:
-    """Count the calls of the block as this holder's; None: as nobody's."""
+    """Count the calls of the block for this holder; None: for no holder."""
     token = _holder.set(holder)
     try:
         yield
@@ -80,7 +82,7 @@ def acts_for() -> str | None:
 
 
 def _nobody_asks() -> None:
-    """The default: nobody wants to know of calls."""
+    """The default: nothing happens after a call."""
 
 
 Wanted = tuple[Work, Hashable]
@@ -102,7 +104,7 @@ class Places:
         self.after_call: Callable[[], None] = _nobody_asks
 
     async def take(self, work: Work) -> Wanted:
-        """Take a place, to be given back. Raises DatabaseBusy if none becomes free in time."""
+        """Take a place, which must be given back. Raises DatabaseBusy if none is free in time."""
         wanted = (work, _holder.get())
         if self._may(wanted):
             self._grant(wanted)
@@ -118,7 +120,7 @@ class Places:
             async with asyncio.timeout(patience):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it got a place at the same moment
+            if turn.done() and not turn.cancelled():  # it got a place at this same moment
                 self.give_back(wanted)
             if isinstance(error, TimeoutError):
                 what = f"{wanted[0].value}: no connection to the database became free"
@@ -134,8 +136,8 @@ class Places:
             return False
         if holder is not None and self._by_holder[wanted] >= share.of_one:
             return False
-        # Places that are reserved for a kind of work are not free for others, even while it does
-        # not use them.
+        # Places that are reserved for one kind of work are never free for others, even while
+        # unused.
         kept = share.kept - self._held[work]
         return kept > 0 or self._free > self._kept_free
 
@@ -160,7 +162,7 @@ class Places:
             turn.set_result(None)
 
     def _next(self) -> "asyncio.Future[None] | None":
-        """Return the next call to get a place: the first one of the holder with the fewest."""
+        """Return the next call to get a place: the first of the holder with the fewest places."""
         able = (
             (self._by_holder[wanted] if wanted[1] is not None else 0, place, turn)
             for place, (turn, wanted) in enumerate(self._waiting.items())
@@ -172,7 +174,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A `Database` for one kind of work: a call waits for its place, and raises DatabaseBusy."""
+    """A `Database` for one kind of work. A call waits for its place, and may raise DatabaseBusy."""
 
     database: Database
     places: Places
@@ -191,7 +193,7 @@ class Entrance:
 
 
 class Entrances:
-    """The state, for each kind of work."""
+    """The entrances to the state, one for each kind of work."""
 
     def __init__(self, database: Connected) -> None:
         places = Places(database.connections)
@@ -206,7 +208,7 @@ class Entrances:
         self._places = places
 
     def tell_of_calls(self, called: Callable[[], None]) -> None:
-        """Have this called after each call that may have changed something."""
+        """Call this function after each call that may have changed something."""
         self._places.after_call = called
 
 

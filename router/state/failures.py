@@ -1,9 +1,9 @@
-"""What PostgreSQL's error codes mean for a caller: the same over either transport. Pure.
+"""What PostgreSQL's error codes mean for a caller; the same over both transports. Pure.
 
-A StateError may become a response, so it says in our own words what the code means. Only messages
-that our own functions raise (`PT…`) are passed on as they are. PostgreSQL's text goes to the log,
-and even there without anything that may contain a row or a value: never DETAIL, and the message
-only for classes that repeat no values.
+A StateError may become a response, so its text is our own. Only messages that our functions raise
+(`PT…`) are passed on unchanged. PostgreSQL's text goes to the log, but without anything that may
+contain a row or a value: never DETAIL, and the message only for error classes whose messages
+contain no values.
 """
 
 from router.errors import (
@@ -26,25 +26,25 @@ _RAISED: dict[str, type[StateError]] = {
     "PT409": Conflict,
     "PT422": Invalid,
 }
-# A read-only server is a replica after a failover, or one whose disk is full.
+# A read-only server is a replica after a failover, or its disk is full.
 _AWAY = {
     "08": "the connection to the database broke off",
     "28": "the database does not take this user and password: correct DATABASE_URL",
     "3D": "the server has no such database: correct the name in DATABASE_URL",
     "53": "the database is out of connections, memory or disk",
-    "57": "the database broke the call off: it starts, stops, or the call took too long",
-    "58": "the database's own system failed",
-    "25006": "the database only reads: it is a replica, or its disk is full",
-    "40P01": "the call met others again and again and was rolled back",
+    "57": "the database ended the call: it is starting or stopping, or the call took too long",
+    "58": "the database server has a system error",
+    "25006": "the database is read-only: it is a replica, or its disk is full",
+    "40P01": "the call conflicted with others several times and was rolled back",
 }
 _WRONG_VALUE = {
     "22001": "a text is too long",
     "22003": "a number is out of range",
-    "22007": "a moment cannot be read",
-    "22008": "a moment is out of range",
-    "22P02": "a value is of another type than is wanted",
+    "22007": "a time cannot be read",
+    "22008": "a time is out of range",
+    "22P02": "a value has the wrong type",
 }
-# Classes whose messages name tables, columns and constraints, but repeat no values.
+# Classes whose messages name tables, columns and constraints, but contain no values.
 _SAYS_NO_VALUES = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 _MISSING = ("42883", "42P01", "3F000")  # function, table, schema
 _UNSTORABLE = ("22P05", "22021")  # U+0000 in JSON, in text
@@ -53,12 +53,12 @@ _TOO_SLOW = "57014"
 
 
 def is_deadlock(code: str | None) -> bool:
-    """Whether the transaction was rolled back whole only to let another one pass."""
+    """Whether the whole transaction was rolled back to end a deadlock with another one."""
     return code == _DEADLOCK
 
 
 def meaning(code: str, message: str, function: str) -> StateError | None:
-    """Return what a SQLSTATE says to the caller of `function`, or None: a fault of the program."""
+    """Return the error of a SQLSTATE for the caller of `function`; None: a program fault."""
     if code in _RAISED:
         return _RAISED[code](message)
     for beginning, words in _AWAY.items():
@@ -75,7 +75,7 @@ def meaning(code: str, message: str, function: str) -> StateError | None:
 
 
 def in_log(code: str, message: str) -> str:
-    """Return what may be logged of an error: the message, where it can hold no row's content."""
+    """Return what may be logged of an error: its message, if that cannot contain a row's values."""
     if code.startswith(("PGRST", *_SAYS_NO_VALUES)):
         return f"{message} ({code})"
     return f"SQLSTATE {code}"
@@ -87,7 +87,7 @@ def fault(code: str, message: str, function: str) -> DatabaseFault:
 
 
 def missing(function: str) -> DatabaseAway:
-    """Return the error for a schema that is missing, or older than this program."""
+    """Return the error for a schema that is missing or older than this program."""
     return DatabaseAway(
         f"{function}: the schema is missing or older than this version: {APPLY_SCHEMA}"
     )

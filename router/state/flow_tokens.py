@@ -1,7 +1,7 @@
-"""The tokens that flows hold: each names its turn or notice, and is valid for one attempt at it.
+"""The tokens of flows. Each names a turn or a notice, and is valid for one attempt at it.
 
-A token has only the spelling in which it was given. Python and PostgreSQL each also read other
-forms of UUIDs, and not the same ones, so their parsers do not decide what a token is.
+Only the exact spelling that was issued is a token. Python and PostgreSQL both also read other
+spellings of UUIDs, and not the same ones, so their parsers are not used to recognise tokens.
 """
 
 import re
@@ -18,7 +18,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TurnToken:
-    """The content of the token. The state decides whether it may act."""
+    """The content of a turn's token. The state decides whether it is valid."""
 
     turn_id: int
     secret: str
@@ -65,19 +65,19 @@ class DryToken:
 
 
 def read_token(text: str) -> TurnToken | None:
-    """Return the turn's token that a flow has sent, or None if it is not one. Never raises."""
+    """Return the turn's token that a flow sent; None if it is not one. Never raises."""
     parts = _parts(text, _TURN)
     return None if parts is None else TurnToken(*parts)
 
 
 def read_notice_token(text: str) -> NoticeToken | None:
-    """Return the notice's token that a flow has sent, or None if it is not one. Never raises."""
+    """Return the notice's token that a flow sent; None if it is not one. Never raises."""
     parts = _parts(text, _NOTICE)
     return None if parts is None else NoticeToken(*parts)
 
 
 def read_dry_token(text: str) -> DryToken | None:
-    """Return the test turn's token that a flow has sent, or None if it is not one. Never raises."""
+    """Return the test turn's token that a flow sent; None if it is not one. Never raises."""
     parts = _parts(text, _DRY)
     return None if parts is None else DryToken(*parts)
 

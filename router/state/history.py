@@ -1,8 +1,8 @@
-"""HybridFlow's own record of what was applied to a database, beside the supabase CLI's. Pure.
+"""HybridFlow's own record of applied migrations, beside that of the supabase CLI. Pure.
 
-It is in `hybridflow.migrations`, so that another team's migrations in the same project and ours do
-not get into each other's way. `supabase_migrations` is updated as well only if the CLI has pushed
-HybridFlow itself (or HybridFlow 0.1.0 wrote there).
+The record is in `hybridflow.migrations`, so that it does not conflict with another team's
+migrations in the same project. `supabase_migrations` is also updated, but only if the CLI has
+pushed HybridFlow itself, or HybridFlow 0.1.0 wrote there.
 """
 
 import hashlib
@@ -82,33 +82,33 @@ $hybridflow$;
 
 
 def adopt(ours: Iterable[tuple[str, str]]) -> str:
-    """Return SQL that takes over which of `ours` (version, name) the CLI or 0.1.0 has noted."""
+    """Return SQL that copies the entries of `ours` (version, name) of the CLI or of 0.1.0."""
     return _ADOPT.format(ours=_values(ours))
 
 
 def tell_supabase(ours: Iterable[tuple[str, str]]) -> str:
-    """Return SQL that records for the supabase CLI what was applied, if it knows us at all.
+    """Return SQL that tells the supabase CLI what was applied, if the CLI has entries of ours.
 
-    The entries of 0.1.0 are replaced by the current ones; a program of 0.1.0 sees that the database
-    is newer than itself, as it did.
+    The current entries replace those of 0.1.0. A program of 0.1.0 still sees that the database is
+    newer than itself.
     """
     return _TELL_SUPABASE.format(ours=_values(ours), retired=_values(_entries_of_0_1_0()))
 
 
 def of_0_1_0() -> str:
-    """Return SQL for how many entries of 0.1.0 are in the CLI's history, which must exist."""
+    """Return SQL that counts the entries of 0.1.0 in the CLI's history, which must exist."""
     return _COUNT_OLD.format(retired=_values(_entries_of_0_1_0()))
 
 
 def checksum(text: str) -> str:
-    """Return the checksum by which a file is recognised."""
+    """Return a file's checksum."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_lock(file: Path) -> dict[str, str]:
-    """Return the checksums of released migrations by file name; none if there is no such file.
+    """Return the checksums of released migrations by file name; empty if there is no lock file.
 
-    The file is what `sha256sum migrations/*.sql` writes.
+    The lock file is the output of `sha256sum migrations/*.sql`.
     """
     if not file.exists():
         return {}

@@ -1,7 +1,7 @@
-"""Routers on one database that hear one another: a full one calls, and one with a free seat comes.
+"""Routers on one database call one another: if one is full, another with a free seat takes over.
 
-PostgreSQL carries the call (NOTIFY). It reaches only connections of its own protocol, and none
-behind a transaction pooler. A router that cannot listen polls every POLL_SECONDS.
+PostgreSQL transports the call (NOTIFY). It reaches only connections of PostgreSQL's own protocol,
+and none behind a transaction pooler. A router that cannot listen polls every POLL_SECONDS.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from router.state.direct import DirectDatabase
 
 TURNS = "hybridflow_turns"
 CHANGES = "hybridflow_changes"
-_AGAIN = 5.0  # seconds until a lost connection is made again
+_AGAIN = 5.0  # seconds before a lost connection is opened again
 _CONNECT_TIMEOUT = 5.0
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -25,12 +25,12 @@ _log = logging.getLogger(__name__)
 
 
 def can_hear(database: Database) -> bool:
-    """Whether routers hear one another over this database."""
+    """Whether routers can hear one another over this database."""
     return _address_of(database) is not None
 
 
 def _address_of(database: Database) -> Address | None:
-    """Return the address of a connection that can listen, or None."""
+    """Return the address for a connection that can listen; None: there is none."""
     if not isinstance(database, DirectDatabase) or database.address.pools_transactions:
         return None
     return database.address
@@ -42,13 +42,13 @@ class Listening:
     def __init__(
         self, database: Database, called: Callable[[], None], told: Callable[[str], None]
     ) -> None:
-        """`called` is for turns; `told` gets what is reported about changes."""
+        """`called` is called if turns wait; `told` gets messages about changes."""
         self._address = _address_of(database)
         self._called = called
         self._told = told
 
     async def run(self) -> None:
-        """Listen until cancelled; return at once if nothing can be heard."""
+        """Listen until cancelled; return at once if listening is impossible."""
         if self._address is None:
             return
         while True:
@@ -66,7 +66,7 @@ class Listening:
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(TURNS, lambda *_: self._called())
             await connection.add_listener(CHANGES, lambda *said: self._told(str(said[-1])))
-            self._called()  # for what was missed meanwhile
+            self._called()  # calls may have been missed meanwhile
             await ended.wait()
         finally:
             connection.terminate()

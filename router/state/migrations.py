@@ -1,9 +1,9 @@
 """Applying the schema: the files of `database/supabase/migrations`, each once, in order.
 
-A released file is frozen: its checksum is in `released.sha256` beside the folder, and a database
-that got another text of it is refused. The newest file may not be released yet: a database with an
-earlier text of it gets it again, because every statement may run twice. What was applied is
-recorded in `hybridflow.migrations`; see `router/state/history.py`.
+A released file is frozen: its checksum is in `released.sha256` beside the folder, and a database to
+which another text of it was applied is refused. The newest file may be unreleased: if a database
+has an earlier text of it, the file is applied again, which is safe because every statement can run
+twice. `hybridflow.migrations` records what was applied; see `router/state/history.py`.
 """
 
 import re
@@ -34,24 +34,24 @@ _LOCK = 7_242_953_501_834_117  # any number, the same in every version of the pr
 
 
 class MigrationError(Exception):
-    """The schema could not be updated; the database is as the last good file left it."""
+    """The schema could not be updated. The database is unchanged."""
 
 
 class DatabaseNewerThanProgram(MigrationError):
-    """A later version of the program has migrated this database."""
+    """A newer version of the program has migrated this database."""
 
 
 class MigrationChanged(MigrationError):
-    """A released migration differs from what it was: in its file, or in this database."""
+    """A released migration was changed: its file, or what was applied to this database."""
 
 
 class MigrationFailed(MigrationError):
-    """PostgreSQL refused a migration; the text says which, where and why."""
+    """PostgreSQL refused a migration. The text says which one, where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. `version` is its 14 digits, a time in UTC; `released`: it never changes again."""
+    """One file. `version`: its 14 digits, a time in UTC. `released`: it can no longer change."""
 
     version: str
     name: str
@@ -65,15 +65,15 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """The checksum by which its text is recognised."""
+        """The checksum of its text."""
         return checksum(self.sql)
 
 
 def read_migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
     """Return the migrations of a folder, oldest first.
 
-    Raises MigrationError for a .sql file with an unexpected name, and for a duplicate version;
-    MigrationChanged for a released file with a different text.
+    Raises MigrationError for a .sql file with an unexpected name and for a duplicate version, and
+    MigrationChanged for a released file with another text.
     """
     lock = read_lock(folder.parent / LOCK_FILE)
     found: dict[str, Migration] = {}
@@ -106,7 +106,7 @@ def _require_as_released(migration: Migration, lock: Mapping[str, str]) -> None:
             )
         return
     try:
-        datetime.strptime(migration.version, "%Y%m%d%H%M%S")  # noqa: DTZ007 - only whether it is one
+        datetime.strptime(migration.version, "%Y%m%d%H%M%S")  # noqa: DTZ007 - only to check it
     except ValueError as error:
         raise MigrationError(
             f"{migration.file_name}: its version is not a time (year, month, day, hour, minute,"
@@ -115,12 +115,12 @@ def _require_as_released(migration: Migration, lock: Mapping[str, str]) -> None:
 
 
 async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
-    """Apply what this database lacks, in one transaction: all of it, or nothing.
+    """Apply the missing migrations in one transaction: all of them, or none.
 
-    Returns the versions that were applied now. Several programs may do this at once: all but one
-    wait, and find nothing left to do. (A transaction pooler would break that; use the direct
-    address.) Raises DatabaseNewerThanProgram, MigrationChanged, MigrationFailed, or DatabaseAway
-    when the server does not answer.
+    Returns the versions that were applied. Several programs may do this at once: one works, and the
+    others wait and find nothing left to do. (This does not work through a transaction pooler: use
+    the direct address.) Raises DatabaseNewerThanProgram, MigrationChanged, MigrationFailed, or
+    DatabaseAway if the server does not answer.
     """
     migrations = read_migrations(folder)
     async with _connected(dsn) as connection:
@@ -140,7 +140,7 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
 def lacking(
     applied: Mapping[str, str | None], migrations: Sequence[Migration]
 ) -> tuple[Migration, ...]:
-    """Return what to apply to a database with `applied` (version to checksum, if known). Pure.
+    """Return what a database with `applied` (version: checksum, if known) still needs. Pure.
 
     Raises DatabaseNewerThanProgram, and MigrationChanged if a released text differs.
     """
@@ -149,7 +149,7 @@ def lacking(
     if newer is not None:
         raise DatabaseNewerThanProgram(
             f"the database has HybridFlow's migration {newer}, and this program knows none after"
-            f" {newest.version}: a later version of HybridFlow has been at it. Update HybridFlow,"
+            f" {newest.version}: a later version of HybridFlow migrated it. Update HybridFlow,"
             " or give it another database; its routers may still work with this one, see"
             " DEPLOYMENT.md, Going back"
         )
@@ -180,7 +180,7 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Reco
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
         raise DatabaseAway(f"the database went away during a migration: {error}") from error
     finally:
-        await connection.close()  # which releases the lock
+        await connection.close()  # this releases the lock
 
 
 async def _applied(
@@ -198,9 +198,9 @@ async def _applied(
 
 
 async def _was_0_1_0_here(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Whether 0.1.0 has applied its files over ours, as it does if it finds no entry.
+    """Whether 0.1.0 has applied its files over ours, as it does if it finds no entries of its own.
 
-    We remove its entries each time, so they are there only if it came after us.
+    We remove its entries each time, so if there are any, it ran after us.
     """
     table = "select pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null"
     return bool(await connection.fetchval(table) and await connection.fetchval(of_0_1_0()))
@@ -224,7 +224,7 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Mi
 
 
 def _place(migration: Migration, error: asyncpg.PostgresError) -> str:
-    """Return the line where PostgreSQL names one, and its message with its additions."""
+    """Return the line of the error, if PostgreSQL names one, and its message with its additions."""
     told = error.as_dict()
     position = str(told.get("position") or "")
     line = migration.sql[: int(position) - 1].count("\n") + 1 if position.isdecimal() else None

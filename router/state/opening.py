@@ -1,4 +1,4 @@
-"""Opens the database that the configuration names, and closes it again."""
+"""Opens the configured database, and closes it again."""
 
 import asyncio
 import logging
@@ -16,17 +16,18 @@ from router.state.migrations import migrate
 from router.state.schema_version import schema_advice, schema_fault, too_new
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 3.0  # seconds that the database has to report its schema
+_PATIENCE = 3.0  # seconds to wait for the database's schema version
 
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Connected]:
-    """Give the database of DATABASE_URL, of SUPABASE_URL, or the embedded one, in this order.
+    """Yield the database of DATABASE_URL, else of SUPABASE_URL, else the embedded one.
 
-    The embedded one is migrated. The schema of the others is left to `python -m scripts.migrate` or
-    database/schema.sql; the log says if it is outdated. They may be away: the first call reports
-    that. Raises ConfigurationError, also for a schema that no longer serves this program,
-    EmbeddedPostgresError and, for the embedded one, DatabaseAway and MigrationError.
+    The embedded database is migrated. The schema of the others is updated by `python -m
+    scripts.migrate` or database/schema.sql; the log says if it is outdated. They may be away: the
+    first call reports that. Raises ConfigurationError, also if the schema no longer serves this
+    program, and EmbeddedPostgresError; for the embedded database also DatabaseAway and
+    MigrationError.
     """
     async with AsyncExitStack() as stack:
         database = await _opened(settings, stack)
@@ -43,7 +44,7 @@ async def _opened(settings: Settings, stack: AsyncExitStack) -> Connected:
 
 
 async def _open_supabase(settings: Settings, stack: AsyncExitStack) -> Connected:
-    from router.state.postgrest import SupabaseDatabase  # half a second that others are spared
+    from router.state.postgrest import SupabaseDatabase  # takes half a second: only if it is needed
 
     url, key = settings.supabase_url, settings.supabase_service_role_key
     assert url is not None and key is not None  # noqa: S101, PT018  # the settings have checked it
@@ -67,7 +68,7 @@ async def _look_at(database: Database) -> None:
         async with asyncio.timeout(_PATIENCE):
             checked = await check_database(database)
     except (TimeoutError, StateError):
-        return  # callers that need it get an error, and report it
+        return  # the first call will report it
     if refusal := too_new(checked):
         raise ConfigurationError({"database": refusal})
     if said := schema_fault(checked) or schema_advice(checked):
@@ -75,10 +76,10 @@ async def _look_at(database: Database) -> None:
 
 
 async def wait_for_schema(database: Database, pause: float) -> None:
-    """Return when the schema serves this program, or if nobody can tell; it keeps looking.
+    """Wait until the schema serves this program. Returns at once if the database does not answer.
 
-    Claims of a different schema may not be what is read here: each claim would use up an attempt at
-    a turn that nobody works on. Raises no error of the state.
+    A different schema may answer claims in a form that cannot be read here: each claim would use up
+    an attempt at a turn on which nobody works. Raises no StateError.
     """
     told = False
     while True:
@@ -86,7 +87,7 @@ async def wait_for_schema(database: Database, pause: float) -> None:
             async with asyncio.timeout(_PATIENCE):
                 fault = schema_fault(await check_database(database))
         except (TimeoutError, StateError):
-            return  # the next claim reports it
+            return  # the next claim will report it
         if fault is None:
             return
         if not told:

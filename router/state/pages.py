@@ -14,7 +14,7 @@ async def all_pages(
     database: Database,
     asked: _AskedPage,
 ) -> AsyncIterator[tuple[Item, ...]]:
-    """Give the items of each page, from the requested one on; each page is a separate call."""
+    """Yield the items of each page, from the requested one on. Each page is a separate call."""
     while True:
         page = await door(database, asked)
         yield page.items
@@ -28,7 +28,7 @@ async def all_items(
     database: Database,
     asked: _AskedPage,
 ) -> AsyncIterator[Item]:
-    """Give every item of the list."""
+    """Yield every item of the list."""
     async for items in all_pages(door, database, asked):
         for item in items:
             yield item

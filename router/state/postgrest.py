@@ -1,7 +1,8 @@
 """Calls over Supabase's REST API (PostgREST): SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY.
 
-It uses supabase-py over aiohttp, which does several times more calls a second than its own
-transport. Importing this takes half a second, so `router.state.opening` imports it only if needed.
+This uses supabase-py over aiohttp, which makes several times more calls a second than supabase-py's
+own transport. Importing this module takes half a second, so `router.state.opening` imports it only
+if it is needed.
 """
 
 import asyncio
@@ -24,16 +25,16 @@ from router.state.rest_failures import is_schema_cache_behind, what_postgrest_sa
 from router.state.sayings import Sayings
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
-# A connection is kept longer than the time between two looks for work.
+# A connection stays open longer than the time between two looks for work.
 _CONNECTIONS = 20
 _LIMITS = httpx.Limits(
     max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=30
 )
-_PAUSES = (0.0, 0.2, 0.5)  # seconds before each further try of what is safe to repeat
+_PAUSES = (0.0, 0.2, 0.5)  # seconds before each further try of a call that is safe to repeat
 
 
 class SupabaseDatabase:
-    """One client for the program's life; it connects at the first call."""
+    """One client for the whole life of the program. It connects at the first call."""
 
     connections = _CONNECTIONS
 
@@ -45,7 +46,7 @@ class SupabaseDatabase:
 
     @classmethod
     async def connect(cls, url: str, key: SecretStr) -> Self:
-        """Make the client of a project. URL and key are not checked before a call."""
+        """Make the client of a project. URL and key are checked only by the first call."""
         secret = key.get_secret_value()
         http = httpx.AsyncClient(
             timeout=_TIMEOUT,
@@ -67,16 +68,17 @@ class SupabaseDatabase:
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """See `Database.call`.
 
-        A call is repeated only if it was certainly not carried out: PostgREST could not be
-        connected to, did not know the function yet, or PostgreSQL rolled the call back to end a
-        deadlock.
+        A call is repeated only if it was certainly not carried out: there was no connection to
+        PostgREST, PostgREST did not know the function yet, or PostgreSQL rolled the call back to
+        end a deadlock.
         """
         for pause in (*_PAUSES, None):
             try:
                 return await self._ask(function, argument)
             except (APIError, httpx.RequestError) as error:
                 if pause is None or not _was_not_done(error):
-                    # Not "from error": its text has the details, and a traceback would print them.
+                    # Not "from error": the error's text contains the details, which a traceback
+                    # would print.
                     raise self._translated(error, function) from None
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
@@ -122,10 +124,10 @@ class SupabaseDatabase:
 
 
 def _was_not_done(error: APIError | httpx.RequestError) -> bool:
-    """Whether a call has certainly left no trace and may succeed in a moment.
+    """Whether a call was certainly not carried out, and may succeed in a moment.
 
-    The transport also says ConnectTimeout if the server closed the connection in the middle of a
-    call: only its cause distinguishes the two.
+    The transport also raises ConnectTimeout if the server closed the connection in the middle of a
+    call: only the error's cause tells the two apart.
     """
     if isinstance(error, APIError):
         return is_deadlock(error.code) or is_schema_cache_behind(error.code)
@@ -140,8 +142,8 @@ def _is_jwt(key: str) -> bool:
 
 
 async def _drop_authorization(request: httpx.Request) -> None:
-    """The newer keys (sb_secret_…) are not JWTs: they are sent only as `apikey`.
+    """Send newer keys (sb_secret_…) only as `apikey`, because they are not JWTs.
 
-    supabase-py also sends every key as a bearer token; programs that expect a JWT there refuse it.
+    supabase-py also sends every key as a bearer token. Programs that expect a JWT there refuse it.
     """
     del request.headers["Authorization"]

@@ -1,4 +1,4 @@
-"""Answers of a proxy before PostgREST (Supabase's, Cloudflare, another) in PostgREST's place.
+"""Answers that come from a proxy (Supabase's, Cloudflare's, another), not from PostgREST.
 
 Such answers have no error code, only a status, and are often HTML.
 """
@@ -12,9 +12,9 @@ from router.errors import DatabaseAway, Invalid, StateError
 from router.logs.scrubber import scrubbed
 from router.state.rest_failures import KEY_CURE
 
-_CODE = re.compile(r"PGRST\w{3}|[0-9A-Z]{5}")  # PostgREST's, and PostgreSQL's
+_CODE = re.compile(r"PGRST\w{3}|[0-9A-Z]{5}")  # codes of PostgREST and of PostgreSQL
 _TAG = re.compile(r"<[^>]*>")
-_LONGEST = 200  # characters of an answer that are repeated
+_LONGEST = 200  # characters of an answer that are quoted
 
 
 class ProxyAnswer(Exception):
@@ -37,7 +37,7 @@ async def refuse_proxy_answers(response: httpx.Response) -> None:
 
 
 def what_proxy_says(answer: ProxyAnswer, function: str, url: str) -> StateError:
-    """Return what the status means for the caller of `function`, with the fix. Pure."""
+    """Return the error that the status means for the caller of `function`, with the fix. Pure."""
     match answer.status:
         case 401 | 403:
             return DatabaseAway(f"Supabase refuses the key ({answer.text}): {KEY_CURE}")
@@ -76,4 +76,4 @@ def _shown(said: dict[str, object], response: httpx.Response) -> str:
     text = str(said.get("message") or said.get("msg") or said.get("error") or "")
     if not text:
         text = " ".join(_TAG.sub(" ", response.text).split())
-    return scrubbed(text or response.reason_phrase or "no text")[:_LONGEST]  # it may repeat the key
+    return scrubbed(text or response.reason_phrase or "no text")[:_LONGEST]  # it may have the key

@@ -18,14 +18,14 @@ _FORBIDDEN = "42501"
 
 
 def is_schema_cache_behind(code: str | None) -> bool:
-    """Whether PostgREST may be about to reload the schema, as after a migration."""
+    """Whether PostgREST may not have loaded a new schema yet, such as after a migration."""
     return code in (_NO_FUNCTION, _NO_SCHEMA_CACHE)
 
 
 def what_postgrest_says(code: str, message: str, function: str) -> Exception:
-    """Return what an error's code means for the caller of `function`.
+    """Return the error that a code means for the caller of `function`.
 
-    `message` is PostgREST's or PostgreSQL's: see `router.state.failures`.
+    `message` is PostgREST's, or PostgreSQL's: see `router.state.failures`.
     """
     if code in _BAD_KEY:
         return DatabaseAway(f"Supabase refuses the key: {KEY_CURE}")

@@ -1,6 +1,6 @@
-"""What the database said when a call failed: for the log, never for a response.
+"""Logs the database's own message about a failed call; responses never contain it.
 
-While it is away every call fails with the same words, so these are not repeated at once.
+While the database is away, every call fails with the same message, so it is not logged each time.
 """
 
 import logging

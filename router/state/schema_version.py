@@ -1,14 +1,14 @@
-"""Whether this program can work with the database's schema. Pure."""
+"""Whether this program can work with the schema of the database. Pure."""
 
 from router.state.calls.health import DatabaseChecked
 from router.state.failures import APPLY_SCHEMA
 
 SCHEMA_VERSION = 3
-"""What `check_database` reports for the schema that this program needs; raise both together."""
+"""The schema version that this program needs; raise it together with that in `check_database`."""
 
 
 def schema_fault(checked: DatabaseChecked) -> str | None:
-    """Return why this program cannot work with a database that reports this, and the fix."""
+    """Return why this program cannot work with this schema, and the fix; None: it can."""
     if checked.schema_version >= SCHEMA_VERSION:
         return too_new(checked)
     return (
@@ -18,7 +18,7 @@ def schema_fault(checked: DatabaseChecked) -> str | None:
 
 
 def too_new(checked: DatabaseChecked) -> str | None:
-    """Return why this program must not work with this database at all: it would do harm there."""
+    """Return why this program must not use this database at all, because it would do harm there."""
     if checked.serves_from <= SCHEMA_VERSION:
         return None
     return (
@@ -29,7 +29,7 @@ def too_new(checked: DatabaseChecked) -> str | None:
 
 
 def schema_advice(checked: DatabaseChecked) -> str | None:
-    """Return a warning if it works but is unwise: a later program has migrated the database."""
+    """Return a warning if a newer program has migrated the database: it works, but update."""
     if checked.schema_version <= SCHEMA_VERSION:
         return None
     return (

@@ -1,1 +1,1 @@
-"""A stored tenant: finding, checking and saving it, sealing and opening its keys."""
+"""Stored tenants: finding, checking and saving them, sealing and opening their keys."""

@@ -1,4 +1,4 @@
-"""What a contact is told while a business is closed: the tenant's words, with the next opening."""
+"""The away message, sent while a business is closed: the tenant's text with the next opening."""
 
 import re
 from datetime import date, datetime
@@ -23,7 +23,7 @@ LONGEST = 2000  # characters
 
 
 def check_away_message(text: str) -> str:
-    """Return the text. Raises ValueError, which says what is wrong with it."""
+    """Return the text if it is valid. Raises ValueError, which says what is wrong with it."""
     if not 1 <= len(text.strip()) <= LONGEST or len(text) > LONGEST:
         raise ValueError(f"away_message must have from 1 to {LONGEST} characters")
     for place in _PLACE.findall(text):
@@ -31,7 +31,7 @@ def check_away_message(text: str) -> str:
         if place not in _PLACES and (day is None or (day[1] or "en") not in _NAMES):
             languages = ", ".join(f"{{weekday:{language}}}" for language in _NAMES)
             raise ValueError(
-                f"away_message has a place of no meaning, {place[:40]}: there are"
+                f"away_message has an unknown placeholder, {place[:40]}: there are"
                 f" {', '.join(_PLACES)}, {languages}"
             )
     if "{time}" not in text:
@@ -40,12 +40,12 @@ def check_away_message(text: str) -> str:
 
 
 def away_text(message: str, opens_at: datetime) -> str:
-    """Return what is sent; `opens_at` by the clock of the business."""
+    """Return the text to send; `opens_at` is in the business's time zone."""
     for place, form in _PLACES.items():
         message = message.replace(place, opens_at.strftime(form))
     return _DAY.sub(lambda found: weekday(opens_at, found[1] or "en"), message)
 
 
 def weekday(day: date, language: str = "en") -> str:
-    """Return the name of its day of the week; in English where the language is not known."""
+    """Return the day's name; in English if the language is not known."""
     return _NAMES.get(language, _NAMES["en"]).split()[day.weekday()]

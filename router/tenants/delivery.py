@@ -1,4 +1,4 @@
-"""Replies that WhatsApp did not deliver: what operators and staff are told."""
+"""Replies that WhatsApp did not deliver: the words for operators and staff."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Self
 from router.state.calls.instances import UndeliveredReplies
 
 UNCOUNTED = 100
-"""From this number of replies, or contacts, on they are not counted."""
+"""The state counts replies and contacts only up to this number."""
 CURE = (
     "WhatsApp may restrict the number (error 463): open it on the phone (of the Cloud API: the"
     " WhatsApp Manager), where it says so, and for how long. Answer by hand from there; until it"
@@ -17,7 +17,7 @@ CURE = (
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The latest replies of a tenant that failed in a row."""
+    """A tenant's latest replies, if they failed in a row."""
 
     replies: int
     contacts: int
@@ -26,7 +26,7 @@ class Failures:
 
     @classmethod
     def of(cls, found: UndeliveredReplies) -> Self:
-        """Return them as the state has them."""
+        """Read them from the state's answer."""
         return cls(found.replies, found.contacts, found.since, found.last_at)
 
     def warning(self, now: datetime) -> str:
@@ -38,7 +38,7 @@ class Failures:
 
 
 def describe_failures(replies: int, contacts: int) -> str:
-    """Return the number of replies and contacts in words; from 100 on they are not counted."""
+    """Return the number of replies and contacts in words; from 100 on, as "100 or more"."""
     many = "the last reply" if replies == 1 else f"the last {_counted(replies)} replies"
     return f"{many} (to {_counted(contacts)} contact{'s' if contacts > 1 else ''})"
 

@@ -1,4 +1,4 @@
-"""The tenant of the demo business: made again each time it is played, served by its own router."""
+"""The demo business's tenant: made anew each time it is played, served by a router of its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from router.state.database import Database
 from router.tenants.sealing import Vault, place_of_key
 
 TENANT_ID = 1_000_000
-"""Far from the ids of real tenants, which begin at 1."""
+"""An id far away from those of real tenants, which begin at 1."""
 IS_PLAYED = (
     "the demo business is played on this data folder already, by another make run: open the address"
     " that it printed. To start a second one, set HYBRIDFLOW_DATA to another folder"
@@ -19,7 +19,7 @@ IS_PLAYED = (
 
 
 async def begin_demo(database: Database, settings: Settings, values: Mapping[str, Any]) -> Tenant:
-    """Make it, replacing an earlier one. Raises Conflict if there is a real tenant."""
+    """Make the demo's tenant, replacing an earlier one. Raises Conflict if a real tenant exists."""
     vault = Vault(settings.secrets_key)
     sealed = vault.seal(values["evo_api_key"], place_of_key("evo_api_key", TENANT_ID))
     asked = demo.BeginDemo(tenant_id=TENANT_ID, values={**values, "evo_api_key": sealed})
@@ -29,7 +29,7 @@ async def begin_demo(database: Database, settings: Settings, values: Mapping[str
 async def refuse_beside_demo(database: Database, settings: Settings) -> None:
     """Refuse to start a router on the data folder of a running `make run` demo.
 
-    It would take the demo's turns, and has no LLM for them. Raises ConfigurationError.
+    Such a router would claim the demo's turns without an LLM for them. Raises ConfigurationError.
     """
     if settings.database_url is not None or settings.supabase_url is not None:
         return

@@ -1,7 +1,7 @@
-"""When a business is open, by its own clock: pure. The stored value may come from anywhere.
+"""When a business is open, in its time zone. Pure. The stored value may come from anywhere.
 
-A time that occurs twice when clocks change is the first of both, and one that is skipped is as late
-as if it had not been skipped (as in RFC 5545).
+If a time occurs twice when clocks change, the first one counts. If a time is skipped, it is read
+with the offset from before the change (as in RFC 5545).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,20 @@ from pydantic import ValidationError
 from router.configuration.opening_hours import Hours, OpeningHours, compiled
 
 _LOOKED_AHEAD = 800  # days
-_LONG_OPEN = timedelta(days=8)  # nobody needs to know the end of a time this long
+_LONG_OPEN = timedelta(days=8)  # the end of an opening this long does not matter
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Whether it is open, and when that changes; None: not in the foreseeable time."""
+    """Whether it is open, and when that changes; None: not in the days that are looked at."""
 
     is_open: bool
     changes_at: datetime | None
 
 
 def read_hours(stored: Mapping[str, Any] | None) -> Hours | None:
-    """Return the stored hours; None if there are none, or they cannot be read."""
+    """Return the stored hours; None if there are none, or if they are invalid."""
     if stored is None:
         return None
     try:
@@ -38,7 +38,7 @@ def read_hours(stored: Mapping[str, Any] | None) -> Hours | None:
 
 
 def opening_at(hours: Hours, zone: ZoneInfo, now: datetime) -> Opening:
-    """Return whether it is open now, and when that changes."""
+    """Return whether the business is open now, and when that changes."""
     until: datetime | None = None
     for begins, ends in _open_times(hours, zone, now):
         if ends <= now:
@@ -59,13 +59,13 @@ def opening_at(hours: Hours, zone: ZoneInfo, now: datetime) -> Opening:
 
 
 def was_open(hours: Hours, zone: ZoneInfo, at: datetime) -> bool:
-    """Return whether it is, or was, open at that time."""
-    # A window ends on the day after that of its beginning at the latest.
+    """Return whether the business is, or was, open at this time."""
+    # A window ends at the latest on the day after it begins.
     return any(begins <= at < ends for begins, ends in _open_times(hours, zone, at, days=2))
 
 
 def open_for(hours: Hours, zone: ZoneInfo, since: datetime, lasts: timedelta) -> datetime | None:
-    """Return when it will have been open for so long since then; None: never, as far as we see."""
+    """Return when the opening time since then will add up to so long; None: not foreseeable."""
     until = since
     for opens, ends in _open_times(hours, zone, since):
         begins = max(opens, until)
@@ -81,7 +81,7 @@ def open_for(hours: Hours, zone: ZoneInfo, since: datetime, lasts: timedelta) ->
 def _open_times(
     hours: Hours, zone: ZoneInfo, now: datetime, days: int = _LOOKED_AHEAD
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield from when to when it is open, ordered by their beginnings, from yesterday on."""
+    """Yield the times when it is open, as (from, to) in their order, from yesterday on."""
     yesterday = now.astimezone(zone).date() - _DAY
     for number in range(days):
         day = yesterday + number * _DAY
@@ -89,10 +89,10 @@ def _open_times(
             (_moment(day, opens, zone), _moment(day + later * _DAY, closes, zone))
             for opens, closes, later in hours.windows_on(day)
         )
-        # A clock change can change their order, and removes what it skips.
+        # A clock change can change the order of windows, and can remove one that it skips.
         yield from sorted((begins, ends) for begins, ends in times if begins < ends)
 
 
 def _moment(day: date, at: time, zone: ZoneInfo) -> datetime:
-    """In UTC: times of one zone would be compared by what their clocks show."""
+    """Return it in UTC: Python would compare times of one zone by what their clocks show."""
     return datetime.combine(day, at, zone).astimezone(UTC)

@@ -19,10 +19,10 @@ from router.tenants.sealing import CannotOpen, Vault, place_of_key
 
 
 class InstanceKeys:
-    """Which key is sent to Evolution, and where: the tenant's own, else EVOLUTION_API_KEY.
+    """Which key is sent to which server of Evolution: the tenant's own, else EVOLUTION_API_KEY.
 
-    EVOLUTION_API_KEY opens every instance, so it is sent only to servers that the deployment names.
-    Only this class opens a stored key; from then on it is kept out of the logs.
+    EVOLUTION_API_KEY opens every instance, so it is sent only to servers that EVOLUTION_SERVERS
+    names. Only this class opens a stored key; after that, the key is kept out of the logs.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class InstanceKeys:
         )
 
     def key_of(self, found: StoredInstance) -> SecretStr | None:
-        """Return the key of the instance that the state found; None: there is none.
+        """Return the key of an instance that the state found; None: there is none.
 
-        Raises EvolutionRefused if it cannot be opened.
+        Raises EvolutionRefused if the key cannot be opened.
         """
         stored = found.evo_api_key.get_secret_value() if found.evo_api_key else None
         if not stored:
@@ -60,16 +60,16 @@ class InstanceKeys:
         return key
 
     def instance(self, found: StoredInstance) -> Instance:
-        """Return the instance that the state found, with its key. Raises EvolutionRefused."""
+        """Return an instance that the state found, with its key. Raises EvolutionRefused."""
         return self.reach(found.instance_name, found.evo_server_url, self.key_of(found))
 
     def line(self, found: StoredInstance) -> "TenantLine":
-        """Return the line of the instance that the state found, for one attempt or request."""
+        """Return the line of an instance that the state found, for one attempt or request."""
         return TenantLine(self, found)
 
     def reach(self, name: str, server_url: str, key: SecretStr | None) -> Instance:
-        """Return the instance at the URL. Raises EvolutionRefused: no key, or a bad URL."""
-        if name in (".", ".."):  # its requests would go to another path
+        """Return the instance at this URL. Raises EvolutionRefused: no key, or a bad URL."""
+        if name in (".", ".."):  # requests for it would go to another path
             raise EvolutionRefused(f"no instance can be called {name}: name it as Evolution does")
         try:
             address = self._servers.address_of(server_url)
@@ -94,9 +94,9 @@ class InstanceKeys:
 
 
 class TenantLine:
-    """A tenant's way to WhatsApp for one attempt: its key is opened once, when it is needed.
+    """A tenant's way to WhatsApp for one attempt. Its key is opened once, when it is first needed.
 
-    Both are gone when the attempt ends.
+    The line and the key exist only as long as the attempt.
     """
 
     def __init__(self, keys: InstanceKeys, stored: StoredInstance) -> None:
@@ -113,9 +113,9 @@ class TenantLine:
 
 @dataclass(frozen=True, slots=True)
 class TenantInstance:
-    """What is known of it; `key` is the tenant's own, else EVOLUTION_API_KEY, else None.
+    """What is known about an instance. `key`: the tenant's, else EVOLUTION_API_KEY, else None.
 
-    `keys` provided it, and knows where it may be sent.
+    `keys` provided the key, and knows where it may be sent.
     """
 
     tenant_id: int
@@ -126,16 +126,16 @@ class TenantInstance:
     llm_provider: str
     has_llm_key: bool
     is_active: bool
-    # SHA-256 of its own webhook secrets that have no end; and whether the deployment's is accepted
+    # SHA-256 of its own webhook secrets without an end, and whether the deployment's is accepted
     webhook_hashes: tuple[str, ...] = ()
     shared_webhook_secret: bool = True
-    failures: Failures | None = None  # None: the last reply was delivered, as far as is known
-    outages: tuple[OutageTold, ...] = ()  # for which its customers get no answer now
-    llm_key: SecretStr | None = None  # its own, as it is stored
-    last_event_at: datetime | None = None  # None: not within the week that events are remembered
+    failures: Failures | None = None  # None: the last reply was delivered, as far as we know
+    outages: tuple[OutageTold, ...] = ()  # why its customers get no answer now
+    llm_key: SecretStr | None = None  # its own, in its stored form
+    last_event_at: datetime | None = None  # None: none in the week for which events are kept
 
     def reachable(self) -> Instance:
-        """Return it for the Evolution client. Raises EvolutionRefused as `reach` does."""
+        """Return the instance for the Evolution client. Raises EvolutionRefused as `reach` does."""
         return self.keys.reach(self.name, self.server_url, self.key)
 
 

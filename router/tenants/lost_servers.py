@@ -1,8 +1,8 @@
-"""Tenants that can reach no Evolution, because EVOLUTION_SERVERS does not name their server.
+"""Tenants that cannot reach their Evolution, because EVOLUTION_SERVERS does not name their server.
 
-The log says so at the start, with the line to set, for deployments that come from a release where
-EVOLUTION_API_KEY was shown to every server. /health, which anybody may call, names the instances
-but no URL.
+This is for deployments that upgrade from a release that sent EVOLUTION_API_KEY to every server. The
+log reports it at the start, with the line to set. /health, which anybody may call, names the
+instances but no URL.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from router.state.database import Database
 _log = logging.getLogger(__name__)
 _LIFE = 10.0  # seconds
 _BETWEEN_TRIES = 30.0
-_NAMED = 20  # servers, or instances: the first of them are named, the others counted
+_NAMED = 20  # this many servers, or instances, are named; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The tenants of one server, the first of them by name, and what is wrong, with the fix."""
+    """The tenants of one server (the first ones by name), what is wrong with it, and the fix."""
 
     tenants: int
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Lost:
 
 
 class LostServers:
-    """Looks for them; the result is cached for some seconds, so that /health costs little."""
+    """Looks for such tenants; a result is cached for some seconds, so /health costs little."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -45,7 +45,7 @@ class LostServers:
         self._found_at: float | None = None
 
     async def told_to_anybody(self) -> str | None:
-        """Return how many tenants there are, and their names; None: none. Raises StateError."""
+        """Return a text with their number and names; None: there are none. Raises StateError."""
         return summary(await self._look())
 
     async def _look(self) -> tuple[Lost, ...]:
@@ -58,7 +58,7 @@ class LostServers:
         return self._found
 
     async def warn(self) -> None:
-        """Log them once, as soon as the database answers."""
+        """Log such tenants once, as soon as the database answers."""
         failed = "EVOLUTION_SERVERS was not looked at"
         while (found := await safely(self._look, failed)) is None:  # noqa: ASYNC110
             await asyncio.sleep(_BETWEEN_TRIES)
@@ -69,7 +69,7 @@ class LostServers:
 def lost_tenants(
     found: Sequence[OtherServer], named: Sequence[str], *, has_key: bool
 ) -> tuple[Lost, ...]:
-    """Say what is wrong with each of the state's servers, if anything is."""
+    """Return those of the servers with which something is wrong. Pure."""
     servers = Servers.of(named)
     return tuple(
         Lost(each.tenants, tuple(map(shown_instance, each.instances)), line)
@@ -79,22 +79,22 @@ def lost_tenants(
 
 
 def sentences(lost: Sequence[Lost]) -> tuple[str, ...]:
-    """Return a sentence for each server, with its tenants and the fix: for the log."""
+    """Return a sentence for the log for each server, with its tenants and the fix."""
     more = len(lost) - _NAMED
     lines = (each.line for each in lost[:_NAMED])
     return (*lines, *([f"and {more} more servers"] if more > 0 else []))
 
 
 def summary(lost: Sequence[Lost]) -> str | None:
-    """Return what anybody may know: which instances, but no URL."""
+    """Return the text that anybody may read: the instances, but no URL."""
     tenants = sum(each.tenants for each in lost)
     if tenants == 0:
         return None
     names = [name for each in lost for name in each.names][:_NAMED]
     who = "1 tenant" if tenants == 1 else f"{tenants} tenants"
     return (
-        f"{who} can reach no Evolution: {_listed(names, tenants)};"
-        " the log of the start and GET /api/instances/{name}/test-webhook say why, with the cure"
+        f"{who} cannot reach Evolution: {_listed(names, tenants)};"
+        " the log of the start and GET /api/instances/{name}/test-webhook say why, with the fix"
     )
 
 
@@ -109,11 +109,11 @@ def _sentence(
     url = each.evo_server_url
     who = _listed([shown_instance(name) for name in each.instances], each.tenants)
     if (fault := servers.fault_of(url)) is not None:
-        return f"{who}: nothing is asked of {shown_server(url)}, for evo_server_url {fault}"
+        return f"{who}: no request is sent to {shown_server(url)}, because evo_server_url {fault}"
     if each.own_key or not has_key or servers.has(url):
         return None
     line = ",".join((*named, shown_server(url)))
     return (
-        f"{who}: EVOLUTION_API_KEY is not shown to {shown_server(url)}, for EVOLUTION_SERVERS does"
+        f"{who}: EVOLUTION_API_KEY is not sent to {shown_server(url)}: EVOLUTION_SERVERS does"
         f" not name it. Set EVOLUTION_SERVERS={line} if that server is yours, else evo_api_key"
     )

@@ -1,8 +1,8 @@
 """Creating and changing tenants.
 
-It stands between a caller and the state: it refuses URLs that plainly lead into the deployment's
-own network, or to a server that is not theirs, seals secrets, and passes on the deployment's
-limits.
+This comes between a caller and the state. It refuses URLs that obviously lead into the deployment's
+own network, or to a server that tenants may not use. It seals secrets, and passes the deployment's
+limits on.
 """
 
 import re
@@ -40,15 +40,15 @@ class _Rules(TypedDict):
 async def create_tenant(
     database: Database, settings: Settings, values: Mapping[str, Any]
 ) -> Tenant:
-    """Create a tenant with the values, as SQL's create_tenant does. Returns the tenant.
+    """Create a tenant with these values by SQL's create_tenant. Returns the tenant.
 
-    Raises Invalid for an impossible URL, and whatever that raises.
+    Raises Invalid for a URL that is not allowed, and the errors of create_tenant.
     """
     _check(settings, values)
     vault = Vault(settings.secrets_key)
     tenant_id, stored = None, values
     if vault.has_key and any(values.get(column) for column in KEY_COLUMNS):
-        # What is sealed is bound to its row, so the row's id comes first.
+        # A sealed value is bound to its row, so the row's id is needed first.
         tenant_id = (await tenants.reserve_tenant(database)).tenant_id
         stored = _sealed(vault, tenant_id, values)
     asked = tenants.CreateTenant(tenant_id=tenant_id, values=stored, **_rules(settings))
@@ -60,9 +60,9 @@ async def create_tenant(
 async def change_tenant(
     database: Database, settings: Settings, tenant_id: int, values: Mapping[str, Any]
 ) -> Tenant:
-    """Change the given values of a tenant, as SQL's change_tenant does. Returns the tenant.
+    """Change these values of a tenant by SQL's change_tenant. Returns the tenant.
 
-    Raises Invalid for an impossible URL, and whatever that raises.
+    Raises Invalid for a URL that is not allowed, and the errors of change_tenant.
     """
     _check(settings, values)
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
@@ -73,12 +73,12 @@ async def change_tenant(
 
 
 def _rules(settings: Settings) -> _Rules:
-    """Return what the deployment allows, and what holds if the tenant has no setting."""
+    """Return what the deployment allows, and its defaults for settings that are not set."""
     return {"ceilings": ceilings(settings), "policy": policy(settings)}
 
 
 def _shield(values: Mapping[str, Any]) -> None:
-    """Keep its keys out of the log, now that the caller was allowed to set them."""
+    """Keep the tenant's keys out of the log, now that the caller was allowed to set them."""
     for column in KEY_COLUMNS:
         if key := values.get(column):
             shield_secret(SecretStr(key))
@@ -94,7 +94,7 @@ def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
 
 
 def _check_hours(values: Mapping[str, Any]) -> None:
-    """Refuse hours that could not be read when a reply is made."""
+    """Refuse opening hours that a later reply could not read."""
     try:
         if (zone := values.get("timezone")) is not None:
             zone_of(str(zone))
@@ -114,7 +114,7 @@ def _check_hours(values: Mapping[str, Any]) -> None:
 
 
 def _check(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Refuse early what could not be connected to: where a name leads is checked at each call."""
+    """Refuse URLs that could never be used. Each call checks the address behind the name."""
     for column in KEY_COLUMNS:
         if (key := values.get(column)) and not _KEY.fullmatch(key):
             raise Invalid(

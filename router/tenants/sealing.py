@@ -1,9 +1,9 @@
-"""Secrets at rest: sealed before they are stored, opened where they are used.
+"""Secrets at rest: sealed before they are stored, opened when they are used.
 
-AES-256-GCM with a random nonce, under a key derived (HKDF-SHA-256) from an entry of SECRETS_KEY.
-The place of a value, its column and its tenant, is authenticated as well: a sealed value that is
-copied to another row or column does not open there. The stored form is `sealed:1:<key>:<nonce and
-ciphertext in base64>`; <key> only tells which of several keys it was.
+AES-256-GCM with a random nonce and a key derived (HKDF-SHA-256) from an entry of SECRETS_KEY. The
+place of a value (column and tenant) is authenticated as well: a sealed value that is copied to
+another row or column cannot be opened there. The stored form is `sealed:1:<key>:<nonce and
+ciphertext in base64>`; <key> says which of several keys was used.
 """
 
 import base64
@@ -27,16 +27,16 @@ _KEY_BYTES = 32
 
 
 class CannotOpen(Exception):
-    """A sealed value that does not open: no key fits, or it was made for another place."""
+    """A sealed value that cannot be opened: no key fits, or it was made for another place."""
 
 
 def is_sealed(stored: str) -> bool:
-    """Whether a stored value is sealed; one from before there was a key is plain."""
+    """Whether a stored value is sealed. Values from before SECRETS_KEY was set are plain text."""
     return stored.startswith(_PREFIX)
 
 
 class Vault:
-    """Seals with the first key and opens with each; without a key it can do neither."""
+    """Seals with the first key, and opens with any of the keys; without a key it can do neither."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         derived = [_derive(key) for key in keys]
@@ -49,7 +49,7 @@ class Vault:
         return self._current is not None
 
     def seal(self, plain: str, place: str) -> str:
-        """Return the stored form of the value for `place`; without a key it is unchanged."""
+        """Return the stored form of the value for `place`; without a key, the value unchanged."""
         if self._current is None:
             return plain
         nonce = os.urandom(_NONCE_BYTES)
@@ -60,7 +60,7 @@ class Vault:
         return f"{_PREFIX}{self._current}:{text}"
 
     def open(self, stored: str, place: str) -> SecretStr:
-        """Return the value that is stored in `place`. Raises CannotOpen."""
+        """Return the value behind the stored form in `place`. Raises CannotOpen."""
         if not is_sealed(stored):
             return SecretStr(stored)
         name, _, text = stored.removeprefix(_PREFIX).partition(":")
@@ -77,16 +77,16 @@ class Vault:
         return SecretStr(plain.decode("utf-8", "surrogatepass"))
 
     def is_current(self, stored: str) -> bool:
-        """Whether a stored value is sealed with the key that is used now."""
+        """Whether a stored value is sealed with the first key."""
         return self._current is not None and stored.startswith(f"{_PREFIX}{self._current}:")
 
 
 KEY_COLUMNS = named(SETTINGS, "key")
-"""The columns of a tenant that are stored sealed."""
+"""The tenants' columns whose values are sealed."""
 
 
 def place_of_key(column: str, tenant_id: int) -> str:
-    """Return the place of one of a tenant's keys."""
+    """Return the place of a tenant's key."""
     return f"tenants.{column}:{tenant_id}"
 
 

@@ -1,5 +1,5 @@
-"""The demo business of `make run`: a bakery whose WhatsApp and AI are played on this machine.
+"""The demo business of `make run`: a bakery whose WhatsApp and AI are simulated on this machine.
 
-The router and its database are the real ones. The router runs as a process of its own, so that it
-can be killed, and is started again; the loopback programs outlive it.
+The router and its database are real. The router is a process of its own, so that it can be killed
+and started again; the loopback programs go on running.
 """

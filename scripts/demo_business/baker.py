@@ -1,4 +1,4 @@
-"""What the played AI says: a few sentences of a bakery, in the language that it is asked in."""
+"""What the simulated AI says: a few sentences of a bakery, in the customer's language."""
 
 import re
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ _NOTHING = _about(
     en="Hi! This is Padaria Aurora. How can I help?",
     es="¡Hola! Aquí la Padaria Aurora. ¿En qué puedo ayudar?",
 )
-_NOTES = re.compile(r"\[[^\]]*\]")  # the router's own, in English: a customer has no brackets there
+_NOTES = re.compile(r"\[[^\]]*\]")  # the router's notes, in English; customers' words have none
 _SPANISH = re.compile(
     r"[¿¡ñ]|\b(hola|ustedes|tienen|cu[aá]nto|abren|leche|est[aá]n|domicilio)\b", re.IGNORECASE
 )
@@ -73,7 +73,7 @@ _ENGLISH = re.compile(
 
 
 def answer(request: LlmRequest) -> Reply:
-    """Answer all that the customer has written since the AI last spoke."""
+    """Answer everything that the customer has written since the AI's last reply."""
     heard = _NOTES.sub(" ", " ".join(request.unanswered))
     topics = [topic for topic in _TOPICS if topic.asked.search(heard)] or [_NOTHING]
     return Reply(" ".join(_said(topic, heard) for topic in topics))

@@ -1,7 +1,7 @@
-"""The demo's own n8n, where the LLM is played: with its address, and gone with the demo.
+"""The demo's own n8n, for a simulated LLM. It knows the LLM's address, and goes with the demo.
 
-The n8n that serves for real never learns that address: it would go on asking there. With a key of a
-real model that one plays along, and keeps what builders change in it.
+The real n8n must never get that address, because it would keep on using it. If there is a key for a
+real model, the demo uses the real n8n, which keeps what builders change in it.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from scripts.n8n.server import N8nServer, drop_database
 
 @contextmanager
 def n8n_of_demo(settings: Settings, dsn: str, tell: Callable[[str], None]) -> Iterator[N8nServer]:
-    """Give a new one, with these settings; nobody else plays on this data folder meanwhile."""
+    """Run a new n8n with these settings. The caller holds the demo's lock on the data folder."""
     place = place_of_demo(settings)
-    end_leftovers(settings, tell)  # one of a killed start works in what is dropped now
+    end_leftovers(settings, tell)  # an n8n of a killed start may still use what is dropped now
     _forget(place, dsn)
     try:
         with running_n8n(settings, tell, place) as n8n:
             yield n8n
     finally:
-        with suppress(OSError, asyncpg.PostgresError):  # then the next one does
+        with suppress(OSError, asyncpg.PostgresError):  # then the next demo does it
             _forget(place, dsn)
 
 

@@ -1,4 +1,4 @@
-"""Plays the demo business for as long as there is no real tenant."""
+"""Plays the demo business while there is no real tenant."""
 
 import asyncio
 import socket
@@ -15,13 +15,13 @@ from router.tenants.demo import IS_PLAYED
 from scripts.demo_business.stage import Stage
 from scripts.demo_business.watching import keep_running, starts_router
 
-_BETWEEN_LOOKS = 2.0  # seconds, whether a real tenant is there
+_BETWEEN_LOOKS = 2.0  # seconds between looks for a real tenant
 OVER = "A tenant is there: the demo business is gone, and HybridFlow serves for real from now on."
 
 
 @dataclass(frozen=True, slots=True)
 class Playing:
-    """With what: the embedded database, the socket to serve on, the secrets that were made."""
+    """What the demo uses: the embedded database, the socket to serve on, the variables."""
 
     dsn: str
     listener: socket.socket
@@ -31,11 +31,11 @@ class Playing:
 
 
 class DemoIsPlayed(Exception):
-    """Another program plays it; a router beside that would take its turns, with no LLM for them."""
+    """Another program plays the demo. A second router would take its turns, and has no LLM."""
 
 
 async def refuse_beside_demo(dsn: str, *, would_play: bool) -> None:
-    """Raise DemoIsPlayed where another program plays, or is about to; `would_play`: so would we."""
+    """Raise DemoIsPlayed if another program plays, or is about to and `would_play` is set."""
     database = await DirectDatabase.connect(dsn, size=1)
     try:
         found = await look_at_demo(database)
@@ -46,7 +46,7 @@ async def refuse_beside_demo(dsn: str, *, would_play: bool) -> None:
 
 
 async def is_wanted(dsn: str) -> bool:
-    """Whether there is no real tenant yet. What was played before is gone from the database."""
+    """Delete an earlier demo from the database. Returns whether there is no real tenant yet."""
     database = await DirectDatabase.connect(dsn, size=1)
     try:
         await end_demo(database)
@@ -56,29 +56,29 @@ async def is_wanted(dsn: str) -> bool:
 
 
 async def play(playing: Playing, played: Stage) -> int | None:
-    """Play until stopped, which gives the exit code; None: there is a real tenant."""
+    """Play until stopped. Returns the exit code, or None once there is a real tenant."""
     database = await DirectDatabase.connect(playing.dsn, size=1)
     try:
         try:
             await played.open_shop(database, playing.settings)
         except Conflict:
-            return None  # somebody was quicker
+            return None  # a real tenant was just created
         playing.tell()
         env = {**playing.made, **played.variables}
         start = starts_router(playing.listener, played.demo, env)
         return await keep_running(start, _until_real(database))
     finally:
-        with suppress(StateError):  # then the next start ends it
+        with suppress(StateError):  # then the next start deletes the demo
             await end_demo(database)
         await database.close()
 
 
 async def _until_real(database: Database) -> None:
-    """Return once there is a real tenant."""
+    """Wait until there is a real tenant."""
     while True:
         try:
             if (await look_at_demo(database)).has_tenants:
                 return
         except StateError:
-            pass  # it is away for a moment: then nobody can make a tenant either
+            pass  # the database is away: nobody can create a tenant then
         await asyncio.sleep(_BETWEEN_LOOKS)

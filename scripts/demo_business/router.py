@@ -1,7 +1,7 @@
-"""The router of the demo business: started by `scripts.serve`, which tells it what it serves.
+"""The router of the demo business. `scripts.serve` starts it and tells it what to serve.
 
-The first line of its standard input is the order, in JSON. When that input ends, whoever started it
-is gone, and so does it go.
+The first line of its standard input is the order, in JSON. When that input ends, the program that
+started it is gone, and the router ends as well.
 """
 
 import os

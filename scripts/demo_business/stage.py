@@ -1,4 +1,4 @@
-"""What is played: Evolution with its phones, and, without a key of a real one, the LLM."""
+"""The simulated programs: Evolution with its phones and, without a real LLM key, the LLM."""
 
 import secrets
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from scripts.demo_business.wanted import has_llm_key, played_llm
 INSTANCE = "demo-padaria-aurora"
 _PROFILE = "Padaria Aurora"
 _NUMBER = "5511900000001"
-_THINKS = 3.0  # seconds: so long one has to write as the owner
+_THINKS = 3.0  # seconds: time for a person to write as the owner
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The programs that play, and the business as its people hold it."""
+    """The simulated programs, and the business with its phones."""
 
     evolution: Evolution
     llm: Anthropic | None
@@ -31,31 +31,31 @@ class Stage:
 
     @property
     def demo(self) -> Demo:
-        """What the router is told."""
+        """What the router needs to know about the demo."""
         llm_url = None if self.llm is None else self.llm.url
         return Demo(TENANT_ID, INSTANCE, self.evolution.url, llm_url)
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the router's configuration has besides."""
+        """The variables that the demo adds to the router's configuration."""
         return {} if self.llm is None else played_llm(self.llm.url)
 
     async def open_shop(self, database: Database, settings: Settings) -> None:
-        """Make the tenant, with nothing said yet. Raises Conflict where there is a real one."""
+        """Create the tenant, without any messages. Raises Conflict if there is a real one."""
         values = {
             "instance_name": INSTANCE,
             "evo_server_url": self.evolution.url,
             "evo_api_key": self.shop.token,
             "system_prompt": baker.PROMPT,
             "llm_provider": settings.llm_provider if self.llm is None else "anthropic",
-            "loop_replies": 0,  # who tries it may write as quickly as a machine
+            "loop_replies": 0,  # people who try it may write as quickly as a bot
         }
         await begin_demo(database, settings, values)
 
 
 @contextmanager
 def stage(settings: Settings) -> Iterator[Stage]:
-    """Give what is played; its webhooks go to the router of this configuration."""
+    """Run the simulated programs; webhooks go to the router with this configuration."""
     with (
         Evolution(key=secrets.token_urlsafe(24), delay_scale=1.0) as evolution,
         nullcontext() if has_llm_key(settings) else Anthropic() as llm,

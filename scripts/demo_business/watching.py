@@ -1,4 +1,4 @@
-"""Keeps a router running beside what is played: whoever kills it has it started again."""
+"""Keeps the demo's router running: if it is killed, it is started again."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from router.configuration.demo import Demo
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _ENDING_SECONDS = 15.0
-_STEADY_SECONDS = 1.0  # a router that ran for so long was killed, and does not fall over at once
+_STEADY_SECONDS = 1.0  # a router that ran this long does not crash at its start
 _PAUSE = 1.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,7 +26,7 @@ Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
 
 
 def starts_router(listener: socket.socket, demo: Demo, env: Mapping[str, str]) -> Start:
-    """Return what starts a router on the socket, with these variables."""
+    """Return a function that starts a router on the socket, with these variables."""
     paths = os.pathsep.join(filter(None, (str(_PROJECT), os.environ.get("PYTHONPATH"))))
     order = orjson.dumps({"listener": listener.fileno(), "demo": asdict(demo)})
 
@@ -36,11 +36,11 @@ def starts_router(listener: socket.socket, demo: Demo, env: Mapping[str, str]) -
             env={**os.environ, **env, "PYTHONPATH": paths},
             stdin=asyncio.subprocess.PIPE,
             pass_fds=[listener.fileno()],
-            start_new_session=True,  # a Ctrl-C is heard once, here
+            start_new_session=True,  # only this process gets a Ctrl-C
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
         process.stdin.write(order + b"\n")
-        with suppress(ConnectionError):  # it is gone already, which its end tells
+        with suppress(ConnectionError):  # it has ended already, which the caller notices
             await process.stdin.drain()
         return process
 
@@ -48,9 +48,10 @@ def starts_router(listener: socket.socket, demo: Demo, env: Mapping[str, str]) -
 
 
 async def keep_running(start: Start, over: Awaitable[object]) -> int | None:
-    """Keep a router running. Returns its exit code once it ended by itself, or was to stop.
+    """Keep a router running, and start it again if it is killed.
 
-    Who kills it only has it started again. None: it is `over`, and the router has ended.
+    Returns its exit code when it ends by itself, 0 when this program is told to stop, and None when
+    the demo is `over`; the router has ended then.
     """
     stopped = _told_to_stop()
     is_over = asyncio.ensure_future(over)

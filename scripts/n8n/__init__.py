@@ -1,1 +1,1 @@
-"""n8n on this machine: installed, filled with the workflows of `n8n_workflows/`, started."""
+"""n8n on this machine: installing it, importing `n8n_workflows/` into it, starting it."""

@@ -1,13 +1,13 @@
 """n8n on this machine, without Docker.
 
-python -m scripts.n8n install       node and n8n, into a cache folder (once)
-python -m scripts.n8n start         n8n on the router's PostgreSQL, until Ctrl-C
-python -m scripts.n8n import        n8n_workflows/ into n8n, published
-python -m scripts.n8n export        n8n's workflows into n8n_workflows/, fit for git
-python -m scripts.n8n check         n8n_workflows/ looked through, without starting n8n
-python -m scripts.n8n try           a test turn to a flow: what it would say; nothing is sent
-python -m scripts.n8n schema        n8n_workflows/*.schema.json, from the router's models
-python -m scripts.n8n credentials   what `n8n import:credentials` takes, from the configuration
+python -m scripts.n8n install       install node and n8n into a cache folder (once)
+python -m scripts.n8n start         run n8n on the router's PostgreSQL, until Ctrl-C
+python -m scripts.n8n import        import n8n_workflows/ into n8n, and publish
+python -m scripts.n8n export        write n8n's workflows to n8n_workflows/, fit for git
+python -m scripts.n8n check         check n8n_workflows/, without starting n8n
+python -m scripts.n8n try           give a flow a test turn and show the reply; nothing is sent
+python -m scripts.n8n schema        write n8n_workflows/*.schema.json from the router's models
+python -m scripts.n8n credentials   write a file for `n8n import:credentials`
 """
 
 import argparse
@@ -56,7 +56,7 @@ _TOLD = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return the exit code. 1: it did not work, and it was said why."""
+    """Run one command. Returns the exit code; 1: it failed, and the reason was printed."""
     parser = argparse.ArgumentParser(
         prog=called("scripts.n8n"),
         description=__doc__,
@@ -117,7 +117,7 @@ def _import(given: argparse.Namespace) -> int:
     with n8n_home(settings, _tell) as (installation, home):
         for name in fill(installation, home, settings, given.folder):
             print(f"imported: {name}")
-    print("They are at work when n8n is started (again).")
+    print("They take effect when n8n starts the next time.")
     return 0
 
 
@@ -139,12 +139,12 @@ def _check(given: argparse.Namespace) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
-        print(f"{given.folder}: nothing to complain about")
+        print(f"{given.folder}: no problems found")
     return 1 if faults else 0
 
 
 def _try(given: argparse.Namespace) -> int:
-    _settings()  # says which key is missing
+    _settings()  # prints which key is missing
     wanted = Trial(given.tenant, given.text, given.flow, given.contract, given.editor)
 
     async def work(settings: Settings, database: Database) -> int:
@@ -176,7 +176,7 @@ def _settings() -> Settings:
     settings = configuration()
     if settings.n8n_api_key is None:
         raise CannotGoOn(
-            "N8N_API_KEY is not set: n8n would let anybody start a workflow, or nobody."
+            "N8N_API_KEY is not set: workflows would be open to anybody, or to nobody."
             " Set it in .env (openssl rand -hex 32), or use `make run N8N=1`, which makes one."
         )
     return settings

@@ -1,4 +1,4 @@
-"""The form in which a workflow lies in git: a diff shows what a builder changed, and no more."""
+"""The canonical form of workflows in git: a diff shows only what a builder changed."""
 
 import json
 import re
@@ -13,7 +13,7 @@ DEFAULT_ROUTER_URL = "http://localhost:8000"
 
 Workflow = Mapping[str, Any]
 
-_OF_THE_ROUTER = "/n8n/"  # every path that a payload's `urls` name begins with it
+_OF_THE_ROUTER = "/n8n/"  # all paths in a payload's `urls` begin with this
 
 _FILES = {
     "hybridflowInbound": "inbound.json",
@@ -27,21 +27,21 @@ _FILES = {
     "hybridflowTools": "tools_example.json",
     "hybridflowBranch": "branch_example.json",
 }
-# What a workflow is. Everything else that n8n exports says when and by whom it was saved.
+# The workflow itself. Everything else that n8n exports says when and by whom it was saved.
 _KEPT = ("id", "name", "description", "settings", "nodes", "connections", "pinData", "nodeGroups")
 _KEPT_IF_ANY = frozenset({"description", "nodeGroups", "pinData"})
-# What the editor adds to a webhook's item when it is pinned: this n8n's URL, and how it ran.
+# What the editor adds to a webhook's item when it is pinned: n8n's URL, and the mode of the run.
 _OF_THE_CALL = frozenset({"webhookUrl", "executionMode"})
 
 
 class SecretInWorkflow(Exception):
-    """A workflow holds what should be a credential; the text names the node and the parameter."""
+    """A workflow contains a secret, not a credential. The text names the node and the parameter."""
 
 
 def canonical(workflow: Workflow) -> dict[str, Any]:
-    """Return the workflow without what changes by itself. Raises SecretInWorkflow.
+    """Return the workflow without the parts that n8n changes. Raises SecretInWorkflow.
 
-    Nodes stand in the order of their ids: a node that is renamed stays where it is in the diff.
+    Nodes are sorted by id, so that a renamed node keeps its place in the diff.
     """
     secrets = tuple(find_secrets(workflow))
     if secrets:
@@ -55,9 +55,9 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
 
 
 def with_examples_of(workflow: Workflow, before: Workflow | None) -> Workflow:
-    """Return the workflow with the pinned examples that its file has and n8n has no more.
+    """Return the workflow with those pinned examples of its file that n8n no longer has.
 
-    Who tries a flow in the editor takes the pin off its webhook, and n8n saves that by itself.
+    To try a flow in the editor, people unpin its webhook, and n8n saves that automatically.
     """
     pinned = workflow.get("pinData") or {}
     names = {node["name"] for node in workflow["nodes"]} - pinned.keys()
@@ -71,7 +71,7 @@ def to_text(workflow: Workflow) -> str:
 
 
 def file_name(workflow: Workflow) -> str:
-    """Return the file of a workflow: one of the project's, or one made of the workflow's name."""
+    """Return the file name of a workflow: a known one, or one made from the workflow's name."""
     if known := _FILES.get(workflow["id"]):
         return known
     made = re.sub(r"[^a-z0-9]+", "_", str(workflow["name"]).lower()).strip("_")
@@ -82,7 +82,7 @@ def file_name(workflow: Workflow) -> str:
 def with_router_url(workflow: Workflow, url: str) -> dict[str, Any]:
     """Return the workflow with the router's URL in its nodes "Router address" and its examples.
 
-    For workflows that no payload brings it; in the files it is the default.
+    This is for workflows whose payload does not contain the URL. The files have the default URL.
     """
     nodes = [_addressed(node, url) for node in workflow["nodes"]]
     pinned = workflow.get("pinData")
@@ -100,7 +100,7 @@ def is_router_address(node: Mapping[str, Any]) -> bool:
 
 
 def find_secrets(workflow: Workflow) -> Iterator[str]:
-    """Yield where a secret stands and what to do, never the secret."""
+    """Yield where a secret is and what to do about it, never the secret itself."""
     for node in workflow["nodes"]:
         written = {"notes": node.get("notes"), **node.get("parameters", {})}
         for path, name, value in texts(written):
@@ -122,7 +122,7 @@ def is_trigger(node: Mapping[str, Any]) -> bool:
 
 
 def _as_in_javascript(value: Any) -> Any:
-    """There, 60.0 is 60."""
+    """Write 60.0 as 60, as JavaScript does."""
     match value:
         case float() if value.is_integer():
             return int(value)
@@ -159,7 +159,7 @@ def _examples(workflow: Workflow) -> dict[str, Any]:
 
 
 def _without_the_call(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers of a real call carry the key that it was let in by."""
+    """Remove what the call added: the headers of a real call contain its key."""
     content = item.get("json")
     if not isinstance(content, Mapping):
         return {}

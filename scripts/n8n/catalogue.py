@@ -1,4 +1,4 @@
-"""Which nodes the installed n8n knows, and in which versions."""
+"""The nodes that the installed n8n has, with their versions."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,17 +10,17 @@ from scripts.n8n.installation import N8N_VERSION, Installation, wanted_version
 
 COMMUNITY = "community_nodes.txt"
 _PACKAGES = ("n8n-nodes-base", "@n8n/n8n-nodes-langchain")
-# It leaves these out itself: what reaches into its own machine, and what tests it.
+# n8n itself leaves these out: nodes that access its machine, and nodes for tests.
 _NOT_LOADED = frozenset({"executeCommand", "localFileTrigger", "e2eTest", "dynamicCredentialCheck"})
 _KNOWN_TO_THE_EDITOR = {"n8n-nodes-base.stickyNote": frozenset({1.0})}
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The versions of every node type; of community packages, the nodes, or None: not looked at.
+    """The versions of each node type; the nodes of community packages (None: they are not known).
 
-    Those are installed in n8n here, or named by the folder of the workflows as needed. `n8n` is
-    the version of it that has the nodes.
+    Community packages are installed in this n8n, or the workflows' folder names them as needed.
+    `n8n` is the version that has these nodes.
     """
 
     types: Mapping[str, frozenset[float]]
@@ -28,19 +28,19 @@ class Catalogue:
     n8n: str = N8N_VERSION
 
     def knows(self, kind: str) -> bool:
-        """Whether there is such a node."""
+        """Whether there is a node of this type."""
         return kind in self.types
 
     def has(self, kind: str, version: float) -> bool:
-        """Whether there is such a node in this version."""
+        """Whether there is a node of this type in this version."""
         return version in self.types.get(kind, frozenset())
 
     def is_community(self, kind: str) -> bool:
-        """Whether a node would be of a community package."""
+        """Whether this type would belong to a community package."""
         return package_of(kind) not in _PACKAGES
 
     def has_community(self, kind: str) -> bool:
-        """Whether its package is installed, or named, and has it as far as can be told."""
+        """Whether the package is installed or named, and has this node as far as is known."""
         package = package_of(kind)
         if package not in self.community:
             return False
@@ -50,12 +50,12 @@ class Catalogue:
 
 
 def package_of(kind: str) -> str:
-    """Return the npm package that a node's type names."""
+    """Return the npm package in the name of a node's type."""
     return kind.rpartition(".")[0]
 
 
 def installed_community(user_folder: Path) -> dict[str, frozenset[str] | None]:
-    """Return the community packages that the n8n of this folder has, and their nodes."""
+    """Return the community packages, with their nodes, of the n8n in this folder."""
     modules = user_folder / ".n8n" / "nodes" / "node_modules"
     files = [*modules.glob("*/package.json"), *modules.glob("@*/*/package.json")]
     found = {str(said["name"]): said for said in map(_package, files) if "n8n" in said}
@@ -66,7 +66,7 @@ def installed_community(user_folder: Path) -> dict[str, frozenset[str] | None]:
 
 
 def named_community(folder: Path) -> dict[str, frozenset[str] | None]:
-    """Return the community packages that the workflows of a folder say they need."""
+    """Return the community packages that the workflows of a folder need, as the folder says."""
     try:
         text = (folder / COMMUNITY).read_text()
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def _nodes(package: Mapping[str, Any]) -> list[str]:
 
 
 def catalogue_of(installation: Installation) -> Catalogue:
-    """Return what lies in the packages of an installation: n8n need not run."""
+    """Return the catalogue of an installation, from its packages: n8n need not run."""
     found: dict[str, set[float]] = {}
     for package in _PACKAGES:
         file = installation.folder / "node_modules" / package / "dist" / "types" / "nodes.json"
@@ -109,9 +109,9 @@ def _described(
         given = node["version"]
         versions = {float(one) for one in (given if isinstance(given, list) else [given])}
         yield f"{package}.{node['name']}", versions
-        if node.get("usableAsTool"):  # n8n makes a tool of it by itself
+        if node.get("usableAsTool"):  # n8n also offers the node as a tool
             yield f"{package}.{node['name']}Tool", versions
-        if _can_wait_for_an_answer(node):  # and this one asks a human before a tool is used
+        if _can_wait_for_an_answer(node):  # this one also asks a human before a tool is used
             yield f"{package}.{node['name']}HitlTool", versions
 
 

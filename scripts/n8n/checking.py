@@ -1,4 +1,4 @@
-"""What is wrong with a workflow, found without starting n8n."""
+"""Checks workflows without starting n8n."""
 
 import json
 import re
@@ -28,7 +28,7 @@ _ERROR_WORKFLOW = "hybridflowError"
 
 
 def check_folder(folder: Path, catalogue: Catalogue) -> tuple[Fault, ...]:
-    """Return the faults of every workflow in a folder."""
+    """Return the faults of all workflows in a folder."""
     community = {**named_community(folder), **catalogue.community}
     catalogue = replace(catalogue, community=community)
     credentials = frozenset(each["id"] for each in read_example(folder))
@@ -48,7 +48,7 @@ def check_folder(folder: Path, catalogue: Catalogue) -> tuple[Fault, ...]:
 def check_workflow(
     content: Any, catalogue: Catalogue, credentials: frozenset[str], *, file: str
 ) -> tuple[Fault, ...]:
-    """Return the faults of one workflow; an empty tuple if n8n and the router can use it."""
+    """Return the faults of one workflow; none: n8n and the router can use it."""
     shape = shape_fault(content)
     if shape:
         return (Fault(file, None, shape),)
@@ -83,10 +83,10 @@ def _nodes_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
 
 
 def _newer(workflow: CheckedWorkflow) -> str:
-    """Say from which n8n on the workflows are known to work, where this one is older."""
+    """Return the oldest n8n on which the workflows were tried, if this n8n is older."""
     if release(workflow.catalogue.n8n) >= release(OLDEST_TRIED):
         return ""
-    return f" Or take a newer n8n: {OLDEST_TRIED} is the oldest that was tried."
+    return f" Or use a newer n8n: {OLDEST_TRIED} is the oldest that was tried."
 
 
 def _credentials_are_named(workflow: CheckedWorkflow) -> Iterator[Fault]:
@@ -128,18 +128,18 @@ def _crash_is_heard(workflow: CheckedWorkflow) -> Iterator[Fault]:
         return
     if (workflow.content.get("settings") or {}).get("errorWorkflow") != _ERROR_WORKFLOW:
         yield workflow.fault(
-            None, f"a crash in it is not heard. Set its error workflow to {_ERROR_WORKFLOW}."
+            None, f"a crash in it is not reported. Set its error workflow to {_ERROR_WORKFLOW}."
         )
 
 
 def _address_can_be_set(workflow: CheckedWorkflow) -> Iterator[Fault]:
-    """The router is elsewhere in every deployment: import has one place to write it to."""
+    """The router's URL differs in each deployment, so import needs one place to write it to."""
     cure = f'Read router_url from a Set node named "{ROUTER_ADDRESS}".'
     has_place = any(is_router_address(node) for node in workflow.content["nodes"])
     for node in workflow.content["nodes"]:
         url = str(node["parameters"].get("url", ""))
         if DEFAULT_ROUTER_URL in url:
-            yield workflow.fault(node["name"], f"only here is the router at that address. {cure}")
+            yield workflow.fault(node["name"], f"the router has that address only here. {cure}")
         elif "router_url" in url and not has_place:
             yield workflow.fault(node["name"], f"nothing sets router_url. {cure}")
 
@@ -149,7 +149,7 @@ def _keys_go_where_the_deployment_says(workflow: CheckedWorkflow) -> Iterator[Fa
         if (provider := is_told_where(node)) is not None:
             yield workflow.fault(
                 node["name"],
-                "it shows an LLM's key to whatever address its data names."
+                "it sends an LLM's key to an address that comes from its data."
                 f" Write {provider.own_url} there: import puts {provider.variable} in its place.",
             )
 

@@ -1,4 +1,4 @@
-"""The credentials of the workflows, made from the configuration; n8n encrypts them."""
+"""The workflows' credentials, made from the configuration. n8n encrypts them."""
 
 import json
 import re
@@ -19,9 +19,10 @@ _VARIABLE = re.compile(r"^<([A-Z0-9_]+)>$")
 
 
 def read_example(folder: Path) -> list[dict[str, Any]]:
-    """Return the credentials as the workflows name them, with `<VARIABLE>` for each secret.
+    """Return the credentials that the workflows name, with `<VARIABLE>` for each secret.
 
-    A folder that names none, as one that was only exported to, has those of this project.
+    If a folder has no such file, because workflows were only exported to it, this project's is
+    used.
     """
     own = folder / EXAMPLE
     example: list[dict[str, Any]] = json.loads((own if own.exists() else _OURS).read_text())
@@ -29,20 +30,20 @@ def read_example(folder: Path) -> list[dict[str, Any]]:
 
 
 def fill_in(example: list[dict[str, Any]], variables: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return what `n8n import:credentials` takes; a variable that is not set stays unusable."""
-    # n8n wants the providers' URLs, where the configuration may leave them out.
+    """Return the input of `n8n import:credentials`; without its variables, one is unusable."""
+    # n8n needs the providers' URLs, which are optional in the configuration.
     bases = {name: variables.get(name) or base for name, base in BASES.items()}
     values = {**variables, **bases, **hosts_of(bases)}
     return [{**credential, "data": _filled(credential["data"], values)} for credential in example]
 
 
 def lacks_something(credential: Mapping[str, Any]) -> bool:
-    """Whether a variable of it is not set, so that it is of no use."""
+    """Whether a variable of this credential is not set, so that it cannot be used."""
     return _NOT_SET in credential["data"].values()
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
-    """Return the values of the configuration that credentials are made of."""
+    """Return the configuration's values that credentials contain."""
     names = ("N8N_API_KEY", "CRON_SECRET", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", *BASES)
     found = {name: getattr(settings, name.lower()) for name in names}
     return {name: _shown(value) for name, value in found.items() if value is not None}

@@ -1,7 +1,7 @@
-"""N8N_EXTRA_*: n8n's own settings, for the n8n that is started here.
+"""N8N_EXTRA_*: settings of n8n itself, for the n8n that is started here.
 
 `N8N_EXTRA_GENERIC_TIMEZONE=America/Sao_Paulo` becomes n8n's GENERIC_TIMEZONE. n8n inherits nothing
-else from the environment, and reads no `.env`: both contain the product's keys.
+else from the environment, and reads no `.env`: both contain HybridFlow's keys.
 """
 
 import os
@@ -15,7 +15,7 @@ from router.configuration.settings import ConfigurationError
 
 _PREFIX = "N8N_EXTRA_"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-# What the start itself gives, by which it finds n8n and its data again.
+# Settings that the start sets itself, to find n8n and its data again.
 _OWN: Mapping[str, str] = {
     "N8N_PORT": "set N8N_PORT",
     "N8N_USER_FOLDER": "set HYBRIDFLOW_DATA: n8n's folder is in it",
@@ -31,10 +31,10 @@ _NEAR = "localhost,127.0.0.1,::1"
 def extra_settings(
     env: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
 ) -> dict[str, str]:
-    """Return n8n's own settings by their names, from `env` (None: this process's) and a file.
+    """Return settings of n8n itself, by name, from `env` (None: this process's) and a file.
 
     `env` wins, and a blank value counts as not set. Raises ConfigurationError, which names each
-    setting that n8n cannot have; never a value, which may be a secret.
+    setting that must not be set, but no value, because it may be a secret.
     """
     written = dict(dotenv_values(env_file, encoding="utf-8")) if env_file is not None else {}
     own = os.environ if env is None else env
@@ -47,7 +47,7 @@ def extra_settings(
     if faults := {f"{_PREFIX}{name}": fault for name in extra if (fault := _fault(name))}:
         raise ConfigurationError(faults)
     if _PROXIES & extra.keys() and "NO_PROXY" not in extra:
-        extra["NO_PROXY"] = _NEAR  # the router is on this machine, and no proxy finds it
+        extra["NO_PROXY"] = _NEAR  # the router is on this machine, where a proxy cannot reach it
     return extra
 
 

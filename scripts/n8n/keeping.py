@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from scripts.n8n.server import N8nServer
 
 _LOOK_SECONDS = 0.2
-_STEADY_SECONDS = 60.0  # an n8n that ran for so long is not in a loop of crashes
+_STEADY_SECONDS = 60.0  # an n8n that ran this long is not crashing in a loop
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 
 
 def next_pause(before: float, ran_for: float) -> float:
-    """Return the seconds to wait before n8n is started again, after it waited `before`.
+    """Return the seconds to wait before the next start of n8n; the last wait was `before`.
 
-    They double with each start that did not last, and never grow beyond a minute.
+    The wait doubles with each start that did not last, up to a minute.
     """
     if before == 0 or ran_for >= _STEADY_SECONDS:
         return _FIRST_PAUSE
@@ -27,7 +27,7 @@ def next_pause(before: float, ran_for: float) -> float:
 def kept_alive(
     server: N8nServer, tell: Callable[[str], None], pause: Callable[[float, float], float]
 ) -> Iterator[None]:
-    """Restart `server` whenever it has ended, until the block does; then nothing starts it.
+    """Restart `server` each time it has ended, until the end of the block.
 
     `pause` is `next_pause`, or a test's.
     """
@@ -39,7 +39,7 @@ def kept_alive(
             if not server.has_ended():
                 continue
             waited = pause(waited, time.monotonic() - started)
-            with suppress(OSError, ValueError):  # there may be nobody to tell any more
+            with suppress(OSError, ValueError):  # the output may be closed already
                 tell(f"n8n has ended, and is started again in {waited:g} s. Its last words:")
                 tell(server.log_end())
             try:

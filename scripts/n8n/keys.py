@@ -1,8 +1,8 @@
 """The keys that n8n was given, compared with those in the configuration now.
 
-n8n is filled once: somebody who sets a key of an LLM later would have it in the router, and n8n
-would go on without it. Credentials that have changed in the configuration are given to n8n; those
-that the configuration does not contain stay as builders made them in the editor.
+Credentials are imported once. If somebody sets an LLM key later, the router would have it, but n8n
+would not. So credentials that have changed in the configuration are given to n8n again. Those that
+are not in the configuration stay as builders made them in the editor.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ Credentials = Sequence[dict[str, Any]]
 
 
 def note_given(home: N8nHome, given: Credentials) -> None:
-    """Store what tells later whether the configuration has changed."""
+    """Store marks that show later whether the configuration has changed."""
     noted = _noted(home) | {each["id"]: _mark(home, each) for each in given}
     (home.folder / _NOTE).write_text(json.dumps(noted, indent=1, sort_keys=True))
 
 
 def to_be_given(home: N8nHome, wanted: Credentials) -> list[dict[str, Any]]:
-    """Return those that are complete in the configuration, and changed since n8n got them.
+    """Return the credentials that are complete, and have changed since n8n got them.
 
-    If that is not recorded, an earlier version gave them: none.
+    If there are no marks, an earlier version gave them to n8n: then there are none to return.
     """
     noted = _noted(home)
     return [

@@ -1,4 +1,4 @@
-"""n8n beside the router, on the router's own PostgreSQL: filled the first time, then started."""
+"""Starts n8n beside the router, on the router's PostgreSQL; the first time it imports workflows."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ _CHANGED = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an n8n keeps its own data: a folder, and a database on the router's server."""
+    """Where an n8n keeps its data: a folder, and a database on the router's server."""
 
     folder: Path
     database: str
@@ -46,7 +46,7 @@ class Place:
 def n8n_home(
     settings: Settings, tell: Callable[[str], None], place: Place | None = None
 ) -> Iterator[tuple[Installation, N8nHome]]:
-    """Give an installed n8n and its home, with the PostgreSQL that it needs running meanwhile.
+    """Yield an installed n8n and its home, while the PostgreSQL that it needs is running.
 
     Raises ConfigurationError, EmbeddedPostgresError and InstallationFailed.
     """
@@ -70,10 +70,10 @@ def n8n_home(
 def running_n8n(
     settings: Settings, tell: Callable[[str], None], place: Place | None = None
 ) -> Iterator[N8nServer]:
-    """Give n8n once it takes webhooks; until the block ends, it is restarted if it dies.
+    """Yield n8n once it accepts webhooks; until the block ends, it is restarted if it dies.
 
-    Workflows are imported only into an empty n8n: builders' changes there stay. Raises
-    N8nRunsAlready, and ConfigurationError if something else listens on its port.
+    Workflows are imported only into an empty n8n, so that builders' changes stay. Raises
+    N8nRunsAlready, and ConfigurationError if another program listens on its port.
     """
     place = place or _place(settings)
     end_leftovers(settings, tell)
@@ -99,13 +99,13 @@ def running_n8n(
 
 
 def end_leftovers(settings: Settings, tell: Callable[[str], None]) -> None:
-    """Return when nothing of a killed start holds the port: the demo's n8n has the real one's."""
+    """Wait until no n8n of a killed start holds the port: the demo's and the real n8n share one."""
     for place in (_place(settings), place_of_demo(settings)):
         end_leftover(place.folder, tell)
 
 
 def require_free_port(port: int) -> None:
-    """Raise ConfigurationError if a program of this machine listens on the port."""
+    """Raise ConfigurationError if a program on this machine listens on the port."""
     with socket.socket() as probe:
         probe.settimeout(5)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -116,9 +116,9 @@ def require_free_port(port: int) -> None:
 def fill(
     installation: Installation, home: N8nHome, settings: Settings, folder: Path
 ) -> tuple[str, ...]:
-    """Import and publish the workflows of `folder`; what n8n had before is kept in a backup.
+    """Import and publish the workflows of `folder`; n8n's own ones are backed up before.
 
-    Raises CommandFailed, and UnreadableFile before anything is done.
+    Raises CommandFailed, and UnreadableFile before anything is changed.
     """
     ours = ids_of(folder)
     if _imported(home).exists():
@@ -126,7 +126,7 @@ def fill(
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
         asyncio.run(unpublish(installation, home, ours & ids_of(backup)))
-    else:  # an import may have been broken off, when it had published some
+    else:  # an interrupted import may have published some
         there = asyncio.run(workflows_in(home.database_url))
         asyncio.run(unpublish(installation, home, ours & there))
     names = asyncio.run(
@@ -145,26 +145,26 @@ def fill(
 def _give_keys(
     installation: Installation, home: N8nHome, settings: Settings, tell: Callable[[str], None]
 ) -> None:
-    """Give n8n the credentials that have changed in the configuration."""
+    """Import the credentials that have changed in the configuration."""
     wanted = fill_in(read_example(WORKFLOWS), variables_of(settings))
     if otherwise := to_be_given(home, wanted):
-        tell(f"Giving n8n what is set by now: {', '.join(each['name'] for each in otherwise)} …")
+        tell(f"Giving n8n the changed keys: {', '.join(each['name'] for each in otherwise)} …")
         asyncio.run(import_credentials(installation, home, otherwise))
 
 
 def router_url(settings: Settings) -> str:
-    """Return where n8n reaches the router."""
+    """Return the URL at which n8n reaches the router."""
     own = f"http://localhost:{settings.api_port}"
     return settings.n8n_router_url or settings.public_url or own
 
 
 def place_of_demo(settings: Settings) -> Place:
-    """Return the place of the demo's own, see `scripts/demo_business/flows.py`."""
+    """Return the place of the demo's own n8n; see `scripts/demo_business/flows.py`."""
     return Place(settings.hybridflow_data / "demo-n8n", "n8n_of_the_demo")
 
 
 def _place(settings: Settings) -> Place:
-    """Return the place of the one that serves for real."""
+    """Return the place of the real n8n."""
     return Place(settings.hybridflow_data / "n8n", DATABASE)
 
 

@@ -1,9 +1,9 @@
-"""An n8n that a killed start left behind: its supervisor is still ending it, or was killed, too.
+"""Ends an n8n that a killed start left behind: its supervisor is still ending it, or was killed.
 
-It holds the port, and works on a database that is about to be used or dropped. So it is waited for,
-and killed if nobody else ends it. It is recognised by a lock that it holds while it runs: every
-system has locks, and releases them however the process ends; a process number may be another's by
-now.
+Such an n8n holds the port, and uses a database that is about to be used or dropped. So the start
+waits for its end, and kills it if nothing else ends it. It is recognised by a lock that it holds
+while it runs. Every system has locks and releases them however the process ends; a process number
+may belong to another process by now.
 """
 
 import os
@@ -24,26 +24,26 @@ _LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Processes:
-    """Those of an n8n, by their numbers."""
+    """The process numbers of an n8n and its supervisor."""
 
     supervisor: int
     n8n: int
 
 
 def works_in(folder: Path) -> AbstractContextManager[tuple[int, ...]]:
-    """Give what an n8n is handed that is started in this folder, by which it is known."""
+    """Yield the lock that an n8n in this folder inherits, and by which it is recognised."""
     return handed_on(folder, _WORKS)
 
 
 def note_processes(folder: Path, supervisor: int, n8n: int) -> None:
-    """Keep in n8n's folder which they are, for a start after this one was killed."""
+    """Store the process numbers in n8n's folder, in case this start is killed."""
     (folder / _NOTE).write_text(f"{supervisor} {n8n}\n")
 
 
 def end_leftover(folder: Path, tell: Callable[[str], None], wait: float = _WAIT_SECONDS) -> None:
-    """Return when no n8n of a start that is gone works in `folder`.
+    """Wait until no n8n of a start that has ended works in `folder`; kill it if necessary.
 
-    One whose starter lives is no leftover: nothing is done to it.
+    An n8n whose start still runs is left alone.
     """
     if not (folder / _NOTE).exists():
         return
@@ -73,7 +73,7 @@ def _is_there(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # then it is another's
+    except PermissionError:  # then it is another user's process
         return False
     return True
 

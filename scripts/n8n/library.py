@@ -1,6 +1,6 @@
-"""Workflows and credentials go into n8n and come back out, by n8n's own commands.
+"""Imports and exports workflows and credentials by n8n's own commands.
 
-What is imported takes effect when n8n starts the next time.
+An import takes effect when n8n starts the next time.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from scripts.n8n.server import SUPERVISOR, N8nHome, process_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = _ROOT / "n8n_workflows"
-# What a builder copies and changes stays a draft.
+# Examples, which builders copy and change, stay drafts.
 DRAFTS = frozenset(
     {
         *("hybridflowAgent", "hybridflowGateway"),
@@ -31,11 +31,11 @@ _AT_ONCE = 2
 
 
 class CommandFailed(Exception):
-    """A command of n8n did not do what was asked; the text is what it said."""
+    """A command of n8n failed. The text is its output."""
 
 
 class UnreadableFile(CommandFailed):
-    """A file of a folder of workflows is none, so that nothing was done."""
+    """A file in a folder of workflows cannot be read, so nothing was done."""
 
 
 async def import_all(
@@ -47,9 +47,9 @@ async def import_all(
     router_url: str,
     drafts: Collection[str] = DRAFTS,
 ) -> tuple[str, ...]:
-    """Import the credentials and the workflows of `folder`; publish those that are not `drafts`.
+    """Import the credentials and the workflows of `folder`; publish all except `drafts`.
 
-    Returns their names. Workflows with other ids stay as they are. Raises CommandFailed.
+    Returns the workflows' names. Workflows with other ids are not changed. Raises CommandFailed.
     """
     workflows = read_workflows(folder)
     await import_credentials(installation, home, fill_in(read_example(folder), variables))
@@ -67,9 +67,9 @@ async def import_all(
 async def import_credentials(
     installation: Installation, home: N8nHome, credentials: Sequence[dict[str, Any]]
 ) -> None:
-    """Give n8n these, in place of those with their ids. Raises CommandFailed."""
+    """Import these credentials, replacing those with the same ids. Raises CommandFailed."""
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
-        # The folder is the owner's only, and goes at once.
+        # Only the owner can read the folder, and it is deleted at once.
         secrets = {"credentials.json": json.dumps(credentials)}
         (file,) = _write_all(Path(name), secrets)
         await _n8n(installation, home, "import:credentials", f"--input={file}")
@@ -82,11 +82,11 @@ async def export_all(
     folder: Path,
     which: Literal["drafts", "published"] = "drafts",
 ) -> tuple[Path, ...]:
-    """Write every workflow of n8n into `folder` in its canonical form; return the files.
+    """Write every workflow of n8n to `folder` in its canonical form; return the files.
 
-    As it is at work (`published`; one that is not published is left out), or as the editor shows it
-    (`drafts`). An example that is pinned in the folder's file stays there, where the editor has
-    none. Raises CommandFailed, UnreadableFile, and SecretInWorkflow before anything is written.
+    `published`: the published versions; unpublished workflows are left out. `drafts`: the versions
+    in the editor. If the editor has no pinned example, the one in the folder's file stays. Raises
+    CommandFailed, UnreadableFile, and SecretInWorkflow before anything is written.
     """
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
         only = ("--published",) if which == "published" else ()
@@ -101,7 +101,7 @@ async def export_all(
 
 
 def read_workflows(folder: Path) -> list[dict[str, Any]]:
-    """Return the workflows that lie in a folder. Raises UnreadableFile."""
+    """Return the workflows in a folder. Raises UnreadableFile."""
     return [workflow for workflow in _read_all(folder) if "nodes" in workflow]
 
 
@@ -113,7 +113,7 @@ def _read_all(folder: Path) -> list[dict[str, Any]]:
 def _read(file: Path) -> dict[str, Any]:
     try:
         workflow: dict[str, Any] = json.loads(file.read_text())
-    except ValueError as error:  # as a merge leaves it
+    except ValueError as error:  # such as after a merge conflict
         text = f"{file} is not JSON: {error}. Nothing was done. Repair it, or take it away."
         raise UnreadableFile(text) from error
     return workflow
@@ -127,7 +127,7 @@ def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return what tells whether the workflows of a folder have changed."""
+    """Return a hash that shows whether the workflows of a folder have changed."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.json")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -139,7 +139,7 @@ def _is_workflow(file: Path) -> bool:
 
 
 async def unpublish(installation: Installation, home: N8nHome, ids: Iterable[str]) -> None:
-    """Take back what is published: n8n imports over no published workflow. Raises CommandFailed."""
+    """Unpublish these workflows: n8n does not import over published ones. Raises CommandFailed."""
     await _each(installation, home, "unpublish:workflow", ids)
 
 
@@ -155,7 +155,7 @@ async def _each(
 
 
 async def a_few_at_once(do: Callable[[str], Awaitable[None]], names: Iterable[str]) -> None:
-    """Do it for each. Raises what the first raises that fails: the others are stopped for it."""
+    """Do the work for each, a few at once. The first error stops the others, and is raised."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def do_one(name: str) -> None:
@@ -171,7 +171,7 @@ async def a_few_at_once(do: Callable[[str], Awaitable[None]], names: Iterable[st
 
 
 async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> None:
-    """Run one command to its end. It ends with us: alone, it would wait for its database for ever.
+    """Run one command; it is ended with this program, else it would wait for its database for ever.
 
     Raises CommandFailed.
     """
@@ -184,10 +184,10 @@ async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> No
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdout is not None  # noqa: S101 - it is a pipe
-    await process.stdout.readline()  # the pid, which nobody asks for
+    await process.stdout.readline()  # the pid, which is not needed
     said = (await process.stdout.read()).decode(errors="replace")
     await process.wait()
-    # Some of its commands report a failure and end with 0.
+    # Some of n8n's commands report a failure, but exit with 0.
     if process.returncode != 0 or "An error occurred" in said or "Error updating" in said:
         end = "\n".join(said.strip().splitlines()[-12:])
         raise CommandFailed(f"n8n {arguments[0]} failed:\n{end}")

@@ -1,7 +1,7 @@
-"""Where a node of a workflow sends a key of an LLM: where the deployment says, nowhere else.
+"""The addresses to which workflows may send LLM keys: only those that the deployment names.
 
-A URL from the payload could be anybody's, and whoever forges a payload would get the key. So the
-URL is in the node. In the files it is the provider's own; import replaces it with the deployment's.
+A forged payload could contain any URL, and would get the key. So the URL is in the node itself. In
+the files it is the provider's own; import replaces it with the deployment's.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An LLM's API: the variable that names another base than its own, and where it is asked."""
+    """An LLM's API: the variable for another base URL, its own base URL, and its path."""
 
     variable: str
     own_base: str
     path: str
     others: tuple[str, ...] = ()
-    """Other paths of it that a flow may ask."""
+    """Other paths of the API that a flow may call."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return all paths of it that are known here."""
+        """Return all paths of the API that flows may call."""
         return (self.path, *self.others)
 
     @property
     def own_url(self) -> str:
-        """Return where it is asked, if the deployment says nothing else."""
+        """Return the URL that is used if the deployment names no other base."""
         return self.own_base + self.path
 
 
@@ -38,12 +38,12 @@ PROVIDERS: Mapping[str, Provider] = {
         "OPENAI_BASE_URL", "https://api.openai.com/v1", "/chat/completions", _SOUND
     ),
 }
-"""By the kind of their credential in n8n."""
+"""The providers, by the type of their credential in n8n."""
 BASES: Mapping[str, str] = {each.variable: each.own_base for each in PROVIDERS.values()}
 
 
 def hosts_of(bases: Mapping[str, str]) -> dict[str, str]:
-    """Return the hosts that the credentials may be shown to, by the names in the example's file."""
+    """Return the hosts to which the credentials may be sent, by their names in the example file."""
     return {
         each.variable.replace("_BASE_URL", "_HOST"): urlsplit(
             bases.get(each.variable) or each.own_base
@@ -56,13 +56,13 @@ def hosts_of(bases: Mapping[str, str]) -> dict[str, str]:
 def with_llm_addresses(
     workflow: Mapping[str, Any], bases: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return the workflow whose requests to an LLM go to the `bases`, or to the providers' own."""
+    """Return the workflow with its LLM requests changed to the `bases`, or the providers' own."""
     nodes = [_addressed(node, bases or {}) for node in workflow["nodes"]]
     return {**workflow, "nodes": nodes}
 
 
 def is_told_where(node: Mapping[str, Any]) -> Provider | None:
-    """Return the provider whose key the node shows where an expression says, if it does."""
+    """Return the provider whose key the node sends to an address from an expression, if any."""
     provider = _provider(node)
     given = node.get("parameters") or {}
     options = given.get("options")
@@ -83,7 +83,7 @@ def _addressed(node: Mapping[str, Any], bases: Mapping[str, str]) -> dict[str, A
 
 
 def _provider(node: Mapping[str, Any]) -> Provider | None:
-    """Return whose key it shows; a node may name the kind and have no credential yet."""
+    """Return the provider whose key the node sends; it may name the type without a credential."""
     kinds = [*(node.get("credentials") or {})]
     kinds.append(str((node.get("parameters") or {}).get("nodeCredentialType")))
     return next((PROVIDERS[kind] for kind in kinds if kind in PROVIDERS), None)

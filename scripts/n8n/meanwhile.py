@@ -1,4 +1,4 @@
-"""n8n starts while the router already serves, so that nobody waits with nothing answering."""
+"""Starts n8n while the router already serves, so that callers are answered meanwhile."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,9 +13,10 @@ def coming_up(
     tell: Callable[[str], None],
     told: tuple[type[Exception], ...],
 ) -> Iterator[None]:
-    """Enter `n8n` beside the block, and leave it with the block; a fault of `told` is said.
+    """Run `n8n` in a thread during the block; print its error if it is one of `told`.
 
-    Where the block ends before it is up, nobody waits: it ends with this program, supervised.
+    If the block ends before n8n is up, nothing waits for it: n8n's supervisor ends it with this
+    program.
     """
     is_up, ending = threading.Event(), threading.Event()
 

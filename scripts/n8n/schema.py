@@ -1,4 +1,4 @@
-"""The JSON Schemas of what n8n is given, as builders and their tools read them."""
+"""The JSON Schemas of what the router posts to n8n, for builders and their tools."""
 
 import json
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Texts that should be credentials: found by the name that they go by, or by their look."""
+"""Finds texts that should be credentials: by their name, or by their form."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# The secret of the tokens in the pinned examples.
+# The secret part of the tokens in the pinned examples.
 EXAMPLE_TOKEN = "00000000-0000-4000-8000-000000000000"  # nosec B105  # noqa: S105 - opens nothing
 
 _NAMES = (
@@ -18,25 +18,26 @@ _LOOKS = re.compile(
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY"
     rf"|\bhf[tn]_\d+_(?!{EXAMPLE_TOKEN})[0-9a-f]{{8}}-"
     r"|\b[a-z][a-z0-9+.-]*://[^\s/:@{}]+:[^\s/@{}<]+@"
-    # Within a text: a header in JSON or code, a query in a URL. What an expression gives is none.
+    # Inside a text: a header in JSON or code, a query in a URL. The value of an expression is not
+    # one.
     rf"""|(?i:["']?\b(?:{_NAMES})["']?\s*:\s*["'](?!\s*\{{\{{|\s*=|["'<]))"""
     rf"|(?i:[?&](?:{_NAMES})=)(?=[\w%-])"
 )
 
 
 def is_secret(name: str, text: str) -> bool:
-    """Whether a text that goes by this name is one. Empty, and computed by n8n, it is none."""
+    """Whether a text with this name is a secret; not if it is empty or computed by n8n."""
     literal = "{{" not in text and text.strip("= \n") != ""
     return bool((literal and _NAME.match(name)) or looks_secret(text))
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text is, or holds, what only a secret looks like."""
+    """Whether a text is, or contains, something that only a secret looks like."""
     return _LOOKS.search(text) is not None
 
 
 def texts(value: Any, path: str = "", name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (path, name, text) of every text; the name of a name-value pair is its own."""
+    """Yield (path, name, text) of every text; in a name-value pair, the name is the pair's."""
     match value:
         case {"name": str() as own, "value": str() as text, **rest}:
             yield f"{path}.value".lstrip("."), own, text

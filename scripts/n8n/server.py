@@ -1,4 +1,4 @@
-"""n8n as a process of this machine: its database, its settings, its start and its end."""
+"""n8n as a process on this machine: its database, settings, start and stop."""
 
 import asyncio
 import os
@@ -22,17 +22,18 @@ from scripts.n8n.installation import Installation
 from scripts.n8n.leftover import note_processes, works_in
 
 DATABASE = "n8n"
-# By its path: where n8n works is not where this project can be imported from.
+# By its path, because the project cannot be imported from n8n's working folder.
 SUPERVISOR = (sys.executable, "-P", str(Path(__file__).resolve().with_name("supervisor.py")))
-_LONGEST_END = 20_000  # bytes of the log that are read for its end
+_LONGEST_END = 20_000  # bytes at the end of the log that are read
 _READY_SECONDS = 180.0
-_STOP_SECONDS = 25.0  # longer than the supervisor's grace
+_STOP_SECONDS = 25.0  # longer than the supervisor's grace period
 
-# Chosen by measurement (benchmarks/n8n.py): with n8n's own isolated expression engine a turn costs
-# twice as much. The price is isolation between the builders' expressions, who are trusted here.
+# Chosen by measurement (benchmarks/n8n.py): with n8n's isolated expression engine a turn costs
+# twice as much. Without it, builders' expressions are not isolated from each other; builders are
+# trusted here.
 MEASURED: Mapping[str, str] = {"N8N_EXPRESSION_ENGINE": "legacy"}
 
-# What n8n would fetch or report over the internet, and nobody here needs.
+# Turned off: what n8n would fetch or report over the internet, which is not needed here.
 _QUIET = {
     "N8N_DIAGNOSTICS_ENABLED": "false",
     "N8N_VERSION_NOTIFICATIONS_ENABLED": "false",
@@ -41,7 +42,7 @@ _QUIET = {
     "N8N_HIRING_BANNER_ENABLED": "false",
 }
 
-# Executions hold what customers wrote: they go after three days.
+# Executions contain customers' messages, so they are deleted after three days.
 _EXECUTIONS = {
     "EXECUTIONS_DATA_PRUNE": "true",
     "EXECUTIONS_DATA_MAX_AGE": "72",  # hours
@@ -50,15 +51,15 @@ _EXECUTIONS = {
 
 
 class N8nDidNotStart(Exception):
-    """n8n ended, or did not become ready; the text has the end of its log."""
+    """n8n ended, or did not become ready. The text contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class N8nHome:
-    """What belongs to one n8n: its database, its folder, its key, its port, its own settings.
+    """The parts of one n8n: its database, its folder, its key, its port, its settings.
 
-    A credential can be read only with the key that it was imported with. `extra` is what the
-    configuration says of n8n's settings, and goes before what is chosen here.
+    A credential can be read only with the key with which it was imported. `extra` contains the
+    configured settings of n8n, which win over the values here.
     """
 
     database_url: str
@@ -70,27 +71,27 @@ class N8nHome:
 
     @property
     def url(self) -> str:
-        """Where its editor and its webhooks are."""
+        """The URL of its editor and its webhooks."""
         return f"http://127.0.0.1:{self.port}"
 
     def working_folder(self) -> Path:
-        """Return the folder that n8n works in: it reads the `.env` of where it is started.
+        """Return n8n's working folder: n8n reads the `.env` in the folder in which it is started.
 
-        The product's own is in the folder of the product, and full of keys.
+        HybridFlow's own `.env` is in the project's folder, and contains many keys.
         """
         folder = self.folder.absolute() / "work"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that n8n and its commands run with."""
+        """Return the environment variables for n8n and its commands."""
         return {
             **_QUIET,
             **self.settings,
             **_EXECUTIONS,
-            "GENERIC_TIMEZONE": os.environ.get("TZ") or "UTC",  # its own default is New York
+            "GENERIC_TIMEZONE": os.environ.get("TZ") or "UTC",  # n8n's own default is New York
             "N8N_LISTEN_ADDRESS": "127.0.0.1",
-            "N8N_SECURE_COOKIE": "false",  # the editor is reached over http, on this machine only
+            "N8N_SECURE_COOKIE": "false",  # the editor uses plain http, only on this machine
             "WEBHOOK_URL": f"{self.url}/",
             **self.extra,
             **_database_variables(self.database_url),
@@ -107,9 +108,9 @@ async def open_home(
     extra: Mapping[str, str] | None = None,
     database: str = DATABASE,
 ) -> N8nHome:
-    """Return n8n's home on the server of `database_url`; database, folder and key are made once.
+    """Return n8n's home on the server of `database_url`; make database, folder and key if missing.
 
-    Raises asyncpg.PostgresError where the user may not create a database.
+    Raises asyncpg.PostgresError if the user may not create a database.
     """
     key = _keep_key(folder)
     await _make_database(database_url, database)
@@ -118,7 +119,7 @@ async def open_home(
 
 
 class N8nServer:
-    """`n8n start`, supervised: it ends with the program that started it, however that ends."""
+    """`n8n start` with a supervisor: it ends when the program that started it ends in any way."""
 
     def __init__(self, installation: Installation, home: N8nHome) -> None:
         self._installation = installation
@@ -136,7 +137,7 @@ class N8nServer:
                 cwd=self.home.working_folder(),
                 env=process_environment(
                     self._installation,
-                    # Its own would be 5679, where another n8n of this machine may listen.
+                    # The default is 5679, where another n8n on this machine may listen.
                     {**self.home.environment(), "N8N_RUNNERS_BROKER_PORT": str(free_port())},
                 ),
                 stdin=subprocess.PIPE,
@@ -149,7 +150,7 @@ class N8nServer:
         note_processes(self.home.folder, self._supervisor.pid, self.pid)
 
     async def ready(self, within: float = _READY_SECONDS) -> None:
-        """Return when it takes turns. Raises N8nDidNotStart."""
+        """Wait until n8n accepts turns. Raises N8nDidNotStart."""
         url = f"{self.home.url}/webhook/{TURN_WEBHOOK}"
         try:
             async with asyncio.timeout(within), httpx.AsyncClient() as client:
@@ -163,11 +164,11 @@ class N8nServer:
             ) from None
 
     def has_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether n8n has ended."""
         return self._supervisor is None or self._supervisor.poll() is not None
 
     def stop(self) -> None:
-        """End it, and return when it has ended. Does nothing if it runs no more."""
+        """Stop n8n, and wait until it has ended. Does nothing if it has ended already."""
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is None:
             return
@@ -175,7 +176,7 @@ class N8nServer:
         assert supervisor.stdout is not None  # noqa: S101
         supervisor.stdin.close()
         supervisor.wait(_STOP_SECONDS)
-        if supervisor.returncode < 0:  # it was killed itself, and left n8n behind
+        if supervisor.returncode < 0:  # the supervisor was killed, and n8n may still run
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         supervisor.stdout.close()
@@ -183,12 +184,12 @@ class N8nServer:
             self._log.close()
 
     def kill(self) -> None:
-        """End it at once, as a crash would: kill -9 to all its processes."""
+        """Kill all its processes with kill -9, like a crash."""
         os.killpg(self.pid, signal.SIGKILL)
         self.stop()
 
     def log_end(self) -> str:
-        """Return the last lines that it wrote; of a long log only the end is read."""
+        """Return the last lines of the log; only the end of a long log is read."""
         with (self.home.folder / "n8n.log").open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _LONGEST_END))
             text = log.read().decode(errors="replace")
@@ -196,10 +197,10 @@ class N8nServer:
 
 
 def process_environment(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process of n8n: nothing of this program's secrets gets there.
+    """Return the environment for a process of n8n, without this program's secrets.
 
-    Node keeps what it has compiled beside the installation: each command of n8n is a process that
-    loads thousands of modules, and takes a quarter less of the CPU so.
+    Node caches compiled code beside the installation. Each command of n8n is a process that loads
+    thousands of modules; with the cache it takes a quarter less CPU.
     """
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
@@ -209,8 +210,8 @@ def process_environment(installation: Installation, variables: Mapping[str, str]
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:
-    # Its readiness comes before its webhooks, which are unknown (404) until they are registered and
-    # from then on closed (403) to a caller without the key.
+    # n8n says that it is ready before its webhooks are. They answer 404 until they are registered,
+    # and then 403 to a caller without the key.
     try:
         return (await client.post(url, timeout=5)).status_code == 403
     except httpx.TransportError:
@@ -237,7 +238,7 @@ async def _make_database(database_url: str, database: str) -> None:
 
 
 async def drop_database(database_url: str, database: str) -> None:
-    """Drop an n8n's database, if it is there, whoever is connected to it."""
+    """Drop an n8n's database, if it exists, even if somebody is connected to it."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(f"drop database if exists {database} with (force)")
@@ -246,7 +247,7 @@ async def drop_database(database_url: str, database: str) -> None:
 
 
 async def workflows_in(database_url: str) -> frozenset[str]:
-    """Return the ids of the workflows in an n8n's database; none where n8n was never there."""
+    """Return the ids of the workflows in an n8n's database; empty if n8n has never used it."""
     connection = await asyncpg.connect(database_url)
     try:
         rows = await connection.fetch("select id from workflow_entity")

@@ -1,4 +1,4 @@
-"""Whether a file holds a workflow at all: what every rule relies on."""
+"""Whether a file contains a workflow at all. All other rules rely on this."""
 
 from typing import Annotated, Any
 
@@ -34,7 +34,7 @@ class _Workflow(BaseModel):
 
 
 def shape_fault(content: Any) -> str | None:
-    """Return what is wrong with the shape, and the cure; None if the rules can work on it."""
+    """Return what is wrong with a file's structure, and the fix; None: the rules can check it."""
     try:
         workflow = _Workflow.model_validate(content)
     except ValidationError as error:
@@ -53,5 +53,5 @@ def shape_fault(content: Any) -> str | None:
         for link in group or ()
     }
     if lost := sorted((set(workflow.connections) | targets) - set(names)):
-        return f'a connection names "{lost[0]}", which is no node of it. Connect it again.'
+        return f'a connection names "{lost[0]}", but there is no such node. Connect it again.'
     return None

@@ -1,4 +1,4 @@
-"""`scripts.n8n try`: a flow of n8n is tried with a test turn, and what it would have said told."""
+"""`scripts.n8n try`: gives a flow a test turn, and prints what it would have said."""
 
 import json
 import sys
@@ -20,16 +20,16 @@ from scripts.running import CannotGoOn, this_python
 
 
 async def try_flow(settings: Settings, database: Database, wanted: Trial) -> int:
-    """Try it and print what it made of the turn; return 1 where a real turn would have failed.
+    """Try a flow and print the result. Returns 1 if a real turn would have failed.
 
-    An empty instance name is the only tenant's. The router must run: the flow sends through it.
-    Raises CannotGoOn and StateError.
+    An empty instance name means the only tenant. The router must run, because the flow sends
+    through it. Raises CannotGoOn and StateError.
     """
     operator = as_script(database)
     if not wanted.instance_name:
         only = await _only(operator)
         wanted = replace(wanted, instance_name=only)
-    if settings.n8n_webhook_url is None:  # as `make run N8N=1` does
+    if settings.n8n_webhook_url is None:  # the same as in `make run N8N=1`
         own = f"http://127.0.0.1:{settings.n8n_port}/webhook"
         settings = settings.model_copy(update={"n8n_webhook_url": own})
     async with open_flows_http(settings.n8n_answer_seconds, 1) as http:
@@ -57,7 +57,7 @@ async def _only(database: Database) -> str:
 
 
 def told(tried: TriedFlow) -> list[str]:
-    """Return what a flow made of the turn, as lines."""
+    """Return the result of the test turn as lines."""
     where = f", execution {tried.execution_url or tried.execution_id}" if tried.execution_id else ""
     lines = [f"{tried.flow}, contract {tried.contract}: {tried.seconds:g} s{where}"]
     for each in tried.said:

@@ -198,10 +198,10 @@ def test_a_burst_that_loses_or_doubles_is_complained_of():
     bad = Outcome("answer", load, Counter("aab"), 1.0, closed=1, incomplete=1)
     assert complaints([good]) == []
     assert complaints([good, bad]) == [
-        "answer: 1 messages were taken and not answered",
+        "answer: 1 messages were accepted and not answered",
         "answer: 1 messages were answered twice",
         "answer: only 1 turns were closed as sent",
-        "answer: 1 turns were not said whole",
+        "answer: 1 turns were closed as incomplete",
     ]
     killed = Outcome("gateway", load, Counter("abc"), 1.0, closed=3, incomplete=1)
     assert complaints([killed], killed=True) == []

@@ -41,4 +41,4 @@ async def test_on_the_schema_of_0_1_0_no_attempt_is_used_up_until_it_is_upgraded
                 await asyncio.sleep(0.01)
     finally:
         await connection.close()
-    assert "otherwise than is expected" not in caplog.text
+    assert "not as expected" not in caplog.text

@@ -45,8 +45,8 @@ class Desk:
         )
 
     async def comes(self) -> None:
-        """What waits to be tried again is due now."""
-        await self.stage.sql("update relays set next_at = now() where finished_at is null")
+        """The time comes when what waits is tried again."""
+        await self.stage.time_comes_to("select next_at from relays where finished_at is null")
 
 
 def quoting(stage: Stage, content: Content, notice: PhoneMessage) -> Content:

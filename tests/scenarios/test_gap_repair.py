@@ -28,6 +28,7 @@ from router.state.direct import DirectDatabase
 from router.tenants.instance import InstanceKeys, find_instance
 from tests.evolution import WholeEvolution
 from tests.fixtures.marks import plain_marks
+from tests.gap_repairs import all_repaired
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage
 from tests.state.conversation import POLICY, Conversation
@@ -473,7 +474,7 @@ async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
     with caplog.at_level(logging.INFO):
         repairs.begin("shop")
         async with asyncio.timeout(20):
-            await repairs.finish()
+            await all_repaired(repairs)
     assert len(turns.wakes) == 1
     told = [record for record in caplog.records if record.levelno >= logging.INFO]
     actions = [record.action for record in told if hasattr(record, "action")]
@@ -492,7 +493,7 @@ async def test_two_reconnects_at_once_are_one_repair(
     repairs.begin("shop")
     gate.open()
     async with asyncio.timeout(20):
-        await repairs.finish()
+        await all_repaired(repairs)
     assert len(shop.calls("findMessages")) == 1
 
 
@@ -519,7 +520,7 @@ async def test_a_repair_that_can_never_work_gives_up_and_says_so(
     repairs = in_background(talk, client, shop)
     repairs.begin("shop")
     async with asyncio.timeout(20):
-        await repairs.finish()
+        await all_repaired(repairs)
     assert caplog.text.count("gap repair failed: 401") == 1
     assert len(shop.calls("findMessages")) == 1
 
@@ -616,7 +617,7 @@ async def test_repairs_take_two_of_the_databases_connections_at_most(
     repairs = in_background(talk, client, shop)
     repairs.begin_all()
     async with asyncio.timeout(30):
-        await repairs.finish()
+        await all_repaired(repairs)
     assert most == 2
 
 

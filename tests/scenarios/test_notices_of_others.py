@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from loopback.evolution import failures
-from router.sending.speakers import Writing, human, notice, reply_part
+from router.sending.speakers import notice, relayed, reply_part
+from router.state.calls.relays import ClaimedRelay
 from router.state.flow_tokens import NoticeToken
 from router.tenants.instance import InstanceKeys
 from tests.scenarios.flow import n8n, playing
@@ -65,10 +66,13 @@ async def test_notices_of_one_tenant_leave_places_for_anothers(
             each.cancel()
 
 
+RELAY = ClaimedRelay.model_construct(relay_id=4, token="a-token", tenant_id=1)
+
+
 def test_whoever_speaks_for_a_tenant_takes_its_places_whatever_instance_is_named():
     speakers = (
         reply_part(turn(), 0, InstanceKeys(None).line(turn().tenant)),
-        human(Writing(tenant_id=1, session_id=7)),
+        relayed(RELAY),
         notice(NoticeToken(3, "x"), "tenant 1", instance_name="farmacia"),
     )
     assert {speaker.holder for speaker in speakers} == {"tenant 1"}

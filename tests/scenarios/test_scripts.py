@@ -272,7 +272,7 @@ def test_a_time_that_is_none_is_explained(capsys: pytest.CaptureFixture[str], si
 
 def test_keys_are_made_listed_and_revoked(capsys: pytest.CaptureFixture[str]):
     assert operators.main(["keys"]) == 0
-    assert "no key but those of API_KEYS" in capsys.readouterr().out
+    assert "only the keys of API_KEYS" in capsys.readouterr().out
     add_shop()
     capsys.readouterr()
     new = ["new-key", "dashboard", "--role", "viewer", "--tenant", "shop", "--days", "30"]

@@ -238,7 +238,7 @@ def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
 
             customer = with_a_business(evolution, folder, port)
             said = until(program, "is ready")
-            assert "till it is up turns wait" in said
+            assert "Until it is up, turns wait" in said
             assert f"http://localhost:{editor}   (the editor)" in said
             assert not (folder / "demo-n8n").exists()
             customer.writes("Are you open on Sunday?").wait()  # n8n is not there yet
@@ -292,7 +292,7 @@ def test_after_kill_9_the_next_one_with_n8n_starts_with_the_keys_that_are_set_by
         again = start(folder, port, "--n8n", ANTHROPIC_API_KEY=key, **configured)
         try:
             said = until(again, "is ready")
-            assert "Giving n8n what is set by now: Anthropic …" in said
+            assert "Giving n8n the changed keys: Anthropic …" in said
             shown = answered_on_page(f"http://localhost:{port}/try")
             assert (shown["handler"], shown["attempt"]) == ("n8n", 1)
         finally:

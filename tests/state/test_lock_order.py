@@ -166,8 +166,7 @@ async def test_who_erases_a_contact_and_who_prunes_what_the_staff_were_told_of_t
     word = await say_word(talk, relay)
     await left(talk, word)
     await settle(talk, relay, over=True)
-    await talk.sql("update messages set created_at = created_at - interval '99 days'")
-    await talk.sql("update messages set sent_at = created_at")
+    await talk.travel(days=99)
     await two.meet(
         [_ERASING_RELAYS, [MARIA]],
         ["select public.prune($1)", {"retention_days": 30}],

@@ -603,9 +603,9 @@ async def test_erasing_and_ingesting_at_the_same_time_leave_no_half_person(
     router = await DirectDatabase.connect(database_url, size=4)
     try:
         for place in range(12):
+            await talk.travel(hours=1)  # after the erasure before
             first = talk.message("tem bolo?", jids=(MARIA,))
             linked = talk.message("e entrega?", jids=(MARIA_LID, MARIA))
-            await talk.sql("update erased_contacts set erased_at = erased_at - interval '1 hour'")
             assert await ingest(talk, first) == ["turn_pending"]
             late = [HASHES.added_to(e) for e in (linked, change("edit", first["wa_id"], text="x"))]
             argument: Json = {"policy": {}}

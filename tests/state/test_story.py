@@ -130,7 +130,7 @@ It was answered, in one part.
 - webhook messages.upsert brought AC01: it is to be answered
 - attempt 1 began, by test
 - attempt 1 could not go on, and does not count: LlmAway: 529 overloaded (away)
-- attempt 1 began, by test
+- attempt 1 began again, by test
 - the reply was made, passed the guard and was written down (anthropic claude, 30 tokens in, 12 out)
 - the fence let part 1 through to Evolution; now it is on its way to WhatsApp
 - attempt 1 ended with the turn: all was said
@@ -157,10 +157,11 @@ It was answered, in one part.
 - webhook messages.upsert brought AC01: it is to be answered
 - attempt 1 began, by test
 - the reply was made, passed the guard and was written down (anthropic claude, 30 tokens in, 12 out)
-- the fence let part 1 through to Evolution; now it was taken by Evolution
-- attempt 1 ended in doubt, for a send had begun and nobody knew how it ended: \
+- the fence let part 1 through to Evolution (in doubt until it was found); \
+now it was taken by Evolution
+- attempt 1 ended in doubt: a send had begun, and nobody knew how it ended: \
 EvolutionInDoubt: time-out (in_doubt)
-- attempt 1 began, by test
+- attempt 1 began again, by test
 - attempt 1 ended with the turn: all was said
 - the turn was closed as sent
 """

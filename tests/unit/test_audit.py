@@ -18,7 +18,7 @@ UNKNOWN = {"name": "hybridflow", "skip_reason": "Dependency not found on PyPI"}
 def test_a_weakness_is_told_with_the_version_that_mends_it():
     audit = judge([CLEAN, WEAK])
     assert audit.looked_up == 2
-    assert told(audit)[0] == "requests 2.19.0: PYSEC-2018-28, mended in 2.20.0"
+    assert told(audit)[0] == "requests 2.19.0: PYSEC-2018-28, fixed in 2.20.0"
 
 
 def test_what_could_not_be_looked_up_is_not_passed_over():

@@ -12,6 +12,7 @@ from router.evolution.client import EvolutionClient
 from router.intake.gap_repairs import GapRepairs
 from router.state.database import Json
 from tests.fixtures.marks import plain_marks
+from tests.gap_repairs import all_repaired
 
 
 class _State:
@@ -40,7 +41,7 @@ async def asked_by(state: _State) -> list[str]:
     )
     repairs.begin_all()
     async with asyncio.timeout(10):
-        await repairs.finish()
+        await all_repaired(repairs)
     return state.asked
 
 

@@ -224,11 +224,11 @@ def test_a_sound_workflow_has_no_faults(flow: Callable[[], Workflow]):
         (turn_flow() | {"connections": {"Turn": []}}, "(connections.Turn: "),
         (
             turn_flow() | {"connections": {"Gone": main(("Turn",))}},
-            'a connection names "Gone", which is no node of it. Connect it again.',
+            'a connection names "Gone", but there is no such node. Connect it again.',
         ),
         (
             turn_flow() | {"connections": {"Turn": main(("Gone",))}},
-            'a connection names "Gone", which is no node of it. Connect it again.',
+            'a connection names "Gone", but there is no such node. Connect it again.',
         ),
         (
             turn_flow() | {"nodes": [*turn_flow()["nodes"], node("Done", "noOp", 1)]},
@@ -282,7 +282,7 @@ CHANGES: list[tuple[Change, str]] = [
     (lambda w: w["nodes"].pop(), "w.json: no sticky note explains it. Add one."),
     (
         lambda w: w["settings"].clear(),
-        "w.json: a crash in it is not heard. Set its error workflow to hybridflowError.",
+        "w.json: a crash in it is not reported. Set its error workflow to hybridflowError.",
     ),
     (
         lambda w: named(w, "Turn")["parameters"].update(authentication="none"),
@@ -345,7 +345,7 @@ CHANGES: list[tuple[Change, str]] = [
     ),
     (
         lambda w: named(w, "Answer").pop("onError"),
-        'node "Answer": where it fails the flow dies. Set On Error to use an error output.',
+        'node "Answer": if it fails, the flow fails. Set On Error to use an error output.',
     ),
     (
         lambda w: w["connections"]["Answer"]["main"].pop(),
@@ -363,7 +363,7 @@ CHANGES: list[tuple[Change, str]] = [
             ),
             after="Turn",
         ),
-        'node "Look up": where it fails the flow dies.',
+        'node "Look up": if it fails, the flow fails.',
     ),
     (
         lambda w: w["connections"].update(Reply=main((), ("Refused?",))),
@@ -387,7 +387,7 @@ CHANGES: list[tuple[Change, str]] = [
             typeVersion=3.2,
             parameters={"rules": {"values": [{}, {}]}, "options": {}},
         ),
-        'node "Refused?": what matches none of its rules ends here, unheard.',
+        'node "Refused?": an item that matches none of its rules ends here without a report.',
     ),
     (
         lambda w: named(w, "Refused?").update(
@@ -444,7 +444,7 @@ def test_a_flow_may_end_with_the_call_for_a_human_whose_failure_is_handled():
     assert found(changed(turn_flow(), end_with_handoff)) == []
     unhandled = changed(turn_flow(), end_with_handoff)
     del named(unhandled, "Human")["onError"]
-    assert [fault for fault in found(unhandled) if '"Human": where it fails' in fault]
+    assert [fault for fault in found(unhandled) if '"Human": if it fails' in fault]
 
 
 def test_a_webhook_of_the_routers_that_is_no_turn_is_held_to_the_same():
@@ -484,7 +484,7 @@ def test_an_address_that_no_import_could_set_is_told():
     flow = schedule_flow()
     named(flow, "Resume")["parameters"]["url"] = "http://localhost:8000/cron/auto-resume"
     (fault,) = found(flow)
-    assert fault.startswith('w.json: node "Resume": only here is the router at that address.')
+    assert fault.startswith('w.json: node "Resume": the router has that address only here.')
 
     flow = schedule_flow()
     named(flow, "Router address")["name"] = "Address"
@@ -554,7 +554,7 @@ def test_what_an_n8n_lacks_that_is_older_than_any_that_was_tried(n8n: str, is_to
     named(flow, "Answer").update(typeVersion=9.9)
     (fault,) = check_workflow(flow, replace(CATALOGUE, n8n=n8n), CREDENTIALS, file="w.json")
     assert f"n8n {n8n} has no version 9.9" in str(fault)
-    assert ("take a newer n8n: 2.20.12 is the oldest" in str(fault)) == is_told
+    assert ("use a newer n8n: 2.20.12 is the oldest" in str(fault)) == is_told
 
 
 def test_the_editor_chooses_the_routers_credential_for_a_new_webhook():

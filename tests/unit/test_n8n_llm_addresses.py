@@ -76,7 +76,7 @@ def test_the_check_knows_the_other_nodes_that_show_a_key(inbound: dict[str, Any]
     node = named(inbound, ASK_OPENAI)
     node["parameters"] = {"options": {"baseURL": "={{ $json.body.tenant.llm_url }}"}}
     node["type"] = f"@n8n/n8n-nodes-langchain.{kind}"
-    assert any("shows an LLM's key" in told for told in faults(inbound))
+    assert any("sends an LLM's key" in told for told in faults(inbound))
 
 
 @pytest.mark.parametrize(

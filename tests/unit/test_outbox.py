@@ -21,7 +21,7 @@ from router.n8n.whitelist import read_request
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
-from router.sending.speakers import Speaker, Writing, flow, human, notice
+from router.sending.speakers import Speaker, flow, notice
 from router.sending.times import SendTimes
 from router.sharing.places import SendPlaces
 from router.state.calls.flows import TurnOfFlow
@@ -335,31 +335,6 @@ async def test_without_a_key_nothing_is_sent(speaker: Speaker) -> None:
     assert not failed.value.is_away
     assert phone.bodies == []
     assert ledger.functions in ([], ["begin_notice_send", "fail_send"])
-
-
-async def test_a_human_passes_a_fence_of_their_own_as_the_caller_they_are() -> None:
-    ledger, own, phone = Ledger(), Ledger(begin_human_send={**OK, **LINE}), Phone()
-    writing = Writing(tenant_id=7, session_id=9, seen_message_id=12, author="ana")
-    assert isinstance(await outbox(ledger, phone).send(human(writing, own), HELLO), Sent)
-    shown = own.calls[0][1]
-    assert {name: shown[name] for name in ("tenant_id", "session_id", "seen_message_id")} == {
-        "tenant_id": 7,
-        "session_id": 9,
-        "seen_message_id": 12,
-    }
-    assert shown["knowingly"] is False
-    assert ledger.functions == ["finish_send"]
-
-
-async def test_a_human_is_told_who_wrote_meanwhile() -> None:
-    wrote = {"refused": "human_wrote", "by": "owner", "at": "2026-11-23T12:00:00+00:00"}
-    own, phone = Ledger(begin_human_send=wrote), Phone()
-    with pytest.raises(SendStopped) as stopped:
-        await outbox(Ledger(), phone).send(human(Writing(7, 9), own), HELLO)
-    assert stopped.value.reason == "human_wrote"
-    assert stopped.value.answer is not None
-    assert stopped.value.answer.by == "owner"
-    assert phone.bodies == []
 
 
 async def test_that_an_answer_names_another_messages_id_is_logged(

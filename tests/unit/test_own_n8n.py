@@ -177,7 +177,7 @@ def test_what_a_killed_one_left_keeps_nobody_away(tmp_path: Path):
 def test_a_start_under_way_is_told_as_that(tmp_path: Path):
     with (
         alone(tmp_path, "running"),
-        pytest.raises(N8nRunsAlready, match="just being started"),
+        pytest.raises(N8nRunsAlready, match="it is starting"),
         only_one(tmp_path, "http://x"),
     ):
         pass

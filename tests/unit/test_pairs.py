@@ -94,7 +94,7 @@ class _Asking:
         for lid in lids:
             self.pairs.ask("shop", lid)
         async with asyncio.timeout(10):
-            while self.pairs.is_asking:
+            while any(task.get_name() == "whose LID it is" for task in asyncio.all_tasks()):
                 await asyncio.sleep(0)
 
 

@@ -131,9 +131,9 @@ def test_each_tenant_that_lost_its_key_is_named_with_the_line_to_set():
         group("http://evolution:8080/chat/x?s3cret", "sly", own_key=True),
     ]
     lost, sly = sentences(lost_tenants(found, NAMED, has_key=True))
-    assert lost.startswith("shop, pharmacy and 38 more: EVOLUTION_API_KEY is not shown to")
+    assert lost.startswith("shop, pharmacy and 38 more: EVOLUTION_API_KEY is not sent to")
     assert f"EVOLUTION_SERVERS={','.join(NAMED)},http://lost.example " in lost
-    assert sly.startswith("sly: nothing is asked of http://evolution:8080")
+    assert sly.startswith("sly: no request is sent to http://evolution:8080")
     assert "s3cret" not in sly
     assert lost_tenants(found[:1], (), has_key=False) == ()
     many = [group(f"http://e{i}.example", f"t{i}") for i in range(23)]
@@ -148,7 +148,7 @@ def test_anybody_is_told_the_names_and_no_address():
     told = summary(lost_tenants(found, NAMED, has_key=True))
     assert told is not None
     assert told.startswith(
-        "41 tenants can reach no Evolution: shop, (number …01), sly and 38 more; the log"
+        "41 tenants cannot reach Evolution: shop, (number …01), sly and 38 more; the log"
     )
     assert "internal" not in told
     assert "s3cret" not in told

@@ -68,8 +68,8 @@ begin
 end
 $hybridflow$;
 
--- Functions that are gone, or have another signature, are dropped, with our triggers and policies
--- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+-- Drops functions that are gone or have another signature, and our triggers and policies that use
+-- them, which are made again below. Everything in the schema hybridflow belongs to HybridFlow.
 do $hybridflow$
 declare
     v_old record;
@@ -5039,7 +5039,7 @@ returns jsonb
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
--- Its lists of ids are short, and what the planner takes for a longer one it would plan anew at each call: a
+-- Its lists of ids are short, and what the planner takes for a longer one it would plan again at each call: a
 -- quarter of what a claim costs.
 set plan_cache_mode = force_generic_plan
 -- What is joined is known by its ids: to merge or hash is to read all there ever were, which looks cheap
@@ -5585,7 +5585,7 @@ $$;
 
 -- ==================== 0440_turn_ends.sql
 
--- HybridFlow: how an attempt goes on and ends: failed, begun anew, renewed, given back or done.
+-- HybridFlow: how an attempt goes on and ends: failed, begun again, renewed, given back or done.
 
 -- How many seconds to wait until something that failed p_times before is tried again: twice as long each
 -- time, up to p_most, with jitter, so that what failed together is not tried again together.
@@ -7626,7 +7626,7 @@ end
 $$;
 
 -- How many seconds the answer to one more message, of p_at, waits; null: it need not wait. If a turn waits
--- already, or begins anew with the message, the wait counts from when that turn was made. So it waits for
+-- already, or begins again with the message, the wait counts from when that turn was made. So it waits for
 -- unknown_lid_minutes at most, however many messages join it and however much the human goes on writing. The
 -- session is locked.
 create or replace function hybridflow.stranger_wait(
@@ -11742,7 +11742,7 @@ $$;
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
 -- router/configuration/tenant_settings.py; change that, not this.
 
--- What may be set of a tenant.
+-- The settings of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -11766,7 +11766,7 @@ as $$
     ]::text[]
 $$;
 
--- Keys: never shown, only whether there is one.
+-- Keys. They are never shown; only whether they are set.
 create or replace function hybridflow.tenant_keys()
 returns text[]
 language sql
@@ -11778,7 +11778,7 @@ as $$
     ]::text[]
 $$;
 
--- Shown to the tenant's admins; to others only whether there is one.
+-- Shown only to the tenant's admins; others see whether they are set.
 create or replace function hybridflow.settings_for_admins()
 returns text[]
 language sql
@@ -11790,7 +11790,7 @@ as $$
     ]::text[]
 $$;
 
--- What the deployment alone may change.
+-- Only the deployment may change these.
 create or replace function hybridflow.settings_of_deployment()
 returns text[]
 language sql
@@ -11802,7 +11802,7 @@ as $$
     ]::text[]
 $$;
 
--- Of what the audit log tells only that it has changed.
+-- The audit log shows only that these have changed.
 create or replace function hybridflow.untold_settings()
 returns text[]
 language sql
@@ -11814,7 +11814,7 @@ as $$
     ]::text[]
 $$;
 
--- What members read directly, as row security lets them.
+-- Members may also read these directly (row security).
 create or replace function hybridflow.settings_followed()
 returns text[]
 language sql
@@ -11960,7 +11960,7 @@ as $$
     end
 $$;
 
--- Stores all settings of a tenant that is there. Returns it as it is then.
+-- Stores all settings of an existing tenant. Returns the stored row.
 create or replace function hybridflow.store_settings(p_new public.tenants)
 returns public.tenants
 language plpgsql
@@ -19661,7 +19661,7 @@ as $$
                 'The file is kept until it is understood, and deleted then.'
             end,
             case when p_job.pictures is not null or p_job.content is not null then
-                'An export is text and has no files: what was sent is in the chat of whoever sent it.'
+                'An export is text and has no files: what was sent is in the chat of its sender.'
             end
         ), '')
     )
@@ -20951,6 +20951,6 @@ end
 $$;
 notify pgrst, 'reload schema';
 
--- For who applies it by the supabase CLI, which knows its own history alone.
+-- For the supabase CLI, which records only its own history.
 insert into hybridflow.migrations (version, name) values ('20261126145950', 'v0_3_0')
 on conflict (version) do nothing;

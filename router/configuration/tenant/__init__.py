@@ -1,1 +1,1 @@
-"""A tenant's settings, by what they are about; all together in tenant_settings.py."""
+"""A tenant's settings, one module for each topic. tenant_settings.py puts them together."""

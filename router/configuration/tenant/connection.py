@@ -1,4 +1,4 @@
-"""A tenant's settings: where its WhatsApp and its flow are, and whose webhooks are taken."""
+"""A tenant's settings: where its WhatsApp and its flow are, and which webhooks are accepted."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from router.configuration.declaring import Names, Setting
 
 
 class ConnectionSettings(BaseModel):
-    """Where its WhatsApp and its flow are, and whose webhooks are taken."""
+    """Where its WhatsApp and its flow are, and which webhooks are accepted."""
 
     instance_name: Annotated[
         str,

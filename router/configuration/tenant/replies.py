@@ -1,4 +1,4 @@
-"""A tenant's settings: who makes its replies, of what, and how they are said."""
+"""A tenant's settings: who makes its replies, from what, and how they are sent."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from router.configuration.declaring import INTEGER, Setting
 
 
 class ReplySettings(BaseModel):
-    """Who makes its replies, of what, and how they are said."""
+    """Who makes its replies, from what, and how they are sent."""
 
     system_prompt: Annotated[
         str | None,

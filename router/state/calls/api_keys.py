@@ -29,17 +29,17 @@ class ApiKey(Answer):
 
 
 class KeptKey(Answer):
-    """A key that was made or revoked."""
+    """A key that was created or revoked."""
 
     api_key: ApiKey
 
 
 class ListApiKeys(AskedPage):
-    """Which part of the list."""
+    """The requested page of the list."""
 
 
 class CreateApiKey(Asked):
-    """What a key is to be; `tenant_ids` None: for every tenant, which is said, not left out."""
+    """The key to create. `tenant_ids` None: for every tenant; the null is sent, not left out."""
 
     name: Text
     key_hash: str
@@ -50,7 +50,7 @@ class CreateApiKey(Asked):
 
 
 class RevokeApiKey(Asked):
-    """Which key."""
+    """The key to revoke."""
 
     api_key_id: int
 
@@ -60,15 +60,15 @@ class ApiKeyPage(Page[ApiKey]):
 
 
 async def list_api_keys(database: Database, asked: ListApiKeys) -> ApiKeyPage:
-    """Return some of the keys that the caller may manage, the newest first. Raises Invalid."""
+    """Return a page of the keys that the caller may manage, the newest first. Raises Invalid."""
     return await call(database, "list_api_keys", asked, ApiKeyPage)
 
 
 async def create_api_key(database: Database, asked: CreateApiKey) -> KeptKey:
-    """Make a key. Raises NotAllowed, NotFound and Invalid."""
+    """Create a key. Raises NotAllowed, NotFound and Invalid."""
     return await call(database, "create_api_key", asked, KeptKey)
 
 
 async def revoke_api_key(database: Database, asked: RevokeApiKey) -> KeptKey:
-    """Refuse a key from now on. Raises NotFound."""
+    """Revoke a key: it is refused from now on. Raises NotFound."""
     return await call(database, "revoke_api_key", asked, KeptKey)

@@ -29,7 +29,7 @@ class AuditLine(Answer):
 
 
 class ListAudit(AskedPage):
-    """Which lines; without a tenant, of all."""
+    """The requested lines; without a tenant, the lines of all tenants."""
 
     tenant_id: int | None = None
     session_id: int | None = None
@@ -43,5 +43,5 @@ class AuditLinePage(Page[AuditLine]):
 
 
 async def list_audit(database: Database, asked: ListAudit) -> AuditLinePage:
-    """Return some lines, the newest first. Raises NotAllowed, NotFound and Invalid."""
+    """Return a page of lines, the newest first. Raises NotAllowed, NotFound and Invalid."""
     return await call(database, "list_audit", asked, AuditLinePage)

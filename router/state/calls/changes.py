@@ -11,9 +11,9 @@ from router.state.database import Database
 
 
 class Change(Answer):
-    """One change, by ids, or a message that belongs to no tenant.
+    """One change, as ids; or a message among routers, which belongs to no tenant.
 
-    `sign_in`: a browser signed out. `router`: which router is here, or calls.
+    `sign_in`: the browser with this sign-in signed out. `router`: this router is here, or calls.
     """
 
     tenant_id: int | None
@@ -25,9 +25,9 @@ class Change(Answer):
 
 
 class Changes(Answer):
-    """What changed, up to `position`; `lost`: there may be more that can no longer be read.
+    """What changed, up to `position`. `lost`: older changes may exist that can no longer be read.
 
-    Of `lost_tenants` too much has changed to be reported, and nothing is.
+    In each of `lost_tenants` too much has changed, so none of their changes is reported.
     """
 
     position: str
@@ -37,7 +37,7 @@ class Changes(Answer):
 
 
 class Followed(Answer):
-    """What changed in one tenant, as `Changes`."""
+    """What changed in one tenant; the fields are those of `Changes`."""
 
     position: str
     lost: bool
@@ -45,7 +45,7 @@ class Followed(Answer):
 
 
 class ReadChanges(Asked):
-    """Of which tenants, and since which position; without one, none."""
+    """The tenants, and the position of the last call; without one, no changes are read."""
 
     tenant_ids: tuple[int, ...]
     since: str | None = None
@@ -57,14 +57,14 @@ async def read_changes(database: Database, asked: ReadChanges) -> Changes:
 
 
 class FollowTenant(Asked):
-    """Which tenant, and from which position on."""
+    """The tenant, and the position from which to follow it."""
 
     tenant_id: int
     since: str | None = None
 
 
 async def follow_tenant(database: Database, asked: FollowTenant) -> Followed:
-    """Return what changed there, for a new follower. Raises NotFound."""
+    """Return what changed in the tenant, for a new follower. Raises NotFound."""
     return await call(database, "follow_tenant", asked, Followed)
 
 
@@ -75,20 +75,20 @@ class MayFollow(Asked):
 
 
 class Ended(Answer):
-    """One that may no longer follow: its place in the list, and why."""
+    """A caller that may no longer follow: its index in the list, and why."""
 
     place: int
     reason: str
 
 
 class MayNot(Answer):
-    """Those who may no longer follow."""
+    """The callers that may no longer follow."""
 
     ended: Items[Ended]
 
 
 async def may_follow(database: Database, asked: MayFollow) -> MayNot:
-    """Return which of them may no longer follow their tenant."""
+    """Return which callers may no longer follow their tenant."""
     return await call(database, "may_follow", asked, MayNot)
 
 
@@ -104,19 +104,19 @@ async def end_sign_in(database: Database, asked: EndSignIn) -> Done:
 
 
 class CallFollowers(Asked):
-    """A message to routers that listen, and its sender."""
+    """A message to the routers that listen, and its sender."""
 
     says: Literal["changed", "follows"]
     by: str
 
 
 async def call_followers(database: Database, asked: CallFollowers) -> Done:
-    """Send it; only routers with a direct connection hear it."""
+    """Send a message to other routers; only those with a direct connection get it."""
     return await call(database, "call_followers", asked, Done)
 
 
 class GreetRouters(Asked):
-    """Which router is here."""
+    """The name of this router."""
 
     by: str
 
@@ -127,12 +127,12 @@ async def greet_routers(database: Database, asked: GreetRouters) -> Done:
 
 
 class Forgotten(Answer):
-    """How many changes were deleted; with `more`, call it again."""
+    """How many changes were deleted; `more`: there are others, so call it again."""
 
     forgotten: int
     more: bool
 
 
 async def forget_changes(database: Database) -> Forgotten:
-    """Delete changes that are old enough."""
+    """Delete changes that are past their time."""
     return await call(database, "forget_changes", None, Forgotten)

@@ -1,4 +1,4 @@
-"""A turn as it was claimed for one attempt: everything that a handler needs, read-only."""
+"""A turn that was claimed for one attempt: everything that a handler needs, read-only."""
 
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ class ReplyRules(Answer):
 
 
 class DeliveryRules(Answer):
-    """How a tenant's replies are said."""
+    """A tenant's settings about how its replies are sent."""
 
     max_bubbles: int = 1
     quote_replies: bool = False
@@ -28,7 +28,7 @@ class DeliveryRules(Answer):
 
 
 class OwnFile(Answer):
-    """A file of the business that a reply may have."""
+    """A file of the business that a reply may contain."""
 
     name: str
     description: str
@@ -73,7 +73,7 @@ class TurnSession(Answer):
     notes: Items[str] = ()
     """The notes of the business's people, if the AI may know them."""
     away_until: Moment | None = None
-    """Until when the contact was told that the business is closed, if that was sent."""
+    """The opening time that the contact was told, if an away message was sent."""
 
 
 class TurnMessage(Answer):
@@ -87,12 +87,12 @@ class TurnMessage(Answer):
     body: str
     media: dict[str, Any] | None = None
     transcript: str | None = None
-    """What is said in it, as it was transcribed; empty: nothing is."""
+    """The words that were recognised in its media; empty: there were none."""
     description: str | None = None
     unheard: bool = False
-    """It should be put into words, but is not, or not yet."""
+    """Its media should be put into words, but was not, or was not yet."""
     pictured: bool = False
-    """It has a picture that the LLM can be shown: see read_pictures."""
+    """It has a picture that can be shown to the LLM: see read_pictures."""
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: Moment
@@ -113,11 +113,11 @@ class TurnPart(Answer):
     told_as: Items[str] | None = None
     chosen_id: str | None = None
     given_up: bool = False
-    """It can never be sent: it is skipped."""
+    """It can never be sent, so it is skipped."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to be done for it."""
+        """Whether nothing more has to be done for this part."""
         return self.send_state == "sent" or (self.send_state == "failed" and self.given_up)
 
 
@@ -137,7 +137,7 @@ class ClaimedTurn(Answer):
     session: TurnSession
     parts: Items[TurnPart]
     ours: Items[str] | None = None
-    """If a part is in doubt: the ids of the known sends of the conversation."""
+    """If a part is in doubt: the ids of the conversation's known sends."""
     history: Items[TurnMessage]
 
     @property

@@ -17,7 +17,7 @@ from router.state.database import Database
 
 
 class BeginDryTurn(Asked):
-    """Whose flow is tried, how long it has, and which flow, if it is not the tenant's own."""
+    """The tenant, how long its flow has, and which flow, if it is not the tenant's own."""
 
     instance_name: str
     seconds: float
@@ -25,7 +25,7 @@ class BeginDryTurn(Asked):
 
 
 class BegunDryTurn(Answer):
-    """A test turn, and its tenant as turns have it; without its keys."""
+    """A test turn, and its tenant as in a claimed turn, but without keys."""
 
     dry_turn_id: int
     token: str
@@ -34,12 +34,12 @@ class BegunDryTurn(Answer):
 
 
 async def begin_dry_turn(database: Database, asked: BeginDryTurn) -> BegunDryTurn:
-    """Begin one. Raises NotFound, NotAllowed and Conflict."""
+    """Begin a test turn. Raises NotFound, NotAllowed and Conflict."""
     return await call(database, "begin_dry_turn", asked, BegunDryTurn)
 
 
 class NoteDryTurn(Asked):
-    """What a flow has sent in its test turn, or how it has ended it."""
+    """What a flow has sent in its test turn, or how it ended the turn."""
 
     dry_turn_id: int
     token: str
@@ -49,12 +49,12 @@ class NoteDryTurn(Asked):
 
 
 async def note_dry_turn(database: Database, asked: NoteDryTurn) -> Done | Refusal:
-    """Write it down."""
+    """Store what a flow did in its test turn."""
     return await call_or_refused(database, "note_dry_turn", asked, Done, Refusal)
 
 
 class LookAtDryTurn(Asked):
-    """Which test turn; `close`: it is over now."""
+    """The test turn; `close`: it ends now."""
 
     instance_name: str
     dry_turn_id: int
@@ -62,7 +62,7 @@ class LookAtDryTurn(Asked):
 
 
 class DryTurnSoFar(Answer):
-    """What its flow has sent, how it has ended the turn, and whether it is over."""
+    """What the flow has sent so far, how it ended the turn, and whether the turn is over."""
 
     said: Items[dict[str, Any]]
     ended: dict[str, Any] | None
@@ -70,5 +70,5 @@ class DryTurnSoFar(Answer):
 
 
 async def look_at_dry_turn(database: Database, asked: LookAtDryTurn) -> DryTurnSoFar:
-    """Return what has been said. Raises NotFound."""
+    """Return what the flow has done so far. Raises NotFound."""
     return await call(database, "look_at_dry_turn", asked, DryTurnSoFar)

@@ -30,7 +30,7 @@ class TenantFiles(Answer):
 
 
 class SetFile(Asked):
-    """What is kept, under which name; the content in base64, or what was written to the store."""
+    """The file and its name, with its content in base64, or the id of its file in the store."""
 
     tenant_id: int
     name: Text
@@ -42,19 +42,19 @@ class SetFile(Asked):
 
 
 class KeptFile(Answer):
-    """The file, as it is now."""
+    """The stored file."""
 
     file: TenantFile
 
 
 class ListFiles(Asked):
-    """Whose."""
+    """The tenant."""
 
     tenant_id: int
 
 
 class RemoveFile(Asked):
-    """Which."""
+    """The file to remove."""
 
     tenant_id: int
     name: Text
@@ -67,14 +67,14 @@ class RemovedFile(Answer):
 
 
 class ReadFile(Asked):
-    """Which."""
+    """The file to read."""
 
     tenant_id: int
     name: Text
 
 
 class StoredFile(Answer):
-    """Where a file is in the store."""
+    """The place of a file in the store."""
 
     store: str
     name: str
@@ -82,14 +82,14 @@ class StoredFile(Answer):
 
 
 class FileContent(Answer):
-    """What is in it, in base64, or where it is; neither: there is no such file."""
+    """A file's content in base64, or its place in the store; neither: there is no such file."""
 
     content: str | None
     stored: StoredFile | None = None
 
 
 async def set_file(database: Database, asked: SetFile) -> KeptFile:
-    """Keep a file. Raises NotFound and Invalid."""
+    """Store a file, replacing one with the same name. Raises NotFound and Invalid."""
     return await call(database, "set_file", asked, KeptFile)
 
 
@@ -104,5 +104,5 @@ async def remove_file(database: Database, asked: RemoveFile) -> RemovedFile:
 
 
 async def read_file(database: Database, asked: ReadFile) -> FileContent:
-    """Return what is in a file."""
+    """Return a file's content or place."""
     return await call(database, "read_file", asked, FileContent)

@@ -1,7 +1,7 @@
 """What flows in n8n do with their turns.
 
 database/schema/0850_turns_of_flows.sql, 0851_executions_of_flows.sql, 0852_turns_seen_by_flows.sql,
-0853_sends_of_flows.sql and 0854_media_of_flows.sql; whether a flow fails: 0871_notices.sql.
+0853_sends_of_flows.sql and 0854_media_of_flows.sql; for failing flows, 0871_notices.sql.
 """
 
 from typing import Literal
@@ -25,7 +25,7 @@ from router.state.database import Database
 
 
 class ForwardTurn(Asked):
-    """An attempt, and the time that its flow has."""
+    """An attempt, and the time that its flow gets."""
 
     turn_id: int
     token: str
@@ -33,12 +33,12 @@ class ForwardTurn(Asked):
 
 
 async def forward_turn(database: Database, asked: ForwardTurn) -> Done | Refusal:
-    """Record that n8n gets the turn."""
+    """Record that the turn is forwarded to n8n."""
     return await call_or_refused(database, "forward_turn", asked, Done, Refusal)
 
 
 class BeginFlow(Asked):
-    """An attempt, and the execution that works on it, as a flow or n8n itself reports."""
+    """An attempt, and the execution that works on it; reported by the flow or by n8n itself."""
 
     turn_id: int
     token: str
@@ -59,7 +59,7 @@ class TakeExecution(Asked):
 
 
 class ExecutionTaken(Answer):
-    """The attempt that it worked on, which is the caller's from now on."""
+    """The attempt that the execution worked on. It belongs to the caller from now on."""
 
     turn_id: int
     token: str
@@ -71,12 +71,12 @@ class ExecutionTaken(Answer):
 
 
 async def take_execution(database: Database, asked: TakeExecution) -> ExecutionTaken | Refusal:
-    """Take the attempt that an execution worked on. Raises NotFound."""
+    """Take over the attempt that an execution worked on. Raises NotFound."""
     return await call_or_refused(database, "take_execution", asked, ExecutionTaken, Refusal)
 
 
 class LookAtTurn(Asked):
-    """An attempt; `closed`: its turn may have ended already."""
+    """An attempt; `closed`: also if its turn has ended already."""
 
     turn_id: int
     token: str
@@ -93,7 +93,7 @@ class FlowsSend(Answer):
 
 
 class TurnOfFlow(StoredInstance):
-    """Whose turn it is, where its replies go, and what was said."""
+    """The tenant and the conversation of a turn, and what it has said."""
 
     session_id: int
     jid: str
@@ -118,12 +118,12 @@ class TurnOfFlow(StoredInstance):
 
 
 async def look_at_turn(database: Database, asked: LookAtTurn) -> TurnOfFlow | Refusal:
-    """Return what a flow may act on. Only for the router: it contains the tenant's key."""
+    """Return what the router needs to act for a flow. It contains the tenant's key."""
     return await call_or_refused(database, "look_at_turn", asked, TurnOfFlow, Refusal)
 
 
 class RestOfSend(Asked):
-    """A message that belongs to a flow's send, and comes after the one that has begun."""
+    """A further message of a flow's send, after the first one."""
 
     body: Text
     kind: str
@@ -131,9 +131,9 @@ class RestOfSend(Asked):
 
 
 class BeginFlowSend(Sending):
-    """What a flow is about to send; `text` was checked when `next_part` was the next one.
+    """What a flow is about to send. `text` was checked when `next_part` was the next part.
 
-    `promise`: why a human is called, if it promises one.
+    `promise`: why a human is called, if the text promises one.
     """
 
     turn_id: int
@@ -148,18 +148,18 @@ class BeginFlowSend(Sending):
 
 
 class BegunFlowSend(BegunSend):
-    """The same, and which part of the turn it is."""
+    """A flow's send that passed the fence, and its part number in the turn."""
 
     part: int
 
 
 async def begin_flow_send(database: Database, asked: BeginFlowSend) -> BegunFlowSend | SendRefused:
-    """Pass the fence for a flow."""
+    """Pass the fence for a flow's send."""
     return await call_or_refused(database, "begin_flow_send", asked, BegunFlowSend, SendRefused)
 
 
 class FindMedia(Asked):
-    """An attempt, and the message whose media its flow requests."""
+    """An attempt, and the message whose media the flow requests."""
 
     turn_id: int
     token: str
@@ -177,7 +177,7 @@ class StoredMedia(Answer):
 
 
 class MediaFound(Done):
-    """The flow may have it. `bytes`: its size, as WhatsApp reported it."""
+    """Media that the flow may have. `bytes`: its size, as WhatsApp reported it."""
 
     bytes: int | None
     stored: StoredMedia | None = None
@@ -189,7 +189,7 @@ async def find_media(database: Database, asked: FindMedia) -> MediaFound | Refus
 
 
 class ExtendTurn(Asked):
-    """An attempt that needs this many seconds from now."""
+    """An attempt that needs this many more seconds, from now."""
 
     turn_id: int
     token: str
@@ -197,18 +197,18 @@ class ExtendTurn(Asked):
 
 
 class TurnExtended(Done):
-    """Until when it has time now."""
+    """Until when the attempt has time now."""
 
     lease_until: Moment
 
 
 async def extend_turn(database: Database, asked: ExtendTurn) -> TurnExtended | Refusal:
-    """Give a flow more time."""
+    """Give the flow of an attempt more time."""
     return await call_or_refused(database, "extend_turn", asked, TurnExtended, Refusal)
 
 
 class TellFlowFailing(Asked):
-    """A flow that has failed this many times in a row, and what its turns do meanwhile."""
+    """A flow that failed this many times in a row, and what happens to its turns meanwhile."""
 
     tenant_id: int
     flow: Text
@@ -217,29 +217,29 @@ class TellFlowFailing(Asked):
 
 
 class FlowFailingTold(Done):
-    """The people of the business are told; `already`: they were told before."""
+    """The business's people will be told; `already`: they were told before."""
 
     already: bool | None = None
 
 
 async def tell_flow_failing(database: Database, asked: TellFlowFailing) -> FlowFailingTold:
-    """Tell the people of a business that a flow of theirs fails."""
+    """Tell a business's people that one of their flows fails."""
     return await call(database, "tell_flow_failing", asked, FlowFailingTold)
 
 
 class TellFlowWorks(Asked):
-    """Whose flow works again."""
+    """The tenant whose flow works again."""
 
     tenant_id: int
 
 
 async def tell_flow_works(database: Database, asked: TellFlowWorks) -> Done:
-    """Take back what nobody has been told yet."""
+    """Withdraw the notice that a flow fails, if nobody has got it yet."""
     return await call(database, "tell_flow_works", asked, Done)
 
 
 class HandOff(Asked):
-    """An attempt at which the AI asks for a human, why, and what the customer is told."""
+    """An attempt in which the AI asks for a human: why, and what the customer is told."""
 
     turn_id: int
     token: str
@@ -249,9 +249,9 @@ class HandOff(Asked):
 
 
 class HandedOff(Done):
-    """The session that a human has now; `already`: a human had it before.
+    """The session that is now a human's; `already`: a human had it before.
 
-    `replied`: everything that the turn had to say is on the phone.
+    `replied`: everything that the turn had to say was sent.
     """
 
     session_id: int

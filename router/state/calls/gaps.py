@@ -1,4 +1,4 @@
-"""Gap repair: for which instances, and from when on. database/schema/0809_gaps.sql."""
+"""Gap repair: for which instances, and since when. database/schema/0809_gaps.sql."""
 
 from typing import TypeAlias
 
@@ -16,12 +16,12 @@ class GapsByActivity(Answer):
 
 
 async def gaps_by_activity(database: Database) -> GapsByActivity:
-    """Return whose gap is to be repaired after a start."""
+    """Return the instances whose gaps must be repaired after a start."""
     return await call(database, "gaps_by_activity", None, GapsByActivity)
 
 
 class GapStart(Asked):
-    """Which instance, how far clocks may differ, and how far back at most."""
+    """The instance, how far clocks may differ, and how far to go back at most."""
 
     tenant_id: int
     margin_seconds: float
@@ -29,30 +29,30 @@ class GapStart(Asked):
 
 
 class GapFrom(Answer):
-    """Since when something may be missing, by the database's clock."""
+    """Since when messages may be missing, by the database's clock."""
 
     since: Moment
     now: Moment
 
 
 async def gap_start(database: Database, asked: GapStart) -> GapFrom:
-    """Return from when on messages may be missing. Raises NotFound."""
+    """Return since when messages may be missing. Raises NotFound."""
     return await call(database, "gap_start", asked, GapFrom)
 
 
 class CaughtUp(Asked):
-    """Whose gap was repaired, and up to when."""
+    """The instance whose gap was repaired, and up to when."""
 
     tenant_id: int
     until: Moment
 
 
 class CaughtUpAt(Answer):
-    """Up to when everything is known; None: there is no such tenant."""
+    """Up to when all messages are known; None: there is no such tenant."""
 
     caught_up_at: Moment | None
 
 
 async def caught_up(database: Database, asked: CaughtUp) -> CaughtUpAt:
-    """Record that everything sent before was brought in."""
+    """Record that all messages sent before this time are known."""
     return await call(database, "caught_up", asked, CaughtUpAt)

@@ -5,13 +5,13 @@ from router.state.database import Database
 
 
 class ProveCaller(Asked):
-    """Who calls, as `as_operator` takes it."""
+    """The caller, in the form that `as_operator` takes."""
 
     caller: Values
 
 
 class CallerProven(Answer):
-    """A known caller, and its first tenant, unless it is for all."""
+    """A known caller, and its first tenant; None if it may act for all tenants."""
 
     tenant_id: int | None = None
 
@@ -31,11 +31,11 @@ class ProveFlow(Asked):
 
 
 class FlowProven(Answer):
-    """Whose turn, notice or test turn it is."""
+    """The tenant of the turn, notice or test turn."""
 
     tenant_id: int
 
 
 async def prove_flow(database: Database, asked: ProveFlow) -> FlowProven | Refusal:
-    """Return whose token it is."""
+    """Return the tenant to which a token belongs."""
     return await call_or_refused(database, "prove_flow", asked, FlowProven, Refusal)

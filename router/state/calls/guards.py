@@ -5,7 +5,7 @@ from router.state.database import Database
 
 
 class WebhookGuards(Asked):
-    """The access of so many tenants after one; or what changed since, and some others."""
+    """The page of tenants to read; with `changed_since`, changed tenants and some others."""
 
     after: int | None = None
     limit: int | None = None
@@ -13,7 +13,7 @@ class WebhookGuards(Asked):
 
 
 class WebhookGuard(Answer):
-    """What one tenant's webhooks must prove; `retiring` are hashes, with their seconds left."""
+    """What one tenant's webhooks must prove; `retiring`: hashes with the seconds they have left."""
 
     tenant_id: int
     instance_name: str
@@ -24,7 +24,7 @@ class WebhookGuard(Answer):
 
 
 class GuardsTold(Answer):
-    """Some tenants' access, and where the next page begins; None: there are no more."""
+    """A page of tenants' access, and where the next page begins; None: this was the last."""
 
     guards: Items[WebhookGuard]
     next: int | None
@@ -32,5 +32,5 @@ class GuardsTold(Answer):
 
 
 async def webhook_guards(database: Database, asked: WebhookGuards) -> GuardsTold:
-    """Return the access of tenants that have their own settings."""
+    """Return the access of tenants with settings of their own."""
     return await call(database, "webhook_guards", asked, GuardsTold)

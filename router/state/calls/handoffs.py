@@ -1,4 +1,4 @@
-"""Handoffs: those that nobody took, and the steps that follow.
+"""Handoffs: their list, and the steps that follow if nobody takes one.
 
 database/schema/0316_handoffs_untaken.sql and 0318_handoffs_listed.sql.
 """
@@ -27,7 +27,7 @@ class SessionHandoff(Answer):
     )
     reason: Literal["asked_for_person", "not_known", "not_allowed", "upset", "tool_failed", "other"]
     why: str | None = Field(
-        description="In the words of the person or AI that handed off, if they say more"
+        description="The reason in the words of the person or AI that handed off, if given"
     )
     summary: str | None = Field(description="What the customer wants, for the person who comes")
     said: str | None = Field(description="What the customer is told of it")
@@ -39,13 +39,13 @@ class SessionHandoff(Answer):
     taken_by: str | None = Field(description="owner: on the phone; operator: through HybridFlow")
     taken_name: str | None
     ended_at: Time | None
-    reminded: bool = Field(description="People were told again, for nobody came")
-    told_next: bool = Field(description="So was the next number, if there is one")
-    told_customer: bool = Field(description="So was the customer")
+    reminded: bool = Field(description="People were told again, because nobody came")
+    told_next: bool = Field(description="The next number was told, too, if there is one")
+    told_customer: bool = Field(description="The customer was told, too")
 
 
 class ListHandoffs(AskedPage):
-    """Which handoffs."""
+    """The requested handoffs."""
 
     tenant_id: int
     state: HandoffState | None = None
@@ -57,13 +57,13 @@ class HandoffPage(Page[SessionHandoff]):
 
 
 class LookAtHandoffs(Asked):
-    """How many at once."""
+    """How many handoffs to return."""
 
     limit: int
 
 
 class UntakenHandoff(Answer):
-    """A waiting one: how many steps are done, the last of them when, and the tenant's hours."""
+    """A waiting handoff: the steps done, the time of the last one, and the tenant's hours."""
 
     handoff_id: int
     step: int
@@ -76,14 +76,14 @@ class UntakenHandoff(Answer):
 
 
 class UntakenHandoffs(Answer):
-    """Those that are to be looked at, by the state's clock."""
+    """The handoffs for which a step may be due, and the state's clock."""
 
     handoffs: Items[UntakenHandoff]
     now: Moment
 
 
 class PressHandoff(Asked):
-    """The next step of one; with `due_at` it is not due yet, but then."""
+    """The next step of a handoff; `due_at`: it is not due before this time."""
 
     handoff_id: int
     step: int
@@ -93,22 +93,22 @@ class PressHandoff(Asked):
 
 
 class Pressed(Answer):
-    """What was done, if anything."""
+    """Which step was done, if any."""
 
     did: Literal["reminded", "told_next", "told_customer", "returned", "waits", "expired"] | None
     turn_id: int | None = None
 
 
 async def look_at_handoffs(database: Database, asked: LookAtHandoffs) -> UntakenHandoffs:
-    """Return handoffs that nobody took and that are to be looked at."""
+    """Return handoffs that nobody took and for which a step may be due."""
     return await call(database, "look_at_handoffs", asked, UntakenHandoffs)
 
 
 async def press_handoff(database: Database, asked: PressHandoff) -> Pressed:
-    """Do the next step, once, or record when it is due."""
+    """Do a handoff's next step, once, or record when it is due."""
     return await call(database, "press_handoff", asked, Pressed)
 
 
 async def list_handoffs(database: Database, asked: ListHandoffs) -> HandoffPage:
-    """Return some of a tenant's handoffs, newest first. Raises NotFound and Invalid."""
+    """Return a page of a tenant's handoffs, newest first. Raises NotFound and Invalid."""
     return await call(database, "list_handoffs", asked, HandoffPage)

@@ -1,4 +1,4 @@
-"""The condition of the state.
+"""The health of the state: its schema, replies that fail, outages.
 
 database/schema/0656_failures_in_a_row.sql, 0866_outages.sql, 0899_version.sql.
 """
@@ -8,7 +8,7 @@ from router.state.database import Database
 
 
 class DatabaseChecked(Answer):
-    """Which schema is in place. An older or newer one may not report all of it."""
+    """The schema's version, and what waits. An older or newer schema may not report everything."""
 
     schema_version: int = 0
     serves_from: int = 0
@@ -18,25 +18,25 @@ class DatabaseChecked(Answer):
 
 
 async def check_database(database: Database) -> DatabaseChecked:
-    """Return which schema is in place, and what waits."""
+    """Return the schema's version, and what waits."""
     return await call(database, "check_database", None, DatabaseChecked)
 
 
 class Undelivered(Answer):
-    """How many tenants have replies that failed in a row."""
+    """How many tenants have replies that were not delivered, several in a row."""
 
     tenants: int
 
 
 async def count_undelivered(database: Database) -> Undelivered:
-    """Return of how many tenants WhatsApp does not deliver the replies."""
+    """Return for how many tenants WhatsApp does not deliver the replies."""
     return await call(database, "count_undelivered", None, Undelivered)
 
 
 class OutageCounted(Answer):
-    """A cause for which customers get no answer: of how many tenants, and who can fix it.
+    """A cause of missing answers, and the number of tenants that it affects.
 
-    `deployments` counts those that only the people who run HybridFlow can fix.
+    `deployments` counts those where only the people who run HybridFlow can fix it.
     """
 
     cause: str
@@ -45,11 +45,11 @@ class OutageCounted(Answer):
 
 
 class OutagesCounted(Answer):
-    """The causes for which customers get no answer now."""
+    """The causes of missing answers at this time."""
 
     causes: Items[OutageCounted] = ()
 
 
 async def count_outages(database: Database) -> OutagesCounted:
-    """Return for which causes customers get no answer now."""
+    """Return why customers get no answer now."""
     return await call(database, "count_outages", None, OutagesCounted)

@@ -16,7 +16,7 @@ from router.state.database import Database
 
 
 class GetInstance(Asked):
-    """Which one, and the mark of a probe that may have arrived."""
+    """The instance, and the mark of a probe that may have arrived."""
 
     tenant_id: int | None = None
     instance_name: Text | None = None
@@ -24,7 +24,7 @@ class GetInstance(Asked):
 
 
 class UndeliveredReplies(Answer):
-    """The replies of a tenant that failed in a row up to now."""
+    """A tenant's latest replies, all of which were not delivered."""
 
     replies: int
     contacts: int
@@ -33,9 +33,9 @@ class UndeliveredReplies(Answer):
 
 
 class InstanceFound(StoredInstance):
-    """How to reach it, who may post its webhooks, and what has failed recently.
+    """How to reach an instance, who may post its webhooks, and what has failed recently.
 
-    Its key of the LLM is as it is stored.
+    Its LLM key is in its stored form.
     """
 
     is_active: bool

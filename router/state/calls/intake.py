@@ -1,6 +1,6 @@
 """Events of webhooks: database/schema/0640_ingest.sql.
 
-It runs for every webhook, so events are passed on as they were read, and nothing is checked twice.
+This runs for every webhook, so events are passed on as they were read, without a second check.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from router.state.database import Database, Json
 
 @dataclass(frozen=True, slots=True)
 class IngestEvents:
-    """Events, as `router.intake.readers` make them."""
+    """Events in the form that `router.intake.readers` make."""
 
     events: Sequence[Json]
     policy: Mapping[str, object]
@@ -31,7 +31,7 @@ class IngestEvents:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision about one event; for a repeated one it may be an earlier release's."""
+    """The decision about one event. For a repeated event, an earlier release may have made it."""
 
     outcome: str
     decision: str | None = None
@@ -52,7 +52,7 @@ class Decision:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        """Return it as the state reported it."""
+        """Read a decision from the state's answer."""
         get = told.get
         return cls(
             told["outcome"],
@@ -76,7 +76,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class EventsIngested:
-    """One decision for each event, in their order."""
+    """One decision for each event, in the events' order."""
 
     decisions: tuple[Decision, ...]
 

@@ -23,27 +23,27 @@ class Note(Answer):
 
 
 class SetLabels(GetSession):
-    """Which labels it gets, and which it loses."""
+    """The labels that a session gets, and those that it loses."""
 
     add: tuple[Text, ...] | None = None
     remove: tuple[Text, ...] | None = None
 
 
 class LabelledSession(Answer):
-    """The session as it is now, and what was cancelled."""
+    """The session after the change, and what was cancelled."""
 
     session: Session
     cancelled_turns: int = Field(description="Replies that were being made and will not be sent")
 
 
 class SetOwner(GetSession):
-    """Who looks after it; None: nobody in particular."""
+    """The person who looks after a session; None: nobody in particular."""
 
     owner: Text | None = None
 
 
 class AddNote(Asked):
-    """The note and its session; its author is the caller if known, else `author`."""
+    """The note and its session. Its author is the caller, if known, else `author`."""
 
     tenant_id: int
     session_id: int
@@ -52,7 +52,7 @@ class AddNote(Asked):
 
 
 class KeptNote(Answer):
-    """The note, as it is kept."""
+    """The stored note."""
 
     note: Note
 
@@ -62,14 +62,14 @@ class NotePage(Page[Note]):
 
 
 class ListNotes(AskedPage):
-    """Of which session."""
+    """The session whose notes are listed."""
 
     tenant_id: int
     session_id: int
 
 
 class RemoveNote(Asked):
-    """Which note."""
+    """The note to remove."""
 
     tenant_id: int
     session_id: int
@@ -83,12 +83,12 @@ class RemovedNote(Answer):
 
 
 async def set_labels(database: Database, asked: SetLabels) -> LabelledSession:
-    """Give a session labels, and take others away. Raises NotFound and Invalid."""
+    """Add labels to a session, and remove others. Raises NotFound and Invalid."""
     return await call(database, "set_labels", asked, LabelledSession)
 
 
 async def set_owner(database: Database, asked: SetOwner) -> FoundSession:
-    """Say who looks after a session. Raises NotFound and Invalid."""
+    """Set who looks after a session. Raises NotFound and Invalid."""
     return await call(database, "set_owner", asked, FoundSession)
 
 
@@ -98,7 +98,7 @@ async def add_note(database: Database, asked: AddNote) -> KeptNote:
 
 
 async def list_notes(database: Database, asked: ListNotes) -> NotePage:
-    """Return some notes of a session, the newest first. Raises NotFound and Invalid."""
+    """Return a page of a session's notes, the newest first. Raises NotFound and Invalid."""
     return await call(database, "list_notes", asked, NotePage)
 
 

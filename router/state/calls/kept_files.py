@@ -1,4 +1,4 @@
-"""Files in the store, contacts' and a business's own: database/schema/0662_kept_files.sql."""
+"""Files in the store, from contacts and of the business: database/schema/0662_kept_files.sql."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Store = Literal["folder", "bucket"]
 
 
 class BeginKeeping(Asked):
-    """Which attempt at a media job has fetched what; it goes to `store`."""
+    """The attempt at a media job, and the file that it fetched for `store`."""
 
     job_id: int
     token: str
@@ -22,19 +22,19 @@ class BeginKeeping(Asked):
 
 
 class BegunFile(Answer):
-    """The file's row, and the name under which it is written."""
+    """The file's row, and its name in the store."""
 
     file_id: int
     name: str
 
 
 async def begin_keeping(database: Database, asked: BeginKeeping) -> BegunFile | Refusal:
-    """Record that a file is about to be written."""
+    """Record that a contact's file is about to be written."""
     return await call_or_refused(database, "begin_keeping", asked, BegunFile, Refusal)
 
 
 class BeginOwnFile(Asked):
-    """Whose own file goes to `store`."""
+    """The tenant, and its own file for `store`."""
 
     tenant_id: int
     store: Store
@@ -49,7 +49,7 @@ async def begin_own_file(database: Database, asked: BeginOwnFile) -> BegunFile:
 
 
 class FinishKeeping(Asked):
-    """It was written, or why not; then `content` (base64) is kept in its row for a day."""
+    """That a file was written, or why not; then `content` (base64) stays in its row for a day."""
 
     file_id: int
     error: Text | None = None
@@ -69,7 +69,7 @@ async def finish_keeping(database: Database, asked: FinishKeeping) -> FileState:
 
 
 class ClaimKeptFiles(Asked):
-    """Of which stores, how many, and in how many seconds each is due again."""
+    """The stores, how many files to claim, and in how many seconds each is due again."""
 
     stores: tuple[Store, ...]
     limit: int
@@ -77,7 +77,7 @@ class ClaimKeptFiles(Asked):
 
 
 class ClaimedFile(Answer):
-    """What is to be done with a file; without a name nothing of it is in the store."""
+    """What must be done with a file; without a name, the store has nothing of it."""
 
     file_id: int
     store: Store
@@ -86,36 +86,36 @@ class ClaimedFile(Answer):
 
 
 class ClaimedFiles(Answer):
-    """What is to be done now, and whether there is more."""
+    """The claimed files, and whether there are more."""
 
     files: Items[ClaimedFile]
     more: bool
 
 
 async def claim_kept_files(database: Database, asked: ClaimKeptFiles) -> ClaimedFiles:
-    """Take files that are to be written or removed."""
+    """Claim files that must be written or deleted."""
     return await call(database, "claim_kept_files", asked, ClaimedFiles)
 
 
 class ReadWaitingFile(Asked):
-    """Which file."""
+    """The file to read."""
 
     file_id: int
 
 
 class WaitingFile(Answer):
-    """The file in base64; None: it no longer waits."""
+    """The file's content in base64; None: it no longer waits."""
 
     content: str | None
 
 
 async def read_waiting_file(database: Database, asked: ReadWaitingFile) -> WaitingFile:
-    """Return what is to be written."""
+    """Return the content of a file that waits for the store."""
     return await call(database, "read_waiting_file", asked, WaitingFile)
 
 
 class SettleKeptFile(Asked):
-    """What was done with a file, or why it was not."""
+    """What was done with a file, or why nothing was."""
 
     file_id: int
     done: Literal["written", "removed"]
@@ -123,25 +123,25 @@ class SettleKeptFile(Asked):
 
 
 class FileSettled(Answer):
-    """Whether there was such a row."""
+    """Whether the file still had a row."""
 
     known: bool
 
 
 async def settle_kept_file(database: Database, asked: SettleKeptFile) -> FileSettled:
-    """Record what the store has done."""
+    """Record what the store has done with a file."""
     return await call(database, "settle_kept_file", asked, FileSettled)
 
 
 class FindKeptFile(Asked):
-    """Of which message."""
+    """The message whose file is wanted."""
 
     tenant_id: int
     message_id: int
 
 
 class KeptFile(Answer):
-    """Where a file is, and what it is."""
+    """A file's place and type."""
 
     file_id: int
     store: Store
@@ -159,5 +159,5 @@ class FoundFile(Answer):
 
 
 async def find_kept_file(database: Database, asked: FindKeptFile) -> FoundFile | Refusal:
-    """Return where it is. Raises NotFound where there is no such message."""
+    """Return where a message's file is. Raises NotFound if there is no such message."""
     return await call_or_refused(database, "find_kept_file", asked, FoundFile, Refusal)

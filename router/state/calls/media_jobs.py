@@ -59,7 +59,7 @@ class ClaimedMediaJob(StoredInstance):
 
 
 class ClaimMediaJobs(Asked):
-    """Who claims how many jobs, and what a tenant may have."""
+    """The claiming worker, how many jobs it takes, and each tenant's limits."""
 
     limit: int
     lease_seconds: float
@@ -76,7 +76,7 @@ JobOrNot: TypeAlias = ClaimedMediaJob | NotRead
 
 
 class ClaimedMediaJobs(Answer):
-    """What was claimed; an unreadable one costs no other its attempt."""
+    """The claimed jobs. One that cannot be read does not affect the others."""
 
     jobs: Annotated[tuple[JobOrNot, ...], each_by_itself(ClaimedMediaJob, "job_id")]
     now: Moment
@@ -86,12 +86,12 @@ class ClaimedMediaJobs(Answer):
 
 
 async def claim_media_jobs(database: Database, asked: ClaimMediaJobs) -> ClaimedMediaJobs:
-    """Take due jobs for one attempt each."""
+    """Claim due jobs, each for one attempt."""
     return await call(database, "claim_media_jobs", asked, ClaimedMediaJobs)
 
 
 class RenewMediaJob(Asked):
-    """Who works on a job still lives."""
+    """The job whose worker is still alive, and its new lease."""
 
     job_id: int
     token: str
@@ -99,7 +99,7 @@ class RenewMediaJob(Asked):
 
 
 async def renew_media_job(database: Database, asked: RenewMediaJob) -> Done | Refusal:
-    """Lengthen a job's lease."""
+    """Renew a job's lease."""
     return await call_or_refused(database, "renew_media_job", asked, Done, Refusal)
 
 
@@ -113,12 +113,12 @@ class BeginMediaJob(Asked):
 
 
 async def begin_media_job(database: Database, asked: BeginMediaJob) -> Done | Refusal:
-    """Ask whether the budget has room for it."""
+    """Ask whether the budget has room for the attempt."""
     return await call_or_refused(database, "begin_media_job", asked, Done, Refusal)
 
 
 class FinishMediaJob(Asked):
-    """The words for the media; an empty transcript: there was nothing to hear."""
+    """The words for the media; an empty transcript: no words were heard."""
 
     job_id: int
     token: str
@@ -131,7 +131,7 @@ class FinishMediaJob(Asked):
 
 
 class MediaJobFinished(Done):
-    """It is recorded; the turn that waited for it is due in `due_in` seconds."""
+    """The words are stored; the turn that waited for them is due in `due_in` seconds."""
 
     due_in: float | None = None
 
@@ -142,7 +142,7 @@ async def finish_media_job(database: Database, asked: FinishMediaJob) -> MediaJo
 
 
 class GiveMedia(Asked):
-    """Media in base64 that came inside its message's webhook."""
+    """Media in base64 that came in the webhook of its message."""
 
     tenant_id: int
     message_id: int
@@ -150,7 +150,7 @@ class GiveMedia(Asked):
 
 
 class MediaGiven(Done):
-    """Whether a job has taken it."""
+    """Whether a job took the media."""
 
     taken: bool
 
@@ -161,14 +161,14 @@ async def give_media(database: Database, asked: GiveMedia) -> MediaGiven:
 
 
 class ReadMedia(Asked):
-    """The attempt that requests the kept media."""
+    """The attempt that wants the media kept for its job."""
 
     job_id: int
     token: str
 
 
 class MediaRead(Answer):
-    """The media in base64; None: there is none."""
+    """The media in base64; None: none was kept."""
 
     content: str | None
 
@@ -179,7 +179,7 @@ async def read_media(database: Database, asked: ReadMedia) -> MediaRead | Refusa
 
 
 class ReadPictures(Asked):
-    """Which attempt at a turn asks, and how many it can show."""
+    """The attempt at a turn, and how many pictures it can show."""
 
     turn_id: int
     token: str
@@ -187,7 +187,7 @@ class ReadPictures(Asked):
 
 
 class StoredPicture(Answer):
-    """A JPEG in base64, of a message."""
+    """A message's picture: a JPEG in base64."""
 
     message_id: int
     kind: str
@@ -195,19 +195,19 @@ class StoredPicture(Answer):
 
 
 class PicturesRead(Answer):
-    """What the LLM is shown, the oldest first, and how many of the turn's were too many."""
+    """The pictures for the LLM, the oldest first, and how many of the turn's were left out."""
 
     pictures: Items[StoredPicture]
     left_out: int
 
 
 async def read_pictures(database: Database, asked: ReadPictures) -> PicturesRead | Refusal:
-    """Return what the LLM is shown for a turn."""
+    """Return the pictures that the LLM is shown for a turn."""
     return await call_or_refused(database, "read_pictures", asked, PicturesRead, Refusal)
 
 
 class FailMediaJob(Asked):
-    """An attempt without words, and when it may be tried again."""
+    """An attempt that produced no words, and when the job may be tried again."""
 
     job_id: int
     token: str
@@ -224,12 +224,12 @@ class FailMediaJob(Asked):
 
 
 class MediaJobFailed(Answer):
-    """What has become of the job; see MediaJobFinished."""
+    """The job's state now; see MediaJobFinished."""
 
     state: str
     due_in: float | None = None
 
 
 async def fail_media_job(database: Database, asked: FailMediaJob) -> MediaJobFailed | Refusal:
-    """Record that there are no words."""
+    """Record that an attempt produced no words."""
     return await call_or_refused(database, "fail_media_job", asked, MediaJobFailed, Refusal)

@@ -28,13 +28,13 @@ class Members(Answer):
 
 
 class ListMembers(Asked):
-    """Whose."""
+    """The tenant."""
 
     tenant_id: int
 
 
 class SetMember(Asked):
-    """Which user, and what it is to be; that it is an id, the state says."""
+    """The user and the new role. The state checks the user's id."""
 
     tenant_id: int
     user_id: Text
@@ -42,13 +42,13 @@ class SetMember(Asked):
 
 
 class KeptMember(Answer):
-    """The member, as it is now."""
+    """The member after the change."""
 
     member: Member
 
 
 class RemoveMember(Asked):
-    """Which user."""
+    """The user who loses their role."""
 
     tenant_id: int
     user_id: Text
@@ -71,5 +71,5 @@ async def set_member(database: Database, asked: SetMember) -> KeptMember:
 
 
 async def remove_member(database: Database, asked: RemoveMember) -> RemovedMember:
-    """Take a user's role. Raises NotFound and Invalid."""
+    """Remove a user's role. Raises NotFound and Invalid."""
     return await call(database, "remove_member", asked, RemovedMember)

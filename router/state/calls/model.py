@@ -1,7 +1,7 @@
-"""What all doors to SQL have in common: how a request is written, and an answer read.
+"""What all doors to SQL have in common: writing a request, and reading an answer.
 
-A door is `async def name(database, asked: Name) -> Named`, named like the SQL function. Its request
-and its answer have a field for each key in the function's header, of the same name.
+A door is `async def name(database, asked: Name) -> Named` and has the SQL function's name. Its
+request and its answer have a field for each key in the function's header, with the same name.
 """
 
 from collections.abc import Mapping
@@ -29,28 +29,28 @@ _Answer = TypeVar("_Answer", bound="Answer")
 _Refusal = TypeVar("_Refusal", bound="Refusal")
 
 Text: TypeAlias = SkipValidation[str]
-"""A text of a request that others wrote: the transport checks whether it can be stored."""
+"""A text in a request that others wrote. The transport checks whether it can be stored."""
 
 Values: TypeAlias = SkipValidation[Mapping[str, object]]
-"""A JSON object of a request with its own keys, such as a policy or a tenant's values."""
+"""A JSON object in a request with keys of its own, such as a policy or a tenant's values."""
 
 Moment: TypeAlias = Annotated[
     datetime, Strict(strict=False), PlainSerializer(datetime.isoformat, when_used="json")
 ]
-"""A time, as ISO 8601 in the JSON."""
+"""A time, written as ISO 8601 in the JSON."""
 
 Items: TypeAlias = Annotated[tuple[_T, ...], Strict(strict=False)]
-"""A list of an answer."""
+"""A list in an answer."""
 
 
 Ids: TypeAlias = Annotated[frozenset[str], Strict(strict=False)]
-"""Ids of an answer, in no order."""
+"""Ids in an answer, in no particular order."""
 
 
 class Asked(BaseModel):
     """The request of a function.
 
-    A key with a `?` in the header has the default None, and is left out if it is None. Any other is
+    A key with a `?` in the header has the default None, and None is not sent. Any other key is
     always sent.
     """
 
@@ -64,32 +64,32 @@ class Asked(BaseModel):
 
 
 class Answer(BaseModel):
-    """The answer of a function: of the types that are named here, or the schema is not ours.
+    """The answer of a function. Its fields must have the declared types.
 
-    A later schema may say more. A key that may be missing has a default.
+    A later schema may send more keys. A key that may be missing has a default.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
 
     def as_told(self) -> Json:
-        """Return the given keys as JSON, to be passed on."""
+        """Return the keys that the state sent as JSON, to pass them on."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Done(Answer):
-    """It was done, and there is nothing more to say."""
+    """An answer that says only that it was done."""
 
     ok: bool
 
 
 class Refusal(Answer):
-    """Nothing was done, and this is why: a word from the header."""
+    """Nothing was done; `refused` is the reason, a word from the header."""
 
     refused: str
 
 
 class StoredInstance(Answer):
-    """A tenant's Evolution instance; its key as it is stored."""
+    """A tenant's Evolution instance; its key is in its stored form."""
 
     tenant_id: int
     instance_name: str
@@ -98,14 +98,14 @@ class StoredInstance(Answer):
 
 
 class Held(TypedDict):
-    """What every call about an attempt at a turn contains: `Name(**turn.held, …)`."""
+    """The keys of every call about an attempt at a turn: `Name(**turn.held, …)`."""
 
     turn_id: int
     token: str
 
 
 class Cost(TypedDict, total=False):
-    """Who made a reply, with which model, and the tokens: `Name(**cost, …)`."""
+    """The provider, the model and the tokens of a reply: `Name(**cost, …)`."""
 
     provider: str | None
     model: str | None
@@ -130,7 +130,7 @@ class HeldDryTurn(TypedDict):
 async def call(
     database: Database, function: str, asked: Asked | None, answer: type[_Answer]
 ) -> _Answer:
-    """Call the function. Raises what `Database.call` does, and DatabaseFault as `read` does."""
+    """Call the function. Raises the errors of `Database.call`, and DatabaseFault like `read`."""
     told = await database.call(function, {} if asked is None else asked.written())
     return read(function, told, answer)
 
@@ -154,13 +154,13 @@ def read(function: str, told: Mapping[str, Any], answer: type[_Answer]) -> _Answ
     try:
         return answer.model_validate(told)
     except ValidationError as error:
-        fault = f"{function}: it answers otherwise than is expected: {_faults(error)}"
-        raise DatabaseFault(fault) from None  # the error itself has what was told
+        fault = f"{function}: its answer is not as expected: {_faults(error)}"
+        raise DatabaseFault(fault) from None  # the pydantic error contains the answer
 
 
 @dataclass(frozen=True, slots=True)
 class NotRead:
-    """One invalid item of a list; the others were read all the same."""
+    """An item of a list that could not be read; the others were."""
 
     name: str
     fault: str
@@ -174,9 +174,10 @@ def readable(item: _Answer | NotRead) -> _Answer:
 
 
 def each_by_itself(item: type[_Answer], name: str) -> PlainValidator:
-    """Return how a list is read so that a bad item affects no other; `name` is its id's key.
+    """Return a validator for a list in which a bad item does not affect the others.
 
-    The list has NotRead in the place of each item that could not be read.
+    The list has NotRead in the place of each item that could not be read. `name` is the key of an
+    item's id.
     """
 
     def read_one(told: Mapping[str, Any]) -> _Answer | NotRead:
@@ -194,7 +195,7 @@ def _required(asked: type[Asked]) -> frozenset[str]:
 
 
 def _faults(error: ValidationError) -> str:
-    """Return what is wrong and where, without the values: they are people's."""
+    """Return what is wrong and where, without the values, which may be people's data."""
     return "; ".join(
         f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_context=False, include_input=False)

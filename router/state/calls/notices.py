@@ -45,9 +45,9 @@ class Concerned(Answer):
 class OutageTold(Answer):
     """A time in which customers get no answer, for one cause.
 
-    `turns` is how many it affects (1000: or more), `unanswered` how many of them ended without an
-    answer. If it is about single conversations, `who` are some of their customers, and `others`:
-    there are more.
+    `turns`: how many turns it affects (1000: or more). `unanswered`: how many of them ended without
+    an answer. If it is about single conversations, `who` lists some of the customers, and `others`
+    says whether there are more.
     """
 
     cause: str
@@ -63,11 +63,12 @@ class OutageTold(Answer):
 
 
 class NoticeFacts(Answer):
-    """What happened: of a handoff who and why, of the connection its state and Baileys' code.
+    """What happened; the fields that are set depend on the notice's kind.
 
-    Of replies that WhatsApp did not deliver: how many in a row, to how many contacts; of a part
-    that was given up why, and whom it was for. Of a flow in n8n that fails: its webhook's path, how
-    often in a row, and (`state`) what its turns do. Of customers who get no answer: the outages.
+    A handoff: who, and why. A connection: its state, and Baileys' code. Replies that WhatsApp did
+    not deliver: how many in a row, to how many contacts. A part that was given up: why, and for
+    whom it was. A flow in n8n that fails: its webhook's path, how often in a row, and what its
+    turns do (`state`). Customers who get no answer: the outages.
     """
 
     reason: str | None = None
@@ -83,15 +84,15 @@ class NoticeFacts(Answer):
     waited_minutes: float | None = None
     to_next: bool = False
     words: Literal["not_said"] | None = None
-    """Of a handoff: the customer could not be told of it."""
+    """Of a handoff: the customer could not be told about it."""
     outages: Items[OutageTold] = ()
 
 
 class ClaimedNotice(Answer):
     """One attempt at a notice.
 
-    `number` and `url` are who must still be told: None if there is nobody, or they have been told;
-    `told` says that somebody has been.
+    `number` and `url` must still be told; None: not configured, or told already. `told`: at least
+    one of them was told.
     """
 
     notice_id: int
@@ -125,13 +126,13 @@ class ClaimedNotice(Answer):
 
 
 class ClaimNotices(Asked):
-    """Who claims how many notices, and what a tenant may have."""
+    """The claiming worker, how many notices it takes, and each tenant's limit."""
 
     limit: int
     lease_seconds: float
     max_attempts: int
     kinds: tuple[str, ...] = get_args(NoticeKind)
-    """What the caller can tell: a newer schema may have more."""
+    """The kinds that the caller knows: a newer schema may have more."""
     after_tenant: int | None = None
     tenant_max: int | None = None
     own: dict[str, int] | None = None
@@ -144,7 +145,7 @@ NoticeOrNot: TypeAlias = ClaimedNotice | NotRead
 
 
 class ClaimedNotices(Answer):
-    """What was claimed; an unreadable one costs no other its attempt."""
+    """The claimed notices. One that cannot be read does not affect the others."""
 
     notices: Annotated[tuple[NoticeOrNot, ...], each_by_itself(ClaimedNotice, "notice_id")]
     now: Moment
@@ -154,12 +155,12 @@ class ClaimedNotices(Answer):
 
 
 async def claim_notices(database: Database, asked: ClaimNotices) -> ClaimedNotices:
-    """Take due notices for one attempt each."""
+    """Claim due notices, each for one attempt."""
     return await call(database, "claim_notices", asked, ClaimedNotices)
 
 
 class BeginNoticeSend(Sending):
-    """The WhatsApp message of a notice, and for whom it must be."""
+    """The WhatsApp message of a notice, and the number that it is for."""
 
     notice_id: int
     token: str
@@ -169,7 +170,7 @@ class BeginNoticeSend(Sending):
 
 
 class BegunNoticeSend(StoredInstance):
-    """It passed the fence, and this is where it goes."""
+    """A notice's send that passed the fence, and its address."""
 
     ok: bool
     message_id: int
@@ -185,7 +186,7 @@ async def begin_notice_send(
 
 
 class FinishNotice(Asked):
-    """An attempt that told it, or why there was nobody to tell."""
+    """An attempt that delivered the notice, or the reason why nobody had to be told."""
 
     notice_id: int
     token: str
@@ -195,7 +196,7 @@ class FinishNotice(Asked):
 
 
 class NoticeFinished(Done):
-    """It is told; `already` before."""
+    """The notice is told; `already`: it was told before."""
 
     already: bool | None = None
 
@@ -206,7 +207,7 @@ async def finish_notice(database: Database, asked: FinishNotice) -> NoticeFinish
 
 
 class FailNotice(Asked):
-    """An attempt at which somebody could not be told, and when it may be tried again."""
+    """An attempt that could not tell somebody, and when the notice may be tried again."""
 
     notice_id: int
     token: str
@@ -218,7 +219,7 @@ class FailNotice(Asked):
 
 
 class NoticeFailed(Answer):
-    """What has become of the notice."""
+    """The notice's state now."""
 
     state: str
 

@@ -1,4 +1,4 @@
-"""Everything that callers do over the API: checked, done and audited in one transaction.
+"""The calls that callers make over the API: each is checked, done and audited in one transaction.
 
 database/schema/0836_operators.sql.
 """
@@ -19,7 +19,7 @@ class Claim(TypedDict, total=False):
 
 
 class AsOperator(Asked):
-    """Who calls, which function, with what."""
+    """The caller, the function, and its argument."""
 
     caller: Values
     function: str
@@ -27,12 +27,12 @@ class AsOperator(Asked):
 
 
 class DoneForCaller(Answer):
-    """The caller's name, and what the function answered."""
+    """The caller's name, and the function's answer."""
 
     caller: str
     result: Json
 
 
 async def as_operator(database: Database, asked: AsOperator) -> DoneForCaller:
-    """Call a function for a caller. Raises UnknownCaller, NotAllowed, and what that raises."""
+    """Call a function for a caller. Raises UnknownCaller, NotAllowed, and the function's errors."""
     return await call(database, "as_operator", asked, DoneForCaller)

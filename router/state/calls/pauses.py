@@ -1,4 +1,4 @@
-"""Pausing and resuming sessions and contacts, and pauses that have ended.
+"""Pausing and resuming sessions and contacts, and ending expired pauses.
 
 database/schema/0307_pausing.sql, 0308_pauses_over.sql, and of contacts 0808_contacts_paused.sql.
 """
@@ -22,19 +22,19 @@ class _Pause(Asked):
 
 
 class PauseSession(_Pause):
-    """Which session is to be paused, and until when."""
+    """The session to pause, and until when."""
 
     session_id: int
 
 
 class PauseContact(_Pause):
-    """Which contact is to be paused, by the spellings of one number."""
+    """The contact to pause, by all spellings of one number."""
 
     jids: tuple[Text, ...]
 
 
 class _Resume(Asked):
-    """Who lets the AI answer again, and what holds if the tenant has no setting of its own."""
+    """Who resumes, and the deployment's defaults for the tenant's settings."""
 
     tenant_id: int
     source: PauseSource
@@ -42,13 +42,13 @@ class _Resume(Asked):
 
 
 class ResumeSession(_Resume):
-    """Which session is to be resumed."""
+    """The session to resume."""
 
     session_id: int
 
 
 class ResumeContact(_Resume):
-    """Which contact is to be resumed, by the spellings of one number."""
+    """The contact to resume, by all spellings of one number."""
 
     jids: tuple[Text, ...]
 
@@ -71,34 +71,34 @@ class ResumedSession(Answer):
 
 
 class PausesOver(Asked):
-    """By which rules."""
+    """The deployment's defaults for the rules."""
 
     policy: Values
 
 
 class OverPauses(Answer):
-    """Sessions whose pause has probably expired, and whether there are others."""
+    """Sessions whose pause has probably expired, and whether there are more."""
 
     session_ids: Items[int]
     more: bool
 
 
 class AutoResume(Asked):
-    """Which pauses are to end, if they have run out; without ids, whichever."""
+    """The sessions whose expired pauses to end; without ids, any sessions."""
 
     policy: Values
     session_ids: tuple[int, ...] | None = None
 
 
 class Gone(Answer):
-    """A session in which the AI goes on."""
+    """A session whose pause was ended: the AI answers there again."""
 
     session_id: int
     tenant_id: int
 
 
 class EndedPauses(Answer):
-    """What one call has ended, the turns made for it, and the sessions that stay paused."""
+    """The pauses that one call ended, the new turns, and the sessions that stay paused."""
 
     resumed: int
     sessions: Items[Gone]
@@ -113,7 +113,7 @@ async def pause_session(database: Database, asked: PauseSession) -> PausedSessio
 
 
 async def pause_contact(database: Database, asked: PauseContact) -> PausedSession:
-    """Pause a contact's session, which is made if there is none. Raises NotFound and Invalid."""
+    """Pause a contact's session; it is created if there is none. Raises NotFound and Invalid."""
     return await call(database, "pause_contact", asked, PausedSession)
 
 

@@ -1,4 +1,4 @@
-"""All of one contact's data: found, exported, erased.
+"""Finding, exporting and erasing all data of one contact.
 
 database/schema/0895_people.sql, 0896_export.sql, 0896_export_rows.sql and 0897_erasure.sql.
 """
@@ -13,7 +13,7 @@ from router.state.calls.shown import AskedPage, Page
 from router.state.database import Database
 
 Row = dict[str, Any]
-"""Everything that the state has of one thing: an export leaves nothing out."""
+"""Everything that the state has about one thing: an export leaves nothing out."""
 
 ExportList = Literal[
     "messages",
@@ -34,27 +34,27 @@ ExportList = Literal[
 
 
 class FindContact(Asked):
-    """The person, by JIDs that may be known."""
+    """The person, by JIDs of which one may be known."""
 
     tenant_id: int
     jids: tuple[Text, ...]
 
 
 class FoundContact(Answer):
-    """Under which JIDs somebody is known, and in which sessions."""
+    """All JIDs of a contact, and its sessions."""
 
     session_ids: Items[int]
     identities: Items[str]
 
 
 class ExportContact(FindContact):
-    """The person; with `rows_follow`, a session's rows are requested by `export_rows`."""
+    """The person. `rows_follow`: the rows of sessions are read with `export_rows`."""
 
     rows_follow: bool | None = None
 
 
 class ContactHead(Answer):
-    """Who it is whose data is given out."""
+    """The contact whose data is exported."""
 
     tenant_id: int
     exported_at: str
@@ -63,18 +63,18 @@ class ContactHead(Answer):
 
     @property
     def session_ids(self) -> Items[int]:
-        """Their ids."""
+        """The sessions' ids."""
         return tuple(session["id"] for session in self.sessions)
 
 
 class BegunExport(Answer):
-    """What is given out first."""
+    """The first part of an export."""
 
     contact: ContactHead
 
 
 class ExportRows(AskedPage):
-    """Which list of which session."""
+    """A list of a session, and the requested page."""
 
     tenant_id: int
     session_id: int
@@ -82,27 +82,27 @@ class ExportRows(AskedPage):
 
 
 class EraseHistory(FindContact):
-    """Whose, and how many messages at once."""
+    """The person, and how many messages to erase at once."""
 
     batch: int | None = None
 
 
 class ErasedHistory(Answer):
-    """How many rows of each table; and whether so many are left that it must go on."""
+    """How many rows of each table were erased, and whether the call must be repeated."""
 
     erased: dict[str, int]
     more: bool
 
 
 class EraseContact(FindContact):
-    """The person; the hashes that stay for each JID; and what was already erased."""
+    """The person, the hashes that stay for each JID, and what was erased already."""
 
     hashes: Mapping[str, Sequence[str]]
     erased: Mapping[str, int] | None = None
 
 
 class ErasedContact(Answer):
-    """What was erased."""
+    """The result of an erasure."""
 
     erased: dict[str, int] = Field(description="Rows of each table")
     session_ids: Items[int]
@@ -110,22 +110,22 @@ class ErasedContact(Answer):
 
 
 async def find_contact(database: Database, asked: FindContact) -> FoundContact:
-    """Return under which JIDs a contact is known. Raises NotFound."""
+    """Return all JIDs of a contact. Raises NotFound."""
     return await call(database, "find_contact", asked, FoundContact)
 
 
 async def export_contact(database: Database, asked: ExportContact) -> BegunExport:
-    """Return who it is. Raises NotFound."""
+    """Return the first part of a contact's export. Raises NotFound."""
     return await call(database, "export_contact", asked, BegunExport)
 
 
 async def export_rows(database: Database, asked: ExportRows) -> Page[Row]:
-    """Return some rows of a list. Raises NotFound."""
+    """Return a page of rows of a list. Raises NotFound."""
     return await call(database, "export_rows", asked, Page[Row])
 
 
 async def erase_history(database: Database, asked: EraseHistory) -> ErasedHistory:
-    """Erase some of the oldest messages of a contact that has many. Raises NotFound."""
+    """Erase a batch of the oldest messages of a contact with many. Raises NotFound."""
     return await call(database, "erase_history", asked, ErasedHistory)
 
 

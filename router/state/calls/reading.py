@@ -1,7 +1,7 @@
 """What operators read: sessions, messages, turns.
 
-database/schema/0705_shown.sql, and their lists in 0710_sessions_listed.sql,
-0715_messages_listed.sql and 0718_turns_listed.sql.
+database/schema/0705_shown.sql; the lists are in 0710_sessions_listed.sql, 0715_messages_listed.sql
+and 0718_turns_listed.sql.
 """
 
 from typing import Any, Literal
@@ -42,7 +42,7 @@ class Session(Answer):
     labels: Items[str] = Field(description="no-ai: the AI answers nothing there")
     owner: str | None = Field(description="Who of the business looks after it")
     handoff: SessionHandoff | None = Field(
-        default=None, description="The one that waits, or that a human has taken"
+        default=None, description="The handoff that waits, or that a human has taken"
     )
     last_human_at: Time | None
     last_message_at: Time | None
@@ -129,7 +129,7 @@ class TurnWithMessages(Turn):
 
 
 class ListSessions(AskedPage):
-    """Which sessions; `policy` says when a pause ends where the tenant does not."""
+    """The requested sessions; `policy` says when a pause ends if the tenant's settings do not."""
 
     tenant_id: int
     paused: bool | None = None
@@ -141,7 +141,7 @@ class ListSessions(AskedPage):
 
 
 class GetSession(Asked):
-    """Which session."""
+    """The requested session."""
 
     tenant_id: int
     session_id: int
@@ -149,13 +149,13 @@ class GetSession(Asked):
 
 
 class FoundSession(Answer):
-    """A session."""
+    """The session."""
 
     session: Session
 
 
 class ListMessages(AskedPage):
-    """Which messages: a session's, or all of the tenant."""
+    """The requested messages: of one session, or of the whole tenant."""
 
     tenant_id: int
     session_id: int | None = None
@@ -165,7 +165,7 @@ class ListMessages(AskedPage):
 
 
 class ListTurns(AskedPage):
-    """Which turns."""
+    """The requested turns."""
 
     tenant_id: int
     state: TurnState | None = None
@@ -173,7 +173,7 @@ class ListTurns(AskedPage):
 
 
 class GetTurn(Asked):
-    """Which turn."""
+    """The requested turn."""
 
     tenant_id: int
     turn_id: int
@@ -198,7 +198,7 @@ class TurnPage(Page[Turn]):
 
 
 async def list_sessions(database: Database, asked: ListSessions) -> SessionPage:
-    """Return some of a tenant's sessions, newest activity first. Raises NotFound and Invalid."""
+    """Return a page of a tenant's sessions, newest activity first. Raises NotFound and Invalid."""
     return await call(database, "list_sessions", asked, SessionPage)
 
 
@@ -208,12 +208,12 @@ async def get_session(database: Database, asked: GetSession) -> FoundSession:
 
 
 async def list_messages(database: Database, asked: ListMessages) -> MessagePage:
-    """Return some messages, newest first. Raises NotFound and Invalid."""
+    """Return a page of messages, newest first. Raises NotFound and Invalid."""
     return await call(database, "list_messages", asked, MessagePage)
 
 
 async def list_turns(database: Database, asked: ListTurns) -> TurnPage:
-    """Return some of a tenant's turns, newest first. Raises NotFound and Invalid."""
+    """Return a page of a tenant's turns, newest first. Raises NotFound and Invalid."""
     return await call(database, "list_turns", asked, TurnPage)
 
 

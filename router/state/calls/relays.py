@@ -1,4 +1,4 @@
-"""Messages of people of a business through HybridFlow, on their way.
+"""Relays: messages that people of a business send through HybridFlow.
 
 database/schema/0876_relays_by_api.sql, 0878_relay_claims.sql and 0878_relay_sends.sql.
 """
@@ -47,7 +47,7 @@ RelayState: TypeAlias = Literal["waiting", "in_doubt", "sent", "failed"]
 
 
 class SendMessage(Sending):
-    """What a human of the business writes over the API, and what they have seen."""
+    """A human's message over the API, and the last message that they have seen."""
 
     tenant_id: int
     session_id: int
@@ -67,12 +67,12 @@ class MessageOnItsWay(Answer):
 
 
 async def send_message(database: Database, asked: SendMessage) -> MessageOnItsWay:
-    """Take a conversation over, and store what a human says there."""
+    """Take over a conversation, and store a human's message for it."""
     return await call(database, "send_message", asked, MessageOnItsWay)
 
 
 class FindSentMessage(Asked):
-    """Whether the same was asked for before."""
+    """The key of a request that may have been made before."""
 
     tenant_id: int
     session_id: int
@@ -81,21 +81,21 @@ class FindSentMessage(Asked):
 
 
 class FoundSentMessage(Answer):
-    """What has become of it."""
+    """The message of that request, if there is one."""
 
     found: MessageOnItsWay | None
 
 
 async def find_sent_message(database: Database, asked: FindSentMessage) -> FoundSentMessage:
-    """Look for what the same request has already stored."""
+    """Look for the message that the same request has stored before."""
     return await call(database, "find_sent_message", asked, FoundSentMessage)
 
 
 class RelayFacts(Answer):
-    """Which conversation, whether the AI had it, and until when it is the human's.
+    """The conversation, whether the AI had it, and until when a human has it.
 
     `bytes`: the size of an operator's message. `answered_by`, `answer`: who wrote to the contact
-    before one of the staff, and what.
+    before this person of the staff, and what.
     """
 
     name: str | None = None
@@ -108,7 +108,7 @@ class RelayFacts(Answer):
 
 
 class StaffWords(Answer):
-    """What one of the staff wrote when they quoted a notice."""
+    """What a person of the staff wrote when they quoted a notice."""
 
     kind: str
     text: str
@@ -144,7 +144,7 @@ class ClaimedRelay(StoredInstance):
 
 
 class ClaimRelays(Asked):
-    """How many relays are claimed, and for how long."""
+    """How many relays to claim, and for how long."""
 
     limit: int
     lease_seconds: float
@@ -154,7 +154,7 @@ RelayOrNot: TypeAlias = ClaimedRelay | NotRead
 
 
 class ClaimedRelays(Answer):
-    """What was claimed; an unreadable one costs no other its attempt."""
+    """The claimed relays. One that cannot be read does not affect the others."""
 
     relays: Annotated[tuple[RelayOrNot, ...], each_by_itself(ClaimedRelay, "relay_id")]
     now: Moment
@@ -162,7 +162,7 @@ class ClaimedRelays(Answer):
 
 
 async def claim_relays(database: Database, asked: ClaimRelays) -> ClaimedRelays:
-    """Take due relays for one attempt each."""
+    """Claim due relays, each for one attempt."""
     return await call(database, "claim_relays", asked, ClaimedRelays)
 
 
@@ -174,18 +174,18 @@ class HeldRelay(Asked):
 
 
 class RelaySaid(Answer):
-    """What is to be sent, as it was asked for."""
+    """The message to send, as it was requested."""
 
     said: dict[str, Any] | None
 
 
 async def read_relay(database: Database, asked: HeldRelay) -> RelaySaid | Refusal:
-    """Read what is to be sent: it may be large."""
+    """Read the message to send. It may be large."""
     return await call_or_refused(database, "read_relay", asked, RelaySaid, Refusal)
 
 
 class BeginRelaySend(Sending):
-    """A relay's message that is about to be sent: to the contact, or the word back."""
+    """A relay's message that is about to be sent: to the contact, or as the word back."""
 
     relay_id: int
     token: str
@@ -207,7 +207,7 @@ async def begin_word_send(
 
 
 class ObeyStaff(HeldRelay):
-    """What one of the staff asked for by quoting a notice."""
+    """What a person of the staff asked for by quoting a notice."""
 
     command: Literal["take", "resume", "until"]
     until: Moment | None = None
@@ -215,7 +215,7 @@ class ObeyStaff(HeldRelay):
 
 
 class StaffObeyed(Answer):
-    """What was done, and the turn that the conversation got."""
+    """What was done, and the new turn of the conversation, if any."""
 
     outcome: RelayOutcome
     facts: RelayFacts
@@ -224,12 +224,12 @@ class StaffObeyed(Answer):
 
 
 async def obey_staff(database: Database, asked: ObeyStaff) -> StaffObeyed | Refusal:
-    """Do what the staff asked for."""
+    """Do what a person of the staff asked for."""
     return await call_or_refused(database, "obey_staff", asked, StaffObeyed, Refusal)
 
 
 class SettleRelay(HeldRelay):
-    """What has become of a relay."""
+    """The result of a relay."""
 
     outcome: RelayOutcome | None = None
     error: Text | None = None
@@ -238,5 +238,5 @@ class SettleRelay(HeldRelay):
 
 
 async def settle_relay(database: Database, asked: SettleRelay) -> Done | Refusal:
-    """Record what has become of a relay, or that it is tried again."""
+    """Record a relay's result, or that it will be tried again."""
     return await call_or_refused(database, "settle_relay", asked, Done, Refusal)

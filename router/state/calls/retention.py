@@ -11,7 +11,7 @@ from router.state.database import Database
 
 
 class Prune(Asked):
-    """How many rows at once, and how long what is kept; `retention_days` None: for ever."""
+    """How many rows at once, and how long data is kept; `retention_days` None: for ever."""
 
     batch: int | None = None
     events_days: int | None = None
@@ -35,13 +35,13 @@ class Pruned(Answer):
 
 
 class GetTenantStats(Asked):
-    """Whose."""
+    """The tenant."""
 
     tenant_id: int
 
 
 class Amount(Answer):
-    """How much of a table belongs to one tenant."""
+    """How much of one table belongs to a tenant."""
 
     rows: int
     bytes: int = Field(description="Estimated, without indexes")
@@ -59,16 +59,16 @@ class TenantStats(Answer):
 
 
 class FoundStats(Answer):
-    """That of one tenant."""
+    """The amounts of one tenant."""
 
     stats: TenantStats
 
 
 async def prune(database: Database, asked: Prune) -> Pruned:
-    """Archive or delete some of what is past its time. Raises Invalid."""
+    """Archive or delete a batch of expired data. Raises Invalid."""
     return await call(database, "prune", asked, Pruned)
 
 
 async def get_tenant_stats(database: Database, asked: GetTenantStats) -> FoundStats:
-    """Return how much is stored of a tenant. Raises NotFound."""
+    """Return how much data is stored for a tenant. Raises NotFound."""
     return await call(database, "get_tenant_stats", asked, FoundStats)

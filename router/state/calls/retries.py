@@ -11,20 +11,20 @@ from router.state.database import Database
 
 
 class RetryTurn(Asked):
-    """Which turn."""
+    """The turn to retry."""
 
     tenant_id: int
     turn_id: int
 
 
 class RetriedTurn(Answer):
-    """A turn, as it is now."""
+    """The turn after the call."""
 
     turn: Turn
 
 
 class RetryTurns(AskedPage):
-    """Which of a tenant's dead turns."""
+    """Filters for a tenant's dead turns."""
 
     tenant_id: int
     reason: Literal["too_old", "failed"] | None = None

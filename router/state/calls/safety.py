@@ -7,7 +7,7 @@ from router.state.database import Database
 
 
 class ReserveBudget(Asked):
-    """An attempt, and the most tokens that it may cost."""
+    """An attempt, and the most tokens that it may use."""
 
     turn_id: int
     token: str
@@ -16,18 +16,18 @@ class ReserveBudget(Asked):
 
 
 class BudgetRefused(Refusal):
-    """`budget` says which one would be exceeded, if that is the reason."""
+    """A refusal; `budget` names the budget that would be exceeded, if that is the reason."""
 
     budget: str | None = None
 
 
 async def reserve_budget(database: Database, asked: ReserveBudget) -> Done | BudgetRefused:
-    """Reserve what the attempt may cost, before the LLM is asked."""
+    """Reserve the tokens of an attempt before the LLM is asked."""
     return await call_or_refused(database, "reserve_budget", asked, Done, BudgetRefused)
 
 
 class RefuseReply(Asked):
-    """An attempt whose reply may not be sent, by which rule, and what it cost."""
+    """An attempt whose reply may not be sent, the rule that forbids it, and its cost."""
 
     turn_id: int
     token: str
@@ -41,12 +41,12 @@ class RefuseReply(Asked):
 
 
 class ReplyReplaced(Done):
-    """What the reply has become."""
+    """What takes the reply's place."""
 
     outcome: Literal["handoff", "fallback_message"]
     session_id: int
 
 
 async def refuse_reply(database: Database, asked: RefuseReply) -> ReplyReplaced | Refusal:
-    """Record that the reply may not be sent."""
+    """Record that an attempt's reply may not be sent."""
     return await call_or_refused(database, "refuse_reply", asked, ReplyReplaced, Refusal)

@@ -1,4 +1,4 @@
-"""Tenants' keys as they are stored, to be encrypted again: database/schema/0820_secrets.sql."""
+"""Tenants' keys in their stored form, to encrypt them again: database/schema/0820_secrets.sql."""
 
 from typing import Literal
 
@@ -11,14 +11,14 @@ KeyColumn = Literal["evo_api_key", "llm_api_key"]
 
 
 class ListSealed(Asked):
-    """Behind which tenant, and of how many."""
+    """After which tenant to go on, and how many tenants to read."""
 
     after: int | None = None
     limit: int | None = None
 
 
 class SealedKey(Answer):
-    """A key as it is stored."""
+    """A key in its stored form."""
 
     tenant_id: int
     column: KeyColumn
@@ -26,13 +26,13 @@ class SealedKey(Answer):
 
 
 class SealedKeys(Answer):
-    """Some, in the order of the tenants."""
+    """A page of keys, in the order of the tenants."""
 
     items: Items[SealedKey]
 
 
 class Reseal(Asked):
-    """What takes the place of what."""
+    """The old and the new stored form of a key."""
 
     tenant_id: int
     column: KeyColumn
@@ -41,16 +41,16 @@ class Reseal(Asked):
 
 
 class Resealed(Answer):
-    """Whether the old value was still there."""
+    """Whether the old value was still stored."""
 
     changed: bool
 
 
 async def list_sealed(database: Database, asked: ListSealed) -> SealedKeys:
-    """Return some keys; none: there are no more."""
+    """Return a page of keys; empty: there are no more."""
     return await call(database, "list_sealed", asked, SealedKeys)
 
 
 async def reseal(database: Database, asked: Reseal) -> Resealed:
-    """Put a key, encrypted again, into the place of what it was."""
+    """Replace the stored form of a key, if it has not changed."""
     return await call(database, "reseal", asked, Resealed)

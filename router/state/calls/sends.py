@@ -60,7 +60,7 @@ class SendRefused(Refusal):
 
 
 class BeginSend(Sending):
-    """A part of a reply that is about to be sent; with the whole reply if it is not stored yet."""
+    """A part of a reply that is about to be sent, with the whole reply if it is not stored yet."""
 
     turn_id: int
     token: str
@@ -76,7 +76,7 @@ async def begin_send(database: Database, asked: BeginSend) -> BegunSend | SendRe
 
 
 class BeginAwaySend(Sending):
-    """The message that a business is closed until `opens_at`."""
+    """The away message: the business is closed until `opens_at`."""
 
     turn_id: int
     token: str
@@ -85,12 +85,12 @@ class BeginAwaySend(Sending):
 
 
 async def begin_away_send(database: Database, asked: BeginAwaySend) -> BegunSend | SendRefused:
-    """Pass the fence for the message that a business is closed, once for each closed stretch."""
+    """Pass the fence for the away message, once in each closed stretch."""
     return await call_or_refused(database, "begin_away_send", asked, BegunSend, SendRefused)
 
 
 class BeginFallbackSend(Sending):
-    """The tenant's fallback message, before an attempt fails of `cause`."""
+    """The tenant's fallback message, sent before an attempt fails with `cause`."""
 
     turn_id: int
     token: str
@@ -108,37 +108,19 @@ async def begin_fallback_send(
     return await call_or_refused(database, "begin_fallback_send", asked, BegunSend, SendRefused)
 
 
-class BeginHumanSend(Sending):
-    """What a human of the business is about to say."""
-
-    tenant_id: int
-    session_id: int
-    seen_message_id: int | None = None
-    knowingly: bool | None = None
-    author: Text | None = None
-    reason: Text | None = None
-
-
 class BegunHumanSend(BegunSend, StoredInstance):
-    """The same, and where the tenant's instance is."""
-
-
-async def begin_human_send(
-    database: Database, asked: BeginHumanSend
-) -> BegunHumanSend | SendRefused:
-    """Pass the fence for a human, whom a pause does not stop."""
-    return await call_or_refused(database, "begin_human_send", asked, BegunHumanSend, SendRefused)
+    """A human's message that passed the fence, and the tenant's instance."""
 
 
 class OfSend(Asked):
-    """Which send something is told of."""
+    """The send that a call is about."""
 
     tenant_id: int
     message_id: int
 
 
 class FinishSend(OfSend):
-    """Evolution has accepted it, under this id."""
+    """A send that Evolution accepted, with its id."""
 
     wa_id: Text
     jid: Text | None = None
@@ -147,9 +129,10 @@ class FinishSend(OfSend):
 
 
 class SendFinished(Answer):
-    """The result for its turn; `id_taken`: the id is another message's.
+    """The state of the send's turn; `id_taken`: another message has this id.
 
-    `leaves_due`: a turn without a worker may be due; False: this closed its turn, and none was.
+    `leaves_due`: a turn without a worker may be due. False: the send's turn is closed, and no other
+    is due.
     """
 
     turn_state: str | None
@@ -158,12 +141,12 @@ class SendFinished(Answer):
 
 
 async def finish_send(database: Database, asked: FinishSend) -> SendFinished:
-    """Record that a message of ours has left."""
+    """Record that a message of ours was sent."""
     return await call(database, "finish_send", asked, SendFinished)
 
 
 class FailSend(OfSend):
-    """It certainly did not leave; `given_up`: why it never will, if it is a part of a turn."""
+    """A send that certainly did not happen; `given_up`: why this part can never be sent."""
 
     chosen_id: str | None = None
     given_up: Text | None = None
@@ -171,12 +154,12 @@ class FailSend(OfSend):
 
 
 async def fail_send(database: Database, asked: FailSend) -> Done:
-    """Record that a message of ours certainly did not leave."""
+    """Record that a message of ours was certainly not sent."""
     return await call(database, "fail_send", asked, Done)
 
 
 class GiveUpPart(Asked):
-    """A part of a reply that can never be sent, and why; one of a flow's sends has no `part`."""
+    """A part of a reply that can never be sent, and why. A flow's send has no `part`."""
 
     turn_id: int
     token: str
@@ -189,7 +172,7 @@ class GiveUpPart(Asked):
 
 
 class PartGivenUp(Answer):
-    """The result for the turn, and the rest of the reply: a caption replaces its media."""
+    """The turn's state, and its reply, in which a caption may replace its media."""
 
     ok: bool
     turn_state: TurnState
@@ -202,7 +185,7 @@ async def give_up_part(database: Database, asked: GiveUpPart) -> PartGivenUp | R
 
 
 class DoubtSend(OfSend):
-    """Nobody knows whether it left, and why; with the attempt whose send it was."""
+    """A send of which nobody knows how it ended, why, and its attempt, if it has one."""
 
     turn_id: int | None = None
     token: str | None = None
@@ -231,9 +214,9 @@ class SettleSend(Asked):
 
 
 class SendSettled(Answer):
-    """The result for the turn; `id_taken`: the id is another message's.
+    """The turn's state; `id_taken`: another message has this id.
 
-    `given_up`: it was in doubt too often, and the next attempt skips it.
+    `given_up`: the send was in doubt too often, so the next attempt skips it.
     """
 
     turn_state: str | None
@@ -247,7 +230,7 @@ async def settle_send(database: Database, asked: SettleSend) -> SendSettled | Re
 
 
 class ClaimDoubts(Asked):
-    """How many sends in doubt are claimed, and for how long."""
+    """How many sends in doubt to claim, and for how long."""
 
     limit: int
     lease_seconds: float
@@ -255,7 +238,7 @@ class ClaimDoubts(Asked):
 
 
 class ClaimedDoubt(StoredInstance):
-    """One send without a turn that is in doubt."""
+    """A send in doubt that belongs to no turn."""
 
     message_id: int
     session_id: int
@@ -272,7 +255,7 @@ class ClaimedDoubt(StoredInstance):
 
 
 class ClaimedDoubts(Answer):
-    """What was claimed, and when the next is due."""
+    """The claimed sends, and when the next one is due."""
 
     sends: Items[ClaimedDoubt]
     now: Moment
@@ -280,7 +263,7 @@ class ClaimedDoubts(Answer):
 
 
 async def claim_doubts(database: Database, asked: ClaimDoubts) -> ClaimedDoubts:
-    """Take sends in doubt that no turn looks up."""
+    """Claim sends in doubt that no turn looks up."""
     return await call(database, "claim_doubts", asked, ClaimedDoubts)
 
 
@@ -298,7 +281,7 @@ class SettleDoubt(Asked):
 
 
 class DoubtSettled(Answer):
-    """It is settled, or looked up later; `id_taken`: the id is another message's."""
+    """The doubt is settled, or looked up again later; `id_taken`: another message has the id."""
 
     ok: bool
     id_taken: bool | None = None

@@ -1,4 +1,4 @@
-"""What the API shows as the state has it: pages, times."""
+"""Types of answers that the API shows unchanged: pages and times."""
 
 from datetime import datetime
 from typing import Annotated, Generic, TypeAlias, TypeVar
@@ -10,11 +10,11 @@ from router.state.calls.model import Answer, Asked, Items, Text
 Item = TypeVar("Item")
 
 Time: TypeAlias = Annotated[datetime, Strict(strict=False)]
-"""A time of an answer, which the API writes in its own way."""
+"""A time in an answer; the API writes it in its own format."""
 
 
 class AskedPage(Asked):
-    """Which part of a list: so many items, from `next_cursor` of the page before."""
+    """The requested page: how many items, and `next_cursor` of the page before."""
 
     limit: int | None = None
     cursor: Text | None = None

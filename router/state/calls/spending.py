@@ -10,7 +10,7 @@ from router.state.database import Database
 
 
 class GetSpending(Asked):
-    """Whose, and what the deployment allows at most."""
+    """The tenant, and the deployment's maximum budgets."""
 
     tenant_id: int
     session_id: int | None = None
@@ -18,7 +18,7 @@ class GetSpending(Asked):
 
 
 class Spending(Answer):
-    """What was spent in a day (UTC), with what is reserved for replies that are being made."""
+    """What was spent on a day (UTC), including what is reserved for replies under way."""
 
     day: Annotated[date, Field(strict=False)]
     turns: int

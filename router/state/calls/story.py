@@ -1,4 +1,4 @@
-"""A turn's life, or what became of a message: database/schema/0897_story.sql."""
+"""The story of a turn or a message: database/schema/0897_story.sql."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from router.state.database import Database
 
 
 class TellTurn(Asked):
-    """Of one of the tenant's turns, or of a message by WhatsApp's id of it: one of the two."""
+    """One of the tenant's turns, or a message by its WhatsApp id; never both."""
 
     tenant_id: int
     turn_id: int | None = None
@@ -15,7 +15,7 @@ class TellTurn(Asked):
 
 
 class ToldTurn(Answer):
-    """What is known, as JSON: each happening has `at`, `kind` and the facts of its kind."""
+    """The story as JSON. Each event has `at`, `kind`, and the facts of its kind."""
 
     now: str
     is_known: bool
@@ -28,7 +28,7 @@ class ToldTurn(Answer):
 
 
 class FindTurn(Asked):
-    """Which tenant has such a turn, or knows such a message; or the one with this instance."""
+    """The turn or message whose tenants are wanted; or only the tenant with this instance."""
 
     turn_id: int | None = None
     wa_id: Text | None = None
@@ -36,23 +36,23 @@ class FindTurn(Asked):
 
 
 class TenantFound(Answer):
-    """A tenant that may tell."""
+    """A tenant that knows the turn or message."""
 
     tenant_id: int
     instance_name: str
 
 
 class TenantsFound(Answer):
-    """All that may."""
+    """All such tenants."""
 
     found: Items[TenantFound]
 
 
 async def tell_turn(database: Database, asked: TellTurn) -> ToldTurn:
-    """Return what is known. Raises NotFound and Invalid."""
+    """Return the story. Raises NotFound and Invalid."""
     return await call(database, "tell_turn", asked, ToldTurn)
 
 
 async def find_turn(database: Database, asked: FindTurn) -> TenantsFound:
-    """Return the tenants that know it; for callers who may see every tenant."""
+    """Return the tenants that know the turn or message; for callers who may see all tenants."""
     return await call(database, "find_turn", asked, TenantsFound)

@@ -12,7 +12,7 @@ from router.state.database import Database
 
 
 class StoredTenant(Answer):
-    """What is known of a tenant beside its settings."""
+    """What is known about a tenant in addition to its settings."""
 
     id: int
     is_demo: bool
@@ -32,30 +32,30 @@ class Tenant(TenantSettings, StoredTenant):
 
 
 class FoundTenant(Answer):
-    """A tenant, as it is now."""
+    """A tenant and its settings."""
 
     tenant: Tenant
 
 
 class ListTenants(AskedPage):
-    """Which part of the list."""
+    """The requested page of the list."""
 
 
 class GetTenant(Asked):
-    """Which one: by its id or its instance."""
+    """The requested tenant, by its id or its instance's name."""
 
     tenant_id: int | None = None
     instance_name: Text | None = None
 
 
 class ReservedTenant(Answer):
-    """The id of a tenant that is yet to be created."""
+    """The id of a tenant that will be created."""
 
     tenant_id: int
 
 
 class CreateTenant(Asked):
-    """What the tenant is to have; the state says what can be set, and how."""
+    """The new tenant's settings. The state checks them."""
 
     tenant_id: int | None = None
     values: Values
@@ -64,7 +64,7 @@ class CreateTenant(Asked):
 
 
 class ChangeTenant(Asked):
-    """What is to change: None in `values` brings the default back."""
+    """The settings to change. None in `values` restores the default."""
 
     tenant_id: int
     values: Values
@@ -73,7 +73,7 @@ class ChangeTenant(Asked):
 
 
 class GetQrcode(Asked):
-    """Of which instance."""
+    """The instance whose QR code is wanted."""
 
     instance_name: Text
 
@@ -90,13 +90,13 @@ class QrCode(Answer):
 
 
 class TenantsElsewhere(Asked):
-    """The servers that the deployment names."""
+    """The servers in EVOLUTION_SERVERS."""
 
     named: tuple[Text, ...]
 
 
 class OtherServer(Answer):
-    """A server that is not named, how many tenants it has, and their first instances."""
+    """A server that is not among them, the number of its tenants, and the first instances."""
 
     evo_server_url: str
     own_key: bool
@@ -105,7 +105,7 @@ class OtherServer(Answer):
 
 
 class OtherServers(Answer):
-    """Those that there are."""
+    """All such servers."""
 
     servers: Items[OtherServer]
 
@@ -115,7 +115,7 @@ class TenantPage(Page[Tenant]):
 
 
 async def list_tenants(database: Database, asked: ListTenants) -> TenantPage:
-    """Return some of the tenants that the caller may see. Raises Invalid."""
+    """Return a page of the tenants that the caller may see. Raises Invalid."""
     return await call(database, "list_tenants", asked, TenantPage)
 
 
@@ -125,7 +125,7 @@ async def get_tenant(database: Database, asked: GetTenant) -> FoundTenant:
 
 
 async def reserve_tenant(database: Database) -> ReservedTenant:
-    """Return an id for which keys can be sealed before the tenant is there."""
+    """Return an id, so that keys can be sealed for it before the tenant exists."""
     return await call(database, "reserve_tenant", None, ReservedTenant)
 
 
@@ -140,10 +140,10 @@ async def change_tenant(database: Database, asked: ChangeTenant) -> FoundTenant:
 
 
 async def get_qrcode(database: Database, asked: GetQrcode) -> QrCode:
-    """Return the QR code that came last. Raises NotFound."""
+    """Return the latest QR code. Raises NotFound."""
     return await call(database, "get_qrcode", asked, QrCode)
 
 
 async def tenants_elsewhere(database: Database, asked: TenantsElsewhere) -> OtherServers:
-    """Return the servers of tenants that EVOLUTION_API_KEY may not serve."""
+    """Return tenants' servers to which EVOLUTION_API_KEY may not be sent."""
     return await call(database, "tenants_elsewhere", asked, OtherServers)

@@ -26,7 +26,7 @@ from router.state.database import Database
 
 
 class ClaimTurns(Asked):
-    """Who claims how many turns, and what a tenant may have."""
+    """The claiming worker, how many turns it takes, and each tenant's limits."""
 
     limit: int
     lease_seconds: float
@@ -48,7 +48,7 @@ class ClaimTurns(Asked):
 
 
 class UnreadableTurn(Answer):
-    """A turn whose context the state could not assemble; it was put off."""
+    """A turn that was put off, because the state could not assemble its context."""
 
     turn_id: int
     tenant_id: int
@@ -56,7 +56,7 @@ class UnreadableTurn(Answer):
 
 
 class EndedTurn(Answer):
-    """A turn that ended at the claim."""
+    """A turn that the claim ended."""
 
     turn_id: int
     tenant_id: int
@@ -67,7 +67,7 @@ ClaimedOrNot: TypeAlias = ClaimedTurn | NotRead
 
 
 class ClaimedTurns(Answer):
-    """What was claimed; an unreadable one costs no other its attempt."""
+    """The claimed turns. One that cannot be read does not affect the others."""
 
     turns: Annotated[tuple[ClaimedOrNot, ...], each_by_itself(ClaimedTurn, "turn_id")]
     unreadable: Items[UnreadableTurn] = ()
@@ -83,14 +83,14 @@ class ClaimedTurns(Answer):
 
 
 async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
-    """Take due turns for one attempt each."""
+    """Claim due turns, each for one attempt."""
     return await call(database, "claim_turns", asked, ClaimedTurns)
 
 
 class MadeReply(Asked):
     """A whole reply, its maker, and its cost. A part is a text, or an object: see `Part`.
 
-    The execution is n8n's, if a flow made it, with its link.
+    If a flow made the reply, `execution_id` and `execution_url` are n8n's.
     """
 
     parts: SkipValidation[tuple[str | Mapping[str, object], ...]]
@@ -127,7 +127,7 @@ Cause: TypeAlias = Literal[
     "line_away",
     "send_failed",
 ]
-"""The cause for which an attempt made no answer: see `hybridflow.endings`."""
+"""Why an attempt made no answer: see `hybridflow.endings`."""
 
 
 class FailTurn(Asked):
@@ -151,9 +151,9 @@ class FailTurn(Asked):
 
 
 class TurnFailed(Answer):
-    """What has become of the turn, and when it is tried again.
+    """The turn's state now, and when it is tried again.
 
-    `outage`: the cause of an outage that begins with it; `handoff`: a human is called.
+    `outage`: the cause of an outage that begins with this failure; `handoff`: a human is called.
     """
 
     state: str
@@ -175,7 +175,7 @@ class BeginAnew(Asked):
 
 
 async def begin_anew(database: Database, asked: BeginAnew) -> Done | Refusal:
-    """Have a reply made again, of which nothing is on the phone or in doubt."""
+    """Discard a reply of which nothing is on the phone or in doubt, so that it is made again."""
     return await call_or_refused(database, "begin_anew", asked, Done, Refusal)
 
 
@@ -187,7 +187,7 @@ class HeldTurn(Asked):
 
 
 class RenewTurns(Asked):
-    """What a worker works on, and how long its leases are to last."""
+    """The turns of a worker, and the length of their new leases."""
 
     turns: tuple[HeldTurn, ...]
     worker: str
@@ -195,7 +195,7 @@ class RenewTurns(Asked):
 
 
 class TurnsRenewed(Answer):
-    """The turns that are closed, or that another attempt has."""
+    """The turns whose leases are lost: they are closed, or another attempt has them."""
 
     lost: Items[int]
 
@@ -235,9 +235,9 @@ class FinishTurn(Asked):
 
 
 class TurnFinished(Done):
-    """It is closed (`already`: before), or stays open because a send is `in_doubt`.
+    """The turn is closed (`already`: it was before), or stays open because a send is `in_doubt`.
 
-    `silent`: nothing of it is on the phone. `incomplete`: a part of it is not.
+    `silent`: nothing of it is on the phone. `incomplete`: some part of it is not.
     """
 
     already: bool | None = None
@@ -252,11 +252,11 @@ async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | R
 
 
 class CallRouters(Asked):
-    """The caller, if it cannot listen: others that cannot either read it among the changes."""
+    """The calling router, if it cannot listen: others that cannot listen read it in the changes."""
 
     by: str | None = None
 
 
 async def call_routers(database: Database, asked: CallRouters) -> Done:
-    """Call other routers: this one has no seat for what is due."""
+    """Call other routers, because this one has no free seat for a due turn."""
     return await call(database, "call_routers", asked, Done)

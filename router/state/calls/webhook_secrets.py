@@ -1,4 +1,4 @@
-"""Tenants' own webhook secrets, as their hashes: database/schema/0820_secrets.sql."""
+"""Tenants' own webhook secrets, stored as hashes: database/schema/0820_secrets.sql."""
 
 from pydantic import Field
 
@@ -26,13 +26,13 @@ class WebhookSecrets(Answer):
 
 
 class ListWebhookSecrets(Asked):
-    """Whose."""
+    """The tenant."""
 
     tenant_id: int
 
 
 class AddWebhookSecret(Asked):
-    """The new one's hash, and how long the others hold (None: until they are retired)."""
+    """The new secret's hash, and how long the others stay valid (None: until they are retired)."""
 
     tenant_id: int
     secret_hash: str
@@ -42,7 +42,7 @@ class AddWebhookSecret(Asked):
 
 
 class RetireWebhookSecret(Asked):
-    """Which one, and in how many hours (None: at once)."""
+    """The secret to retire, and in how many hours (None: at once)."""
 
     tenant_id: int
     webhook_secret_id: int
@@ -50,7 +50,7 @@ class RetireWebhookSecret(Asked):
 
 
 class KeptSecret(Answer):
-    """A secret that was made or retired."""
+    """A secret that was added or retired."""
 
     webhook_secret: WebhookSecret
 
@@ -61,10 +61,10 @@ async def list_webhook_secrets(database: Database, asked: ListWebhookSecrets) ->
 
 
 async def add_webhook_secret(database: Database, asked: AddWebhookSecret) -> KeptSecret:
-    """Accept one more. Raises NotFound, Conflict and Invalid."""
+    """Accept one more secret. Raises NotFound, Conflict and Invalid."""
     return await call(database, "add_webhook_secret", asked, KeptSecret)
 
 
 async def retire_webhook_secret(database: Database, asked: RetireWebhookSecret) -> KeptSecret:
-    """Refuse one from then on. Raises NotFound, and Conflict where it is the last."""
+    """Refuse a secret from then on. Raises NotFound, and Conflict if it is the last one."""
     return await call(database, "retire_webhook_secret", asked, KeptSecret)

@@ -1,4 +1,4 @@
-"""What a caller of the API is: database/schema/0843_who_am_i.sql."""
+"""Who the caller of the API is: database/schema/0843_who_am_i.sql."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ Role = Literal["viewer", "operator", "admin"]
 
 
 class AskWhoIAm(Asked):
-    """Nothing: the database that is asked knows the caller."""
+    """An empty request: the `Database` that is used knows the caller."""
 
 
 class RoleInTenant(Answer):
@@ -32,5 +32,5 @@ class KnownCaller(Answer):
 
 
 async def who_am_i(database: Database, asked: AskWhoIAm) -> KnownCaller:
-    """Return what the caller is, of the database as it sees it. Raises UnknownCaller."""
+    """Return the caller for whom this database acts. Raises UnknownCaller."""
     return await call(database, "who_am_i", asked, KnownCaller)
